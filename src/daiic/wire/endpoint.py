@@ -1,0 +1,302 @@
+"""The protocol of one socket, sans-IO: start reading here.
+
+An `Endpoint` is given datagrams and the time and gives datagrams and events.
+The caller's part is a loop: pass what the socket received to
+`datagram_received`, act on `take_events`, send what `datagrams_to_send`
+yields, and call `datagrams_to_send` again no later than `next_timeout`.
+`now` is a monotonic clock in seconds throughout.
+
+Every reliable message has a sequence number of its sender towards this peer.
+A message too large for one datagram takes one number for each of its CHUNKs
+and is known by the first. What arrives is acknowledged by number, with ACK or
+SACK; what is not acknowledged is sent again unchanged under its number.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+
+from daiic.wire.counters import Counters
+from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
+from daiic.wire.frames import Frame, decode_sack, pack, split_batch
+from daiic.wire.keyfile import ClusterKey
+from daiic.wire.limits import Limits, MemoryUse
+from daiic.wire.messages import (
+    CARRIED,
+    HEADER,
+    HEADER_SIZE,
+    RELIABLE,
+    Address,
+    MessageType,
+    encode,
+)
+from daiic.wire.peer import Peer
+from daiic.wire.sealing import OVERHEAD, Sealer
+
+_RELIABLE = frozenset(map(int, RELIABLE))
+
+
+class MessageTooLarge(ValueError):
+    """A message exceeds `Limits.max_message`."""
+
+
+class Endpoint:
+    """All peers of one socket."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        wall_clock: Callable[[], int],
+        key: ClusterKey | None = None,
+    ) -> None:
+        """`wall_clock` gives microseconds since the Epoch, for headers and freshness."""
+        self.counters = Counters()
+        self._limits = limits
+        self._memory = MemoryUse()
+        self._wall_clock = wall_clock
+        self._sealer = Sealer(key, limits, self.counters) if key else None
+        self._overhead = OVERHEAD if key else 0
+        self._peers: dict[Address, Peer] = {}
+        self._touched: dict[Address, Peer] = {}
+        self._timeouts: list[tuple[float, int, Peer]] = []
+        self._timeout_count = 0
+        self._sweep_at = 0.0
+        self._events: list[Event] = []
+        self._immediate: list[tuple[bytes, Address]] = []
+
+    # ------------------------------------------------------------- receiving
+
+    def datagram_received(self, datagram: Frame, peer: Address, now: float) -> None:
+        """Take in one datagram; whatever is wrong with it is counted, never raised."""
+        counters = self.counters
+        counters.datagrams_received += 1
+        counters.bytes_received += len(datagram)
+        if len(datagram) < HEADER_SIZE:
+            counters.dropped_malformed += 1
+            return
+        message_type, sequence, timestamp, length = HEADER.unpack_from(datagram)
+        if len(datagram) != HEADER_SIZE + length:
+            counters.dropped_malformed += 1
+            return
+        payload: Frame | None
+        if self._sealer is not None:
+            payload = self._sealer.open(datagram, timestamp, self._wall_clock())
+            if payload is None:
+                return
+        else:
+            payload = datagram[HEADER_SIZE:]
+        if message_type != MessageType.BATCH:
+            self._message_received(message_type, sequence, timestamp, payload, peer, now)
+            return
+        messages = split_batch(payload)
+        if messages is None:
+            counters.dropped_malformed += 1
+            return
+        counters.frames_received[MessageType.BATCH] += 1
+        for message in messages:
+            self._message_received(*message, peer, now)
+
+    def _message_received(
+        self,
+        message_type: int,
+        sequence: int,
+        timestamp: int,
+        payload: Frame,
+        address: Address,
+        now: float,
+    ) -> None:
+        self.counters.frames_received[message_type] += 1
+        if message_type == MessageType.PING:
+            pong = encode(MessageType.PONG, sequence, timestamp)
+            self.counters.frames_sent[MessageType.PONG] += 1
+            self._immediate.append((pong, address))
+            return
+        peer = self._peers.get(address)
+        if peer is None:
+            if message_type not in CARRIED and message_type != MessageType.CHUNK:
+                if message_type not in _ANSWERS:
+                    self.counters.dropped_unknown_type += 1
+                return
+            peer = self._admit(address, now)
+            if peer is None:
+                return
+        peer.seen_at = now
+        if message_type in _RELIABLE:
+            self._touched[address] = peer
+            if peer.inbox.is_new(sequence, now):
+                self._events.append(
+                    Message(address, message_type, sequence, timestamp, bytes(payload))
+                )
+        elif message_type == MessageType.CHUNK:
+            self._touched[address] = peer
+            whole = peer.inbox.chunk(sequence, payload, now)
+            if whole is not None:
+                self._events.append(Message(address, whole[0], whole[1], 0, whole[2]))
+        elif message_type == MessageType.SACK:
+            ranges = decode_sack(payload)
+            if ranges is None:
+                self.counters.dropped_malformed += 1
+                return
+            self._touched[address] = peer
+            peer.outbox.acknowledged(ranges, now)
+        elif message_type == MessageType.ACK:
+            self._touched[address] = peer
+            sent_at = peer.heartbeats.pop(sequence, None)
+            if sent_at is not None:
+                peer.outbox.recovery.heard(now)
+                self._events.append(Acknowledged(address, sequence, now - sent_at))
+            else:
+                peer.outbox.acknowledged([(sequence, sequence)], now)
+        elif message_type == MessageType.HEARTBEAT:
+            self._immediate.append((encode(MessageType.ACK, sequence, timestamp), address))
+            self.counters.frames_sent[MessageType.ACK] += 1
+            self._events.append(Message(address, message_type, sequence, timestamp, bytes(payload)))
+        elif message_type == MessageType.PONG:
+            sent_at = peer.pings.pop(sequence, None)
+            if sent_at is not None:
+                self._events.append(Pong(address, now - sent_at))
+        else:
+            self.counters.dropped_unknown_type += 1
+
+    def take_events(self) -> list[Event]:
+        """Return what has happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    # --------------------------------------------------------------- sending
+
+    def send(self, to: Address, message_type: MessageType, payload: bytes, now: float) -> int:
+        """Queue a message and return its sequence number.
+
+        A HEARTBEAT that fits one datagram goes out once and is answered by
+        `Acknowledged`; everything else is repeated until acknowledged.
+
+        Raises:
+            MessageTooLarge: if `payload` exceeds `Limits.max_message`.
+        """
+        if len(payload) > self._limits.max_message:
+            raise MessageTooLarge(
+                f"a message of {len(payload)} bytes exceeds max_message, "
+                f"{self._limits.max_message} bytes"
+            )
+        peer = self._peers.get(to) or self._insert(to, now)
+        self._touched[to] = peer
+        if message_type == MessageType.HEARTBEAT and peer.outbox.fits(payload):
+            sequence = peer.outbox.reserve()
+            peer.expect(peer.heartbeats, sequence, now)
+            heartbeat = encode(message_type, sequence, self._wall_clock(), payload)
+            self.counters.frames_sent[message_type] += 1
+            self._immediate.append((heartbeat, to))
+            return sequence
+        return peer.outbox.queue(message_type, payload)
+
+    def ping(self, to: Address, now: float) -> None:
+        """Send a PING; `Pong` reports the answer."""
+        peer = self._peers.get(to) or self._insert(to, now)
+        sequence = peer.outbox.reserve()
+        peer.expect(peer.pings, sequence, now)
+        self.counters.frames_sent[MessageType.PING] += 1
+        self._immediate.append((encode(MessageType.PING, sequence, self._wall_clock()), to))
+
+    def datagrams_to_send(self, now: float) -> Iterator[tuple[bytes, Address]]:
+        """Yield what is to be sent now, datagrams to the same peer in a row."""
+        self._expire(now)
+        immediate, self._immediate = self._immediate, []
+        for datagram, address in immediate:
+            yield self._finish(datagram), address
+        if not self._touched:
+            return
+        touched, self._touched = self._touched, {}
+        timestamp = self._wall_clock()
+        room = self._limits.path_mtu - self._overhead
+        for address, peer in touched.items():
+            for datagram in pack(peer.frames_to_send(now, timestamp), room, timestamp):
+                yield self._finish(datagram), address
+            self._schedule(peer)
+
+    def _finish(self, datagram: bytes) -> bytes:
+        if self._sealer is not None:
+            datagram = self._sealer.seal(datagram)
+        self.counters.datagrams_sent += 1
+        self.counters.bytes_sent += len(datagram)
+        return datagram
+
+    # ---------------------------------------------------------------- timing
+
+    def next_timeout(self) -> float | None:
+        """Return when `datagrams_to_send` has to be called next, or `None`."""
+        while self._timeouts:
+            at, _, peer = self._timeouts[0]
+            if peer.timeout == at:
+                return min(at, self._sweep_at)
+            heapq.heappop(self._timeouts)
+        return self._sweep_at if self._peers else None
+
+    def _schedule(self, peer: Peer) -> None:
+        at = peer.outbox.next_timeout()
+        # A timeout that has moved back is looked at when the earlier one is due.
+        if at is None or (peer.timeout is not None and peer.timeout <= at):
+            return
+        peer.timeout = at
+        self._timeout_count += 1
+        heapq.heappush(self._timeouts, (at, self._timeout_count, peer))
+
+    def _expire(self, now: float) -> None:
+        while self._timeouts and self._timeouts[0][0] <= now:
+            at, _, peer = heapq.heappop(self._timeouts)
+            if peer.timeout != at:
+                continue
+            peer.timeout = None
+            if peer.outbox.silent_too_long(now):
+                self.counters.unreachable += 1
+                self._events.append(Unreachable(peer.address, peer.outbox.clear()))
+            self._touched[peer.address] = peer
+        if now >= self._sweep_at:
+            self._sweep_at = now + self._limits.reassembly_timeout / 4
+            for peer in list(self._peers.values()):
+                peer.inbox.expire(now)
+                if peer.unused(now):
+                    self.forget(peer.address)
+
+    # ----------------------------------------------------------------- peers
+
+    def rtt(self, to: Address) -> float | None:
+        """Return the smoothed round trip to `to` in seconds, `None` if not known."""
+        peer = self._peers.get(to)
+        return peer.outbox.recovery.rtt.smoothed if peer else None
+
+    def idle(self) -> bool:
+        """Return whether every message has been acknowledged or given up."""
+        return all(peer.outbox.idle() for peer in self._peers.values())
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of messages being reassembled or not yet acknowledged."""
+        return self._memory.used
+
+    def forget(self, address: Address) -> None:
+        """Drop all that is known about a peer, and what was to be sent to it."""
+        peer = self._peers.pop(address, None)
+        self._touched.pop(address, None)
+        if peer is not None:
+            peer.timeout = None
+            peer.inbox.clear()
+            peer.outbox.clear()
+
+    def _admit(self, address: Address, now: float) -> Peer | None:
+        if len(self._peers) >= self._limits.max_peers:
+            idle = next((p for p in self._peers.values() if p.outbox.idle()), None)
+            if idle is None:
+                self.counters.dropped_peer_limit += 1
+                return None
+            self.forget(idle.address)
+        return self._insert(address, now)
+
+    def _insert(self, address: Address, now: float) -> Peer:
+        peer = Peer(
+            address, self._limits, self._overhead, self._memory, self.counters, now
+        )
+        self._peers[address] = peer
+        return peer
+
+
+_ANSWERS = frozenset({MessageType.ACK, MessageType.SACK, MessageType.PONG})

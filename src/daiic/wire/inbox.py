@@ -1,0 +1,154 @@
+"""The receiving side of one peer: duplicates, acknowledgements, reassembly."""
+
+from collections.abc import Iterator
+
+from daiic.wire.counters import Counters
+from daiic.wire.frames import (
+    CHUNK_HEADER,
+    MAX_SACK_RANGES,
+    Frame,
+    Range,
+    encode_sack,
+    ranges_of,
+)
+from daiic.wire.limits import Limits, MemoryUse
+from daiic.wire.messages import HEADER, MessageType
+from daiic.wire.reassembly import Reassembly
+from daiic.wire.sequence import RecentSequences
+
+
+class Inbox:
+    """Decides which message is new; collects what is to be acknowledged."""
+
+    __slots__ = (
+        "_counters",
+        "_last_ranges",
+        "_limits",
+        "_memory",
+        "_present",
+        "_reassemblies",
+        "_recent",
+        "_to_acknowledge",
+        "buffered",
+    )
+
+    def __init__(self, limits: Limits, memory: MemoryUse, counters: Counters) -> None:
+        self._limits = limits
+        self._memory = memory
+        self._counters = counters
+        self._recent = RecentSequences()
+        self._reassemblies: dict[int, Reassembly] = {}
+        self._to_acknowledge: list[int] = []
+        self._last_ranges: list[Range] = []
+        self._present = False
+        self.buffered = 0
+
+    def is_new(self, sequence: int, now: float) -> bool:
+        """Acknowledge the message `sequence`; return whether it is here for the first time."""
+        self._to_acknowledge.append(sequence)
+        if sequence in self._recent:
+            self._counters.duplicates += 1
+            return False
+        self._recent.add(sequence, now)
+        return True
+
+    def chunk(self, sequence: int, payload: Frame, now: float) -> tuple[int, int, bytes] | None:
+        """Take in a CHUNK; return type, sequence and payload of a message that it completes."""
+        if len(payload) <= CHUNK_HEADER.size:
+            self._counters.dropped_malformed += 1
+            return None
+        first, total, size, message_type = CHUNK_HEADER.unpack_from(payload)
+        reassembly = self._reassemblies.get(first)
+        if reassembly is None:
+            reassembly = self._begin(sequence, first, total, size, message_type, now)
+            if reassembly is None:
+                return None
+        elif not reassembly.fits(total, size, message_type):
+            self._counters.dropped_malformed += 1
+            return None
+        added = reassembly.add(first, sequence, payload[CHUNK_HEADER.size :], now)
+        if added is None:
+            self._counters.dropped_malformed += 1
+            return None
+        self._to_acknowledge.append(sequence)
+        if not added:
+            self._counters.duplicates += 1
+        if not reassembly.complete():
+            return None
+        self._end(first)
+        self._recent.add(first, now)
+        return message_type, first, bytes(reassembly.message())
+
+    def _begin(
+        self,
+        sequence: int,
+        first: int,
+        total: int,
+        size: int,
+        message_type: int,
+        now: float,
+    ) -> Reassembly | None:
+        if first in self._recent:
+            self._to_acknowledge.append(sequence)
+            self._counters.duplicates += 1
+            return None
+        if total > self._limits.max_message:
+            # Acknowledged all the same: sent again it would be no smaller.
+            self._to_acknowledge.append(sequence)
+            self._counters.dropped_oversized += 1
+            return None
+        if (
+            self._memory.used + total > self._limits.memory
+            or self.buffered + total > self._limits.peer_memory
+        ):
+            self._present = True
+            self._counters.dropped_over_memory += 1
+            return None
+        try:
+            reassembly = Reassembly(total, size, message_type, now)
+        except ValueError:
+            self._counters.dropped_malformed += 1
+            return None
+        self._reassemblies[first] = reassembly
+        self.buffered += total
+        self._memory.used += total
+        return reassembly
+
+    def _end(self, first: int) -> None:
+        size = len(self._reassemblies.pop(first))
+        self.buffered -= size
+        self._memory.used -= size
+
+    def acknowledgements(self, timestamp: int) -> Iterator[bytes]:
+        """Yield the ACK or SACK messages that are due.
+
+        Each SACK also repeats the ranges of the one before while there is
+        room, so that a lost one costs nothing.
+        """
+        if self._to_acknowledge:
+            ranges = ranges_of(self._to_acknowledge)
+            self._to_acknowledge.clear()
+            self._present = False
+            if len(ranges) == 1 and ranges[0][0] == ranges[0][1] and not self._reassemblies:
+                yield HEADER.pack(MessageType.ACK, ranges[0][0], timestamp, 0)
+                return
+            for start in range(0, len(ranges), MAX_SACK_RANGES):
+                part = ranges[start : start + MAX_SACK_RANGES]
+                yield encode_sack(part + self._last_ranges[: MAX_SACK_RANGES - len(part)], timestamp)
+            self._last_ranges = ranges[-MAX_SACK_RANGES // 2 :]
+        elif self._present:
+            self._present = False
+            yield encode_sack((), timestamp)
+
+    def expire(self, now: float) -> None:
+        """Drop messages of which nothing has come for `Limits.reassembly_timeout`."""
+        oldest = now - self._limits.reassembly_timeout
+        for first, reassembly in list(self._reassemblies.items()):
+            if reassembly.touched_at < oldest:
+                self._end(first)
+                self._counters.expired_reassemblies += 1
+
+    def clear(self) -> None:
+        """Drop every message that is not whole yet."""
+        for first in list(self._reassemblies):
+            self._end(first)

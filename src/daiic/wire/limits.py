@@ -1,0 +1,35 @@
+"""The bounds within which an endpoint works."""
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds.
+
+    `path_mtu` is the largest UDP payload sent; 1200 passes everywhere (RFC
+    9000, section 14). Reassembly and unacknowledged output together stay
+    under `memory` in all: a message that does not fit is not acknowledged and
+    so comes again later.
+    """
+
+    path_mtu: int = 1200
+    max_message: int = 256 * MIB
+    memory: int = 512 * MIB
+    peer_memory: int = 384 * MIB
+    max_window: int = 4 * MIB
+    give_up: float = 8.0
+    reassembly_timeout: float = 30.0
+    peer_idle: float = 120.0
+    max_peers: int = 16384
+    max_sessions: int = 4096
+    max_clock_skew: float = 60.0
+
+
+@dataclass(slots=True)
+class MemoryUse:
+    """Bytes of messages being reassembled or not yet acknowledged, all peers together."""
+
+    used: int = 0

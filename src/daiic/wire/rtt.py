@@ -1,0 +1,41 @@
+"""Round-trip time and the retransmission timeout drawn from it (RFC 6298)."""
+
+GRANULARITY = 0.002
+"""Seconds that an event loop may be late without the link being at fault."""
+
+
+class RttEstimator:
+    """Smoothed round-trip time in seconds; `None` until the first sample."""
+
+    __slots__ = ("smoothed", "variation")
+
+    INITIAL_TIMEOUT = 1.0
+    MIN_TIMEOUT = 0.1
+    MAX_TIMEOUT = 4.0
+
+    def __init__(self) -> None:
+        self.smoothed: float | None = None
+        self.variation = 0.0
+
+    def sample(self, rtt: float) -> None:
+        """Take in one measured round trip (RFC 6298, section 2)."""
+        if self.smoothed is None:
+            self.smoothed = rtt
+            self.variation = rtt / 2
+            return
+        self.variation += (abs(self.smoothed - rtt) - self.variation) / 4
+        self.smoothed += (rtt - self.smoothed) / 8
+
+    def spread(self) -> float:
+        """Return the time by which nearly every acknowledgement has come.
+
+        RFC 6298's SRTT + max(G, 4 RTTVAR), before its lower bound.
+        """
+        if self.smoothed is None:
+            return self.INITIAL_TIMEOUT
+        return self.smoothed + max(GRANULARITY, 4 * self.variation)
+
+    def timeout(self, expirations: int) -> float:
+        """Return the retransmission timeout, doubled for each of `expirations` in a row."""
+        base = max(self.spread(), self.MIN_TIMEOUT)
+        return min(base * float(2 ** min(expirations, 16)), self.MAX_TIMEOUT)

@@ -1,0 +1,271 @@
+"""The mesh's socket under asyncio: the only file of the protocol that does I/O.
+
+On Linux it lets the kernel cut and join datagrams (UDP_SEGMENT, UDP_GRO), so
+that a large message costs one system call for every fifty-odd datagrams.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from daiic.wire.endpoint import Endpoint
+from daiic.wire.events import Event
+from daiic.wire.keyfile import ClusterKey
+from daiic.wire.limits import Limits
+from daiic.wire.messages import Address, MessageType
+
+# Linux's numbers, from include/uapi/linux/udp.h; Python's socket module lacks them.
+SOL_UDP = socket.IPPROTO_UDP
+UDP_SEGMENT = 103
+UDP_GRO = 104
+SO_RCVBUFFORCE = 33
+SO_SNDBUFFORCE = 32
+
+MAX_SEGMENTS = 64
+MAX_SEGMENTED = 65000
+RECEIVE_TURN = 32
+SOCKET_BUFFER = 8 << 20
+BACKLOG = 256
+
+
+class InsecureBind(Exception):
+    """Refusal to listen beyond loopback without a cluster key; the message says what to do."""
+
+
+async def resolve(host_port: str) -> Address:
+    """Return the socket address of "host:port" or "[ipv6]:port".
+
+    Raises:
+        ValueError: if `host_port` is not of that form.
+        OSError: if the name cannot be resolved.
+    """
+    host, separator, port = host_port.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f'"{host_port}" is not an address: write host:port, e.g. 127.0.0.1:7717')
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)
+    return found[0][4]
+
+
+class MeshSocket:
+    """An `Endpoint` on a UDP socket, driven by the running event loop."""
+
+    def __init__(
+        self, sock: socket.socket, endpoint: Endpoint, on_events: Callable[[list[Event]], None]
+    ) -> None:
+        self._socket = sock
+        self._endpoint = endpoint
+        self._on_events = on_events
+        self._loop = asyncio.get_running_loop()
+        self._buffer = memoryview(bytearray(65536))
+        self._backlog: deque[tuple[list[bytes], Address]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._flush_due = False
+        self._closed = False
+        self.local_address: Address = sock.getsockname()
+        self.counters = endpoint.counters
+        self._loop.add_reader(sock, self._readable)
+
+    @classmethod
+    async def open(
+        cls,
+        listen: str,
+        *,
+        on_events: Callable[[list[Event]], None],
+        key: ClusterKey | None = None,
+        allow_unauthenticated: bool = False,
+        limits: Limits | None = None,
+    ) -> "MeshSocket":
+        """Bind to `listen` ("host:port", port 0 for any) and start.
+
+        `on_events` is called with what arrived, once a turn of the event loop.
+
+        Raises:
+            InsecureBind: if `listen` is not loopback, there is no `key` and
+                `allow_unauthenticated` is not set.
+            ValueError, OSError: as `resolve`, or if the address cannot be bound.
+        """
+        address = await resolve(listen)
+        loopback = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+        if key is None and not loopback and not allow_unauthenticated:
+            raise InsecureBind(
+                f"refusing to listen on {listen} without a cluster key: anyone who reaches it "
+                "could use this cluster. Set cluster_key_file (`daiic keygen` makes one), listen "
+                "on 127.0.0.1, or set allow_unauthenticated if the network is trusted"
+            )
+        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            _tune(sock)
+            sock.bind(address)
+        except OSError:
+            sock.close()
+            raise
+        endpoint = Endpoint(limits or Limits(), lambda: time.time_ns() // 1000, key)
+        return cls(sock, endpoint, on_events)
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of messages being reassembled or not yet acknowledged."""
+        return self._endpoint.buffered_bytes
+
+    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int:
+        """Queue a message of any size and return its sequence number; never blocks.
+
+        Raises:
+            MessageTooLarge: if `payload` exceeds `Limits.max_message`.
+        """
+        sequence = self._endpoint.send(to, message_type, payload, self._loop.time())
+        self._flush_soon()
+        return sequence
+
+    def ping(self, to: Address) -> None:
+        """Send a PING; a `Pong` event brings the answer."""
+        self._endpoint.ping(to, self._loop.time())
+        self._flush_soon()
+
+    def rtt(self, to: Address) -> float | None:
+        """Return the smoothed round trip to `to` in seconds, `None` if not known."""
+        return self._endpoint.rtt(to)
+
+    def forget(self, peer: Address) -> None:
+        """Drop all that is known about `peer`, and what was to be sent to it."""
+        self._endpoint.forget(peer)
+
+    def idle(self) -> bool:
+        """Return whether every message has been acknowledged or given up."""
+        return self._endpoint.idle() and not self._backlog
+
+    async def close(self, drain: float = 1.0) -> None:
+        """Stop, after up to `drain` seconds in which unacknowledged messages may still arrive."""
+        end = self._loop.time() + drain
+        self._flush()
+        while not self._closed and not self.idle() and self._loop.time() < end:
+            await asyncio.sleep(0.005)
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+
+    # ------------------------------------------------------------- receiving
+
+    def _readable(self) -> None:
+        now = self._loop.time()
+        for _ in range(RECEIVE_TURN):
+            try:
+                size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 64)
+            except BlockingIOError:
+                break
+            except OSError:  # an ICMP error of an earlier datagram; timeouts deal with it
+                continue
+            segment = next(
+                (struct.unpack_from("i", data)[0] for _, kind, data in ancillary if kind == UDP_GRO),
+                size,
+            )
+            for start in range(0, size, segment or 1):
+                self._endpoint.datagram_received(
+                    self._buffer[start : min(start + segment, size)], address, now
+                )
+        self._flush()
+
+    # --------------------------------------------------------------- sending
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._closed:
+            return
+        # Whatever the application answers to these events goes out in the same turn.
+        self._deliver()
+        if not self._backlog:
+            for group in _grouped(self._endpoint.datagrams_to_send(self._loop.time())):
+                self._transmit(*group)
+            self._deliver()
+        self._set_timer()
+
+    def _deliver(self) -> None:
+        events = self._endpoint.take_events()
+        if events:
+            self._on_events(events)
+
+    def _transmit(self, datagrams: list[bytes], address: Address) -> None:
+        if self._backlog:
+            self._backlog.append((datagrams, address))
+            return
+        try:
+            self._send_group(datagrams, address)
+        except BlockingIOError:
+            self._backlog.append((datagrams, address))
+            self._loop.add_writer(self._socket, self._writable)
+        except OSError:  # unreachable just now: to the protocol a loss like any other
+            pass
+
+    def _send_group(self, datagrams: list[bytes], address: Address) -> None:
+        if len(datagrams) == 1:
+            self._socket.sendto(datagrams[0], address)
+            return
+        control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagrams[0])))]
+        self._socket.sendmsg(datagrams, control, 0, address)
+
+    def _writable(self) -> None:
+        while self._backlog:
+            try:
+                self._send_group(*self._backlog[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                pass
+            self._backlog.popleft()
+        self._loop.remove_writer(self._socket)
+        self._flush()
+
+    def _set_timer(self) -> None:
+        at = self._endpoint.next_timeout()
+        if self._timer is not None:
+            if at is not None and self._timer.when() == at:
+                return
+            self._timer.cancel()
+        self._timer = None if at is None else self._loop.call_at(at, self._flush)
+
+
+def _grouped(datagrams: Iterable[tuple[bytes, Address]]) -> Iterable[tuple[list[bytes], Address]]:
+    """Join runs that the kernel can cut apart again: one address, one size, the last may be short."""
+    group: list[bytes] = []
+    to: Address = ()
+    size = 0
+    for datagram, address in datagrams:
+        if group:
+            full = len(group) == MAX_SEGMENTS or size + len(datagram) > MAX_SEGMENTED
+            uneven = len(group[-1]) != len(group[0]) or len(datagram) > len(group[0])
+            if full or uneven or address != to:
+                yield group, to
+                group, size = [], 0
+        group.append(datagram)
+        size += len(datagram)
+        to = address
+    if group:
+        yield group, to
+
+
+def _tune(sock: socket.socket) -> None:
+    for option, forced in ((socket.SO_RCVBUF, SO_RCVBUFFORCE), (socket.SO_SNDBUF, SO_SNDBUFFORCE)):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER)
+        except OSError:  # needs CAP_NET_ADMIN; else as much as the system allows
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+    with contextlib.suppress(OSError):
+        sock.setsockopt(SOL_UDP, UDP_GRO, 1)
