@@ -6,13 +6,13 @@ that a large message costs one system call for every fifty-odd datagrams.
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from daiic.wire.address import is_loopback, resolve
 from daiic.wire.endpoint import Endpoint
 from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
@@ -35,22 +35,6 @@ BACKLOG = 256
 
 class InsecureBind(Exception):
     """Refusal to listen beyond loopback without a cluster key; the message says what to do."""
-
-
-async def resolve(host_port: str) -> Address:
-    """Return the socket address of "host:port" or "[ipv6]:port".
-
-    Raises:
-        ValueError: if `host_port` is not of that form.
-        OSError: if the name cannot be resolved.
-    """
-    host, separator, port = host_port.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f'"{host_port}" is not an address: write host:port, e.g. 127.0.0.1:7717')
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)
-    return found[0][4]
 
 
 class MeshSocket:
@@ -92,14 +76,15 @@ class MeshSocket:
             ValueError, OSError: as `resolve`, or if the address cannot be bound.
         """
         address = await resolve(listen)
-        loopback = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
-        if key is None and not loopback and not allow_unauthenticated:
+        if key is None and not is_loopback(address) and not allow_unauthenticated:
             raise InsecureBind(
                 f"refusing to listen on {listen} without a cluster key: anyone who reaches it "
                 "could use this cluster. Set cluster_key_file (`daiic keygen` makes one), listen "
                 "on 127.0.0.1, or set allow_unauthenticated if the network is trusted"
             )
-        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        sock = socket.socket(
+            socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM
+        )
         try:
             sock.setblocking(False)
             _tune(sock)
@@ -169,7 +154,11 @@ class MeshSocket:
             except OSError:  # an ICMP error of an earlier datagram; timeouts deal with it
                 continue
             segment = next(
-                (struct.unpack_from("i", data)[0] for _, kind, data in ancillary if kind == UDP_GRO),
+                (
+                    struct.unpack_from("i", data)[0]
+                    for _, kind, data in ancillary
+                    if kind == UDP_GRO
+                ),
                 size,
             )
             for start in range(0, size, segment or 1):

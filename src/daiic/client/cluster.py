@@ -1,0 +1,239 @@
+"""The client side of a cluster with one or more heads.
+
+The first head that answers gets every task. PINGs tell whether it is still
+there; when it is not, its tasks move to the next head that is, and continue
+after what had been delivered. A head keeps nothing over a restart, so a task
+that hears nothing for a while is sent to it again: one that knows the task
+ignores that, one that does not takes it up.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from types import TracebackType
+
+from daiic.client.call import Call
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address, is_loopback, resolve
+from daiic.wire.events import Event, Message, Pong, Unreachable
+from daiic.wire.keyfile import ClusterKey
+from daiic.wire.messages import Address, MessageType
+from daiic.wire.udp import MeshSocket
+
+PING_INTERVAL = 1.0
+SILENCE = 4.0
+"""Seconds without a sign of life after which a head is taken for lost."""
+REPEAT_AFTER = 5.0
+"""Seconds without news after which a task is sent to its head again."""
+PATIENCE = 6.0
+"""Seconds that a task waits for any head to come back."""
+
+
+class ClusterClient:
+    """Sends tasks to the cluster and yields their answers; an async context manager."""
+
+    def __init__(
+        self,
+        heads: Sequence[str],
+        key: ClusterKey | None = None,
+        *,
+        allow_unauthenticated: bool = False,
+    ) -> None:
+        """`heads` are "host:port", the preferred one first.
+
+        `key` is needed for heads on other machines, unless
+        `allow_unauthenticated`.
+        """
+        self._names = list(heads)
+        self._key = key
+        self._allow_unauthenticated = allow_unauthenticated
+        self._heads: list[Address] = []
+        self._heard: dict[Address, float] = {}
+        self._calls: dict[int, Call] = {}
+        self._next_id = secrets.randbits(62) | 1
+        self._watcher: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> "ClusterClient":
+        """Open the socket.
+
+        Raises:
+            ValueError, OSError: if a head's address is malformed or unknown.
+            InsecureBind: if a head is remote and there is no key.
+        """
+        self._heads = [await resolve(name) for name in self._names]
+        local = all(map(is_loopback, self._heads))
+        six = any(":" in head[0] for head in self._heads)
+        any_host = ("[::1]" if six else "127.0.0.1") if local else ("[::]" if six else "0.0.0.0")
+        self._socket = await MeshSocket.open(
+            f"{any_host}:0",
+            on_events=self._on_events,
+            key=self._key,
+            allow_unauthenticated=self._allow_unauthenticated,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        await self._socket.close(drain=0.2)
+
+    async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        """Yield the parts of the answer to `task` in order, the last one `final`.
+
+        Closing the generator cancels the task. `task` is taken over: its `id`
+        is set, and its seed if it has none.
+
+        Raises:
+            TaskError: if the task ends without an answer.
+        """
+        now = self._loop.time()
+        call = Call(task, self._take_id(), self._best_head(now), now)
+        self._calls[call.id] = call
+        self._send(call)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = self._loop.create_task(self._watch())
+        try:
+            while True:
+                part = await call.parts.get()
+                if isinstance(part, TaskError):
+                    raise part
+                yield part
+                if part.final:
+                    return
+        finally:
+            self._calls.pop(call.id, None)
+            if not call.delivery.finished:
+                self._cancel(call)
+
+    async def answer(self, task: pb.Task) -> pb.Result:
+        """Return the whole answer to `task` as one final part.
+
+        Raises:
+            TaskError: if the task ends without an answer.
+        """
+        texts: list[str] = []
+        tokens: list[int] = []
+        async with contextlib.aclosing(self.run(task)) as parts:
+            async for part in parts:
+                texts.append(part.text)
+                tokens.extend(part.tokens)
+        part.text = "".join(texts)
+        del part.tokens[:]
+        part.tokens.extend(tokens)
+        return part
+
+    # --------------------------------------------------------------- messages
+
+    def _take_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def _send(self, call: Call) -> None:
+        task = call.delivery.task
+        task.id = call.id
+        try:
+            self._socket.send(call.head, MessageType.TASK, task.SerializeToString())
+        except ValueError as error:
+            call.fail(TaskError(pb.BAD_REQUEST, str(error), "send a shorter prompt"))
+
+    def _cancel(self, call: Call) -> None:
+        self._socket.send(call.head, MessageType.CANCEL, pb.Cancel(id=call.id).SerializeToString())
+
+    def _on_events(self, events: list[Event]) -> None:
+        now = self._loop.time()
+        for event in events:
+            if isinstance(event, Unreachable):
+                self._heard.pop(event.peer, None)
+                self._leave(event.peer, now)
+            elif isinstance(event, (Message, Pong)):
+                self._heard[event.peer] = now
+                if isinstance(event, Message):
+                    self._message(event, now)
+
+    def _message(self, message: Message, now: float) -> None:
+        if message.type == MessageType.RESULT:
+            part = pb.Result.FromString(message.payload)
+            call = self._calls.get(part.id)
+            if call is not None:
+                call.accept(part, now)
+        elif message.type == MessageType.ERROR:
+            error = pb.Error.FromString(message.payload)
+            call = self._calls.get(error.id)
+            if call is None or call.delivery.finished:
+                return
+            other = self._other_head(message.peer, now)
+            if error.code == pb.SHUTTING_DOWN and other is not None:
+                self._move(call, other, now)
+            else:
+                call.fail(TaskError.from_wire(error))
+
+    # ------------------------------------------------------------------ heads
+
+    async def _watch(self) -> None:
+        while self._calls:
+            for head in self._heads:
+                self._socket.ping(head)
+            await asyncio.sleep(PING_INTERVAL)
+            now = self._loop.time()
+            for head in {call.head for call in self._calls.values()}:
+                if not self._alive(head, now):
+                    self._leave(head, now)
+            for call in list(self._calls.values()):
+                if now - call.heard_at >= REPEAT_AFTER and self._alive(call.head, now):
+                    self._repeat(call, now)
+
+    def _alive(self, head: Address, now: float) -> bool:
+        return now - self._heard.get(head, -SILENCE) < SILENCE
+
+    def _best_head(self, now: float) -> Address:
+        return next((head for head in self._heads if self._alive(head, now)), self._heads[0])
+
+    def _other_head(self, than: Address, now: float) -> Address | None:
+        return next((h for h in self._heads if h != than and self._alive(h, now)), None)
+
+    def _leave(self, head: Address, now: float) -> None:
+        """Move the tasks of a head that is not heard from, or give them up in time."""
+        other = self._other_head(head, now)
+        for call in list(self._calls.values()):
+            if call.head != head or call.delivery.finished:
+                continue
+            if other is not None:
+                self._move(call, other, now)
+            elif now - call.heard_at >= PATIENCE:
+                call.fail(
+                    TaskError(
+                        pb.HEAD_UNREACHABLE,
+                        f"no head answers at {', '.join(map(format_address, self._heads))}",
+                        "start one with `daiic-head`, or name the right address with --head; "
+                        "a head with another cluster key does not answer either",
+                    )
+                )
+
+    def _repeat(self, call: Call, now: float) -> None:
+        if call.delivery.has_gap:
+            self._cancel(call)
+            self._move(call, call.head, now)
+            return
+        call.heard_at = now
+        call.delivery.resume_here()
+        self._send(call)
+
+    def _move(self, call: Call, head: Address, now: float) -> None:
+        # A new id, so that late parts of the run before are not mistaken for new ones.
+        del self._calls[call.id]
+        call.id = self._take_id()
+        self._calls[call.id] = call
+        call.head = head
+        call.heard_at = now
+        call.delivery.resume_here()
+        self._send(call)

@@ -1,0 +1,1 @@
+"""What every daemon shares: settings, logs, systemd, the status port, its life."""

@@ -1,0 +1,58 @@
+"""Structured logs on stderr, for people at a terminal and for the journal.
+
+Under systemd each line starts with its priority (sd-daemon(3)) and carries
+no time of its own, since the journal adds both; elsewhere it is coloured if
+stderr is a terminal.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+def configure(level: str) -> None:
+    """Send what `structlog` and `logging` say from `level` up to stderr."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering())
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+
+
+def _rendering() -> list[structlog.typing.Processor]:
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if "JOURNAL_STREAM" in os.environ:
+        return [strip, structlog.processors.format_exc_info, _for_journal]
+    stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+    return [strip, stamp, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+
+_logfmt = structlog.processors.LogfmtRenderer(key_order=["event"])
+
+
+def _for_journal(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    priority = PRIORITIES.get(str(event.pop("level", "info")), 6)
+    exception = event.pop("exception", "")
+    text = f"{_logfmt(logger, method, event)}\n{exception}".rstrip("\n")
+    return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))
