@@ -1,0 +1,88 @@
+# services.daiic.gateway: the OpenAI-compatible HTTP API and the cluster's web page.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  role = import ./role.nix { inherit config lib pkgs; } "gateway";
+  cfg = config.services.daiic.gateway;
+in
+{
+  imports = [ ./machine.nix ];
+
+  options.services.daiic.gateway = role.options // {
+    enable = lib.mkEnableOption "DAIIC's gateway, an OpenAI-compatible HTTP API in front of the cluster";
+    package = lib.mkPackageOption pkgs "daiic" { };
+
+    listen = role.listenOption "127.0.0.1:7700" {
+      description = ''
+        Address and port of the HTTP API. It speaks plain HTTP: put a TLS-terminating proxy in front of it
+        where the network is not your own. An address other than loopback needs
+        {option}`services.daiic.gateway.apiKeysFile`.
+      '';
+    };
+
+    heads = role.headsOption;
+
+    apiKeysFile = mkOption {
+      type = types.nullOr types.externalPath;
+      default = null;
+      example = "/run/secrets/daiic-api-keys";
+      description = ''
+        File with the API keys that clients may present as `Authorization: Bearer KEY`, one a line.
+        `null` accepts every client that reaches the gateway, which then listens on loopback only.
+      '';
+    };
+
+    corsOrigins = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "https://chat.example.org" ];
+      description = "Origins of web pages that browsers may let call the API.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    services.daiic.gateway.settings = lib.mapAttrs (_: lib.mkDefault) {
+      inherit (cfg) listen;
+      inherit (role) heads;
+      allow_unauthenticated = cfg.allowUnauthenticated;
+      cors_origins = cfg.corsOrigins;
+      cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
+      api_keys_file = lib.optionalString (cfg.apiKeysFile != null) (role.credential "api-keys");
+    };
+
+    assertions = [
+      role.headAssertion
+      role.keyAssertion
+      {
+        assertion =
+          role.addresses.isLoopback cfg.settings.listen
+          || cfg.apiKeysFile != null
+          || (cfg.settings.allow_keyless_public or false);
+        message =
+          "services.daiic.gateway.listen = \"${cfg.settings.listen}\" would serve everyone who reaches it. Put API "
+          + "keys, one a line, into a file and set services.daiic.gateway.apiKeysFile to it; to serve everyone, "
+          + "services.daiic.gateway.settings.allow_keyless_public = true.";
+      }
+    ];
+
+    systemd.services.${role.unit} = role.service {
+      description = "DAIIC gateway";
+      executable = "daiic-gateway";
+      credentials = {
+        cluster-key = cfg.clusterKeyFile;
+        api-keys = cfg.apiKeysFile;
+      };
+    };
+
+    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [
+      (role.addresses.port cfg.settings.listen)
+    ];
+
+    environment.systemPackages = [ cfg.package ];
+  };
+}

@@ -1,0 +1,310 @@
+# services.daiic.worker: runs language models and Stable Diffusion on this machine's GPU or CPU.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  role = import ./role.nix { inherit config lib pkgs; } "worker";
+  cfg = config.services.daiic.worker;
+
+  nvidiaDriver = config.hardware.nvidia.enabled;
+  amdgpuDriver = builtins.elem "amdgpu" (config.boot.kernelModules ++ config.boot.initrd.kernelModules);
+
+  # The hardware that the unit is made for. What `auto` finds at run time can only be less.
+  accelerator =
+    if cfg.backend != "auto" then
+      cfg.backend
+    else if nvidiaDriver then
+      "cuda"
+    else if amdgpuDriver then
+      "rocm"
+    else
+      "cpu";
+
+  packages = {
+    cuda = pkgs.pkgsCuda.daiic-worker;
+    rocm = pkgs.pkgsRocm.daiic-worker;
+    cpu = pkgs.daiic-worker;
+  };
+
+  # Device classes as the drivers name them in /proc/devices; names that a driver version lacks are skipped.
+  devices = {
+    cuda = [
+      "char-nvidia"
+      "char-nvidia-caps"
+      "char-nvidia-frontend"
+      "char-nvidia-uvm"
+      "char-nvidiactl"
+    ];
+    rocm = [
+      "char-drm"
+      "char-kfd"
+    ];
+    cpu = [ ];
+  };
+
+  # Tokens given as text end up in the world-readable store; the unit gets both kinds the same way.
+  hfTokenFile =
+    if cfg.hfToken != null then pkgs.writeText "hf-token" cfg.hfToken else cfg.hfTokenFile;
+in
+{
+  imports = [
+    ./machine.nix
+    ./head.nix
+  ];
+
+  options.services.daiic.worker = role.options // {
+    enable = lib.mkEnableOption "DAIIC's worker, which runs models on this machine";
+    package = mkOption {
+      type = types.package;
+      default = packages.${accelerator};
+      defaultText = lib.literalMD ''
+        `pkgs.pkgsCuda.daiic-worker`, `pkgs.pkgsRocm.daiic-worker` or `pkgs.daiic-worker`, by
+        {option}`services.daiic.worker.backend`; with `auto`, by the GPU driver that this system loads.
+      '';
+      description = "The worker's package, with torch built for the machine's GPU.";
+    };
+
+    backend = mkOption {
+      type = types.enum [
+        "auto"
+        "cuda"
+        "rocm"
+        "cpu"
+      ];
+      default = "auto";
+      description = ''
+        What models run on: `cuda` (NVIDIA), `rocm` (AMD), `cpu`, or `auto`, which takes NVIDIA's driver if
+        this system has it, else AMD's, else the CPU. The unit may open the devices of that vendor only.
+      '';
+    };
+
+    heads = role.headsOption // {
+      description = ''
+        Heads of the cluster that this worker serves; it reports to all of them. `null` makes this machine
+        a complete node of its own: a head on loopback is started with the worker.
+      '';
+    };
+
+    listen = role.listenOption "127.0.0.1:7727" {
+      default =
+        if builtins.all role.addresses.isLoopback role.heads then "127.0.0.1:7727" else "0.0.0.0:7727";
+      defaultText = lib.literalMD "`127.0.0.1:7727`, or `0.0.0.0:7727` if a head is on another machine";
+    };
+
+    httpListen = role.httpListenOption "127.0.0.1:7728";
+
+    models = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [
+        "Qwen/Qwen3-8B"
+        "stabilityai/stable-diffusion-xl-base-1.0"
+        "my-finetune.safetensors"
+      ];
+      description = ''
+        Models to load when the worker starts, by Hugging Face id or by file name under
+        {option}`services.daiic.worker.modelsDir`. Others load when a task asks for them.
+      '';
+    };
+
+    modelsDir = mkOption {
+      type = types.path;
+      default = "/var/lib/daiic-worker/models";
+      example = "/srv/models";
+      description = "Directory of checkpoints (`.safetensors` files, model directories) that tasks name by file name.";
+    };
+
+    quantization = mkOption {
+      type = types.enum [
+        "none"
+        "8bit"
+        "4bit"
+      ];
+      default = "4bit";
+      description = "How weights are quantized when a model is loaded (bitsandbytes; `4bit` is NF4).";
+    };
+
+    ramOffload = mkOption {
+      type = types.bool;
+      default = true;
+      description = "Whether weights that do not fit into GPU memory stay in RAM.";
+    };
+
+    memoryMax = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "48G";
+      description = "Most RAM that the worker may use ({manpage}`systemd.resource-control(5)`, `MemoryMax=`).";
+    };
+
+    hfToken = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      description = ''
+        Hugging Face token for gated models. It ends up in the Nix store, where every user of the machine
+        can read it; {option}`services.daiic.worker.hfTokenFile` keeps it secret.
+      '';
+    };
+
+    hfTokenFile = mkOption {
+      type = types.nullOr types.externalPath;
+      default = null;
+      example = "/run/secrets/hf-token";
+      description = ''
+        File with the Hugging Face token for gated models. Only the worker's process can read it
+        ({manpage}`systemd.exec(5)`, `LoadCredential=`).
+      '';
+    };
+
+    rocmOverrideGfx = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "10.3.0";
+      description = ''
+        What ROCm takes the GPU for (`HSA_OVERRIDE_GFX_VERSION`); for cards that are close enough to a
+        supported one.
+      '';
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    services.daiic.head.enable = lib.mkIf (cfg.heads == null) (lib.mkDefault true);
+
+    services.daiic.worker.settings = lib.mapAttrs (_: lib.mkDefault) {
+      inherit (cfg)
+        listen
+        backend
+        models
+        quantization
+        ;
+      inherit (role) heads;
+      http_listen = cfg.httpListen;
+      allow_unauthenticated = cfg.allowUnauthenticated;
+      state_dir = "/var/lib/daiic-worker";
+      cache_dir = "/var/cache/daiic-worker";
+      models_dir = cfg.modelsDir;
+      ram_offload = cfg.ramOffload;
+      cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
+      hf_token_file = lib.optionalString (hfTokenFile != null) (role.credential "hf-token");
+    };
+
+    warnings = lib.optional (cfg.hfToken != null) (
+      "services.daiic.worker.hfToken is written to the Nix store, where every user of this machine can read it. "
+      + "Put the token into a file that only root can read and set services.daiic.worker.hfTokenFile to its path."
+    );
+
+    assertions = [
+      role.keyAssertion
+      {
+        assertion = cfg.hfToken == null || cfg.hfTokenFile == null;
+        message =
+          "services.daiic.worker has both hfToken and hfTokenFile. Remove hfToken; hfTokenFile keeps the "
+          + "token out of the Nix store.";
+      }
+      {
+        assertion =
+          builtins.any (head: !role.addresses.isLoopback head) cfg.settings.heads
+          -> !role.addresses.isLoopback cfg.settings.listen;
+        message =
+          "services.daiic.worker.listen = \"${cfg.settings.listen}\" cannot reach the heads on other machines "
+          + "(${toString cfg.settings.heads}). Set it to \"0.0.0.0:${toString (role.addresses.port cfg.settings.listen)}\".";
+      }
+      {
+        assertion = cfg.backend == "cuda" -> nvidiaDriver;
+        message =
+          "services.daiic.worker.backend = \"cuda\" needs NVIDIA's driver, which this system does not load. Set "
+          + "services.xserver.videoDrivers = [ \"nvidia\" ] and hardware.nvidia.open = true (false for cards before "
+          + "Turing), or choose another backend.";
+      }
+      {
+        assertion =
+          cfg.backend == "cuda" -> pkgs.config.allowUnfree or false || pkgs.config ? allowUnfreePredicate;
+        message =
+          "services.daiic.worker.backend = \"cuda\" needs CUDA, whose licence is not free. Set "
+          + "nixpkgs.config.allowUnfree = true.";
+      }
+      {
+        assertion = cfg.backend == "rocm" -> amdgpuDriver;
+        message =
+          "services.daiic.worker.backend = \"rocm\" needs the amdgpu kernel driver, which this system does not "
+          + "load. Set boot.kernelModules = [ \"amdgpu\" ], or choose another backend.";
+      }
+      {
+        assertion =
+          !builtins.any (hidden: lib.hasPrefix hidden "${toString cfg.settings.models_dir}/") [
+            "/home/"
+            "/root/"
+            "/run/user/"
+            "/tmp/"
+            "/var/tmp/"
+          ];
+        message =
+          "services.daiic.worker.modelsDir = \"${toString cfg.settings.models_dir}\" is hidden from the unit by its sandbox "
+          + "(ProtectHome, PrivateTmp). Move the models, for example to /srv/models.";
+      }
+    ];
+
+    systemd.services.${role.unit} = lib.mkMerge [
+      (role.service {
+        description = "DAIIC worker";
+        executable = "daiic-worker";
+        credentials = {
+          cluster-key = cfg.clusterKeyFile;
+          hf-token = hfTokenFile;
+        };
+        environment = {
+          # Compilers and libraries below torch keep caches of their own under these.
+          HOME = "/var/lib/daiic-worker";
+          XDG_CACHE_HOME = "/var/cache/daiic-worker";
+        }
+        // lib.optionalAttrs (cfg.rocmOverrideGfx != null) {
+          HSA_OVERRIDE_GFX_VERSION = cfg.rocmOverrideGfx;
+        };
+        serviceConfig = {
+          StateDirectory = "daiic-worker daiic-worker/models";
+          CacheDirectory = "daiic-worker";
+          StateDirectoryMode = "0750";
+
+          # Under memory pressure the kernel takes other processes first: reloading a model is expensive.
+          OOMScoreAdjust = -500;
+          # Every load step extends these while it makes progress.
+          TimeoutStartSec = "15min";
+          WatchdogSec = "1min";
+
+          # PrivateDevices hides accelerators; DevicePolicy=closed stays and opens one vendor's alone.
+          PrivateDevices = accelerator == "cpu";
+          DeviceAllow = devices.${accelerator};
+          # torch, oneDNN and Triton generate machine code while they run.
+          MemoryDenyWriteExecute = false;
+          # The memory budget is measured from /proc/meminfo.
+          ProcSubset = "all";
+          # torch pins threads to cores and buffers to NUMA nodes.
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged"
+          ];
+          # Buffers that the GPU reads from RAM are locked there.
+          LimitMEMLOCK = "infinity";
+        }
+        // lib.optionalAttrs (accelerator == "rocm") {
+          SupplementaryGroups = [
+            "render"
+            "video"
+          ];
+        }
+        // lib.optionalAttrs (cfg.memoryMax != null) { MemoryMax = cfg.memoryMax; };
+      })
+      { after = lib.optional config.services.daiic.head.enable "daiic-head.service"; }
+    ];
+
+    networking.firewall.allowedUDPPorts = lib.mkIf cfg.openFirewall [
+      (role.addresses.port cfg.settings.listen)
+    ];
+
+    environment.systemPackages = [ cfg.package ];
+  };
+}

@@ -1,0 +1,236 @@
+# The machines that the evaluation tests look at, by what they are an example of.
+let
+  key = {
+    services.daiic.clusterKeyFile = "/run/secrets/cluster-key";
+  };
+  nvidia = {
+    hardware.nvidia.enabled = true;
+  };
+  amd = {
+    boot.kernelModules = [ "amdgpu" ];
+  };
+  unfree =
+    { lib, ... }:
+    {
+      _module.args.pkgs = import ./packages.nix { inherit lib; } // {
+        config.allowUnfree = true;
+      };
+    };
+in
+{
+  one-line-worker.services.daiic.worker.enable = true;
+
+  nothing-enabled = { };
+
+  all-roles.services.daiic = {
+    head.enable = true;
+    worker.enable = true;
+    gateway.enable = true;
+    shim.enable = true;
+  };
+
+  # Every option once, on a machine whose roles are open to the network.
+  every-option = {
+    imports = [ amd ];
+    services.daiic = {
+      clusterKeyFile = "/run/secrets/cluster-key";
+      head = {
+        enable = true;
+        listen = "0.0.0.0:9717";
+        httpListen = "127.0.0.1:9718";
+        workerTimeout = 7.5;
+        queueSize = 99;
+        advertise = true;
+        openFirewall = true;
+        clusterKeyFile = "/run/secrets/heads-own-key";
+        allowUnauthenticated = false;
+        settings.log_level = "debug";
+      };
+      worker = {
+        enable = true;
+        backend = "rocm";
+        heads = [
+          "10.0.0.1:7717"
+          "[fd00::2]:7717"
+        ];
+        listen = "0.0.0.0:9727";
+        httpListen = "";
+        models = [ "org/model" ];
+        modelsDir = "/srv/models";
+        quantization = "8bit";
+        ramOffload = false;
+        memoryMax = "48G";
+        hfTokenFile = "/run/secrets/hf-token";
+        rocmOverrideGfx = "10.3.0";
+        openFirewall = true;
+        clusterKeyFile = "/run/secrets/workers-own-key";
+        allowUnauthenticated = false;
+        settings.slots = 8;
+      };
+      gateway = {
+        enable = true;
+        listen = "0.0.0.0:9700";
+        heads = [ "10.0.0.1:7717" ];
+        apiKeysFile = "/run/secrets/api-keys";
+        corsOrigins = [ "https://chat.example.org" ];
+        openFirewall = true;
+        clusterKeyFile = "/run/secrets/gateways-own-key";
+        allowUnauthenticated = false;
+        settings.log_level = "warning";
+      };
+      shim = {
+        enable = true;
+        listen = "0.0.0.0:9737";
+        httpListen = "127.0.0.1:9738";
+        heads = [ "10.0.0.1:7717" ];
+        clientKeyFile = "/run/secrets/client-key";
+        allowedNetworks = [ "192.168.0.0/16" ];
+        openFirewall = true;
+        clusterKeyFile = "/run/secrets/shims-own-key";
+        allowUnauthenticated = false;
+        settings.log_level = "warning";
+      };
+    };
+  };
+
+  packages-named =
+    { pkgs, ... }:
+    {
+      services.daiic = {
+        head.enable = true;
+        head.package = pkgs.pkgsRocm.daiic-worker;
+        worker.enable = true;
+        worker.package = pkgs.pkgsRocm.daiic-worker;
+        gateway.enable = true;
+        gateway.package = pkgs.pkgsRocm.daiic-worker;
+        shim.enable = true;
+        shim.package = pkgs.pkgsRocm.daiic-worker;
+      };
+    };
+
+  # What `auto` and each backend come to on each kind of machine.
+  auto-nvidia = {
+    imports = [ nvidia ];
+    services.daiic.worker.enable = true;
+  };
+  auto-amd = {
+    imports = [ amd ];
+    services.daiic.worker.enable = true;
+  };
+  cuda = {
+    imports = [
+      nvidia
+      unfree
+    ];
+    services.daiic.worker.enable = true;
+    services.daiic.worker.backend = "cuda";
+  };
+  cpu-on-nvidia = {
+    imports = [ nvidia ];
+    services.daiic.worker.enable = true;
+    services.daiic.worker.backend = "cpu";
+  };
+
+  remote-heads = {
+    imports = [ key ];
+    services.daiic.worker.enable = true;
+    services.daiic.worker.heads = [ "10.0.0.1:7717" ];
+  };
+  head-on-every-address = {
+    imports = [ key ];
+    services.daiic.head.listen = "[::]:7717";
+    services.daiic.worker.enable = true;
+  };
+  token-in-the-store.services.daiic.worker = {
+    enable = true;
+    hfToken = "hf_example";
+  };
+  settings-win.services.daiic.worker = {
+    enable = true;
+    quantization = "8bit";
+    settings.quantization = "none";
+  };
+  slow-drain.services.daiic.head = {
+    enable = true;
+    settings.drain_timeout = 119.5;
+  };
+
+  # One mistake each; the tests say what the message has to advise.
+  mistake-head-open-without-key.services.daiic.head = {
+    enable = true;
+    listen = "0.0.0.0:7717";
+  };
+  mistake-worker-open-without-key.services.daiic.worker = {
+    enable = true;
+    heads = [ "10.0.0.1:7717" ];
+  };
+  mistake-gateway-heads-without-key.services.daiic.gateway = {
+    enable = true;
+    heads = [ "10.0.0.1:7717" ];
+  };
+  mistake-shim-heads-without-key.services.daiic.shim = {
+    enable = true;
+    heads = [ "10.0.0.1:7717" ];
+  };
+  mistake-open-on-purpose.services.daiic.head = {
+    enable = true;
+    listen = "0.0.0.0:7717";
+    allowUnauthenticated = true;
+  };
+  mistake-gateway-without-head.services.daiic.gateway.enable = true;
+  mistake-shim-without-head.services.daiic.shim.enable = true;
+  mistake-gateway-public-without-api-keys.services.daiic = {
+    head.enable = true;
+    gateway.enable = true;
+    gateway.listen = "0.0.0.0:7700";
+  };
+  mistake-shim-public-without-client-key.services.daiic = {
+    head.enable = true;
+    shim.enable = true;
+    shim.listen = "0.0.0.0:7737";
+  };
+  mistake-advertised-loopback.services.daiic.head = {
+    enable = true;
+    advertise = true;
+  };
+  mistake-both-tokens.services.daiic.worker = {
+    enable = true;
+    hfToken = "hf_example";
+    hfTokenFile = "/run/secrets/hf-token";
+  };
+  mistake-worker-listens-on-loopback-only = {
+    imports = [ key ];
+    services.daiic.worker = {
+      enable = true;
+      heads = [ "10.0.0.1:7717" ];
+      listen = "127.0.0.1:7727";
+    };
+  };
+  mistake-cuda-without-driver = {
+    imports = [ unfree ];
+    services.daiic.worker.enable = true;
+    services.daiic.worker.backend = "cuda";
+  };
+  mistake-cuda-without-unfree = {
+    imports = [ nvidia ];
+    services.daiic.worker.enable = true;
+    services.daiic.worker.backend = "cuda";
+  };
+  mistake-rocm-without-driver.services.daiic.worker = {
+    enable = true;
+    backend = "rocm";
+  };
+  mistake-models-in-home.services.daiic.worker = {
+    enable = true;
+    modelsDir = "/home/alice/models";
+  };
+  mistake-two-roles-on-one-port.services.daiic = {
+    worker.enable = true;
+    worker.listen = "127.0.0.1:7717";
+  };
+  mistake-two-roles-on-one-http-port.services.daiic = {
+    worker.enable = true;
+    gateway.enable = true;
+    gateway.listen = "127.0.0.1:7728";
+  };
+}

@@ -1,0 +1,60 @@
+# Evaluates machines with nixpkgs' real `lib` and DAIIC's modules, and tells what becomes of each: its units,
+# settings files, open ports, failed assertions, warnings, and which of DAIIC's options it sets.
+{ lib }:
+let
+  unitText = import ./unit_text.nix { inherit lib; };
+
+  # Flat tables of strings, numbers, booleans and lists of them: each JSON value is a TOML value.
+  tomlText = lib.concatMapAttrsStringSep "" (key: value: "${key} = ${builtins.toJSON value}\n");
+
+  isSet = option: option.highestPrio < (lib.mkOptionDefault { }).priority;
+
+  base = [
+    ./nixos_surface.nix
+    ../../modules
+    { _module.args.pkgs = lib.mkDefault (import ./packages.nix { inherit lib; }); }
+  ];
+
+  evaluate =
+    machine:
+    let
+      system = lib.evalModules {
+        modules = base ++ [ machine ];
+      };
+      inherit (system) config;
+      roles = lib.filterAttrs (_: role: role.enable or false) config.services.daiic;
+    in
+    {
+      assertions = map (assertion: assertion.message) (
+        builtins.filter (assertion: !assertion.assertion) config.assertions
+      );
+      inherit (config) warnings;
+      units = lib.mapAttrs' (name: service: lib.nameValuePair "${name}.service" (unitText service)) config.systemd.services;
+      settings = lib.mapAttrs' (
+        name: role: lib.nameValuePair "${name}.toml" (tomlText role.settings)
+      ) roles;
+      firewall = config.networking.firewall;
+      avahi = lib.optionalAttrs config.services.avahi.enable config.services.avahi.extraServiceFiles;
+      packages = map (package: package.name) config.environment.systemPackages;
+      inherit (config.virtualisation) memorySize cores;
+      optionsSet = lib.pipe system.options.services.daiic [
+        (lib.collect lib.isOption)
+        (builtins.filter isSet)
+        (map (option: lib.showOption option.loc))
+      ];
+    };
+in
+{
+  configurations = lib.mapAttrs (_: evaluate) (import ./configurations.nix);
+
+  scenarios = lib.mapAttrs (_: lib.mapAttrs (_: evaluate)) (import ../nixos/scenarios.nix);
+
+  options = lib.pipe (lib.evalModules { modules = base; }).options.services.daiic [
+    lib.optionAttrSetToDocList
+    (builtins.filter (option: option.visible && !option.internal))
+    (map (option: {
+      inherit (option) name;
+      described = option ? description;
+    }))
+  ];
+}

@@ -1,0 +1,103 @@
+# The part of NixOS that DAIIC's modules touch, with options typed as NixOS types them, so that the modules
+# evaluate with nixpkgs' `lib` alone. Anything else that a module sets is an error here.
+{ lib, ... }:
+let
+  inherit (lib) mkOption types;
+
+  # A value of a unit's section: repeated definitions of lists are joined, others must agree.
+  sectionValue = lib.mkOptionType {
+    name = "systemd option";
+    merge =
+      location: definitions:
+      if builtins.isList (builtins.head definitions).value then
+        builtins.concatMap (definition: definition.value) definitions
+      else
+        lib.mergeEqualOption location definitions;
+  };
+
+  listOfStrings = mkOption {
+    type = types.listOf types.str;
+    default = [ ];
+  };
+
+  boolean = mkOption {
+    type = types.bool;
+    default = false;
+  };
+
+  service.options = {
+    description = mkOption {
+      type = types.singleLineStr;
+      default = "";
+    };
+    wantedBy = listOfStrings;
+    wants = listOfStrings;
+    after = listOfStrings;
+    before = listOfStrings;
+    startLimitIntervalSec = mkOption { type = types.int; };
+    environment = mkOption {
+      type = types.attrsOf (types.nullOr (types.oneOf [ types.str types.path types.package ]));
+      default = { };
+    };
+    serviceConfig = mkOption {
+      type = types.attrsOf sectionValue;
+      default = { };
+    };
+  };
+
+  ports = mkOption {
+    type = types.listOf types.port;
+    default = [ ];
+    apply = ports: lib.naturalSort (map toString (lib.unique ports));
+  };
+in
+{
+  options = {
+    assertions = mkOption {
+      type = types.listOf types.unspecified;
+      default = [ ];
+    };
+    warnings = listOfStrings;
+
+    systemd.services = mkOption {
+      type = types.attrsOf (types.submodule service);
+      default = { };
+    };
+
+    networking.firewall = {
+      allowedTCPPorts = ports;
+      allowedUDPPorts = ports;
+    };
+
+    environment.systemPackages = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+    };
+
+    services.avahi = {
+      enable = boolean;
+      publish = {
+        enable = boolean;
+        userServices = boolean;
+      };
+      extraServiceFiles = mkOption {
+        type = types.attrsOf (types.either types.str types.path);
+        default = { };
+      };
+    };
+
+    hardware.nvidia.enabled = boolean;
+    boot.kernelModules = listOfStrings;
+    boot.initrd.kernelModules = listOfStrings;
+
+    # Set by the machines of tests/nixos, read by the test drivers.
+    virtualisation.memorySize = mkOption {
+      type = types.ints.positive;
+      default = 1024;
+    };
+    virtualisation.cores = mkOption {
+      type = types.ints.positive;
+      default = 1;
+    };
+  };
+}

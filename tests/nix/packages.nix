@@ -1,0 +1,43 @@
+# Stand-ins for the packages that the modules refer to, at the paths where a system without Nix has them:
+# programs in /opt/daiic, settings in /etc/daiic.
+{ lib }:
+let
+  package =
+    name: outPath:
+    {
+      type = "derivation";
+      inherit name outPath;
+    };
+
+  daiic = {
+    daiic = package "daiic" "/opt/daiic";
+    daiic-worker = package "daiic-worker" "/opt/daiic";
+    dcf-shim = package "dcf-shim" "/opt/daiic";
+  };
+in
+daiic
+// {
+  config.allowUnfree = false;
+
+  pkgsCuda.daiic-worker = package "daiic-worker-cuda" "/opt/daiic-cuda";
+  pkgsRocm.daiic-worker = package "daiic-worker-rocm" "/opt/daiic-rocm";
+
+  writeText = name: _text: "/nix/store/00000000000000000000000000000000-${name}";
+
+  formats.toml = _: {
+    type =
+      let
+        value = lib.types.oneOf [
+          lib.types.bool
+          lib.types.int
+          lib.types.float
+          lib.types.str
+          lib.types.path
+          (lib.types.attrsOf value)
+          (lib.types.listOf value)
+        ];
+      in
+      value;
+    generate = name: _value: "/etc/daiic/${name}";
+  };
+}

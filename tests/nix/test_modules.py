@@ -1,0 +1,239 @@
+"""Promises of the NixOS modules, checked on machines evaluated with nixpkgs' own module system."""
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+
+from nix.evaluation import configuration, evaluation, unit
+
+ROLES = ("head", "worker", "gateway", "shim")
+
+
+def settings(name: str, role: str) -> dict[str, Any]:
+    return tomllib.loads(configuration(name)["settings"][f"{role}.toml"])
+
+
+def test_nothing_happens_on_a_machine_that_enables_nothing() -> None:
+    machine = configuration("nothing-enabled")
+    assert machine["units"] == {}
+    assert machine["packages"] == []
+    assert machine["assertions"] == machine["warnings"] == []
+
+
+def test_one_line_worker_is_a_complete_node() -> None:
+    machine = configuration("one-line-worker")
+    assert sorted(machine["units"]) == ["daiic-head.service", "daiic-worker.service"]
+    assert machine["assertions"] == machine["warnings"] == []
+    assert settings("one-line-worker", "worker")["heads"] == [
+        settings("one-line-worker", "head")["listen"]
+    ]
+    assert machine["firewall"] == {"allowedTCPPorts": [], "allowedUDPPorts": []}
+
+
+def test_one_line_worker_is_protected_and_sandboxed() -> None:
+    worker = unit("one-line-worker", "worker")
+    for key, value in {
+        "OOMScoreAdjust": "-500",
+        "ProtectSystem": "strict",
+        "PrivateTmp": "true",
+        "Type": "notify",
+        "NoNewPrivileges": "true",
+        "DynamicUser": "true",
+        "Restart": "on-failure",
+    }.items():
+        assert worker[key] == [value], key
+    assert "WatchdogSec" in worker
+    assert worker["ExecStart"] == ["/opt/daiic/bin/daiic-worker --config /etc/daiic/worker.toml"]
+
+
+def test_only_the_worker_is_spared_by_the_oom_killer() -> None:
+    for role in ROLES:
+        assert ("OOMScoreAdjust" in unit("all-roles", role)) == (role == "worker")
+
+
+def test_every_role_says_when_it_is_ready_and_is_watched() -> None:
+    for role in ROLES:
+        lines = unit("all-roles", role)
+        assert lines["Type"] == ["notify"]
+        assert lines["WatchdogSec"]
+        assert lines["StartLimitIntervalSec"] == ["0"]
+
+
+def test_every_option_is_described_and_set_by_some_configuration() -> None:
+    options = evaluation()["options"]
+    assert len(options) > 40
+    assert [option["name"] for option in options if not option["described"]] == []
+    exercised = {
+        name
+        for machine in evaluation()["configurations"].values()
+        for name in machine["optionsSet"]
+    }
+    assert {option["name"] for option in options} - exercised == set()
+
+
+@pytest.mark.parametrize(
+    ("role", "key", "value"),
+    [
+        ("head", "listen", "0.0.0.0:9717"),
+        ("head", "http_listen", "127.0.0.1:9718"),
+        ("head", "worker_timeout", 7.5),
+        ("head", "queue_size", 99),
+        ("head", "allow_unauthenticated", False),
+        ("head", "cluster_key_file", "/run/credentials/daiic-head.service/cluster-key"),
+        ("head", "log_level", "debug"),
+        ("worker", "backend", "rocm"),
+        ("worker", "heads", ["10.0.0.1:7717", "[fd00::2]:7717"]),
+        ("worker", "listen", "0.0.0.0:9727"),
+        ("worker", "http_listen", ""),
+        ("worker", "models", ["org/model"]),
+        ("worker", "models_dir", "/srv/models"),
+        ("worker", "quantization", "8bit"),
+        ("worker", "ram_offload", False),
+        ("worker", "hf_token_file", "/run/credentials/daiic-worker.service/hf-token"),
+        ("worker", "cluster_key_file", "/run/credentials/daiic-worker.service/cluster-key"),
+        ("worker", "slots", 8),
+        ("gateway", "listen", "0.0.0.0:9700"),
+        ("gateway", "heads", ["10.0.0.1:7717"]),
+        ("gateway", "api_keys_file", "/run/credentials/daiic-gateway.service/api-keys"),
+        ("gateway", "cors_origins", ["https://chat.example.org"]),
+        ("shim", "listen", "0.0.0.0:9737"),
+        ("shim", "http_listen", "127.0.0.1:9738"),
+        ("shim", "heads", ["10.0.0.1:7717"]),
+        ("shim", "client_key_file", "/run/credentials/daiic-shim.service/client-key"),
+        ("shim", "allowed_networks", ["192.168.0.0/16"]),
+    ],
+)
+def test_option_reaches_the_settings_file(role: str, key: str, value: object) -> None:
+    assert configuration("every-option")["assertions"] == []
+    assert settings("every-option", role)[key] == value
+
+
+def test_settings_win_over_options() -> None:
+    assert settings("settings-win", "worker")["quantization"] == "none"
+
+
+def test_worker_options_that_systemd_keeps() -> None:
+    worker = unit("every-option", "worker")
+    assert worker["MemoryMax"] == ["48G"]
+    assert '"HSA_OVERRIDE_GFX_VERSION=10.3.0"' in worker["Environment"]
+
+
+def test_secrets_are_handed_over_by_systemd() -> None:
+    assert unit("every-option", "head")["LoadCredential"] == [
+        "cluster-key:/run/secrets/heads-own-key"
+    ]
+    assert unit("every-option", "worker")["LoadCredential"] == [
+        "cluster-key:/run/secrets/workers-own-key",
+        "hf-token:/run/secrets/hf-token",
+    ]
+    assert unit("every-option", "gateway")["LoadCredential"] == [
+        "api-keys:/run/secrets/api-keys",
+        "cluster-key:/run/secrets/gateways-own-key",
+    ]
+    assert unit("every-option", "shim")["LoadCredential"] == [
+        "client-key:/run/secrets/client-key",
+        "cluster-key:/run/secrets/shims-own-key",
+    ]
+
+
+def test_token_given_as_text_works_and_warns() -> None:
+    machine = configuration("token-in-the-store")
+    assert machine["assertions"] == []
+    assert len(machine["warnings"]) == 1
+    assert "services.daiic.worker.hfTokenFile" in machine["warnings"][0]
+    (credential,) = unit("token-in-the-store", "worker")["LoadCredential"]
+    assert credential.startswith("hf-token:/nix/store/")
+    assert "hf_example" not in str(machine["units"]) + str(machine["settings"])
+
+
+def test_firewall_opens_what_was_asked_for() -> None:
+    assert configuration("every-option")["firewall"] == {
+        "allowedTCPPorts": ["9700"],
+        "allowedUDPPorts": ["9717", "9727", "9737"],
+    }
+
+
+def test_advertised_head_is_found_by_mdns() -> None:
+    service = configuration("every-option")["avahi"]["daiic"]
+    assert "<type>_daiic._udp</type>" in service
+    assert "<port>9717</port>" in service
+    assert "<txt-record>key=required</txt-record>" in service
+
+
+@pytest.mark.parametrize(
+    ("machine", "package", "devices"),
+    [
+        ("one-line-worker", "daiic-worker", []),
+        ("auto-nvidia", "daiic-worker-cuda", ["nvidia"]),
+        ("auto-amd", "daiic-worker-rocm", ["drm", "kfd"]),
+        ("cuda", "daiic-worker-cuda", ["nvidia"]),
+        ("cpu-on-nvidia", "daiic-worker", []),
+        ("every-option", "daiic-worker-rocm", ["drm", "kfd"]),
+    ],
+)
+def test_worker_gets_its_vendors_build_and_devices_only(
+    machine: str, package: str, devices: list[str]
+) -> None:
+    assert package in configuration(machine)["packages"]
+    worker = unit(machine, "worker")
+    assert worker["DevicePolicy"] == ["closed"]
+    allowed = worker.get("DeviceAllow", [])
+    assert {re.sub(r"^char-(nvidia|drm|kfd).*", r"\1", device) for device in allowed} == set(
+        devices
+    )
+    assert worker["PrivateDevices"] == (["false"] if devices else ["true"])
+    assert ("SupplementaryGroups" in worker) == ("kfd" in devices)
+
+
+def test_worker_of_other_machines_heads_listens_where_they_can_answer() -> None:
+    assert settings("remote-heads", "worker")["listen"] == "0.0.0.0:7727"
+    assert sorted(configuration("remote-heads")["units"]) == ["daiic-worker.service"]
+
+
+def test_local_worker_reaches_a_head_that_listens_everywhere() -> None:
+    assert settings("head-on-every-address", "worker")["heads"] == ["[::1]:7717"]
+
+
+def test_stop_waits_for_the_drain() -> None:
+    assert unit("slow-drain", "head")["TimeoutStopSec"] == ["135s"]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "advice"),
+    [
+        ("head-open-without-key", "daiic keygen FILE"),
+        ("worker-open-without-key", "daiic keygen FILE"),
+        ("gateway-heads-without-key", "services.daiic.clusterKeyFile"),
+        ("shim-heads-without-key", "services.daiic.clusterKeyFile"),
+        ("gateway-without-head", 'services.daiic.gateway.heads = [ "10.0.0.1:7717" ]'),
+        ("shim-without-head", 'services.daiic.shim.heads = [ "10.0.0.1:7717" ]'),
+        ("gateway-public-without-api-keys", "services.daiic.gateway.apiKeysFile"),
+        ("shim-public-without-client-key", "services.daiic.shim.clientKeyFile"),
+        ("advertised-loopback", 'services.daiic.head.listen = "0.0.0.0:7717"'),
+        ("both-tokens", "Remove hfToken"),
+        ("worker-listens-on-loopback-only", 'Set it to "0.0.0.0:7727"'),
+        ("cuda-without-driver", 'services.xserver.videoDrivers = [ "nvidia" ]'),
+        ("cuda-without-unfree", "nixpkgs.config.allowUnfree = true"),
+        ("rocm-without-driver", 'boot.kernelModules = [ "amdgpu" ]'),
+        ("models-in-home", "/srv/models"),
+        ("two-roles-on-one-port", "UDP port 7717"),
+        ("two-roles-on-one-http-port", "TCP port 7728"),
+    ],
+)
+def test_mistake_is_refused_with_advice(mistake: str, advice: str) -> None:
+    (message,) = configuration(f"mistake-{mistake}")["assertions"]
+    assert advice in message
+    assert message.startswith("services.daiic.")
+
+
+def test_what_is_left_open_on_purpose_is_not_refused() -> None:
+    assert configuration("mistake-open-on-purpose")["assertions"] == []
+
+
+def test_only_mistakes_are_refused() -> None:
+    refused = {
+        name for name, machine in evaluation()["configurations"].items() if machine["assertions"]
+    }
+    assert all(name.startswith("mistake-") for name in refused), refused

@@ -1,0 +1,3 @@
+# The whole-machine tests by name, each with its machines.
+{
+}
