@@ -118,9 +118,9 @@ class Pacer:
             self._at = now
         return self._allowance
 
-    def spend(self, size: int) -> None:
-        """Take `size` bytes from the allowance; it may fall below zero."""
-        self._allowance -= size
+    def left(self, allowance: float) -> None:
+        """Set what is left of the allowance after sending; it may be below zero."""
+        self._allowance = allowance
 
     def ready_at(self, rate: float) -> float:
         """Return when an exhausted allowance is back to half a burst."""

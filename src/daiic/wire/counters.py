@@ -24,6 +24,7 @@ class Counters:
     dropped_over_memory: int = 0
     dropped_oversized: int = 0
     dropped_peer_limit: int = 0
+    refused_over_memory: int = 0
     expired_reassemblies: int = 0
     unreachable: int = 0
     frames_sent: Counter[int] = field(default_factory=Counter)

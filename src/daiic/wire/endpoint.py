@@ -13,11 +13,11 @@ SACK; what is not acknowledged is sent again unchanged under its number.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from daiic.wire.counters import Counters
 from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
-from daiic.wire.frames import Frame, decode_sack, pack, split_batch
+from daiic.wire.frames import Frame, Range, decode_sack, pack, split_batch
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import (
@@ -56,6 +56,7 @@ class Endpoint:
         self._sealer = Sealer(key, limits, self.counters) if key else None
         self._overhead = OVERHEAD if key else 0
         self._peers: dict[Address, Peer] = {}
+        self._unproven: dict[Address, Peer] = {}
         self._touched: dict[Address, Peer] = {}
         self._timeouts: list[tuple[float, int, Peer]] = []
         self._timeout_count = 0
@@ -91,9 +92,12 @@ class Endpoint:
         if messages is None:
             counters.dropped_malformed += 1
             return
-        counters.frames_received[MessageType.BATCH] += 1
+        counters.frames_received[message_type] += 1
         for message in messages:
             self._message_received(*message, peer, now)
+        known = self._peers.get(peer)
+        if known is not None:
+            known.extended = True
 
     def _message_received(
         self,
@@ -105,57 +109,77 @@ class Endpoint:
         now: float,
     ) -> None:
         self.counters.frames_received[message_type] += 1
-        if message_type == MessageType.PING:
-            pong = encode(MessageType.PONG, sequence, timestamp)
-            self.counters.frames_sent[MessageType.PONG] += 1
-            self._immediate.append((pong, address))
-            return
         peer = self._peers.get(address)
         if peer is None:
-            if message_type not in CARRIED and message_type != MessageType.CHUNK:
-                if message_type not in _ANSWERS:
-                    self.counters.dropped_unknown_type += 1
-                return
-            peer = self._admit(address, now)
+            peer = self._stranger(message_type, sequence, timestamp, address, now)
             if peer is None:
                 return
         peer.seen_at = now
+        self._touched[address] = peer
         if message_type in _RELIABLE:
-            self._touched[address] = peer
             if peer.inbox.is_new(sequence, now):
                 self._events.append(
                     Message(address, message_type, sequence, timestamp, bytes(payload))
                 )
-        elif message_type == MessageType.CHUNK:
-            self._touched[address] = peer
-            whole = peer.inbox.chunk(sequence, payload, now)
-            if whole is not None:
-                self._events.append(Message(address, whole[0], whole[1], 0, whole[2]))
         elif message_type == MessageType.SACK:
             ranges = decode_sack(payload)
             if ranges is None:
                 self.counters.dropped_malformed += 1
                 return
-            self._touched[address] = peer
-            peer.outbox.acknowledged(ranges, now)
+            peer.extended = True
+            self._acknowledged(peer, ranges, now)
         elif message_type == MessageType.ACK:
-            self._touched[address] = peer
             sent_at = peer.heartbeats.pop(sequence, None)
-            if sent_at is not None:
-                peer.outbox.recovery.heard(now)
-                self._events.append(Acknowledged(address, sequence, now - sent_at))
-            else:
-                peer.outbox.acknowledged([(sequence, sequence)], now)
+            if sent_at is None:
+                self._acknowledged(peer, [(sequence, sequence)], now)
+                return
+            peer.outbox.recovery.heard(now)
+            self._prove(peer)
+            self._events.append(Acknowledged(address, sequence, now - sent_at))
+        elif message_type == MessageType.CHUNK:
+            peer.extended = True
+            whole = peer.inbox.chunk(sequence, payload, now)
+            if whole is not None:
+                self._events.append(Message(address, whole[0], whole[1], timestamp, whole[2]))
         elif message_type == MessageType.HEARTBEAT:
-            self._immediate.append((encode(MessageType.ACK, sequence, timestamp), address))
             self.counters.frames_sent[MessageType.ACK] += 1
+            peer.once.append(encode(MessageType.ACK, sequence, timestamp))
             self._events.append(Message(address, message_type, sequence, timestamp, bytes(payload)))
+        elif message_type == MessageType.PING:
+            self._answer_ping(sequence, timestamp, address)
         elif message_type == MessageType.PONG:
             sent_at = peer.pings.pop(sequence, None)
             if sent_at is not None:
                 self._events.append(Pong(address, now - sent_at))
         else:
             self.counters.dropped_unknown_type += 1
+
+    def _stranger(
+        self, message_type: int, sequence: int, timestamp: int, address: Address, now: float
+    ) -> Peer | None:
+        """Return a new peer if this is how one begins; answer or drop the message otherwise."""
+        if message_type in CARRIED or message_type == MessageType.CHUNK:
+            if self._make_room():
+                return self._insert(address, now, opened=False)
+            self.counters.dropped_peer_limit += 1
+        elif message_type == MessageType.PING:
+            self._answer_ping(sequence, timestamp, address)
+        elif message_type not in _ANSWERS:
+            self.counters.dropped_unknown_type += 1
+        return None
+
+    def _answer_ping(self, sequence: int, timestamp: int, address: Address) -> None:
+        self.counters.frames_sent[MessageType.PONG] += 1
+        self._immediate.append((encode(MessageType.PONG, sequence, timestamp), address))
+
+    def _acknowledged(self, peer: Peer, ranges: list[Range], now: float) -> None:
+        if peer.outbox.acknowledged(ranges, now):
+            self._prove(peer)
+
+    def _prove(self, peer: Peer) -> None:
+        if not peer.proven:
+            peer.proven = True
+            del self._unproven[peer.address]
 
     def take_events(self) -> list[Event]:
         """Return what has happened since the last call."""
@@ -168,30 +192,39 @@ class Endpoint:
         """Queue a message and return its sequence number.
 
         A HEARTBEAT that fits one datagram goes out once and is answered by
-        `Acknowledged`; everything else is repeated until acknowledged.
+        `Acknowledged`; everything else is repeated until acknowledged. What
+        would exceed the memory of `Limits` is answered by `Unreachable`.
 
         Raises:
             MessageTooLarge: if `payload` exceeds `Limits.max_message`.
         """
-        if len(payload) > self._limits.max_message:
+        limits, length = self._limits, len(payload)
+        if length > limits.max_message:
             raise MessageTooLarge(
-                f"a message of {len(payload)} bytes exceeds max_message, "
-                f"{self._limits.max_message} bytes"
+                f"a message of {length} bytes exceeds max_message, {limits.max_message} bytes"
             )
-        peer = self._peers.get(to) or self._insert(to, now)
+        peer = self._peers.get(to) or self._open(to, now)
+        outbox = peer.outbox
         self._touched[to] = peer
-        if message_type == MessageType.HEARTBEAT and peer.outbox.fits(payload):
-            sequence = peer.outbox.reserve()
+        if message_type == MessageType.HEARTBEAT and outbox.fits(payload):
+            sequence = outbox.reserve()
             peer.expect(peer.heartbeats, sequence, now)
-            heartbeat = encode(message_type, sequence, self._wall_clock(), payload)
             self.counters.frames_sent[message_type] += 1
-            self._immediate.append((heartbeat, to))
+            peer.once.append(encode(message_type, sequence, self._wall_clock(), payload))
             return sequence
-        return peer.outbox.queue(message_type, payload)
+        if (
+            outbox.buffered + length > limits.peer_memory
+            or self._memory.used + length > limits.memory
+        ):
+            sequence = outbox.reserve()
+            self.counters.refused_over_memory += 1
+            self._events.append(Unreachable(to, (sequence,)))
+            return sequence
+        return outbox.queue(message_type, payload)
 
     def ping(self, to: Address, now: float) -> None:
         """Send a PING; `Pong` reports the answer."""
-        peer = self._peers.get(to) or self._insert(to, now)
+        peer = self._peers.get(to) or self._open(to, now)
         sequence = peer.outbox.reserve()
         peer.expect(peer.pings, sequence, now)
         self.counters.frames_sent[MessageType.PING] += 1
@@ -200,16 +233,20 @@ class Endpoint:
     def datagrams_to_send(self, now: float) -> Iterator[tuple[bytes, Address]]:
         """Yield what is to be sent now, datagrams to the same peer in a row."""
         self._expire(now)
-        immediate, self._immediate = self._immediate, []
-        for datagram, address in immediate:
-            yield self._finish(datagram), address
+        if self._immediate:
+            immediate, self._immediate = self._immediate, []
+            for datagram, address in immediate:
+                yield self._finish(datagram), address
         if not self._touched:
             return
         touched, self._touched = self._touched, {}
         timestamp = self._wall_clock()
         room = self._limits.path_mtu - self._overhead
         for address, peer in touched.items():
-            for datagram in pack(peer.frames_to_send(now, timestamp), room, timestamp):
+            frames: Sequence[bytes] = peer.frames_to_send(now, timestamp)
+            if peer.extended:
+                frames = pack(frames, room, timestamp)
+            for datagram in frames:
                 yield self._finish(datagram), address
             self._schedule(peer)
 
@@ -247,8 +284,7 @@ class Endpoint:
                 continue
             peer.timeout = None
             if peer.outbox.silent_too_long(now):
-                self.counters.unreachable += 1
-                self._events.append(Unreachable(peer.address, peer.outbox.clear()))
+                self._give_up(peer)
             self._touched[peer.address] = peer
         if now >= self._sweep_at:
             self._sweep_at = now + self._limits.reassembly_timeout / 4
@@ -277,25 +313,36 @@ class Endpoint:
         """Drop all that is known about a peer, and what was to be sent to it."""
         peer = self._peers.pop(address, None)
         self._touched.pop(address, None)
+        self._unproven.pop(address, None)
         if peer is not None:
             peer.timeout = None
             peer.inbox.clear()
             peer.outbox.clear()
 
-    def _admit(self, address: Address, now: float) -> Peer | None:
-        if len(self._peers) >= self._limits.max_peers:
-            idle = next((p for p in self._peers.values() if p.outbox.idle()), None)
-            if idle is None:
-                self.counters.dropped_peer_limit += 1
-                return None
-            self.forget(idle.address)
-        return self._insert(address, now)
+    def _give_up(self, peer: Peer) -> None:
+        self.counters.unreachable += 1
+        self._events.append(Unreachable(peer.address, peer.outbox.clear()))
 
-    def _insert(self, address: Address, now: float) -> Peer:
-        peer = Peer(
-            address, self._limits, self._overhead, self._memory, self.counters, now
-        )
+    def _make_room(self) -> bool:
+        """Return whether there is room for one more peer, if need be instead of an unproven one."""
+        if len(self._peers) < self._limits.max_peers:
+            return True
+        oldest = next(iter(self._unproven.values()), None)
+        if oldest is None:
+            return False
+        if not oldest.outbox.idle():
+            self._give_up(oldest)
+        self.forget(oldest.address)
+        return True
+
+    def _open(self, to: Address, now: float) -> Peer:
+        self._make_room()  # a peer that the application chose is known in any case
+        return self._insert(to, now, opened=True)
+
+    def _insert(self, address: Address, now: float, opened: bool) -> Peer:
+        peer = Peer(address, self._limits, self._overhead, self._memory, self.counters, now, opened)
         self._peers[address] = peer
+        self._unproven[address] = peer
         return peer
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from daiic.wire.messages import Address
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """A whole message arrived: HEARTBEAT, TASK, RESULT, CANCEL or ERROR.
 
     Reliable types arrive once each, in no particular order. `timestamp` is
-    the sender's clock in microseconds since the Epoch; 0 for a message that
-    came in CHUNKs.
+    the sender's clock in microseconds since the Epoch when it sent the
+    message, or the CHUNK that made it whole.
     """
 
     peer: Address
@@ -40,7 +40,7 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """`peer` acknowledged nothing for `Limits.give_up` seconds.
+    """`peer` acknowledged nothing for `Limits.give_up` seconds, or too much waits for it already.
 
     The messages with these `sequences` may or may not have arrived; they are
     not sent again.

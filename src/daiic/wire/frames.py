@@ -5,7 +5,7 @@ datagram of a large message pays for them.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 from daiic.wire.messages import HEADER, HEADER_SIZE, MessageType
 from daiic.wire.sequence import distance, following
@@ -18,22 +18,23 @@ CHUNK_HEADER = struct.Struct(">IIHB")
 CHUNK_OVERHEAD = HEADER_SIZE + CHUNK_HEADER.size
 SMALLEST_CHUNK = 256
 
+_ALONE = frozenset((MessageType.BATCH, MessageType.PING))
+
 Range = tuple[int, int]
 Frame = bytes | memoryview
 
 
 def ranges_of(sequences: Iterable[int]) -> list[Range]:
-    """Fold sequence numbers into inclusive ranges, ascending but for the wrap."""
+    """Fold sequence numbers into inclusive ranges in numeric order; none goes past the wrap."""
+    ordered = sorted(sequences)
     ranges: list[Range] = []
-    start = end = -1
-    for sequence in sorted(set(sequences)):
-        if start >= 0 and sequence == end + 1:
-            end = sequence
-            continue
-        if start >= 0:
+    start = end = ordered[0] if ordered else 0
+    for sequence in ordered:
+        if sequence > end + 1:
             ranges.append((start, end))
-        start = end = sequence
-    if start >= 0:
+            start = sequence
+        end = sequence
+    if ordered:
         ranges.append((start, end))
     return ranges
 
@@ -52,7 +53,7 @@ def decode_sack(payload: Frame) -> list[Range] | None:
 
 
 def encode_chunk(
-    first: int, index: int, message_type: int, message: memoryview, size: int, timestamp: int
+    first: int, index: int, message_type: int, message: Frame, size: int, timestamp: int
 ) -> bytes:
     """Return the CHUNK with number `index` of `message`, cut into pieces of `size` bytes."""
     data = message[index * size : (index + 1) * size]
@@ -70,41 +71,45 @@ def encode_chunk(
     )
 
 
-def split_batch(payload: Frame) -> Iterator[tuple[int, int, int, Frame]] | None:
-    """Yield type, sequence, timestamp and payload of each message in a BATCH.
+def split_batch(payload: Frame) -> list[tuple[int, int, int, Frame]] | None:
+    """Return type, sequence, timestamp and payload of each message in a BATCH.
 
-    Returns `None` if the lengths do not add up; then nothing of it counts.
+    Returns `None` if the lengths do not add up or if there is a message that
+    has to travel alone; then nothing of it counts.
     """
     messages = []
     position, end = 0, len(payload)
     while position < end:
-        if end - position < HEADER_SIZE:
+        start = position + HEADER_SIZE
+        if start > end:
             return None
         message_type, sequence, timestamp, length = HEADER.unpack_from(payload, position)
-        start = position + HEADER_SIZE
         position = start + length
-        if position > end or message_type == MessageType.BATCH:
+        if position > end or message_type in _ALONE:
             return None
         messages.append((message_type, sequence, timestamp, payload[start:position]))
-    return iter(messages)
+    return messages
 
 
-def pack(frames: Iterable[bytes], room: int, timestamp: int) -> Iterator[bytes]:
+def pack(frames: Sequence[bytes], room: int, timestamp: int) -> Sequence[bytes]:
     """Put messages together into datagrams of at most `room` bytes.
 
     A message alone in its datagram stays as it is; several share a BATCH.
     """
+    if len(frames) < 2:
+        return frames
+    datagrams: list[bytes] = []
     waiting: list[bytes] = []
     size = HEADER_SIZE
     for frame in frames:
-        if waiting and size + len(frame) > room:
-            yield _batch(waiting, timestamp)
-            waiting = []
-            size = HEADER_SIZE
-        waiting.append(frame)
         size += len(frame)
-    if waiting:
-        yield _batch(waiting, timestamp)
+        if waiting and size > room:
+            datagrams.append(_batch(waiting, timestamp))
+            waiting = []
+            size = HEADER_SIZE + len(frame)
+        waiting.append(frame)
+    datagrams.append(_batch(waiting, timestamp))
+    return datagrams
 
 
 def _batch(frames: list[bytes], timestamp: int) -> bytes:
@@ -114,7 +119,8 @@ def _batch(frames: list[bytes], timestamp: int) -> bytes:
     return HEADER.pack(MessageType.BATCH, 0, timestamp, len(payload)) + payload
 
 
-def covered(ranges: Iterable[Range], sequences: Iterable[int]) -> list[int]:
-    """Return those of `sequences` that lie in one of `ranges`."""
-    bounds = [(start, distance(start, end)) for start, end in ranges]
-    return [s for s in sequences if any(distance(start, s) <= span for start, span in bounds)]
+def covered(bounds: Range, sequences: Iterable[int]) -> list[int]:
+    """Return those of `sequences` that lie in the range `bounds`."""
+    start, end = bounds
+    span = distance(start, end)
+    return [sequence for sequence in sequences if distance(start, sequence) <= span]

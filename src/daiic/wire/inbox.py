@@ -1,7 +1,5 @@
 """The receiving side of one peer: duplicates, acknowledgements, reassembly."""
 
-from collections.abc import Iterator
-
 from daiic.wire.counters import Counters
 from daiic.wire.frames import (
     CHUNK_HEADER,
@@ -119,26 +117,30 @@ class Inbox:
         self.buffered -= size
         self._memory.used -= size
 
-    def acknowledgements(self, timestamp: int) -> Iterator[bytes]:
-        """Yield the ACK or SACK messages that are due.
+    def acknowledgements(self, timestamp: int, extended: bool) -> list[bytes]:
+        """Return the ACK or, for an `extended` peer, SACK messages that are due.
 
         Each SACK also repeats the ranges of the one before while there is
         room, so that a lost one costs nothing.
         """
-        if self._to_acknowledge:
-            ranges = ranges_of(self._to_acknowledge)
-            self._to_acknowledge.clear()
-            self._present = False
-            if len(ranges) == 1 and ranges[0][0] == ranges[0][1] and not self._reassemblies:
-                yield HEADER.pack(MessageType.ACK, ranges[0][0], timestamp, 0)
-                return
-            for start in range(0, len(ranges), MAX_SACK_RANGES):
-                part = ranges[start : start + MAX_SACK_RANGES]
-                yield encode_sack(part + self._last_ranges[: MAX_SACK_RANGES - len(part)], timestamp)
-            self._last_ranges = ranges[-MAX_SACK_RANGES // 2 :]
-        elif self._present:
-            self._present = False
-            yield encode_sack((), timestamp)
+        due = self._to_acknowledge
+        if not due:
+            present, self._present = self._present, False
+            return [encode_sack((), timestamp)] if present else []
+        self._to_acknowledge = []
+        self._present = False
+        if not extended:
+            return [_ack(sequence, timestamp) for sequence in dict.fromkeys(due)]
+        if len(due) == 1 and not self._reassemblies:
+            return [_ack(due[0], timestamp)]
+        ranges = ranges_of(due)
+        sacks = []
+        for start in range(0, len(ranges), MAX_SACK_RANGES):
+            part = ranges[start : start + MAX_SACK_RANGES]
+            repeated = self._last_ranges[: MAX_SACK_RANGES - len(part)]
+            sacks.append(encode_sack(part + repeated, timestamp))
+        self._last_ranges = ranges[-MAX_SACK_RANGES // 2 :]
+        return sacks
 
     def expire(self, now: float) -> None:
         """Drop messages of which nothing has come for `Limits.reassembly_timeout`."""
@@ -152,3 +154,7 @@ class Inbox:
         """Drop every message that is not whole yet."""
         for first in list(self._reassemblies):
             self._end(first)
+
+
+def _ack(sequence: int, timestamp: int) -> bytes:
+    return HEADER.pack(MessageType.ACK, sequence, timestamp, 0)

@@ -10,9 +10,10 @@ class Limits:
     """Sizes in bytes, times in seconds.
 
     `path_mtu` is the largest UDP payload sent; 1200 passes everywhere (RFC
-    9000, section 14). Reassembly and unacknowledged output together stay
-    under `memory` in all: a message that does not fit is not acknowledged and
-    so comes again later.
+    9000, section 14). Messages being reassembled or not yet acknowledged stay
+    under `memory` together, and under `peer_memory` each way for one peer: one
+    that comes in and does not fit is not acknowledged and so comes again later,
+    one that is to go out and does not fit is given up.
     """
 
     path_mtu: int = 1200

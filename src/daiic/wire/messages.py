@@ -31,9 +31,7 @@ class MessageType(IntEnum):
     BATCH = 0x24
 
 
-RELIABLE = frozenset(
-    {MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, MessageType.ERROR}
-)
+RELIABLE = frozenset({MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, MessageType.ERROR})
 """Types that are sent again until acknowledged and delivered once."""
 
 CARRIED = RELIABLE | {MessageType.HEARTBEAT}

@@ -1,8 +1,7 @@
 """Everything an endpoint knows about one peer."""
 
-from collections.abc import Iterator
-
 from daiic.wire.counters import Counters
+from daiic.wire.frames import encode_sack
 from daiic.wire.inbox import Inbox
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import Address
@@ -14,16 +13,25 @@ EXPECTED_ANSWERS = 16
 class Peer:
     """Both directions of the conversation with one address.
 
-    `timeout` is when the endpoint looks at it again, for its `Outbox`.
+    `opened`: we wrote first. `extended`: it has shown that it knows SACK,
+    CHUNK and BATCH; until then it gets one message a datagram and an ACK for
+    each of its own. `proven`: it has acknowledged something, so its address
+    is not made up. `timeout` is when the endpoint looks at it again, for its
+    `Outbox`.
     """
 
     __slots__ = (
-        "_limits",
+        "_introduced",
+        "_peer_idle",
         "address",
+        "extended",
         "heartbeats",
         "inbox",
+        "once",
+        "opened",
         "outbox",
         "pings",
+        "proven",
         "seen_at",
         "timeout",
     )
@@ -36,11 +44,17 @@ class Peer:
         memory: MemoryUse,
         counters: Counters,
         now: float,
+        opened: bool,
     ) -> None:
-        self._limits = limits
+        self._peer_idle = limits.peer_idle
+        self._introduced = False
         self.address = address
+        self.opened = opened
+        self.extended = False
+        self.proven = False
         self.inbox = Inbox(limits, memory, counters)
         self.outbox = Outbox(limits, overhead, memory, counters)
+        self.once: list[bytes] = []
         self.heartbeats: dict[int, float] = {}
         self.pings: dict[int, float] = {}
         self.seen_at = now
@@ -53,11 +67,21 @@ class Peer:
         if len(answers) > EXPECTED_ANSWERS:
             del answers[next(iter(answers))]
 
-    def frames_to_send(self, now: float, timestamp: int) -> Iterator[bytes]:
-        """Yield the messages to send now: acknowledgements, then what is queued."""
-        yield from self.inbox.acknowledgements(timestamp)
-        yield from self.outbox.frames_to_send(now, timestamp)
+    def frames_to_send(self, now: float, timestamp: int) -> list[bytes]:
+        """Return the messages to send now: acknowledgements, then what is queued.
+
+        An empty SACK among the first tells the peer that we know the extensions.
+        """
+        frames = self.inbox.acknowledgements(timestamp, self.extended)
+        if self.once:
+            frames += self.once
+            self.once = []
+        frames += self.outbox.frames_to_send(now, timestamp)
+        if frames and not self._introduced and (self.opened or self.extended):
+            self._introduced = True
+            frames.append(encode_sack((), timestamp))
+        return frames
 
     def unused(self, now: float) -> bool:
         """Return whether nothing has been heard or wanted of it for `Limits.peer_idle`."""
-        return self.outbox.idle() and now >= self.seen_at + self._limits.peer_idle
+        return self.outbox.idle() and now >= self.seen_at + self._peer_idle

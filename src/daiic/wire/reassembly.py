@@ -32,9 +32,7 @@ class Reassembly:
     def fits(self, total: int, size: int, message_type: int) -> bool:
         """Return whether a CHUNK that says this belongs to the same message."""
         return (
-            total == len(self._buffer)
-            and size == self._size
-            and message_type == self.message_type
+            total == len(self._buffer) and size == self._size and message_type == self.message_type
         )
 
     def add(self, first: int, sequence: int, data: Frame, now: float) -> bool | None:

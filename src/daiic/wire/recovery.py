@@ -9,32 +9,38 @@ retransmission timeout sends the oldest again as a probe, backing off.
 """
 
 from collections.abc import Iterable
+from itertools import islice
 
 from daiic.wire.congestion import CongestionWindow
 from daiic.wire.frames import Range, covered
 from daiic.wire.rtt import RttEstimator
-from daiic.wire.sequence import distance
 
 PROBES = 2
 EXPIRATIONS_BEFORE_COLLAPSE = 2
 
 
 class Outgoing:
-    """A message to send: `size` is that of its chunks, 0 if it needs none."""
+    """A message to send: `size` is that of its chunks, 0 if it needs none.
 
-    __slots__ = ("count", "first", "message_type", "payload", "size", "unacknowledged")
+    `started` counts the chunks that have been sent at least once.
+    """
 
-    def __init__(self, first: int, message_type: int, payload: bytes, size: int) -> None:
+    __slots__ = ("count", "first", "message_type", "payload", "size", "started", "unacknowledged")
+
+    def __init__(
+        self, first: int, message_type: int, payload: bytes | memoryview, size: int
+    ) -> None:
         self.first = first
         self.message_type = message_type
-        self.payload = memoryview(payload) if size else payload
+        self.payload = payload
         self.size = size
         self.count = -(-len(payload) // size) if size else 1
+        self.started = 0
         self.unacknowledged = self.count
 
 
 class Flight:
-    """One message or chunk under way; `bytes` is its size on the wire."""
+    """One message or chunk under way; `bytes` is its size on the wire, 0 while it is lost."""
 
     __slots__ = ("bytes", "index", "message", "resent", "sent_at", "sequence")
 
@@ -53,6 +59,7 @@ class Recovery:
     __slots__ = (
         "_expirations",
         "_flights",
+        "_lost",
         "_newest_acked",
         "_probes",
         "bytes_in_flight",
@@ -67,16 +74,14 @@ class Recovery:
         self.bytes_in_flight = 0
         self.silent_since = 0.0
         self._flights: dict[int, Flight] = {}
+        self._lost: dict[int, Flight] = {}
         self._newest_acked = 0.0
         self._expirations = 0
         self._probes = 0
 
-    def __len__(self) -> int:
-        return len(self._flights)
-
-    def oldest_sequence(self) -> int | None:
-        """Return the sequence of the flight that waits longest for its acknowledgement."""
-        return next(iter(self._flights), None)
+    def waiting(self) -> bool:
+        """Return whether something sent has not been acknowledged."""
+        return bool(self._flights or self._lost)
 
     def has_room(self) -> bool:
         """Return whether the window, or the need to probe, lets something go."""
@@ -86,7 +91,7 @@ class Recovery:
         """Record that `flight` left as `size` bytes."""
         if self._probes:
             self._probes -= 1
-        if not self._flights:
+        if not self._flights and not flight.resent:
             self.silent_since = now
         flight.bytes = size
         flight.sent_at = now
@@ -100,63 +105,97 @@ class Recovery:
 
     def acknowledged(self, ranges: Iterable[Range], now: float) -> list[Flight]:
         """Take the flights that `ranges` cover off the list and return them."""
-        flights = self._flights
         done: list[Flight] = []
-        for start, end in ranges:
-            span = distance(start, end)
-            if span == 0:
-                flight = flights.pop(start, None)
-                if flight is not None:
-                    done.append(flight)
-            elif span < 2 * len(flights) and start <= end:
-                done.extend(
-                    f for s in range(start, end + 1) if (f := flights.pop(s, None)) is not None
-                )
-            else:
-                done.extend(flights.pop(s) for s in covered([(start, end)], list(flights)))
+        self._take_covered(self._flights, ranges, done)
+        if self._lost:
+            self._take_covered(self._lost, ranges, done)
         if done:
             self._account(done, now)
         return done
 
+    @staticmethod
+    def _take_covered(
+        flights: dict[int, Flight], ranges: Iterable[Range], done: list[Flight]
+    ) -> None:
+        take = flights.pop
+        for start, end in ranges:
+            if start == end:
+                flight = take(start, None)
+                if flight is not None:
+                    done.append(flight)
+            elif start < end < start + 2 * len(flights):
+                for sequence in range(start, end + 1):
+                    flight = take(sequence, None)
+                    if flight is not None:
+                        done.append(flight)
+            else:
+                done.extend(map(take, covered((start, end), flights)))
+
     def _account(self, done: list[Flight], now: float) -> None:
         in_use = 2 * self.bytes_in_flight > self.window.size
-        newest = done[0]
         size = 0
+        newest = 0.0
+        # Karn's rule: of what was sent twice, which transmission was answered is unknown.
+        newest_once, oldest_once = 0.0, now
         for flight in done:
             size += flight.bytes
-            if flight.sent_at > newest.sent_at:
-                newest = flight
+            sent_at = flight.sent_at
+            if sent_at > newest:
+                newest = sent_at
+            if not flight.resent:
+                if sent_at > newest_once:
+                    newest_once = sent_at
+                if sent_at < oldest_once:
+                    oldest_once = sent_at
         self.bytes_in_flight -= size
-        self._newest_acked = max(self._newest_acked, newest.sent_at)
-        if not newest.resent:  # Karn's rule: which transmission was answered is unknown
-            self.rtt.sample(now - newest.sent_at)
-            self.window.measured(now - newest.sent_at, now)
-        self.window.acknowledged(size, newest.sent_at, in_use, now)
+        if newest > self._newest_acked:
+            self._newest_acked = newest
+        if newest_once:
+            self.rtt.sample(now - newest_once)
+            if oldest_once != newest_once:
+                self.rtt.sample(now - oldest_once)
+            self.window.measured(now - newest_once, now)
+        self.window.acknowledged(size, newest, in_use, now)
 
-    def take_lost(self, now: float) -> list[Flight]:
-        """Take off the list and return what has to be sent again at `now`."""
+    def find_lost(self, now: float) -> None:
+        """Decide which flights have to be sent again; `take_lost` gives them."""
+        flights = self._flights
+        if not flights:
+            return
+        newest_acked = self._newest_acked
+        sent_before = now - self.rtt.spread()
         lost: list[Flight] = []
-        patience = self.rtt.spread()
-        for flight in self._flights.values():
-            if flight.sent_at >= self._newest_acked or flight.sent_at + patience > now:
+        for flight in flights.values():
+            if flight.sent_at >= newest_acked or flight.sent_at > sent_before:
                 break
             lost.append(flight)
-        for flight in lost:
             self.window.lost(flight.bytes)
-        if not lost and self._flights and now >= self._timeout_at():
-            lost = [flight for flight, _ in zip(self._flights.values(), range(PROBES), strict=False)]
+        if not lost:
+            if now < self._timeout_at():
+                return
+            lost.extend(islice(flights.values(), PROBES))
             self._probes = len(lost)
             self._expirations += 1
             if self._expirations == EXPIRATIONS_BEFORE_COLLAPSE:
                 self.window.collapse()
         for flight in lost:
-            del self._flights[flight.sequence]
             self.bytes_in_flight -= flight.bytes
+            flight.bytes = 0
             flight.resent = True
-        return lost
+            del flights[flight.sequence]
+            self._lost[flight.sequence] = flight
+
+    def has_lost(self) -> bool:
+        """Return whether `take_lost` has something."""
+        return bool(self._lost)
+
+    def take_lost(self) -> Flight | None:
+        """Return the next flight to send again, and take it off the list."""
+        lost = self._lost
+        return lost.pop(next(iter(lost))) if lost else None
 
     def next_timeout(self) -> float | None:
-        """Return when `take_lost` may next have something, or `None`."""
+        """Return when `find_lost` may next find something, or `None`."""
         if not self._flights:
             return None
         oldest = next(iter(self._flights.values()))
@@ -170,8 +209,9 @@ class Recovery:
 
     def clear(self) -> list[Flight]:
         """Give up on all flights and return them."""
-        flights = list(self._flights.values())
+        flights = [*self._flights.values(), *self._lost.values()]
         self._flights.clear()
+        self._lost.clear()
         self._probes = 0
         self.bytes_in_flight = 0
         self._expirations = 0

@@ -1,30 +1,39 @@
 """A replay window: which of a sender's counters have been seen."""
 
-from array import array
-
-WINDOW = 1024
+WINDOW = 16384
 
 
 class ReplayWindow:
     """Accepts each counter once, and none that is `WINDOW` or more behind the highest.
 
-    Slot `counter % WINDOW` holds the last counter accepted there plus one, so
-    that moving the window needs no clearing (compare RFC 6479).
+    Bit `counter % WINDOW` tells whether that counter has been seen; the bits
+    that the window moves over are cleared.
     """
 
-    __slots__ = ("_highest", "_slots")
+    __slots__ = ("_next", "_seen")
 
     def __init__(self) -> None:
-        self._slots = array("Q", bytes(8 * WINDOW))
-        self._highest = 0
+        self._seen = bytearray(WINDOW // 8)
+        self._next = 0  # the highest counter accepted, plus one
 
     def accept(self, counter: int) -> bool:
         """Return whether `counter` is new, and remember it."""
-        mark = counter + 1
-        slot = counter % WINDOW
-        if mark + WINDOW <= self._highest or self._slots[slot] >= mark:
+        if counter + WINDOW < self._next:
             return False
-        self._slots[slot] = mark
-        if mark > self._highest:
-            self._highest = mark
+        seen = self._seen
+        ahead = counter - self._next
+        if ahead >= 0:
+            self._move(ahead)
+            self._next = counter + 1
+        byte, bit = counter % WINDOW >> 3, 1 << (counter & 7)
+        if seen[byte] & bit:
+            return False
+        seen[byte] |= bit
         return True
+
+    def _move(self, ahead: int) -> None:
+        if ahead >= WINDOW:
+            self._seen[:] = bytes(WINDOW // 8)
+            return
+        for counter in range(self._next, self._next + ahead + 1):
+            self._seen[counter % WINDOW >> 3] &= ~(1 << (counter & 7))

@@ -2,6 +2,9 @@
 
 SEQUENCE_MASK = 0xFFFFFFFF
 
+REMEMBERED = 4096
+"""How many of a peer's latest messages are recognised when they come again, at the least."""
+
 
 def following(sequence: int, steps: int = 1) -> int:
     """Return the sequence number `steps` after `sequence`, past the wrap if need be."""
@@ -19,13 +22,13 @@ class RecentSequences:
     Two generations of sets: the younger one becomes the older when it holds
     `capacity` numbers or is `lifetime` seconds old. No order is assumed, so a
     peer that restarts at another number is not mistaken for its old self. A
-    sender keeps fewer than `capacity` messages unacknowledged, so none that
-    it may repeat is ever forgotten.
+    sender has fewer than `capacity` messages unacknowledged, so none that it
+    may repeat is forgotten.
     """
 
     __slots__ = ("_capacity", "_lifetime", "_older", "_since", "_younger")
 
-    def __init__(self, capacity: int = 4096, lifetime: float = 60.0) -> None:
+    def __init__(self, capacity: int = REMEMBERED, lifetime: float = 60.0) -> None:
         self._capacity = capacity
         self._lifetime = lifetime
         self._younger: set[int] = set()

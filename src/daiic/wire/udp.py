@@ -52,6 +52,7 @@ class MeshSocket:
         self._timer: asyncio.TimerHandle | None = None
         self._flush_due = False
         self._closed = False
+        self._drained: asyncio.Event | None = None
         self.local_address: Address = sock.getsockname()
         self.counters = endpoint.counters
         self._loop.add_reader(sock, self._readable)
@@ -129,10 +130,11 @@ class MeshSocket:
 
     async def close(self, drain: float = 1.0) -> None:
         """Stop, after up to `drain` seconds in which unacknowledged messages may still arrive."""
-        end = self._loop.time() + drain
         self._flush()
-        while not self._closed and not self.idle() and self._loop.time() < end:
-            await asyncio.sleep(0.005)
+        if not self._closed and not self.idle():
+            self._drained = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), drain)
         if self._closed:
             return
         self._closed = True
@@ -146,25 +148,23 @@ class MeshSocket:
 
     def _readable(self) -> None:
         now = self._loop.time()
+        buffer = self._buffer
+        buffers = [buffer]
+        receive = self._endpoint.datagram_received
         for _ in range(RECEIVE_TURN):
             try:
-                size, ancillary, _, address = self._socket.recvmsg_into([self._buffer], 64)
+                size, ancillary, _, address = self._socket.recvmsg_into(buffers, 64)
             except BlockingIOError:
                 break
             except OSError:  # an ICMP error of an earlier datagram; timeouts deal with it
                 continue
-            segment = next(
-                (
-                    struct.unpack_from("i", data)[0]
-                    for _, kind, data in ancillary
-                    if kind == UDP_GRO
-                ),
-                size,
-            )
-            for start in range(0, size, segment or 1):
-                self._endpoint.datagram_received(
-                    self._buffer[start : min(start + segment, size)], address, now
-                )
+            if not ancillary:
+                receive(buffer[:size], address, now)
+                continue
+            # UDP_GRO is the only ancillary data that was asked for.
+            (segment,) = struct.unpack_from("i", ancillary[0][2])
+            for start in range(0, size, segment):
+                receive(buffer[start : min(start + segment, size)], address, now)
         self._flush()
 
     # --------------------------------------------------------------- sending
@@ -185,6 +185,8 @@ class MeshSocket:
                 self._transmit(*group)
             self._deliver()
         self._set_timer()
+        if self._drained is not None and self.idle():
+            self._drained.set()
 
     def _deliver(self) -> None:
         events = self._endpoint.take_events()
@@ -232,7 +234,7 @@ class MeshSocket:
 
 
 def _grouped(datagrams: Iterable[tuple[bytes, Address]]) -> Iterable[tuple[list[bytes], Address]]:
-    """Join runs that the kernel can cut apart again: one address, one size, the last may be short."""
+    """Join what the kernel can cut apart again: one address, one size, the last may be short."""
     group: list[bytes] = []
     to: Address = ()
     size = 0
