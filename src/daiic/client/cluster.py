@@ -12,6 +12,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
+from typing import Self
 
 from daiic.client.call import Call
 from daiic.errors import TaskError
@@ -56,7 +57,7 @@ class ClusterClient:
         self._watcher: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def __aenter__(self) -> "ClusterClient":
+    async def __aenter__(self) -> Self:
         """Open the socket.
 
         Raises:
@@ -131,6 +132,24 @@ class ClusterClient:
         del part.tokens[:]
         part.tokens.extend(tokens)
         return part
+
+    async def status(self) -> pb.ClusterStatus:
+        """Return the head's view of the cluster.
+
+        Raises:
+            TaskError: if no head answers.
+        """
+        return (await self.answer(pb.Task(status=pb.StatusTask()))).status
+
+    async def models(self) -> list[pb.ModelStatus]:
+        """Return every model that a worker reports, those that are loaded first.
+
+        Raises:
+            TaskError: if no head answers.
+        """
+        workers = (await self.status()).workers
+        models = [model for worker in workers for model in worker.heartbeat.models]
+        return sorted(models, key=lambda model: model.state != pb.LOADED)
 
     # --------------------------------------------------------------- messages
 

@@ -1,0 +1,1 @@
+"""The `daiic` command: one file a subcommand, `app` puts them together."""

@@ -1,0 +1,50 @@
+"""Puts the subcommands of `daiic` together."""
+
+from importlib.metadata import version as installed_version
+from typing import Annotated
+
+import typer
+
+from daiic.cli import chat, demo, doctor, embed, generate, image, keygen, models, status
+
+app = typer.Typer(
+    name="daiic",
+    help="An AI inference cluster out of the machines you have.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"daiic {installed_version('daiic')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+for command in (
+    demo.demo,
+    chat.chat,
+    generate.generate,
+    image.image,
+    embed.embed,
+    status.status,
+    keygen.keygen,
+    doctor.doctor,
+):
+    app.command()(command)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,167 @@
+"""`daiic chat`: a conversation in the terminal, or one question and its answer."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daiic.cli.connection import (
+    DEFAULT_HEAD,
+    Cluster,
+    HeadOption,
+    InsecureOption,
+    JsonOption,
+    KeyOption,
+    ModelOption,
+    UrlOption,
+    choose_model,
+    connect,
+)
+from daiic.cli.exits import USAGE, explain, fail, out, run
+from daiic.cli.generate import text_as_json
+from daiic.cli.sampling import (
+    MaxTokensOption,
+    Sampling,
+    SeedOption,
+    StopOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+)
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+
+HELP = "/clear forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
+
+
+def chat(
+    message: Annotated[
+        str | None, typer.Argument(help="Ask this and end; without it, a conversation.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="What the model is told first.")] = None,
+    model: ModelOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    top_k: TopKOption = None,
+    seed: SeedOption = None,
+    max_tokens: MaxTokensOption = 0,
+    stop: StopOption = None,
+    as_json: JsonOption = False,
+    head: HeadOption = DEFAULT_HEAD,
+    key_file: KeyOption = None,
+    allow_unauthenticated: InsecureOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Talk with a language model."""
+    if as_json and message is None:
+        raise fail("--json answers one question: give a MESSAGE", USAGE)
+    sampling = Sampling(temperature, top_p, top_k, seed, max_tokens, stop or [])
+    run(
+        _chat(message, system, model, sampling, as_json, head, key_file, allow_unauthenticated, url)
+    )
+
+
+async def _chat(
+    message: str | None,
+    system: str | None,
+    model: str | None,
+    sampling: Sampling,
+    as_json: bool,
+    head: str,
+    key_file: Path | None,
+    allow_unauthenticated: bool,
+    url: str | None,
+) -> None:
+    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
+        chosen = await choose_model(cluster, model, pb.TEXT)
+        conversation = Conversation(cluster, chosen, sampling, system)
+        if message is None:
+            await conversation.hold()
+        elif as_json:
+            task = conversation.ask(message)
+            result = await cluster.answer(task)
+            print(json.dumps(text_as_json(task, result), ensure_ascii=False))
+        else:
+            await conversation.say(message)
+
+
+class Conversation:
+    """What was said so far, and how to go on."""
+
+    def __init__(
+        self, cluster: Cluster, model: str, sampling: Sampling, system: str | None
+    ) -> None:
+        self._cluster = cluster
+        self._model = model
+        self._sampling = sampling
+        self._opening = [pb.ChatMessage(role="system", content=system)] if system else []
+        self._messages = list(self._opening)
+
+    def ask(self, message: str) -> pb.Task:
+        """Return the task that has `message` answered after what was said so far."""
+        self._messages.append(pb.ChatMessage(role="user", content=message))
+        return self._sampling.task(self._model, messages=self._messages)
+
+    async def say(self, message: str) -> None:
+        """Print the answer to `message` while it is made, and remember both."""
+        said: list[str] = []
+        async with contextlib.aclosing(self._cluster.run(self.ask(message))) as parts:
+            with _ctrl_c_cancels():
+                try:
+                    async for part in parts:
+                        said.append(part.text)
+                        out.print(part.text, end="", markup=False, soft_wrap=True)
+                except asyncio.CancelledError:
+                    out.print(" [dim](stopped)[/]", end="")
+        out.print()
+        self._messages.append(pb.ChatMessage(role="assistant", content="".join(said)))
+
+    async def hold(self) -> None:
+        """Take turns until the user leaves."""
+        if sys.stdin.isatty():
+            out.print(f"[bold]{self._model}[/] [dim]{HELP}[/]")
+        while True:
+            try:
+                line = out.input("[bold cyan]> [/]" if sys.stdin.isatty() else "").strip()
+            except EOFError:
+                return
+            if line in ("/exit", "/quit"):
+                return
+            if line == "/clear":
+                self._messages = list(self._opening)
+                continue
+            if not line:
+                continue
+            turns = len(self._messages)
+            try:
+                await self.say(line)
+            except TaskError as error:
+                # The conversation goes on where it was; the line can be sent again.
+                del self._messages[turns:]
+                explain(error)
+                if not sys.stdin.isatty():
+                    raise typer.Exit(1) from None
+
+
+@contextlib.contextmanager
+def _ctrl_c_cancels() -> Iterator[None]:
+    """Let Ctrl-C end the running answer instead of the program."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def cancel() -> None:
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        task.uncancel()

@@ -1,0 +1,109 @@
+"""Which cluster a command talks to: the options for it, and the client they make."""
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import typer
+
+from daiic.cli.gateway_client import GatewayClient
+from daiic.client import ClusterClient
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.keyfile import ClusterKey
+
+DEFAULT_HEAD = "127.0.0.1:7717"
+
+HeadOption = Annotated[
+    str,
+    typer.Option(
+        "--head",
+        metavar="HOST:PORT,…",
+        envvar="DAIIC_HEADS",
+        help="The heads, the preferred one first.",
+    ),
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file", envvar="DAIIC_CLUSTER_KEY_FILE", help="The cluster key's file (daiic keygen)."
+    ),
+]
+InsecureOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unauthenticated",
+        envvar="DAIIC_ALLOW_UNAUTHENTICATED",
+        help="Talk to heads on other machines without a key.",
+    ),
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="DAIIC_URL",
+        help="Use a gateway (http://host:7700) instead of a head; DAIIC_API_KEY holds its key.",
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="The model; the cluster's first by default.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+class Cluster(Protocol):
+    """What answers tasks: a head over the mesh, or a gateway over HTTP."""
+
+    def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        """Yield the parts of the answer; closing the generator cancels the task."""
+
+    async def answer(self, task: pb.Task) -> pb.Result:
+        """Return the whole answer as one part."""
+
+    async def models(self) -> list[pb.ModelStatus]:
+        """Return the cluster's models, those that are loaded first."""
+
+
+def mesh(head: str, key_file: Path | None, allow_unauthenticated: bool) -> ClusterClient:
+    """Return the client of the heads that the options name; enter it to connect.
+
+    Raises:
+        KeyFileError: if the key cannot be used.
+    """
+    heads = [name.strip() for name in head.split(",") if name.strip()]
+    key = ClusterKey.load(key_file) if key_file else None
+    return ClusterClient(heads or [DEFAULT_HEAD], key, allow_unauthenticated=allow_unauthenticated)
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str | None, head: str, key_file: Path | None, allow_unauthenticated: bool
+) -> AsyncIterator[Cluster]:
+    """Connect to the gateway at `url` if there is one, else to the heads."""
+    if url:
+        async with GatewayClient(url) as gateway:
+            yield gateway
+    else:
+        async with mesh(head, key_file, allow_unauthenticated) as client:
+            yield client
+
+
+async def choose_model(cluster: Cluster, wanted: str | None, kind: pb.ModelKind) -> str:
+    """Return `wanted`, or the name of the first model of `kind` that the cluster has.
+
+    Raises:
+        TaskError: MODEL_NOT_FOUND if there is none.
+    """
+    if wanted:
+        return wanted
+    for model in await cluster.models():
+        if model.kind == kind and model.state != pb.FAILED:
+            return model.name
+    noun = {pb.TEXT: "language", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}[kind]
+    raise TaskError(
+        pb.MODEL_NOT_FOUND,
+        f"the cluster has no {noun} model yet",
+        "name one with --model (a Hugging Face id, or a name in a worker's models folder); "
+        "`daiic models` lists what there is",
+    )

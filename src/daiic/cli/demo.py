@@ -1,0 +1,227 @@
+"""`daiic demo`: a head, two workers and a gateway on this machine, shown at work."""
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from daiic.cli.connection import mesh
+from daiic.cli.exits import FAILED, USAGE, err, fail, out, run
+from daiic.cli.local_cluster import DaemonDied, LocalCluster, free_port
+from daiic.cli.status import cluster_view, size
+from daiic.client import ClusterClient
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.messages import MessageType
+
+START_TIMEOUT = 180.0
+CHAT_PROMPT = "What is DAIIC?"
+IMAGE_PROMPT = "a red circle"
+PICTURE = Path("daiic-demo.png")
+
+
+def demo(
+    models_dir: Annotated[Path, typer.Option(help="The folder with the models to show.")] = Path(
+        "local-models"
+    ),
+    prompt: Annotated[str, typer.Option(help="What to ask.")] = CHAT_PROMPT,
+    picture: Annotated[str, typer.Option(help="What to paint.")] = IMAGE_PROMPT,
+) -> None:
+    """Start a cluster on this machine, send it a question and a picture, keep it running."""
+    if not models_dir.is_dir():
+        raise fail(f"there is no folder {models_dir}: name one with --models-dir", USAGE)
+    try:
+        run(_demo(models_dir.resolve(), prompt, picture))
+    except DaemonDied as error:
+        raise fail(str(error), FAILED) from None
+
+
+async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
+    started = time.monotonic()
+    head_port = free_port(socket.SOCK_DGRAM, 7717)
+    status_port = free_port(socket.SOCK_STREAM, 7718)
+    gateway_port = free_port(socket.SOCK_STREAM, 7700)
+    head = f"127.0.0.1:{head_port}"
+    with tempfile.TemporaryDirectory(prefix="daiic-demo-") as folder:
+        cluster = LocalCluster(Path(folder))
+        try:
+            await _start(cluster, Path(folder), models_dir, head, status_port, gateway_port)
+            async with mesh(head, None, False) as client:
+                status = await _wait_until_ready(cluster, client)
+                out.print(f"[green]ready[/] in {time.monotonic() - started:.1f} s\n")
+                out.print(cluster_view(status))
+                await _show_chat(client, status, prompt)
+                await _show_picture(client, status, picture)
+                out.print(await _what_travelled(status_port))
+            _how_to_go_on(head, head_port, gateway_port)
+            await cluster.died()
+        finally:
+            with err.status("stopping the cluster"):
+                await cluster.stop()
+
+
+async def _start(
+    cluster: LocalCluster,
+    state: Path,
+    models_dir: Path,
+    head: str,
+    status_port: int,
+    gateway_port: int,
+) -> None:
+    await cluster.start(
+        "daiic.head.daemon",
+        "head",
+        ["--listen", head, "--http-listen", f"127.0.0.1:{status_port}"],
+    )
+    for name in ("worker-1", "worker-2"):
+        flags = {
+            "--name": name,
+            "--heads": head,
+            "--listen": "127.0.0.1:0",
+            "--http-listen": "",
+            "--state-dir": str(state / name),
+            "--models-dir": str(models_dir),
+            "--models": ",".join(_models(models_dir)),
+            # The models here are tiny: 4-bit would cost time and save nothing.
+            "--quantization": "none",
+        }
+        await cluster.start(
+            "daiic.worker.daemon", name, [item for pair in flags.items() for item in pair]
+        )
+    await cluster.start(
+        "daiic.gateway.daemon",
+        "gateway",
+        ["--heads", head, "--listen", f"127.0.0.1:{gateway_port}", "--http-listen", ""],
+    )
+
+
+def _models(models_dir: Path) -> list[str]:
+    folders = [path.parent.name for path in models_dir.glob("*/config.json")]
+    checkpoints = [path.name for path in models_dir.glob("*.safetensors")]
+    return sorted(folders) + sorted(checkpoints)
+
+
+async def _wait_until_ready(cluster: LocalCluster, client: ClusterClient) -> pb.ClusterStatus:
+    deadline = time.monotonic() + START_TIMEOUT
+    with err.status("starting a head, two workers and a gateway") as spinner:
+        while time.monotonic() < deadline:
+            cluster.check()
+            with contextlib.suppress(TaskError):
+                status = await client.status()
+                beats = [worker.heartbeat for worker in status.workers]
+                if len(beats) == 2 and all(beat.state == pb.READY for beat in beats):
+                    return status
+                spinner.update(" · ".join(map(_doing, beats)) or "the head is up")
+            await asyncio.sleep(0.1)
+    raise TaskError(
+        pb.NO_WORKER,
+        "the workers are not ready",
+        f"they had {START_TIMEOUT:.0f} s; see `daiic doctor`",
+    )
+
+
+def _doing(beat: pb.Heartbeat) -> str:
+    loading = [model for model in beat.models if model.state in (pb.LOADING, pb.DOWNLOADING)]
+    if loading:
+        return f"{beat.name} loads {loading[0].name} {loading[0].progress:.0%}"
+    return f"{beat.name} {pb.WorkerState.Name(beat.state).lower()}"
+
+
+def _first_model(status: pb.ClusterStatus, kind: pb.ModelKind) -> str:
+    for worker in status.workers:
+        for model in worker.heartbeat.models:
+            if model.kind == kind and model.state == pb.LOADED:
+                return model.name
+    raise TaskError(
+        pb.MODEL_NOT_FOUND,
+        f"no worker has loaded a model of kind {pb.ModelKind.Name(kind).lower()}",
+        "see the workers' findings with `daiic models list`",
+    )
+
+
+async def _show_chat(client: ClusterClient, status: pb.ClusterStatus, prompt: str) -> None:
+    model = _first_model(status, pb.TEXT)
+    out.print(f"\n[bold cyan]> {prompt}[/] [dim]({model})[/]")
+    messages = [pb.ChatMessage(role="user", content=prompt)]
+    task = pb.Task(model=model, stream=True, text=pb.TextTask(messages=messages, temperature=0))
+    started = time.monotonic()
+    async with contextlib.aclosing(client.run(task)) as parts:
+        async for part in parts:
+            out.print(part.text, end="", markup=False, soft_wrap=True)
+    seconds = time.monotonic() - started
+    out.print(
+        f"\n[dim]{part.usage.completion_tokens} tokens in {seconds:.1f} s by {part.worker_id}[/]\n"
+    )
+
+
+async def _show_picture(client: ClusterClient, status: pb.ClusterStatus, prompt: str) -> None:
+    model = _first_model(status, pb.IMAGE)
+    out.print(f"[bold cyan]> {prompt}[/] [dim]({model})[/]")
+    task = pb.Task(model=model, stream=True, image=pb.ImageTask(prompt=prompt, seed=1))
+    progress = Progress(
+        TextColumn("steps"), BarColumn(), MofNCompleteColumn(), console=out, transient=True
+    )
+    with progress:
+        bar = progress.add_task("steps", total=None)
+        async with contextlib.aclosing(client.run(task)) as parts:
+            async for part in parts:
+                if part.HasField("progress"):
+                    step = part.progress
+                    progress.update(bar, completed=step.done, total=step.total or None)
+    out.print(f"{_keep(part.images[0].png)} [dim]by {part.worker_id}[/]\n", soft_wrap=True)
+
+
+def _keep(png: bytes) -> Path:
+    """Write the picture, over that of the last demo, and return where."""
+    PICTURE.write_bytes(png)
+    return PICTURE.resolve()
+
+
+async def _what_travelled(status_port: int) -> Table:
+    """Return the head's traffic so far, by message type."""
+    async with httpx.AsyncClient() as http:
+        page = (await http.get(f"http://127.0.0.1:{status_port}/metrics")).text
+    totals = dict(_samples(page))
+    table = Table(title="what travelled through the head", title_justify="left")
+    table.add_column("message")
+    table.add_column("received", justify="right")
+    table.add_column("sent", justify="right")
+    for kind in MessageType:
+        name = kind.name.lower()
+        received = totals.get(f"daiic_wire_frames_received_{name}_total", 0)
+        sent = totals.get(f"daiic_wire_frames_sent_{name}_total", 0)
+        if received or sent:
+            table.add_row(f"0x{kind:02x} {kind.name}", f"{received:.0f}", f"{sent:.0f}")
+    table.add_section()
+    for row, unit in (("datagrams", "{:.0f}".format), ("bytes", size)):
+        table.add_row(
+            row,
+            unit(totals.get(f"daiic_wire_{row}_received_total", 0)),
+            unit(totals.get(f"daiic_wire_{row}_sent_total", 0)),
+        )
+    return table
+
+
+def _samples(page: str) -> Iterator[tuple[str, float]]:
+    for line in page.splitlines():
+        name, _, value = line.partition(" ")
+        if not line.startswith("#") and "{" not in name:
+            yield name, float(value)
+
+
+def _how_to_go_on(head: str, head_port: int, gateway_port: int) -> None:
+    option = "" if head_port == 7717 else f" --head {head}"
+    out.print(f"\nthe cluster is running; open [bold]http://127.0.0.1:{gateway_port}[/], or try")
+    out.print(f"  [bold].venv/bin/daiic chat{option}[/]")
+    out.print(f'  [bold].venv/bin/daiic image{option} "a blue square"[/]')
+    out.print(f"  [bold].venv/bin/daiic status --watch{option}[/]")
+    out.print("[dim]Ctrl-C stops it[/]")

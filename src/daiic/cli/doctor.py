@@ -1,0 +1,62 @@
+"""`daiic doctor`: is this machine fit for the cluster, and if not, what to do."""
+
+import asyncio
+import dataclasses
+import json
+from pathlib import Path
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from daiic.cli.cluster_checks import check_head, check_key, check_ports, check_token
+from daiic.cli.connection import (
+    DEFAULT_HEAD,
+    HeadOption,
+    InsecureOption,
+    JsonOption,
+    KeyOption,
+)
+from daiic.cli.exits import FAILED, err, out
+from daiic.cli.findings import Finding
+from daiic.cli.machine_checks import check_machine
+
+MARKS = {
+    "ok": "[green]ok[/]",
+    "note": "[cyan]note[/]",
+    "warning": "[yellow]warning[/]",
+    "problem": "[bold red]problem[/]",
+}
+
+
+def doctor(
+    as_json: JsonOption = False,
+    head: HeadOption = DEFAULT_HEAD,
+    key_file: KeyOption = None,
+    allow_unauthenticated: InsecureOption = False,
+) -> None:
+    """Look at drivers, devices, token, key, ports, head and clock; say what to do.
+
+    Ends with status 1 if there is a problem.
+    """
+    with err.status("looking around"):
+        findings = asyncio.run(_look(head, key_file, allow_unauthenticated))
+    if as_json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for finding in findings:
+            table.add_row(MARKS[finding.level], finding.subject, escape(finding.says))
+            if finding.advice:
+                table.add_row("", "", f"[dim]{escape(finding.advice)}[/]")
+        out.print(table)
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+async def _look(head: str, key_file: Path | None, allow_unauthenticated: bool) -> list[Finding]:
+    findings = list(check_machine())
+    findings += [check_token(), check_key(key_file), *check_ports()]
+    async for finding in check_head(head, key_file, allow_unauthenticated):
+        findings.append(finding)
+    return findings

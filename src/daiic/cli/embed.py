@@ -1,0 +1,77 @@
+"""`daiic embed`: texts as vectors, and how near they are to each other."""
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from daiic.cli.connection import (
+    DEFAULT_HEAD,
+    HeadOption,
+    InsecureOption,
+    JsonOption,
+    KeyOption,
+    ModelOption,
+    UrlOption,
+    choose_model,
+    connect,
+)
+from daiic.cli.exits import USAGE, fail, out, run
+from daiic.wire import daiic_pb2 as pb
+
+
+def embed(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="The texts; else one a line from stdin.")
+    ] = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+    head: HeadOption = DEFAULT_HEAD,
+    key_file: KeyOption = None,
+    allow_unauthenticated: InsecureOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Turn texts into vectors; prints their similarity, or with --json the vectors."""
+    if not texts and sys.stdin.isatty():
+        raise fail("give texts as arguments, or one a line on stdin", USAGE)
+    inputs = texts or [line for line in sys.stdin.read().splitlines() if line.strip()]
+    run(_embed(inputs, model, as_json, head, key_file, allow_unauthenticated, url))
+
+
+async def _embed(
+    inputs: list[str],
+    model: str | None,
+    as_json: bool,
+    head: str,
+    key_file: Path | None,
+    allow_unauthenticated: bool,
+    url: str | None,
+) -> None:
+    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
+        chosen = await choose_model(cluster, model, pb.EMBEDDING)
+        task = pb.Task(model=chosen, embed=pb.EmbedTask(inputs=inputs))
+        result = await cluster.answer(task)
+    vectors = [list(embedding.values) for embedding in result.embeddings]
+    if as_json:
+        print(json.dumps({"model": chosen, "embeddings": vectors}))
+        return
+    table = Table(title=f"{chosen}: {len(vectors[0])} dimensions, cosine similarity")
+    table.add_column("text")
+    for number in range(1, len(inputs) + 1):
+        table.add_column(str(number), justify="right")
+    for number, (text, vector) in enumerate(zip(inputs, vectors, strict=True), 1):
+        row = [f"{cosine_similarity(vector, other):.3f}" for other in vectors]
+        table.add_row(f"{number}. {text}", *row)
+    out.print(table)
+
+
+def cosine_similarity(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the cosine of the angle between two vectors, 0 if one has no length."""
+    lengths = math.hypot(*one) * math.hypot(*other)
+    dot = sum(a * b for a, b in zip(one, other, strict=True))
+    return dot / lengths if lengths else 0.0

@@ -1,0 +1,65 @@
+"""How `daiic` ends: what went wrong on stderr, and an exit status that scripts can tell apart."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+import typer
+import uvloop
+from rich.console import Console
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.keyfile import KeyFileError
+from daiic.wire.udp import InsecureBind
+
+FAILED = 1
+"""The cluster answered with an error, or a check failed."""
+USAGE = 2
+"""The command was not given what it needs."""
+UNAVAILABLE = 3
+"""No head answers, or no worker can serve the model; trying later may help."""
+INTERRUPTED = 130
+
+_UNAVAILABLE = {
+    pb.HEAD_UNREACHABLE,
+    pb.NO_WORKER,
+    pb.QUEUE_FULL,
+    pb.WORKER_LOST,
+    pb.SHUTTING_DOWN,
+}
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def fail(message: str, status: int) -> typer.Exit:
+    """Print `message` and return the exception that ends the command with `status`."""
+    err.print("[bold red]error:[/] ", end="")
+    err.print(message, markup=False, soft_wrap=True)
+    return typer.Exit(status)
+
+
+def explain(error: TaskError) -> None:
+    """Print what a task's error says, and its remedy on a line of its own."""
+    err.print("[bold red]error:[/] ", end="")
+    err.print(error.message, markup=False, soft_wrap=True)
+    if error.remedy:
+        err.print("[dim]try:[/]   ", end="")
+        err.print(error.remedy, markup=False, soft_wrap=True)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a command's work to its end; an error ends the process with its exit status."""
+    try:
+        uvloop.run(main)
+    except TaskError as error:
+        explain(error)
+        raise typer.Exit(UNAVAILABLE if error.code in _UNAVAILABLE else FAILED) from None
+    except (InsecureBind, KeyFileError, ValueError) as error:
+        raise fail(str(error), USAGE) from None
+    except OSError as error:
+        raise fail(str(error), FAILED) from None
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,200 @@
+"""The cluster behind a gateway's URL, seen as tasks and results like the mesh."""
+
+import base64
+import json
+import os
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+
+CONNECT_TIMEOUT = 10.0
+FINISH_REASONS = {"stop": pb.FINISH_REASON_STOP, "length": pb.FINISH_REASON_LENGTH}
+KINDS = {"text": pb.TEXT, "image": pb.IMAGE, "embedding": pb.EMBEDDING}
+CODES = {
+    400: pb.BAD_REQUEST,
+    404: pb.MODEL_NOT_FOUND,
+    429: pb.QUEUE_FULL,
+    503: pb.NO_WORKER,
+    504: pb.DEADLINE_EXCEEDED,
+}
+
+
+class GatewayClient:
+    """Speaks the OpenAI API; DAIIC_API_KEY holds the key, if one is needed."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is the gateway's, with or without a trailing /v1."""
+        base = url.rstrip("/").removesuffix("/v1")
+        key = os.environ.get("DAIIC_API_KEY")
+        self._http = httpx.AsyncClient(
+            base_url=base,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT),
+        )
+
+    async def __aenter__(self) -> "GatewayClient":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def models(self) -> list[pb.ModelStatus]:
+        """Return the models that the gateway offers."""
+        listed = await self._json("GET", "/v1/models", None)
+        return [
+            pb.ModelStatus(name=model["id"], kind=KINDS.get(model.get("kind", ""), pb.TEXT))
+            for model in listed["data"]
+        ]
+
+    async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        """Yield the parts of the answer; closing the generator ends the request.
+
+        Raises:
+            TaskError: if the gateway answers with an error or not at all.
+        """
+        work = task.WhichOneof("work")
+        if work == "text":
+            async for part in self._text(task):
+                yield part
+        elif work == "image":
+            yield await self._image(task)
+        elif work == "embed":
+            yield await self._embed(task)
+        else:
+            raise TaskError(pb.BAD_REQUEST, f"a gateway has no {work} tasks", "use --head")
+
+    async def answer(self, task: pb.Task) -> pb.Result:
+        """Return the whole answer as one part."""
+        texts = []
+        async for part in self.run(task):
+            texts.append(part.text)
+        part.text = "".join(texts)
+        return part
+
+    async def _text(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        text = task.text
+        body: dict[str, Any] = {
+            "model": task.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        for field in ("temperature", "top_p", "top_k", "seed"):
+            if text.HasField(field):
+                body[field] = getattr(text, field)
+        if text.max_tokens:
+            body["max_tokens"] = text.max_tokens
+        if text.stop:
+            body["stop"] = list(text.stop)
+        if text.messages:
+            path = "/v1/chat/completions"
+            body["messages"] = [{"role": m.role, "content": m.content} for m in text.messages]
+        else:
+            path = "/v1/completions"
+            body["prompt"] = text.prompt
+        last = pb.Result(final=True)
+        async for chunk in self._events(path, body):
+            if usage := chunk.get("usage"):
+                last.usage.prompt_tokens = usage["prompt_tokens"]
+                last.usage.completion_tokens = usage["completion_tokens"]
+            for choice in chunk.get("choices", ()):
+                if reason := choice.get("finish_reason"):
+                    last.finish_reason = FINISH_REASONS.get(reason, pb.FINISH_REASON_STOP)
+                said = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
+                if said:
+                    yield pb.Result(text=said)
+        yield last
+
+    async def _image(self, task: pb.Task) -> pb.Result:
+        work = task.image
+        body: dict[str, Any] = {
+            "model": task.model,
+            "prompt": work.prompt,
+            "n": work.n or 1,
+            "response_format": "b64_json",
+        }
+        if work.width and work.height:
+            body["size"] = f"{work.width}x{work.height}"
+        if work.negative_prompt:
+            body["negative_prompt"] = work.negative_prompt
+        if work.steps:
+            body["steps"] = work.steps
+        for field in ("guidance", "seed"):
+            if work.HasField(field):
+                body[field] = getattr(work, field)
+        answer = await self._json("POST", "/v1/images/generations", body)
+        result = pb.Result(final=True)
+        for image in answer["data"]:
+            result.images.add(
+                png=base64.b64decode(image["b64_json"]), seed=int(image.get("seed", 0))
+            )
+        return result
+
+    async def _embed(self, task: pb.Task) -> pb.Result:
+        body = {"model": task.model, "input": list(task.embed.inputs)}
+        answer = await self._json("POST", "/v1/embeddings", body)
+        embeddings = [pb.Embedding(values=item["embedding"]) for item in answer["data"]]
+        return pb.Result(final=True, embeddings=embeddings)
+
+    async def _json(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        try:
+            response = await self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+        if response.is_error:
+            raise _error(response)
+        return response.json()
+
+    async def _events(
+        self, path: str, body: dict[str, Any]
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield the JSON of each server-sent event until [DONE]."""
+        try:
+            async with self._http.stream("POST", path, json=body) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error(response)
+                async for line in response.aiter_lines():
+                    if not line.startswith("data:"):
+                        continue
+                    data = line.removeprefix("data:").strip()
+                    if data == "[DONE]":
+                        return
+                    event = json.loads(data)
+                    if "error" in event:
+                        message = event["error"].get("message", data)
+                        raise TaskError(pb.INTERNAL, message)
+                    yield event
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> TaskError:
+        return TaskError(
+            pb.HEAD_UNREACHABLE,
+            f"the gateway at {self._http.base_url} does not answer ({error})",
+            "check --url, and that daiic-gateway runs there",
+        )
+
+
+def _error(response: httpx.Response) -> TaskError:
+    code = CODES.get(response.status_code, pb.INTERNAL)
+    if response.status_code == 401:
+        return TaskError(
+            pb.BAD_REQUEST,
+            "the gateway wants an API key",
+            "set DAIIC_API_KEY (daiic apikey create)",
+        )
+    try:
+        message = response.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = f"{response.status_code} {response.reason_phrase}"
+    return TaskError(code, message)

@@ -1,0 +1,92 @@
+"""`daiic generate`: continue a prompt as it is, without a chat template."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from daiic.cli.connection import (
+    DEFAULT_HEAD,
+    HeadOption,
+    InsecureOption,
+    JsonOption,
+    KeyOption,
+    ModelOption,
+    UrlOption,
+    choose_model,
+    connect,
+)
+from daiic.cli.exits import USAGE, fail, out, run
+from daiic.cli.sampling import (
+    MaxTokensOption,
+    Sampling,
+    SeedOption,
+    StopOption,
+    TemperatureOption,
+    TopKOption,
+    TopPOption,
+)
+from daiic.wire import daiic_pb2 as pb
+
+
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text to go on from; else stdin.")
+    ] = None,
+    model: ModelOption = None,
+    temperature: TemperatureOption = None,
+    top_p: TopPOption = None,
+    top_k: TopKOption = None,
+    seed: SeedOption = None,
+    max_tokens: MaxTokensOption = 0,
+    stop: StopOption = None,
+    as_json: JsonOption = False,
+    head: HeadOption = DEFAULT_HEAD,
+    key_file: KeyOption = None,
+    allow_unauthenticated: InsecureOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Continue PROMPT and print the text as it is made."""
+    if prompt is None and sys.stdin.isatty():
+        raise fail("give a prompt as an argument or on stdin", USAGE)
+    text = prompt if prompt is not None else sys.stdin.read()
+    sampling = Sampling(temperature, top_p, top_k, seed, max_tokens, stop or [])
+    run(_generate(text, model, sampling, as_json, head, key_file, allow_unauthenticated, url))
+
+
+async def _generate(
+    prompt: str,
+    model: str | None,
+    sampling: Sampling,
+    as_json: bool,
+    head: str,
+    key_file: Path | None,
+    allow_unauthenticated: bool,
+    url: str | None,
+) -> None:
+    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
+        task = sampling.task(await choose_model(cluster, model, pb.TEXT), prompt=prompt)
+        if as_json:
+            result = await cluster.answer(task)
+            print(json.dumps(text_as_json(task, result), ensure_ascii=False))
+            return
+        async with contextlib.aclosing(cluster.run(task)) as parts:
+            async for part in parts:
+                out.print(part.text, end="", markup=False, soft_wrap=True)
+        out.print()
+
+
+def text_as_json(task: pb.Task, result: pb.Result) -> dict[str, object]:
+    """Return what `--json` prints of a whole text answer."""
+    return {
+        "model": task.model,
+        "text": result.text,
+        "finish_reason": pb.FinishReason.Name(result.finish_reason).rpartition("_")[2].lower(),
+        "seed": task.text.seed,
+        "prompt_tokens": result.usage.prompt_tokens,
+        "completion_tokens": result.usage.completion_tokens,
+        "worker": result.worker_id,
+    }

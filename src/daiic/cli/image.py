@@ -1,0 +1,127 @@
+"""`daiic image`: a picture from words, written as PNG."""
+
+import contextlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from daiic.cli.connection import (
+    DEFAULT_HEAD,
+    HeadOption,
+    InsecureOption,
+    JsonOption,
+    KeyOption,
+    ModelOption,
+    UrlOption,
+    choose_model,
+    connect,
+)
+from daiic.cli.exits import USAGE, err, fail, out, run
+from daiic.wire import daiic_pb2 as pb
+
+
+def image(
+    prompt: Annotated[str, typer.Argument(help="What to show.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The PNG to write; else named after the prompt."),
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
+    steps: Annotated[int, typer.Option(min=0, help="0: the model's own.")] = 0,
+    guidance: Annotated[
+        float | None, typer.Option(min=0.0, help="How closely to follow the prompt.")
+    ] = None,
+    negative: Annotated[str, typer.Option(help="What not to show.")] = "",
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 1,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+    head: HeadOption = DEFAULT_HEAD,
+    key_file: KeyOption = None,
+    allow_unauthenticated: InsecureOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Make a picture of PROMPT."""
+    width, height = _parse_size(size)
+    work = pb.ImageTask(
+        prompt=prompt,
+        negative_prompt=negative,
+        width=width,
+        height=height,
+        steps=steps,
+        guidance=guidance,
+        seed=seed,
+        n=count,
+    )
+    run(_image(work, output, model, as_json, head, key_file, allow_unauthenticated, url))
+
+
+async def _image(
+    work: pb.ImageTask,
+    output: Path | None,
+    model: str | None,
+    as_json: bool,
+    head: str,
+    key_file: Path | None,
+    allow_unauthenticated: bool,
+    url: str | None,
+) -> None:
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    )
+    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
+        chosen = await choose_model(cluster, model, pb.IMAGE)
+        task = pb.Task(model=chosen, stream=True, image=work)
+        with progress:
+            bar = progress.add_task(chosen, total=None)
+            async with contextlib.aclosing(cluster.run(task)) as parts:
+                async for part in parts:
+                    if part.HasField("progress"):
+                        step = part.progress
+                        progress.update(
+                            bar,
+                            description=f"{chosen}: {step.phase}",
+                            completed=step.done,
+                            total=step.total or None,
+                        )
+    written = []
+    for made in part.images:
+        path = _free_path(output or Path(f"{_slug(work.prompt)}-{made.seed}.png"))
+        path.write_bytes(made.png)
+        written.append({"path": str(path), "seed": made.seed})
+    if as_json:
+        print(json.dumps({"model": chosen, "worker": part.worker_id, "images": written}))
+    else:
+        for picture in written:
+            out.print(f"{picture['path']} [dim](seed {picture['seed']})[/]", soft_wrap=True)
+
+
+def _parse_size(size: str | None) -> tuple[int, int]:
+    if size is None:
+        return 0, 0
+    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    if match is None:
+        raise fail(f'--size "{size}" is not a size: write WIDTHxHEIGHT, e.g. 512x512', USAGE)
+    return int(match[1]), int(match[2])
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40] or "image"
+
+
+def _free_path(path: Path) -> Path:
+    """Return `path`, or the first "name-2.png", "name-3.png", … that no file has."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate = path.with_stem(f"{path.stem}-{number}")
+        number += 1
+    return candidate

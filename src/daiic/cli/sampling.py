@@ -1,0 +1,45 @@
+"""The options that shape generated text, the same for `chat` and `generate`."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import typer
+
+from daiic.wire import daiic_pb2 as pb
+
+TemperatureOption = Annotated[
+    float | None, typer.Option(min=0.0, help="0 always takes the likeliest token.")
+]
+TopPOption = Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0)]
+TopKOption = Annotated[int | None, typer.Option("--top-k", min=0)]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")]
+MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=0, help="0: the model's own.")]
+StopOption = Annotated[list[str] | None, typer.Option("--stop", help="End before this text.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Options as given; `None` leaves the choice to the model."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    max_tokens: int = 0
+    stop: list[str] = field(default_factory=list)
+
+    def task(
+        self, model: str, *, prompt: str = "", messages: list[pb.ChatMessage] | None = None
+    ) -> pb.Task:
+        """Return a streamed text task with these options."""
+        text = pb.TextTask(
+            prompt=prompt,
+            messages=messages or [],
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            seed=self.seed,
+            stop=self.stop,
+        )
+        return pb.Task(model=model, stream=True, text=text)

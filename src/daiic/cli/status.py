@@ -1,0 +1,149 @@
+"""`daiic status`: the cluster as its head sees it, once or live."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToJson
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from daiic.cli.connection import (
+    DEFAULT_HEAD,
+    HeadOption,
+    InsecureOption,
+    JsonOption,
+    KeyOption,
+    mesh,
+)
+from daiic.cli.exits import out, run
+from daiic.wire import daiic_pb2 as pb
+
+REFRESH = 1.0
+
+STATE_STYLES = {
+    pb.READY: "green",
+    pb.STARTING: "yellow",
+    pb.DRAINING: "yellow",
+    pb.STOPPED: "red",
+}
+MODEL_STYLES = {
+    pb.LOADED: "green",
+    pb.LOADING: "yellow",
+    pb.DOWNLOADING: "yellow",
+    pb.FAILED: "red",
+}
+
+
+def status(
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep the table current.")] = False,
+    as_json: JsonOption = False,
+    head: HeadOption = DEFAULT_HEAD,
+    key_file: KeyOption = None,
+    allow_unauthenticated: InsecureOption = False,
+) -> None:
+    """Show workers, their models, load, memory and rates."""
+    run(_status(watch, as_json, head, key_file, allow_unauthenticated))
+
+
+async def _status(
+    watch: bool, as_json: bool, head: str, key_file: Path | None, allow_unauthenticated: bool
+) -> None:
+    async with mesh(head, key_file, allow_unauthenticated) as cluster:
+        current = await cluster.status()
+        if as_json:
+            print(MessageToJson(current, preserving_proto_field_name=True, indent=2))
+        elif not watch:
+            out.print(cluster_view(current))
+        else:
+            with Live(cluster_view(current), console=out, auto_refresh=False) as live:
+                while True:
+                    await asyncio.sleep(REFRESH)
+                    live.update(cluster_view(await cluster.status()), refresh=True)
+
+
+def cluster_view(status: pb.ClusterStatus) -> RenderableType:
+    """Return the whole cluster as one table and a line of totals."""
+    table = Table(expand=False, header_style="bold")
+    for heading in ("worker", "backend", "state", "models", "memory"):
+        table.add_column(heading)
+    for heading in ("tasks", "tokens/s", "rtt"):
+        table.add_column(heading, justify="right")
+    for worker in status.workers:
+        table.add_row(*_worker_row(worker))
+    totals = Text(
+        f"{len(status.workers)} workers · {status.in_flight} tasks in flight · "
+        f"{status.queued} of {status.queue_size} queued · {status.tasks_done} done · "
+        f"{status.tasks_failed} failed · {status.tasks_moved} moved · "
+        f"up {_duration(status.uptime_s)} · daiic {status.version}",
+        style="dim",
+    )
+    if not status.workers:
+        advice = "no workers yet: start one with `daiic-worker`, or services.daiic.worker.enable"
+        return Group(table, Text(advice, style="yellow"), totals)
+    return Group(table, totals)
+
+
+def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
+    beat = worker.heartbeat
+    name = Text(beat.name or beat.worker_id)
+    name.append(f"\n{worker.address}", style="dim")
+    backend = Text(pb.Backend.Name(beat.backend).lower())
+    backend.append(f"\n{beat.device}", style="dim")
+    state = Text(
+        pb.WorkerState.Name(beat.state).lower(), style=STATE_STYLES.get(beat.state, "white")
+    )
+    waiting = f" +{beat.waiting}" if beat.waiting else ""
+    return [
+        name,
+        backend,
+        state,
+        Text("\n").join(map(_model_line, beat.models)),
+        _memory(beat),
+        f"{beat.running}/{beat.slots}{waiting}",
+        f"{beat.tokens_per_second:.1f}",
+        f"{worker.rtt_ms:.1f} ms",
+    ]
+
+
+def _model_line(model: pb.ModelStatus) -> Text:
+    line = Text(model.name, style=MODEL_STYLES.get(model.state, "dim"))
+    if model.state in (pb.LOADING, pb.DOWNLOADING):
+        line.append(f" {pb.ModelState.Name(model.state).lower()} {model.progress:.0%}")
+    elif model.state == pb.LOADED:
+        line.append(
+            f" {model.quantization}, {model.placement}, {size(model.bytes)}", style="not bold dim"
+        )
+    if model.detail:
+        line.append(f"\n  {model.detail}", style="dim")
+    return line
+
+
+def _memory(beat: pb.Heartbeat) -> Text:
+    lines = []
+    for label, memory in (("VRAM", beat.vram), ("RAM", beat.ram)):
+        if memory.total:
+            used = 1 - memory.free / memory.total
+            bar = "█" * round(used * 10) + "░" * (10 - round(used * 10))
+            lines.append(Text(f"{label:4} {bar} {size(memory.free)} free"))
+    return Text("\n").join(lines)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit in ("B", "KiB") else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def _duration(seconds: int) -> str:
+    days, rest = divmod(seconds, 86400)
+    hours, rest = divmod(rest, 3600)
+    parts = [(days, "d"), (hours, "h"), (rest // 60, "min"), (rest % 60, "s")]
+    shown = [f"{value} {unit}" for value, unit in parts if value]
+    return " ".join(shown[:2]) or "0 s"
