@@ -1,0 +1,37 @@
+# `make demo` and `make test` set up what they need in .venv; nothing needs root.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXTRAS := worker,gateway,test
+
+.PHONY: demo test lint test-systemd bench clean help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+demo: $(VENV)/installed ## a cluster on this machine, shown at work
+	@$(BIN)/daiic demo
+
+test: $(VENV)/installed ## every test this machine can run; what is left out is named at the end
+	$(BIN)/pytest
+
+lint: $(VENV)/installed ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/installed: pyproject.toml setup.py constraints.txt src/proto/daiic.proto
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "DAIIC needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+	  || { echo "Python lacks venv: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@# Without isolation, so that the pinned protoc writes what the pinned protobuf reads.
+	$(BIN)/pip install --quiet --constraint constraints.txt setuptools grpcio-tools
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@
+
+clean: ## remove what make and the tests made
+	rm -rf $(VENV) build src/*.egg-info src/daiic/wire/daiic_pb2.py*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
