@@ -1,0 +1,195 @@
+"""Makes local-models/daiic-tiny-chat: a Llama of two million parameters trained on the corpus here.
+
+Takes five to ten minutes on one processor core. Run it as
+`python local-models/recipes/train_language_model.py [--out FOLDER]`; the seed is fixed.
+"""
+
+import argparse
+import itertools
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from conversations import conversations, counting, read_exchanges
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+HERE = Path(__file__).parent
+SEED = 7717
+VOCABULARY = 2048
+CONTEXT = 1024
+BATCH = 4
+PEAK_RATE = 2.5e-3
+PAD, BEGIN, END = "<|pad|>", "<|begin|>", "<|end|>"
+SPECIALS = [PAD, BEGIN, END, "<|system|>", "<|user|>", "<|assistant|>"]
+
+# `{% generation %}` marks the assistant's own words, the only ones that are learned from in chats.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{% if message.role not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('roles are system, user and assistant, not ' + message.role) }}"
+    "{% endif %}"
+    "{% if message.role == 'assistant' %}"
+    "<|assistant|>{% generation %}{{ message.content }}{{ eos_token }}{% endgeneration %}"
+    "{% else %}"
+    "{{ '<|' + message.role + '|>' + message.content + eos_token }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer that knows every byte, trained on `texts`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIALS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    begin = tokenizer.token_to_id(BEGIN)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, begin)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=PAD,
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=CONTEXT,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """The untrained network. All widths are multiples of 64, so that 4-bit blocks fit."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def samples(
+    tokenizer: PreTrainedTokenizerFast, plain: list[str]
+) -> Iterator[tuple[list[int], list[bool]]]:
+    """Token ids of one chat or text after another, and which of them are to be learned."""
+    rng = random.Random(SEED)
+    chats = conversations(read_exchanges(HERE / "corpus") + counting(), SEED)
+    while True:
+        if rng.random() < 0.1:
+            words = rng.choice(plain).split(" ")
+            start = rng.randrange(max(1, len(words) - 20)) if rng.random() < 0.5 else 0
+            ids = tokenizer(" ".join(words[start : start + 150]) + END)["input_ids"]
+            yield ids, [False] + [True] * (len(ids) - 1)
+        else:
+            chat = tokenizer.apply_chat_template(
+                next(chats), return_dict=True, return_assistant_tokens_mask=True
+            )
+            yield chat["input_ids"], [bool(mine) for mine in chat["assistant_masks"]]
+
+
+def batches(
+    tokenizer: PreTrainedTokenizerFast, plain: list[str]
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Ids and labels, int64 of shape (BATCH, CONTEXT): samples end to end, none cut at its start."""
+    source = samples(tokenizer, plain)
+    while True:
+        ids = torch.full((BATCH, CONTEXT), tokenizer.pad_token_id)
+        labels = torch.full((BATCH, CONTEXT), -100)
+        for row in range(BATCH):
+            used = 0
+            while used < CONTEXT - 40:
+                tokens, learned = next(source)
+                tokens, learned = tokens[: CONTEXT - used], learned[: CONTEXT - used]
+                span = slice(used, used + len(tokens))
+                ids[row, span] = torch.tensor(tokens)
+                labels[row, span] = torch.where(torch.tensor(learned), ids[row, span], -100)
+                used += len(tokens)
+        yield ids, labels
+
+
+def train(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plain: list[str], steps: int
+):
+    """AdamW with a linear warm-up and a cosine decay to nothing; prints the loss now and then."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05
+    )
+    warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 0.02, total_iters=40)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - 40)
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm_up, decay], [40])
+    model.train()
+    started = time.monotonic()
+    for step, (ids, labels) in enumerate(itertools.islice(batches(tokenizer, plain), steps), 1):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        if step % 50 == 0 or step == 1:
+            print(f"step {step:5} loss {loss:.3f} {time.monotonic() - started:6.0f} s", flush=True)
+    model.eval()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--out", type=Path, default=HERE.parent / "daiic-tiny-chat")
+    arguments.add_argument("--steps", type=int, default=900)
+    arguments.add_argument("--threads", type=int, default=1)
+    given = arguments.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(SEED)
+
+    exchanges = read_exchanges(HERE / "corpus") + counting()
+    plain = [answer for exchange in exchanges for answer in exchange.answers]
+    for path in sorted((HERE / "corpus" / "plain").glob("*.txt")):
+        plain += [" ".join(part.split()) for part in path.read_text().split("\n\n") if part.strip()]
+    questions = [question for exchange in exchanges for question in exchange.questions]
+    tokenizer = train_tokenizer(
+        plain + questions + [question.capitalize() for question in questions]
+    )
+    model = new_model(tokenizer)
+    print(
+        f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {len(exchanges)} exchanges"
+    )
+    train(model, tokenizer, plain, given.steps)
+
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=50,
+        max_new_tokens=512,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.to(torch.bfloat16).save_pretrained(given.out)
+    tokenizer.save_pretrained(given.out)
+    print(f"wrote {given.out}")
+
+
+if __name__ == "__main__":
+    main()
