@@ -6,7 +6,6 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,9 +18,9 @@ from daiic.cli.connection import (
     JsonOption,
     KeyOption,
     ModelOption,
+    Target,
     UrlOption,
     choose_model,
-    connect,
 )
 from daiic.cli.exits import USAGE, explain, fail, out, run
 from daiic.cli.generate import text_as_json
@@ -63,7 +62,14 @@ def chat(
         raise fail("--json answers one question: give a MESSAGE", USAGE)
     sampling = Sampling(temperature, top_p, top_k, seed, max_tokens, stop or [])
     run(
-        _chat(message, system, model, sampling, as_json, head, key_file, allow_unauthenticated, url)
+        _chat(
+            message,
+            system,
+            model,
+            sampling,
+            as_json,
+            Target(head, key_file, allow_unauthenticated, url),
+        )
     )
 
 
@@ -73,12 +79,9 @@ async def _chat(
     model: str | None,
     sampling: Sampling,
     as_json: bool,
-    head: str,
-    key_file: Path | None,
-    allow_unauthenticated: bool,
-    url: str | None,
+    target: Target,
 ) -> None:
-    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
+    async with target.connect() as cluster:
         chosen = await choose_model(cluster, model, pb.TEXT)
         conversation = Conversation(cluster, chosen, sampling, system)
         if message is None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from daiic.cli.connection import mesh
+from daiic.cli.connection import Target
 from daiic.cli.findings import Finding
 from daiic.errors import TaskError
 from daiic.wire.address import is_loopback, resolve
@@ -66,21 +66,19 @@ def check_ports() -> Iterator[Finding]:
         yield Finding("note", f"port {port}", said)
 
 
-async def check_head(
-    head: str, key_file: Path | None, allow_unauthenticated: bool
-) -> AsyncIterator[Finding]:
+async def check_head(target: Target) -> AsyncIterator[Finding]:
     """Yield whether the head answers, how far its clock is off, and who works for it."""
     try:
         async with contextlib.AsyncExitStack() as stack:
-            cluster = await stack.enter_async_context(mesh(head, key_file, allow_unauthenticated))
+            cluster = await stack.enter_async_context(target.mesh())
             started = time.time()
             status = await cluster.status()
             round_trip = time.time() - started
     except (TaskError, KeyFileError, InsecureBind, ValueError, OSError) as error:
-        advice = "" if isinstance(error, InsecureBind) else await _why_unreachable(head)
+        advice = "" if isinstance(error, InsecureBind) else await _why_unreachable(target.head)
         yield Finding("problem", "head", str(error), advice)
         return
-    yield Finding("ok", "head", f"{head} answers in {round_trip * 1000:.1f} ms")
+    yield Finding("ok", "head", f"{target.head} answers in {round_trip * 1000:.1f} ms")
     yield _clock(status.timestamp_us / 1e6 - (started + round_trip / 2), round_trip)
     if status.workers:
         names = ", ".join(worker.heartbeat.name for worker in status.workers)
@@ -90,7 +88,7 @@ async def check_head(
             "warning",
             "workers",
             "the head knows none",
-            f"start daiic-worker with heads = [{head!r}] and the same cluster key",
+            f'start daiic-worker with heads = ["{target.head}"] and the same cluster key',
         )
 
 

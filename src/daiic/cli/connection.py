@@ -1,7 +1,8 @@
 """Which cluster a command talks to: the options for it, and the client they make."""
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -65,28 +66,34 @@ class Cluster(Protocol):
         """Return the cluster's models, those that are loaded first."""
 
 
-def mesh(head: str, key_file: Path | None, allow_unauthenticated: bool) -> ClusterClient:
-    """Return the client of the heads that the options name; enter it to connect.
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which cluster, as the options name it; `url` goes before `head`."""
 
-    Raises:
-        KeyFileError: if the key cannot be used.
-    """
-    heads = [name.strip() for name in head.split(",") if name.strip()]
-    key = ClusterKey.load(key_file) if key_file else None
-    return ClusterClient(heads or [DEFAULT_HEAD], key, allow_unauthenticated=allow_unauthenticated)
+    head: str
+    key_file: Path | None
+    allow_unauthenticated: bool
+    url: str | None = None
 
+    def mesh(self) -> ClusterClient:
+        """Return the client of the heads; enter it to connect.
 
-@contextlib.asynccontextmanager
-async def connect(
-    url: str | None, head: str, key_file: Path | None, allow_unauthenticated: bool
-) -> AsyncIterator[Cluster]:
-    """Connect to the gateway at `url` if there is one, else to the heads."""
-    if url:
-        async with GatewayClient(url) as gateway:
-            yield gateway
-    else:
-        async with mesh(head, key_file, allow_unauthenticated) as client:
-            yield client
+        Raises:
+            KeyFileError: if the key cannot be used.
+        """
+        heads = [name.strip() for name in self.head.split(",") if name.strip()]
+        key = ClusterKey.load(self.key_file) if self.key_file else None
+        return ClusterClient(
+            heads or [DEFAULT_HEAD], key, allow_unauthenticated=self.allow_unauthenticated
+        )
+
+    def connect(self) -> contextlib.AbstractAsyncContextManager[Cluster]:
+        """Return the client of the gateway if one is named, else that of the heads.
+
+        Raises:
+            KeyFileError: if the key cannot be used.
+        """
+        return GatewayClient(self.url) if self.url else self.mesh()
 
 
 async def choose_model(cluster: Cluster, wanted: str | None, kind: pb.ModelKind) -> str:

@@ -11,12 +11,11 @@ from typing import Annotated
 
 import httpx
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from daiic.cli.connection import mesh
 from daiic.cli.exits import FAILED, USAGE, err, fail, out, run
 from daiic.cli.local_cluster import DaemonDied, LocalCluster, free_port
+from daiic.cli.progress import run_with_progress
 from daiic.cli.status import cluster_view, size
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
@@ -55,7 +54,7 @@ async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
         cluster = LocalCluster(Path(folder))
         try:
             await _start(cluster, Path(folder), models_dir, head, status_port, gateway_port)
-            async with mesh(head, None, False) as client:
+            async with ClusterClient([head]) as client:
                 status = await _wait_until_ready(cluster, client)
                 out.print(f"[green]ready[/] in {time.monotonic() - started:.1f} s\n")
                 out.print(cluster_view(status))
@@ -166,18 +165,9 @@ async def _show_chat(client: ClusterClient, status: pb.ClusterStatus, prompt: st
 async def _show_picture(client: ClusterClient, status: pb.ClusterStatus, prompt: str) -> None:
     model = _first_model(status, pb.IMAGE)
     out.print(f"[bold cyan]> {prompt}[/] [dim]({model})[/]")
-    task = pb.Task(model=model, stream=True, image=pb.ImageTask(prompt=prompt, seed=1))
-    progress = Progress(
-        TextColumn("steps"), BarColumn(), MofNCompleteColumn(), console=out, transient=True
-    )
-    with progress:
-        bar = progress.add_task("steps", total=None)
-        async with contextlib.aclosing(client.run(task)) as parts:
-            async for part in parts:
-                if part.HasField("progress"):
-                    step = part.progress
-                    progress.update(bar, completed=step.done, total=step.total or None)
-    out.print(f"{_keep(part.images[0].png)} [dim]by {part.worker_id}[/]\n", soft_wrap=True)
+    task = pb.Task(model=model, image=pb.ImageTask(prompt=prompt, seed=1))
+    result = await run_with_progress(client, task)
+    out.print(f"{_keep(result.images[0].png)} [dim]by {result.worker_id}[/]\n", soft_wrap=True)
 
 
 def _keep(png: bytes) -> Path:

@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import json
-from pathlib import Path
 
 import typer
 from rich.markup import escape
@@ -16,6 +15,7 @@ from daiic.cli.connection import (
     InsecureOption,
     JsonOption,
     KeyOption,
+    Target,
 )
 from daiic.cli.exits import FAILED, err, out
 from daiic.cli.findings import Finding
@@ -40,7 +40,7 @@ def doctor(
     Ends with status 1 if there is a problem.
     """
     with err.status("looking around"):
-        findings = asyncio.run(_look(head, key_file, allow_unauthenticated))
+        findings = asyncio.run(_look(Target(head, key_file, allow_unauthenticated)))
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
@@ -54,9 +54,9 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-async def _look(head: str, key_file: Path | None, allow_unauthenticated: bool) -> list[Finding]:
+async def _look(target: Target) -> list[Finding]:
     findings = list(check_machine())
-    findings += [check_token(), check_key(key_file), *check_ports()]
-    async for finding in check_head(head, key_file, allow_unauthenticated):
+    findings += [check_token(), check_key(target.key_file), *check_ports()]
+    async for finding in check_head(target):
         findings.append(finding)
     return findings

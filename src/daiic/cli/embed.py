@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,9 +16,9 @@ from daiic.cli.connection import (
     JsonOption,
     KeyOption,
     ModelOption,
+    Target,
     UrlOption,
     choose_model,
-    connect,
 )
 from daiic.cli.exits import USAGE, fail, out, run
 from daiic.wire import daiic_pb2 as pb
@@ -40,19 +39,16 @@ def embed(
     if not texts and sys.stdin.isatty():
         raise fail("give texts as arguments, or one a line on stdin", USAGE)
     inputs = texts or [line for line in sys.stdin.read().splitlines() if line.strip()]
-    run(_embed(inputs, model, as_json, head, key_file, allow_unauthenticated, url))
+    run(_embed(inputs, model, as_json, Target(head, key_file, allow_unauthenticated, url)))
 
 
 async def _embed(
     inputs: list[str],
     model: str | None,
     as_json: bool,
-    head: str,
-    key_file: Path | None,
-    allow_unauthenticated: bool,
-    url: str | None,
+    target: Target,
 ) -> None:
-    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
+    async with target.connect() as cluster:
         chosen = await choose_model(cluster, model, pb.EMBEDDING)
         task = pb.Task(model=chosen, embed=pb.EmbedTask(inputs=inputs))
         result = await cluster.answer(task)

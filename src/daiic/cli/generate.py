@@ -3,7 +3,6 @@
 import contextlib
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,9 +14,9 @@ from daiic.cli.connection import (
     JsonOption,
     KeyOption,
     ModelOption,
+    Target,
     UrlOption,
     choose_model,
-    connect,
 )
 from daiic.cli.exits import USAGE, fail, out, run
 from daiic.cli.sampling import (
@@ -54,7 +53,11 @@ def generate(
         raise fail("give a prompt as an argument or on stdin", USAGE)
     text = prompt if prompt is not None else sys.stdin.read()
     sampling = Sampling(temperature, top_p, top_k, seed, max_tokens, stop or [])
-    run(_generate(text, model, sampling, as_json, head, key_file, allow_unauthenticated, url))
+    run(
+        _generate(
+            text, model, sampling, as_json, Target(head, key_file, allow_unauthenticated, url)
+        )
+    )
 
 
 async def _generate(
@@ -62,12 +65,9 @@ async def _generate(
     model: str | None,
     sampling: Sampling,
     as_json: bool,
-    head: str,
-    key_file: Path | None,
-    allow_unauthenticated: bool,
-    url: str | None,
+    target: Target,
 ) -> None:
-    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
+    async with target.connect() as cluster:
         task = sampling.task(await choose_model(cluster, model, pb.TEXT), prompt=prompt)
         if as_json:
             result = await cluster.answer(task)

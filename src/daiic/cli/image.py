@@ -1,13 +1,11 @@
 """`daiic image`: a picture from words, written as PNG."""
 
-import contextlib
 import json
 import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from daiic.cli.connection import (
     DEFAULT_HEAD,
@@ -16,11 +14,12 @@ from daiic.cli.connection import (
     JsonOption,
     KeyOption,
     ModelOption,
+    Target,
     UrlOption,
     choose_model,
-    connect,
 )
-from daiic.cli.exits import USAGE, err, fail, out, run
+from daiic.cli.exits import USAGE, fail, out, run
+from daiic.cli.progress import run_with_progress
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -57,7 +56,7 @@ def image(
         seed=seed,
         n=count,
     )
-    run(_image(work, output, model, as_json, head, key_file, allow_unauthenticated, url))
+    run(_image(work, output, model, as_json, Target(head, key_file, allow_unauthenticated, url)))
 
 
 async def _image(
@@ -65,41 +64,18 @@ async def _image(
     output: Path | None,
     model: str | None,
     as_json: bool,
-    head: str,
-    key_file: Path | None,
-    allow_unauthenticated: bool,
-    url: str | None,
+    target: Target,
 ) -> None:
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-    )
-    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
+    async with target.connect() as cluster:
         chosen = await choose_model(cluster, model, pb.IMAGE)
-        task = pb.Task(model=chosen, stream=True, image=work)
-        with progress:
-            bar = progress.add_task(chosen, total=None)
-            async with contextlib.aclosing(cluster.run(task)) as parts:
-                async for part in parts:
-                    if part.HasField("progress"):
-                        step = part.progress
-                        progress.update(
-                            bar,
-                            description=f"{chosen}: {step.phase}",
-                            completed=step.done,
-                            total=step.total or None,
-                        )
+        result = await run_with_progress(cluster, pb.Task(model=chosen, image=work))
     written = []
-    for made in part.images:
+    for made in result.images:
         path = _free_path(output or Path(f"{_slug(work.prompt)}-{made.seed}.png"))
         path.write_bytes(made.png)
         written.append({"path": str(path), "seed": made.seed})
     if as_json:
-        print(json.dumps({"model": chosen, "worker": part.worker_id, "images": written}))
+        print(json.dumps({"model": chosen, "worker": result.worker_id, "images": written}))
     else:
         for picture in written:
             out.print(f"{picture['path']} [dim](seed {picture['seed']})[/]", soft_wrap=True)

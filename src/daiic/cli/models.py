@@ -1,13 +1,10 @@
 """`daiic models`: what the cluster can run, and how to get more of it."""
 
-import contextlib
 import json
 from collections import defaultdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from daiic.cli.connection import (
@@ -16,11 +13,10 @@ from daiic.cli.connection import (
     InsecureOption,
     JsonOption,
     KeyOption,
-    UrlOption,
-    connect,
-    mesh,
+    Target,
 )
-from daiic.cli.exits import err, out, run
+from daiic.cli.exits import out, run
+from daiic.cli.progress import run_with_progress
 from daiic.cli.status import MODEL_STYLES, size
 from daiic.wire import daiic_pb2 as pb
 
@@ -35,7 +31,7 @@ def list_models(
     allow_unauthenticated: InsecureOption = False,
 ) -> None:
     """List the models of all workers."""
-    run(_list(as_json, head, key_file, allow_unauthenticated))
+    run(_list(as_json, Target(head, key_file, allow_unauthenticated)))
 
 
 @app.command()
@@ -47,16 +43,13 @@ def pull(
     head: HeadOption = DEFAULT_HEAD,
     key_file: KeyOption = None,
     allow_unauthenticated: InsecureOption = False,
-    url: UrlOption = None,
 ) -> None:
     """Have a worker download MODEL, if it must, and load it."""
-    run(_pull(model, worker, head, key_file, allow_unauthenticated, url))
+    run(_pull(model, worker, Target(head, key_file, allow_unauthenticated)))
 
 
-async def _list(
-    as_json: bool, head: str, key_file: Path | None, allow_unauthenticated: bool
-) -> None:
-    async with mesh(head, key_file, allow_unauthenticated) as cluster:
+async def _list(as_json: bool, target: Target) -> None:
+    async with target.mesh() as cluster:
         status = await cluster.status()
     found: dict[str, list[tuple[pb.WorkerStatus, pb.ModelStatus]]] = defaultdict(list)
     for worker in status.workers:
@@ -106,31 +99,9 @@ def _as_json(name: str, places: list[tuple[pb.WorkerStatus, pb.ModelStatus]]) ->
 async def _pull(
     model: str,
     worker: str,
-    head: str,
-    key_file: Path | None,
-    allow_unauthenticated: bool,
-    url: str | None,
+    target: Target,
 ) -> None:
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-    )
-    task = pb.Task(model=model, worker_id=worker, stream=True, load=pb.LoadTask())
-    async with connect(url, head, key_file, allow_unauthenticated) as cluster:
-        with progress:
-            bar = progress.add_task(model, total=None)
-            async with contextlib.aclosing(cluster.run(task)) as parts:
-                async for part in parts:
-                    if part.HasField("progress"):
-                        step = part.progress
-                        progress.update(
-                            bar,
-                            description=f"{model}: {step.phase}",
-                            completed=step.done,
-                            total=step.total or None,
-                        )
-    out.print(f"{model} is loaded on {part.worker_id}")
+    task = pb.Task(model=model, worker_id=worker, load=pb.LoadTask())
+    async with target.mesh() as cluster:
+        result = await run_with_progress(cluster, task)
+    out.print(f"{model} is loaded on {result.worker_id}")

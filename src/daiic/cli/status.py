@@ -1,7 +1,6 @@
 """`daiic status`: the cluster as its head sees it, once or live."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +16,7 @@ from daiic.cli.connection import (
     InsecureOption,
     JsonOption,
     KeyOption,
-    mesh,
+    Target,
 )
 from daiic.cli.exits import out, run
 from daiic.wire import daiic_pb2 as pb
@@ -46,13 +45,11 @@ def status(
     allow_unauthenticated: InsecureOption = False,
 ) -> None:
     """Show workers, their models, load, memory and rates."""
-    run(_status(watch, as_json, head, key_file, allow_unauthenticated))
+    run(_status(watch, as_json, Target(head, key_file, allow_unauthenticated)))
 
 
-async def _status(
-    watch: bool, as_json: bool, head: str, key_file: Path | None, allow_unauthenticated: bool
-) -> None:
-    async with mesh(head, key_file, allow_unauthenticated) as cluster:
+async def _status(watch: bool, as_json: bool, target: Target) -> None:
+    async with target.mesh() as cluster:
         current = await cluster.status()
         if as_json:
             print(MessageToJson(current, preserving_proto_field_name=True, indent=2))
