@@ -8,6 +8,8 @@ is short, and shrinks when that queue is long or when more than a tenth of the
 round was lost.
 """
 
+from math import inf
+
 from daiic.wire.rtt import RttEstimator
 
 HEAVY_LOSS = 0.1
@@ -16,11 +18,10 @@ BASE_RTT_LIFETIME = 30.0
 
 
 class CongestionWindow:
-    """A window in bytes; `pace` is in bytes a second."""
+    """A window in bytes; `pace` is in bytes a second; `base_rtt` is the least RTT of late."""
 
     __slots__ = (
         "_acked",
-        "_base_rtt",
         "_base_since",
         "_largest",
         "_lost",
@@ -28,6 +29,7 @@ class CongestionWindow:
         "_round_rtt",
         "_round_started",
         "_smallest",
+        "base_rtt",
         "growing",
         "size",
     )
@@ -39,8 +41,8 @@ class CongestionWindow:
         self.size = 16 * mtu
         self.growing = True  # slow start
         self._round_started = 0.0
-        self._round_rtt = float("inf")
-        self._base_rtt = float("inf")
+        self._round_rtt = inf
+        self.base_rtt = inf
         self._base_since = 0.0
         self._acked = 0
         self._lost = 0
@@ -57,7 +59,7 @@ class CongestionWindow:
             self._end_round(in_use, now)
 
     def lost(self, size: int) -> None:
-        """Count `size` bytes as lost."""
+        """Count `size` bytes as lost; less than 0 if they had been taken for lost by mistake."""
         self._lost += size
 
     def collapse(self) -> None:
@@ -68,28 +70,28 @@ class CongestionWindow:
     def measured(self, rtt: float, now: float) -> None:
         """Take in one round-trip time in seconds."""
         self._round_rtt = min(self._round_rtt, rtt)
-        if rtt <= self._base_rtt or now - self._base_since > BASE_RTT_LIFETIME:
-            self._base_rtt = rtt
+        if rtt <= self.base_rtt or now - self._base_since > BASE_RTT_LIFETIME:
+            self.base_rtt = rtt
             self._base_since = now
 
     def pace(self, rtt: RttEstimator) -> float:
         """Return the sending rate that spreads the window over a round trip."""
         if rtt.smoothed is None:
-            return float("inf")
+            return inf
         return (2.0 if self.growing else 1.25) * self.size / max(rtt.smoothed, 1e-4)
 
     def _end_round(self, in_use: bool, now: float) -> None:
         total = self._acked + self._lost
-        queue = self._round_rtt - self._base_rtt
+        queue = self._round_rtt - self.base_rtt
         if self._lost > 4 * self._mtu and self._lost > HEAVY_LOSS * total:
             self._shrink(0.7)
-        elif self._round_rtt != float("inf") and queue > QUEUE_TARGET:
+        elif self._round_rtt != inf and queue > QUEUE_TARGET:
             self._shrink(0.85)
         elif in_use and not self.growing:
             step = max(10 * self._mtu, self.size // 20)
             self.size = min(self.size + step, self._largest)
         self._round_started = now
-        self._round_rtt = float("inf")
+        self._round_rtt = inf
         self._acked = 0
         self._lost = 0
 

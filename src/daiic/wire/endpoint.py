@@ -244,8 +244,10 @@ class Endpoint:
         room = self._limits.path_mtu - self._overhead
         for address, peer in touched.items():
             frames: Sequence[bytes] = peer.frames_to_send(now, timestamp)
-            if peer.extended:
+            if peer.extended and len(frames) > 1:
                 frames = pack(frames, room, timestamp)
+                batches = sum(frame[0] == MessageType.BATCH for frame in frames)
+                self.counters.frames_sent[MessageType.BATCH] += batches
             for datagram in frames:
                 yield self._finish(datagram), address
             self._schedule(peer)

@@ -91,13 +91,11 @@ def split_batch(payload: Frame) -> list[tuple[int, int, int, Frame]] | None:
     return messages
 
 
-def pack(frames: Sequence[bytes], room: int, timestamp: int) -> Sequence[bytes]:
-    """Put messages together into datagrams of at most `room` bytes.
+def pack(frames: Sequence[bytes], room: int, timestamp: int) -> list[bytes]:
+    """Put messages, at least one, together into datagrams of at most `room` bytes.
 
     A message alone in its datagram stays as it is; several share a BATCH.
     """
-    if len(frames) < 2:
-        return frames
     datagrams: list[bytes] = []
     waiting: list[bytes] = []
     size = HEADER_SIZE

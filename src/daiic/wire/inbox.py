@@ -124,15 +124,22 @@ class Inbox:
         room, so that a lost one costs nothing.
         """
         due = self._to_acknowledge
+        frames_sent = self._counters.frames_sent
         if not due:
-            present, self._present = self._present, False
-            return [encode_sack((), timestamp)] if present else []
+            if not self._present:
+                return []
+            self._present = False
+            frames_sent[MessageType.SACK] += 1
+            return [encode_sack((), timestamp)]
         self._to_acknowledge = []
         self._present = False
-        if not extended:
-            return [_ack(sequence, timestamp) for sequence in dict.fromkeys(due)]
-        if len(due) == 1 and not self._reassemblies:
-            return [_ack(due[0], timestamp)]
+        if not extended or (len(due) == 1 and not self._reassemblies):
+            acks = [
+                HEADER.pack(MessageType.ACK, sequence, timestamp, 0)
+                for sequence in dict.fromkeys(due)
+            ]
+            frames_sent[MessageType.ACK] += len(acks)
+            return acks
         ranges = ranges_of(due)
         sacks = []
         for start in range(0, len(ranges), MAX_SACK_RANGES):
@@ -140,6 +147,7 @@ class Inbox:
             repeated = self._last_ranges[: MAX_SACK_RANGES - len(part)]
             sacks.append(encode_sack(part + repeated, timestamp))
         self._last_ranges = ranges[-MAX_SACK_RANGES // 2 :]
+        frames_sent[MessageType.SACK] += len(sacks)
         return sacks
 
     def expire(self, now: float) -> None:
@@ -154,7 +162,3 @@ class Inbox:
         """Drop every message that is not whole yet."""
         for first in list(self._reassemblies):
             self._end(first)
-
-
-def _ack(sequence: int, timestamp: int) -> bytes:
-    return HEADER.pack(MessageType.ACK, sequence, timestamp, 0)

@@ -10,6 +10,7 @@ retransmission timeout sends the oldest again as a probe, backing off.
 
 from collections.abc import Iterable
 from itertools import islice
+from math import inf
 
 from daiic.wire.congestion import CongestionWindow
 from daiic.wire.frames import Range, covered
@@ -40,9 +41,13 @@ class Outgoing:
 
 
 class Flight:
-    """One message or chunk under way; `bytes` is its size on the wire, 0 while it is lost."""
+    """One message or chunk under way; `bytes` is its size on the wire.
 
-    __slots__ = ("bytes", "index", "message", "resent", "sent_at", "sequence")
+    `resent`: it has been sent, or is to be sent, more than once; `sent_before`
+    is when, the last time but one.
+    """
+
+    __slots__ = ("bytes", "index", "message", "resent", "sent_at", "sent_before", "sequence")
 
     def __init__(self, message: Outgoing, index: int, sequence: int) -> None:
         self.message = message
@@ -50,6 +55,7 @@ class Flight:
         self.sequence = sequence
         self.bytes = 0
         self.sent_at = 0.0
+        self.sent_before = 0.0
         self.resent = False
 
 
@@ -105,57 +111,53 @@ class Recovery:
 
     def acknowledged(self, ranges: Iterable[Range], now: float) -> list[Flight]:
         """Take the flights that `ranges` cover off the list and return them."""
-        done: list[Flight] = []
-        self._take_covered(self._flights, ranges, done)
-        if self._lost:
-            self._take_covered(self._lost, ranges, done)
+        flights = self._flights
+        under_way = len(flights)
+        done = _take_covered(flights, ranges)
         if done:
-            self._account(done, now)
+            self._account(done, under_way, now)
+        if self._lost:
+            for flight in _take_covered(self._lost, ranges):
+                self._not_lost(flight, flight.sent_at, now)
+                done.append(flight)
         return done
 
-    @staticmethod
-    def _take_covered(
-        flights: dict[int, Flight], ranges: Iterable[Range], done: list[Flight]
-    ) -> None:
-        take = flights.pop
-        for start, end in ranges:
-            if start == end:
-                flight = take(start, None)
-                if flight is not None:
-                    done.append(flight)
-            elif start < end < start + 2 * len(flights):
-                for sequence in range(start, end + 1):
-                    flight = take(sequence, None)
-                    if flight is not None:
-                        done.append(flight)
-            else:
-                done.extend(map(take, covered((start, end), flights)))
-
-    def _account(self, done: list[Flight], now: float) -> None:
+    def _account(self, done: list[Flight], under_way: int, now: float) -> None:
         in_use = 2 * self.bytes_in_flight > self.window.size
+        fastest = self.window.base_rtt
         size = 0
         newest = 0.0
-        # Karn's rule: of what was sent twice, which transmission was answered is unknown.
+        # Karn's rule: of what was sent twice, which transmission was answered is unknown,
+        # unless the answer to the second would be faster than any has been.
         newest_once, oldest_once = 0.0, now
         for flight in done:
             size += flight.bytes
             sent_at = flight.sent_at
-            if sent_at > newest:
-                newest = sent_at
-            if not flight.resent:
+            if flight.resent:
+                if now - sent_at < fastest < inf:
+                    self._not_lost(flight, flight.sent_before, now)
+                    continue
+            else:
                 if sent_at > newest_once:
                     newest_once = sent_at
                 if sent_at < oldest_once:
                     oldest_once = sent_at
+            if sent_at > newest:
+                newest = sent_at
         self.bytes_in_flight -= size
         if newest > self._newest_acked:
             self._newest_acked = newest
         if newest_once:
-            self.rtt.sample(now - newest_once)
+            self.rtt.sample(now - newest_once, under_way)
             if oldest_once != newest_once:
-                self.rtt.sample(now - oldest_once)
+                self.rtt.sample(now - oldest_once, under_way)
             self.window.measured(now - newest_once, now)
         self.window.acknowledged(size, newest, in_use, now)
+
+    def _not_lost(self, flight: Flight, sent_at: float, now: float) -> None:
+        """Learn that `flight`, taken for lost, had arrived when sent at `sent_at`."""
+        self.window.lost(-flight.bytes)
+        self.rtt.sample(now - sent_at, 1)
 
     def find_lost(self, now: float) -> None:
         """Decide which flights have to be sent again; `take_lost` gives them."""
@@ -180,7 +182,7 @@ class Recovery:
                 self.window.collapse()
         for flight in lost:
             self.bytes_in_flight -= flight.bytes
-            flight.bytes = 0
+            flight.sent_before = flight.sent_at
             flight.resent = True
             del flights[flight.sequence]
             self._lost[flight.sequence] = flight
@@ -216,3 +218,22 @@ class Recovery:
         self.bytes_in_flight = 0
         self._expirations = 0
         return flights
+
+
+def _take_covered(flights: dict[int, Flight], ranges: Iterable[Range]) -> list[Flight]:
+    """Take out of `flights` those whose sequences lie in `ranges`, and return them."""
+    done: list[Flight] = []
+    take = flights.pop
+    for start, end in ranges:
+        if start == end:
+            flight = take(start, None)
+            if flight is not None:
+                done.append(flight)
+        elif start < end < start + 2 * len(flights):
+            for sequence in range(start, end + 1):
+                flight = take(sequence, None)
+                if flight is not None:
+                    done.append(flight)
+        else:
+            done.extend(map(take, covered((start, end), flights)))
+    return done

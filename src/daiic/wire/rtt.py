@@ -17,14 +17,19 @@ class RttEstimator:
         self.smoothed: float | None = None
         self.variation = 0.0
 
-    def sample(self, rtt: float) -> None:
-        """Take in one measured round trip (RFC 6298, section 2)."""
+    def sample(self, rtt: float, under_way: int = 1) -> None:
+        """Take in one measured round trip (RFC 6298, section 2).
+
+        `under_way`: how many messages were, so that many samples a round trip
+        weigh together what one would (RFC 7323, appendix G).
+        """
         if self.smoothed is None:
             self.smoothed = rtt
             self.variation = rtt / 2
             return
-        self.variation += (abs(self.smoothed - rtt) - self.variation) / 4
-        self.smoothed += (rtt - self.smoothed) / 8
+        samples = max(under_way / 2, 1.0)
+        self.variation += (abs(self.smoothed - rtt) - self.variation) / (4 * samples)
+        self.smoothed += (rtt - self.smoothed) / (8 * samples)
 
     def spread(self) -> float:
         """Return the time by which nearly every acknowledgement has come.
