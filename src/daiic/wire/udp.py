@@ -49,7 +49,8 @@ class MeshSocket:
         self._loop = asyncio.get_running_loop()
         self._buffer = memoryview(bytearray(65536))
         self._backlog: deque[tuple[list[bytes], Address]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at: float | None = None
         self._flush_due = False
         self._closed = False
         self._drained: asyncio.Event | None = None
@@ -227,10 +228,16 @@ class MeshSocket:
     def _set_timer(self) -> None:
         at = self._endpoint.next_timeout()
         if self._timer is not None:
-            if at is not None and self._timer.when() == at:
+            if at == self._timer_at:
                 return
             self._timer.cancel()
-        self._timer = None if at is None else self._loop.call_at(at, self._flush)
+        self._timer_at = at
+        # uvloop gives a handle that does not know its time when that has passed.
+        self._timer = None if at is None else self._loop.call_at(at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._flush()
 
 
 def _grouped(datagrams: Iterable[tuple[bytes, Address]]) -> Iterable[tuple[list[bytes], Address]]:
