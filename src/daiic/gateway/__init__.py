@@ -1,0 +1,1 @@
+"""The HTTP face of the cluster: OpenAI's API, API keys, and one page for people."""

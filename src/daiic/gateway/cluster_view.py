@@ -1,0 +1,143 @@
+"""What the gateway knows about the cluster: the head's status, asked for once a second.
+
+Everyone who needs it shares the one answer: the list of models, advice on
+when to try again, metrics, and the page.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from daiic.client import ClusterClient
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+
+INTERVAL = 1.0
+HISTORY = 120
+"""Seconds of measurements kept for curves."""
+
+KINDS: dict[int, str] = {pb.TEXT: "text", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}
+_READINESS = (pb.LOADED, pb.LOADING, pb.DOWNLOADING, pb.AVAILABLE, pb.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A model and the best state it has on any worker; `since` is when it was first seen."""
+
+    name: str
+    kind: int
+    state: int
+    since: int
+
+    @property
+    def kind_name(self) -> str:
+        """As the API and the page spell it."""
+        return KINDS.get(self.kind, "unknown")
+
+    @property
+    def state_name(self) -> str:
+        """As the API and the page spell it."""
+        return pb.ModelState.Name(self.state).lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The cluster at one moment."""
+
+    at: float
+    tokens_per_second: float
+    in_flight: int
+    tasks_done: int
+
+
+class ClusterView:
+    """The latest status of the cluster, kept fresh by `follow`."""
+
+    def __init__(self, cluster: ClusterClient) -> None:
+        self._cluster = cluster
+        self._first_seen: dict[str, int] = {}
+        self._fresh = asyncio.Event()
+        self.asked_at = 0.0
+        self.status: pb.ClusterStatus | None = None
+        self.problem: TaskError | None = None
+        self.models: dict[str, KnownModel] = {}
+        self.history: deque[Measurement] = deque(maxlen=HISTORY)
+
+    async def follow(self) -> None:
+        """Ask the head again and again; never returns."""
+        while True:
+            try:
+                answer = await self._cluster.answer(pb.Task(status=pb.StatusTask()))
+            except TaskError as error:
+                self.problem, self.status = error, None
+            else:
+                self._take(answer.status)
+            self.asked_at = time.monotonic()
+            self._fresh.set()
+            self._fresh = asyncio.Event()
+            await asyncio.sleep(INTERVAL)
+
+    async def updates(self) -> AsyncGenerator[None, None]:
+        """Yield now, and each time the status has been asked for."""
+        while True:
+            fresh = self._fresh
+            yield
+            await fresh.wait()
+
+    def _take(self, status: pb.ClusterStatus) -> None:
+        self.problem, self.status = None, status
+        now = time.time()
+        best: dict[str, pb.ModelStatus] = {}
+        for worker in status.workers:
+            for model in worker.heartbeat.models:
+                held = best.get(model.name)
+                if held is None or _readiness(model) < _readiness(held):
+                    best[model.name] = model
+        self._first_seen = {name: self._first_seen.get(name, int(now)) for name in best}
+        self.models = {
+            name: KnownModel(name, model.kind, model.state, self._first_seen[name])
+            for name, model in sorted(best.items())
+        }
+        self.history.append(
+            Measurement(
+                now,
+                sum(worker.heartbeat.tokens_per_second for worker in status.workers),
+                status.in_flight,
+                status.tasks_done,
+            )
+        )
+
+    @property
+    def usable(self) -> list[KnownModel]:
+        """The models that can be asked for."""
+        return [model for model in self.models.values() if model.state != pb.FAILED]
+
+    def label(self, model: str | None) -> str:
+        """Return `model` if the cluster has it, so that metrics have few labels."""
+        return model if model in self.models else "unknown"
+
+    def retry_after(self) -> int:
+        """Return after how many seconds the queue should have room, from the rate measured."""
+        if self.status is None or len(self.history) < 2:
+            return 2
+        first, last = self.history[max(0, len(self.history) - 30)], self.history[-1]
+        finished = last.tasks_done - first.tasks_done
+        if finished <= 0:
+            return 10
+        # A tenth of the queue has to drain before trying again pays.
+        wait = self.status.queued / 10 * (last.at - first.at) / finished
+        return max(1, min(60, round(wait)))
+
+    def why_not_ready(self) -> str | None:
+        """Return why no request can be served now; `None` if some can."""
+        if self.problem is not None:
+            return str(self.problem)
+        if self.status is None:
+            return "the head has not answered yet"
+        return None
+
+
+def _readiness(model: pb.ModelStatus) -> int:
+    return _READINESS.index(model.state) if model.state in _READINESS else len(_READINESS)

@@ -1,0 +1,158 @@
+"""The gateway's life: opens what it needs, serves, and lets open requests finish at the end."""
+
+import asyncio
+import contextlib
+import logging
+import resource
+import socket
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from daiic.client import ClusterClient
+from daiic.gateway.activity import ActivityLog
+from daiic.gateway.app import build
+from daiic.gateway.cluster_view import INTERVAL, ClusterView
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.image_store import ImageStore
+from daiic.gateway.keys import ApiKeysError, KeyFile
+from daiic.gateway.live import LiveView
+from daiic.gateway.settings import GatewaySettings
+from daiic.service import lifecycle
+from daiic.service.settings import SettingsError
+from daiic.service.status_port import StatusPort
+from daiic.wire.address import is_loopback, resolve
+from daiic.wire.keyfile import ClusterKey
+
+BACKLOG = 4096
+KEEP_ALIVE = 75
+
+log = structlog.get_logger()
+
+
+class Server(uvicorn.Server):
+    """Uvicorn in our event loop, where signals are ours."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
+    """Run the gateway until `life.stop` is set."""
+    settings = life.settings
+    keys = _open_keys(settings)
+    listener = await _bind(settings, keys)
+    local = listener.getsockname()[0] in ("127.0.0.1", "::1")
+    _allow_many_connections()
+    cluster_key = ClusterKey.load(settings.cluster_key_file) if settings.cluster_key_file else None
+    registry = CollectorRegistry()
+    async with ClusterClient(
+        settings.heads, cluster_key, allow_unauthenticated=settings.allow_unauthenticated
+    ) as cluster:
+        view = ClusterView(cluster)
+        gateway = Gateway(
+            settings,
+            cluster,
+            view,
+            ActivityLog(registry, view),
+            ImageStore(settings.image_ttl, settings.image_store_bytes),
+        )
+
+        def why_not_ready() -> str | None:
+            return "the gateway is stopping" if life.stop.is_set() else view.why_not_ready()
+
+        live = LiveView(gateway)
+        app = build(gateway, live, keys, why_not_ready, only_local_names=local and keys is None)
+        server = Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+            )
+        )
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        port = StatusPort(registry, why_not_ready)
+        await port.open(settings.http_listen)
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(view.follow()),
+                group.create_task(_tell_systemd(life, gateway)),
+                group.create_task(life.notifier.feed_watchdog()),
+            ]
+            serving = group.create_task(server.serve([listener]))
+            host, number = listener.getsockname()[:2]
+            log.info("serving", address=f"http://{f'[{host}]' if ':' in host else host}:{number}/")
+            life.notifier.ready()
+            await life.stop.wait()
+            life.notifier.stopping()
+            life.notifier.extend(settings.drain_timeout + 5)
+            log.info("stopping", open_requests=len(gateway.activity))
+            server.should_exit = True
+            await live.close()
+            await serving
+            for task in background:
+                task.cancel()
+        await port.close()
+
+
+def _open_keys(settings: GatewaySettings) -> KeyFile | None:
+    if not settings.api_keys_file:
+        return None
+    keys = KeyFile(settings.api_keys_file)
+    try:
+        keys.load()
+    except ApiKeysError as error:
+        raise SettingsError(str(error)) from None
+    return keys
+
+
+async def _bind(settings: GatewaySettings, keys: KeyFile | None) -> socket.socket:
+    address = await resolve(settings.listen)
+    if keys is None and not is_loopback(address) and not settings.allow_keyless_public:
+        raise SettingsError(
+            f"refusing to listen on {settings.listen} without API keys: anyone who reaches it "
+            "could use this cluster. Set api_keys_file (`daiic apikey create` makes keys), listen "
+            "on 127.0.0.1, or set allow_keyless_public if the network is trusted"
+        )
+    listener = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _allow_many_connections() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _tell_systemd(life: lifecycle.Lifecycle[GatewaySettings], gateway: Gateway) -> None:
+    while True:
+        status = gateway.view.status
+        if status is None:
+            text = gateway.view.why_not_ready() or ""
+        else:
+            text = (
+                f"{len(gateway.activity)} requests running; {len(status.workers)} workers, "
+                f"{len(gateway.view.usable)} models, {status.queued} tasks queued"
+            )
+        life.notifier.status(text)
+        await asyncio.sleep(INTERVAL)
+
+
+def main() -> None:
+    """Run `daiic-gateway`."""
+    lifecycle.run("daiic-gateway", GatewaySettings, serve)

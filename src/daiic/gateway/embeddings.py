@@ -1,0 +1,34 @@
+"""POST /v1/embeddings."""
+
+import base64
+import sys
+from array import array
+
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.json_endpoint import Call
+from daiic.gateway.requests import EmbeddingRequest
+from daiic.gateway.responses import Embedding, Embeddings, EmbeddingUsage
+from daiic.wire import daiic_pb2 as pb
+
+
+async def embed(gateway: Gateway, request: EmbeddingRequest, call: Call) -> None:
+    """Answer POST /v1/embeddings."""
+    task = gateway.task(request.model, pb.EMBEDDING, stream=False)
+    task.embed.inputs.extend(request.inputs)
+    result = await gateway.cluster.answer(task)
+    read = result.usage.prompt_tokens
+    call.activity.output(result.worker_id, len(result.embeddings))
+    gateway.activity.count_tokens(request.model, read, 0)
+    as_base64 = request.encoding_format == "base64"
+    data = [
+        Embedding(index, _base64(vector) if as_base64 else list(vector.values))
+        for index, vector in enumerate(result.embeddings)
+    ]
+    await call.reply.json(Embeddings(request.model, data, EmbeddingUsage(read, read)))
+
+
+def _base64(vector: pb.Embedding) -> str:
+    floats = array("f", vector.values)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return base64.b64encode(floats.tobytes()).decode("ascii")

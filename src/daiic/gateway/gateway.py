@@ -1,0 +1,51 @@
+"""What every endpoint works with."""
+
+from dataclasses import dataclass
+
+from daiic.client import ClusterClient
+from daiic.errors import TaskError
+from daiic.gateway.activity import ActivityLog
+from daiic.gateway.cluster_view import KINDS, ClusterView
+from daiic.gateway.errors import ApiError, from_task
+from daiic.gateway.image_store import ImageStore
+from daiic.gateway.settings import GatewaySettings
+from daiic.wire import daiic_pb2 as pb
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The cluster, what is known about it, and what the gateway itself keeps."""
+
+    settings: GatewaySettings
+    cluster: ClusterClient
+    view: ClusterView
+    activity: ActivityLog
+    images: ImageStore
+
+    def task(self, model: str, kind: pb.ModelKind, *, stream: bool) -> pb.Task:
+        """Return a task for `model`, without its work.
+
+        Raises:
+            ApiError: if `model` is known to be of another kind.
+        """
+        known = self.view.models.get(model)
+        if known is not None and known.kind not in (kind, pb.MODEL_KIND_UNSPECIFIED):
+            fitting = [m.name for m in self.view.usable if m.kind == kind]
+            raise ApiError(
+                400,
+                f"{model} is {_article(known.kind_name)} model, and this endpoint needs "
+                f"{_article(KINDS[kind])} model: "
+                + (f"try {', '.join(fitting)}" if fitting else "none is here"),
+                param="model",
+                code="wrong_model_kind",
+            )
+        deadline = min(int(self.settings.request_timeout * 1000), 2**32 - 1)
+        return pb.Task(model=model, stream=stream, deadline_ms=deadline)
+
+    def explain(self, error: TaskError) -> ApiError:
+        """Return what a client is told about a task that ended with `error`."""
+        return from_task(error, [m.name for m in self.view.usable], self.view.retry_after())
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"

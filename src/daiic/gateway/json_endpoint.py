@@ -1,0 +1,146 @@
+"""An endpoint that takes JSON: reads, checks, answers, and says what went wrong."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from daiic.errors import TaskError
+from daiic.gateway.activity import Activity, Kind
+from daiic.gateway.departure import ClientGone, while_client_waits
+from daiic.gateway.errors import CLIENT_GONE, SERVER, ApiError
+from daiic.gateway.exchange import Exchange
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.reply import Reply
+from daiic.gateway.requests import decode
+
+log = structlog.get_logger()
+
+
+class Checked(Protocol):
+    """A request body that knows what it may not ask for."""
+
+    @property
+    def model(self) -> str | None: ...
+
+    def check(self) -> None: ...
+
+
+Body = TypeVar("Body", bound=Checked)
+
+
+@dataclass(slots=True)
+class Call:
+    """What an answer is written to; `base_url` is how the client reaches this gateway."""
+
+    reply: Reply
+    activity: Activity
+    base_url: str
+
+
+Answer = Callable[[Gateway, Body, Call], Awaitable[None]]
+
+
+class JsonEndpoint(Generic[Body]):
+    """An ASGI application for one POST route."""
+
+    def __init__(
+        self, gateway: Gateway, kind: Kind, body: type[Body], answer: Answer[Body]
+    ) -> None:
+        """`answer` sends the reply; it is cancelled when the client leaves."""
+        self._gateway = gateway
+        self._kind = kind
+        self._body = body
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange.of(scope)
+        exchange.endpoint = self._kind
+        reply = Reply(send)
+        seconds = self._gateway.settings.request_timeout
+        headers = Headers(scope=scope)
+        try:
+            data = await read_body(headers, receive, self._gateway.settings.max_body_bytes)
+            request = decode(data, self._body)
+            exchange.model = request.model
+            request.check()
+            activity = Activity(exchange.id, self._kind, request.model or "")
+            base_url = self._gateway.settings.public_url.rstrip("/") or (
+                f"{scope['scheme']}://{headers.get('host', '')}"
+            )
+            async with while_client_waits(receive, reply, seconds):
+                await self._run(request, exchange, Call(reply, activity, base_url))
+        except ClientGone:
+            exchange.status = CLIENT_GONE
+        except ApiError as error:
+            await reply.fail(error)
+        except Exception:
+            log.exception("a request failed", request_id=exchange.id)
+            await reply.fail(
+                ApiError(
+                    500,
+                    f"the gateway failed; its log says more under {exchange.id}",
+                    kind=SERVER,
+                    code="internal",
+                )
+            )
+        finally:
+            reply.close()
+
+    async def _run(self, request: Body, exchange: Exchange, call: Call) -> None:
+        self._gateway.activity.begin(call.activity)
+        outcome = "cancelled"
+        try:
+            await self._answer(self._gateway, request, call)
+            outcome = "ok"
+        except TaskError as error:
+            outcome = error.name.lower()
+            raise self._gateway.explain(error) from error
+        except ApiError as error:
+            outcome = error.detail.code or "bad_request"
+            raise
+        except Exception:
+            outcome = "internal"
+            raise
+        finally:
+            exchange.model = call.activity.model
+            self._gateway.activity.end(call.activity, outcome)
+
+
+async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        ApiError: 413 if it is longer than `limit` bytes, 415 if it is not JSON
+            by its header.
+        ClientGone: if it does not arrive whole.
+    """
+    # Browsers send other types across origins without asking; JSON they do not.
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, "send the header Content-Type: application/json")
+    length = headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_large(limit)
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        f"the body is larger than {limit} bytes: send less, "
+        "or have the operator raise max_body_bytes",
+        code="body_too_large",
+    )

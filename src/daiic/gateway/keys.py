@@ -1,0 +1,142 @@
+"""API keys: what clients send as `Authorization: Bearer ...`, and the file that knows them.
+
+A key is `daiic-<id>-<secret>`. The file has the id and the SHA-256 of the
+whole key; its secret is 256 random bits, so that no slow hash is needed:
+guessing is hopeless at any speed.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+MAKE_ONE = "make one with `daiic apikey create`"
+
+
+class ApiKeysError(Exception):
+    """The file of API keys cannot be used; the message says what to do."""
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """A key as the file knows it; `created` is in seconds since the Epoch."""
+
+    id: str
+    name: str
+    created: int
+    sha256: str
+
+
+class _Document(msgspec.Struct):
+    keys: list[ApiKey] = []
+
+
+class KeyFile:
+    """The file of API keys; changes by other processes are seen at the next look."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._seen: tuple[int, int, int] | None = None
+        self._keys: dict[str, ApiKey] = {}
+
+    def load(self) -> dict[str, ApiKey]:
+        """Return the keys by id; the file is read again if it changed.
+
+        Raises:
+            ApiKeysError: if it is missing, open to other users, or damaged.
+        """
+        try:
+            found = self.path.stat()
+            seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if seen != self._seen:
+                # Group read is left alone: systemd's credentials use it.
+                if stat.S_IMODE(found.st_mode) & 0o027:
+                    raise ApiKeysError(
+                        f"{self.path} may be read or changed by other users: "
+                        f"run `chmod 600 {self.path}`"
+                    )
+                document = msgspec.json.decode(self.path.read_bytes(), type=_Document)
+                self._keys = {key.id: key for key in document.keys}
+                self._seen = seen
+        except FileNotFoundError:
+            raise ApiKeysError(f"{self.path} does not exist: {MAKE_ONE}") from None
+        except OSError as error:
+            raise ApiKeysError(f"{self.path} cannot be read: {error.strerror}") from None
+        except msgspec.DecodeError as error:
+            raise ApiKeysError(f"{self.path} is not a file of API keys: {error}") from None
+        return self._keys
+
+    def find(self, presented: str) -> ApiKey | None:
+        """Return the key that a client presents, `None` if it is not valid.
+
+        Raises:
+            ApiKeysError: as `load`.
+        """
+        _, _, rest = presented.partition("daiic-")
+        key = self.load().get(rest.partition("-")[0])
+        digest = _digest(presented)
+        # Compared in any case, so that time does not tell ids that exist.
+        same = hmac.compare_digest(digest, key.sha256 if key else "0" * len(digest))
+        return key if same else None
+
+    def create(self, name: str) -> str:
+        """Add a key and return it; it is shown this once and stored only as a hash.
+
+        The file is made, with mode 0600, if there is none.
+
+        Raises:
+            ApiKeysError: if the file cannot be used or written.
+        """
+        identity = secrets.token_hex(4)
+        key = f"daiic-{identity}-{secrets.token_urlsafe(32)}"
+        with self._changing() as keys:
+            keys[identity] = ApiKey(identity, name, int(time.time()), _digest(key))
+        return key
+
+    def revoke(self, name_or_id: str) -> ApiKey:
+        """Remove a key by its id, or by its name if only one key has it.
+
+        Raises:
+            ApiKeysError: if there is no such key, or several.
+        """
+        with self._changing() as keys:
+            found = [key for key in keys.values() if name_or_id in (key.id, key.name)]
+            if not found:
+                raise ApiKeysError(f"no key is called {name_or_id}: see `daiic apikey list`")
+            if len(found) > 1:
+                ids = ", ".join(key.id for key in found)
+                raise ApiKeysError(f"{len(found)} keys are called {name_or_id}: name one of {ids}")
+            del keys[found[0].id]
+        return found[0]
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, ApiKey]]:
+        try:
+            with self.path.with_name(self.path.name + ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                keys = dict(self.load()) if self.path.exists() else {}
+                yield keys
+                self._write(keys)
+        except OSError as error:
+            raise ApiKeysError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def _write(self, keys: dict[str, ApiKey]) -> None:
+        fresh = self.path.with_name(self.path.name + ".new")
+        document = msgspec.json.format(msgspec.json.encode(_Document(list(keys.values()))))
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(document + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.path)
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

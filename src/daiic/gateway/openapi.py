@@ -1,0 +1,139 @@
+"""The OpenAPI document, made from the same types that requests are checked against."""
+
+from typing import Any
+
+import msgspec
+
+import daiic
+from daiic.gateway import requests, responses
+from daiic.gateway.errors import ErrorBody
+
+_BODIES = (
+    requests.ChatRequest,
+    requests.CompletionRequest,
+    requests.ImageRequest,
+    requests.EmbeddingRequest,
+    responses.ChatCompletion,
+    responses.ChatChunk,
+    responses.Completion,
+    responses.Images,
+    responses.ImageProgress,
+    responses.ImageCompleted,
+    responses.Embeddings,
+    responses.Models,
+    responses.Model,
+    ErrorBody,
+)
+
+_ERRORS = {
+    "400": "A parameter is wrong; `param` names it",
+    "401": "The API key is missing or not valid",
+    "403": "Not allowed",
+    "404": "No such model; the message lists those that are here",
+    "413": "The body is too large",
+    "415": "The body is not JSON",
+    "429": "The queue is full, or the key's limit is reached; Retry-After says when to try again",
+    "502": "The worker was lost, and no other took over",
+    "503": "No worker can serve the model now, or no head answers",
+    "504": "The answer took too long",
+}
+
+
+def document(keys_needed: bool) -> bytes:
+    """Return the document as JSON; `keys_needed` adds the bearer key."""
+    schemas, components = msgspec.json.schema_components(
+        _BODIES, ref_template="#/components/schemas/{name}"
+    )
+    of = dict(zip(_BODIES, schemas, strict=True))
+    paths = {
+        "/v1/models": {"get": _operation("List models", None, of[responses.Models], of)},
+        "/v1/models/{model}": {
+            "get": _operation("Show a model", None, of[responses.Model], of)
+            | {
+                "parameters": [
+                    {
+                        "name": "model",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"type": "string", "minLength": 1},
+                    }
+                ]
+            }
+        },
+        "/v1/chat/completions": {
+            "post": _operation(
+                "Answer a conversation",
+                of[requests.ChatRequest],
+                of[responses.ChatCompletion],
+                of,
+                events=[of[responses.ChatChunk]],
+            )
+        },
+        "/v1/completions": {
+            "post": _operation(
+                "Continue a text",
+                of[requests.CompletionRequest],
+                of[responses.Completion],
+                of,
+                events=[of[responses.Completion]],
+            )
+        },
+        "/v1/images/generations": {
+            "post": _operation(
+                "Make images",
+                of[requests.ImageRequest],
+                of[responses.Images],
+                of,
+                events=[of[responses.ImageProgress], of[responses.ImageCompleted]],
+            )
+        },
+        "/v1/embeddings": {
+            "post": _operation(
+                "Embed texts", of[requests.EmbeddingRequest], of[responses.Embeddings], of
+            )
+        },
+    }
+    whole: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "DAIIC gateway",
+            "version": daiic.__version__,
+            "description": "OpenAI's API, served by a DAIIC cluster.",
+        },
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+    if keys_needed:
+        whole["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        whole["security"] = [{"key": []}]
+    return msgspec.json.encode(whole)
+
+
+def _operation(
+    summary: str,
+    body: dict[str, Any] | None,
+    answer: dict[str, Any],
+    of: dict[Any, dict[str, Any]],
+    events: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": answer}}
+    if events:
+        # Each event's data has one of these; a text stream ends with the data [DONE].
+        content["text/event-stream"] = {"schema": {"type": "string"}, "x-events": events}
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {"200": {"description": "The answer", "content": content}}
+        | {
+            status: {
+                "description": text,
+                "content": {"application/json": {"schema": of[ErrorBody]}},
+            }
+            for status, text in _ERRORS.items()
+        },
+    }
+    if body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": body}},
+        }
+    return operation

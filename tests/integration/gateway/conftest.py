@@ -1,0 +1,113 @@
+"""A gateway as its own process before a head that the test scripts."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import openai
+import pytest
+
+from integration.gateway.scripted_head import ScriptedHead
+
+ADDRESS = re.compile(r"serving\s+address=(http://\S+?)/\s*$")
+
+
+@dataclass
+class RunningGateway:
+    url: str
+    process: asyncio.subprocess.Process
+    log: list[str]
+
+    @property
+    def openai(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, timeout=20)
+
+
+@asynccontextmanager
+async def gateway_process(*flags: str) -> AsyncIterator[RunningGateway]:
+    """Start `daiic-gateway` on a free port; it must have ended well when the test is over."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DAIIC_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from daiic.gateway.daemon import main; main()",
+        "--listen=127.0.0.1:0",
+        "--http-listen=",
+        *flags,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    log: list[str] = []
+    assert process.stderr is not None
+
+    async def next_line() -> str:
+        line = (await process.stderr.readline()).decode()
+        log.append(line)
+        return line
+
+    async def read_on() -> None:
+        while await next_line():
+            pass
+
+    async with asyncio.timeout(20):
+        while (found := ADDRESS.search(line := await next_line())) is None:
+            assert line, "".join(log)
+    reading = asyncio.create_task(read_on())
+    try:
+        yield RunningGateway(found[1], process, log)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(10):
+                status = await process.wait()
+        except TimeoutError:
+            process.kill()
+            raise
+        await reading
+    assert status == 0, "".join(log)
+
+
+@pytest.fixture
+async def head() -> AsyncIterator[ScriptedHead]:
+    head = ScriptedHead()
+    await head.open()
+    yield head
+    await head.close()
+
+
+StartGateway = Callable[..., Awaitable[RunningGateway]]
+
+
+@pytest.fixture
+async def start_gateway(head: ScriptedHead) -> AsyncIterator[StartGateway]:
+    """Start gateways with the flags a test wants, and wait until they are ready."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*flags: str) -> RunningGateway:
+            running = await stack.enter_async_context(
+                gateway_process(f"--heads={head.address}", *flags)
+            )
+            async with running.http as http:
+                for _ in range(100):
+                    if (await http.get("/readyz")).status_code == 200:
+                        return running
+                    await asyncio.sleep(0.05)
+            raise AssertionError("".join(running.log))
+
+        yield start
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway) -> RunningGateway:
+    return await start_gateway()
