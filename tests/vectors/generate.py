@@ -21,7 +21,7 @@ from daiic.wire import daiic_pb2 as schema
 PATH = Path(__file__).with_name("wire.json")
 
 HEARTBEAT, TASK, RESULT, ACK, PING, PONG = 0x01, 0x02, 0x03, 0x06, 0x07, 0x08
-SACK, CHUNK, CANCEL, ERROR, BATCH = 0x20, 0x21, 0x22, 0x23, 0x24
+SACK, CHUNK, CANCEL, ERROR, BATCH, BUSY = 0x20, 0x21, 0x22, 0x23, 0x24, 0x25
 
 NOW = 1_800_000_000_000_000
 """The clock of every vector: 2027-01-15T08:00:00Z in microseconds since the Epoch."""
@@ -297,6 +297,19 @@ def batches() -> list[dict[str, Any]]:
     ]
 
 
+def busy() -> list[dict[str, Any]]:
+    """A large message for which the receiver has no memory, and the BUSY that says so."""
+    whole = pattern(2500)
+    return [
+        {
+            "name": "the message is named by its first sequence, whichever CHUNK came",
+            "first": 1000,
+            "received": chunk(1000, 1, RESULT, whole, 1172).hex(),
+            "sent": [message(BUSY, 1000).hex()],
+        }
+    ]
+
+
 def hkdf(secret: bytes, salt: bytes, info: bytes) -> bytes:
     """RFC 5869 with SHA-256, for the one block of 32 bytes that is needed."""
     extracted = hmac.digest(salt, secret, hashlib.sha256)
@@ -462,6 +475,7 @@ def vectors() -> dict[str, Any]:
         "sacks": sacks(),
         "chunks": chunks(),
         "batches": batches(),
+        "busy": busy(),
         "sealing": sealing(),
         "replay": replays(),
         "json": json_tasks(),

@@ -145,6 +145,9 @@ class Endpoint:
             self.counters.frames_sent[MessageType.ACK] += 1
             peer.once.append(encode(MessageType.ACK, sequence, timestamp))
             self._events.append(Message(address, message_type, sequence, timestamp, bytes(payload)))
+        elif message_type == MessageType.BUSY:
+            peer.extended = True
+            peer.outbox.busy(sequence, now)
         elif message_type == MessageType.PING:
             self._answer_ping(sequence, timestamp, address)
         elif message_type == MessageType.PONG:
@@ -348,4 +351,4 @@ class Endpoint:
         return peer
 
 
-_ANSWERS = frozenset({MessageType.ACK, MessageType.SACK, MessageType.PONG})
+_ANSWERS = frozenset({MessageType.ACK, MessageType.SACK, MessageType.PONG, MessageType.BUSY})

@@ -23,9 +23,9 @@ class Inbox:
         "_last_ranges",
         "_limits",
         "_memory",
-        "_present",
         "_reassemblies",
         "_recent",
+        "_refused",
         "_to_acknowledge",
         "buffered",
     )
@@ -38,7 +38,7 @@ class Inbox:
         self._reassemblies: dict[int, Reassembly] = {}
         self._to_acknowledge: list[int] = []
         self._last_ranges: list[Range] = []
-        self._present = False
+        self._refused: set[int] = set()
         self.buffered = 0
 
     def is_new(self, sequence: int, now: float) -> bool:
@@ -99,7 +99,7 @@ class Inbox:
             self._memory.used + total > self._limits.memory
             or self.buffered + total > self._limits.peer_memory
         ):
-            self._present = True
+            self._refused.add(first)
             self._counters.dropped_over_memory += 1
             return None
         try:
@@ -118,27 +118,28 @@ class Inbox:
         self._memory.used -= size
 
     def acknowledgements(self, timestamp: int, extended: bool) -> list[bytes]:
-        """Return the ACK or, for an `extended` peer, SACK messages that are due.
+        """Return the BUSYs and the ACKs or, for an `extended` peer, SACKs that are due.
 
         Each SACK also repeats the ranges of the one before while there is
         room, so that a lost one costs nothing.
         """
+        if self._refused:
+            refused, self._refused = self._refused, set()
+            self._counters.frames_sent[MessageType.BUSY] += len(refused)
+            return [
+                *(HEADER.pack(MessageType.BUSY, first, timestamp, 0) for first in refused),
+                *self.acknowledgements(timestamp, extended),
+            ]
         due = self._to_acknowledge
-        frames_sent = self._counters.frames_sent
         if not due:
-            if not self._present:
-                return []
-            self._present = False
-            frames_sent[MessageType.SACK] += 1
-            return [encode_sack((), timestamp)]
+            return []
         self._to_acknowledge = []
-        self._present = False
         if not extended or (len(due) == 1 and not self._reassemblies):
             acks = [
                 HEADER.pack(MessageType.ACK, sequence, timestamp, 0)
                 for sequence in dict.fromkeys(due)
             ]
-            frames_sent[MessageType.ACK] += len(acks)
+            self._counters.frames_sent[MessageType.ACK] += len(acks)
             return acks
         ranges = ranges_of(due)
         sacks = []
@@ -147,7 +148,7 @@ class Inbox:
             repeated = self._last_ranges[: MAX_SACK_RANGES - len(part)]
             sacks.append(encode_sack(part + repeated, timestamp))
         self._last_ranges = ranges[-MAX_SACK_RANGES // 2 :]
-        frames_sent[MessageType.SACK] += len(sacks)
+        self._counters.frames_sent[MessageType.SACK] += len(sacks)
         return sacks
 
     def expire(self, now: float) -> None:

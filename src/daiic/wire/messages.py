@@ -29,6 +29,7 @@ class MessageType(IntEnum):
     CANCEL = 0x22
     ERROR = 0x23
     BATCH = 0x24
+    BUSY = 0x25
 
 
 RELIABLE = frozenset({MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, MessageType.ERROR})
@@ -36,6 +37,9 @@ RELIABLE = frozenset({MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, 
 
 CARRIED = RELIABLE | {MessageType.HEARTBEAT}
 """Types that reach the application as events, and that CHUNKs may carry."""
+
+TRANSPORT = frozenset({MessageType.SACK, MessageType.CHUNK, MessageType.BATCH, MessageType.BUSY})
+"""The transport's own types; whoever sends one of them knows them all."""
 
 
 def encode(message_type: int, sequence: int, timestamp: int, payload: bytes = b"") -> bytes:

@@ -22,6 +22,9 @@ Those sent before it may arrive after it, so it is as many again until the
 peer forgets that one.
 """
 
+BUSY_PAUSE = 0.25
+"""Seconds until a message is tried again for which the peer had no memory."""
+
 TURN = 128
 """Frames that one peer may send before others get their turn."""
 
@@ -32,10 +35,12 @@ class Outbox:
     __slots__ = (
         "_counters",
         "_give_up",
+        "_incomplete",
         "_large",
         "_memory",
         "_next_sequence",
         "_pacer",
+        "_paused",
         "_room",
         "_sent_whole",
         "_small",
@@ -55,6 +60,8 @@ class Outbox:
         self._next_sequence = random.getrandbits(32)
         self._small: deque[Outgoing] = deque()
         self._large: deque[Outgoing] = deque()
+        self._incomplete: dict[int, Outgoing] = {}  # large messages not yet acknowledged
+        self._paused: deque[tuple[float, Outgoing]] = deque()
         self._sent_whole = 0
         self._unacknowledged: dict[int, int] = {}  # sequence -> `_sent_whole` before it
         self._pacer = Pacer()
@@ -80,20 +87,24 @@ class Outbox:
         else:
             size = self._room - CHUNK_OVERHEAD
             first = self.reserve(-(-length // size))
-            self._large.append(Outgoing(first, message_type, memoryview(payload), size))
+            message = Outgoing(first, message_type, memoryview(payload), size)
+            self._incomplete[first] = message
+            self._large.append(message)
         self.buffered += length
         self._memory.used += length
         return first
 
     def idle(self) -> bool:
         """Return whether nothing waits and nothing is under way."""
-        return not (self._small or self._large or self.recovery.waiting())
+        return not (self._small or self._large or self._paused or self.recovery.waiting())
 
     def frames_to_send(self, now: float, timestamp: int) -> list[bytes]:
         """Return the messages that window and pace let go at `now`, encoded."""
         frames: list[bytes] = []
         recovery = self.recovery
         recovery.find_lost(now)
+        while self._paused and self._paused[0][0] <= now:
+            self._large.append(self._paused.popleft()[1])
         allowance = self._pacer.allowance(recovery.window.pace(recovery.rtt), now)
         while allowance > 0 and len(frames) < TURN and recovery.has_room():
             flight = recovery.take_lost() or self._next_flight()
@@ -136,7 +147,22 @@ class Outbox:
                 self.buffered -= len(message.payload)
                 self._memory.used -= len(message.payload)
                 del self._unacknowledged[message.first]
+                if message.size:
+                    del self._incomplete[message.first]
         return bool(done)
+
+    def busy(self, first: int, now: float) -> None:
+        """Start the large message `first` again later: the peer has no memory for it now."""
+        self.recovery.heard(now)
+        message = self._incomplete.get(first)
+        if message is None or not message.started or message.unacknowledged < message.count:
+            return
+        self.recovery.withdraw(message)
+        if message.started < message.count:
+            self._large.remove(message)
+        self._unacknowledged.pop(first, None)
+        message.started = 0
+        self._paused.append((now + BUSY_PAUSE, message))
 
     def next_timeout(self) -> float | None:
         """Return when to call `frames_to_send` again, or `None`."""
@@ -144,6 +170,8 @@ class Outbox:
         timeout = recovery.next_timeout()
         if timeout is not None:
             timeout = min(timeout, recovery.silent_since + self._give_up)
+        if self._paused and (timeout is None or self._paused[0][0] < timeout):
+            timeout = self._paused[0][0]
         if recovery.has_room() and (
             recovery.has_lost() or ((self._small or self._large) and self._new_may_go())
         ):
@@ -159,9 +187,12 @@ class Outbox:
     def clear(self) -> tuple[int, ...]:
         """Drop every message and return the sequences of those not acknowledged."""
         dropped = dict.fromkeys(flight.message.first for flight in self.recovery.clear())
-        for queue in (self._small, self._large):
-            dropped.update(dict.fromkeys(message.first for message in queue))
-            queue.clear()
+        dropped.update(dict.fromkeys(message.first for message in self._small))
+        dropped.update(dict.fromkeys(self._incomplete))
+        self._small.clear()
+        self._large.clear()
+        self._paused.clear()
+        self._incomplete.clear()
         self._unacknowledged.clear()
         self._memory.used -= self.buffered
         self.buffered = 0

@@ -4,7 +4,7 @@ from daiic.wire.counters import Counters
 from daiic.wire.frames import encode_sack
 from daiic.wire.inbox import Inbox
 from daiic.wire.limits import Limits, MemoryUse
-from daiic.wire.messages import Address
+from daiic.wire.messages import TRANSPORT, Address
 from daiic.wire.outbox import Outbox
 
 EXPECTED_ANSWERS = 16
@@ -13,11 +13,11 @@ EXPECTED_ANSWERS = 16
 class Peer:
     """Both directions of the conversation with one address.
 
-    `opened`: we wrote first. `extended`: it has shown that it knows SACK,
-    CHUNK and BATCH; until then it gets one message a datagram and an ACK for
-    each of its own. `proven`: it has acknowledged something, so its address
-    is not made up. `timeout` is when the endpoint looks at it again, for its
-    `Outbox`.
+    `opened`: we wrote first. `extended`: it has sent one of `TRANSPORT`; until
+    then it gets one message a datagram and an ACK for each of its own.
+    `proven`: it has acknowledged something, so its address is not made up.
+    `once`: messages that go out with the next datagrams and are not repeated.
+    `timeout`: when the endpoint looks at it again, for its `Outbox`.
     """
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Peer:
     def frames_to_send(self, now: float, timestamp: int) -> list[bytes]:
         """Return the messages to send now: acknowledgements, then what is queued.
 
-        An empty SACK among the first tells the peer that we know the extensions.
+        If they do not show that we know the extensions, an empty SACK does, once.
         """
         frames = self.inbox.acknowledgements(timestamp, self.extended)
         if self.once:
@@ -79,7 +79,8 @@ class Peer:
         frames += self.outbox.frames_to_send(now, timestamp)
         if frames and not self._introduced and (self.opened or self.extended):
             self._introduced = True
-            frames.append(encode_sack((), timestamp))
+            if not any(frame[0] in TRANSPORT for frame in frames):
+                frames.append(encode_sack((), timestamp))
         return frames
 
     def unused(self, now: float) -> bool:

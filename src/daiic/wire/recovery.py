@@ -165,10 +165,10 @@ class Recovery:
         if not flights:
             return
         newest_acked = self._newest_acked
-        sent_before = now - self.rtt.spread()
+        patience = self.rtt.spread()
         lost: list[Flight] = []
         for flight in flights.values():
-            if flight.sent_at >= newest_acked or flight.sent_at > sent_before:
+            if flight.sent_at >= newest_acked or flight.sent_at + patience > now:
                 break
             lost.append(flight)
             self.window.lost(flight.bytes)
@@ -195,6 +195,14 @@ class Recovery:
         """Return the next flight to send again, and take it off the list."""
         lost = self._lost
         return lost.pop(next(iter(lost))) if lost else None
+
+    def withdraw(self, message: Outgoing) -> None:
+        """Forget what is under way of `message`, which the peer has not taken in."""
+        for flights in (self._flights, self._lost):
+            for flight in [f for f in flights.values() if f.message is message]:
+                del flights[flight.sequence]
+                if flights is self._flights:
+                    self.bytes_in_flight -= flight.bytes
 
     def next_timeout(self) -> float | None:
         """Return when `find_lost` may next find something, or `None`."""

@@ -144,7 +144,7 @@ class SimulatedLink:
             return
         queued = starts + len(datagram) / self._rate - self.now
         self._free_at[to] = self.now + queued
-        for _ in range(1 + (chance() < conditions.duplicate)):
+        for _ in range(2 if chance() < conditions.duplicate else 1):
             copy = datagram
             if chance() < conditions.corrupt:
                 changed = bytearray(copy)

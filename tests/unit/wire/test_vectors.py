@@ -156,6 +156,13 @@ def test_batches(case: dict[str, Any]) -> None:
     assert [encode(*fields) for fields in messages] == [bytes.fromhex(m) for m in case["messages"]]
 
 
+@cases("busy")
+def test_busy(case: dict[str, Any]) -> None:
+    receiver = Endpoint(Limits(memory=2000), lambda: NOW)
+    receiver.datagram_received(bytes.fromhex(case["received"]), SENDER, 0.0)
+    assert [datagram.hex() for datagram, _ in receiver.datagrams_to_send(0.0)] == case["sent"]
+
+
 SEALING = VECTORS["sealing"]
 KEY = ClusterKey(bytes.fromhex(SEALING["key"]))
 
