@@ -1,11 +1,21 @@
 """Loading a sentence embedding model."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import transformers
+
+from daiic.worker import weights
 from daiic.worker.backend import Backend
-from daiic.worker.engine import Engine
+from daiic.worker.embedding import recipe
+from daiic.worker.embedding.embedder import Embedder
+from daiic.worker.embedding.engine import EmbeddingEngine
 from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.tokenizer import load_tokenizer
+from daiic.worker.weights import Weights
+
+UNQUANTIZED = "sentence embeddings lose too much by quantisation"
 
 
 async def load_embedding(
@@ -17,9 +27,29 @@ async def load_embedding(
     ram_offload: bool,
     slots: int,
     progress: Callable[[float], None],
-) -> Engine:
+) -> EmbeddingEngine:
     """Load the model in the directory `path` and return the engine that embeds with it.
 
-    Arguments and errors are those of `daiic.worker.text.load_text`.
+    It is never quantised. Arguments and errors are those of
+    `daiic.worker.text.load_text`.
     """
-    raise NotImplementedError
+    loop = asyncio.get_running_loop()
+
+    def load() -> tuple[Weights, Embedder]:
+        steps = recipe.read(path)
+        tokenizer = load_tokenizer(path)
+        loaded = weights.load(
+            transformers.AutoModel,
+            path,
+            backend=backend,
+            quantization="none",
+            budget=budget,
+            ram_offload=ram_offload,
+            progress=lambda done: loop.call_soon_threadsafe(progress, done),
+        )
+        return loaded, Embedder(loaded.model, tokenizer, steps)
+
+    loaded, embedder = await asyncio.to_thread(load)
+    if quantization != "none":
+        loaded.fallback = UNQUANTIZED
+    return EmbeddingEngine(loaded, embedder)

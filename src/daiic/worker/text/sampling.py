@@ -1,0 +1,145 @@
+"""Choosing the next tokens of a batch whose tasks each have parameters of their own.
+
+`Sampler` takes the place of the batching manager's list of logits
+processors. It marks each row's choice with infinity, and the manager, which
+is told not to sample, takes the largest.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from daiic.worker.text.noise import gumbel, key
+
+CANDIDATES = 1024
+"""How many of the likeliest tokens are looked at first for top_p alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a task's tokens are chosen: temperature 0 is greedy, top_k 0 and top_p 1 cut nothing."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of a batch that are treated alike, as indices and columns of parameters."""
+
+    index: torch.Tensor
+    temperature: torch.Tensor
+    keys: torch.Tensor
+    top_k: torch.Tensor
+    top_p: torch.Tensor
+    most: int
+
+
+class Sampler:
+    """Chooses tokens, counts them in `tokens`, and notes in `stepped_at` when it last did.
+
+    It works for a manager without asynchronous batching, which prepares a
+    batch and runs it before it prepares the next.
+    """
+
+    tensors_required = 0
+    do_processing = True
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._whole: _Rows | None = None
+        self._cut: _Rows | None = None
+        self.tokens = 0
+        self.stepped_at = time.monotonic()
+
+    def check_kwargs(self, kwargs: dict[str, Any]) -> None:
+        """Accept what `Batch.submit` gives."""
+
+    def fill_defaults(self, int32_tensor: torch.Tensor) -> None:
+        """Fill nothing: there are no static tensors."""
+
+    def prepare_tensor_args(
+        self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor
+    ) -> torch.Tensor:
+        """Take note of who is in the next batch, in the order of its logits."""
+        whole: list[tuple[int, Sampling, int]] = []
+        cut: list[tuple[int, Sampling, int]] = []
+        row = 0
+        for request in requests_in_batch:
+            if not request.has_new_token:
+                continue
+            state = request.state
+            sampling: Sampling = state.logit_processor_kwargs["sampling"]
+            if sampling.temperature > 0:
+                position = len(state.initial_tokens) + len(state.generated_tokens)
+                group = cut if sampling.top_k > 0 or sampling.top_p < 1 else whole
+                group.append((row, sampling, key(sampling.seed, position)))
+            row += 1
+        self._whole = self._columns(whole)
+        self._cut = self._columns(cut)
+        self.tokens += row
+        self.stepped_at = time.monotonic()
+        return arg_storage
+
+    def __call__(
+        self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
+    ) -> torch.Tensor:
+        """Mark the choice in each row of `scores` [tasks, vocabulary], float32, in place."""
+        if self._whole is not None:
+            choose(scores, self._whole)
+        if self._cut is not None:
+            choose_among_likeliest(scores, self._cut)
+        return scores
+
+    def _columns(self, rows: list[tuple[int, Sampling, int]]) -> _Rows | None:
+        if not rows:
+            return None
+        numbers = torch.tensor([(row, key, s.top_k) for row, s, key in rows]).to(self._device)
+        parameters = torch.tensor([(s.temperature, s.top_p) for _, s, _ in rows]).to(self._device)
+        return _Rows(
+            index=numbers[:, 0],
+            temperature=parameters[:, 0:1],
+            keys=numbers[:, 1:2],
+            top_k=numbers[:, 2:3],
+            top_p=parameters[:, 1:2],
+            most=max(s.top_k or CANDIDATES for _, s, _ in rows),
+        )
+
+
+def choose(scores: torch.Tensor, rows: _Rows) -> None:
+    """Mark in each of `rows` a token drawn from the whole vocabulary."""
+    logits = scores[rows.index] / rows.temperature
+    logits += gumbel(rows.keys, torch.arange(scores.shape[1], device=scores.device))
+    scores[rows.index, logits.argmax(-1)] = torch.inf
+
+
+def choose_among_likeliest(scores: torch.Tensor, rows: _Rows) -> None:
+    """Mark in each of `rows` a token drawn from the `top_k`, and of those the first `top_p`.
+
+    top_p counts the probability that is left after top_k, and always keeps
+    the likeliest token (Holtzman et al., The Curious Case of Neural Text
+    Degeneration, 2020).
+    """
+    logits = scores[rows.index] / rows.temperature
+    vocabulary = logits.shape[1]
+    most = min(rows.most, vocabulary)
+    top, tokens = logits.topk(most)
+    everything = logits.logsumexp(-1, keepdim=True)
+    reached = top.logsumexp(-1, keepdim=True) - everything >= rows.top_p.log()
+    if most < vocabulary and not bool((reached | (rows.top_k > 0)).all()):
+        top, tokens = logits.sort(descending=True)
+        most = vocabulary
+    rank = torch.arange(most, device=scores.device)
+    outside = (rows.top_k > 0) & (rank >= rows.top_k)
+    top = top.masked_fill(outside, -torch.inf)
+    total = torch.where(rows.top_k > 0, top.logsumexp(-1, keepdim=True), everything)
+    likelihood = (top - total).exp()
+    before = likelihood.cumsum(-1) - likelihood
+    top = top.masked_fill((before >= rows.top_p) & (rank > 0), -torch.inf)
+    chosen = (top + gumbel(rows.keys, tokens)).argmax(-1, keepdim=True)
+    scores[rows.index, tokens.gather(-1, chosen).squeeze(-1)] = torch.inf

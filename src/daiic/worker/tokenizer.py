@@ -1,0 +1,34 @@
+"""Loading a model's tokenizer."""
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+
+
+def load_tokenizer(path: Path) -> Any:
+    """Return the tokenizer in the model directory `path`, used once so that it is at rest.
+
+    Raises:
+        TaskError: BAD_REQUEST if there is none that the tokenizers library can run.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            path, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+    else:
+        if tokenizer.is_fast:
+            # The first call sets padding and truncation, which other threads must not meet.
+            tokenizer("")
+            return tokenizer
+        reason = f"{type(tokenizer).__name__} has no tokenizer.json"
+    raise TaskError(
+        pb.BAD_REQUEST,
+        f"{path.name} has no tokenizer that can be used: {reason}",
+        "choose a model that comes with a tokenizer.json",
+    )

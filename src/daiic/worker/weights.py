@@ -1,0 +1,241 @@
+"""Loading a transformers model: precision, quantisation, and where its weights go."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import structlog
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker import quantization as quantizing
+from daiic.worker.backend import Backend
+from daiic.worker.memory_budget import MemoryBudget
+
+WEIGHTS_SHARE = 0.8
+"""Of the budget; the rest is for caches and for what a forward pass needs."""
+
+log = structlog.get_logger()
+
+# The hook through which transformers tells of its progress, and the default
+# dtype that it sets while it loads, belong to the whole process.
+_loading = threading.Lock()
+
+
+@dataclass(slots=True)
+class Weights:
+    """A loaded model; the other fields are those of `daiic.worker.engine.Engine`."""
+
+    model: Any
+    footprint: int
+    quantization: str
+    placement: str
+    fallback: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """How many numbers a checkpoint holds: in matrices that can be quantised, and in all."""
+
+    matrices: int
+    total: int
+
+    def bytes(self, dtype: torch.dtype, quantization: str) -> int:
+        quantized = self.matrices if quantization != "none" else 0
+        per_weight = quantizing.BYTES_PER_WEIGHT.get(quantization, 0.0)
+        return int((self.total - quantized) * dtype.itemsize + quantized * per_weight)
+
+
+def load(
+    kind: Any,
+    path: Path,
+    *,
+    backend: Backend,
+    quantization: str,
+    budget: MemoryBudget,
+    ram_offload: bool,
+    progress: Callable[[float], None],
+) -> Weights:
+    """Load the model in the directory `path` with the transformers class `kind`; blocks.
+
+    A model that bitsandbytes cannot quantise is loaded without; `fallback`
+    then says why.
+
+    Raises:
+        TaskError: UNSAFE_WEIGHTS without safetensors, OUT_OF_MEMORY if the
+            budget is too small, BAD_REQUEST if it is another kind of model.
+    """
+    sizes = _measure(path)
+    reason = ""
+    if quantization != "none" and _is_quantized(path):
+        quantization, reason = "none", "the checkpoint is quantised already"
+    with _loading, _progress_told_to(progress):
+        if quantization != "none":
+            try:
+                return _load(kind, path, sizes, backend, quantization, budget, ram_offload)
+            except (TaskError, torch.OutOfMemoryError):
+                raise
+            except Exception as error:
+                reason = f"bitsandbytes cannot quantise it: {error}".split("\n")[0]
+                log.warning("not quantised", model=path.name, asked=quantization, reason=reason)
+        weights = _load(kind, path, sizes, backend, "none", budget, ram_offload)
+    weights.fallback = reason
+    return weights
+
+
+def _load(
+    kind: Any,
+    path: Path,
+    sizes: _Sizes,
+    backend: Backend,
+    quantization: str,
+    budget: MemoryBudget,
+    ram_offload: bool,
+) -> Weights:
+    dtype, where = _plan(path, sizes, backend, quantization, budget, ram_offload)
+    try:
+        model = kind.from_pretrained(
+            path,
+            dtype=dtype,
+            quantization_config=quantizing.config(
+                quantization, dtype, offload="max_memory" in where
+            ),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **where,
+        ).eval()
+    except torch.OutOfMemoryError as error:
+        raise _too_big(path, str(error)) from error
+    except (OSError, ValueError) as error:
+        if quantization != "none":
+            raise
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"{path.name} cannot be loaded as {kind.__name__}: {str(error).splitlines()[0]}",
+            "choose a model whose config.json names an architecture that transformers has",
+        ) from error
+    if quantization != "none":
+        _try(model)
+    return Weights(model, model.get_memory_footprint(), quantization, _placement(model), "")
+
+
+def _plan(
+    path: Path,
+    sizes: _Sizes,
+    backend: Backend,
+    quantization: str,
+    budget: MemoryBudget,
+    ram_offload: bool,
+) -> tuple[torch.dtype, dict[str, Any]]:
+    """Return the precision, and the arguments that tell `from_pretrained` what goes where."""
+    dtype = quantizing.compute_dtype(backend)
+    if not backend.is_gpu:
+        room = int(budget.ram_bytes * WEIGHTS_SHARE)
+        if sizes.bytes(dtype, quantization) > room:
+            dtype = torch.bfloat16
+        needed = sizes.bytes(dtype, quantization)
+        if needed > room:
+            raise _too_big(path, f"it needs {_gib(needed)} of RAM, {_gib(room)} are free for it")
+        return dtype, {"device_map": {"": "cpu"}}
+    needed = sizes.bytes(dtype, quantization)
+    room = int(budget.vram_bytes * WEIGHTS_SHARE)
+    if needed <= room:
+        return dtype, {"device_map": {"": backend.device}}
+    if not ram_offload:
+        raise _too_big(path, f"it needs {_gib(needed)} of GPU memory, {_gib(room)} are free for it")
+    if sizes.bytes(dtype, "none") > room + budget.ram_bytes:
+        raise _too_big(
+            path,
+            f"it needs {_gib(needed)}, GPU and RAM have {_gib(room + budget.ram_bytes)} for it",
+        )
+    share = {backend.device.index or 0: room, "cpu": budget.ram_bytes}
+    return dtype, {"device_map": "auto", "max_memory": share}
+
+
+def _placement(model: Any) -> str:
+    places = {str(place) for place in getattr(model, "hf_device_map", {"": "cpu"}).values()}
+    in_ram = "cpu" in places
+    if in_ram and len(places) > 1:
+        return "gpu+ram"
+    return "ram" if in_ram else "gpu"
+
+
+def _try(model: Any) -> None:
+    """Run the model once: bitsandbytes finds out only then what it cannot multiply."""
+    with torch.inference_mode():
+        for rows in (1, 2):
+            model(input_ids=torch.zeros(rows, 1, dtype=torch.long, device=model.device))
+
+
+def _measure(path: Path) -> _Sizes:
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise TaskError(
+            pb.UNSAFE_WEIGHTS,
+            f"{path.name} has no .safetensors weights",
+            "choose a model, or a revision of it, that is published as safetensors",
+        )
+    matrices = total = 0
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as checkpoint:
+                for name in checkpoint.keys():  # noqa: SIM118 - it is no mapping
+                    shape = checkpoint.get_slice(name).get_shape()
+                    total += prod(shape)
+                    if len(shape) == 2 and "embed" not in name and "lm_head" not in name:
+                        matrices += prod(shape)
+        except SafetensorError as error:
+            raise TaskError(
+                pb.BAD_REQUEST, f"{file.name} is damaged: {error}", "download the model again"
+            ) from error
+    return _Sizes(matrices, total)
+
+
+def _is_quantized(path: Path) -> bool:
+    config = path / "config.json"
+    return config.is_file() and "quantization_config" in json.loads(config.read_text("utf-8"))
+
+
+def _too_big(path: Path, what: str) -> TaskError:
+    return TaskError(
+        pb.OUT_OF_MEMORY,
+        f"{path.name} does not fit: {what}",
+        'set quantization = "4bit", ram_offload = true, or choose a smaller model',
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"
+
+
+@contextmanager
+def _progress_told_to(progress: Callable[[float], None]) -> Iterator[None]:
+    """Tell `progress` how much is loaded, in place of transformers' progress bars."""
+
+    def bar(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        silent = factory(*args, **kwargs | {"disable": True})
+        if kwargs.get("desc") != "Loading weights":
+            return silent
+        return _counted(silent, len(args[0]), progress)
+
+    previous = transformers.logging.set_tqdm_hook(bar)
+    try:
+        yield
+    finally:
+        transformers.logging.set_tqdm_hook(previous)
+
+
+def _counted(items: Any, total: int, progress: Callable[[float], None]) -> Iterator[Any]:
+    for done, item in enumerate(items):
+        progress(done / total)
+        yield item
+    progress(1.0)
