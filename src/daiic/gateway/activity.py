@@ -36,17 +36,19 @@ class Activity:
     """Tokens, images or vectors."""
     outcome: str = "running"
 
-    def output(self, worker: str, amount: int) -> None:
+    def output(self, worker: str, amount: int, *, streamed: bool = False) -> None:
         """Note that `worker` gave `amount` tokens, images or vectors."""
-        if self.first_output is None:
+        if streamed and self.first_output is None:
             self.first_output = time.perf_counter() - self.clock
         self.worker = worker or self.worker
         self.produced += amount
 
     @property
     def rate(self) -> float:
-        """Tokens a second after the first one; 0 if unknown."""
-        span = self.seconds - (self.first_output or 0.0)
+        """What was produced in a second: of a stream after its first token, else of all; 0 if unknown."""
+        if self.first_output is None:
+            return self.produced / self.seconds if self.seconds else 0.0
+        span = self.seconds - self.first_output
         return (self.produced - 1) / span if self.produced > 1 and span > 0 else 0.0
 
 
@@ -112,12 +114,11 @@ class ActivityLog:
         activity.outcome = outcome
         self._recent.appendleft(activity)
         model = self._view.label(activity.model)
-        if activity.kind in ("chat", "completion"):
-            if activity.first_output is not None:
-                self._first.labels(model).observe(activity.first_output)
+        if activity.first_output is not None:
+            self._first.labels(model).observe(activity.first_output)
             if activity.rate:
                 self._rate.labels(model).observe(activity.rate)
-        elif activity.kind == "image" and outcome == "ok":
+        if activity.kind == "image" and outcome == "ok":
             self._images.labels(model).inc(activity.produced)
         if outcome not in ("ok", "cancelled"):
             self._errors.labels(outcome).inc()

@@ -69,11 +69,11 @@ class ClusterView:
         """Ask the head again and again; never returns."""
         while True:
             try:
-                answer = await self._cluster.answer(pb.Task(status=pb.StatusTask()))
+                status = await self._cluster.status()
             except TaskError as error:
                 self.problem, self.status = error, None
             else:
-                self._take(answer.status)
+                self._take(status)
             self.asked_at = time.monotonic()
             self._fresh.set()
             self._fresh = asyncio.Event()

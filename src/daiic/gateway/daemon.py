@@ -156,3 +156,7 @@ async def _tell_systemd(life: lifecycle.Lifecycle[GatewaySettings], gateway: Gat
 def main() -> None:
     """Run `daiic-gateway`."""
     lifecycle.run("daiic-gateway", GatewaySettings, serve)
+
+
+if __name__ == "__main__":
+    main()

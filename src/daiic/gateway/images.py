@@ -29,8 +29,8 @@ async def generate(gateway: Gateway, request: ImageRequest, call: Call) -> None:
     image.width, image.height = request.pixels
     image.steps = request.steps or 0
     image.n = request.n or 1
-    if request.guidance_scale is not None:
-        image.guidance = request.guidance_scale
+    if request.guidance is not None:
+        image.guidance = request.guidance
     if request.seed is not None:
         image.seed = request.seed % 2**64
     if request.stream:

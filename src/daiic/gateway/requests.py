@@ -202,7 +202,7 @@ class ImageRequest(msgspec.Struct, frozen=True, kw_only=True):
     seed: Seed | None = None
     negative_prompt: Annotated[str, Meta(max_length=32000)] | None = None
     steps: Annotated[int, Meta(ge=1, le=500)] | None = None
-    guidance_scale: Annotated[float, Meta(ge=0, le=50)] | None = None
+    guidance: Annotated[float, Meta(ge=0, le=50)] | None = None
 
     @property
     def pixels(self) -> tuple[int, int]:

@@ -133,7 +133,7 @@ async def _stream(
         async for part in parts:
             if not part.text and not part.final:
                 continue
-            call.activity.output(part.worker_id, len(part.tokens))
+            call.activity.output(part.worker_id, len(part.tokens), streamed=True)
             events = opening
             opening = b""
             if part.text:

@@ -1,13 +1,15 @@
 """A gateway as its own process before a head that the test scripts."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import openai
@@ -32,6 +34,13 @@ class RunningGateway:
     def http(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=20)
 
+    async def snapshots(self) -> AsyncGenerator[dict[str, Any], None]:
+        """What the page sees, once a second."""
+        async with self.http as http, http.stream("GET", "/api/cluster") as response:
+            async for line in response.aiter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
+
 
 @asynccontextmanager
 async def gateway_process(*flags: str) -> AsyncIterator[RunningGateway]:
@@ -39,8 +48,8 @@ async def gateway_process(*flags: str) -> AsyncIterator[RunningGateway]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DAIIC_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-c",
-        "from daiic.gateway.daemon import main; main()",
+        "-m",
+        "daiic.gateway.daemon",
         "--listen=127.0.0.1:0",
         "--http-listen=",
         *flags,

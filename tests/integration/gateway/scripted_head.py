@@ -54,6 +54,7 @@ class ScriptedHead:
         self.status = one_worker()
         self.script: Script = echo
         self.tasks: list[pb.Task] = []
+        self._came = asyncio.Condition()
         self.cancelled = asyncio.Queue[int]()
         self._running: dict[int, asyncio.Task[None]] = {}
 
@@ -65,6 +66,11 @@ class ScriptedHead:
         for task in self._running.values():
             task.cancel()
         await self._socket.close(drain=0)
+
+    async def received(self, number: int) -> None:
+        """Wait until `number` tasks have come."""
+        async with self._came:
+            await self._came.wait_for(lambda: len(self.tasks) >= number)
 
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
@@ -86,7 +92,9 @@ class ScriptedHead:
         if task.WhichOneof("work") == "status":
             self._send(message, pb.Result(id=task.id, final=True, status=self.status))
             return
-        self.tasks.append(task)
+        async with self._came:
+            self.tasks.append(task)
+            self._came.notify_all()
         index = 0
         try:
             async for part in self.script(task):

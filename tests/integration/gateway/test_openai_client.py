@@ -96,7 +96,7 @@ async def test_images_come_inline_or_by_url(gateway: RunningGateway, head: Scrip
         n=2,
         size="256x512",
         response_format="b64_json",
-        extra_body={"seed": 5, "steps": 3, "negative_prompt": "dog", "guidance_scale": 2},
+        extra_body={"seed": 5, "steps": 3, "negative_prompt": "dog", "guidance": 2},
     )
     assert [base64.b64decode(image.b64_json) for image in inline.data] == [PNG, PNG]
     image = head.tasks[0].image

@@ -1,0 +1,70 @@
+"""`daiic apikey`: the keys that clients of a gateway send."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from daiic.cli.connection import JsonOption
+from daiic.cli.exits import USAGE, err, fail, out
+from daiic.gateway.keys import ApiKeysError, KeyFile
+
+app = typer.Typer(help="Make, list and revoke API keys for the gateway.", no_args_is_help=True)
+
+FileOption = Annotated[
+    Path,
+    typer.Option(
+        "--file",
+        envvar="DAIIC_API_KEYS_FILE",
+        help="The gateway's api_keys_file.",
+        show_default=True,
+    ),
+]
+DEFAULT_FILE = Path("/etc/daiic/api-keys.json")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whom the key is for; shown in logs and lists.")],
+    file: FileOption = DEFAULT_FILE,
+) -> None:
+    """Make a key for NAME and print it; it cannot be shown again."""
+    try:
+        key = KeyFile(file).create(name)
+    except ApiKeysError as error:
+        raise fail(str(error), USAGE) from None
+    err.print(f"added to {file}; a running gateway takes it at once. Keep it, it is shown once:")
+    print(key)
+
+
+@app.command("list")
+def list_keys(file: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> None:
+    """List the keys; what clients send is not stored and so not shown."""
+    try:
+        keys = list(KeyFile(file).load().values())
+    except ApiKeysError as error:
+        raise fail(str(error), USAGE) from None
+    if as_json:
+        print(json.dumps([{"id": k.id, "name": k.name, "created": k.created} for k in keys]))
+        return
+    table = Table("name", "id", "created", box=None)
+    for key in keys:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created))
+        table.add_row(key.name, key.id, created)
+    out.print(table)
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="The key's id, or its name if only one has it.")],
+    file: FileOption = DEFAULT_FILE,
+) -> None:
+    """Make a key invalid; a running gateway refuses it at once."""
+    try:
+        revoked = KeyFile(file).revoke(key)
+    except ApiKeysError as error:
+        raise fail(str(error), USAGE) from None
+    err.print(f"revoked {revoked.name} ({revoked.id})")

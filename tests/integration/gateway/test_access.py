@@ -1,0 +1,221 @@
+"""Who may use the gateway, how much, and how they are told."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+
+from daiic.gateway.keys import KeyFile
+from daiic.wire import daiic_pb2 as pb
+from integration.gateway.conftest import RunningGateway, StartGateway, gateway_process
+from integration.gateway.scripted_head import ScriptedHead, failing
+
+SECRET = "the moon landing of 1969"
+CHAT = {"model": "stub-chat", "messages": [{"role": "user", "content": SECRET}]}
+PATH = "/v1/chat/completions"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys.json")
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+async def test_with_keys_everything_that_tells_or_does_something_needs_one(
+    start_gateway: StartGateway, keys: KeyFile
+) -> None:
+    key = keys.create("ann")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}")
+    async with gateway.http as http:
+        for path in ("/v1/models", "/v1/models/stub-chat", "/api/cluster"):
+            assert (await http.get(path)).status_code == 401
+            assert (await http.get(path, headers=bearer("daiic-00000000-x"))).status_code == 401
+        assert (await http.get("/v1/models", headers=bearer(key))).status_code == 200
+        for path in ("/v1/completions", "/v1/embeddings", "/v1/images/generations", PATH):
+            refused = await http.post(path, json=CHAT)
+            assert refused.status_code == 401
+            assert refused.json()["error"]["code"] == "invalid_api_key"
+        assert (await http.post(PATH, json=CHAT, headers=bearer(key))).status_code == 200
+        for path in ("/", "/healthz", "/readyz", "/openapi.json"):
+            assert (await http.get(path)).status_code == 200
+
+
+async def test_keys_made_and_revoked_take_effect_at_once(
+    start_gateway: StartGateway, keys: KeyFile
+) -> None:
+    keys.create("ann")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}")
+    async with gateway.http as http:
+        bob = keys.create("bob")
+        assert (await http.get("/v1/models", headers=bearer(bob))).status_code == 200
+        keys.revoke("bob")
+        assert (await http.get("/v1/models", headers=bearer(bob))).status_code == 401
+
+
+async def test_image_files_need_no_key_since_their_names_are_secrets(
+    start_gateway: StartGateway, keys: KeyFile
+) -> None:
+    key = keys.create("ann")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}")
+    async with gateway.http as http:
+        made = await http.post("/v1/images/generations", json={"prompt": "x"}, headers=bearer(key))
+        url = made.json()["data"][0]["url"]
+        assert (await http.get(url)).status_code == 200
+        assert (await http.get("/v1/images/files/other.png")).status_code == 404
+
+
+async def test_no_prompt_answer_or_key_is_logged(
+    start_gateway: StartGateway, keys: KeyFile, head: ScriptedHead
+) -> None:
+    key = keys.create("ann")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}", "--log-level=debug")
+    async with gateway.http as http:
+        answer = await http.post(PATH, json=CHAT, headers=bearer(key))
+        assert SECRET in answer.text
+        await http.post(PATH, json={**CHAT, "n": 99}, headers=bearer(key))
+        head.script = failing(pb.INTERNAL)
+        await http.post(PATH, json=CHAT, headers=bearer(key))
+    await asyncio.sleep(0.2)
+    log = "".join(gateway.log)
+    assert "client=ann" in log
+    assert SECRET not in log and key not in log and key.rpartition("-")[2] not in log
+
+
+async def test_request_ids_are_in_answers_and_in_the_log(gateway: RunningGateway) -> None:
+    async with gateway.http as http:
+        own = await http.post(PATH, json=CHAT, headers={"X-Request-Id": "my-id.1"})
+        assert own.headers["x-request-id"] == "my-id.1"
+        assert own.json()["id"] == "chatcmpl-my-id.1"
+        forged = await http.post(PATH, json=CHAT, headers={"X-Request-Id": "a b\tc"})
+        assert re.fullmatch(r"req-[0-9a-f]{16}", forged.headers["x-request-id"])
+        failed = await http.post(PATH, json={})
+    await asyncio.sleep(0.2)
+    log = "".join(gateway.log)
+    for answer in (own, forged, failed):
+        assert f"request_id={answer.headers['x-request-id']}" in log
+
+
+async def test_limits_hold_per_key(start_gateway: StartGateway, keys: KeyFile) -> None:
+    ann, bob = keys.create("ann"), keys.create("bob")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}", "--requests-per-minute=2")
+    async with gateway.http as http:
+        statuses = [
+            (await http.post(PATH, json=CHAT, headers=bearer(ann))).status_code for _ in range(2)
+        ]
+        refused = await http.post(PATH, json=CHAT, headers=bearer(ann))
+        assert (*statuses, refused.status_code) == (200, 200, 429)
+        assert 1 <= int(refused.headers["retry-after"]) <= 30
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        assert (await http.post(PATH, json=CHAT, headers=bearer(bob))).status_code == 200
+
+
+async def test_requests_at_once_are_limited(
+    start_gateway: StartGateway, head: ScriptedHead
+) -> None:
+    gateway = await start_gateway("--concurrent-requests=1")
+    go_on = asyncio.Event()
+
+    async def slow(task: pb.Task):
+        await go_on.wait()
+        yield pb.Result(text="done", final=True)
+
+    head.script = slow
+    async with gateway.http as http:
+        first = asyncio.create_task(http.post(PATH, json=CHAT))
+        await head.received(1)
+        assert (await http.post(PATH, json=CHAT)).status_code == 429
+        go_on.set()
+        assert (await first).status_code == 200
+        assert (await http.post(PATH, json=CHAT)).status_code == 200
+
+
+async def test_a_body_over_the_limit_is_refused_whether_announced_or_not(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = await start_gateway("--max-body-bytes=2000")
+    async with gateway.http as http:
+        announced = await http.post(PATH, json={**CHAT, "user": "x" * 2000})
+
+        async def chunks():
+            for _ in range(30):
+                yield b" " * 100
+
+        unannounced = await http.post(
+            PATH, content=chunks(), headers={"Content-Type": "application/json"}
+        )
+    for answer in (announced, unannounced):
+        assert answer.status_code == 413
+        assert "max_body_bytes" in answer.json()["error"]["message"]
+
+
+async def test_only_json_is_read_so_that_no_web_page_can_post_unasked(
+    gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    async with gateway.http as http:
+        for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+            answer = await http.post(PATH, content=b"{}", headers={"Content-Type": kind})
+            assert answer.status_code == 415
+    assert not head.tasks
+
+
+async def test_a_keyless_gateway_answers_to_local_names_only(
+    start_gateway: StartGateway,
+) -> None:
+    gateway = await start_gateway("--public-url=https://ai.example.org/")
+    async with gateway.http as http:
+        for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:7700"):
+            answer = await http.get("/v1/models", headers={"Host": host})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_not_allowed")
+        for host in ("localhost:7700", "127.0.0.1", "[::1]:7700", "ai.example.org"):
+            assert (await http.get("/v1/models", headers={"Host": host})).status_code == 200
+        made = await http.post("/v1/images/generations", json={"prompt": "x"})
+        assert made.json()["data"][0]["url"].startswith("https://ai.example.org/v1/images/files/")
+
+
+async def test_browsers_of_other_origins_need_permission(start_gateway: StartGateway) -> None:
+    origin = "https://chat.example.org"
+    gateway = await start_gateway(f"--cors-origins={origin}")
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-any"}
+    async with gateway.http as http:
+        allowed = await http.options(PATH, headers={"Origin": origin, **ask})
+        assert allowed.headers["access-control-allow-origin"] == origin
+        other = await http.options(PATH, headers={"Origin": "https://evil.example", **ask})
+        assert "access-control-allow-origin" not in other.headers
+        answer = await http.post(PATH, json=CHAT, headers={"Origin": origin})
+        assert answer.headers["access-control-allow-origin"] == origin
+
+
+async def test_without_the_setting_no_origin_is_allowed(gateway: RunningGateway) -> None:
+    async with gateway.http as http:
+        answer = await http.post(PATH, json=CHAT, headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--listen=0.0.0.0:0",), "without API keys"),
+        (("--listen=0.0.0.0:0", "--api-keys-file=/nonexistent"), "daiic apikey create"),
+        (("--cors-origins=*,http://a",), "cors_origins"),
+        (("--listen=7700",), "host:port"),
+    ],
+)
+async def test_unsafe_or_wrong_settings_stop_the_start(flags: tuple[str, ...], says: str) -> None:
+    with pytest.raises(AssertionError, match=says):
+        async with gateway_process(*flags):
+            pass
+
+
+async def test_a_public_address_is_served_when_told_so_or_with_keys(
+    head: ScriptedHead, keys: KeyFile
+) -> None:
+    keys.create("ann")
+    for flag in ("--allow-keyless-public=true", f"--api-keys-file={keys.path}"):
+        async with gateway_process(
+            f"--heads={head.address}", "--listen=0.0.0.0:0", flag
+        ) as gateway:
+            assert "0.0.0.0" in gateway.url

@@ -1,0 +1,136 @@
+"""What clients may ask for, and how they are told what is wrong."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daiic.gateway.errors import ApiError
+from daiic.gateway.requests import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    ImageRequest,
+    decode,
+)
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def refusal(kind: type, **fields: object) -> ApiError:
+    with pytest.raises(ApiError) as refused:
+        decode(msgspec.json.encode(fields), kind).check()
+    assert refused.value.status == 400
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [
+        ("temperature", 3),
+        ("temperature", "hot"),
+        ("top_p", -0.1),
+        ("n", 0),
+        ("n", 17),
+        ("max_tokens", 0),
+        ("seed", 2**63),
+        ("stop", [1]),
+        ("stream", "yes"),
+        ("messages", []),
+        ("messages", "hi"),
+        ("stream_options", {"include_usage": True}),
+        ("logit_bias", {"1": 5}),
+        ("presence_penalty", 0.5),
+        ("frequency_penalty", -0.5),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("tools", [{"type": "function"}]),
+        ("functions", [{"name": "f"}]),
+        ("modalities", ["text", "audio"]),
+        ("response_format", {"type": "json_object"}),
+    ],
+)
+def test_a_wrong_chat_parameter_is_named(param: str, value: object) -> None:
+    error = refusal(ChatRequest, **{**CHAT, param: value})
+    assert error.detail.param.startswith(param)
+    assert error.detail.message.startswith(param)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"user": "ann", "store": True, "metadata": {"a": "b"}, "service_tier": "auto"},
+        {"tools": [], "tool_choice": "none", "parallel_tool_calls": True, "logprobs": False},
+        {"response_format": {"type": "text"}, "presence_penalty": 0, "n": 1, "logit_bias": {}},
+        {"temperature": None, "max_tokens": None, "stop": None, "seed": None, "stream": None},
+        {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
+        {"max_completion_tokens": 5, "max_tokens": 9},
+    ],
+)
+def test_harmless_chat_parameters_are_accepted(extra: dict[str, object]) -> None:
+    request = decode(msgspec.json.encode({**CHAT, **extra}), ChatRequest)
+    request.check()
+    assert request.limit == extra.get("max_completion_tokens", 0)
+
+
+@pytest.mark.parametrize("field", ["model", "messages"])
+def test_a_missing_field_is_named(field: str) -> None:
+    error = refusal(ChatRequest, **{k: v for k, v in CHAT.items() if k != field})
+    assert error.detail.param == field and "missing" in error.detail.message
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"role": "tool", "content": "x"}, "messages[0]"),
+        ({"role": "assistant", "tool_calls": [{}]}, "messages[0]"),
+        ({"role": "user"}, "messages[0].content"),
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
+            "messages[0].content[0].type",
+        ),
+    ],
+)
+def test_messages_that_are_not_text_are_refused(message: dict[str, object], param: str) -> None:
+    request = decode(msgspec.json.encode({**CHAT, "messages": [message]}), ChatRequest)
+    with pytest.raises(ApiError) as refused:
+        request.messages[0].text("messages[0]")
+    assert refused.value.detail.param == param
+
+
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [("echo", True), ("suffix", "x"), ("best_of", 4), ("logprobs", 2), ("prompt", [1, 2, 3])],
+)
+def test_a_wrong_completion_parameter_is_named(param: str, value: object) -> None:
+    error = refusal(CompletionRequest, **{"model": "m", "prompt": "x", param: value})
+    assert error.detail.param.startswith(param)
+
+
+@pytest.mark.parametrize("size", ["0x0", "100x100", "64x8192", "1024", "x", "-8x8"])
+def test_sizes_that_cannot_be_painted_are_refused(size: str) -> None:
+    assert refusal(ImageRequest, prompt="x", size=size).detail.param == "size"
+
+
+def test_a_size_is_width_then_height() -> None:
+    assert ImageRequest(prompt="x", size="64x128").pixels == (64, 128)
+    assert ImageRequest(prompt="x", size="auto").pixels == (0, 0)
+
+
+@pytest.mark.parametrize("given_input", ["", ["a", ""], [], [1, 2], [[1]]])
+def test_inputs_without_an_embedding_are_refused(given_input: object) -> None:
+    error = refusal(EmbeddingRequest, model="m", input=given_input)
+    assert error.detail.param.startswith("input")
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b'{"model":"\xed\xa0\x80"}', b"NaN"])
+def test_what_is_not_json_is_said_to_be_so(data: bytes) -> None:
+    with pytest.raises(ApiError, match="is not JSON") as refused:
+        decode(data, ChatRequest)
+    assert refused.value.status == 400
+
+
+@given(st.binary())
+def test_no_bytes_break_the_decoder(data: bytes) -> None:
+    with pytest.raises(ApiError):
+        decode(data, ChatRequest)
