@@ -1,0 +1,132 @@
+"""One task on its model, from waiting for the load to the last part.
+
+When memory runs out under it, the model is loaded again with a smaller budget
+and the task continues after what it had delivered.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+import structlog
+
+from daiic.delivery import Delivery
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.manager import ModelManager, out_of_memory
+from daiic.worker.record import Lease
+from daiic.worker.shortage import is_out_of_memory
+
+ATTEMPTS = 4
+"""Engines on which a task is tried while memory runs out on them."""
+POLL = 0.5
+"""Seconds between looks at how far a load is."""
+
+KINDS = {"text": pb.TEXT, "image": pb.IMAGE, "embed": pb.EMBEDDING}
+MAKES = {pb.TEXT: "text", pb.IMAGE: "images", pb.EMBEDDING: "embeddings"}
+
+log = structlog.get_logger()
+
+Parts = AsyncGenerator[pb.Result, None]
+
+
+async def answer(manager: ModelManager, task: pb.Task) -> Parts:
+    """Yield the parts of the answer to `task`, numbered from `task.resume.index`.
+
+    Parts with `progress` come while the model is downloaded and loaded.
+    `task` is taken over. Closing the generator cancels the task.
+
+    Raises:
+        TaskError: if it cannot be answered.
+    """
+    kind = KINDS.get(task.WhichOneof("work") or "")
+    if kind is None and not task.HasField("load"):
+        raise TaskError(
+            pb.BAD_REQUEST,
+            "the task does not say what to do",
+            "set one of text, image, embed or load",
+        )
+    _check_kind(task.model, manager.kind_on_disk(task.model), kind)
+    delivery = Delivery(task)
+    for _ in range(ATTEMPTS):
+        lease: Lease | None = None
+        try:
+            async with contextlib.aclosing(_leased(manager, task.model)) as steps:
+                async for step in steps:
+                    if isinstance(step, Lease):
+                        lease = step
+                    else:
+                        yield _numbered(delivery, pb.Result(progress=step))
+            assert lease is not None
+            _check_kind(task.model, lease.engine.kind, kind)
+            if kind is None:
+                yield _numbered(delivery, pb.Result(final=True))
+                return
+            async with contextlib.aclosing(lease.engine.run(delivery.task)) as parts:
+                async for part in parts:
+                    yield _numbered(delivery, part)
+                    if part.final:
+                        return
+            raise RuntimeError("the engine ended its answer without a final part")
+        except TaskError:
+            if lease is None or not lease.broken:
+                raise
+        except Exception as error:
+            assert lease is not None
+            if is_out_of_memory(error):
+                await manager.out_of_memory(lease)
+            elif not lease.broken:
+                raise _internal(task.model, error) from None
+        finally:
+            if lease is not None:
+                lease.release()
+        delivery.resume_here()
+    raise out_of_memory(task.model)
+
+
+async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progress | Lease, None]:
+    """Yield how far the load of `model` is, each time that has changed, and then the lease."""
+    lease = manager.lease_now(model)
+    if lease is not None:
+        yield lease
+        return
+    coming = asyncio.create_task(manager.lease(model))
+    told = None
+    try:
+        while not coming.done():
+            await asyncio.wait({coming}, timeout=POLL)
+            record = manager.record(model)
+            progress = record.progress() if record is not None and not coming.done() else None
+            if progress is not None and progress != told:
+                told = progress
+                yield progress
+        lease = await coming
+        yield lease
+    finally:
+        # Whoever stops listening while the lease is coming must not keep it.
+        if not coming.cancel() and lease is None and not coming.exception():
+            coming.result().release()
+
+
+def _numbered(delivery: Delivery, part: pb.Result) -> pb.Result:
+    part.index = delivery.next_index
+    delivery.accept(part)
+    return part
+
+
+def _check_kind(name: str, has: pb.ModelKind | None, wants: pb.ModelKind | None) -> None:
+    if has and wants and has != wants:
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"{name} makes {MAKES[has]}, not {MAKES[wants]}",
+            f"choose a model that makes {MAKES[wants]}; `daiic models list` shows their kinds",
+        )
+
+
+def _internal(name: str, error: Exception) -> TaskError:
+    log.error("a task failed", model=name, exc_info=error)
+    return TaskError(
+        pb.INTERNAL,
+        f"{name} failed on this task: {type(error).__name__}",
+        "see the worker's log for where; another worker may do better",
+    )

@@ -1,0 +1,80 @@
+"""The parts of a worker put together; importing this imports torch."""
+
+from pathlib import Path
+
+import structlog
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.udp import MeshSocket
+from daiic.worker.backend import choose
+from daiic.worker.catalog import Catalog
+from daiic.worker.download import Progress, fetch
+from daiic.worker.identity import Identity
+from daiic.worker.loading import EngineLoader
+from daiic.worker.manager import ModelManager
+from daiic.worker.memory import MemoryMeter
+from daiic.worker.node import Node
+from daiic.worker.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """What runs once the backend is known: `node` and `manager`."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        token: str | None,
+        socket: MeshSocket,
+        identity: Identity,
+    ) -> None:
+        """`token` is Hugging Face's.
+
+        Raises:
+            SettingsError: if the backend that is set cannot be used.
+        """
+        backend = choose(settings.backend)
+        self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
+        self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit)
+        self._loader = EngineLoader(backend, settings, token)
+        self.manager = ModelManager(
+            Catalog(Path(settings.models_dir).expanduser(), self._cache_dir),
+            self._meter,
+            self._loader,
+            self._fetch if settings.allow_downloads else None,
+            quantization=settings.quantization,
+            ram_offload=settings.ram_offload,
+            on_change=lambda: self.node.heads.hurry(),
+        )
+        self.node = Node(
+            socket,
+            identity,
+            backend,
+            self._meter,
+            self.manager,
+            head_names=settings.heads,
+            slots=settings.slots,
+        )
+        log.info("computing on", backend=pb.Backend.Name(backend.kind).lower(), device=backend.name)
+
+    async def preload(self, names: tuple[str, ...]) -> None:
+        """Load models; those that fail are logged and shown in heartbeats, and do no more harm."""
+        for name in names:
+            try:
+                (await self.manager.lease(name)).release()
+            except TaskError as error:
+                log.error("a model of the settings is not loaded", model=name, reason=str(error))
+
+    def follow(self, settings: WorkerSettings, token: str | None) -> None:
+        """Take over the settings that may change, for models loaded from now on."""
+        self._meter.vram_limit, self._meter.ram_limit = settings.vram_limit, settings.ram_limit
+        self._loader.settings, self._loader.token = settings, token
+        self.manager.quantization = settings.quantization
+        self.manager.ram_offload = settings.ram_offload
+        self.manager.fetch = self._fetch if settings.allow_downloads else None
+        self.node.heads.hurry()
+
+    async def _fetch(self, name: str, progress: Progress) -> Path:
+        return await fetch(name, self._cache_dir, self._loader.token, progress)

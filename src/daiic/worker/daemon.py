@@ -1,0 +1,188 @@
+"""`daiic-worker`: a node on a socket, under systemd."""
+
+import asyncio
+import importlib
+import itertools
+import os
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from daiic.service import logs
+from daiic.service.lifecycle import Lifecycle, run
+from daiic.service.settings import SettingsError
+from daiic.service.status_port import StatusPort
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address
+from daiic.wire.events import Event
+from daiic.wire.keyfile import ClusterKey
+from daiic.wire.udp import MeshSocket
+from daiic.worker.background import in_thread
+from daiic.worker.identity import identify
+from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token
+from daiic.worker.status_line import status_line
+
+if TYPE_CHECKING:
+    from daiic.worker.assembly import Worker
+    from daiic.worker.node import Node
+
+PATIENCE = 120.0
+"""Seconds that a step of a load may take, while starting, before systemd takes it for hung."""
+TICK = 1.0
+RESCAN = 30
+"""Ticks between looks at which models are on the disk."""
+FAREWELL = 2.0
+"""Seconds that the last answers have to be acknowledged."""
+
+log = structlog.get_logger()
+
+
+class Daemon:
+    """A worker from its first to its last moment."""
+
+    def __init__(self, life: Lifecycle[WorkerSettings]) -> None:
+        self._life = life
+        self._settings = life.settings
+        self._node: Node | None = None
+        self._fault: BaseException | None = None
+        self._is_ready = False
+
+    async def serve(self) -> None:
+        """Serve until told to stop, then let running tasks finish."""
+        settings, notifier = self._settings, self._life.notifier
+        notifier.status("starting: importing torch")
+        token = read_hf_token(settings)
+        identity = identify(settings.state_dir, settings.name)
+        key = ClusterKey.load(settings.cluster_key_file) if settings.cluster_key_file else None
+        socket = await MeshSocket.open(
+            settings.listen,
+            on_events=self._on_events,
+            key=key,
+            allow_unauthenticated=settings.allow_unauthenticated,
+        )
+        log.info("starting", listen=format_address(socket.local_address), id=identity.worker_id)
+        # torch takes seconds to import; whatever is wrong above has been said by now.
+        await in_thread(lambda: importlib.import_module("daiic.worker.assembly"))
+        from daiic.worker.assembly import Worker
+
+        worker = Worker(settings, token, socket, identity)
+        await worker.manager.rescan()
+        node = self._node = worker.node
+        port = StatusPort(node.statistics.registry, self._why_not_ready)
+        await port.open(settings.http_listen)
+        self._life.on_reload(lambda settings: self._reload(settings, worker))
+        background = [
+            self._keep(node.heads.report()),
+            self._keep(self._tick(worker)),
+            self._keep(notifier.feed_watchdog(lambda: not node.wedged())),
+            self._keep(self._start(worker)),
+        ]
+        await self._life.stop.wait()
+        await self._drain(node)
+        await socket.close(FAREWELL)
+        for task in background:
+            task.cancel()
+        await port.close()
+        busy = worker.manager.busy
+        await worker.manager.close()
+        log.info("stopped", tasks_done=node.statistics.done)
+        if self._fault is not None:
+            raise self._fault
+        if busy:
+            # Neither a load nor a download can be stopped; the interpreter would wait for it.
+            sys.stderr.flush()
+            os._exit(0)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run `work` in the background; a fault in it ends the worker, to be started anew."""
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            if not task.cancelled() and task.exception() is not None:
+                log.critical("a fault in the worker; please report this", exc_info=task.exception())
+                self._fault = task.exception()
+                self._life.stop.set()
+
+        task = asyncio.create_task(work)
+        task.add_done_callback(ended)
+        return task
+
+    async def _start(self, worker: "Worker") -> None:
+        """Load what the settings name; be ready once a head knows that tasks are taken."""
+        await worker.preload(self._settings.models)
+        worker.node.serve()
+        await worker.node.registered.wait()
+        self._is_ready = True
+        self._life.notifier.ready()
+        loaded = [model.name for model in worker.manager.statuses() if model.state == pb.LOADED]
+        log.info("serving", models=", ".join(loaded) or "none yet")
+
+    async def _drain(self, node: "Node") -> None:
+        patience = self._settings.drain_timeout
+        self._is_ready = False
+        self._life.notifier.stopping()
+        self._life.notifier.extend(patience + 2 * FAREWELL + TICK)
+        log.info("stopping", running=node.tasks.running, waiting=node.tasks.waiting)
+        node.become(pb.DRAINING)
+        await node.tasks.drain(patience)
+        node.become(pb.STOPPED)
+
+    async def _tick(self, worker: "Worker") -> None:
+        notifier, node = self._life.notifier, worker.node
+        seen = None
+        for count in itertools.count():
+            models = worker.manager.statuses()
+            notifier.status(status_line(node, models))
+            if not self._is_ready and not self._life.stop.is_set():
+                now = [(model.name, model.state, model.progress) for model in models]
+                if now != seen or node.state == pb.READY:
+                    notifier.extend(PATIENCE)
+                seen = now
+            if count % RESCAN == RESCAN - 1:
+                await worker.manager.rescan()
+            await asyncio.sleep(TICK)
+
+    def _on_events(self, events: list[Event]) -> None:
+        # Before there is a node no head can have this process on its list.
+        if self._node is not None:
+            self._node.on_events(events)
+
+    def _reload(self, settings: WorkerSettings, worker: "Worker") -> None:
+        fixed = [
+            key
+            for key in settings.__struct_fields__
+            if key not in CHANGEABLE and getattr(settings, key) != getattr(self._settings, key)
+        ]
+        if fixed:
+            log.warning("some changes need a restart", settings=", ".join(fixed))
+        try:
+            token = read_hf_token(settings)
+        except SettingsError as error:
+            log.error("settings not reloaded", reason=str(error))
+            return
+        self._settings = settings
+        worker.follow(settings, token)
+        logs.configure(settings.log_level)
+
+    def _why_not_ready(self) -> str | None:
+        if self._is_ready:
+            return None
+        if self._life.stop.is_set():
+            return "shutting down"
+        if self._node is not None and self._node.state == pb.READY:
+            return "no head has registered this worker"
+        return "loading models"
+
+
+async def serve(life: Lifecycle[WorkerSettings]) -> None:
+    """Run a worker until `life.stop` is set."""
+    await Daemon(life).serve()
+
+
+def main() -> None:
+    """Run `daiic-worker`."""
+    # Set before huggingface_hub is imported, which reads them then.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    run("daiic-worker", WorkerSettings, serve)

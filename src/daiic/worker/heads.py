@@ -1,0 +1,180 @@
+"""The heads that a worker reports to: finding them, heartbeats, and who answers.
+
+A heartbeat goes to every head every two seconds, and sooner when something
+has changed that heads place tasks by. A head that is silent is looked up
+again, since its name may have got another address.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address, resolve
+from daiic.wire.events import Acknowledged, Pong
+from daiic.wire.messages import Address, MessageType
+from daiic.wire.udp import MeshSocket
+
+INTERVAL = 2.0
+SOONEST = 0.2
+"""Seconds between heartbeats at least, whatever changes."""
+SILENCE = 5
+"""Heartbeats without an answer after which a head is taken for lost."""
+COMPLAINT = 2
+"""Heartbeats without any answer after which that is worth a line in the log."""
+SURELY_ONE_DATAGRAM = 900
+"""Bytes of a heartbeat beyond which it may travel in chunks, which no event acknowledges."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Head:
+    """One head, what it said last, and the state of ours that it `knows`.
+
+    It is silent for `unanswered` heartbeats, counted every interval: time
+    alone would blame it for a pause of this process.
+    """
+
+    name: str
+    address: Address | None = None
+    answers: bool = False
+    unanswered: int = 0
+    complained: bool = False
+    knows: pb.WorkerState = pb.WORKER_STATE_UNSPECIFIED
+
+
+class Heads:
+    """Reports to every head what `heartbeat` returns."""
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        socket: MeshSocket,
+        heartbeat: Callable[[], pb.Heartbeat],
+        on_lost: Callable[[Address], None],
+        on_registered: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_lost` is told the address of a head that is silent for too long."""
+        self._socket = socket
+        self._heartbeat = heartbeat
+        self._on_lost = on_lost
+        self._on_registered = on_registered
+        self._heads = [Head(name) for name in names]
+        self._loop = asyncio.get_running_loop()
+        self._due = asyncio.Event()
+        self._states: list[tuple[float, pb.WorkerState]] = []
+        self._six = ":" in socket.local_address[0]
+
+    async def report(self) -> None:
+        """Send heartbeats until cancelled."""
+        watched_at = self._loop.time()
+        while True:
+            if self._loop.time() - watched_at >= INTERVAL:
+                watched_at = self._loop.time()
+                self._watch()
+            await asyncio.gather(*(self._look_up(head) for head in self._heads))
+            self.beat()
+            self._due.clear()
+            await asyncio.sleep(SOONEST)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL - SOONEST):
+                    await self._due.wait()
+
+    def hurry(self) -> None:
+        """Send a heartbeat as soon as may be."""
+        self._due.set()
+
+    def beat(self) -> None:
+        """Send a heartbeat to every head now."""
+        beat = self._heartbeat()
+        payload = beat.SerializeToString()
+        if not self._states or self._states[-1][1] != beat.state:
+            self._states.append((self._loop.time(), beat.state))
+        for head in self._heads:
+            if head.address is not None:
+                self._socket.send(head.address, MessageType.HEARTBEAT, payload)
+                if len(payload) > SURELY_ONE_DATAGRAM:
+                    self._socket.ping(head.address)
+
+    def answered(self, event: Acknowledged | Pong) -> None:
+        """Take in that a head has answered a heartbeat."""
+        now = self._loop.time()
+        for head in self._heads:
+            if head.address != event.peer:
+                continue
+            if not head.answers:
+                log.info("registered", head=head.name, rtt_ms=round(event.rtt * 1000, 2))
+            head.answers = True
+            head.unanswered = 0
+            head.complained = False
+            sent_at = now - event.rtt
+            known = [state for since, state in self._states if since <= sent_at]
+            if known:
+                head.knows = known[-1]
+                self._on_registered()
+
+    def knows(self, state: pb.WorkerState) -> bool:
+        """Return whether a head that answers knows that this worker is in `state`."""
+        return any(head.answers and head.knows == state for head in self._heads)
+
+    @property
+    def silent(self) -> list[str]:
+        """The heads that do not answer."""
+        return [head.name for head in self._heads if not head.answers]
+
+    def lost(self, address: Address) -> None:
+        """Take in that the head at `address` acknowledges nothing any more."""
+        for head in self._heads:
+            if head.address == address:
+                self._lose(head)
+
+    def _watch(self) -> None:
+        """Look for silent heads, once every interval, before a heartbeat is sent."""
+        for head in self._heads:
+            head.unanswered += 1
+            if not head.answers:
+                if not head.complained and head.unanswered > COMPLAINT:
+                    head.complained = True
+                    log.warning(
+                        "the head does not answer; trying on. Is it running, is its UDP port "
+                        "open, and has it the same cluster key and about the same time?",
+                        head=head.name,
+                    )
+            elif head.unanswered > SILENCE:
+                self._lose(head)
+                if head.address is not None:
+                    self._on_lost(head.address)
+
+    def _lose(self, head: Head) -> None:
+        if head.answers:
+            log.warning("the head does not answer any more; trying on", head=head.name)
+            head.answers = False
+            head.complained = True
+        head.knows = pb.WORKER_STATE_UNSPECIFIED
+
+    async def _look_up(self, head: Head) -> None:
+        if head.answers:
+            return
+        try:
+            async with asyncio.timeout(INTERVAL):
+                address = await resolve(head.name)
+        except (OSError, TimeoutError) as error:
+            if not head.complained:
+                head.complained = True
+                log.warning("the head is not found; trying on", head=head.name, reason=str(error))
+            return
+        if (":" in address[0]) != self._six:
+            if not head.complained:
+                head.complained = True
+                log.error(
+                    "the head cannot be reached from this worker's address; set listen to "
+                    + ("[::]:7727" if not self._six else "0.0.0.0:7727"),
+                    head=head.name,
+                    listen=format_address(self._socket.local_address),
+                )
+            return
+        head.address = address

@@ -1,0 +1,67 @@
+"""From a model on disk to the engine that runs it."""
+
+import importlib
+from collections.abc import Awaitable, Callable
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.backend import Backend
+from daiic.worker.background import in_thread
+from daiic.worker.catalog import Model
+from daiic.worker.engine import Engine
+from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.settings import WorkerSettings
+
+_PACKAGES = {pb.TEXT: "text", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}
+
+
+class EngineLoader:
+    """Loads models on one backend, as `settings` says, which may be exchanged."""
+
+    def __init__(self, backend: Backend, settings: WorkerSettings, token: str | None) -> None:
+        """`token` is Hugging Face's."""
+        self._backend = backend
+        self.settings = settings
+        self.token = token
+
+    async def __call__(
+        self, model: Model, budget: MemoryBudget, progress: Callable[[float], None]
+    ) -> Engine:
+        """Load `model` within `budget`; `progress` is called with 0 to 1 in the event loop.
+
+        Raises:
+            TaskError, torch.OutOfMemoryError: if it cannot be loaded.
+        """
+        settings = self.settings
+        # Each brings a library that takes seconds to import, so not before it is needed.
+        package = _PACKAGES[model.kind]
+        await in_thread(lambda: importlib.import_module(f"daiic.worker.{package}"))
+        if package == "image":
+            from daiic.worker.image import load_image
+
+            return await load_image(
+                model.path,
+                backend=self._backend,
+                quantization=settings.quantization,
+                budget=budget,
+                ram_offload=settings.ram_offload,
+                allow_downloads=settings.allow_downloads,
+                token=self.token,
+                progress=progress,
+            )
+        if package == "embedding":
+            from daiic.worker.embedding import load_embedding
+
+            load: Callable[..., Awaitable[Engine]] = load_embedding
+        else:
+            from daiic.worker.text import load_text
+
+            load = load_text
+        return await load(
+            model.path,
+            backend=self._backend,
+            quantization=settings.quantization,
+            budget=budget,
+            ram_offload=settings.ram_offload,
+            slots=settings.slots,
+            progress=progress,
+        )

@@ -1,0 +1,125 @@
+"""A worker as the mesh sees it: what it hears, what it reports, and whether it is well."""
+
+import asyncio
+
+from daiic import __version__
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
+from daiic.wire.messages import Address, MessageType
+from daiic.wire.udp import MeshSocket
+from daiic.worker.answer import answer
+from daiic.worker.backend import Backend
+from daiic.worker.heads import Heads
+from daiic.worker.identity import Identity
+from daiic.worker.manager import ModelManager
+from daiic.worker.memory import MemoryMeter
+from daiic.worker.metrics import Statistics, WorkerCollector
+from daiic.worker.tasks import Tasks
+
+STALLED = 120.0
+"""Seconds without a step, while there is work, after which an engine is taken for wedged."""
+
+
+class Node:
+    """Joins socket, heads, tasks and models."""
+
+    def __init__(
+        self,
+        socket: MeshSocket,
+        identity: Identity,
+        backend: Backend,
+        meter: MemoryMeter,
+        manager: ModelManager,
+        *,
+        head_names: tuple[str, ...],
+        slots: int,
+    ) -> None:
+        self._identity = identity
+        self._backend = backend
+        self._meter = meter
+        self._manager = manager
+        self.state: pb.WorkerState = pb.STARTING
+        self.statistics = Statistics()
+        self.tasks = Tasks(
+            socket,
+            identity.worker_id,
+            lambda task: answer(manager, task),
+            slots,
+            self.statistics,
+            self._measured,
+        )
+        self.tasks.closed = "the worker is starting"
+        self.collector = WorkerCollector(self.statistics, socket.counters)
+        self.statistics.registry.register(self.collector)
+        self.registered = asyncio.Event()
+        self.heads = Heads(
+            head_names,
+            socket,
+            self.heartbeat,
+            self.tasks.cancel_all_of,
+            self._on_registered,
+        )
+
+    def serve(self) -> None:
+        """Take tasks from now on, and say so."""
+        self.tasks.closed = ""
+        self.become(pb.READY)
+
+    def become(self, state: pb.WorkerState) -> None:
+        """Change the state, and tell the heads at once."""
+        self.state = state
+        self.heads.beat()
+
+    def on_events(self, events: list[Event]) -> None:
+        """Take in what arrived at the socket."""
+        for event in events:
+            if isinstance(event, Message):
+                if event.type == MessageType.TASK:
+                    self.tasks.take(event)
+                elif event.type == MessageType.CANCEL:
+                    self.tasks.cancel(event)
+            elif isinstance(event, (Acknowledged, Pong)):
+                self.heads.answered(event)
+            elif isinstance(event, Unreachable):
+                self._unreachable(event.peer)
+
+    def wedged(self) -> bool:
+        """Return whether an engine has work but does nothing about it."""
+        return any(getattr(engine, "stalled", 0.0) > STALLED for engine in self._manager.engines())
+
+    def heartbeat(self) -> pb.Heartbeat:
+        """Return what this worker is and how it is."""
+        vram, ram = self._meter.vram(), self._meter.ram(self._manager.held)
+        beat = pb.Heartbeat(
+            worker_id=self._identity.worker_id,
+            incarnation=self._identity.incarnation,
+            name=self._identity.name,
+            version=__version__,
+            state=self.state,
+            backend=self._backend.kind,
+            device=self._backend.name,
+            vram=pb.Memory(total=vram.total, free=vram.free),
+            ram=pb.Memory(total=ram.total, free=ram.free),
+            models=self._manager.statuses(),
+            can_download=self._manager.fetch is not None,
+            slots=self.tasks.slots,
+            running=self.tasks.running,
+            waiting=self.tasks.waiting,
+            tasks_done=self.statistics.done,
+            tokens_per_second=self.statistics.tokens_per_second(),
+        )
+        self.collector.heartbeat = beat
+        return beat
+
+    def _measured(self, model: str, rate: float) -> None:
+        record = self._manager.record(model)
+        if record is not None:
+            record.measured(rate)
+
+    def _unreachable(self, peer: Address) -> None:
+        self.heads.lost(peer)
+        self.tasks.cancel_all_of(peer)
+
+    def _on_registered(self) -> None:
+        if self.heads.knows(pb.READY):
+            self.registered.set()

@@ -1,0 +1,140 @@
+"""The settings of `daiic-worker`, and which of them can change while it runs."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from daiic.service.settings import HostPort, LogLevel, OptionalHostPort, Seconds, SettingsError
+from daiic.wire.address import split_host_port
+
+Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
+Slots = Annotated[int, msgspec.Meta(ge=1, le=4096, title="a whole number from 1 to 4096")]
+
+
+def _default_state_dir() -> str:
+    return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or "~/.local/state/daiic"
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs language models, image pipelines and embeddings for a DAIIC cluster."""
+
+    name: Annotated[str, msgspec.Meta(description="what people call this worker")] = msgspec.field(
+        default_factory=socket.gethostname
+    )
+    state_dir: Annotated[str, msgspec.Meta(description="folder for the worker's id")] = (
+        msgspec.field(default_factory=_default_state_dir)
+    )
+    heads: Annotated[
+        tuple[HostPort, ...], msgspec.Meta(description="every head of the cluster")
+    ] = ("127.0.0.1:7717",)
+    listen: Annotated[HostPort, msgspec.Meta(description="UDP address for tasks")] = (
+        "127.0.0.1:7727"
+    )
+    cluster_key_file: Annotated[
+        str, msgspec.Meta(description="key that all members share; `daiic keygen` makes one")
+    ] = ""
+    allow_unauthenticated: Annotated[
+        bool, msgspec.Meta(description="serve beyond this machine without a cluster key")
+    ] = False
+    backend: Annotated[
+        Literal["auto", "cuda", "rocm", "cpu"],
+        msgspec.Meta(description="what to compute on; auto takes a GPU if there is one"),
+    ] = "auto"
+    models: Annotated[tuple[str, ...], msgspec.Meta(description="models to load at the start")] = ()
+    models_dir: Annotated[
+        str, msgspec.Meta(description="folder of checkpoints that tasks call by file name")
+    ] = "local-models"
+    cache_dir: Annotated[
+        str, msgspec.Meta(description="folder for downloads; empty: Hugging Face's own")
+    ] = ""
+    quantization: Annotated[
+        Literal["none", "8bit", "4bit"], msgspec.Meta(description="precision of loaded weights")
+    ] = "4bit"
+    ram_offload: Annotated[
+        bool, msgspec.Meta(description="keep weights that do not fit the GPU in RAM")
+    ] = True
+    vram_limit: Annotated[Bytes, msgspec.Meta(description="most GPU memory to use")] = 0
+    ram_limit: Annotated[Bytes, msgspec.Meta(description="most RAM to use for models")] = 0
+    slots: Annotated[Slots, msgspec.Meta(description="tasks that run at once")] = 32
+    allow_downloads: Annotated[
+        bool, msgspec.Meta(description="fetch models from Hugging Face when a task names them")
+    ] = True
+    hf_token_file: Annotated[
+        str, msgspec.Meta(description="file with the Hugging Face token for gated models")
+    ] = ""
+    drain_timeout: Annotated[
+        Seconds, msgspec.Meta(description="time that running tasks have to finish at a stop")
+    ] = 30.0
+    http_listen: Annotated[
+        OptionalHostPort, msgspec.Meta(description="address of /healthz, /readyz and /metrics")
+    ] = "127.0.0.1:7728"
+    log_level: LogLevel = "info"
+
+    def __post_init__(self) -> None:
+        if not self.heads:
+            raise ValueError('heads = [] is not valid: name a head, e.g. "127.0.0.1:7717"')
+        remote = [head for head in self.heads if not _is_local(head)]
+        if remote and _is_local(self.listen):
+            port = split_host_port(self.listen)[1]
+            raise ValueError(
+                f'listen = "{self.listen}" cannot reach the head {remote[0]}, which is on another '
+                f'machine: set listen = "0.0.0.0:{port}"'
+            )
+
+
+CHANGEABLE = frozenset(
+    {
+        "quantization",
+        "ram_offload",
+        "vram_limit",
+        "ram_limit",
+        "allow_downloads",
+        "hf_token_file",
+        "drain_timeout",
+        "log_level",
+    }
+)
+"""What SIGHUP can change, for models loaded from then on; the rest needs a restart."""
+
+
+def read_hf_token(
+    settings: WorkerSettings, environment: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return the Hugging Face token from `hf_token_file`, else from HF_TOKEN, if there is one.
+
+    Raises:
+        SettingsError: if the file cannot be read or holds no token.
+    """
+    if not settings.hf_token_file:
+        return environment.get("HF_TOKEN", "").strip() or None
+    path = Path(settings.hf_token_file).expanduser()
+    try:
+        token = path.read_text("ascii").strip()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        reason = "does not hold a token"
+    else:
+        if token and not any(character.isspace() for character in token):
+            return token
+        reason = "does not hold a token" if token else "is empty"
+    raise SettingsError(
+        f'hf_token_file = "{settings.hf_token_file}" {reason}; it must be a file with one Hugging '
+        "Face token (https://huggingface.co/settings/tokens)"
+    )
+
+
+def _is_local(address: str) -> bool:
+    """Return whether "host:port" is loopback; names other than localhost count as remote."""
+    host = split_host_port(address)[0]
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

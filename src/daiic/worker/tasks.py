@@ -1,0 +1,256 @@
+"""The tasks that heads have given to this worker: in, run, out, cancelled, drained."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address
+from daiic.wire.endpoint import MessageTooLarge
+from daiic.wire.events import Message
+from daiic.wire.messages import Address, MessageType
+from daiic.worker.metrics import Statistics
+
+LINE = 4
+"""Tasks that may wait for a slot, as a multiple of the slots."""
+HIGH_WATER = 32 << 20
+"""Unacknowledged bytes above which tasks make nothing more to send."""
+PAUSE = 0.02
+
+Key = tuple[Address, int]
+Answer = Callable[[pb.Task], AsyncGenerator[pb.Result, None]]
+
+log = structlog.get_logger()
+
+
+class Link(Protocol):
+    """What tasks need of the mesh's socket."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes of messages being reassembled or not yet acknowledged."""
+
+    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int:
+        """Queue a message of any size; never blocks."""
+
+
+class Tasks:
+    """Runs up to `slots` tasks at once; some more wait in line, the rest are refused."""
+
+    def __init__(
+        self,
+        link: Link,
+        worker_id: str,
+        answer: Answer,
+        slots: int,
+        statistics: Statistics,
+        measured: Callable[[str, float], None] = lambda model, rate: None,
+    ) -> None:
+        """`measured` is told a model and the tokens or images a second of one of its tasks."""
+        self.slots = slots
+        self.closed = ""
+        """Why no task is taken, empty if some are."""
+        self._link = link
+        self._worker_id = worker_id
+        self._answer = answer
+        self._statistics = statistics
+        self._measured = measured
+        self._free = asyncio.Semaphore(slots)
+        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._started = 0
+
+    @property
+    def running(self) -> int:
+        """Tasks that have a slot."""
+        return self._started
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait for a slot."""
+        return len(self._running) - self._started
+
+    def take(self, message: Message) -> None:
+        """Begin the task of a TASK message; one that is known is not begun again."""
+        try:
+            task = pb.Task.FromString(message.payload)
+        except DecodeError:
+            error = TaskError(
+                pb.BAD_REQUEST,
+                "the TASK's payload is not a Protocol Buffers message",
+                "send tasks to a head, which takes JSON too",
+            )
+            self._refuse(message.peer, message.sequence, "unknown", error)
+            return
+        task.id = task.id or message.sequence
+        key = (message.peer, task.id)
+        if key in self._running:
+            return
+        kind = task.WhichOneof("work") or "unknown"
+        if self.closed:
+            error = TaskError(pb.SHUTTING_DOWN, self.closed, "give the task to another worker")
+            self._refuse(message.peer, task.id, kind, error)
+        elif len(self._running) >= self.slots * (1 + LINE):
+            error = TaskError(
+                pb.QUEUE_FULL,
+                f"this worker runs {self.slots} tasks and as many wait as may",
+                "try again later, or add workers",
+            )
+            self._refuse(message.peer, task.id, kind, error)
+        else:
+            self._running[key] = asyncio.create_task(self._run(key, kind, task))
+
+    def cancel(self, message: Message) -> None:
+        """End the task that a CANCEL message names, if it runs or waits."""
+        with contextlib.suppress(DecodeError):
+            running = self._running.get((message.peer, pb.Cancel.FromString(message.payload).id))
+            if running is not None:
+                running.cancel()
+
+    def cancel_all_of(self, peer: Address) -> None:
+        """End the tasks of a head that cannot be reached."""
+        lost = [running for key, running in self._running.items() if key[0] == peer]
+        for running in lost:
+            running.cancel()
+        if lost:
+            log.warning("tasks cancelled", head=format_address(peer), tasks=len(lost))
+
+    async def drain(self, patience: float) -> None:
+        """Take no more tasks; give up those that do not end within `patience` seconds."""
+        self.closed = "the worker is shutting down"
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=patience)
+        left = dict(self._running)
+        for (peer, task_id), running in left.items():
+            running.cancel()
+            error = TaskError(
+                pb.SHUTTING_DOWN, "the worker was stopped", "give the task to another worker"
+            )
+            self._send(peer, MessageType.ERROR, error.to_wire(task_id).SerializeToString())
+        if left:
+            log.warning("tasks given up", tasks=len(left), drain_timeout=patience)
+            await asyncio.wait(left.values(), timeout=5)
+
+    # ------------------------------------------------------------------- one
+
+    async def _run(self, key: Key, kind: str, task: pb.Task) -> None:
+        peer, task_id = key
+        outcome = "DONE"
+        limit = task.deadline_ms / 1000 if task.deadline_ms else None
+        try:
+            async with asyncio.timeout(limit), self._free:
+                self._started += 1
+                try:
+                    await self._deliver(peer, task_id, kind, task)
+                finally:
+                    self._started -= 1
+        except TaskError as error:
+            outcome = error.name
+            self._send(peer, MessageType.ERROR, error.to_wire(task_id).SerializeToString())
+        except TimeoutError:
+            outcome = pb.ErrorCode.Name(pb.DEADLINE_EXCEEDED)
+            late = TaskError(
+                pb.DEADLINE_EXCEEDED,
+                f"the task was not done within {limit:g} s",
+                "allow more time, or ask for less",
+            )
+            self._send(peer, MessageType.ERROR, late.to_wire(task_id).SerializeToString())
+        except asyncio.CancelledError:
+            outcome = "CANCELLED"
+        except Exception:
+            outcome = pb.ErrorCode.Name(pb.INTERNAL)
+            log.exception("a fault in the worker; please report this")
+            fault = TaskError(pb.INTERNAL, "the worker has a fault", "see the worker's log")
+            self._send(peer, MessageType.ERROR, fault.to_wire(task_id).SerializeToString())
+        finally:
+            del self._running[key]
+            self._statistics.outcomes[kind, outcome] += 1
+
+    async def _deliver(self, peer: Address, task_id: int, kind: str, task: pb.Task) -> None:
+        model, stream, first_index = task.model, task.stream, task.resume.index
+        tempo = _Tempo(kind, self._statistics)
+        whole: list[pb.Result] = []
+        async with contextlib.aclosing(self._answer(task)) as parts:
+            async for part in parts:
+                tempo.heard(part)
+                if not stream:
+                    whole.append(part)
+                    if not part.final:
+                        continue
+                    part = _joined(whole, first_index)
+                part.id = task_id
+                part.worker_id = self._worker_id
+                final = part.final
+                try:
+                    self._link.send(peer, MessageType.RESULT, part.SerializeToString())
+                except MessageTooLarge as error:
+                    raise TaskError(
+                        pb.BAD_REQUEST, f"the answer is too large: {error}", "ask for less at once"
+                    ) from None
+                if final:
+                    break
+                # The socket tells nobody that it has sent something, so this looks again.
+                while self._link.buffered_bytes > HIGH_WATER:  # noqa: ASYNC110
+                    await asyncio.sleep(PAUSE)
+        rate = tempo.rate()
+        if rate:
+            self._measured(model, rate)
+
+    def _refuse(self, peer: Address, task_id: int, kind: str, error: TaskError) -> None:
+        self._statistics.outcomes[kind, error.name] += 1
+        self._send(peer, MessageType.ERROR, error.to_wire(task_id).SerializeToString())
+
+    def _send(self, peer: Address, message_type: MessageType, payload: bytes) -> None:
+        self._link.send(peer, message_type, payload)
+
+
+class _Tempo:
+    """How fast one task is answered."""
+
+    def __init__(self, kind: str, statistics: Statistics) -> None:
+        self._kind = kind
+        self._statistics = statistics
+        self._asked_at = time.monotonic()
+        self._begun_at = 0.0
+        self._ended_at = 0.0
+        self._first = 0
+        self._made = 0
+
+    def heard(self, part: pb.Result) -> None:
+        """Take in a part as it comes from the engine."""
+        now = time.monotonic()
+        if self._kind == "text":
+            number = len(part.tokens)
+            self._statistics.count_tokens(number)
+        else:
+            number = len(part.images)
+        is_step = part.HasField("progress") and part.progress.phase == "steps"
+        if not self._begun_at and (number or is_step):
+            self._begun_at = now
+            self._first = number
+            if self._kind == "text":
+                self._statistics.first_token.observe(now - self._asked_at)
+        self._made += number
+        self._ended_at = now
+
+    def rate(self) -> float:
+        """Return tokens or images a second after the first part, 0 if that cannot be told."""
+        seconds = self._ended_at - self._begun_at
+        made = self._made - self._first
+        return made / seconds if self._begun_at and made > 0 and seconds > 0 else 0.0
+
+
+def _joined(parts: list[pb.Result], index: int) -> pb.Result:
+    """Return `parts`, the last one final, as one."""
+    whole = pb.Result()
+    for part in parts:
+        whole.MergeFrom(part)
+    whole.text = "".join(part.text for part in parts)
+    whole.ClearField("progress")
+    whole.index = index
+    return whole
