@@ -58,6 +58,11 @@ class Delivery:
         """Whether a part is missing of which a later one is here."""
         return bool(self._early)
 
+    @property
+    def next_index(self) -> int:
+        """The index of the part to be passed on next."""
+        return self._next
+
     def resume_here(self) -> None:
         """Change `task` so that another run of it continues after what was passed on.
 

@@ -28,6 +28,13 @@ HostPort = Annotated[
         title="host:port, such as 127.0.0.1:7717",
     ),
 ]
+OptionalHostPort = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^$|^(\[[0-9a-fA-F:.%\w]+\]|[^:\s\[\]]+):[0-9]{1,5}$",
+        title='host:port, such as 127.0.0.1:7718, or "" for none',
+    ),
+]
 Seconds = Annotated[float, msgspec.Meta(gt=0, title="a number of seconds above 0")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 

@@ -1,0 +1,101 @@
+"""The errors that the head itself answers with, and what their reader can do."""
+
+from collections.abc import Iterable
+
+from daiic.errors import TaskError
+from daiic.head.job import Job
+from daiic.head.registry import Worker
+from daiic.wire import daiic_pb2 as pb
+
+NAMED_MODELS = 20
+
+
+def no_worker(job: Job, workers: Iterable[Worker]) -> TaskError:
+    """No worker can serve the task: NO_WORKER or MODEL_NOT_FOUND, with what there is."""
+    workers = list(workers)
+    serving = [worker for worker in workers if worker.state in (pb.READY, pb.STARTING)]
+    if job.pinned and job.pinned not in {worker.id for worker in serving}:
+        return TaskError(
+            pb.NO_WORKER,
+            f'there is no worker "{job.pinned}"',
+            f"name one of {_listed(worker.id for worker in serving)}"
+            if serving
+            else "no worker takes tasks now; leave worker_id empty and try again later",
+        )
+    if not serving:
+        return TaskError(
+            pb.NO_WORKER,
+            "no worker takes tasks now" if workers else "no worker has registered with this head",
+            "start one with `daiic-worker`, and give it this head's address in its `heads`",
+        )
+    names = sorted({m.name for worker in serving for m in worker.heartbeat.models})
+    return TaskError(
+        pb.MODEL_NOT_FOUND,
+        f'no worker has the model "{job.model}"',
+        (f"there is {_listed(names)}; " if names else "")
+        + (
+            "or name one of Hugging Face as owner/name"
+            if any(worker.can_download for worker in serving)
+            else "put it into a worker's models folder, or allow a worker downloads"
+        ),
+    )
+
+
+def queue_full(length: int) -> TaskError:
+    """The line is as long as it may be."""
+    return TaskError(
+        pb.QUEUE_FULL,
+        f"{length} tasks wait already, as many as may",
+        "try again later, add workers, or raise the head's queue_size",
+    )
+
+
+def stopping() -> TaskError:
+    """The head is about to end."""
+    return TaskError(
+        pb.SHUTTING_DOWN, "this head is shutting down", "send the task to another head"
+    )
+
+
+def late(job: Job) -> TaskError:
+    """The task's deadline has passed."""
+    return TaskError(
+        pb.DEADLINE_EXCEEDED,
+        f"the task was not done within {job.deadline - job.arrived_at:g} s"
+        + (", in which no worker had room for it" if not job.attempts else ""),
+        "ask for less, raise deadline_ms or the head's task_deadline, or add workers",
+    )
+
+
+def worker_lost(worker: Worker, what: str) -> TaskError:
+    """The worker is gone; `what` says in which way."""
+    return TaskError(
+        pb.WORKER_LOST,
+        f"the worker {worker.heartbeat.name or worker.id} {what}",
+        "send the task again; the worker's log says why it ended",
+    )
+
+
+def nothing_to_do() -> TaskError:
+    """The task says not what to do."""
+    return TaskError(
+        pb.BAD_REQUEST,
+        "the task has no work",
+        "set one of text, image, embed, load and status",
+    )
+
+
+def no_model(workers: Iterable[Worker]) -> TaskError:
+    """The task names no model."""
+    names = sorted({m.name for worker in workers for m in worker.heartbeat.models})
+    return TaskError(
+        pb.BAD_REQUEST,
+        "the task names no model",
+        f"set model to one of {_listed(names)}" if names else "set model",
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - NAMED_MODELS} more" if len(names) > NAMED_MODELS else ""
+    return ", ".join(names[:NAMED_MODELS]) + more

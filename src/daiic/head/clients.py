@@ -1,0 +1,54 @@
+"""Who has given the head tasks, and which tasks it knows of each.
+
+A client repeats a task about which it hears nothing, so ids are remembered
+for a while after their task is over.
+"""
+
+from daiic.head.job import Job
+from daiic.wire.messages import Address
+from daiic.wire.sequence import RecentSequences
+
+REMEMBERED = 60.0
+"""Seconds for which the id of a finished task is known at least, up to `MOST_REMEMBERED`."""
+MOST_REMEMBERED = 1 << 16
+
+
+class Client:
+    """Whoever is at `address`; `jobs` by id are those not over yet, `known` all lately."""
+
+    __slots__ = ("address", "jobs", "known", "seen_at")
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.jobs: dict[int, Job] = {}
+        self.known = RecentSequences(MOST_REMEMBERED, REMEMBERED)
+        self.seen_at = 0.0
+
+
+class Clients:
+    """All addresses that have sent something lately."""
+
+    def __init__(self) -> None:
+        self._clients: dict[Address, Client] = {}
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def get(self, address: Address) -> Client | None:
+        """Return what is known of `address`."""
+        return self._clients.get(address)
+
+    def heard(self, address: Address, now: float) -> Client:
+        """Return the client at `address`, which has just sent something."""
+        client = self._clients.get(address)
+        if client is None:
+            client = self._clients[address] = Client(address)
+        client.seen_at = now
+        return client
+
+    def expire(self, now: float) -> None:
+        """Forget those without a task from whom nothing has come for `REMEMBERED`."""
+        oldest = now - REMEMBERED
+        for address, client in list(self._clients.items()):
+            if client.seen_at < oldest and not client.jobs:
+                del self._clients[address]

@@ -1,0 +1,52 @@
+"""The whole head without its socket: events and the time in, messages out."""
+
+from daiic.head import advice
+from daiic.head.dispatcher import Dispatcher, Policy
+from daiic.head.intake import Intake
+from daiic.head.link import Link
+from daiic.head.statistics import Statistics
+from daiic.wire.events import Event, Message, Pong, Unreachable
+from daiic.wire.messages import MessageType
+
+
+class Core:
+    """`now` is a monotonic clock in seconds throughout."""
+
+    def __init__(self, policy: Policy, link: Link, now: float) -> None:
+        self.statistics = Statistics()
+        self.dispatcher = Dispatcher(policy, link, self.statistics, now)
+        self.intake = Intake(self.dispatcher, link, self.statistics)
+        self._handlers = {
+            int(MessageType.TASK): self.intake.task,
+            int(MessageType.CANCEL): self.intake.cancel,
+            int(MessageType.RESULT): self.dispatcher.result,
+            int(MessageType.ERROR): self.dispatcher.error,
+            int(MessageType.HEARTBEAT): self.dispatcher.heartbeat,
+        }
+
+    @property
+    def tasks(self) -> int:
+        """Tasks that are not over yet."""
+        return self.dispatcher.in_flight + len(self.dispatcher.line)
+
+    def take(self, event: Event, now: float) -> None:
+        """Act on what the mesh reports."""
+        if isinstance(event, Message):
+            self._handlers[event.type](event, now)
+        elif isinstance(event, Unreachable):
+            self.intake.unreachable(event.peer, now)
+            self.dispatcher.unreachable(event.peer, now)
+        elif isinstance(event, Pong):
+            worker = self.dispatcher.workers.at(event.peer)
+            if worker is not None:
+                worker.rtt = event.rtt
+
+    def tick(self, now: float) -> None:
+        """Do what time demands; call it several times a second."""
+        self.dispatcher.tick(now)
+        self.intake.tick(now)
+
+    def abandon(self, now: float) -> None:
+        """End every task with SHUTTING_DOWN."""
+        for job in self.dispatcher.jobs():
+            self.dispatcher.fail(job, advice.stopping(), now)

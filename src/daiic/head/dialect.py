@@ -1,0 +1,106 @@
+"""The two languages that clients speak: Protocol Buffers, and their canonical JSON."""
+
+import json
+from typing import Protocol
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.messages import MessageType
+
+Answer = tuple[MessageType, bytes]
+
+
+class Dialect(Protocol):
+    """How a client's task was written, and so its answer is."""
+
+    def read(self, payload: bytes) -> pb.Task:
+        """Return the task in `payload`.
+
+        Raises:
+            TaskError: BAD_REQUEST that says what is wrong with it.
+        """
+
+    def result(self, part: pb.Result) -> Answer:
+        """Return the message that carries `part`."""
+
+    def error(self, error: TaskError, task_id: int, index: int) -> Answer:
+        """Return the message that ends the task; `index` is that of the next RESULT."""
+
+    def id_in(self, payload: bytes) -> int:
+        """Return the id in a `payload` that cannot be read as a task, 0 if it has none."""
+
+
+class Protobuf:
+    """Binary; errors are ERROR messages."""
+
+    def read(self, payload: bytes) -> pb.Task:
+        """See `Dialect`."""
+        try:
+            return pb.Task.FromString(payload)
+        except DecodeError:
+            raise TaskError(
+                pb.BAD_REQUEST,
+                "the TASK's payload is not a Protocol Buffers message",
+                "encode a daiic.v1.Task of daiic.proto, or send its JSON form",
+            ) from None
+
+    def result(self, part: pb.Result) -> Answer:
+        """See `Dialect`."""
+        return MessageType.RESULT, part.SerializeToString()
+
+    def error(self, error: TaskError, task_id: int, index: int) -> Answer:
+        """See `Dialect`."""
+        return MessageType.ERROR, error.to_wire(task_id).SerializeToString()
+
+    def id_in(self, payload: bytes) -> int:
+        """See `Dialect`."""
+        return 0
+
+
+class Json:
+    """Text; errors are RESULTs with `error` set, so that one message type suffices."""
+
+    def read(self, payload: bytes) -> pb.Task:
+        """See `Dialect`."""
+        try:
+            return json_format.Parse(payload, pb.Task())
+        except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+            reason = str(error).split("\n")[0].rstrip(". ")
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"the JSON task cannot be read: {reason}",
+                "write it as the JSON form of daiic.v1.Task in daiic.proto",
+            ) from None
+
+    def result(self, part: pb.Result) -> Answer:
+        """See `Dialect`."""
+        return MessageType.RESULT, _compact(part)
+
+    def error(self, error: TaskError, task_id: int, index: int) -> Answer:
+        """See `Dialect`."""
+        part = pb.Result(id=task_id, index=index, final=True, error=error.to_wire(task_id))
+        return MessageType.RESULT, _compact(part)
+
+    def id_in(self, payload: bytes) -> int:
+        """See `Dialect`."""
+        try:
+            task_id = int(json.loads(payload).get("id", 0))
+        except (ValueError, TypeError, RecursionError):
+            return 0
+        return task_id if 0 <= task_id < 1 << 64 else 0
+
+
+def _compact(part: pb.Result) -> bytes:
+    return json_format.MessageToJson(part, indent=None, ensure_ascii=False).encode()
+
+
+PROTOBUF = Protobuf()
+JSON = Json()
+
+
+def dialect_of(payload: bytes) -> Dialect:
+    """Return the language of a TASK's payload; no Task in binary begins with "{"."""
+    return JSON if payload[:1] == b"{" else PROTOBUF

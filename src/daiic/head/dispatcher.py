@@ -1,0 +1,304 @@
+"""The life of a task, sans-IO: start reading here.
+
+A `Job` is placed on a worker at once, or waits in line until one has room. On
+a worker it is an attempt with an id of its own, whose RESULTs are put in
+order and relayed. A job whose worker is lost, or fails in a way that another
+may not, is placed again and continues after what had been relayed. It ends by
+being answered, by an error, by being cancelled or at its deadline.
+"""
+
+import heapq
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from daiic.errors import TaskError
+from daiic.head import advice
+from daiic.head.job import Job
+from daiic.head.link import Link
+from daiic.head.placement import choose, may_serve
+from daiic.head.registry import Registry, Worker
+from daiic.head.statistics import CANCELLED, DONE, Statistics
+from daiic.head.waiting import Row, WaitingLine
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.events import Message
+from daiic.wire.messages import Address, MessageType
+
+MOVABLE = frozenset({pb.WORKER_LOST, pb.SHUTTING_DOWN, pb.OUT_OF_MEMORY, pb.INTERNAL, pb.CANCELLED})
+"""Errors of a worker after which another one is tried; a CANCELLED was none of our doing."""
+
+PASSING = frozenset({pb.WORKER_LOST, pb.SHUTTING_DOWN})
+"""Those after which it is worth waiting for a worker to come (back)."""
+
+STALE_DEADLINES = 64
+"""Deadlines of jobs that are over, beyond as many as there are jobs, that may wait for cleaning."""
+
+
+@dataclass(slots=True)
+class Policy:
+    """What the head's settings say about tasks and workers; times in seconds."""
+
+    worker_timeout: float
+    queue_size: int
+    task_deadline: float
+    max_attempts: int
+
+
+class Dispatcher:
+    """Every worker and every job; `tick` has to be called several times a second."""
+
+    def __init__(self, policy: Policy, link: Link, statistics: Statistics, now: float) -> None:
+        self.policy = policy
+        self.workers = Registry()
+        self.line = WaitingLine()
+        self.started_at = now
+        self._link = link
+        self._statistics = statistics
+        self._running: dict[int, Job] = {}
+        self._deadlines: list[tuple[float, int, Job]] = []
+        self._placements = 0
+        self._next_attempt = secrets.randbits(62)
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs that are on a worker."""
+        return len(self._running)
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield every job there is; they may end meanwhile."""
+        yield from list(self._running.values())
+        for row in self.line.rows():
+            yield from list(row.jobs.values())
+
+    # ----------------------------------------------------------- coming, going
+
+    def submit(self, job: Job, now: float) -> None:
+        """Place a new job, or let it wait.
+
+        Raises:
+            TaskError: if the line is full or no worker can serve it.
+        """
+        if self.line.row_of(job) is None:
+            worker = choose(self.workers, job, now)
+            if worker is not None:
+                self._dispatch(job, worker, now)
+                self._watch_deadline(job)
+                return
+            if not may_serve(self.workers, job) and now >= self._settled_at:
+                raise advice.no_worker(job, self.workers)
+        if len(self.line) >= self.policy.queue_size:
+            raise advice.queue_full(len(self.line))
+        self._wait(job, now)
+        self._watch_deadline(job)
+
+    def cancel(self, job: Job, now: float) -> None:
+        """End `job` without telling its client."""
+        self._withdraw(job)
+        self._end(job, CANCELLED, now)
+        self._place_waiting(now)
+
+    def fail(self, job: Job, error: TaskError, now: float) -> None:
+        """End `job` with `error`."""
+        self._withdraw(job)
+        self._send_error(job, error)
+        self._end(job, error.name, now)
+
+    def tick(self, now: float) -> None:
+        """Do what time demands: deadlines, silent workers, jobs that waited long enough."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= now:
+            job = heapq.heappop(deadlines)[2]
+            if not job.over:
+                self.fail(job, advice.late(job), now)
+        for worker in self.workers.silent_since(now - self.policy.worker_timeout):
+            self._lose(worker, "was silent for too long", now)
+        self._place_waiting(now)
+        self._give_up_waiting(now)
+
+    # ------------------------------------------------------------ from workers
+
+    def heartbeat(self, message: Message, now: float) -> None:
+        """Take in a HEARTBEAT."""
+        try:
+            heartbeat = pb.Heartbeat.FromString(message.payload)
+        except DecodeError:
+            heartbeat = pb.Heartbeat()
+        if not heartbeat.worker_id:
+            self._statistics.malformed += 1
+            return
+        worker, replaced = self.workers.heard(heartbeat, message.peer, now)
+        if worker is None:
+            return
+        if replaced is not None:
+            self._take_back(replaced, "was restarted", now)
+        if heartbeat.state == pb.STOPPED:
+            self._lose(worker, "was stopped", now)
+            return
+        self._link.ping(message.peer)
+        self._place_waiting(now)
+
+    def result(self, message: Message, now: float) -> None:
+        """Take in a RESULT."""
+        try:
+            part = pb.Result.FromString(message.payload)
+        except DecodeError:
+            self._statistics.malformed += 1
+            return
+        job = self._running.get(part.id)
+        if job is None:
+            if not part.final:  # of a task given up, or from before this head's start
+                self._send_cancel(message.peer, part.id)
+            return
+        for ready in job.delivery.accept(part):
+            ready.id = job.id
+            self._link.send(job.client.address, *job.dialect.result(ready))
+        if job.delivery.finished:
+            self._release(job)
+            self._end(job, DONE, now)
+            self._place_waiting(now)
+
+    def error(self, message: Message, now: float) -> None:
+        """Take in an ERROR."""
+        try:
+            said = pb.Error.FromString(message.payload)
+        except DecodeError:
+            self._statistics.malformed += 1
+            return
+        job = self._running.get(said.id)
+        if job is None:
+            return
+        error = TaskError.from_wire(said)
+        if said.code in MOVABLE:
+            worker = self._release(job)
+            if said.code == pb.SHUTTING_DOWN:
+                worker.state = pb.DRAINING
+                job.attempts -= 1  # it has not tried
+            self._move(job, error, worker, now)
+        else:
+            self.fail(job, error, now)
+        self._place_waiting(now)
+
+    def unreachable(self, peer: Address, now: float) -> None:
+        """Take in that `peer` acknowledges nothing any more."""
+        worker = self.workers.at(peer)
+        if worker is not None:
+            self._lose(worker, "cannot be reached", now)
+
+    # -------------------------------------------------------------- on workers
+
+    def _dispatch(self, job: Job, worker: Worker, now: float) -> None:
+        self._next_attempt += 1
+        job.attempt = self._next_attempt
+        job.attempts += 1
+        job.worker = worker
+        worker.jobs[job.attempt] = self._running[job.attempt] = job
+        self._placements += 1
+        worker.given = self._placements
+        worker.began(job.model)
+        task = job.delivery.task
+        task.id = job.attempt
+        self._link.send(worker.address, MessageType.TASK, task.SerializeToString())
+        self._statistics.queued.add(now - job.queued_at)
+
+    def _release(self, job: Job) -> Worker:
+        """Take `job` off its worker's books and return that."""
+        worker = job.worker
+        assert worker is not None
+        job.worker = None
+        del self._running[job.attempt]
+        del worker.jobs[job.attempt]
+        return worker
+
+    def _withdraw(self, job: Job) -> None:
+        """Take `job` from where it is, and tell its worker."""
+        if job.worker is None:
+            self.line.remove(job)
+        else:
+            self._send_cancel(self._release(job).address, job.attempt)
+
+    def _lose(self, worker: Worker, what: str, now: float) -> None:
+        self.workers.remove(worker)
+        self._take_back(worker, what, now)
+        self._place_waiting(now)
+
+    def _take_back(self, worker: Worker, what: str, now: float) -> None:
+        """Place the jobs of a process that is gone elsewhere."""
+        self._link.forget(worker.address)
+        for job in list(worker.jobs.values()):
+            self._release(job)
+            self._move(job, advice.worker_lost(worker, what), worker, now)
+
+    def _move(self, job: Job, error: TaskError, worker: Worker, now: float) -> None:
+        job.error = error
+        job.failed_on |= {worker.identity}
+        if job.attempts >= self.policy.max_attempts or not (
+            error.code in PASSING or may_serve(self.workers, job)
+        ):
+            self._send_error(job, error)
+            self._end(job, error.name, now)
+            return
+        self._statistics.moved += 1
+        job.delivery.resume_here()
+        self._wait(job, now)
+
+    def _end(self, job: Job, outcome: str, now: float) -> None:
+        job.over = True
+        del job.client.jobs[job.id]
+        self._statistics.outcomes[job.kind, outcome] += 1
+        self._statistics.total.add(now - job.arrived_at)
+
+    # ----------------------------------------------------------------- waiting
+
+    @property
+    def _settled_at(self) -> float:
+        """When every worker that was there before this head has been heard from."""
+        return self.started_at + self.policy.worker_timeout
+
+    def _wait(self, job: Job, now: float) -> None:
+        row = self.line.add(job, now)
+        if job.error is None and now < self._settled_at:
+            row.alone_since = self.started_at
+
+    def _place_waiting(self, now: float) -> None:
+        if not len(self.line):
+            return
+        for row in self.line.rows():
+            while row.jobs:
+                job = row.first
+                worker = choose(self.workers, job, now)
+                if worker is None:
+                    break
+                self.line.remove(job)
+                self._dispatch(job, worker, now)
+
+    def _give_up_waiting(self, now: float) -> None:
+        """Fail the jobs that no worker can serve any more, after giving them time to return."""
+        for row in self.line.rows():
+            if may_serve(self.workers, row.first):
+                row.alone_since = None
+            elif row.alone_since is None:
+                row.alone_since = now
+            elif now - row.alone_since >= self.policy.worker_timeout:
+                self._fail_row(row, now)
+
+    def _fail_row(self, row: Row, now: float) -> None:
+        for job in list(row.jobs.values()):
+            self.fail(job, job.error or advice.no_worker(job, self.workers), now)
+
+    def _watch_deadline(self, job: Job) -> None:
+        deadlines = self._deadlines
+        heapq.heappush(deadlines, (job.deadline, job.number, job))
+        if len(deadlines) > 2 * (len(self._running) + len(self.line)) + STALE_DEADLINES:
+            self._deadlines = [entry for entry in deadlines if not entry[2].over]
+            heapq.heapify(self._deadlines)
+
+    # ----------------------------------------------------------------- sending
+
+    def _send_cancel(self, worker: Address, attempt: int) -> None:
+        self._link.send(worker, MessageType.CANCEL, pb.Cancel(id=attempt).SerializeToString())
+
+    def _send_error(self, job: Job, error: TaskError) -> None:
+        index = job.delivery.next_index
+        self._link.send(job.client.address, *job.dialect.error(error, job.id, index))

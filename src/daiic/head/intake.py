@@ -1,0 +1,100 @@
+"""What clients send: TASKs become jobs, are answered at once, or are refused."""
+
+from google.protobuf.message import DecodeError
+
+from daiic.errors import TaskError
+from daiic.head import advice
+from daiic.head.clients import Clients
+from daiic.head.dialect import Dialect, dialect_of
+from daiic.head.dispatcher import Dispatcher
+from daiic.head.job import Job
+from daiic.head.link import Link
+from daiic.head.report import status_of
+from daiic.head.statistics import DONE, Statistics
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.events import Message
+from daiic.wire.messages import Address
+
+UNREADABLE = "unreadable"
+
+
+class Intake:
+    """The door for clients; once `closed`, new tasks are refused."""
+
+    def __init__(self, dispatcher: Dispatcher, link: Link, statistics: Statistics) -> None:
+        self.closed = False
+        self._dispatcher = dispatcher
+        self._link = link
+        self._statistics = statistics
+        self._clients = Clients()
+        self._arrivals = 0
+
+    def task(self, message: Message, now: float) -> None:
+        """Take in a TASK; one that is known already is ignored."""
+        dialect = dialect_of(message.payload)
+        try:
+            task = dialect.read(message.payload)
+        except TaskError as error:
+            task_id = dialect.id_in(message.payload) or message.sequence
+            self._refuse(message.peer, dialect, task_id, UNREADABLE, error)
+            return
+        task_id = task.id or message.sequence
+        client = self._clients.heard(message.peer, now)
+        if task_id in client.jobs or task_id in client.known:
+            self._statistics.repeated += 1
+            return
+        client.known.add(task_id, now)
+        kind = task.WhichOneof("work")
+        if kind == "status":
+            status = status_of(self._dispatcher, self._statistics, now)
+            self._link.send(
+                message.peer, *dialect.result(pb.Result(id=task_id, final=True, status=status))
+            )
+            self._statistics.outcomes[kind, DONE] += 1
+            return
+        try:
+            if kind is None:
+                raise advice.nothing_to_do()
+            if not task.model:
+                raise advice.no_model(self._dispatcher.workers)
+            if self.closed:
+                raise advice.stopping()
+            self._arrivals += 1
+            life = self._dispatcher.policy.task_deadline
+            if task.deadline_ms:
+                life = min(life, task.deadline_ms / 1000)
+            job = Job(task, task_id, kind, client, dialect, self._arrivals, now, now + life)
+            self._dispatcher.submit(job, now)
+            client.jobs[task_id] = job
+        except TaskError as error:
+            self._refuse(message.peer, dialect, task_id, kind or UNREADABLE, error)
+
+    def cancel(self, message: Message, now: float) -> None:
+        """Take in a CANCEL."""
+        try:
+            task_id = pb.Cancel.FromString(message.payload).id
+        except DecodeError:
+            self._statistics.malformed += 1
+            return
+        client = self._clients.heard(message.peer, now)
+        client.known.add(task_id, now)  # its TASK may come later, on a link that reorders
+        job = client.jobs.get(task_id)
+        if job is not None:
+            self._dispatcher.cancel(job, now)
+
+    def unreachable(self, peer: Address, now: float) -> None:
+        """Take in that `peer` acknowledges nothing any more: it wants no answers either."""
+        client = self._clients.get(peer)
+        if client is not None:
+            for job in list(client.jobs.values()):
+                self._dispatcher.cancel(job, now)
+
+    def tick(self, now: float) -> None:
+        """Forget clients that have long gone."""
+        self._clients.expire(now)
+
+    def _refuse(
+        self, client: Address, dialect: Dialect, task_id: int, kind: str, error: TaskError
+    ) -> None:
+        self._link.send(client, *dialect.error(error, task_id, 0))
+        self._statistics.outcomes[kind, error.name] += 1

@@ -1,0 +1,96 @@
+"""One task that the head has accepted, until it is answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daiic.delivery import Delivery
+from daiic.errors import TaskError
+from daiic.head.dialect import Dialect
+from daiic.wire import daiic_pb2 as pb
+
+if TYPE_CHECKING:
+    from daiic.head.clients import Client
+    from daiic.head.registry import Worker
+
+Waiting = tuple[str, str, frozenset[tuple[str, int]]]
+"""What jobs that can run on the same workers have in common."""
+
+
+class Job:
+    """A task on its way: waiting, or on `worker` as its `attempt`.
+
+    `failed_on` are the processes on which it has failed, the last time with
+    `error`. Times are of the head's monotonic clock.
+    """
+
+    __slots__ = (
+        "arrived_at",
+        "attempt",
+        "attempts",
+        "client",
+        "deadline",
+        "delivery",
+        "dialect",
+        "error",
+        "failed_on",
+        "id",
+        "kind",
+        "model",
+        "number",
+        "over",
+        "pinned",
+        "queued_at",
+        "size",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        task: pb.Task,
+        task_id: int,
+        kind: str,
+        client: Client,
+        dialect: Dialect,
+        number: int,
+        now: float,
+        deadline: float,
+    ) -> None:
+        """`number` orders jobs by arrival; `deadline` is a time."""
+        self.id = task_id
+        self.client = client
+        self.dialect = dialect
+        self.number = number
+        self.kind = kind
+        self.model: str = task.model
+        self.pinned: str = task.worker_id
+        self.size = size_of(task, kind)
+        self.delivery = Delivery(task)
+        self.arrived_at = now
+        self.queued_at = now
+        self.deadline = deadline
+        self.worker: Worker | None = None
+        self.attempt = 0
+        self.attempts = 0
+        self.failed_on: frozenset[tuple[str, int]] = frozenset()
+        self.error: TaskError | None = None
+        self.over = False
+
+    @property
+    def waiting(self) -> Waiting:
+        """Jobs with the same key can run on the same workers."""
+        return self.model, self.pinned, self.failed_on
+
+
+USUAL_TOKENS = 256
+
+
+def size_of(task: pb.Task, kind: str) -> float:
+    """Return how much there is to make: tokens, images or embeddings."""
+    if kind == "text":
+        return max((task.text.max_tokens or USUAL_TOKENS) - len(task.resume.tokens), 1)
+    if kind == "image":
+        return task.image.n or 1
+    if kind == "embed":
+        return len(task.embed.inputs) or 1
+    return 1

@@ -1,0 +1,100 @@
+"""What Prometheus reads: the head's counts, shown when it asks."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from daiic.head.core import Core
+from daiic.head.statistics import BOUNDS, Durations
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.counters import Counters
+
+
+class HeadCollector(Collector):
+    """Makes metrics of what the core and the socket count anyway."""
+
+    def __init__(self, core: Core, wire: Counters) -> None:
+        self._core = core
+        self._wire = wire
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric of the head."""
+        dispatcher, statistics = self._core.dispatcher, self._core.statistics
+        tasks = CounterMetricFamily(
+            "daiic_head_tasks",
+            "Tasks that ended, by kind of work and DONE, CANCELLED or the error's name",
+            labels=["kind", "outcome"],
+        )
+        for (kind, outcome), count in sorted(statistics.outcomes.items()):
+            tasks.add_metric([kind, outcome], count)
+        yield tasks
+        for name, text, total in (
+            ("moved", "Tasks taken from a worker and given to another", statistics.moved),
+            ("repeated", "TASKs that were known already", statistics.repeated),
+            ("malformed", "Messages that could not be decoded", statistics.malformed),
+        ):
+            yield CounterMetricFamily(f"daiic_head_{name}", text, value=total)
+        yield GaugeMetricFamily(
+            "daiic_head_queued", "Tasks waiting for a worker", value=len(dispatcher.line)
+        )
+        yield GaugeMetricFamily(
+            "daiic_head_queue_size", "Tasks that may wait", value=dispatcher.policy.queue_size
+        )
+        yield GaugeMetricFamily(
+            "daiic_head_in_flight", "Tasks on workers", value=dispatcher.in_flight
+        )
+        yield self._workers()
+        yield _histogram(
+            "daiic_head_queue_seconds",
+            "Wait for a worker, each time a task is placed",
+            statistics.queued,
+        )
+        yield _histogram(
+            "daiic_head_task_seconds", "From a task's arrival to its end", statistics.total
+        )
+        for name, value in self._wire.as_dict().items():
+            yield CounterMetricFamily(f"daiic_wire_{name}", "See daiic.wire.counters", value=value)
+
+    def _workers(self) -> Metric:
+        family = GaugeMetricFamily(
+            "daiic_head_workers", "Workers by state and backend", labels=["state", "backend"]
+        )
+        counts = Counter(
+            (_name(pb.WorkerState, worker.state), _name(pb.Backend, worker.heartbeat.backend))
+            for worker in self._core.dispatcher.workers
+        )
+        for labels, count in sorted(counts.items()):
+            family.add_metric(labels, count)
+        return family
+
+
+def registry_for(core: Core, wire: Counters) -> CollectorRegistry:
+    """Return a registry of the head's metrics alone."""
+    registry = CollectorRegistry()
+    registry.register(HeadCollector(core, wire))
+    return registry
+
+
+def _name(enum: object, value: int) -> str:
+    """Return the value's name in lower case; a newer member may have one unknown here."""
+    try:
+        return str(enum.Name(value)).lower()  # type: ignore[attr-defined]
+    except ValueError:
+        return str(value)
+
+
+def _histogram(name: str, text: str, durations: Durations) -> Metric:
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip((*map(str, BOUNDS), "+Inf"), durations.counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=durations.sum)

@@ -1,0 +1,69 @@
+"""Which worker gets a task: the nearest to its model, then the one done first.
+
+The time on a worker is what the task has to make, over the measured rate of
+one task there, stretched by what the worker has already. Workers batch texts
+and embeddings, so those share it; images come one after the other. A worker
+that has not been measured counts as the fastest, so that it gets measured.
+"""
+
+from collections.abc import Iterable
+
+from daiic.head.job import Job
+from daiic.head.registry import Nearness, Worker
+from daiic.wire import daiic_pb2 as pb
+
+SPREAD_AFTER = 2.0
+"""Seconds that a task waits for a busy worker with its model before another loads it too."""
+
+
+def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
+    """Return the worker that should get `job` now; `None` if it has to wait, or has none."""
+    nearest = Nearness.FAILED
+    free: list[tuple[Nearness, Worker]] = []
+    for worker in workers:
+        if worker.state != pb.READY:
+            continue
+        near = near_to(worker, job)
+        if near is None:
+            continue
+        if near < nearest:
+            nearest = near
+        if worker.load < worker.slots:
+            free.append((near, worker))
+    if not free:
+        return None
+    best = min(near for near, _ in free)
+    if best > nearest and not (best <= Nearness.ON_DISK and now - job.queued_at >= SPREAD_AFTER):
+        return None
+    candidates = [worker for near, worker in free if near == best]
+    if len(candidates) == 1:
+        return candidates[0]
+    return _soonest(candidates, job)
+
+
+def near_to(worker: Worker, job: Job) -> Nearness | None:
+    """Return how near `worker` is to running `job`, `None` if it must not or cannot."""
+    if job.pinned and worker.id != job.pinned:
+        return None
+    if job.failed_on and worker.identity in job.failed_on:
+        return None
+    return worker.nearness(job.model)
+
+
+def may_serve(workers: Iterable[Worker], job: Job) -> bool:
+    """Return whether one of `workers` can run `job`, now or when it has started or is free."""
+    return any(
+        worker.state in (pb.READY, pb.STARTING) and near_to(worker, job) is not None
+        for worker in workers
+    )
+
+
+def _soonest(workers: list[Worker], job: Job) -> Worker:
+    fastest = max(worker.rate(job.model) for worker in workers) or 1.0
+
+    def order(worker: Worker) -> tuple[float, int]:
+        seconds = job.size / (worker.rate(job.model) or fastest)
+        share = worker.load if job.kind == "image" else worker.load / worker.slots
+        return seconds * (1 + share), worker.given
+
+    return min(workers, key=order)

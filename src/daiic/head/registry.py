@@ -1,0 +1,171 @@
+"""Which workers there are, as their heartbeats tell it."""
+
+from collections.abc import Iterator
+from enum import IntEnum
+
+from daiic.head.job import Job
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.messages import Address
+
+REMEMBERED_INCARNATIONS = 8
+
+
+class Nearness(IntEnum):
+    """How near a worker is to running a model, the nearest first."""
+
+    LOADED = 0
+    LOADING = 1
+    ON_DISK = 2
+    DOWNLOADING = 3
+    DOWNLOADABLE = 4
+    FAILED = 5
+
+
+_NEARNESS = {
+    pb.LOADED: Nearness.LOADED,
+    pb.LOADING: Nearness.LOADING,
+    pb.AVAILABLE: Nearness.ON_DISK,
+    pb.DOWNLOADING: Nearness.DOWNLOADING,
+    pb.FAILED: Nearness.FAILED,
+}
+
+
+class Worker:
+    """One worker process: what it said last, and what this head has given it.
+
+    `jobs` are the tasks it runs for this head, by attempt. `elsewhere` is how
+    many it has from other heads; `given` orders workers by when they were
+    last given something.
+    """
+
+    __slots__ = (
+        "_excess",
+        "_nearness",
+        "_rates",
+        "address",
+        "can_download",
+        "elsewhere",
+        "given",
+        "heartbeat",
+        "id",
+        "incarnation",
+        "jobs",
+        "retired",
+        "rtt",
+        "seen_at",
+        "slots",
+        "state",
+    )
+
+    def __init__(self, heartbeat: pb.Heartbeat, address: Address, now: float) -> None:
+        self.id = heartbeat.worker_id
+        self.incarnation = heartbeat.incarnation
+        self.jobs: dict[int, Job] = {}
+        self.retired: tuple[int, ...] = ()
+        self.given = 0
+        self.rtt: float | None = None
+        self._excess = 0
+        self.update(heartbeat, address, now)
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """The process: a restarted worker is another one."""
+        return self.id, self.incarnation
+
+    def update(self, heartbeat: pb.Heartbeat, address: Address, now: float) -> None:
+        """Take in what the same process says now."""
+        self.heartbeat = heartbeat
+        self.address = address
+        self.seen_at = now
+        self.state: int = heartbeat.state
+        self.slots = heartbeat.slots or 1
+        self.can_download = heartbeat.can_download
+        self._nearness = {
+            model.name: _NEARNESS[model.state]
+            for model in heartbeat.models
+            if model.state in _NEARNESS
+        }
+        self._rates = {model.name: model.rate for model in heartbeat.models}
+        # A heartbeat may cross results on the way, so only what two of them say counts.
+        excess = max(heartbeat.running + heartbeat.waiting - len(self.jobs), 0)
+        self.elsewhere = min(excess, self._excess)
+        self._excess = excess
+
+    @property
+    def load(self) -> int:
+        """Tasks that it has, from all heads."""
+        return len(self.jobs) + self.elsewhere
+
+    def nearness(self, model: str) -> Nearness | None:
+        """Return how near it is to running `model`, `None` if it cannot get there."""
+        near = self._nearness.get(model)
+        if near is None and self.can_download and names_repository(model):
+            return Nearness.DOWNLOADABLE
+        return near
+
+    def rate(self, model: str) -> float:
+        """Return tokens or images a second of one task, 0 if not measured."""
+        return self._rates.get(model, 0.0)
+
+    def began(self, model: str) -> None:
+        """Expect `model` to be loaded, until the next heartbeat says how it is."""
+        near = self._nearness.get(model)
+        if near is None or near > Nearness.LOADING:
+            self._nearness[model] = Nearness.LOADING
+
+
+def names_repository(model: str) -> bool:
+    """Return whether `model` has the form of a Hugging Face id, "owner/name"."""
+    owner, _, name = model.partition("/")
+    return bool(owner and name) and "/" not in name and not name.endswith(".safetensors")
+
+
+class Registry:
+    """All workers heard from lately, by id."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, Worker] = {}
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers.values())
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def get(self, worker_id: str) -> Worker | None:
+        """Return the worker of that id."""
+        return self._workers.get(worker_id)
+
+    def at(self, address: Address) -> Worker | None:
+        """Return the worker at `address`."""
+        return next((w for w in self._workers.values() if w.address == address), None)
+
+    def heard(
+        self, heartbeat: pb.Heartbeat, address: Address, now: float
+    ) -> tuple[Worker | None, Worker | None]:
+        """Take in a heartbeat.
+
+        Returns the worker it is about, `None` if it comes from a process that
+        another one of the same id has replaced; and that other process, if
+        this heartbeat is the first after it.
+        """
+        known = self._workers.get(heartbeat.worker_id)
+        if known is not None and known.incarnation == heartbeat.incarnation:
+            known.update(heartbeat, address, now)
+            return known, None
+        if known is not None and heartbeat.incarnation in known.retired:
+            return None, None
+        worker = Worker(heartbeat, address, now)
+        if known is not None:
+            worker.retired = (*known.retired, known.incarnation)[-REMEMBERED_INCARNATIONS:]
+        self._workers[worker.id] = worker
+        return worker, known
+
+    def remove(self, worker: Worker) -> None:
+        """Forget `worker`; its next heartbeat brings it back."""
+        if self._workers.get(worker.id) is worker:
+            del self._workers[worker.id]
+
+    def silent_since(self, moment: float) -> list[Worker]:
+        """Return the workers not heard from since `moment`."""
+        return [worker for worker in self._workers.values() if worker.seen_at < moment]

@@ -1,0 +1,36 @@
+"""The head's view of the cluster, as StatusTask asks for it."""
+
+import time
+from importlib.metadata import version
+
+from daiic.head.dispatcher import Dispatcher
+from daiic.head.statistics import Statistics
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address
+
+VERSION = version("daiic")
+
+
+def status_of(dispatcher: Dispatcher, statistics: Statistics, now: float) -> pb.ClusterStatus:
+    """Return the state of everything the head knows."""
+    return pb.ClusterStatus(
+        workers=[
+            pb.WorkerStatus(
+                heartbeat=worker.heartbeat,
+                address=format_address(worker.address),
+                age_ms=int((now - worker.seen_at) * 1000),
+                in_flight=len(worker.jobs),
+                rtt_ms=(worker.rtt or 0.0) * 1000,
+            )
+            for worker in sorted(dispatcher.workers, key=lambda worker: worker.heartbeat.name)
+        ],
+        queued=len(dispatcher.line),
+        queue_size=dispatcher.policy.queue_size,
+        in_flight=dispatcher.in_flight,
+        tasks_done=statistics.done,
+        tasks_failed=statistics.failed,
+        tasks_moved=statistics.moved,
+        uptime_s=int(now - dispatcher.started_at),
+        timestamp_us=time.time_ns() // 1000,
+        version=VERSION,
+    )

@@ -1,0 +1,55 @@
+"""What the head counts, cheap enough to do for every task; `metrics` shows it."""
+
+from bisect import bisect_left
+from collections import Counter
+
+BOUNDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Durations:
+    """A histogram of seconds; `counts` are of the buckets up to each of `BOUNDS`, then above."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+
+class Statistics:
+    """Totals since start.
+
+    `outcomes` counts tasks by kind of work and by how they ended: "DONE" or
+    the name of an error. `moved` counts how often a task was taken from a
+    worker and given to another.
+    """
+
+    __slots__ = ("malformed", "moved", "outcomes", "queued", "repeated", "total")
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        self.moved = 0
+        self.repeated = 0
+        self.malformed = 0
+        self.queued = Durations()
+        self.total = Durations()
+
+    @property
+    def done(self) -> int:
+        """Tasks that were answered."""
+        return sum(n for (_, outcome), n in self.outcomes.items() if outcome == DONE)
+
+    @property
+    def failed(self) -> int:
+        """Tasks that ended with an error; cancelled ones are neither."""
+        return sum(n for (_, outcome), n in self.outcomes.items() if outcome not in _NOT_FAILED)
+
+
+DONE = "DONE"
+CANCELLED = "CANCELLED"
+_NOT_FAILED = (DONE, CANCELLED)
