@@ -19,6 +19,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker import quantization as quantizing
 from daiic.worker.backend import Backend
 from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.shortage import is_out_of_memory
 
 WEIGHTS_SHARE = 0.8
 """Of the budget; the rest is for caches and for what a forward pass needs."""
@@ -81,7 +82,7 @@ def load(
         if quantization != "none":
             try:
                 return _load(kind, path, sizes, backend, quantization, budget, ram_offload)
-            except (TaskError, torch.OutOfMemoryError):
+            except TaskError:
                 raise
             except Exception as error:
                 reason = f"bitsandbytes cannot quantise it: {error}".split("\n")[0]
@@ -113,10 +114,10 @@ def _load(
             local_files_only=True,
             **where,
         ).eval()
-    except torch.OutOfMemoryError as error:
-        raise _too_big(path, str(error)) from error
-    except (OSError, ValueError) as error:
-        if quantization != "none":
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise _too_big(path, str(error).splitlines()[0]) from error
+        if quantization != "none" or not isinstance(error, OSError | ValueError):
             raise
         raise TaskError(
             pb.BAD_REQUEST,

@@ -35,6 +35,9 @@ async def load_embedding(
     """
     loop = asyncio.get_running_loop()
 
+    def tell(done: float) -> None:
+        loop.call_soon_threadsafe(progress, done)
+
     def load() -> tuple[Weights, Embedder]:
         steps = recipe.read(path)
         tokenizer = load_tokenizer(path)
@@ -45,7 +48,7 @@ async def load_embedding(
             quantization="none",
             budget=budget,
             ram_offload=ram_offload,
-            progress=lambda done: loop.call_soon_threadsafe(progress, done),
+            progress=tell,
         )
         return loaded, Embedder(loaded.model, tokenizer, steps)
 

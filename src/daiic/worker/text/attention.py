@@ -49,9 +49,10 @@ def packed_attention(
     transformers' ordinary attention.
     """
     if "cu_seq_lens_q" not in kwargs:
-        return sdpa_attention_forward(
+        plain: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
+        return plain
     key, value = _with_cached(module, key, value, kwargs)
     starts_q = kwargs["cu_seq_lens_q"].tolist()
     starts_k = _for_full_attention(kwargs["cu_seq_lens_k"]).tolist()
@@ -104,7 +105,8 @@ def _for_full_attention(starts: Any) -> torch.Tensor:
 
 def _per_task(states: torch.Tensor, begin: int, end: int, length: int) -> torch.Tensor:
     """Return a view [tasks, heads, length, width] of a part of [1, heads, tokens, width]."""
-    return states[0, :, begin:end].unflatten(1, (-1, length)).transpose(0, 1)
+    _, heads, _, width = states.shape
+    return states[0, :, begin:end].reshape(heads, -1, length, width).transpose(0, 1)
 
 
 def _attend(

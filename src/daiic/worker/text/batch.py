@@ -19,6 +19,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.shortage import is_out_of_memory
 from daiic.worker.text import attention
 from daiic.worker.text.sampling import Sampler, Sampling
 
@@ -106,17 +107,12 @@ class Batch:
         self._watch = asyncio.create_task(self._fail_with_the_thread())
 
     @property
-    def tokens(self) -> int:
-        """How many tokens it has generated, all tasks together."""
-        return self._sampler.tokens
-
-    @property
     def alive(self) -> bool:
         """Whether its thread runs; it never does again after a fatal error."""
         return bool(self._manager.is_running())
 
     @property
-    def stalled(self) -> float:
+    def stalled_for(self) -> float:
         """Seconds since the last step while there is work; 0 while there is none."""
         if not self._router.running:
             return 0.0
@@ -129,9 +125,8 @@ class Batch:
         *,
         max_tokens: int,
         end_tokens: Iterable[int],
-        each_token: bool,
     ) -> Generation:
-        """Start a task, whose tokens come one by one or, without `each_token`, all at the end."""
+        """Start a task; it ends after `max_tokens`, or with one of `end_tokens`."""
         name = str(next(self._numbers))
         generation = Generation()
         if not self._router.running:
@@ -142,7 +137,7 @@ class Batch:
             request_id=name,
             max_new_tokens=max_tokens,
             eos_token_id=list(end_tokens),
-            streaming=each_token,
+            streaming=True,
             sampling=sampling,
         )
         return generation
@@ -203,8 +198,8 @@ class _Router(OutputRouter):  # type: ignore[misc]
 
 
 def _failure(reason: str) -> Exception:
-    """Return what the manager reports only as a string as the exception that it was."""
-    if "out of memory" in reason.lower() or "can't allocate memory" in reason:
+    """Return an exception for what the manager reports only as a string."""
+    if is_out_of_memory(RuntimeError(reason)):
         return torch.OutOfMemoryError(reason)
     return TaskError(
         pb.INTERNAL, f"generation failed: {reason}", "the worker's log has the traceback"

@@ -2,8 +2,7 @@
 
 import asyncio
 import gc
-import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import structlog
@@ -18,58 +17,43 @@ from daiic.worker.text.parameters import Parameters
 from daiic.worker.text.transcript import Transcript
 from daiic.worker.weights import Weights
 
-RATE_WEIGHT = 0.2
-"""Of the newest task in the average rate."""
-
 log = structlog.get_logger()
 
 
 class TextEngine:
-    """See `daiic.worker.engine.Engine`. It answers embed tasks too, with its hidden states.
-
-    `rate` is the tokens/s that one task gets, averaged over the last ones;
-    `tokens` counts those of all tasks together; `stalled` is for how many
-    seconds there has been work and no progress, and `alive` is false once
-    generation has failed for good.
-    """
+    """See `daiic.worker.engine.Engine`. It answers embed tasks too, with its hidden states."""
 
     kind = pb.TEXT
 
-    def __init__(self, weights: Weights, tokenizer: Any, batch: Batch, embedder: Embedder) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        tokenizer: Any,
+        embedder: Embedder,
+        new_batch: Callable[[], Batch],
+    ) -> None:
+        """`new_batch` is called now, and again after a generation has failed as a whole."""
         self.footprint = weights.footprint
         self.quantization = weights.quantization
         self.placement = weights.placement
         self.fallback = weights.fallback
-        self.rate = 0.0
         self._model: Any = weights.model
         self._tokenizer = tokenizer
-        self._batch = batch
         self._embedder = embedder
-        self._context = min(
-            getattr(
-                weights.model.config.get_text_config(), "max_position_embeddings", batch.capacity
-            ),
-            batch.capacity,
-        )
+        self._new_batch = new_batch
+        self._batch = new_batch()
+        self._renewing = asyncio.Lock()
+        known = getattr(weights.model.config.get_text_config(), "max_position_embeddings", None)
+        self._context = min(known or self._batch.capacity, self._batch.capacity)
         self._end_tokens = _end_tokens(weights.model, tokenizer)
 
     @property
-    def tokens(self) -> int:
-        """Tokens generated so far, all tasks together."""
-        return self._batch.tokens
-
-    @property
-    def stalled(self) -> float:
+    def stalled_for(self) -> float:
         """Seconds since the last step while there is work; 0 while there is none."""
-        return self._batch.stalled
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can still generate."""
-        return self._batch.alive
+        return self._batch.stalled_for
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
-        """Answer a text task, in parts if it wants to be streamed, or an embed task."""
+        """Answer a text task in parts, as tokens come, or an embed task at once."""
         work = task.WhichOneof("work")
         if work == "embed":
             yield await self._embedder.answer(task)
@@ -90,24 +74,22 @@ class TextEngine:
         transcript.resume(task.resume)
         if not transcript.finish_reason:
             resumed = list(task.resume.tokens)
-            began = time.monotonic()
-            generation = self._batch.submit(
+            batch = await self._living_batch()
+            generation = batch.submit(
                 prompt_tokens + resumed,
                 wanted.sampling,
                 max_tokens=wanted.max_tokens - len(resumed),
                 end_tokens=self._end_tokens,
-                each_token=task.stream or bool(wanted.stop),
             )
             try:
                 while not transcript.finish_reason:
                     for token in await generation.new_tokens():
                         transcript.push(token)
-                    if task.stream and not transcript.finish_reason:
+                    if not transcript.finish_reason:
                         text, tokens = transcript.take()
                         yield pb.Result(text=text, tokens=tokens)
             finally:
-                self._batch.cancel(generation)
-            self._measure(transcript.count - len(resumed), time.monotonic() - began)
+                batch.cancel(generation)
         text, tokens = transcript.take()
         yield pb.Result(
             final=True,
@@ -120,7 +102,7 @@ class TextEngine:
     async def close(self) -> None:
         """End what runs with SHUTTING_DOWN and give the memory back."""
         await self._batch.close()
-        del self._model, self._batch, self._embedder
+        del self._model, self._batch, self._new_batch, self._embedder
         await asyncio.to_thread(gc.collect)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -135,9 +117,13 @@ class TextEngine:
         )
         return tokens, wanted
 
-    def _measure(self, tokens: int, seconds: float) -> None:
-        rate = tokens / max(seconds, 1e-6)
-        self.rate = rate if not self.rate else self.rate + RATE_WEIGHT * (rate - self.rate)
+    async def _living_batch(self) -> Batch:
+        async with self._renewing:
+            if not self._batch.alive:
+                log.warning("starting generation again after it failed")
+                await self._batch.close()
+                self._batch = self._new_batch()
+            return self._batch
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

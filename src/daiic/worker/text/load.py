@@ -17,7 +17,6 @@ from daiic.worker.embedding.recipe import Recipe
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.text.batch import PAGE, PREFILL, Batch
 from daiic.worker.text.engine import TextEngine
-from daiic.worker.text.sampling import Sampling
 from daiic.worker.tokenizer import load_tokenizer
 from daiic.worker.weights import Weights
 
@@ -25,6 +24,9 @@ CACHE_SHARE = 0.5
 """Of what the weights leave of the budget."""
 
 LEAST_CONTEXT = 256
+
+_TRIAL = pb.Task(text=pb.TextTask(prompt="1", max_tokens=1))
+"""Run after loading, so that what does not work shows then."""
 
 log = structlog.get_logger()
 
@@ -52,6 +54,9 @@ async def load_text(
     """
     loop = asyncio.get_running_loop()
 
+    def tell(done: float) -> None:
+        loop.call_soon_threadsafe(progress, done)
+
     def load() -> tuple[Any, Weights, Embedder]:
         tokenizer = load_tokenizer(path)
         loaded = weights.load(
@@ -61,7 +66,7 @@ async def load_text(
             quantization=quantization,
             budget=budget,
             ram_offload=ram_offload,
-            progress=lambda done: loop.call_soon_threadsafe(progress, done),
+            progress=tell,
         )
         return tokenizer, loaded, Embedder(loaded.model.base_model, tokenizer, Recipe())
 
@@ -70,21 +75,16 @@ async def load_text(
     room = budget.vram_bytes if backend.is_gpu else budget.ram_bytes
     capacity = _capacity(path, loaded, room, slots)
     loaded.footprint += capacity * _cache_bytes(loaded.model)
-    batch = Batch(loaded.model, slots=slots, capacity=capacity)
-    try:
-        await _first_token(batch)
-    except BaseException:
-        await batch.close()
-        raise
-    return TextEngine(loaded, tokenizer, batch, embedder)
-
-
-async def _first_token(batch: Batch) -> None:
-    """Generate one token, so that what does not work shows now."""
-    generation = batch.submit(
-        [0], Sampling(0.0, 0, 1.0, 0), max_tokens=1, end_tokens=(), each_token=False
+    engine = TextEngine(
+        loaded, tokenizer, embedder, lambda: Batch(loaded.model, slots=slots, capacity=capacity)
     )
-    await generation.new_tokens()
+    try:
+        async for _ in engine.run(_TRIAL):
+            pass
+    except BaseException:
+        await engine.close()
+        raise
+    return engine
 
 
 def _capacity(path: Path, loaded: Weights, room: int, slots: int) -> int:

@@ -41,7 +41,7 @@ class _Rows:
 
 
 class Sampler:
-    """Chooses tokens, counts them in `tokens`, and notes in `stepped_at` when it last did.
+    """Chooses tokens, and notes in `stepped_at` when it last did.
 
     It works for a manager without asynchronous batching, which prepares a
     batch and runs it before it prepares the next.
@@ -54,7 +54,6 @@ class Sampler:
         self._device = device
         self._whole: _Rows | None = None
         self._cut: _Rows | None = None
-        self.tokens = 0
         self.stepped_at = time.monotonic()
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
@@ -82,7 +81,6 @@ class Sampler:
             row += 1
         self._whole = self._columns(whole)
         self._cut = self._columns(cut)
-        self.tokens += row
         self.stepped_at = time.monotonic()
         return arg_storage
 
