@@ -1,0 +1,547 @@
+//! The bridge itself: clients' tasks up to a head, its answers down to the client.
+//!
+//! Both sides end at the shim: each has its own sequence numbers, acknowledgements and
+//! retransmissions, so that a lossy client link never makes the mesh repeat anything. What joins
+//! them is the task: (client address, client's id) on one side, an id of the shim's on the other.
+//! A task whose head falls silent goes to another head, or waits a little for one, and continues
+//! after what has been delivered: the client sees one answer. A head keeps nothing over a restart,
+//! so a task that hears nothing for a while is sent to it again: one that knows it ignores that.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use ipnet::IpNet;
+use tracing::{debug, warn};
+
+use crate::congestion::Micros;
+use crate::endpoint::{Endpoint, Event};
+use crate::frames::kind;
+use crate::heads::Heads;
+use crate::payload::{self, Answer, Delivered, ErrorCode, Refusal, Task};
+use crate::recent::Recent;
+use crate::token_bucket::TokenBucket;
+
+/// Parts of one answer that may wait for an earlier one; a head has fewer under way.
+const MAX_EARLY: usize = 8192;
+/// Time without news after which a task is sent again, or begun again if parts are missing.
+const REPEAT_AFTER: Micros = 5_000_000;
+/// How long a task waits for any head.
+const PATIENCE: Micros = 6_000_000;
+/// How much later than the head the shim gives up a task: the head's own answer comes first.
+const DEADLINE_GRACE: Micros = 5_000_000;
+const SWEEP_EVERY: Micros = 1_000_000;
+/// A NAT forgets an idle UDP mapping after 30 s or more (RFC 4787, REQ-5 asks for 2 min).
+const KEEPALIVE_EVERY: Micros = 15_000_000;
+
+/// What clients may use, per client and in all.
+#[derive(Clone)]
+pub struct Bounds {
+    /// Where clients may be; empty for anywhere.
+    pub networks: Vec<IpNet>,
+    pub tasks_per_second: f64,
+    pub task_burst: f64,
+    pub client_tasks: usize,
+    pub max_tasks: usize,
+    pub client_bytes: usize,
+    pub max_bytes: usize,
+    pub task_deadline: Micros,
+}
+
+/// A task between acceptance and its last answer.
+struct Open {
+    client: SocketAddr,
+    /// The client's own id for it.
+    client_id: u64,
+    task: Task,
+    bytes: usize,
+    /// Who has it; `None` while no head answers.
+    head: Option<usize>,
+    /// When it was last sent to a head or heard of.
+    news_at: Micros,
+    deadline: Micros,
+    delivered: Delivered,
+    early: BTreeMap<u32, Answer>,
+}
+
+struct Client {
+    bucket: TokenBucket,
+    /// The client's ids to ours.
+    tasks: HashMap<u64, u64>,
+    /// Its ids lately, so that a task it repeats does not run twice.
+    recent: Recent<u64>,
+    bytes: usize,
+}
+
+/// Totals since start.
+#[derive(Default)]
+pub struct Totals {
+    pub accepted: u64,
+    pub repeated: u64,
+    pub answered: u64,
+    pub cancelled: u64,
+    pub moved: u64,
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+pub struct Bridge {
+    pub clients: Endpoint,
+    pub mesh: Endpoint,
+    pub heads: Heads,
+    pub totals: Totals,
+    bounds: Bounds,
+    open: HashMap<u64, Open>,
+    known: HashMap<SocketAddr, Client>,
+    held_bytes: usize,
+    last_id: u64,
+    draining: bool,
+    sweep_at: Micros,
+    keepalive_at: Micros,
+}
+
+impl Bridge {
+    /// `first_id` must differ from what an earlier run of the shim used: the time will do.
+    pub fn new(
+        clients: Endpoint,
+        mesh: Endpoint,
+        heads: Heads,
+        bounds: Bounds,
+        first_id: u64,
+    ) -> Self {
+        Self {
+            clients,
+            mesh,
+            heads,
+            totals: Totals::default(),
+            bounds,
+            open: HashMap::new(),
+            known: HashMap::new(),
+            held_bytes: 0,
+            last_id: first_id,
+            draining: false,
+            sweep_at: 0,
+            keepalive_at: 0,
+        }
+    }
+
+    pub fn tasks_in_flight(&self) -> usize {
+        self.open.len()
+    }
+
+    pub fn draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Bytes of tasks and answers that are held.
+    pub fn memory(&self) -> usize {
+        self.held_bytes + self.clients.memory() + self.mesh.memory()
+    }
+
+    /// One line for people.
+    pub fn status(&self) -> String {
+        let heads = match (self.heads.alive(), self.heads.each().count()) {
+            (0, _) => "no head answers".into(),
+            (alive, all) => format!("{alive} of {all} heads answer"),
+        };
+        let state = if self.draining { "shutting down; " } else { "" };
+        format!("{state}{heads}; {} tasks in flight", self.open.len())
+    }
+
+    /// Whether nothing is left to answer or to send.
+    pub fn idle(&self) -> bool {
+        self.open.is_empty() && self.clients.idle()
+    }
+
+    // ------------------------------------------------------------------ datagrams
+
+    pub fn from_client(&mut self, datagram: &mut [u8], from: SocketAddr, now: Micros, wall: u64) {
+        let address = from.ip().to_canonical();
+        let networks = &self.bounds.networks;
+        if networks.is_empty() || networks.iter().any(|network| network.contains(&address)) {
+            self.clients.received(datagram, from, now, wall);
+        } else {
+            self.clients.counters.dropped_network += 1;
+        }
+    }
+
+    pub fn from_mesh(&mut self, datagram: &mut [u8], from: SocketAddr, now: Micros, wall: u64) {
+        match self.heads.find(from) {
+            Some(head) if self.mesh.received(datagram, from, now, wall) => {
+                self.heads.heard(head, now);
+            }
+            Some(_) => {}
+            None => self.mesh.counters.dropped_network += 1,
+        }
+    }
+
+    /// Acts on what both endpoints have to tell.
+    pub fn act(&mut self, now: Micros) {
+        for event in self.clients.take_events() {
+            match event {
+                Event::Message { peer, kind: kind::TASK, sequence, payload } => {
+                    self.task(peer, sequence, payload, now);
+                }
+                Event::Message { peer, kind: kind::CANCEL, payload, .. } => {
+                    self.client_cancel(peer, &payload, now);
+                }
+                Event::Message { .. } => self.clients.counters.dropped_unknown_type += 1,
+                Event::Pong { .. } => {}
+                Event::Unreachable { peer } => {
+                    debug!(client = %peer, "client unreachable, its tasks are cancelled");
+                    let tasks = self.known.get(&peer).map(|client| client.tasks.values().copied());
+                    for id in tasks.map(Vec::from_iter).unwrap_or_default() {
+                        self.cancel(id, now);
+                    }
+                }
+                Event::Forgotten { peer } => drop(self.known.remove(&peer)),
+            }
+        }
+        for event in self.mesh.take_events() {
+            match event {
+                Event::Message { peer, kind: kind::RESULT, payload, .. } => {
+                    match Answer::read(payload) {
+                        Some(answer) => self.answer(peer, answer, now),
+                        None => self.mesh.counters.dropped_malformed += 1,
+                    }
+                }
+                Event::Message { peer, kind: kind::ERROR, payload, .. } => {
+                    self.head_error(peer, &payload, now);
+                }
+                Event::Message { .. } => self.mesh.counters.dropped_unknown_type += 1,
+                Event::Pong { peer, rtt } => self.heads.measured(peer, rtt),
+                Event::Unreachable { peer } => {
+                    if let Some(head) = self.heads.find(peer).filter(|&h| self.heads.is_alive(h)) {
+                        self.lose(head, "acknowledges nothing", now);
+                    }
+                }
+                Event::Forgotten { .. } => {}
+            }
+        }
+    }
+
+    // ------------------------------------------------------------------------- up
+
+    fn task(&mut self, client: SocketAddr, sequence: u32, payload: Vec<u8>, now: Micros) {
+        let json = payload.first() == Some(&b'{');
+        let bytes = payload.len();
+        let task = Task::read(payload).map_err(|message| {
+            let remedy = "send a Task of daiic.proto, as Protocol Buffers or as JSON";
+            Refusal { code: ErrorCode::BadRequest, message, remedy }
+        });
+        let id = task.as_ref().map_or(0, |task| task.id);
+        let client_id = if id == 0 { sequence.into() } else { id };
+        if !self.client(client, now).recent.add(client_id, now) {
+            self.totals.repeated += 1;
+            return;
+        }
+        match task.and_then(|task| self.admit(client, bytes, now).map(|()| task)) {
+            Ok(task) => self.accept(client, client_id, task, bytes, now),
+            Err(refusal) => self.refuse(client, client_id, json, 0, &refusal, now),
+        }
+    }
+
+    fn client(&mut self, address: SocketAddr, now: Micros) -> &mut Client {
+        let (rate, burst) = (self.bounds.tasks_per_second, self.bounds.task_burst);
+        self.known.entry(address).or_insert_with(|| Client {
+            bucket: TokenBucket::new(rate, burst, now),
+            tasks: HashMap::new(),
+            recent: Recent::default(),
+            bytes: 0,
+        })
+    }
+
+    /// Says why a new task may not go on, if so.
+    fn admit(&mut self, client: SocketAddr, bytes: usize, now: Micros) -> Result<(), Refusal> {
+        let full = |message, remedy| Err(Refusal { code: ErrorCode::QueueFull, message, remedy });
+        let used = self.memory();
+        let in_flight = self.open.len();
+        let bounds = self.bounds.clone();
+        let draining = self.draining;
+        let client = self.client(client, now);
+        if draining {
+            let message = "the shim is shutting down".into();
+            let remedy = "send the task again in a few seconds";
+            return Err(Refusal { code: ErrorCode::ShuttingDown, message, remedy });
+        }
+        if !client.bucket.take(1.0, now) {
+            let message =
+                format!("more than {} tasks a second from one client", bounds.tasks_per_second);
+            return full(message, "send fewer tasks a second");
+        }
+        if client.tasks.len() >= bounds.client_tasks {
+            let message = format!("{} tasks of this client are in flight", client.tasks.len());
+            return full(message, "wait for an answer before sending more");
+        }
+        if client.bytes + bytes > bounds.client_bytes {
+            let message = format!("tasks in flight would exceed {} bytes", bounds.client_bytes);
+            return full(message, "wait for an answer, or send a smaller task");
+        }
+        if in_flight >= bounds.max_tasks || used + bytes > bounds.max_bytes {
+            let message = "the shim has as many tasks in flight as it may".into();
+            return full(message, "send the task again in a few seconds");
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        client: SocketAddr,
+        client_id: u64,
+        task: Task,
+        bytes: usize,
+        now: Micros,
+    ) {
+        self.last_id += 1;
+        let id = self.last_id;
+        let known = self.client(client, now);
+        known.tasks.insert(client_id, id);
+        known.bytes += bytes;
+        self.held_bytes += bytes;
+        self.clients.hold(client, now);
+        self.totals.accepted += 1;
+        let limit = match task.deadline_ms {
+            0 => self.bounds.task_deadline,
+            given => self.bounds.task_deadline.min(Micros::from(given) * 1000),
+        };
+        debug!(%client, client_id, id, "task accepted");
+        let open = Open {
+            client,
+            client_id,
+            delivered: task.resume.clone(),
+            task,
+            bytes,
+            head: None,
+            news_at: now,
+            deadline: now + limit + DEADLINE_GRACE,
+            early: BTreeMap::new(),
+        };
+        self.open.insert(id, open);
+        self.dispatch(id, self.heads.best(None), now);
+    }
+
+    /// Gives a task to `head`; without one it waits for any.
+    fn dispatch(&mut self, id: u64, head: Option<usize>, now: Micros) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        (open.head, open.news_at) = (head, now);
+        let Some(head) = head else { return };
+        let left_ms = open.deadline.saturating_sub(now + DEADLINE_GRACE) / 1000;
+        let payload = open.task.for_head(id, (left_ms as u32).max(1), &open.delivered);
+        self.mesh.send(self.heads.address(head), kind::TASK, Rc::new(payload), now);
+    }
+
+    /// Begins a task again after what was delivered, at `head` and under a new id: whatever the
+    /// run before still says no longer counts.
+    fn begin_again(&mut self, id: u64, head: Option<usize>, now: Micros) {
+        let Some(mut open) = self.open.remove(&id) else { return };
+        self.cancel_at(open.head, id, now);
+        open.early.clear();
+        self.last_id += 1;
+        if let Some(known) = self.known.get_mut(&open.client) {
+            known.tasks.insert(open.client_id, self.last_id);
+        }
+        self.open.insert(self.last_id, open);
+        self.totals.moved += u64::from(head.is_some());
+        self.dispatch(self.last_id, head, now);
+    }
+
+    fn client_cancel(&mut self, client: SocketAddr, payload: &[u8], now: Micros) {
+        let Some((id, _)) = payload::read_id(payload) else {
+            self.clients.counters.dropped_malformed += 1;
+            return;
+        };
+        let known = self.client(client, now);
+        known.recent.add(id, now); // its TASK may come later, on a link that reorders
+        if let Some(&ours) = known.tasks.get(&id) {
+            self.cancel(ours, now);
+        }
+    }
+
+    /// Forgets a task that its client no longer waits for, and tells the head.
+    fn cancel(&mut self, id: u64, now: Micros) {
+        if let Some(open) = self.close(id) {
+            self.totals.cancelled += 1;
+            self.cancel_at(open.head, id, now);
+        }
+    }
+
+    fn cancel_at(&mut self, head: Option<usize>, id: u64, now: Micros) {
+        let Some(head) = head else { return };
+        let cancel = Rc::new(payload::with_id(&[], id));
+        self.mesh.send(self.heads.address(head), kind::CANCEL, cancel, now);
+    }
+
+    fn close(&mut self, id: u64) -> Option<Open> {
+        let open = self.open.remove(&id)?;
+        if let Some(known) = self.known.get_mut(&open.client) {
+            known.tasks.remove(&open.client_id);
+            known.bytes -= open.bytes;
+        }
+        self.held_bytes -= open.bytes;
+        self.clients.release(open.client);
+        Some(open)
+    }
+
+    // ----------------------------------------------------------------------- down
+
+    /// The open task `id` if `peer` is the head that has it.
+    fn open_at(&mut self, id: u64, peer: SocketAddr) -> Option<&mut Open> {
+        let heads = &self.heads;
+        self.open
+            .get_mut(&id)
+            .filter(|open| open.head.map(|head| heads.address(head)) == Some(peer))
+    }
+
+    /// Passes a part on in its turn, and those that waited for it.
+    fn answer(&mut self, peer: SocketAddr, answer: Answer, now: Micros) {
+        let id = answer.id;
+        let Some(open) = self.open_at(id, peer) else { return };
+        open.news_at = now;
+        let index = answer.part.next;
+        if index < open.delivered.next || open.early.len() >= MAX_EARLY {
+            return;
+        }
+        open.early.insert(index, answer);
+        while let Some(open) = self.open.get_mut(&id) {
+            let Some(answer) = open.early.remove(&open.delivered.next) else { break };
+            let (client, last, head) = (open.client, answer.last, open.head);
+            open.delivered.add(&answer.part);
+            let part = answer.for_client(open.client_id);
+            let waiting = self.clients.unacknowledged(client) + part.len();
+            if waiting > self.bounds.client_bytes {
+                let message = format!("{waiting} bytes of answers wait for acknowledgement");
+                let remedy = "acknowledge faster, or ask for less at once";
+                self.end(id, &Refusal { code: ErrorCode::QueueFull, message, remedy }, now);
+                self.cancel_at(head, id, now);
+                return;
+            }
+            self.clients.send(client, kind::RESULT, Rc::new(part), now);
+            if last {
+                self.close(id);
+                self.totals.answered += 1;
+            }
+        }
+    }
+
+    fn head_error(&mut self, peer: SocketAddr, payload: &[u8], now: Micros) {
+        let Some((id, code)) = payload::read_id(payload) else {
+            self.mesh.counters.dropped_malformed += 1;
+            return;
+        };
+        let Some(open) = self.open_at(id, peer) else { return };
+        let (head, client, client_id) = (open.head, open.client, open.client_id);
+        let other = self.heads.best(head).filter(|_| code == ErrorCode::ShuttingDown as u64);
+        if other.is_some() {
+            return self.begin_again(id, other, now);
+        }
+        let error = Rc::new(payload::with_id(payload, client_id));
+        self.clients.send(client, kind::ERROR, error, now);
+        self.close(id);
+        self.totals.answered += 1;
+    }
+
+    /// Ends an open task with an answer of the shim's own.
+    fn end(&mut self, id: u64, refusal: &Refusal, now: Micros) {
+        if let Some(open) = self.close(id) {
+            let json = open.task.is_json();
+            let index = open.delivered.next;
+            self.refuse(open.client, open.client_id, json, index, refusal, now);
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        client: SocketAddr,
+        client_id: u64,
+        json: bool,
+        index: u32,
+        refusal: &Refusal,
+        now: Micros,
+    ) {
+        debug!(%client, client_id, code = refusal.code.name(), "{}", refusal.message);
+        *self.totals.refused.entry(refusal.code.name()).or_default() += 1;
+        let (kind, payload) = if json {
+            (kind::RESULT, refusal.to_json(client_id, index))
+        } else {
+            (kind::ERROR, refusal.to_protobuf(client_id))
+        };
+        self.clients.send(client, kind, Rc::new(payload), now);
+    }
+
+    // --------------------------------------------------------------------- health
+
+    /// Does what time brings; call it a few times a second.
+    pub fn tick(&mut self, now: Micros) {
+        for address in self.heads.due_for_ping(now) {
+            self.mesh.ping(address, now);
+        }
+        for head in self.heads.silent(now) {
+            self.lose(head, "has fallen silent", now);
+        }
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP_EVERY;
+            for id in self.open.keys().copied().collect::<Vec<_>>() {
+                self.review(id, now);
+            }
+        }
+        if now >= self.keepalive_at {
+            self.keepalive_at = now + KEEPALIVE_EVERY;
+            let waiting = self.known.iter().filter(|(_, client)| !client.tasks.is_empty());
+            for client in waiting.map(|(address, _)| *address).collect::<Vec<_>>() {
+                self.clients.ping(client, now);
+            }
+        }
+    }
+
+    /// Looks after one task: its deadline, and whether it has been heard of.
+    fn review(&mut self, id: u64, now: Micros) {
+        let Some(open) = self.open.get(&id) else { return };
+        let (head, quiet, gap) = (open.head, now - open.news_at, !open.early.is_empty());
+        if now >= open.deadline {
+            let message = "the task's deadline passed without an answer".into();
+            let remedy = "give it more deadline_ms, or look at the head's log";
+            self.end(id, &Refusal { code: ErrorCode::DeadlineExceeded, message, remedy }, now);
+            self.cancel_at(head, id, now);
+        } else if head.is_some() && gap && quiet >= REPEAT_AFTER {
+            self.begin_again(id, head, now);
+        } else if head.is_some() && quiet >= REPEAT_AFTER {
+            self.dispatch(id, head, now);
+        } else if head.is_none() && self.heads.best(None).is_some() {
+            self.dispatch(id, self.heads.best(None), now);
+        } else if head.is_none() && quiet >= PATIENCE {
+            let message = "no head of the cluster answers".into();
+            let remedy = "send the task again later; check that daiic-head runs, and the shim's \
+                          heads and cluster_key_file";
+            self.end(id, &Refusal { code: ErrorCode::HeadUnreachable, message, remedy }, now);
+        }
+    }
+
+    /// Moves a lost head's tasks to another.
+    fn lose(&mut self, head: usize, why: &str, now: Micros) {
+        let of_it = |(id, open): (&u64, &Open)| (open.head == Some(head)).then_some(*id);
+        let tasks: Vec<u64> = self.open.iter().filter_map(of_it).collect();
+        warn!(head = %self.heads.address(head), tasks = tasks.len(), "head {why}");
+        self.heads.lost(head);
+        self.mesh.drop_output(self.heads.address(head));
+        for id in tasks {
+            self.begin_again(id, self.heads.best(None), now);
+        }
+    }
+
+    // ------------------------------------------------------------------- shutdown
+
+    /// Takes no more tasks.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Ends every task that is still open.
+    pub fn abandon(&mut self, now: Micros) {
+        let open = self.open.iter().map(|(id, open)| (*id, open.head));
+        for (id, head) in open.collect::<Vec<_>>() {
+            let message = "the shim shut down before the answer came".into();
+            let remedy = "send the task again in a few seconds";
+            self.end(id, &Refusal { code: ErrorCode::ShuttingDown, message, remedy }, now);
+            self.cancel_at(head, id, now);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What one side's endpoint counts: traffic, and every reason to drop a datagram.
+
+macro_rules! counters {
+    ($($name:ident: $help:literal,)*) => {
+        /// Totals since start; drops are counted here instead of logged one by one.
+        #[derive(Default)]
+        pub struct Counters {
+            $(#[doc = $help] pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Name, meaning and value of each.
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), $help, self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    datagrams_received: "Datagrams received.",
+    datagrams_sent: "Datagrams sent.",
+    bytes_received: "Bytes received.",
+    bytes_sent: "Bytes sent.",
+    messages_received: "Whole messages received that reach the bridge.",
+    messages_sent: "Whole messages queued by the bridge.",
+    retransmissions: "Messages and chunks sent again.",
+    duplicates: "Messages and chunks received again.",
+    dropped_malformed: "Datagrams dropped: lengths or fields that do not fit.",
+    dropped_unknown_type: "Messages dropped: a type that is not DAIIC's, or not expected here.",
+    dropped_forged: "Datagrams dropped: not sealed with our key.",
+    dropped_replayed: "Datagrams dropped: seen before.",
+    dropped_clock_skew: "Datagrams dropped: a new sender whose clock is more than 60 s off.",
+    dropped_over_memory: "Chunks dropped: no room for their message just now.",
+    dropped_oversized: "Chunks dropped: their message is larger than allowed.",
+    dropped_peer_limit: "Datagrams dropped: the table of peers is full.",
+    dropped_rate: "Datagrams dropped: their sender exceeds its rate.",
+    dropped_network: "Datagrams dropped: their address is not allowed.",
+    held_unvalidated: "Times that output waited for an address to prove itself.",
+    expired_reassemblies: "Chunked messages given up: their rest did not come.",
+    unreachable: "Peers given up: they acknowledged nothing.",
+}

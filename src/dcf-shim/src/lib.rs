@@ -1,0 +1,20 @@
+//! The DCF shim: the cluster's UDP entrance for clients outside. `README.md` explains the design.
+
+pub mod bridge;
+pub mod congestion;
+pub mod counters;
+pub mod datagrams;
+pub mod endpoint;
+pub mod frames;
+pub mod heads;
+mod inbox;
+pub mod logs;
+pub mod metrics;
+mod outbox;
+pub mod payload;
+mod recent;
+pub mod sealing;
+pub mod settings;
+pub mod status_port;
+pub mod sys;
+mod token_bucket;

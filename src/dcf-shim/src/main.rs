@@ -1,0 +1,274 @@
+//! The dcf-shim daemon: sockets, clock, signals and systemd around the bridge.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use sd_notify::NotifyState;
+use tracing::{error, info};
+
+use dcf_shim::bridge::{Bounds, Bridge};
+use dcf_shim::congestion::Micros;
+use dcf_shim::datagrams::Datagrams;
+use dcf_shim::endpoint::{Endpoint, Limits};
+use dcf_shim::heads::Heads;
+use dcf_shim::sealing::Sealer;
+use dcf_shim::settings::{self, Invocation, Settings};
+use dcf_shim::status_port::StatusPort;
+use dcf_shim::sys::{self, BatchSocket, StopSignal, Wait};
+use dcf_shim::{logs, metrics};
+
+const TICK: Micros = 250_000;
+/// Batches taken from one socket before the other has its turn.
+const RECEIVE_TURN: usize = 8;
+/// Time for last answers to be acknowledged.
+const FAREWELL: Micros = 1_000_000;
+
+fn main() -> ExitCode {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let settings = match settings::load(std::env::args_os().skip(1), &environment) {
+        Ok(Invocation::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Invocation::Run(settings)) => settings,
+        Err(message) => {
+            eprintln!("dcf-shim: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    logs::start(&settings.log_level);
+    let daemon = Daemon::new(&settings);
+    match daemon.and_then(|mut daemon| daemon.run().map_err(|error| error.to_string())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            error!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Daemon {
+    bridge: Bridge,
+    clients: Side,
+    mesh: Side,
+    status: Option<StatusPort>,
+    stop: StopSignal,
+    drain_timeout: Micros,
+    started: Instant,
+}
+
+/// A socket and what is on its way out through it.
+struct Side {
+    socket: BatchSocket,
+    out: Datagrams,
+}
+
+impl Daemon {
+    fn new(settings: &Settings) -> Result<Self, String> {
+        let listen = settings::resolve("listen", &settings.listen)?;
+        let resolve_head = |head: &String| settings::resolve("heads", head);
+        let heads: Vec<_> = settings.heads.iter().map(resolve_head).collect::<Result<_, _>>()?;
+        settings.check_exposure(listen, &heads)?;
+        let mesh_listen = match settings.mesh_listen.as_str() {
+            "" => any_port_towards(&heads)?,
+            given => settings::resolve("mesh_listen", given)?,
+        };
+        let sealer = |file: &str| match file {
+            "" => Ok(None),
+            file => settings::read_key(Path::new(file)).map(|key| Some(Sealer::new(key))),
+        };
+        let (max_message, memory) = (settings.max_message as usize, settings.max_bytes as usize);
+        let client_limits = Limits {
+            max_message,
+            memory,
+            peer_memory: settings.client_bytes as usize,
+            max_peers: settings.max_clients as usize,
+            edge: Some(settings.client_datagram_rate),
+        };
+        let mesh_limits =
+            Limits { peer_memory: memory, max_peers: heads.len(), edge: None, ..client_limits };
+        let bounds = Bounds {
+            networks: settings.networks()?,
+            tasks_per_second: settings.client_rate,
+            task_burst: settings.client_burst,
+            client_tasks: settings.client_tasks as usize,
+            max_tasks: settings.max_tasks as usize,
+            client_bytes: settings.client_bytes as usize,
+            max_bytes: memory,
+            task_deadline: micros(settings.task_deadline),
+        };
+        let bridge = Bridge::new(
+            Endpoint::new(client_limits, sealer(&settings.client_key_file)?),
+            Endpoint::new(mesh_limits, sealer(&settings.cluster_key_file)?),
+            Heads::new(&heads, micros(settings.head_timeout)),
+            bounds,
+            wall_clock(),
+        );
+        let bind = |key: &str, address| {
+            let socket = BatchSocket::bind(address);
+            socket.map_err(|error| format!("{key} = \"{address}\" cannot be used: {error}"))
+        };
+        let status = match settings.http_listen.as_str() {
+            "" => None,
+            given => {
+                let address = settings::resolve("http_listen", given)?;
+                let port = StatusPort::bind(address);
+                Some(port.map_err(|e| format!("http_listen = \"{given}\" cannot be used: {e}"))?)
+            }
+        };
+        Ok(Self {
+            bridge,
+            clients: Side { socket: bind("listen", listen)?, out: Datagrams::default() },
+            mesh: Side { socket: bind("mesh_listen", mesh_listen)?, out: Datagrams::default() },
+            status,
+            stop: StopSignal::new().map_err(|error| error.to_string())?,
+            drain_timeout: micros(settings.drain_timeout),
+            started: Instant::now(),
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let status = self.status.as_ref().map(StatusPort::local_address).transpose()?;
+        let status = status.map(|address| address.to_string()).unwrap_or_default();
+        let listen = self.clients.socket.local_address()?;
+        let mesh = self.mesh.socket.local_address()?;
+        info!(%listen, %mesh, http_listen = status, "listening");
+        let watchdog = sd_notify_watchdog();
+        let (mut tick_at, mut watchdog_at, mut said) = (0, 0, String::new());
+        let mut stop_by = None;
+        notify(&[NotifyState::Ready]);
+        loop {
+            let now = self.now();
+            self.bridge.act(now);
+            if now >= tick_at {
+                tick_at = now + TICK;
+                self.bridge.tick(now);
+                let status = self.bridge.status();
+                if status != said {
+                    notify(&[NotifyState::Status(&status)]);
+                    said = status;
+                }
+            }
+            if watchdog.is_some_and(|_| now >= watchdog_at) {
+                notify(&[NotifyState::Watchdog]);
+                watchdog_at = now + watchdog.unwrap_or_default() / 3;
+            }
+            self.flush(now)?;
+            if let Some(by) = stop_by {
+                if self.bridge.idle() || now >= by + FAREWELL {
+                    info!("stopped");
+                    return Ok(());
+                }
+                if now >= by {
+                    self.bridge.abandon(now);
+                }
+            }
+            let timeouts = [self.bridge.clients.next_timeout(), self.bridge.mesh.next_timeout()];
+            let next = timeouts.into_iter().fold(tick_at, Micros::min);
+            if self.wait(next.saturating_sub(self.now()))? {
+                self.stop.take();
+                stop_by = match stop_by {
+                    None => Some(self.now() + self.drain_timeout),
+                    Some(_) => Some(self.now()),
+                };
+                info!(tasks = self.bridge.tasks_in_flight(), "stopping");
+                notify(&[NotifyState::Stopping]);
+                self.bridge.drain();
+            }
+        }
+    }
+
+    /// Waits for input and takes it in; returns whether a signal to stop came.
+    fn wait(&mut self, timeout: Micros) -> io::Result<bool> {
+        let wait = |fd, write| Wait { fd, write, ready: false };
+        let mut waits = vec![
+            wait(self.stop.fd(), false),
+            wait(self.clients.socket.fd(), !self.clients.out.items.is_empty()),
+            wait(self.mesh.socket.fd(), !self.mesh.out.items.is_empty()),
+        ];
+        waits.extend(
+            self.status.iter().flat_map(StatusPort::fds).map(|(fd, write)| wait(fd, write)),
+        );
+        sys::wait(&mut waits, timeout)?;
+        let (now, wall) = (self.now(), wall_clock());
+        let bridge = &mut self.bridge;
+        for _ in 0..RECEIVE_TURN {
+            let take = |datagram: &mut [u8], from| bridge.from_client(datagram, from, now, wall);
+            if !waits[1].ready || !self.clients.socket.receive(take)? {
+                break;
+            }
+        }
+        for _ in 0..RECEIVE_TURN {
+            let take = |datagram: &mut [u8], from| bridge.from_mesh(datagram, from, now, wall);
+            if !waits[2].ready || !self.mesh.socket.receive(take)? {
+                break;
+            }
+        }
+        if let Some(status) = &mut self.status {
+            status.serve(now, |path| metrics::page(path, bridge));
+        }
+        Ok(waits[0].ready)
+    }
+
+    fn flush(&mut self, now: Micros) -> io::Result<()> {
+        let wall = wall_clock();
+        let bridge = &mut self.bridge;
+        for (endpoint, side) in
+            [(&mut bridge.clients, &mut self.clients), (&mut bridge.mesh, &mut self.mesh)]
+        {
+            // What the socket did not take yet goes first, and nothing is added to it.
+            if side.out.items.is_empty() {
+                endpoint.flush(now, wall, &mut side.out);
+            }
+            if side.socket.send(&side.out)? {
+                side.out.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Micros {
+        // Above zero, so that zero can stand for long ago.
+        1 + self.started.elapsed().as_micros() as Micros
+    }
+}
+
+fn any_port_towards(heads: &[SocketAddr]) -> Result<SocketAddr, String> {
+    let v6 = heads[0].is_ipv6();
+    if heads.iter().any(|head| head.is_ipv6() != v6) {
+        return Err("heads are of IPv4 and IPv6: name them all by addresses of one kind".into());
+    }
+    let loopback = heads.iter().all(|head| head.ip().is_loopback());
+    Ok(match (v6, loopback) {
+        (false, true) => (Ipv4Addr::LOCALHOST, 0).into(),
+        (false, false) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        (true, true) => (Ipv6Addr::LOCALHOST, 0).into(),
+        (true, false) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    })
+}
+
+fn sd_notify_watchdog() -> Option<Micros> {
+    let mut usec = 0;
+    sd_notify::watchdog_enabled(false, &mut usec).then_some(usec)
+}
+
+/// Tells systemd; elsewhere nobody listens.
+fn notify(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        error!(%error, "systemd could not be told");
+    }
+}
+
+fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_micros() as u64
+}
+
+fn micros(seconds: f64) -> Micros {
+    (seconds * 1e6) as Micros
+}

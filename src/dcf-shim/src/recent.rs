@@ -1,0 +1,47 @@
+//! The memory of numbers seen lately.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use crate::congestion::Micros;
+
+/// At least so many of the latest numbers are remembered, for `LIFETIME` at most twice.
+const CAPACITY: usize = 4096;
+const LIFETIME: Micros = 60_000_000;
+
+/// Two generations of sets: the younger becomes the older when it is full or old. No order is
+/// assumed, so a peer that restarts at another number is not mistaken for its old self.
+pub struct Recent<T> {
+    younger: HashSet<T>,
+    older: HashSet<T>,
+    since: Micros,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self { younger: HashSet::default(), older: HashSet::default(), since: 0 }
+    }
+}
+
+impl<T: Eq + Hash> Recent<T> {
+    pub fn contains(&self, number: &T) -> bool {
+        self.younger.contains(number) || self.older.contains(number)
+    }
+
+    /// Remembers `number`; returns whether it is new.
+    pub fn add(&mut self, number: T, now: Micros) -> bool {
+        if self.older.contains(&number) {
+            return false;
+        }
+        if self.younger.is_empty() {
+            self.since = now;
+        } else if self.younger.len() >= CAPACITY || now - self.since > LIFETIME {
+            self.older = std::mem::take(&mut self.younger);
+            self.since = now;
+            if self.older.contains(&number) {
+                return false;
+            }
+        }
+        self.younger.insert(number)
+    }
+}

@@ -1,0 +1,107 @@
+//! /healthz, /readyz and /metrics over HTTP, served between the datagrams by the same loop.
+//!
+//! The answer to /healthz so proves that the loop runs. A connection gets one answer and is
+//! closed; few are open at once, none for long.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
+
+use crate::congestion::Micros;
+
+const MAX_CONNECTIONS: usize = 16;
+const MAX_REQUEST: usize = 8192;
+const PATIENCE: Micros = 10_000_000;
+
+struct Connection {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    until: Micros,
+}
+
+/// A page: status line, content type and body.
+pub type Page = (&'static str, &'static str, String);
+
+pub struct StatusPort {
+    listener: TcpListener,
+    connections: Vec<Connection>,
+}
+
+impl StatusPort {
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, connections: Vec::new() })
+    }
+
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What to wait for, and whether until it is writable.
+    pub fn fds(&self) -> impl Iterator<Item = (RawFd, bool)> + '_ {
+        let open = |c: &Connection| (c.stream.as_raw_fd(), !c.answer.is_empty());
+        std::iter::once((self.listener.as_raw_fd(), false)).chain(self.connections.iter().map(open))
+    }
+
+    /// Takes up what has arrived; `page` gives the answer for a path.
+    pub fn serve(&mut self, now: Micros, page: impl Fn(&str) -> Page) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            if self.connections.len() < MAX_CONNECTIONS && stream.set_nonblocking(true).is_ok() {
+                let (request, answer) = (Vec::new(), Vec::new());
+                let until = now + PATIENCE;
+                self.connections.push(Connection { stream, request, answer, until });
+            }
+        }
+        self.connections.retain_mut(|connection| now < connection.until && connection.step(&page));
+    }
+}
+
+impl Connection {
+    /// Reads and writes what it can; returns whether there is more to come.
+    fn step(&mut self, page: &impl Fn(&str) -> Page) -> bool {
+        if self.answer.is_empty() {
+            let mut buffer = [0; 2048];
+            loop {
+                match self.stream.read(&mut buffer) {
+                    Ok(0) => return false,
+                    Ok(count) => self.request.extend_from_slice(&buffer[..count]),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(_) => return false,
+                }
+                if self.request.len() > MAX_REQUEST {
+                    return false;
+                }
+            }
+            let mut headers = [httparse::EMPTY_HEADER; 64];
+            let mut request = httparse::Request::new(&mut headers);
+            match request.parse(&self.request) {
+                Ok(httparse::Status::Complete(_)) => {
+                    let target = request.path.unwrap_or_default();
+                    let path = target.split('?').next().unwrap_or_default();
+                    self.answer = response(page(path), request.method == Some("HEAD"));
+                }
+                Ok(httparse::Status::Partial) => return true,
+                Err(_) => return false,
+            }
+        }
+        match self.stream.write(&self.answer) {
+            Ok(count) => {
+                self.answer.drain(..count);
+                !self.answer.is_empty()
+            }
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+}
+
+fn response((status, content_type, body): Page, head_only: bool) -> Vec<u8> {
+    let length = body.len();
+    let body = if head_only { String::new() } else { body };
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
