@@ -1,5 +1,1 @@
-"""Images from text, through diffusers' pipelines."""
-
-from daiic.worker.image.load import load_image
-
-__all__ = ["load_image"]
+"""Images from text, through diffusers' pipelines; `load` is where to start reading."""

@@ -1,0 +1,161 @@
+"""A diffusers pipeline in memory that answers image tasks, one after another.
+
+torch runs in one thread that the engine owns. The event loop learns of each
+step from there, and a task that nobody waits for any more ends at its next step.
+"""
+
+import asyncio
+import gc
+import io
+import threading
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import torch
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.image.one_thread import OneThread
+from daiic.worker.image.request import Abilities, ImageRequest, read_request
+
+
+class ImageEngine:
+    """See `daiic.worker.engine.Engine`.
+
+    `thread` is the one in which `pipeline` was loaded. Tasks queue for it in
+    the order in which they came.
+    """
+
+    kind = pb.IMAGE
+
+    def __init__(
+        self,
+        pipeline: Any,
+        abilities: Abilities,
+        thread: OneThread,
+        *,
+        footprint: int,
+        quantization: str,
+        placement: str,
+        fallback: str,
+    ) -> None:
+        self.footprint = footprint
+        self.quantization = quantization
+        self.placement = placement
+        self.fallback = fallback
+        self._pipeline = pipeline
+        self._abilities = abilities
+        self._thread = thread
+        self._stops: set[threading.Event] = set()
+        self._closed = False
+
+    async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        """Draw the images of `task`: parts with progress if it streams, then one with the images.
+
+        An image's seed alone, not its place among the task's, decides how it looks.
+
+        Raises:
+            TaskError: BAD_REQUEST for parameters out of bounds or an image that
+                the model's own safety checker withholds; CANCELLED by `close`.
+            torch.OutOfMemoryError: if memory ran out; a plain RuntimeError if
+                it was RAM.
+        """
+        request = read_request(task.image, self._abilities)
+        if self._closed:
+            raise _closed()
+        total = request.steps * len(request.seeds)
+        loop = asyncio.get_running_loop()
+        steps: asyncio.Queue[int | None] = asyncio.Queue()
+        stop = threading.Event()
+        self._stops.add(stop)
+
+        def report(done: int) -> None:
+            loop.call_soon_threadsafe(steps.put_nowait, done)
+
+        drawing = asyncio.wrap_future(
+            self._thread.submit(lambda: self._draw(request, report, stop))
+        )
+        drawing.add_done_callback(lambda _: steps.put_nowait(None))
+        try:
+            while (done := await steps.get()) is not None:
+                if task.stream:
+                    yield pb.Result(progress=pb.Progress(phase="steps", done=done, total=total))
+            yield pb.Result(final=True, images=await drawing)
+        finally:
+            stop.set()
+            drawing.cancel()
+            self._stops.discard(stop)
+
+    async def close(self) -> None:
+        """Cancel what runs or waits, and give the memory back."""
+        self._closed = True
+        for stop in self._stops:
+            stop.set()
+        released = self._thread.submit(self._release)
+        self._thread.stop()
+        await asyncio.wrap_future(released)
+
+    def _draw(
+        self, request: ImageRequest, report: Callable[[int], None], stop: threading.Event
+    ) -> list[pb.Image]:
+        images = []
+        for index, seed in enumerate(request.seeds):
+            before = index * request.steps
+
+            def after_step(
+                _: Any, step: int, timestep: Any, tensors: dict[str, Any], before: int = before
+            ) -> dict[str, Any]:
+                if stop.is_set():
+                    raise _closed()
+                # Schedulers of higher order call more often than there are steps.
+                report(before + min(step + 1, request.steps))
+                return tensors
+
+            if stop.is_set():
+                raise _closed()
+            images.append(pb.Image(png=self._draw_one(request, seed, after_step), seed=seed))
+        return images
+
+    def _draw_one(
+        self, request: ImageRequest, seed: int, after_step: Callable[..., dict[str, Any]]
+    ) -> bytes:
+        arguments: dict[str, Any] = {}
+        if request.guidance is not None:
+            arguments["guidance_scale"] = request.guidance
+        if request.negative_prompt:
+            arguments["negative_prompt"] = request.negative_prompt
+        try:
+            drawn = self._pipeline(
+                prompt=request.prompt,
+                width=request.width,
+                height=request.height,
+                num_inference_steps=request.steps,
+                # A CPU generator gives the same noise whatever device draws.
+                generator=torch.Generator("cpu").manual_seed(seed),
+                callback_on_step_end=after_step,
+                **arguments,
+            )
+        except BaseException:
+            # An offloading pipeline returns its parts to RAM only when it ends well.
+            self._pipeline.maybe_free_model_hooks()
+            raise
+        if any(getattr(drawn, "nsfw_content_detected", None) or ()):
+            raise TaskError(
+                pb.BAD_REQUEST,
+                "the model's safety checker withheld the image",
+                "change the prompt or the seed",
+            )
+        png = io.BytesIO()
+        drawn.images[0].save(png, "PNG")
+        return png.getvalue()
+
+    def _release(self) -> None:
+        self._pipeline.remove_all_hooks()
+        self._pipeline = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _closed() -> TaskError:
+    return TaskError(pb.CANCELLED, "the image was given up", "send the task again")
