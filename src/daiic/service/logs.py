@@ -45,7 +45,10 @@ def _rendering() -> list[structlog.typing.Processor]:
     if "JOURNAL_STREAM" in os.environ:
         return [strip, structlog.processors.format_exc_info, _for_journal]
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-    return [strip, stamp, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
+    return [strip, stamp, console]
 
 
 _logfmt = structlog.processors.LogfmtRenderer(key_order=["event"])
