@@ -28,6 +28,7 @@ class HeadProcess:
         self.address = listen
         self.http_port = 0
         self.started_in = 0.0
+        self._logged = asyncio.Event()
         self._process: asyncio.subprocess.Process
         self._reader: asyncio.Task[None]
 
@@ -87,7 +88,8 @@ class HeadProcess:
         """Wait until a line with `text` has been logged."""
         async with asyncio.timeout(PATIENCE):
             while not any(text in line for line in self.log):
-                await asyncio.sleep(0.02)
+                self._logged.clear()
+                await self._logged.wait()
 
     def cpu_seconds(self) -> float:
         """Return the processor time used so far."""
@@ -107,6 +109,7 @@ class HeadProcess:
         async for raw in stream:
             line = raw.decode().rstrip()
             self.log.append(line)
+            self._logged.set()
             if "serving" in line and not serving.done():
                 serving.set_result(line)
         if not serving.done():

@@ -15,14 +15,13 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from head_process import HeadProcess
-from worker_stub import WorkerStub
-
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import resolve
 from daiic.wire.events import Event, Message
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import MeshSocket
+from head_process import HeadProcess
+from worker_stub import WorkerStub
 
 RATES = {1: 10, 100: 500, 1000: 5000}
 """Tasks a second, and how many of them are measured."""
@@ -58,7 +57,8 @@ class Load:
         """Send `count` tasks, evenly spaced, and wait for their answers."""
         start = time.perf_counter()
         for number in range(count):
-            while (wait := start + number / rate - time.perf_counter()) > 0:
+            wait = start + number / rate - time.perf_counter()
+            if wait > 0:
                 await asyncio.sleep(wait)
             self.send()
         await self.answered()

@@ -88,7 +88,7 @@ class Json:
         """See `Dialect`."""
         try:
             task_id = int(json.loads(payload).get("id", 0))
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             return 0
         return task_id if 0 <= task_id < 1 << 64 else 0
 

@@ -9,7 +9,7 @@ being answered, by an error, by being cancelled or at its deadline.
 
 import heapq
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -93,10 +93,11 @@ class Dispatcher:
         self._wait(job, now)
         self._watch_deadline(job)
 
-    def cancel(self, job: Job, now: float) -> None:
-        """End `job` without telling its client."""
-        self._withdraw(job)
-        self._end(job, CANCELLED, now)
+    def cancel(self, jobs: Iterable[Job], now: float) -> None:
+        """End `jobs` without telling their client."""
+        for job in jobs:
+            self._withdraw(job)
+            self._end(job, CANCELLED, now)
         self._place_waiting(now)
 
     def fail(self, job: Job, error: TaskError, now: float) -> None:

@@ -80,14 +80,13 @@ class Intake:
         client.known.add(task_id, now)  # its TASK may come later, on a link that reorders
         job = client.jobs.get(task_id)
         if job is not None:
-            self._dispatcher.cancel(job, now)
+            self._dispatcher.cancel([job], now)
 
     def unreachable(self, peer: Address, now: float) -> None:
         """Take in that `peer` acknowledges nothing any more: it wants no answers either."""
         client = self._clients.get(peer)
         if client is not None:
-            for job in list(client.jobs.values()):
-                self._dispatcher.cancel(job, now)
+            self._dispatcher.cancel(list(client.jobs.values()), now)
 
     def tick(self, now: float) -> None:
         """Forget clients that have long gone."""

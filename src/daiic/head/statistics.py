@@ -41,8 +41,12 @@ class Statistics:
 
     @property
     def done(self) -> int:
-        """Tasks that were answered."""
-        return sum(n for (_, outcome), n in self.outcomes.items() if outcome == DONE)
+        """Tasks that were answered; questions for the status are not counted."""
+        return sum(
+            count
+            for (kind, outcome), count in self.outcomes.items()
+            if outcome == DONE and kind != "status"
+        )
 
     @property
     def failed(self) -> int:
