@@ -77,7 +77,7 @@ async def _start(
     gateway_port: int,
 ) -> None:
     await cluster.start(
-        "daiic.head.daemon",
+        "daiic-head",
         "head",
         ["--listen", head, "--http-listen", f"127.0.0.1:{status_port}"],
     )
@@ -93,11 +93,9 @@ async def _start(
             # The models here are tiny: 4-bit would cost time and save nothing.
             "--quantization": "none",
         }
-        await cluster.start(
-            "daiic.worker.daemon", name, [item for pair in flags.items() for item in pair]
-        )
+        await cluster.start("daiic-worker", name, [item for pair in flags.items() for item in pair])
     await cluster.start(
-        "daiic.gateway.daemon",
+        "daiic-gateway",
         "gateway",
         ["--heads", head, "--listen", f"127.0.0.1:{gateway_port}", "--http-listen", ""],
     )

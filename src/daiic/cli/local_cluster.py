@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -28,21 +30,23 @@ class Daemon:
 
 
 class LocalCluster:
-    """Starts daemons of this Python installation and stops them again."""
+    """Starts the daemons that are installed beside `daiic` and stops them again."""
 
     def __init__(self, state: Path) -> None:
         """Logs and state go below `state`."""
         self._state = state
         self._daemons: list[Daemon] = []
 
-    async def start(self, module: str, name: str, flags: Sequence[str]) -> None:
-        """Start `python -m MODULE FLAGS` as the daemon `name`."""
+    async def start(self, program: str, name: str, flags: Sequence[str]) -> None:
+        """Start `program` as the daemon `name`.
+
+        Raises:
+            FileNotFoundError: if it is not installed.
+        """
         log = self._state / f"{name}.log"
         with log.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                module,
+                _installed(program),
                 *flags,
                 stdout=file,
                 stderr=file,
@@ -92,6 +96,16 @@ class LocalCluster:
                     await asyncio.wait_for(daemon.process.wait(), STOP_TIMEOUT)
                 except TimeoutError:
                     daemon.process.kill()
+
+
+def _installed(program: str) -> str:
+    beside = Path(sys.argv[0]).resolve().parent
+    found = shutil.which(program, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        raise FileNotFoundError(
+            errno.ENOENT, f"{program} is not installed beside daiic, nor in PATH", program
+        )
+    return found
 
 
 def free_port(kind: socket.SocketKind, preferred: int) -> int:

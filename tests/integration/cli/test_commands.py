@@ -1,0 +1,154 @@
+"""The commands against a real head, with a worker that follows a script."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+from worker_stub import WorkerStub
+
+
+class Cluster:
+    """A head's address, and `daiic` pointed at it."""
+
+    def __init__(self, head: str, folder: Path) -> None:
+        self.head = head
+        self._folder = folder
+
+    async def daiic(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        """Run a command and return its status, stdout and stderr."""
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("daiic"),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=self._folder,
+            env={**os.environ, "DAIIC_HEADS": self.head, "COLUMNS": "200"},
+        )
+        out, err = await process.communicate(stdin.encode())
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("daiic-head"),
+        "--listen=127.0.0.1:0",
+        "--http-listen=",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    serving = await process.stderr.readline()
+    found = re.search(rb"listen=(\S+)", serving)
+    assert found is not None, serving
+    head = found[1].decode()
+    stub = await WorkerStub.open([head])
+    async with ClusterClient([head]) as client:
+        while not (await client.status()).workers:
+            await asyncio.sleep(0.02)
+    yield Cluster(head, tmp_path)
+    await stub.close()
+    process.terminate()
+    await process.communicate()
+
+
+async def test_generate_prints_the_text_and_nothing_else(cluster: Cluster) -> None:
+    status, out, err = await cluster.daiic("generate", "good [morning]", "--model", "echo")
+    assert (status, out, err) == (0, "good [morning]\n", "")
+
+
+async def test_generate_reads_its_prompt_from_stdin(cluster: Cluster) -> None:
+    _, out, _ = await cluster.daiic("generate", "-m", "echo", stdin="from a pipe")
+    assert out == "from a pipe\n"
+
+
+async def test_generate_json_says_how_the_text_came_about(cluster: Cluster) -> None:
+    _, out, _ = await cluster.daiic(
+        "generate", "x", "-m", "count", "--max-tokens", "3", "--seed", "7", "--json"
+    )
+    answer = json.loads(out)
+    assert answer["text"] == "0 1 2 "
+    assert answer["finish_reason"] == "length"
+    assert answer["seed"] == 7
+    assert answer["completion_tokens"] == 3
+    assert answer["worker"] == "stub"
+
+
+async def test_chat_on_a_pipe_answers_line_by_line(cluster: Cluster) -> None:
+    status, out, _ = await cluster.daiic(
+        "chat", "-m", "count", "--max-tokens", "2", stdin="one\n/clear\n\ntwo\n"
+    )
+    assert status == 0
+    assert out == "0 1 \n0 1 \n"
+
+
+async def test_first_model_of_the_kind_is_the_default(cluster: Cluster) -> None:
+    status, out, _ = await cluster.daiic("generate", "which one?")
+    assert status == 0
+    assert out == "which one?\n"  # "echo" comes first in the stub's list
+
+
+async def test_image_is_written_next_to_the_caller_and_never_over_another(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    arguments = ("image", "a red circle", "-m", "picture", "--size", "8x8", "--seed", "5")
+    for name in ("a-red-circle-5.png", "a-red-circle-5-2.png"):
+        status, out, _ = await cluster.daiic(*arguments, "--json")
+        assert status == 0
+        assert json.loads(out)["images"] == [{"path": name, "seed": 5}]
+        assert len((tmp_path / name).read_bytes()) == 64
+
+
+async def test_unknown_model_fails_with_what_there_is(cluster: Cluster) -> None:
+    status, out, err = await cluster.daiic("generate", "x", "--model", "no-such-model")
+    assert status != 0
+    assert out == ""
+    assert "no-such-model" in err
+    assert "echo" in err
+
+
+async def test_error_of_a_worker_is_told_with_its_remedy(cluster: Cluster) -> None:
+    status, _, err = await cluster.daiic("generate", "x", "--model", "refusing")
+    assert status == 1
+    assert "the stub refused" in err
+    assert "use another model" in err
+
+
+async def test_status_shows_workers_for_people_and_for_scripts(cluster: Cluster) -> None:
+    _, table, _ = await cluster.daiic("status")
+    assert "stub" in table
+    assert "ready" in table
+    _, out, _ = await cluster.daiic("status", "--json")
+    worker = json.loads(out)["workers"][0]["heartbeat"]
+    assert worker["worker_id"] == "stub"
+    assert worker["state"] == "READY"
+
+
+async def test_models_lists_each_with_its_places(cluster: Cluster) -> None:
+    _, out, _ = await cluster.daiic("models", "list", "--json")
+    models = {model["name"]: model for model in json.loads(out)}
+    assert models["echo"]["workers"][0]["state"] == "loaded"
+    assert models["echo"]["kind"] == pb.ModelKind.Name(pb.TEXT).lower()
+
+
+async def test_doctor_finds_the_head_and_its_clock(cluster: Cluster) -> None:
+    _, out, _ = await cluster.daiic("doctor", "--json")
+    findings = {finding["subject"]: finding for finding in json.loads(out)}
+    assert findings["head"]["level"] == "ok"
+    assert findings["clock"]["level"] == "ok"
+    assert findings["workers"]["says"] == "stub"
+
+
+async def test_no_head_is_told_apart_by_the_exit_status(cluster: Cluster) -> None:
+    status, _, err = await cluster.daiic("status", "--head", "127.0.0.1:9")
+    assert status == 3
+    assert "no head answers at 127.0.0.1:9" in err
