@@ -45,7 +45,7 @@ class Activity:
 
     @property
     def rate(self) -> float:
-        """What was produced in a second: of a stream after its first token, else of all; 0 if unknown."""
+        """What came in a second: of a stream after its first token, else of all; 0 if unknown."""
         if self.first_output is None:
             return self.produced / self.seconds if self.seconds else 0.0
         span = self.seconds - self.first_output

@@ -1,0 +1,61 @@
+// The gateway's API from the browser: the key, errors as sentences, and event streams.
+
+const KEY = "daiic-key";
+
+export const key = {
+  get: () => sessionStorage.getItem(KEY),
+  set: (value) => sessionStorage.setItem(KEY, value),
+  clear: () => sessionStorage.removeItem(KEY),
+};
+
+/** An answer that is an error; `status` is 0 when there was no answer. */
+export class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** Send a request and return the response; a 401 also fires `keyneeded` on the window. */
+export async function request(path, { body, signal } = {}) {
+  const headers = {};
+  if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
+  if (body) headers["Content-Type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "The gateway does not answer.");
+  }
+  if (response.ok) return response;
+  if (response.status === 401) window.dispatchEvent(new CustomEvent("keyneeded", { detail: Boolean(key.get()) }));
+  const answer = await response.json().catch(() => ({}));
+  throw new ApiError(response.status, answer.error?.message ?? `${response.status} ${response.statusText}`);
+}
+
+/** Yield the JSON of each event that `path` streams; an error in the stream is thrown. */
+export async function* events(path, options) {
+  const response = await request(path, options);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let pending = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      pending += value;
+      const blocks = pending.split("\n\n");
+      pending = blocks.pop();
+      for (const block of blocks) {
+        const data = block.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
+        if (!data) continue;
+        if (data === "[DONE]") return;
+        const event = JSON.parse(data);
+        if (event.error) throw new ApiError(500, event.error.message);
+        yield event;
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {});
+  }
+}

@@ -1,0 +1,49 @@
+// The cluster as it is now: one stream for the whole page, taken up again when it breaks.
+
+import { events } from "./api.js";
+
+const RETRY_MS = 2000;
+const listeners = new Set();
+
+/** The latest snapshot; `null` before the first and while the gateway is away. */
+export let cluster = null;
+
+/** Call `listener` with every snapshot, and with `null` when the gateway is away. */
+export function onCluster(listener) {
+  listeners.add(listener);
+}
+
+function tell(snapshot) {
+  cluster = snapshot;
+  for (const listener of listeners) listener(snapshot);
+}
+
+/** Follow the cluster for as long as the page is open. */
+export async function follow() {
+  for (;;) {
+    try {
+      for await (const snapshot of events("/api/cluster")) tell(snapshot);
+    } catch (error) {
+      if (error.status === 401) {
+        await new Promise((resolve) => window.addEventListener("keygiven", resolve, { once: true }));
+        continue;
+      }
+    }
+    tell(null);
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+/** Return the models of a kind, best state first: [{name, state, workers, quantization, progress}]. */
+export function modelsOf(kind, snapshot = cluster) {
+  const order = ["loaded", "loading", "downloading", "available"];
+  const found = new Map();
+  for (const worker of snapshot?.workers ?? []) {
+    for (const model of worker.models) {
+      if (model.kind !== kind || !order.includes(model.state)) continue;
+      const held = found.get(model.name);
+      if (!held || order.indexOf(model.state) < order.indexOf(held.state)) found.set(model.name, model);
+    }
+  }
+  return [...found.values()].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || a.name.localeCompare(b.name));
+}

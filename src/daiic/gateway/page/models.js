@@ -1,0 +1,45 @@
+// The choice of a model: those the cluster has, and any other if a worker may download.
+
+import { h } from "./dom.js";
+import { modelsOf, onCluster } from "./live.js";
+
+const OTHER = "\u0000other";
+const STATES = { loaded: "", available: " (on disk)", loading: " (loading)", downloading: " (downloading)" };
+
+/** Keep `select` filled with models of `kind`; return a function that gives the chosen name. */
+export function modelChoice(form, select, kind) {
+  const other = form.querySelector(".other");
+  let shown = "";
+  const toggle = () => {
+    other.hidden = select.value !== OTHER;
+    other.querySelector("input").required = !other.hidden;
+  };
+  select.addEventListener("change", toggle);
+  onCluster((cluster) => {
+    if (!cluster) return;
+    const models = modelsOf(kind, cluster);
+    const options = models.map((model) => [model.name, model.name + STATES[model.state]]);
+    if (cluster.workers.some((worker) => worker.can_download)) options.push([OTHER, "another from Hugging Face …"]);
+    const now = JSON.stringify(options);
+    if (now === shown) return;
+    shown = now;
+    const chosen = select.value;
+    select.replaceChildren(...(options.length ? options.map(([value, text]) => h("option", { value }, text)) : [h("option", { value: "" }, "no model yet")]));
+    if (options.some(([value]) => value === chosen)) select.value = chosen;
+    toggle();
+  });
+  return () => (select.value === OTHER ? other.querySelector("input").value.trim() : select.value);
+}
+
+/** Say what a model is doing when it is not ready: "loading stories, 40 %", or nothing. */
+export function whatHoldsUp(name, kind) {
+  const model = modelsOf(kind).find((known) => known.name === name);
+  if (!model || (model.state !== "loading" && model.state !== "downloading")) return "";
+  return `${model.state} ${name}, ${Math.round(model.progress * 100)} %`;
+}
+
+/** Return the filled-in number fields of a form that are named. */
+export function numbers(form, names) {
+  const given = names.filter((name) => form.elements[name].value !== "");
+  return Object.fromEntries(given.map((name) => [name, Number(form.elements[name].value)]));
+}

@@ -1,0 +1,10 @@
+// What a model writes, as text; fenced code gets a block of its own. Never as HTML.
+
+import { h } from "./dom.js";
+
+/** Show `text` in `element`. */
+export function renderText(element, text) {
+  const parts = text.split(/^```[^\n]*\n?/m);
+  const children = parts.map((part, index) => (index % 2 ? h("pre", { tabIndex: 0 }, h("code", {}, part.replace(/\n$/, ""))) : h("span", {}, part)));
+  element.replaceChildren(...children);
+}
