@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend
@@ -46,6 +47,7 @@ class EngineLoader:
                 ram_offload=settings.ram_offload,
                 allow_downloads=settings.allow_downloads,
                 token=self.token,
+                cache_dir=Path(settings.cache_dir) if settings.cache_dir else None,
                 progress=progress,
             )
         if package == "embedding":

@@ -1,1 +1,5 @@
-"""Images from text, through diffusers' pipelines; `load` is where to start reading."""
+"""Images from text, through diffusers' pipelines."""
+
+from daiic.worker.image.load import load_image
+
+__all__ = ["load_image"]

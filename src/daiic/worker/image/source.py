@@ -200,7 +200,7 @@ def _configuration(checkpoint: Path, hub: Hub) -> Path:
             f"{checkpoint.name} is no checkpoint of an image pipeline",
             "a single file must hold the whole model: UNet, autoencoder and text encoder",
         )
-    cache = hub.cache_dir or Path(constants.HF_HUB_CACHE)
+    cache = (hub.cache_dir or Path(constants.HF_HUB_CACHE)).expanduser()
     try:
         return _from_cache_or_hub(repository, cache, hub)
     except (HTTPError, OSError, ValueError) as error:
