@@ -152,7 +152,8 @@ def run(count: int, sealed: bool, seed: int) -> Outcome:
         now += STEP
         sender = ("192.0.2.1", pick.randrange(PEERS))
         datagram = fuzzer.datagram()
-        if insider is not None and number % 2 and len(datagram) >= HEADER_SIZE:
+        length = int.from_bytes(datagram[13:17], "big")
+        if insider is not None and number % 2 and len(datagram) == HEADER_SIZE + length:
             datagram = insider.seal(datagram)
         endpoint.datagram_received(datagram, sender, now)
         peak = max(peak, endpoint.buffered_bytes)
