@@ -54,7 +54,9 @@ def tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
     return fast
 
 
-def language_model(path: Path, *, chat: bool = True, intermediate_size: int = 128) -> Path:
+def language_model(
+    path: Path, *, chat: bool = True, intermediate_size: int = 128, context: int = 256
+) -> Path:
     """Write a Llama of random weights, whose next tokens are far from equally likely."""
     fast = tokenizer(chat=chat)
     torch.manual_seed(7)
@@ -66,7 +68,7 @@ def language_model(path: Path, *, chat: bool = True, intermediate_size: int = 12
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=2,
-            max_position_embeddings=256,
+            max_position_embeddings=context,
             initializer_range=0.2,
             eos_token_id=fast.eos_token_id,
             pad_token_id=fast.pad_token_id,

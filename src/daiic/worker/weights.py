@@ -74,6 +74,8 @@ def load(
         TaskError: UNSAFE_WEIGHTS without safetensors, OUT_OF_MEMORY if the
             budget is too small, BAD_REQUEST if it is another kind of model.
     """
+    transformers.logging.disable_default_handler()
+    transformers.logging.enable_propagation()
     sizes = _measure(path)
     reason = ""
     if quantization != "none" and _is_quantized(path):

@@ -7,6 +7,7 @@ task joins the running batch at the next token and leaves when it is done.
 import asyncio
 import dataclasses
 import itertools
+import logging
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -84,6 +85,8 @@ class Batch:
         self._router = _Router(asyncio.get_running_loop())
         self._numbers = itertools.count()
         self._busy_since = 0.0
+        self._model = model
+        self._attention = model.config._attn_implementation
         self._manager = model.init_continuous_batching(
             generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
             continuous_batching_config=_settings(
@@ -102,6 +105,7 @@ class Batch:
         if model.device.type == "cpu" and attention.serves(model.config):
             attention.register()
             model.set_attn_implementation(attention.NAME)
+        _log_like_the_rest()
         with torch.inference_mode():
             self._manager.start()
         self._watch = asyncio.create_task(self._fail_with_the_thread())
@@ -159,6 +163,7 @@ class Batch:
                 TaskError(pb.SHUTTING_DOWN, "the model is being unloaded", "send the task again")
             )
         await asyncio.to_thread(self._manager.stop, block=True, timeout=STOP_PATIENCE)
+        self._model.set_attn_implementation(self._attention)
 
     async def _fail_with_the_thread(self) -> None:
         """End what the thread, should it be gone without a word, would leave waiting."""
@@ -204,6 +209,13 @@ def _failure(reason: str) -> Exception:
     return TaskError(
         pb.INTERNAL, f"generation failed: {reason}", "the worker's log has the traceback"
     )
+
+
+def _log_like_the_rest() -> None:
+    """Leave what the manager logs to the root logger; it brings a handler of its own."""
+    logger = logging.getLogger("ContinuousBatchingLogger")
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 def _settings(**wanted: Any) -> ContinuousBatchingConfig:
