@@ -11,7 +11,17 @@ from daiic.worker.image.request import Abilities
 DEFAULT_STEPS = 30
 """For pipelines whose own default is higher: today's schedulers need no more."""
 _NEEDED = {"prompt", "width", "height", "num_inference_steps", "generator", "callback_on_step_end"}
-_FOREIGN = {"mask_image", "control_image", "num_frames", "audio_length_in_s"}
+_FOREIGN = {
+    "mask_image",
+    "strength",
+    "control_image",
+    "controlnet_conditioning_scale",
+    "num_frames",
+    "audio_length_in_s",
+}
+"""Parameters of pipelines that change an image, follow one, or make something else."""
+DEFAULT_SIDE = 1024
+"""Pixels, for the few pipelines whose configuration has no size."""
 
 
 def abilities_of(pipeline: Any, name: str) -> Abilities:
@@ -27,11 +37,15 @@ def abilities_of(pipeline: Any, name: str) -> Abilities:
             f"{name} is a {type(pipeline).__name__}, which does not make images from text alone",
             "use a text-to-image model",
         )
-    denoiser = denoiser_of(pipeline)
+    denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     scale = getattr(pipeline, "vae_scale_factor", 8)
     # Transformers cut the latent image into patches of 2 x 2.
     multiple = math.lcm(8, scale * (2 if hasattr(pipeline, "transformer") else 1))
-    sample = getattr(pipeline, "default_sample_size", None) or denoiser.config.sample_size
+    sample = (
+        getattr(pipeline, "default_sample_size", None)
+        or getattr(getattr(denoiser, "config", None), "sample_size", None)
+        or DEFAULT_SIDE // scale
+    )
     height, width = sample if isinstance(sample, (list, tuple)) else (sample, sample)
     guidance = parameters.get("guidance_scale")
     return Abilities(
@@ -42,8 +56,3 @@ def abilities_of(pipeline: Any, name: str) -> Abilities:
         guidance=guidance.default if guidance else None,
         negative_prompt="negative_prompt" in parameters,
     )
-
-
-def denoiser_of(pipeline: Any) -> Any:
-    """The network that runs once a step: the UNet, or the transformer that takes its place."""
-    return getattr(pipeline, "unet", None) or pipeline.transformer

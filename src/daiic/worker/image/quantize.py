@@ -14,6 +14,8 @@ from torch import nn
 
 LEAST_WEIGHTS = 4096
 """Of a matrix that is worth it; smaller ones lose more precision than they save memory."""
+ROW, ROWS = 64, 32
+"""bitsandbytes packs 4-bit weights for CPUs so many at once, and fails on odd remainders."""
 OUTLIER = 6.0
 """Activations beyond this are multiplied in 16 bits (Dettmers et al., LLM.int8(), 2022)."""
 KEPT = ("vae", "safety_checker", "image_encoder")
@@ -61,6 +63,8 @@ def _linear_layers(pipeline: Any) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
                 if (
                     type(layer) is nn.Linear
                     and layer.weight.numel() >= LEAST_WEIGHTS
+                    and layer.in_features % ROW == 0
+                    and layer.out_features % ROWS == 0
                     and not any(word in touchy for word in (*path.split("."), name))
                 ):
                     yield parent, name, layer
