@@ -24,6 +24,8 @@ POLL = 0.5
 
 KINDS = {"text": pb.TEXT, "image": pb.IMAGE, "embed": pb.EMBEDDING}
 MAKES = {pb.TEXT: "text", pb.IMAGE: "images", pb.EMBEDDING: "embeddings"}
+BY_THE_WAY = {(pb.TEXT, pb.EMBEDDING)}
+"""Kinds of models and tasks that go together though they differ."""
 
 log = structlog.get_logger()
 
@@ -104,7 +106,9 @@ async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progre
         yield lease
     finally:
         # Whoever stops listening while the lease is coming must not keep it.
-        if not coming.cancel() and lease is None and not coming.exception():
+        if not coming.done():
+            coming.cancel()
+        elif lease is None and not coming.cancelled() and coming.exception() is None:
             coming.result().release()
 
 
@@ -115,7 +119,7 @@ def _numbered(delivery: Delivery, part: pb.Result) -> pb.Result:
 
 
 def _check_kind(name: str, has: pb.ModelKind | None, wants: pb.ModelKind | None) -> None:
-    if has and wants and has != wants:
+    if has and wants and has != wants and (has, wants) not in BY_THE_WAY:
         raise TaskError(
             pb.BAD_REQUEST,
             f"{name} makes {MAKES[has]}, not {MAKES[wants]}",

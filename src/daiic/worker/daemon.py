@@ -48,6 +48,7 @@ class Daemon:
         self._node: Node | None = None
         self._fault: BaseException | None = None
         self._is_ready = False
+        self._http_port = 0
 
     async def serve(self) -> None:
         """Serve until told to stop, then let running tasks finish."""
@@ -72,6 +73,7 @@ class Daemon:
         node = self._node = worker.node
         port = StatusPort(node.statistics.registry, self._why_not_ready)
         await port.open(settings.http_listen)
+        self._http_port = port.port
         self._life.on_reload(lambda settings: self._reload(settings, worker))
         background = [
             self._keep(node.heads.report()),
@@ -116,7 +118,9 @@ class Daemon:
         self._is_ready = True
         self._life.notifier.ready()
         loaded = [model.name for model in worker.manager.statuses() if model.state == pb.LOADED]
-        log.info("serving", models=", ".join(loaded) or "none yet")
+        log.info(
+            "serving", models=", ".join(loaded) or "none yet", http_port=self._http_port or "none"
+        )
 
     async def _drain(self, node: "Node") -> None:
         patience = self._settings.drain_timeout

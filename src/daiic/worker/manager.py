@@ -169,7 +169,7 @@ class ModelManager:
         if record.resident is not resident:
             return  # another task has said so
         record.headroom *= LOWERED
-        record.footprint = int(max(resident.engine.footprint, record.footprint) / LOWERED)
+        record.footprint = int(record.footprint / LOWERED)
         log.warning(
             "out of memory while serving; the model is loaded again with a smaller budget",
             model=record.name,
@@ -196,7 +196,6 @@ class ModelManager:
                 )
             async with self._loading:
                 record.resident = Resident(await self._engine(record, model))
-            record.footprint = record.resident.engine.footprint
             self._set(record, pb.LOADED, detail=record.resident.engine.fallback)
             log.info(
                 "model loaded",
@@ -205,9 +204,7 @@ class ModelManager:
                 placement=record.resident.engine.placement,
                 bytes=record.resident.engine.footprint,
             )
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
+        except Exception as error:
             failure = self._failure(record, error)
             if failure.code in (pb.MODEL_NOT_FOUND, pb.BAD_REQUEST):
                 self._records.pop(record.name, None)

@@ -85,7 +85,9 @@ class Node:
 
     def wedged(self) -> bool:
         """Return whether an engine has work but does nothing about it."""
-        return any(getattr(engine, "stalled", 0.0) > STALLED for engine in self._manager.engines())
+        return any(
+            getattr(engine, "stalled_for", 0.0) > STALLED for engine in self._manager.engines()
+        )
 
     def heartbeat(self) -> pb.Heartbeat:
         """Return what this worker is and how it is."""

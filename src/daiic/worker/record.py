@@ -27,8 +27,8 @@ class Record:
     """One model.
 
     `headroom` is the share of the measured budget that it gets, less after
-    each time that memory ran out. `footprint` is in bytes, expected or
-    measured; `done` of `total` tells how far a download or load is; `rate` is
+    each time that memory ran out. `footprint` is in bytes, what it is expected
+    to need; `done` of `total` tells how far a download or load is; `rate` is
     in tokens or images a second of one task.
     """
 

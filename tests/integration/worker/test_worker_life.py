@@ -1,0 +1,172 @@
+"""How a real worker starts, drains, dies, and what systemd hears of it."""
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+
+
+def story(max_tokens: int = 180) -> pb.Task:
+    """A long answer, if nothing ends it early."""
+    return pb.Task(
+        model="tiny", stream=True, text=pb.TextTask(prompt="go", seed=3, max_tokens=max_tokens)
+    )
+
+
+@pytest.fixture
+def begin(start, models_dir):
+    """Start a worker with the model `tiny` for a head."""
+
+    def worker(head, environment=None, **settings):
+        given = {"models_dir": models_dir, "models": ["tiny"], "ram_limit": 1 << 30, **settings}
+        return start("worker", environment, heads=[head], **given)
+
+    return worker
+
+
+async def collect(stream, after: int = 0, act=lambda part: None):
+    """Return all parts of a stream; `act` is called once, with the part that is number `after`."""
+    parts = []
+    async for part in stream:
+        parts.append(part)
+        if len(parts) == after:
+            act(part)
+    return parts
+
+
+async def test_stream_survives_worker_kill(start, begin):
+    head = start("head")
+    workers = [begin(head.address) for _ in range(2)]
+    for worker in workers:
+        worker.said("serving")
+    killed = []
+
+    def kill(part: pb.Result) -> None:
+        victim = next(worker for worker in workers if worker.worker_id == part.worker_id)
+        victim.signal(signal.SIGKILL)
+        victim.process.wait()
+        killed.append(victim.worker_id)
+
+    async with ClusterClient([head.address]) as client:
+        whole = await collect(client.run(story()))
+        broken = await collect(client.run(story()), after=5, act=kill)
+    text = "".join(part.text for part in whole)
+    assert len(text) > 100 and whole[-1].final
+    assert "".join(part.text for part in broken) == text
+    assert [part.index for part in broken] == list(range(len(broken)))
+    survivor = broken[-1].worker_id
+    assert killed and survivor not in killed
+    assert broken[-1].usage == whole[-1].usage
+
+
+async def test_running_tasks_finish_at_sigterm_and_new_ones_are_not_taken(start, begin, notify):
+    head = start("head")
+    worker = begin(head.address, {"NOTIFY_SOCKET": str(notify.path)})
+    await asyncio.to_thread(notify.wait_for, "READY=1")
+    async with ClusterClient([head.address]) as client:
+        parts = await collect(
+            client.run(story()), after=3, act=lambda part: worker.signal(signal.SIGTERM)
+        )
+        assert parts[-1].final and sum(len(part.tokens) for part in parts) > 50
+        assert await asyncio.to_thread(worker.process.wait, 20) == 0
+        status = (await client.answer(pb.Task(status=pb.StatusTask()))).status
+    assert len(status.workers) == 0
+    await asyncio.to_thread(notify.wait_for, "STOPPING=1")
+    assert "tasks given up" not in worker.log
+
+
+async def test_task_that_outlives_the_drain_moves_to_another_worker(start, begin):
+    head = start("head")
+    workers = [begin(head.address, drain_timeout=0.05) for _ in range(2)]
+    for worker in workers:
+        worker.said("serving")
+
+    def stop(part: pb.Result) -> None:
+        victim = next(worker for worker in workers if worker.worker_id == part.worker_id)
+        victim.signal(signal.SIGTERM)
+
+    async with ClusterClient([head.address]) as client:
+        whole = await collect(client.run(story()))
+        moved = await collect(client.run(story()), after=3, act=stop)
+    assert "".join(part.text for part in moved) == "".join(part.text for part in whole)
+
+
+async def test_ready_is_said_only_after_the_models_are_loaded_and_a_head_knows(
+    begin, start, notify
+):
+    # Nobody listens on this address yet.
+    early = start("head")
+    address = early.address
+    early.end()
+    worker = begin(address, {"NOTIFY_SOCKET": str(notify.path)})
+    worker.said("model loaded")
+    said = await asyncio.to_thread(notify.wait_for, "STATUS=serving tiny")
+    assert f"no answer from head {address}" in said
+    assert not await asyncio.to_thread(notify.hears, "READY=1", 3)
+    assert any(message.startswith("EXTEND_TIMEOUT_USEC=") for message in notify.messages)
+    assert any(message.startswith("STATUS=loading tiny") for message in notify.messages)
+    assert worker.log.count("the head does not answer") <= 1
+    start("head", listen=address)
+    await asyncio.to_thread(notify.wait_for, "READY=1")
+    await asyncio.to_thread(notify.wait_for, "STATUS=serving tiny: 0 running, 0 tokens/s")
+
+
+async def test_watchdog_is_fed_while_the_loop_turns_and_not_while_it_is_stopped(
+    start, begin, notify
+):
+    head = start("head")
+    environment = {"NOTIFY_SOCKET": str(notify.path), "WATCHDOG_USEC": "600000"}
+    worker = begin(head.address, environment)
+    await asyncio.to_thread(notify.wait_for, "READY=1")
+    for _ in range(5):
+        await asyncio.to_thread(notify.wait_for, "WATCHDOG=1", 5)
+    worker.signal(signal.SIGSTOP)
+    await asyncio.to_thread(notify.hears, "nothing begins so", 0.5)
+    assert not await asyncio.to_thread(notify.hears, "WATCHDOG=1", 1.5)
+    worker.signal(signal.SIGCONT)
+    await asyncio.to_thread(notify.wait_for, "WATCHDOG=1", 5)
+
+
+async def test_model_that_cannot_be_loaded_does_not_keep_the_worker_from_serving(start, begin):
+    head = start("head")
+    worker = begin(head.address, models=["missing", "tiny"])
+    worker.said("a model of the settings is not loaded .*missing")
+    worker.said("serving .*models=tiny")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"listen": "0.0.0.0:0"}, "cluster_key_file"),
+        ({"heads": ["192.0.2.1:7717"]}, 'set listen = "0.0.0.0:0"'),
+        ({"quantization": "5bit"}, "none, 8bit, 4bit"),
+        ({"cluster_key_file": "/nonexistent"}, "daiic keygen"),
+        ({"hf_token_file": "/nonexistent"}, "hf_token_file"),
+        ({"backend": "rocm"}, "rocminfo"),
+        ({"moodels": []}, "did you mean models?"),
+    ],
+)
+def test_settings_that_cannot_work_end_it_at_once_with_advice(start, settings, words):
+    began = time.monotonic()
+    worker = start("worker", **{"heads": ["127.0.0.1:1"], **settings})
+    assert worker.process.wait(60) == 2
+    assert words in worker.log and "Traceback" not in worker.log
+    if "backend" not in settings:  # for that torch has to be asked
+        assert time.monotonic() - began < 10
+
+
+async def test_reloaded_settings_hold_and_fixed_ones_are_named(start, begin):
+    head = start("head")
+    worker = begin(head.address, models=[])
+    worker.said("serving")
+    config = worker.folder / "settings.toml"
+    config.write_text(config.read_text() + 'quantization = "none"\nslots = 3\n')
+    worker.signal(signal.SIGHUP)
+    worker.said("some changes need a restart .*slots")
+    async with ClusterClient([head.address]) as client:
+        await client.answer(story(5))
+    worker.said("model loaded .*quantization=none")

@@ -1,0 +1,141 @@
+"""One task's answer when memory runs out under it, and before its model is there."""
+
+import asyncio
+
+import pytest
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker import answer as answering
+from daiic.worker.answer import answer
+from fake_engine import WORDS, FakeMemory
+
+OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+
+def text_task(**fields):
+    return pb.Task(model="a", stream=True, text=pb.TextTask(prompt="go"), **fields)
+
+
+async def parts_of(manager, task):
+    return [part async for part in answer(manager, task)]
+
+
+async def test_parts_are_numbered_from_where_an_earlier_run_ended(new_manager):
+    manager = new_manager(FakeMemory(100, {"a": 10}))
+    resume = pb.Resume(tokens=[0, 1], text="one two ", index=7)
+    parts = await parts_of(manager, text_task(resume=resume))
+    spoken = [part for part in parts if part.text]
+    assert [part.text for part in spoken] == WORDS[2:]
+    assert [part.index for part in parts] == list(range(7, 7 + len(parts)))
+    assert parts[-1].final
+
+
+async def test_answer_continues_after_memory_ran_out_under_it(new_manager):
+    memory = FakeMemory(1000, {"a": 10})
+    failing = [3, 4]
+
+    async def before_word(engine, index):
+        if failing and index == failing[0]:
+            failing.pop(0)
+            raise OUT_OF_MEMORY
+
+    memory.before_word = before_word
+    manager = new_manager(memory)
+    parts = await parts_of(manager, text_task())
+    assert "".join(part.text for part in parts) == "".join(WORDS)
+    assert [part.index for part in parts] == list(range(len(parts)))
+    budgets = [engine.budget.ram_bytes for engine in memory.engines]
+    assert budgets == [1000, 800, 640]
+    assert [list(engine.tasks[0].resume.tokens) for engine in memory.engines] == [
+        [],
+        [0, 1, 2],
+        [0, 1, 2, 3],
+    ]
+    assert memory.engines[0].closed and memory.engines[1].closed
+
+
+async def test_other_tasks_on_the_engine_continue_too(new_manager):
+    memory = FakeMemory(1000, {"a": 10})
+    turns = 0
+
+    async def before_word(engine, index):
+        nonlocal turns
+        await asyncio.sleep(0.001)
+        if engine is memory.engines[0]:
+            turns += 1
+            if turns == 7:
+                raise OUT_OF_MEMORY
+
+    memory.before_word = before_word
+    manager = new_manager(memory)
+    answers = await asyncio.gather(*(parts_of(manager, text_task()) for _ in range(4)))
+    for parts in answers:
+        assert "".join(part.text for part in parts) == "".join(WORDS)
+    assert len(memory.engines) == 2
+
+
+async def test_task_that_always_runs_out_of_memory_fails_in_the_end(new_manager):
+    memory = FakeMemory(1000, {"a": 10})
+
+    async def before_word(engine, index):
+        raise OUT_OF_MEMORY
+
+    memory.before_word = before_word
+    with pytest.raises(TaskError) as caught:
+        await parts_of(new_manager(memory), text_task())
+    assert caught.value.code == pb.OUT_OF_MEMORY and caught.value.remedy
+    assert len(memory.engines) == answering.ATTEMPTS
+
+
+async def test_other_failures_of_an_engine_are_not_tried_again(new_manager):
+    memory = FakeMemory(1000, {"a": 10})
+
+    async def before_word(engine, index):
+        raise RuntimeError("secret prompt text")
+
+    memory.before_word = before_word
+    manager = new_manager(memory)
+    with pytest.raises(TaskError) as caught:
+        await parts_of(manager, text_task())
+    assert caught.value.code == pb.INTERNAL and "secret" not in str(caught.value)
+    assert memory.loads == ["a"]
+
+
+async def test_progress_of_the_load_is_told_before_the_answer(new_manager, monkeypatch):
+    monkeypatch.setattr(answering, "POLL", 0.01)
+    memory = FakeMemory(100, {"a": 10})
+    memory.load_takes = 0.05
+    parts = await parts_of(new_manager(memory), text_task())
+    assert parts[0].progress.phase == "load"
+    assert "".join(part.text for part in parts) == "".join(WORDS)
+
+
+async def test_load_task_ends_when_the_model_is_loaded(new_manager):
+    memory = FakeMemory(100, {"a": 10})
+    manager = new_manager(memory)
+    parts = await parts_of(manager, pb.Task(model="a", load=pb.LoadTask()))
+    assert parts[-1].final and memory.loads == ["a"]
+
+
+async def test_task_of_another_kind_is_refused_before_the_model_is_loaded(new_manager):
+    memory = FakeMemory(100, {"a": 10})
+    manager = new_manager(memory)
+    await manager.rescan()
+    with pytest.raises(TaskError, match="a makes text, not images") as caught:
+        await parts_of(manager, pb.Task(model="a", image=pb.ImageTask(prompt="x")))
+    assert caught.value.code == pb.BAD_REQUEST and memory.loads == []
+
+
+async def test_cancelled_task_gives_its_lease_back_whenever_it_comes(new_manager):
+    memory = FakeMemory(100, {"a": 60, "b": 60})
+    memory.load_takes = 0.005
+    manager = new_manager(memory)
+    for delay in (0.0, 0.001, 0.004, 0.005, 0.006, 0.008):
+        (await manager.lease("b")).release()
+        running = asyncio.create_task(parts_of(manager, text_task()))
+        await asyncio.sleep(delay)
+        running.cancel()
+        await asyncio.wait({running})
+        # Only an engine that nobody holds makes room.
+        (await asyncio.wait_for(manager.lease("b"), 1)).release()

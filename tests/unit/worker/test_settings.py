@@ -1,0 +1,79 @@
+"""The worker's settings, and what is refused with which advice."""
+
+import pytest
+
+from daiic.service.settings import SettingsError, load
+from daiic.worker.identity import identify
+from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token
+
+
+def settings(**environment):
+    given = {f"DAIIC_{key.upper()}": value for key, value in environment.items()}
+    return load(WorkerSettings, "daiic-worker", [], given)
+
+
+def test_defaults_serve_the_head_on_this_machine():
+    assert settings().heads == ("127.0.0.1:7717",)
+    assert settings().listen == "127.0.0.1:7727"
+
+
+@pytest.mark.parametrize("head", ["10.0.0.1:7717", "head.local:7717", "[fd00::1]:7717"])
+def test_head_elsewhere_is_refused_while_only_loopback_is_listened_on(head):
+    with pytest.raises(SettingsError, match=r'set listen = "0\.0\.0\.0:7727"'):
+        settings(heads=f"127.0.0.1:7717,{head}")
+    assert settings(heads=head, listen="0.0.0.0:7727")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "advice"),
+    [
+        ("quantization", "3bit", "none, 8bit, 4bit"),
+        ("backend", "tpu", "auto, cuda, rocm, cpu"),
+        ("slots", "0", "a whole number from 1 to 4096"),
+        ("vram_limit", "-1", "a number of bytes"),
+        ("listen", "7727", "host:port"),
+        ("heads", "", "name a head"),
+    ],
+)
+def test_wrong_values_are_answered_with_what_would_be_right(key, value, advice):
+    with pytest.raises(SettingsError, match=f"{key} = .*{advice}"):
+        settings(**{key: value})
+
+
+def test_what_can_be_reloaded_are_settings():
+    assert set(WorkerSettings.__struct_fields__) >= CHANGEABLE
+
+
+def test_token_comes_from_its_file_before_the_environment(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("hf_fromfile\n")
+    assert read_hf_token(settings(hf_token_file=str(file)), {"HF_TOKEN": "hf_env"}) == "hf_fromfile"
+    assert read_hf_token(settings(), {"HF_TOKEN": "hf_env"}) == "hf_env"
+    assert read_hf_token(settings(), {}) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"hf_a hf_b", b"\xff\xfe"])
+def test_file_without_a_token_is_refused_and_not_quoted(tmp_path, content):
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match="hf_token_file = ") as caught:
+        read_hf_token(settings(hf_token_file=str(file)), {})
+    assert "hf_a" not in str(caught.value)
+
+
+def test_worker_keeps_its_id_but_not_its_incarnation(tmp_path):
+    first, second = (identify(str(tmp_path / "state"), "name") for _ in range(2))
+    assert first.worker_id == second.worker_id and first.incarnation != second.incarnation
+    assert identify(str(tmp_path / "other"), "name").worker_id != first.worker_id
+
+
+def test_damaged_id_is_replaced(tmp_path):
+    (tmp_path / "worker-id").write_text("not an id\n")
+    made = identify(str(tmp_path), "name").worker_id
+    assert made.isalnum() and identify(str(tmp_path), "name").worker_id == made
+
+
+def test_state_folder_that_cannot_be_made_is_a_settings_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="state_dir = "):
+        identify(str(tmp_path / "file" / "state"), "name")
