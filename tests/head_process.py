@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,8 +21,14 @@ PATIENCE = 20.0
 class HeadProcess:
     """Runs from entry to exit of the context; `log` collects what it writes to stderr."""
 
-    def __init__(self, listen: str = "127.0.0.1:0", **settings: object) -> None:
-        """`settings` are those of `daiic-head`."""
+    def __init__(
+        self,
+        listen: str = "127.0.0.1:0",
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
+        """`settings` are those of `daiic-head`; `environment` is added to this process's."""
+        self._environment = {**os.environ, **(environment or {})}
         self._listen = listen
         self._settings = {"http_listen": "127.0.0.1:0", **settings}
         self.log: list[str] = []
@@ -44,6 +51,7 @@ class HeadProcess:
             str(Path(sys.executable).with_name("daiic-head")),
             f"--listen={self._listen}",
             *flags,
+            env=self._environment,
             stderr=asyncio.subprocess.PIPE,
         )
         serving = asyncio.get_running_loop().create_future()
