@@ -153,6 +153,7 @@ class Endpoint:
         elif message_type == MessageType.PONG:
             sent_at = peer.pings.pop(sequence, None)
             if sent_at is not None:
+                self._prove(peer)
                 self._events.append(Pong(address, now - sent_at))
         else:
             self.counters.dropped_unknown_type += 1
