@@ -1,0 +1,127 @@
+# The container images alh477/mesh-*, as scripts that stream them: `nix build .#mesh-head && ./result | podman load`.
+#
+# All run as UID 10001 and work with a read-only root and every capability dropped; what a role writes goes to
+# /models and /cache, or to a tmpfs at /tmp. Settings come from the environment as DAIIC_<KEY>.
+{ pkgs }:
+let
+  inherit (pkgs) lib;
+
+  seconds = s: s * 1000000000;
+
+  image =
+    {
+      role,
+      package,
+      command,
+      port,
+      httpPort,
+      environment ? [ ],
+    }:
+    pkgs.dockerTools.streamLayeredImage {
+      name = "alh477/mesh-${role}";
+      tag = package.version;
+
+      contents = [
+        pkgs.dockerTools.caCertificates
+        (pkgs.fakeNss.override {
+          extraPasswdLines = [ "daiic:x:10001:10001:DAIIC:/cache:/sbin/nologin" ];
+          extraGroupLines = [ "daiic:x:10001:" ];
+        })
+      ];
+      extraCommands = "mkdir --mode=1777 tmp";
+      fakeRootCommands = ''
+        mkdir --parents models cache
+        chown 10001:10001 models cache
+      '';
+
+      config = {
+        User = "10001:10001";
+        Entrypoint = [ (lib.getExe' package command) ];
+        Env = [
+          "HOME=/cache"
+          "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt"
+          "DAIIC_LISTEN=0.0.0.0:${toString port}"
+          "DAIIC_HTTP_LISTEN=0.0.0.0:${toString httpPort}"
+        ]
+        ++ environment;
+        ExposedPorts = {
+          "${toString port}/udp" = { };
+          "${toString httpPort}/tcp" = { };
+        };
+        Volumes = {
+          "/models" = { };
+          "/cache" = { };
+        };
+        Healthcheck = {
+          Test = [
+            "CMD"
+            (lib.getExe pkgs.curlMinimal)
+            "--fail"
+            "--silent"
+            "--output"
+            "/dev/null"
+            "http://127.0.0.1:${toString httpPort}/healthz"
+          ];
+          Interval = seconds 30;
+          Timeout = seconds 5;
+          # A first start may download and load a model.
+          StartPeriod = seconds 300;
+          Retries = 3;
+        };
+        StopSignal = "SIGTERM";
+        Labels = {
+          "org.opencontainers.image.title" = "mesh-${role}";
+          "org.opencontainers.image.description" = package.meta.description;
+          "org.opencontainers.image.version" = package.version;
+          "org.opencontainers.image.licenses" = "BSD-3-Clause";
+        };
+      };
+    };
+
+  worker =
+    vendor: package: backend: environment:
+    image {
+      role = "worker-${vendor}";
+      inherit package;
+      command = "daiic-worker";
+      port = 7727;
+      httpPort = 7728;
+      environment = [
+        "DAIIC_BACKEND=${backend}"
+        "DAIIC_HEADS=head:7717"
+        "DAIIC_MODELS_DIR=/models"
+        "DAIIC_CACHE_DIR=/cache"
+        "DAIIC_STATE_DIR=/cache/daiic"
+      ]
+      ++ environment;
+    };
+in
+{
+  mesh-head = image {
+    role = "head";
+    package = pkgs.daiic;
+    command = "daiic-head";
+    port = 7717;
+    httpPort = 7718;
+  };
+
+  mesh-shim = image {
+    role = "shim";
+    package = pkgs.dcf-shim;
+    command = "dcf-shim";
+    port = 7737;
+    httpPort = 7738;
+    environment = [ "DAIIC_HEADS=head:7717" ];
+  };
+
+  mesh-worker-cpu = worker "cpu" pkgs.daiic-worker "cpu" [ ];
+
+  # The container runtime brings the driver's libraries; these two variables are its NVIDIA hook's contract.
+  mesh-worker-nvidia = worker "nvidia" pkgs.pkgsCuda.daiic-worker "cuda" [
+    "NVIDIA_VISIBLE_DEVICES=all"
+    "NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+    "LD_LIBRARY_PATH=/usr/lib64:/usr/lib/x86_64-linux-gnu"
+  ];
+
+  mesh-worker-rocm = worker "rocm" pkgs.pkgsRocm.daiic-worker "rocm" [ ];
+}

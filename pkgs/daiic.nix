@@ -1,0 +1,91 @@
+# The Python package: head, gateway and command line; with `withWorker` also the worker, which needs torch.
+{
+  lib,
+  python3Packages,
+  withWorker ? false,
+}:
+python3Packages.buildPythonApplication {
+  pname = if withWorker then "daiic-worker" else "daiic";
+  version = "0.1.0";
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../pyproject.toml
+      ../setup.py
+      ../LICENSE
+      ../src/proto
+      (lib.fileset.fileFilter (file: !lib.hasSuffix ".pyc" file.name) ../src/daiic)
+      ../local-models
+      ../tests
+    ];
+  };
+
+  build-system = with python3Packages; [
+    setuptools
+    # Writes daiic_pb2.py from src/proto/daiic.proto; see setup.py.
+    grpcio-tools
+  ];
+
+  dependencies =
+    with python3Packages;
+    [
+      cryptography
+      h11
+      httptools
+      httpx
+      msgspec
+      prometheus-client
+      protobuf
+      psutil
+      rich
+      sdnotify
+      starlette
+      structlog
+      typer
+      uvicorn
+      uvloop
+    ]
+    ++ lib.optionals withWorker [
+      accelerate
+      bitsandbytes
+      diffusers
+      huggingface-hub
+      jinja2
+      pillow
+      safetensors
+      torch
+      transformers
+    ];
+
+  # The models that tests and the demo use.
+  postInstall = ''
+    mkdir -p $out/share/daiic
+    cp -r local-models $out/share/daiic/local-models
+  '';
+
+  # The unit tests cover the worker too, so the variant that has everything runs them.
+  doCheck = withWorker;
+  nativeCheckInputs = with python3Packages; [
+    hypothesis
+    pytest-asyncio
+    pytestCheckHook
+  ];
+  preCheck = "export HOME=$TMPDIR";
+  pytestFlags = [ "tests/unit" ];
+
+  pythonImportsCheck = [
+    "daiic.cli.app"
+    "daiic.gateway.daemon"
+    "daiic.head.daemon"
+  ]
+  ++ lib.optional withWorker "daiic.worker.daemon";
+
+  meta = {
+    description = "AI inference cluster out of the machines you have";
+    license = lib.licenses.bsd3;
+    platforms = lib.platforms.linux;
+    mainProgram = "daiic";
+  };
+}
