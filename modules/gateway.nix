@@ -25,6 +25,8 @@ in
       '';
     };
 
+    httpListen = role.httpListenOption "127.0.0.1:7701";
+
     heads = role.headsOption;
 
     apiKeysFile = mkOption {
@@ -32,7 +34,8 @@ in
       default = null;
       example = "/run/secrets/daiic-api-keys";
       description = ''
-        File with the API keys that clients may present as `Authorization: Bearer KEY`, one a line.
+        File of the API keys that clients may present as `Authorization: Bearer KEY`, kept with
+        `daiic apikey create` and `daiic apikey revoke`; the gateway sees changes when it is restarted.
         `null` accepts every client that reaches the gateway, which then listens on loopback only.
       '';
     };
@@ -49,6 +52,7 @@ in
     services.daiic.gateway.settings = lib.mapAttrs (_: lib.mkDefault) {
       inherit (cfg) listen;
       inherit (role) heads;
+      http_listen = cfg.httpListen;
       allow_unauthenticated = cfg.allowUnauthenticated;
       cors_origins = cfg.corsOrigins;
       cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
@@ -64,9 +68,9 @@ in
           || cfg.apiKeysFile != null
           || (cfg.settings.allow_keyless_public or false);
         message =
-          "services.daiic.gateway.listen = \"${cfg.settings.listen}\" would serve everyone who reaches it. Put API "
-          + "keys, one a line, into a file and set services.daiic.gateway.apiKeysFile to it; to serve everyone, "
-          + "services.daiic.gateway.settings.allow_keyless_public = true.";
+          "services.daiic.gateway.listen = \"${cfg.settings.listen}\" would serve everyone who reaches it. Make a "
+          + "file of API keys with `daiic apikey create` and set services.daiic.gateway.apiKeysFile to it; to serve "
+          + "everyone, services.daiic.gateway.settings.allow_keyless_public = true.";
       }
     ];
 

@@ -50,16 +50,15 @@ in
   };
 
   config = lib.mkIf cfg.enable {
-    services.daiic.shim.settings = lib.mapAttrs (_: lib.mkDefault) (
-      {
+    services.daiic.shim.settings = lib.mapAttrs (_: lib.mkDefault) {
         inherit (cfg) listen;
         inherit (role) heads;
         http_listen = cfg.httpListen;
+        allow_unauthenticated = cfg.allowUnauthenticated;
         cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
         client_key_file = lib.optionalString (cfg.clientKeyFile != null) (role.credential "client-key");
-      }
-      // lib.optionalAttrs (cfg.allowedNetworks != [ ]) { allowed_networks = cfg.allowedNetworks; }
-    );
+        allowed_networks = cfg.allowedNetworks;
+    };
 
     assertions = [
       role.headAssertion
@@ -68,7 +67,7 @@ in
         assertion =
           role.addresses.isLoopback cfg.settings.listen
           || cfg.clientKeyFile != null
-          || cfg.settings ? allowed_networks
+          || cfg.settings.allowed_networks != [ ]
           || cfg.allowUnauthenticated;
         message =
           "services.daiic.shim.listen = \"${cfg.settings.listen}\" would serve everyone who reaches it. Make a key "

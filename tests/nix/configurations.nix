@@ -70,6 +70,7 @@ in
       gateway = {
         enable = true;
         listen = "0.0.0.0:9700";
+        httpListen = "127.0.0.1:9701";
         heads = [ "10.0.0.1:7717" ];
         apiKeysFile = "/run/secrets/api-keys";
         corsOrigins = [ "https://chat.example.org" ];

@@ -95,6 +95,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("worker", "cluster_key_file", "/run/credentials/daiic-worker.service/cluster-key"),
         ("worker", "slots", 8),
         ("gateway", "listen", "0.0.0.0:9700"),
+        ("gateway", "http_listen", "127.0.0.1:9701"),
         ("gateway", "heads", ["10.0.0.1:7717"]),
         ("gateway", "api_keys_file", "/run/credentials/daiic-gateway.service/api-keys"),
         ("gateway", "cors_origins", ["https://chat.example.org"]),

@@ -1,0 +1,36 @@
+"""The settings files that the modules write are taken by the daemons that read them."""
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from daiic.gateway.settings import GatewaySettings
+from daiic.head.settings import HeadSettings
+from daiic.service import settings
+from daiic.worker.settings import WorkerSettings
+from nix.evaluation import ROOT
+from systemd import render
+
+KINDS: dict[str, type[msgspec.Struct]] = {
+    "head": HeadSettings,
+    "worker": WorkerSettings,
+    "gateway": GatewaySettings,
+}
+SHIM = ROOT / "src" / "dcf-shim" / "target" / "release" / "dcf-shim"
+WRITTEN = sorted(render.RENDERED.rglob("*.toml"))
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(render.RENDERED)))
+def test_daemon_takes_its_settings_file(path: Path) -> None:
+    if path.stem == "shim":
+        if not SHIM.exists():
+            pytest.skip("the shim is not built (src/dcf-shim/build.sh build --release)")
+        # An unknown key, or a value of the wrong type, ends it before it listens.
+        said = subprocess.run(
+            [SHIM, "--config", path, "--listen", "nowhere"], capture_output=True, text=True
+        )
+        assert "listen" in said.stderr and str(path) not in said.stderr
+        return
+    settings.load(KINDS[path.stem], f"daiic-{path.stem}", ["--config", str(path)], {})

@@ -1,0 +1,51 @@
+"""Keys and tokens reach the daemons that need them, and nobody else."""
+
+TOKEN = "hf_ThisIsTheTokenOfTheTest"
+UNITS = "daiic-head.service daiic-worker.service"
+
+machine.start()
+
+with subtest("without its key a daemon does not start, and goes on trying"):
+    machine.wait_until_succeeds(
+        "test $(systemctl show --value --property=NRestarts daiic-head.service) -ge 1"
+    )
+    machine.fail(f"systemctl is-active --quiet {UNITS}")
+
+with subtest("with its key it starts"):
+    machine.succeed(
+        "daiic keygen /var/lib/cluster-key",
+        f"install --mode=600 /dev/null /var/lib/hf-token; echo {TOKEN} > /var/lib/hf-token",
+        f"systemctl restart {UNITS}",
+    )
+    for unit in UNITS.split():
+        machine.wait_for_unit(unit)
+    machine.wait_until_succeeds(
+        "daiic status --json --key-file /var/lib/cluster-key | grep daiic-tiny-chat", timeout=120
+    )
+
+with subtest("who has another key, or none, is not answered"):
+    machine.succeed("daiic keygen /root/another-key")
+    machine.fail("daiic status --json --key-file /root/another-key", timeout=120)
+    machine.fail("daiic status --json", timeout=120)
+
+with subtest("other users cannot read the secrets"):
+    other = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    for secret in ("cluster-key", "hf-token"):
+        path = f"/run/credentials/daiic-worker.service/{secret}"
+        machine.succeed(f"test -s {path}")
+        machine.fail(f"{other} cat {path}", f"{other} cat /var/lib/{secret}")
+
+with subtest("the token is in no unit, settings file, environment, command line or journal"):
+    key = machine.succeed("cat /var/lib/cluster-key").split()[-1]
+    for secret in (TOKEN, key):
+        machine.fail(f"systemctl cat {UNITS} | grep --fixed-strings '{secret}'")
+        machine.fail(f"systemctl show {UNITS} | grep --fixed-strings '{secret}'")
+        machine.fail(
+            "for settings in $(systemctl show --value --property=ExecStart daiic-head daiic-worker"
+            f" | grep --only-matching '/[^ ]*\\.toml'); do cat $settings; done | grep -F '{secret}'"
+        )
+        for unit in UNITS.split():
+            pid = machine.get_unit_property(unit, "MainPID")
+            for file in ("environ", "cmdline"):
+                machine.fail(f"tr '\\0' '\\n' < /proc/{pid}/{file} | grep --fixed-strings '{secret}'")
+        machine.fail(f"journalctl --boot --unit 'daiic-*' | grep --fixed-strings '{secret}'")
