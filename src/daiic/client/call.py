@@ -11,7 +11,7 @@ from daiic.wire.messages import Address
 class Call:
     """`parts` holds what has arrived, in order; an error in it ends the answer.
 
-    `head` has the task, since `sent_at`; it was last heard about at `heard_at`.
+    `head` has the task; it was last heard about, or sent, at `heard_at`.
     """
 
     __slots__ = ("delivery", "head", "heard_at", "id", "parts")

@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import Self
 
+from google.protobuf.message import DecodeError
+
 from daiic.client.call import Call
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -21,7 +23,7 @@ from daiic.wire.address import format_address, is_loopback, resolve
 from daiic.wire.events import Event, Message, Pong, Unreachable
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.messages import Address, MessageType
-from daiic.wire.udp import MeshSocket
+from daiic.wire.udp import InsecureBind, MeshSocket
 
 PING_INTERVAL = 1.0
 SILENCE = 4.0
@@ -65,9 +67,15 @@ class ClusterClient:
             InsecureBind: if a head is remote and there is no key.
         """
         self._heads = [await resolve(name) for name in self._names]
-        local = all(map(is_loopback, self._heads))
+        remote = [head for head in self._heads if not is_loopback(head)]
+        if remote and self._key is None and not self._allow_unauthenticated:
+            raise InsecureBind(
+                f"refusing to talk to {format_address(remote[0])} without a cluster key: anyone "
+                "on the way could read and change what is said. Set cluster_key_file to the key "
+                "that the head has, or set allow_unauthenticated if the network is trusted"
+            )
         six = any(":" in head[0] for head in self._heads)
-        any_host = ("[::1]" if six else "127.0.0.1") if local else ("[::]" if six else "0.0.0.0")
+        any_host = ("[::]" if six else "0.0.0.0") if remote else ("[::1]" if six else "127.0.0.1")
         self._socket = await MeshSocket.open(
             f"{any_host}:0",
             on_events=self._on_events,
@@ -177,7 +185,9 @@ class ClusterClient:
             elif isinstance(event, (Message, Pong)):
                 self._heard[event.peer] = now
                 if isinstance(event, Message):
-                    self._message(event, now)
+                    # What cannot be decoded is no answer; the task is repeated in time.
+                    with contextlib.suppress(DecodeError):
+                        self._message(event, now)
 
     def _message(self, message: Message, now: float) -> None:
         if message.type == MessageType.RESULT:

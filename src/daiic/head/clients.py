@@ -34,9 +34,9 @@ class Clients:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def get(self, address: Address) -> Client | None:
-        """Return what is known of `address`."""
-        return self._clients.get(address)
+    def forget(self, address: Address) -> Client | None:
+        """Return what was known of `address`, and know nothing of it any more."""
+        return self._clients.pop(address, None)
 
     def heard(self, address: Address, now: float) -> Client:
         """Return the client at `address`, which has just sent something."""

@@ -83,8 +83,11 @@ class Intake:
             self._dispatcher.cancel([job], now)
 
     def unreachable(self, peer: Address, now: float) -> None:
-        """Take in that `peer` acknowledges nothing any more: it wants no answers either."""
-        client = self._clients.get(peer)
+        """Take in that `peer` acknowledges nothing any more: its tasks end.
+
+        If it comes back and repeats them, they are taken up again.
+        """
+        client = self._clients.forget(peer)
         if client is not None:
             self._dispatcher.cancel(list(client.jobs.values()), now)
 

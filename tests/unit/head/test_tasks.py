@@ -143,6 +143,16 @@ def test_tasks_of_a_client_that_has_gone_are_cancelled(cluster):
     assert not worker.tasks()
 
 
+def test_client_that_comes_back_and_repeats_its_task_gets_the_rest(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    client.ask(task_id=5, stream=True)
+    worker.answer(worker.task(), text="one ", tokens=[1], final=False)
+    client.unreachable()
+    client.ask(task_id=5, stream=True, resume=pb.Resume(tokens=[1], text="one ", index=1))
+    worker.answer(worker.task(), text="two", tokens=[2])
+    assert [r.text for r in client.results()] == ["one ", "two"]
+
+
 @pytest.mark.parametrize("asked, life", [(1500, 1.5), (0, 5.0), (60_000, 5.0)])
 def test_task_ends_at_its_deadline_or_the_heads(new_cluster, asked, life):
     cluster = new_cluster(task_deadline=5.0)

@@ -1,0 +1,221 @@
+"""A client among heads that answer, err, leave or say nothing."""
+
+import asyncio
+import time
+
+import pytest
+
+from daiic.client import ClusterClient, cluster
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address
+from daiic.wire.events import Event, Message
+from daiic.wire.messages import Address, MessageType
+from daiic.wire.udp import InsecureBind, MeshSocket
+
+NOBODY = "127.0.0.1:9"
+
+
+class FakeHead:
+    """Gives the test what the client sends, and sends what the test says."""
+
+    def __init__(self) -> None:
+        self._tasks: asyncio.Queue[tuple[Address, pb.Task]] = asyncio.Queue()
+        self._cancels: asyncio.Queue[int] = asyncio.Queue()
+        self._client: Address = ()
+
+    async def open(self) -> "FakeHead":
+        self._socket = await MeshSocket.open("127.0.0.1:0", on_events=self._on_events)
+        self.address = format_address(self._socket.local_address)
+        return self
+
+    def _on_events(self, events: list[Event]) -> None:
+        for event in events:
+            assert isinstance(event, Message)
+            self._client = event.peer
+            if event.type == MessageType.TASK:
+                self._tasks.put_nowait(pb.Task.FromString(event.payload))
+            else:
+                self._cancels.put_nowait(pb.Cancel.FromString(event.payload).id)
+
+    async def task(self) -> pb.Task:
+        return await asyncio.wait_for(self._tasks.get(), 10)
+
+    async def cancelled(self) -> int:
+        return await asyncio.wait_for(self._cancels.get(), 10)
+
+    def has_tasks(self) -> bool:
+        return not self._tasks.empty()
+
+    def answer(self, task: pb.Task, index: int, **fields: object) -> None:
+        part = pb.Result(id=task.id, index=index, **fields)
+        self._socket.send(self._client, MessageType.RESULT, part.SerializeToString())
+
+    def fail(self, task: pb.Task, code: pb.ErrorCode) -> None:
+        error = pb.Error(id=task.id, code=code, message="no", remedy="do otherwise")
+        self._socket.send(self._client, MessageType.ERROR, error.SerializeToString())
+
+    def send(self, kind: MessageType, payload: bytes) -> None:
+        self._socket.send(self._client, kind, payload)
+
+    async def close(self) -> None:
+        await self._socket.close(drain=0)
+
+
+@pytest.fixture
+async def head():
+    head = await FakeHead().open()
+    yield head
+    await head.close()
+
+
+@pytest.fixture
+async def other():
+    head = await FakeHead().open()
+    yield head
+    await head.close()
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch):
+    """Everything that takes seconds takes a tenth of them."""
+    for name in ("PING_INTERVAL", "SILENCE", "REPEAT_AFTER", "PATIENCE"):
+        monkeypatch.setattr(cluster, name, getattr(cluster, name) / 10)
+
+
+def hello() -> pb.Task:
+    return pb.Task(model="m", stream=True, text=pb.TextTask(prompt="hello"))
+
+
+async def collected(client: ClusterClient) -> str:
+    return "".join([part.text async for part in client.run(hello())])
+
+
+async def test_parts_are_yielded_in_order_and_answer_joins_them(head):
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(client.answer(hello()))
+        task = await head.task()
+        head.answer(task, 2, final=True, finish_reason=pb.FINISH_REASON_STOP)
+        head.answer(task, 1, text="b", tokens=[2])
+        head.answer(task, 0, text="a", tokens=[1])
+        whole = await answer
+        assert (whole.text, list(whole.tokens)) == ("ab", [1, 2])
+        assert whole.finish_reason == pb.FINISH_REASON_STOP
+
+
+async def test_error_is_raised_with_its_name_and_remedy(head):
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(client.answer(hello()))
+        head.fail(await head.task(), pb.QUEUE_FULL)
+        with pytest.raises(TaskError, match="no: do otherwise") as raised:
+            await answer
+        assert raised.value.name == "QUEUE_FULL"
+
+
+async def test_closing_the_answer_cancels_the_task(head):
+    async with ClusterClient([head.address]) as client:
+        parts = client.run(hello())
+        first = asyncio.create_task(anext(parts))
+        task = await head.task()
+        head.answer(task, 0, text="a")
+        await first
+        await parts.aclose()
+        assert await head.cancelled() == task.id
+
+
+async def test_without_any_head_the_error_says_where_it_looked():
+    async with ClusterClient([NOBODY]) as client:
+        with pytest.raises(TaskError, match=r"127\.0\.0\.1:9") as raised:
+            await client.answer(hello())
+        assert raised.value.code == pb.HEAD_UNREACHABLE
+        assert "daiic-head" in raised.value.remedy
+
+
+async def test_second_head_serves_when_the_first_is_not_there(head):
+    async with ClusterClient([NOBODY, head.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        head.answer(await head.task(), 0, text="here", final=True)
+        assert await answer == "here"
+        began = time.monotonic()
+        answer = asyncio.create_task(collected(client))
+        head.answer(await head.task(), 0, text="again", final=True)
+        assert await answer == "again"
+        assert time.monotonic() - began < 0.1
+
+
+async def test_stream_moves_from_a_head_that_dies_and_goes_on(head, other):
+    async with ClusterClient([head.address, other.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        head.answer(task, 0, text="one ", tokens=[1])
+        await asyncio.sleep(0.3)
+        await head.close()
+        moved = await other.task()
+        assert moved.id != task.id
+        assert moved.resume == pb.Resume(tokens=[1], text="one ", index=1)
+        assert moved.text.seed == task.text.seed
+        other.answer(moved, 1, text="two", final=True)
+        assert await answer == "one two"
+
+
+async def test_task_refused_by_a_head_that_shuts_down_goes_to_another(head, other):
+    async with ClusterClient([head.address, other.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        await asyncio.sleep(0.2)
+        head.fail(task, pb.SHUTTING_DOWN)
+        other.answer(await other.task(), 0, text="here", final=True)
+        assert await answer == "here"
+
+
+async def test_task_without_news_is_sent_again_with_what_has_come(head):
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        head.answer(task, 0, text="one ", tokens=[1])
+        again = await head.task()
+        assert (again.id, again.resume.index) == (task.id, 1)
+        head.answer(again, 1, text="two", final=True)
+        assert await answer == "one two"
+
+
+async def test_part_that_never_comes_is_asked_for_under_a_new_id(head):
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        head.answer(task, 0, text="one ")
+        head.answer(task, 2, text="lost ")
+        assert await head.cancelled() == task.id
+        again = await head.task()
+        assert again.id != task.id
+        assert again.resume.index == 1
+        head.answer(task, 1, text="late ")
+        head.answer(again, 1, text="two", final=True)
+        assert await answer == "one two"
+
+
+async def test_what_cannot_be_decoded_is_not_taken_for_an_answer(head):
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        for kind in (MessageType.RESULT, MessageType.ERROR):
+            head.send(kind, b"\xff\xff")
+        head.answer(task, 0, text="here", final=True)
+        assert await answer == "here"
+
+
+async def test_models_are_listed_those_loaded_first(head):
+    def worker(**states: pb.ModelState) -> pb.WorkerStatus:
+        models = [pb.ModelStatus(name=name, state=state) for name, state in states.items()]
+        return pb.WorkerStatus(heartbeat=pb.Heartbeat(models=models))
+
+    async with ClusterClient([head.address]) as client:
+        listing = asyncio.create_task(client.models())
+        status = pb.ClusterStatus(workers=[worker(a=pb.AVAILABLE), worker(b=pb.LOADED)])
+        head.answer(await head.task(), 0, final=True, status=status)
+        assert [model.name for model in await listing] == ["b", "a"]
+
+
+async def test_remote_head_needs_a_key():
+    with pytest.raises(InsecureBind, match=r"192\.0\.2\.1:7717 .* cluster_key_file"):
+        await ClusterClient(["127.0.0.1:7717", "192.0.2.1:7717"]).__aenter__()
