@@ -95,9 +95,7 @@ async def test_task_that_outlives_the_drain_moves_to_another_worker(start, begin
     assert "".join(part.text for part in moved) == "".join(part.text for part in whole)
 
 
-async def test_ready_is_said_only_after_the_models_are_loaded_and_a_head_knows(
-    begin, start, notify
-):
+async def test_ready_is_said_once_models_are_loaded_and_a_head_knows(begin, start, notify):
     # Nobody listens on this address yet.
     early = start("head")
     address = early.address

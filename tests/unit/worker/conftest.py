@@ -11,7 +11,7 @@ from fake_engine import FakeCatalog, FakeMemory
 
 @pytest.fixture
 def new_manager(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModelManager]:
-    """Make a manager of the models in a `FakeMemory`, each of which is expected to take its size."""
+    """Make a manager of the models in a `FakeMemory`, each expected to take its size."""
 
     def make(memory: FakeMemory, **options: object) -> ModelManager:
         monkeypatch.setattr(

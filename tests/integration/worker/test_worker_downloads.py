@@ -1,0 +1,193 @@
+"""Models that a real worker downloads with the real client library, from a hub on loopback."""
+
+import asyncio
+import signal
+
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from fake_hub import TOKEN, FakeHub, Repository, folder
+
+
+@pytest.fixture(scope="module")
+def hub(models_dir):
+    tiny = folder(models_dir / "tiny")
+    pickled = {
+        name.replace("model.safetensors", "pytorch_model.bin"): content
+        for name, content in tiny.items()
+    }
+    hub = FakeHub(
+        {
+            "owner/tiny": Repository({**tiny, "pytorch_model.bin": b"\x80", "README.md": b"#"}),
+            "owner/slow": Repository(tiny, pause=0.15),
+            "owner/gated": Repository(tiny, gated=True),
+            "owner/pickled": Repository(pickled),
+            "owner/down": Repository(tiny, status=500),
+            "owner/refused": Repository(tiny, status=429),
+        }
+    )
+    yield hub
+    hub.close()
+
+
+@pytest.fixture(scope="module")
+def head(start):
+    return start("head")
+
+
+@pytest.fixture(scope="module")
+def begin(start, head, hub, tmp_path_factory):
+    def worker(environment=None, **settings):
+        given = {"models_dir": tmp_path_factory.mktemp("none"), "ram_limit": 1 << 30, **settings}
+        env = {"HF_ENDPOINT": hub.endpoint, **(environment or {})}
+        daemon = start("worker", env, heads=[head.address], quantization="none", **given)
+        daemon.said("serving")
+        return daemon
+
+    return worker
+
+
+@pytest.fixture(scope="module")
+def worker(begin):
+    return begin()
+
+
+@pytest.fixture
+async def client(head):
+    async with ClusterClient([head.address]) as client:
+        yield client
+
+
+def load(model, worker):
+    task = pb.Task(model=model, worker_id=worker.worker_id, load=pb.LoadTask())
+    return task
+
+
+async def refusal(client, model, worker):
+    with pytest.raises(TaskError) as caught:
+        await client.answer(load(model, worker))
+    assert caught.value.remedy
+    return caught.value
+
+
+async def test_named_model_is_downloaded_loaded_and_answers(client, worker, hub):
+    task = pb.Task(
+        model="owner/tiny", worker_id=worker.worker_id, text=pb.TextTask(prompt="go", max_tokens=5)
+    )
+    result = await client.answer(task)
+    assert result.usage.completion_tokens > 0
+    assert "model.safetensors" in hub.requested
+    assert "pytorch_model.bin" not in hub.requested and "README.md" not in hub.requested
+
+
+async def test_download_tells_how_far_it_is(client, worker):
+    task = load("owner/slow", worker)
+    task.stream = True
+    parts = [part async for part in client.run(task)]
+    steps = [p.progress for p in parts if p.HasField("progress") and p.progress.phase == "download"]
+    partial = [step for step in steps if 0 < step.done < step.total]
+    assert partial and parts[-1].final
+    assert sorted(step.done for step in steps) == [step.done for step in steps]
+
+
+async def test_gated_model_without_a_token_is_refused_with_the_setting_to_set(client, worker):
+    error = await refusal(client, "owner/gated", worker)
+    assert error.code == pb.MODEL_GATED
+    for words in ("hf_token_file", "HF_TOKEN", "services.daiic.worker.hfTokenFile", "/owner/gated"):
+        assert words in error.remedy
+
+
+async def test_token_opens_gated_models_and_shows_nowhere(client, begin, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    worker = begin(hf_token_file=str(file), log_level="debug")
+    assert (await client.answer(load("owner/gated", worker))).final
+    status = await client.answer(pb.Task(status=pb.StatusTask()))
+    assert TOKEN not in worker.log and TOKEN not in str(status)
+    worker.signal(signal.SIGTERM)
+
+
+async def test_token_that_does_not_open_a_model_is_told_from_none(client, begin):
+    worker = begin({"HF_TOKEN": "hf_AnotherToken"})
+    error = await refusal(client, "owner/gated", worker)
+    assert error.code == pb.MODEL_GATED and "does not open it" in error.message
+    assert "hf_AnotherToken" not in str(error) + worker.log
+    worker.signal(signal.SIGTERM)
+
+
+async def test_pickled_weights_are_not_downloaded(client, worker, hub):
+    error = await refusal(client, "owner/pickled", worker)
+    assert error.code == pb.UNSAFE_WEIGHTS and "pytorch_model.bin" not in hub.requested
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "words"),
+    [
+        ("owner/missing", pb.MODEL_NOT_FOUND, "has no model owner/missing"),
+        ("owner/down", pb.INTERNAL, "answered 500"),
+        ("owner/refused", pb.INTERNAL, "limits this worker's requests"),
+    ],
+)
+async def test_what_the_hub_refuses_is_explained(client, worker, model, code, words):
+    error = await refusal(client, model, worker)
+    assert error.code == code and words in error.message
+
+
+async def test_downloaded_model_is_served_when_the_hub_is_gone(client, begin, worker):
+    await client.answer(load("owner/tiny", worker))
+    offline = begin({"HF_ENDPOINT": "http://127.0.0.1:9"}, cache_dir=worker.folder / "cache")
+    assert (await client.answer(load("owner/tiny", offline))).final
+    error = await refusal(client, "owner/other", offline)
+    assert "cannot be reached" in error.message
+    offline.signal(signal.SIGTERM)
+
+
+async def test_worker_that_may_not_download_says_so(begin):
+    worker = begin(allow_downloads=False)
+    # A head would not even ask it.
+    async with ClusterClient([worker.address]) as direct:
+        error = await refusal(direct, "owner/tiny", worker)
+    assert error.code == pb.MODEL_NOT_FOUND and "allow_downloads = true" in error.remedy
+    worker.signal(signal.SIGTERM)
+
+
+async def test_full_disk_is_found_out_before_the_download(client, begin, hub):
+    huge = Repository({"config.json": b"{}", "model.safetensors": b""})
+    hub.repositories["owner/huge"] = huge
+    huge.files["model.safetensors"] = _Huge()
+    error = await refusal(client, "owner/huge", begin())
+    assert error.code == pb.INTERNAL and "GB" in error.remedy and "cache_dir" in error.remedy
+
+
+class _Huge(bytes):
+    def __len__(self) -> int:
+        return 1 << 60
+
+
+async def test_interrupted_download_is_taken_up_again(client, begin, hub, tmp_path):
+    worker = begin(cache_dir=tmp_path / "cache", drain_timeout=0.1)
+    running = asyncio.create_task(client.answer(load("owner/slow", worker)))
+    weights = tmp_path / "cache" / "models--owner--slow" / "blobs"
+    for _ in range(200):
+        if list(weights.glob("*.incomplete")):
+            break
+        await asyncio.sleep(0.05)
+    worker.signal(signal.SIGTERM)
+    # Neither the download nor its threads keep it from ending.
+    assert await asyncio.to_thread(worker.process.wait, 10) == 0
+    running.cancel()
+    again = begin(cache_dir=tmp_path / "cache")
+    states = {m.name: m.state for m in await models_of(client, again)}
+    assert states.get("owner/slow") is None
+    assert (await client.answer(load("owner/slow", again))).final
+    again.signal(signal.SIGTERM)
+
+
+async def models_of(client, worker):
+    status = (await client.answer(pb.Task(status=pb.StatusTask()))).status
+    for found in status.workers:
+        if found.heartbeat.worker_id == worker.worker_id:
+            return found.heartbeat.models
+    raise AssertionError("the worker is not registered")
