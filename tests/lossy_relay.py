@@ -12,6 +12,7 @@ import heapq
 import random
 import signal
 import socket
+import time
 from dataclasses import dataclass, fields
 
 Address = tuple[str, int]
@@ -19,6 +20,7 @@ Address = tuple[str, int]
 RECEIVE_TURN = 64
 BUFFER = 16 << 20
 LEAST_HOLD = 0.002
+LEAST_WAIT = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class LossyRelay:
         self._upstreams: dict[Address, socket.socket] = {}
         self._under_way: list[tuple[float, int, bytes, socket.socket, Address | None]] = []
         self._number = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._loop.add_reader(sock, self._from_clients)
 
     @classmethod
@@ -159,9 +162,7 @@ class LossyRelay:
                 self._send(copy, sock, to)
                 continue
             self._number += 1
-            heapq.heappush(
-                self._under_way, (self._loop.time() + wait, self._number, copy, sock, to)
-            )
+            heapq.heappush(self._under_way, (time.monotonic() + wait, self._number, copy, sock, to))
         self._set_timer()
 
     def _corrupt(self, datagram: bytes) -> bytes:
@@ -172,7 +173,7 @@ class LossyRelay:
 
     def _send_due(self) -> None:
         self._timer = None
-        now = self._loop.time()
+        now = time.monotonic()
         while self._under_way and self._under_way[0][0] <= now:
             _, _, datagram, sock, to = heapq.heappop(self._under_way)
             self._send(datagram, sock, to)
@@ -193,10 +194,12 @@ class LossyRelay:
             return
         at = self._under_way[0][0]
         if self._timer is not None:
-            if self._timer.when() <= at:
+            if self._timer_at <= at:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._send_due)
+        self._timer_at = at
+        wait = max(at - time.monotonic(), LEAST_WAIT)
+        self._timer = self._loop.call_later(wait, self._send_due)
 
 
 def _open(family: int) -> socket.socket:

@@ -30,7 +30,8 @@ MAX_SEGMENTS = 64
 MAX_SEGMENTED = 65000
 RECEIVE_TURN = 32
 SOCKET_BUFFER = 8 << 20
-BACKLOG = 256
+TIMER_GRANULARITY = 0.001
+"""Seconds; the event loop's timers are no finer, and a shorter wait would make it spin."""
 
 
 class InsecureBind(Exception):
@@ -108,13 +109,13 @@ class MeshSocket:
         Raises:
             MessageTooLarge: if `payload` exceeds `Limits.max_message`.
         """
-        sequence = self._endpoint.send(to, message_type, payload, self._loop.time())
+        sequence = self._endpoint.send(to, message_type, payload, time.monotonic())
         self._flush_soon()
         return sequence
 
     def ping(self, to: Address) -> None:
         """Send a PING; a `Pong` event brings the answer."""
-        self._endpoint.ping(to, self._loop.time())
+        self._endpoint.ping(to, time.monotonic())
         self._flush_soon()
 
     def rtt(self, to: Address) -> float | None:
@@ -148,7 +149,7 @@ class MeshSocket:
     # ------------------------------------------------------------- receiving
 
     def _readable(self) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         buffer = self._buffer
         buffers = [buffer]
         receive = self._endpoint.datagram_received
@@ -182,7 +183,7 @@ class MeshSocket:
         # Whatever the application answers to these events goes out in the same turn.
         self._deliver()
         if not self._backlog:
-            for group in _grouped(self._endpoint.datagrams_to_send(self._loop.time())):
+            for group in _grouped(self._endpoint.datagrams_to_send(time.monotonic())):
                 self._transmit(*group)
             self._deliver()
         self._set_timer()
@@ -231,11 +232,17 @@ class MeshSocket:
             if at == self._timer_at:
                 return
             self._timer.cancel()
+            self._timer = None
+        if at is None:
+            return
         self._timer_at = at
-        # uvloop gives a handle that does not know its time when that has passed.
-        self._timer = None if at is None else self._loop.call_at(at, self._on_timer)
+        wait = at - time.monotonic()
+        if wait <= 0:
+            self._timer = self._loop.call_soon(self._timed_out)
+        else:
+            self._timer = self._loop.call_later(max(wait, TIMER_GRANULARITY), self._timed_out)
 
-    def _on_timer(self) -> None:
+    def _timed_out(self) -> None:
         self._timer = None
         self._flush()
 
