@@ -24,7 +24,8 @@ use crate::token_bucket::TokenBucket;
 
 /// Parts of one answer that may wait for an earlier one; a head has fewer under way.
 const MAX_EARLY: usize = 8192;
-/// Time without news after which a task is sent again, or begun again if parts are missing.
+/// Time without news after which a task is sent again, or begun again if parts are missing; a
+/// second more for each megabyte.
 const REPEAT_AFTER: Micros = 5_000_000;
 /// How long a task waits for any head.
 const PATIENCE: Micros = 6_000_000;
@@ -496,14 +497,15 @@ impl Bridge {
     fn review(&mut self, id: u64, now: Micros) {
         let Some(open) = self.open.get(&id) else { return };
         let (head, quiet, gap) = (open.head, now - open.news_at, !open.early.is_empty());
+        let repeat_after = REPEAT_AFTER + open.bytes as Micros;
         if now >= open.deadline {
             let message = "the task's deadline passed without an answer".into();
             let remedy = "give it more deadline_ms, or look at the head's log";
             self.end(id, &Refusal { code: ErrorCode::DeadlineExceeded, message, remedy }, now);
             self.cancel_at(head, id, now);
-        } else if head.is_some() && gap && quiet >= REPEAT_AFTER {
+        } else if head.is_some() && gap && quiet >= repeat_after {
             self.begin_again(id, head, now);
-        } else if head.is_some() && quiet >= REPEAT_AFTER {
+        } else if head.is_some() && quiet >= repeat_after {
             self.dispatch(id, head, now);
         } else if head.is_none() && self.heads.best(None).is_some() {
             self.dispatch(id, self.heads.best(None), now);

@@ -139,7 +139,7 @@ impl Daemon {
         let listen = self.clients.socket.local_address()?;
         let mesh = self.mesh.socket.local_address()?;
         info!(%listen, %mesh, http_listen = status, "listening");
-        let watchdog = sd_notify_watchdog();
+        let watchdog = watchdog_period();
         let (mut tick_at, mut watchdog_at, mut said) = (0, 0, String::new());
         let mut stop_by = None;
         notify(&[NotifyState::Ready]);
@@ -170,7 +170,8 @@ impl Daemon {
                 }
             }
             let timeouts = [self.bridge.clients.next_timeout(), self.bridge.mesh.next_timeout()];
-            let next = timeouts.into_iter().fold(tick_at, Micros::min);
+            let own = watchdog.map_or(tick_at, |_| tick_at.min(watchdog_at));
+            let next = timeouts.into_iter().fold(own, Micros::min);
             if self.wait(next.saturating_sub(self.now()))? {
                 self.stop.take();
                 stop_by = match stop_by {
@@ -178,7 +179,8 @@ impl Daemon {
                     Some(_) => Some(self.now()),
                 };
                 info!(tasks = self.bridge.tasks_in_flight(), "stopping");
-                notify(&[NotifyState::Stopping]);
+                let extend = (self.drain_timeout + 2 * FAREWELL).try_into().unwrap_or(u32::MAX);
+                notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(extend)]);
                 self.bridge.drain();
             }
         }
@@ -253,9 +255,11 @@ fn any_port_towards(heads: &[SocketAddr]) -> Result<SocketAddr, String> {
     })
 }
 
-fn sd_notify_watchdog() -> Option<Micros> {
-    let mut usec = 0;
-    sd_notify::watchdog_enabled(false, &mut usec).then_some(usec)
+/// The period of systemd's watchdog, if it is meant for this process.
+fn watchdog_period() -> Option<Micros> {
+    let number = |key| std::env::var(key).ok()?.parse::<u64>().ok();
+    let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    number("WATCHDOG_USEC").filter(|_| ours)
 }
 
 /// Tells systemd; elsewhere nobody listens.

@@ -1,0 +1,92 @@
+"""A shim, the real head, and a worker of the tests' own, as processes and sockets on loopback."""
+
+import asyncio
+import contextlib
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from integration.shim.daemons import Daemon
+from integration.shim.stub_worker import StubWorker
+
+SHIM = Path(__file__).parents[3] / "src/dcf-shim"
+
+
+@pytest.fixture(scope="session")
+def binary() -> str:
+    """Build the shim, with Debian's crates or crates.io's, and return its path."""
+    if shutil.which("cargo") is None:
+        pytest.skip("the shim is not tested: there is no cargo (apt install cargo, or rustup)")
+    built = subprocess.run(
+        [SHIM / "build.sh", "build", "--release", "--quiet"], capture_output=True, text=True
+    )
+    if built.returncode and "no matching package" in built.stderr + built.stdout:
+        pytest.skip("the shim is not tested: its crates are missing; src/dcf-shim/README.md")
+    if built.returncode and "index.crates.io" in built.stderr:
+        pytest.skip(
+            "the shim is not tested: crates.io cannot be reached and Debian's crates are not "
+            "installed; src/dcf-shim/README.md names the packages"
+        )
+    assert built.returncode == 0, built.stderr
+    return str(SHIM / "target/release/dcf-shim")
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., object]]:
+    """Start daemons that end with the test: `await start(program, key=value, ...)`."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def started(program: str, **settings: object) -> Daemon:
+            daemon = Daemon(program, settings)
+            await daemon.start()
+            stack.push_async_callback(daemon.kill)
+            return daemon
+
+        yield started
+
+
+@pytest.fixture
+async def head(start) -> Daemon:
+    return await start("daiic-head", listen="127.0.0.1:0", http_listen="127.0.0.1:0")
+
+
+@pytest.fixture
+async def worker(head: Daemon) -> AsyncIterator[StubWorker]:
+    """A worker that the head knows."""
+    worker = StubWorker()
+    await worker.open([head.address])
+    await head.until_ready()
+    yield worker
+    await worker.close()
+
+
+@pytest.fixture
+def launch(binary: str, start) -> Callable[..., object]:
+    """Start a shim with free ports: `await launch(heads=..., ...)`."""
+
+    async def launched(**settings: object) -> Daemon:
+        free = {"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0"}
+        return await start(binary, **(free | settings))
+
+    return launched
+
+
+@pytest.fixture
+async def shim(launch, head: Daemon, worker: StubWorker) -> Daemon:
+    """A shim before the head and its worker."""
+    shim = await launch(heads=head.address)
+    await shim.until_ready()
+    return shim
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], object]:
+    async def wait(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    return wait

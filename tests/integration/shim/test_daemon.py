@@ -1,0 +1,163 @@
+"""The shim as a daemon: settings, systemd, probes, and an orderly end."""
+
+import asyncio
+import re
+import socket
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from daiic.wire import daiic_pb2 as pb
+from integration.shim.daemons import Daemon
+from integration.shim.plain_client import RESULT, PlainClient
+from integration.shim.test_tasks import words
+
+
+async def run(binary: str, *flags: str, **environment: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        binary,
+        *flags,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environment,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 5)
+    return process.returncode or 0, output.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lisen = ''", "unknown key lisen; did you mean listen?"),
+        ("colour = 1", "unknown key colour; the keys are"),
+        ("heads = '127.0.0.1:1'", 'heads = "127.0.0.1:1" .* must be a list of texts'),
+        ("client_rate = 'many'", 'client_rate = "many" .* must be a number'),
+        ("client_rate = 0", "client_rate = 0 is not valid: it must be above 0"),
+        ("max_tasks = 1.5", "max_tasks = 1.5 .* must be a whole number"),
+        ("log_level = 'loud'", "must be one of debug, info, warning, error"),
+        ("allowed_networks = ['10.0.0.0/33']", '"10.0.0.0/33" is not a network'),
+        ("client_bytes = 1", "each must be at least the one before"),
+        ("listen = ", "is not TOML"),
+    ],
+)
+async def test_wrong_settings_are_named(binary: str, tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "shim.toml"
+    file.write_text(text)
+    status, output = await run(binary, "--config", str(file))
+    assert status == 2
+    assert re.search(said, output), output
+    assert str(file) in output or "not valid" in output or "network" in output
+
+
+async def test_wrong_environment_flags_and_addresses_are_named(binary: str) -> None:
+    status, output = await run(binary, DAIIC_MAX_TASKS="lots")
+    assert status == 2
+    assert 'max_tasks = "lots" (environment DAIIC_MAX_TASKS)' in output
+    status, output = await run(binary, "--max-tusks", "5")
+    assert status == 2
+    assert "unknown flag --max-tusks; did you mean max_tasks?" in output
+    status, output = await run(binary, "--listen", "nonsense")
+    assert status == 1
+    assert 'listen = "nonsense" is not valid' in output
+    status, output = await run(binary, "--cluster-key-file", "/nowhere/key")
+    assert status == 1
+    assert "/nowhere/key" in output and "daiic keygen" in output
+
+
+async def test_flags_go_before_environment_and_environment_before_file(
+    binary: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "shim.toml"
+    file.write_text("listen = 'file'\nhttp_listen = ''\n")
+    _, output = await run(binary, DAIIC_CONFIG=str(file))
+    assert 'listen = "file"' in output
+    _, output = await run(binary, DAIIC_CONFIG=str(file), DAIIC_LISTEN="environment")
+    assert 'listen = "environment"' in output
+    _, output = await run(binary, "--listen=flag", DAIIC_CONFIG=str(file), DAIIC_LISTEN="env")
+    assert 'listen = "flag"' in output
+
+
+async def test_help_names_every_setting_with_its_default(binary: str) -> None:
+    status, output = await run(binary, "--help")
+    assert status == 0
+    assert "--listen VALUE\n      Address and port for clients" in output
+    assert 'default: "127.0.0.1:7737"' in output
+    assert (await run(binary, "--version"))[1].startswith("dcf-shim ")
+
+
+async def test_metrics_are_prometheus_text(shim) -> None:
+    with PlainClient(shim.udp, acknowledges=True) as client:
+        client.send_task(words("count me"))
+        await client.whole_text()
+    assert await shim.get("/healthz") == (200, "ok\n")
+    status, text = await shim.get("/metrics")
+    assert status == 200
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["daiic_shim_tasks_accepted_total",] == 1
+    assert samples["daiic_shim_tasks_answered_total",] == 1
+    assert samples["daiic_shim_messages_received_total", "client"] == 1
+    assert samples["daiic_shim_messages_received_total", "mesh"] == 3
+    assert samples["daiic_shim_head_up", shim._settings["heads"]] == 1
+    assert (await shim.get("/nothing"))[0] == 404
+
+
+async def test_systemd_is_told_and_sigterm_lets_answers_finish(
+    binary: str, head, worker, tmp_path: Path
+) -> None:
+    worker.pace = 0.2
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    told.bind(str(tmp_path / "notify"))
+    told.setblocking(False)
+    flags = {"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0", "heads": head.address}
+    shim = Daemon(binary, flags)
+    shim.environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+    await shim.start()
+    said: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.add_reader(told, lambda: said.append(told.recv(4096).decode()))
+
+    async def until(message: str) -> None:
+        async with asyncio.timeout(5):
+            while not any(message in line for line in said):
+                await asyncio.sleep(0.01)
+
+    try:
+        await until("READY=1")
+        await until("STATUS=1 of 1 heads answer")
+        await until("WATCHDOG=1")
+        with PlainClient(shim.udp, acknowledges=True) as client:
+            client.send_task(words("a b c d e f", task_id=1))
+            first = (await client.answer()).result()
+            shim.terminate()
+            await until("STOPPING=1")
+            assert (await shim.get("/readyz")) == (503, "shutting down\n")
+            client.send_task(words("too late", task_id=2))
+            rest = [await client.answer() for _ in range(7)]
+        late = [r.error() for r in rest if r.kind != RESULT]
+        assert [(error.id, error.code) for error in late] == [(2, pb.SHUTTING_DOWN)]
+        text = first.text + "".join(r.result().text for r in rest if r.kind == RESULT)
+        assert text == "a b c d e f "
+        assert await shim.exit_status() == 0
+    finally:
+        await shim.kill()
+        loop.remove_reader(told)
+        told.close()
+
+
+async def test_drain_ends_in_time_with_an_error_for_what_is_left(launch, head, worker) -> None:
+    worker.pace = 0.2
+    shim = await launch(heads=head.address, drain_timeout=0.5)
+    await shim.until_ready()
+    with PlainClient(shim.udp, acknowledges=True) as client:
+        client.send_task(words(" ".join("abcdefghijklmnopqrstuvwxyz")))
+        await client.answer()
+        shim.terminate()
+        while (received := await client.answer()).kind == RESULT:
+            pass
+        assert received.error().code == pb.SHUTTING_DOWN
+        assert await shim.exit_status(5) == 0
