@@ -27,15 +27,19 @@ daiic
   formats.toml = _: {
     type =
       let
-        value = lib.types.oneOf [
-          lib.types.bool
-          lib.types.int
-          lib.types.float
-          lib.types.str
-          lib.types.path
-          (lib.types.attrsOf value)
-          (lib.types.listOf value)
-        ];
+        value =
+          lib.types.oneOf [
+            lib.types.bool
+            lib.types.int
+            lib.types.float
+            lib.types.str
+            lib.types.path
+            (lib.types.attrsOf value)
+            (lib.types.listOf value)
+          ]
+          // {
+            description = "TOML value";
+          };
       in
       value;
     generate = name: _value: "/etc/daiic/${name}";
