@@ -11,7 +11,7 @@ from daiic.wire.frames import (
 )
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import HEADER, MessageType
-from daiic.wire.reassembly import Reassembly
+from daiic.wire.reassembly import Head, Reassembly
 from daiic.wire.sequence import RecentSequences
 
 
@@ -55,18 +55,16 @@ class Inbox:
         if len(payload) <= CHUNK_HEADER.size:
             self._counters.dropped_malformed += 1
             return None
-        first, total, size, message_type = CHUNK_HEADER.unpack_from(payload)
-        reassembly = self._reassemblies.get(first)
+        head: Head = CHUNK_HEADER.unpack_from(payload)
+        first = head[0]
+        reassembly = self._reassemblies.get(first) or self._begin(sequence, head, now)
         if reassembly is None:
-            reassembly = self._begin(sequence, first, total, size, message_type, now)
-            if reassembly is None:
-                return None
-        elif not reassembly.fits(total, size, message_type):
-            self._counters.dropped_malformed += 1
             return None
-        added = reassembly.add(first, sequence, payload[CHUNK_HEADER.size :], now)
+        added = reassembly.add(head, sequence, payload[CHUNK_HEADER.size :], now)
         if added is None:
             self._counters.dropped_malformed += 1
+            if reassembly.empty():
+                self._end(first)
             return None
         self._to_acknowledge.append(sequence)
         if not added:
@@ -75,17 +73,10 @@ class Inbox:
             return None
         self._end(first)
         self._recent.add(first, now)
-        return message_type, first, bytes(reassembly.message())
+        return head[3], first, bytes(reassembly.message())
 
-    def _begin(
-        self,
-        sequence: int,
-        first: int,
-        total: int,
-        size: int,
-        message_type: int,
-        now: float,
-    ) -> Reassembly | None:
+    def _begin(self, sequence: int, head: Head, now: float) -> Reassembly | None:
+        first, total, _, _ = head
         if first in self._recent:
             self._to_acknowledge.append(sequence)
             self._counters.duplicates += 1
@@ -103,7 +94,7 @@ class Inbox:
             self._counters.dropped_over_memory += 1
             return None
         try:
-            reassembly = Reassembly(total, size, message_type, now)
+            reassembly = Reassembly(head, now)
         except ValueError:
             self._counters.dropped_malformed += 1
             return None

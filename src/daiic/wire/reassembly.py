@@ -2,46 +2,46 @@
 
 from daiic.wire.frames import SMALLEST_CHUNK, Frame
 from daiic.wire.messages import CARRIED
-from daiic.wire.sequence import distance
+from daiic.wire.sequence import SEQUENCE_MASK
+
+Head = tuple[int, int, int, int]
+"""What all CHUNKs of a message begin with: first sequence, length, chunk size, message type."""
 
 
 class Reassembly:
     """One message on its way in; its whole length is reserved from the start."""
 
-    __slots__ = ("_arrived", "_buffer", "_missing", "_size", "message_type", "touched_at")
+    __slots__ = ("_arrived", "_buffer", "_count", "_missing", "_size", "head", "touched_at")
 
-    def __init__(self, total: int, size: int, message_type: int, now: float) -> None:
-        """Reserve `total` bytes for pieces of `size` bytes each.
+    def __init__(self, head: Head, now: float) -> None:
+        """Reserve the memory of the message whose CHUNKs begin with `head`.
 
         Raises:
             ValueError: if no sender of ours cuts a message that way.
         """
+        _, total, size, message_type = head
         if size < SMALLEST_CHUNK or total <= 0 or message_type not in CARRIED:
             raise ValueError("not a chunked message")
-        count = -(-total // size)
-        self.message_type = message_type
+        self.head = head
+        self._count = -(-total // size)
         self._buffer = bytearray(total)
-        self._arrived = bytearray(count)
-        self._missing = count
+        self._arrived = bytearray(self._count)
+        self._missing = self._count
         self._size = size
         self.touched_at = now
 
     def __len__(self) -> int:
         return len(self._buffer)
 
-    def fits(self, total: int, size: int, message_type: int) -> bool:
-        """Return whether a CHUNK that says this belongs to the same message."""
-        return (
-            total == len(self._buffer) and size == self._size and message_type == self.message_type
-        )
-
-    def add(self, first: int, sequence: int, data: Frame, now: float) -> bool | None:
+    def add(self, head: Head, sequence: int, data: Frame, now: float) -> bool | None:
         """Take in one piece: true if it is new, false if known, `None` if it cannot belong."""
-        index = distance(first, sequence)
-        if index >= len(self._arrived):
+        if head != self.head:
+            return None
+        index = (sequence - head[0]) & SEQUENCE_MASK
+        if index >= self._count:
             return None
         start = index * self._size
-        end = min(start + self._size, len(self._buffer))
+        end = start + self._size if index + 1 < self._count else len(self._buffer)
         if end - start != len(data):
             return None
         if self._arrived[index]:
@@ -51,6 +51,10 @@ class Reassembly:
         self._missing -= 1
         self.touched_at = now
         return True
+
+    def empty(self) -> bool:
+        """Return whether no piece is there."""
+        return self._missing == self._count
 
     def complete(self) -> bool:
         """Return whether every piece is there."""

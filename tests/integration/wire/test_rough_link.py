@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+import uvloop
 
 from daiic.wire.events import Event, Message, Unreachable
 from daiic.wire.keyfile import ClusterKey
@@ -180,6 +181,26 @@ async def test_close_gives_up_after_the_drain() -> None:
     await client.close(drain=0.2)
     assert time.monotonic() - began >= 0.2
     nobody.close()
+
+
+def test_it_works_on_uvloop_as_well() -> None:
+    async def main() -> None:
+        async with (
+            station(KEY) as worker,
+            station(KEY) as head,
+            await LossyRelay.start(head.mesh.local_address, ROUGH, seed=16) as relay,
+        ):
+            problems: list[dict[str, object]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
+            worker.mesh.send(relay.address, MessageType.RESULT, bytes(8 * MIB))
+            for number in range(500):
+                worker.mesh.send(relay.address, MessageType.TASK, b"%d" % number)
+                await asyncio.sleep(0)
+            await head.received(501, 60)
+            await idle(worker.mesh, 10)
+            assert not problems
+
+    uvloop.run(main())
 
 
 async def test_an_open_network_needs_a_key() -> None:

@@ -142,6 +142,7 @@ def test_malformed_chunks(case: dict[str, Any]) -> None:
     receiver = endpoint()
     receive(receiver, case)
     assert not receiver.take_events()
+    assert receiver.buffered_bytes == 0
 
 
 @cases("batches")
