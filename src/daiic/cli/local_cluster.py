@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import os
 import shutil
 import signal
@@ -102,9 +101,7 @@ def _installed(program: str) -> str:
     beside = Path(sys.argv[0]).resolve().parent
     found = shutil.which(program, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
     if found is None:
-        raise FileNotFoundError(
-            errno.ENOENT, f"{program} is not installed beside daiic, nor in PATH", program
-        )
+        raise FileNotFoundError(f"{program} is not installed beside daiic, nor in PATH")
     return found
 
 

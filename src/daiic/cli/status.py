@@ -64,11 +64,11 @@ async def _status(watch: bool, as_json: bool, target: Target) -> None:
 
 def cluster_view(status: pb.ClusterStatus) -> RenderableType:
     """Return the whole cluster as one table and a line of totals."""
-    table = Table(expand=False, header_style="bold")
-    for heading in ("worker", "backend", "state", "models", "memory"):
-        table.add_column(heading)
-    for heading in ("tasks", "tokens/s", "rtt"):
-        table.add_column(heading, justify="right")
+    table = Table(header_style="bold")
+    table.add_column("worker", max_width=28, overflow="ellipsis", no_wrap=True)
+    table.add_column("load", no_wrap=True)
+    table.add_column("models", overflow="fold")
+    table.add_column("memory", no_wrap=True)
     for worker in status.workers:
         table.add_row(*_worker_row(worker))
     totals = Text(
@@ -86,24 +86,16 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
 
 def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
     beat = worker.heartbeat
-    name = Text(beat.name or beat.worker_id)
-    name.append(f"\n{worker.address}", style="dim")
-    backend = Text(pb.Backend.Name(beat.backend).lower())
-    backend.append(f"\n{beat.device}", style="dim")
-    state = Text(
-        pb.WorkerState.Name(beat.state).lower(), style=STATE_STYLES.get(beat.state, "white")
-    )
+    who = Text(beat.name or beat.worker_id, style="bold")
+    who.append(f"\n{pb.Backend.Name(beat.backend).lower()}", style="not bold")
+    who.append(f" · {beat.device}\n{worker.address}", style="not bold dim")
+    state = pb.WorkerState.Name(beat.state).lower()
+    load = Text(state, style=STATE_STYLES.get(beat.state, "white"))
     waiting = f" +{beat.waiting}" if beat.waiting else ""
-    return [
-        name,
-        backend,
-        state,
-        Text("\n").join(map(_model_line, beat.models)),
-        _memory(beat),
-        f"{beat.running}/{beat.slots}{waiting}",
-        f"{beat.tokens_per_second:.1f}",
-        f"{worker.rtt_ms:.1f} ms",
-    ]
+    load.append(f"\n{beat.running}/{beat.slots}{waiting} tasks", style="default")
+    load.append(f"\n{beat.tokens_per_second:.1f} tokens/s", style="default")
+    load.append(f"\n{worker.rtt_ms:.1f} ms away", style="dim")
+    return [who, load, Text("\n").join(map(_model_line, beat.models)), _memory(beat)]
 
 
 def _model_line(model: pb.ModelStatus) -> Text:
@@ -111,9 +103,7 @@ def _model_line(model: pb.ModelStatus) -> Text:
     if model.state in (pb.LOADING, pb.DOWNLOADING):
         line.append(f" {pb.ModelState.Name(model.state).lower()} {model.progress:.0%}")
     elif model.state == pb.LOADED:
-        line.append(
-            f" {model.quantization}, {model.placement}, {size(model.bytes)}", style="not bold dim"
-        )
+        line.append(f" {model.quantization}, {model.placement}, {size(model.bytes)}", style="dim")
     if model.detail:
         line.append(f"\n  {model.detail}", style="dim")
     return line
@@ -125,7 +115,7 @@ def _memory(beat: pb.Heartbeat) -> Text:
         if memory.total:
             used = 1 - memory.free / memory.total
             bar = "█" * round(used * 10) + "░" * (10 - round(used * 10))
-            lines.append(Text(f"{label:4} {bar} {size(memory.free)} free"))
+            lines.append(Text(f"{label} {bar}\n{size(memory.free)} free"))
     return Text("\n").join(lines)
 
 
