@@ -65,14 +65,15 @@ async def _status(watch: bool, as_json: bool, target: Target) -> None:
 def cluster_view(status: pb.ClusterStatus) -> RenderableType:
     """Return the whole cluster as one table and a line of totals."""
     table = Table(header_style="bold")
-    table.add_column("worker", max_width=28, overflow="ellipsis", no_wrap=True)
+    table.add_column("worker", max_width=24, overflow="ellipsis", no_wrap=True)
     table.add_column("load", no_wrap=True)
     table.add_column("models", overflow="fold")
     table.add_column("memory", no_wrap=True)
     for worker in status.workers:
         table.add_row(*_worker_row(worker))
     totals = Text(
-        f"{len(status.workers)} workers · {status.in_flight} tasks in flight · "
+        f"{_counted(len(status.workers), 'worker')} · "
+        f"{_counted(status.in_flight, 'task')} in flight · "
         f"{status.queued} of {status.queue_size} queued · {status.tasks_done} done · "
         f"{status.tasks_failed} failed · {status.tasks_moved} moved · "
         f"up {_duration(status.uptime_s)} · daiic {status.version}",
@@ -101,7 +102,7 @@ def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
 def _model_line(model: pb.ModelStatus) -> Text:
     line = Text(model.name, style=MODEL_STYLES.get(model.state, "dim"))
     if model.state in (pb.LOADING, pb.DOWNLOADING):
-        line.append(f" {pb.ModelState.Name(model.state).lower()} {model.progress:.0%}")
+        line.append(f"\n  {pb.ModelState.Name(model.state).lower()} {model.progress:.0%}")
     elif model.state == pb.LOADED:
         line.append(f" {model.quantization}, {model.placement}, {size(model.bytes)}", style="dim")
     if model.detail:
@@ -126,6 +127,10 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit in ("B", "KiB") else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _duration(seconds: int) -> str:
