@@ -12,7 +12,6 @@ and is known by the first. What arrives is acknowledged by number, with ACK or
 SACK; what is not acknowledged is sent again unchanged under its number.
 """
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
 
 from daiic.wire.counters import Counters
@@ -31,6 +30,7 @@ from daiic.wire.messages import (
 )
 from daiic.wire.peer import Peer
 from daiic.wire.sealing import OVERHEAD, Sealer
+from daiic.wire.timeouts import Timeouts
 
 _RELIABLE = frozenset(map(int, RELIABLE))
 
@@ -58,8 +58,7 @@ class Endpoint:
         self._peers: dict[Address, Peer] = {}
         self._unproven: dict[Address, Peer] = {}
         self._touched: dict[Address, Peer] = {}
-        self._timeouts: list[tuple[float, int, Peer]] = []
-        self._timeout_count = 0
+        self._timeouts = Timeouts()
         self._sweep_at = 0.0
         self._events: list[Event] = []
         self._immediate: list[tuple[bytes, Address]] = []
@@ -246,7 +245,10 @@ class Endpoint:
         touched, self._touched = self._touched, {}
         timestamp = self._wall_clock()
         room = self._limits.path_mtu - self._overhead
-        for address, peer in touched.items():
+        peers = list(touched.items())
+        if len(peers) > 1:  # messages before mere acknowledgements
+            peers.sort(key=lambda item: not item[1].outbox._small)
+        for address, peer in peers:
             frames: Sequence[bytes] = peer.frames_to_send(now, timestamp)
             if peer.extended and len(frames) > 1:
                 frames = pack(frames, room, timestamp)
@@ -254,7 +256,7 @@ class Endpoint:
                 self.counters.frames_sent[MessageType.BATCH] += batches
             for datagram in frames:
                 yield self._finish(datagram), address
-            self._schedule(peer)
+            self._timeouts.schedule(peer, peer.outbox.next_timeout())
 
     def _finish(self, datagram: bytes) -> bytes:
         if self._sealer is not None:
@@ -267,28 +269,13 @@ class Endpoint:
 
     def next_timeout(self) -> float | None:
         """Return when `datagrams_to_send` has to be called next, or `None`."""
-        while self._timeouts:
-            at, _, peer = self._timeouts[0]
-            if peer.timeout == at:
-                return min(at, self._sweep_at)
-            heapq.heappop(self._timeouts)
-        return self._sweep_at if self._peers else None
-
-    def _schedule(self, peer: Peer) -> None:
-        at = peer.outbox.next_timeout()
-        # A timeout that has moved back is looked at when the earlier one is due.
-        if at is None or (peer.timeout is not None and peer.timeout <= at):
-            return
-        peer.timeout = at
-        self._timeout_count += 1
-        heapq.heappush(self._timeouts, (at, self._timeout_count, peer))
+        if not self._peers:
+            return None
+        at = self._timeouts.next()
+        return self._sweep_at if at is None else min(at, self._sweep_at)
 
     def _expire(self, now: float) -> None:
-        while self._timeouts and self._timeouts[0][0] <= now:
-            at, _, peer = heapq.heappop(self._timeouts)
-            if peer.timeout != at:
-                continue
-            peer.timeout = None
+        for peer in self._timeouts.take_due(now):
             if peer.outbox.silent_too_long(now):
                 self._give_up(peer)
             self._touched[peer.address] = peer

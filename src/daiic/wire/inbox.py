@@ -20,6 +20,7 @@ class Inbox:
 
     __slots__ = (
         "_counters",
+        "_largest",
         "_last_ranges",
         "_limits",
         "_memory",
@@ -32,6 +33,7 @@ class Inbox:
 
     def __init__(self, limits: Limits, memory: MemoryUse, counters: Counters) -> None:
         self._limits = limits
+        self._largest = min(limits.max_message, limits.memory, limits.peer_memory)
         self._memory = memory
         self._counters = counters
         self._recent = RecentSequences()
@@ -81,7 +83,7 @@ class Inbox:
             self._to_acknowledge.append(sequence)
             self._counters.duplicates += 1
             return None
-        if total > self._limits.max_message:
+        if total > self._largest:
             # Acknowledged all the same: sent again it would be no smaller.
             self._to_acknowledge.append(sequence)
             self._counters.dropped_oversized += 1

@@ -177,11 +177,14 @@ class MeshSocket:
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._flush_due = False
         if self._closed:
             return
         # Whatever the application answers to these events goes out in the same turn.
-        self._deliver()
+        self._flush_due = True
+        try:
+            self._deliver()
+        finally:
+            self._flush_due = False
         if not self._backlog:
             for group in _grouped(self._endpoint.datagrams_to_send(time.monotonic())):
                 self._transmit(*group)

@@ -109,9 +109,14 @@ def test_what_does_not_fit_now_arrives_later() -> None:
     assert peak <= SMALL.peer_memory
 
 
-def test_a_message_larger_than_the_receiver_takes_does_not_block_the_others() -> None:
+@pytest.mark.parametrize(
+    "limits", [SMALL, Limits(memory=90_000), Limits(peer_memory=90_000)], ids=str
+)
+def test_a_message_larger_than_the_receiver_takes_does_not_block_the_others(
+    limits: Limits,
+) -> None:
     link = SimulatedLink()
-    sender, receiver = link.node(), link.node(SMALL)
+    sender, receiver = link.node(), link.node(limits)
     sender.send(receiver, bytes(100_001))
     sender.send(receiver, b"next")
     assert link.run(60.0, sender.endpoint.idle)

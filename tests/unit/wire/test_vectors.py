@@ -159,7 +159,10 @@ def test_batches(case: dict[str, Any]) -> None:
 
 @cases("busy")
 def test_busy(case: dict[str, Any]) -> None:
-    receiver = Endpoint(Limits(memory=2000), lambda: NOW)
+    receiver = Endpoint(Limits(memory=2600), lambda: NOW)
+    other = encode_chunk(7, 0, MessageType.RESULT, bytes(300), 256, NOW)
+    receiver.datagram_received(other, ("192.0.2.2", 5000), 0.0)
+    list(receiver.datagrams_to_send(0.0))
     receiver.datagram_received(bytes.fromhex(case["received"]), SENDER, 0.0)
     assert [datagram.hex() for datagram, _ in receiver.datagrams_to_send(0.0)] == case["sent"]
 
