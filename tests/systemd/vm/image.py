@@ -28,7 +28,7 @@ PACKAGES = """
 # Of the libraries that run the tests, those that no daemon imports.
 NOT_COPIED = """
     test tests idlelib tkinter turtledemo ensurepip lib2to3 mypy mypyc ruff* openai* schemathesis*
-    hypothesis* jsonschema_rs* grpc_tools graphql* include bin *__mypyc* *.a __editable__* daiic*
+    hypothesis* jsonschema_rs* grpc_tools graphql* include *__mypyc* *.a __editable__* daiic*
 """.split()  # noqa: SIM905
 
 ENABLED = (
