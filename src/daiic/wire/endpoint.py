@@ -246,8 +246,8 @@ class Endpoint:
         timestamp = self._wall_clock()
         room = self._limits.path_mtu - self._overhead
         peers = list(touched.items())
-        if len(peers) > 1:  # messages before mere acknowledgements
-            peers.sort(key=lambda item: not item[1].outbox._small)
+        if len(peers) > 1:  # what somebody waits for goes before mere acknowledgements
+            peers.sort(key=_acknowledges_only)
         for address, peer in peers:
             frames: Sequence[bytes] = peer.frames_to_send(now, timestamp)
             if peer.extended and len(frames) > 1:
@@ -337,6 +337,10 @@ class Endpoint:
         self._peers[address] = peer
         self._unproven[address] = peer
         return peer
+
+
+def _acknowledges_only(item: tuple[Address, Peer]) -> bool:
+    return not item[1].outbox.has_new()
 
 
 _ANSWERS = frozenset({MessageType.ACK, MessageType.SACK, MessageType.PONG, MessageType.BUSY})

@@ -94,6 +94,10 @@ class Outbox:
         self._memory.used += length
         return first
 
+    def has_new(self) -> bool:
+        """Return whether a message waits to be sent for the first time."""
+        return bool(self._small or self._large)
+
     def idle(self) -> bool:
         """Return whether nothing waits and nothing is under way."""
         return not (self._small or self._large or self._paused or self.recovery.waiting())
