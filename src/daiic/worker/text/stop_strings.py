@@ -19,6 +19,8 @@ class StopStrings:
         """Return what is known to belong to the text now that `piece` follows."""
         if self.found:
             return ""
+        if not self._strings:
+            return piece
         text = self._held + piece
         complete = [
             (start + len(string), start)
