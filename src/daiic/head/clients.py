@@ -30,9 +30,7 @@ class Clients:
 
     def __init__(self) -> None:
         self._clients: dict[Address, Client] = {}
-
-    def __len__(self) -> int:
-        return len(self._clients)
+        self._expire_at = 0.0
 
     def forget(self, address: Address) -> Client | None:
         """Return what was known of `address`, and know nothing of it any more."""
@@ -47,7 +45,10 @@ class Clients:
         return client
 
     def expire(self, now: float) -> None:
-        """Forget those without a task from whom nothing has come for `REMEMBERED`."""
+        """Forget now and then those without a task who have been silent for `REMEMBERED`."""
+        if now < self._expire_at:
+            return
+        self._expire_at = now + REMEMBERED / 4
         oldest = now - REMEMBERED
         for address, client in list(self._clients.items()):
             if client.seen_at < oldest and not client.jobs:

@@ -24,11 +24,6 @@ class Core:
             int(MessageType.HEARTBEAT): self.dispatcher.heartbeat,
         }
 
-    @property
-    def tasks(self) -> int:
-        """Tasks that are not over yet."""
-        return self.dispatcher.in_flight + len(self.dispatcher.line)
-
     def take(self, event: Event, now: float) -> None:
         """Act on what the mesh reports."""
         if isinstance(event, Message):

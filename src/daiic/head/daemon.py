@@ -82,21 +82,22 @@ class Head:
             except Exception:
                 log.exception("a fault in the head; please report this")
             self._show()
-            if self._core.intake.closed and not self._core.tasks:
+            if self._core.intake.closed and not self._core.dispatcher.jobs_left:
                 self._emptied.set()
             await asyncio.sleep(TICK)
 
     async def _drain(self) -> None:
         timeout = self._settings.drain_timeout
         core, notifier = self._core, self._life.notifier
+        dispatcher = core.dispatcher
         core.intake.closed = True
         notifier.stopping()
         notifier.extend(timeout + 2 * FAREWELL)
-        log.info("stopping", tasks_left=core.tasks)
+        log.info("stopping", tasks_left=dispatcher.jobs_left)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._emptied.wait(), timeout)
-        if core.tasks:
-            log.warning("tasks given up", tasks=core.tasks, drain_timeout=timeout)
+        if dispatcher.jobs_left:
+            log.warning("tasks given up", tasks=dispatcher.jobs_left, drain_timeout=timeout)
             core.abandon(time.monotonic())
 
     def _reload(self, settings: HeadSettings) -> None:

@@ -7,33 +7,34 @@ may not, is placed again and continues after what had been relayed. It ends by
 being answered, by an error, by being cancelled or at its deadline.
 """
 
-import heapq
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import structlog
 from google.protobuf.message import DecodeError
 
 from daiic.errors import TaskError
 from daiic.head import advice
+from daiic.head.deadlines import Deadlines
 from daiic.head.job import Job
 from daiic.head.link import Link
-from daiic.head.placement import choose, may_serve
+from daiic.head.placement import choose, may_serve, near_to
 from daiic.head.registry import Registry, Worker
 from daiic.head.statistics import CANCELLED, DONE, Statistics
 from daiic.head.waiting import Row, WaitingLine
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address
 from daiic.wire.events import Message
 from daiic.wire.messages import Address, MessageType
+
+log = structlog.get_logger()
 
 MOVABLE = frozenset({pb.WORKER_LOST, pb.SHUTTING_DOWN, pb.OUT_OF_MEMORY, pb.INTERNAL, pb.CANCELLED})
 """Errors of a worker after which another one is tried; a CANCELLED was none of our doing."""
 
 PASSING = frozenset({pb.WORKER_LOST, pb.SHUTTING_DOWN})
 """Those after which it is worth waiting for a worker to come (back)."""
-
-STALE_DEADLINES = 64
-"""Deadlines of jobs that are over, beyond as many as there are jobs, that may wait for cleaning."""
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Dispatcher:
         self._link = link
         self._statistics = statistics
         self._running: dict[int, Job] = {}
-        self._deadlines: list[tuple[float, int, Job]] = []
+        self._deadlines = Deadlines()
         self._placements = 0
         self._next_attempt = secrets.randbits(62)
 
@@ -65,6 +66,11 @@ class Dispatcher:
     def in_flight(self) -> int:
         """Jobs that are on a worker."""
         return len(self._running)
+
+    @property
+    def jobs_left(self) -> int:
+        """Jobs that are not over."""
+        return len(self._running) + len(self.line)
 
     def jobs(self) -> Iterator[Job]:
         """Yield every job there is; they may end meanwhile."""
@@ -84,14 +90,14 @@ class Dispatcher:
             worker = choose(self.workers, job, now)
             if worker is not None:
                 self._dispatch(job, worker, now)
-                self._watch_deadline(job)
+                self._deadlines.add(job, self.jobs_left)
                 return
             if not may_serve(self.workers, job) and now >= self._settled_at:
                 raise advice.no_worker(job, self.workers)
         if len(self.line) >= self.policy.queue_size:
             raise advice.queue_full(len(self.line))
         self._wait(job, now)
-        self._watch_deadline(job)
+        self._deadlines.add(job, self.jobs_left)
 
     def cancel(self, jobs: Iterable[Job], now: float) -> None:
         """End `jobs` without telling their client."""
@@ -108,11 +114,8 @@ class Dispatcher:
 
     def tick(self, now: float) -> None:
         """Do what time demands: deadlines, silent workers, jobs that waited long enough."""
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][0] <= now:
-            job = heapq.heappop(deadlines)[2]
-            if not job.over:
-                self.fail(job, advice.late(job), now)
+        for job in self._deadlines.missed(now):
+            self.fail(job, advice.late(job), now)
         for worker in self.workers.silent_since(now - self.policy.worker_timeout):
             self._lose(worker, "was silent for too long", now)
         self._place_waiting(now)
@@ -129,11 +132,14 @@ class Dispatcher:
         if not heartbeat.worker_id:
             self._statistics.malformed += 1
             return
+        known = heartbeat.worker_id in self.workers
         worker, replaced = self.workers.heard(heartbeat, message.peer, now)
         if worker is None:
             return
         if replaced is not None:
             self._take_back(replaced, "was restarted", now)
+        elif not known:
+            log.info("worker registered", **_described(worker))
         if heartbeat.state == pb.STOPPED:
             self._lose(worker, "was stopped", now)
             return
@@ -156,9 +162,9 @@ class Dispatcher:
             ready.id = job.id
             self._link.send(job.client.address, *job.dialect.result(ready))
         if job.delivery.finished:
-            self._release(job)
+            worker = self._release(job)
             self._end(job, DONE, now)
-            self._place_waiting(now)
+            self._place_waiting(now, worker)
 
     def error(self, message: Message, now: float) -> None:
         """Take in an ERROR."""
@@ -226,6 +232,9 @@ class Dispatcher:
 
     def _take_back(self, worker: Worker, what: str, now: float) -> None:
         """Place the jobs of a process that is gone elsewhere."""
+        expected = worker.state == pb.STOPPED and not worker.jobs
+        say = log.info if expected else log.warning
+        say(f"worker {what}", tasks=len(worker.jobs), **_described(worker))
         self._link.forget(worker.address)
         for job in list(worker.jobs.values()):
             self._release(job)
@@ -262,12 +271,17 @@ class Dispatcher:
         if job.error is None and now < self._settled_at:
             row.alone_since = self.started_at
 
-    def _place_waiting(self, now: float) -> None:
+    def _place_waiting(self, now: float, freed: Worker | None = None) -> None:
+        """Place what can be placed; if only `freed` has changed, no more than it has room for."""
         if not len(self.line):
             return
         for row in self.line.rows():
+            if freed is not None and freed.load >= freed.slots:
+                return
             while row.jobs:
                 job = row.first
+                if freed is not None and near_to(freed, job) is None:
+                    break
                 worker = choose(self.workers, job, now)
                 if worker is None:
                     break
@@ -288,13 +302,6 @@ class Dispatcher:
         for job in list(row.jobs.values()):
             self.fail(job, job.error or advice.no_worker(job, self.workers), now)
 
-    def _watch_deadline(self, job: Job) -> None:
-        deadlines = self._deadlines
-        heapq.heappush(deadlines, (job.deadline, job.number, job))
-        if len(deadlines) > 2 * (len(self._running) + len(self.line)) + STALE_DEADLINES:
-            self._deadlines = [entry for entry in deadlines if not entry[2].over]
-            heapq.heapify(self._deadlines)
-
     # ----------------------------------------------------------------- sending
 
     def _send_cancel(self, worker: Address, attempt: int) -> None:
@@ -303,3 +310,8 @@ class Dispatcher:
     def _send_error(self, job: Job, error: TaskError) -> None:
         index = job.delivery.next_index
         self._link.send(job.client.address, *job.dialect.error(error, job.id, index))
+
+
+def _described(worker: Worker) -> dict[str, str]:
+    address = format_address(worker.address)
+    return {"worker": worker.id, "name": worker.heartbeat.name, "address": address}

@@ -3,11 +3,18 @@
 from collections.abc import Iterator
 from enum import IntEnum
 
+import structlog
+
 from daiic.head.job import Job
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address
 from daiic.wire.messages import Address
 
+log = structlog.get_logger()
+
 REMEMBERED_INCARNATIONS = 8
+TWINS = 3
+"""Heartbeats of a replaced process that are no longer explained by delay."""
 
 
 class Nearness(IntEnum):
@@ -35,7 +42,8 @@ class Worker:
 
     `jobs` are the tasks it runs for this head, by attempt. `elsewhere` is how
     many it has from other heads; `given` orders workers by when they were
-    last given something.
+    last given something. `retired` are processes of the same id that this one
+    has replaced, each with the number of heartbeats that came from it since.
     """
 
     __slots__ = (
@@ -61,7 +69,7 @@ class Worker:
         self.id = heartbeat.worker_id
         self.incarnation = heartbeat.incarnation
         self.jobs: dict[int, Job] = {}
-        self.retired: tuple[int, ...] = ()
+        self.retired: dict[int, int] = {}
         self.given = 0
         self.rtt: float | None = None
         self._excess = 0
@@ -132,9 +140,8 @@ class Registry:
     def __len__(self) -> int:
         return len(self._workers)
 
-    def get(self, worker_id: str) -> Worker | None:
-        """Return the worker of that id."""
-        return self._workers.get(worker_id)
+    def __contains__(self, worker_id: str) -> bool:
+        return worker_id in self._workers
 
     def at(self, address: Address) -> Worker | None:
         """Return the worker at `address`."""
@@ -154,10 +161,22 @@ class Registry:
             known.update(heartbeat, address, now)
             return known, None
         if known is not None and heartbeat.incarnation in known.retired:
+            known.retired[heartbeat.incarnation] += 1
+            if known.retired[heartbeat.incarnation] == TWINS:
+                log.warning(
+                    "two workers have the same id, so one of them gets no tasks; "
+                    "give each a state_dir of its own",
+                    worker=known.id,
+                    served=format_address(known.address),
+                    ignored=format_address(address),
+                )
             return None, None
         worker = Worker(heartbeat, address, now)
         if known is not None:
-            worker.retired = (*known.retired, known.incarnation)[-REMEMBERED_INCARNATIONS:]
+            worker.retired = known.retired
+            worker.retired[known.incarnation] = 0
+            if len(worker.retired) > REMEMBERED_INCARNATIONS:
+                del worker.retired[next(iter(worker.retired))]
         self._workers[worker.id] = worker
         return worker, known
 

@@ -149,7 +149,7 @@ class Turmoil(RuleBasedStateMachine):
         self.collect()
         left = {task_id for task_id in self.texts if task_id not in self.cancelled}
         assert left <= self.ended.keys()
-        assert self.cluster.core.tasks == 0
+        assert self.cluster.core.dispatcher.jobs_left == 0
         for text in self.texts.values():
             assert text == [str(number) for number in range(len(text))]
 

@@ -1,6 +1,7 @@
 """What happens to tasks when workers fail, go silent, restart or leave."""
 
 import pytest
+import structlog
 
 from daiic.wire import daiic_pb2 as pb
 
@@ -194,3 +195,13 @@ def test_worker_with_a_new_address_keeps_its_tasks(cluster):
     assert client.result().id == answered
     client.cancel(cancelled)
     assert worker.cancelled() == [second.id]
+
+
+def test_two_workers_with_one_id_are_told_apart_and_reported_once(cluster):
+    first = cluster.worker("twin")
+    second = cluster.worker("twin", incarnation=2)
+    with structlog.testing.capture_logs() as logs:
+        cluster.pass_time(20)
+    assert [line["event"][:31] for line in logs] == ["two workers have the same id, s"]
+    cluster.client().ask()
+    assert (len(first.tasks()), len(second.tasks())) == (0, 1)

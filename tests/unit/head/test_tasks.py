@@ -222,7 +222,7 @@ def test_draining_head_finishes_what_it_has_and_refuses_the_rest(cluster):
     worker.answer(worker.task())
     worker.answer(worker.task())
     assert len(client.results()) == 2
-    assert cluster.core.tasks == 0
+    assert cluster.core.dispatcher.jobs_left == 0
 
 
 def test_tasks_that_do_not_finish_in_time_are_given_up_with_an_error(cluster):
@@ -234,4 +234,4 @@ def test_tasks_that_do_not_finish_in_time_are_given_up_with_an_error(cluster):
     assert {error.id for error in errors} == ids
     assert {error.code for error in errors} == {pb.SHUTTING_DOWN}
     assert worker.cancelled() == [task.id]
-    assert cluster.core.tasks == 0
+    assert cluster.core.dispatcher.jobs_left == 0
