@@ -9,7 +9,6 @@ import random
 import resource
 import struct
 import time
-import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,9 +122,7 @@ class Fuzzer:
 
 
 def memory() -> int:
-    """Return the bytes that Python objects hold if they are traced, else those of the process."""
-    if tracemalloc.is_tracing():
-        return tracemalloc.get_traced_memory()[0]
+    """Return the bytes that this process holds."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * resource.getpagesize()
 
