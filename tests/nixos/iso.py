@@ -12,5 +12,7 @@ with subtest("nobody gets in over the network with a password"):
     machine.fail("grep --extended-regexp '^(root|daiic):[^!*:]' /etc/shadow")
 
 with subtest("a developer finds the toolchain and the source"):
-    machine.succeed("cargo --version", "rust-analyzer --version", "python3 --version", "git --version")
+    machine.succeed(
+        "cargo --version", "rust-analyzer --version", "python3 --version", "git --version"
+    )
     machine.succeed("sudo -u daiic test -w /home/daiic/daiic/flake.nix")

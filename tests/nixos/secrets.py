@@ -47,5 +47,7 @@ with subtest("the token is in no unit, settings file, environment, command line 
         for unit in UNITS.split():
             pid = machine.get_unit_property(unit, "MainPID")
             for file in ("environ", "cmdline"):
-                machine.fail(f"tr '\\0' '\\n' < /proc/{pid}/{file} | grep --fixed-strings '{secret}'")
+                machine.fail(
+                    f"tr '\\0' '\\n' < /proc/{pid}/{file} | grep --fixed-strings '{secret}'"
+                )
         machine.fail(f"journalctl --boot --unit 'daiic-*' | grep --fixed-strings '{secret}'")
