@@ -48,7 +48,7 @@ with subtest("every task is answered although a worker loses power in the middle
     tasks = range(8)
     for task in tasks:
         head.execute(
-            f"daiic generate --model daiic-tiny-chat --max-tokens 150 --seed {task} {KEY} 'A worker'"
+            f"daiic generate --model daiic-tiny-chat --max-tokens 150 --seed {task} {KEY} Workers"
             f" > /tmp/answer-{task} && touch /tmp/answered-{task}",
             check_output=False,
         )
