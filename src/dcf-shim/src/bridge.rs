@@ -58,6 +58,7 @@ struct Open {
     bytes: usize,
     /// Who has it; `None` while no head answers.
     head: Option<usize>,
+    since: Micros,
     /// When it was last sent to a head or heard of.
     news_at: Micros,
     deadline: Micros,
@@ -101,7 +102,7 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// `first_id` must differ from what an earlier run of the shim used: the time will do.
+    /// `first_id` should differ from what an earlier run of the shim began with.
     pub fn new(
         clients: Endpoint,
         mesh: Endpoint,
@@ -312,6 +313,7 @@ impl Bridge {
             task,
             bytes,
             head: None,
+            since: now,
             news_at: now,
             deadline: now + limit + DEADLINE_GRACE,
             early: BTreeMap::new(),
@@ -326,7 +328,9 @@ impl Bridge {
         (open.head, open.news_at) = (head, now);
         let Some(head) = head else { return };
         let left_ms = open.deadline.saturating_sub(now + DEADLINE_GRACE) / 1000;
-        let payload = open.task.for_head(id, (left_ms as u32).max(1), &open.delivered);
+        // Small payloads stay as small as they came, where a datagram may just hold them.
+        let deadline_ms = if now == open.since { open.task.deadline_ms } else { left_ms as u32 };
+        let payload = open.task.for_head(id, deadline_ms, &open.delivered);
         self.mesh.send(self.heads.address(head), kind::TASK, Rc::new(payload), now);
     }
 

@@ -171,8 +171,8 @@ fn bridge() -> Bridge {
         networks: Vec::new(),
         tasks_per_second: 1e6,
         task_burst: 1e6,
-        client_tasks: 50,
-        max_tasks: 200,
+        client_tasks: 3,
+        max_tasks: 40,
         client_bytes: 1 << 20,
         max_bytes: 8 << 20,
         task_deadline: 60_000_000,
@@ -263,7 +263,7 @@ fn no_datagram_does_harm() {
             assert!(*to_it <= 3 * *from_it, "{to_it} bytes for {from_it}");
         }
         bridge.mesh.flush(now, WALL + now, &mut Datagrams::default());
-        assert!(bridge.memory() <= 3 * LIMITS.memory && bridge.tasks_in_flight() <= 200);
+        assert!(bridge.memory() <= 3 * LIMITS.memory && bridge.tasks_in_flight() <= 40);
         assert!(bridge.clients.peer_count() <= LIMITS.max_peers);
     }
     // The test must have got behind the first checks.
