@@ -8,15 +8,18 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-PATIENCE = 10.0
+PATIENCE = 15.0
+START = 60.0
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -90,15 +93,14 @@ class Page:
             raise RuntimeError(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
-    async def until(self, expression: str, seconds: float = PATIENCE) -> Any:
-        """Wait until an expression is true, and return its value."""
+    async def until(self, expression: str, seconds: float = PATIENCE) -> None:
+        """Wait until an expression is true."""
         end = asyncio.get_running_loop().time() + seconds
-        while not (value := await self.js(expression)):
+        while not await self.js(f"Boolean({expression})"):
             if asyncio.get_running_loop().time() > end:
                 shown = await self.js("document.querySelector('main').innerText")
                 raise AssertionError(f"never true: {expression}\n\n{shown}\n\n{self.errors}")
             await asyncio.sleep(0.05)
-        return value
 
     async def text(self, selector: str) -> str:
         """Return what an element shows."""
@@ -136,49 +138,61 @@ class Page:
             features=[{"name": "prefers-color-scheme", "value": scheme}],
         )
 
-    async def screenshot(self, file: Path, *, whole: bool = False) -> None:
-        """Write what the window shows, or the whole page, as PNG."""
+    async def screenshot(self, *, whole: bool = False) -> bytes:
+        """Return what the window shows, or the whole page, as PNG."""
         answer = await self.send("Page.captureScreenshot", captureBeyondViewport=whole)
-        file.write_bytes(base64.b64decode(answer["data"]))
+        return base64.b64decode(answer["data"])
+
+    async def names(self) -> list[tuple[str, str]]:
+        """Return role and name of everything that assistive technology sees."""
+        tree = await self.send("Accessibility.getFullAXTree")
+        return [
+            (node["role"]["value"], node.get("name", {}).get("value", ""))
+            for node in tree["nodes"]
+            if not node["ignored"]
+        ]
 
 
-@contextlib.asynccontextmanager
-async def open_page() -> AsyncIterator[Page]:
-    """Start the browser with a fresh profile and yield its one tab."""
+@contextlib.contextmanager
+def browser() -> Iterator[int]:
+    """Start the browser with a fresh profile and yield its DevTools port."""
     executable = find_chromium()
     assert executable, "install chromium, or name it in DAIIC_CHROMIUM"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        process = await asyncio.create_subprocess_exec(
-            executable,
-            *FLAGS,
-            f"--user-data-dir={profile}",
-            "about:blank",
-            stderr=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+        process = subprocess.Popen(
+            [executable, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         try:
-            port = await _port(Path(profile) / "DevToolsActivePort")
-            async with httpx.AsyncClient() as http:
-                targets = (await http.get(f"http://127.0.0.1:{port}/json")).json()
-            url = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
-            async with connect(url, max_size=None) as socket:
-                page = Page(socket)
-                for domain in ("Page", "Runtime", "Log", "Network"):
-                    await page.send(f"{domain}.enable")
-                yield page
+            yield _port(Path(profile) / "DevToolsActivePort")
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), 5)
-            except TimeoutError:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
-async def _port(file: Path) -> int:
-    async with asyncio.timeout(30):
-        while True:
-            if file.exists() and (lines := file.read_text().splitlines()):
-                return int(lines[0])
-            await asyncio.sleep(0.05)
+def _port(file: Path) -> int:
+    end = time.monotonic() + START
+    while time.monotonic() < end:
+        if file.exists() and (lines := file.read_text().splitlines()):
+            return int(lines[0])
+        time.sleep(0.05)
+    raise AssertionError(f"the browser did not start within {START} s")
+
+
+@contextlib.asynccontextmanager
+async def open_page(port: int) -> AsyncIterator[Page]:
+    """Open a tab and close it again."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/json") as http:
+        tab = (await http.put("/new")).json()
+        async with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
+            page = Page(socket)
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                await page.send(f"{domain}.enable")
+            yield page
+        await http.get(f"/close/{tab['id']}")

@@ -24,7 +24,7 @@ function examples(base, model, embedding) {
     h("p", { className: "lead" }, "Any OpenAI client works. Give it this address:"),
     snippet(base),
     h("h2", {}, "From a shell"),
-    snippet(`curl ${base}/chat/completions \\\n  -H 'Content-Type: application/json' \\\n${keyHeader}  -d '{"model": "${model}", "messages": [{"role": "user", "content": "Hello"}]}'`),
+    snippet(`curl ${base}/chat/completions \\\n  -H 'Content-Type: application/json' \\\n${keyHeader}  -d '{\n    "model": "${model}",\n    "messages": [{"role": "user", "content": "Hello"}]\n  }'`),
     h("h2", {}, "From Python"),
     snippet(`from openai import OpenAI\n\nclient = OpenAI(base_url="${base}", api_key="${key.get() ? "…" : "none"}")\nstream = client.chat.completions.create(\n    model="${model}",\n    messages=[{"role": "user", "content": "Hello"}],\n    stream=True,\n)\nfor event in stream:\n    print(event.choices[0].delta.content or "", end="", flush=True)`),
   ];
