@@ -6,6 +6,7 @@ that a large message costs one system call for every fifty-odd datagrams.
 
 import asyncio
 import contextlib
+import errno
 import socket
 import struct
 import time
@@ -54,6 +55,7 @@ class MeshSocket:
         self._timer_at: float | None = None
         self._flush_due = False
         self._closed = False
+        self._kernel_cuts = _kernel_cuts(sock)
         self._drained: asyncio.Event | None = None
         self.local_address: Address = sock.getsockname()
         self.counters = endpoint.counters
@@ -211,11 +213,23 @@ class MeshSocket:
             pass
 
     def _send_group(self, datagrams: list[bytes], address: Address) -> None:
-        if len(datagrams) == 1:
+        """Send `datagrams`; those still in the list have not left if this raises."""
+        cut_failed = False
+        if len(datagrams) > 1 and self._kernel_cuts:
+            control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagrams[0])))]
+            try:
+                self._socket.sendmsg(datagrams, control, 0, address)
+                return
+            except OSError as error:
+                # What kernels say that do not know UDP_SEGMENT, or whose device cannot do it.
+                if error.errno not in (errno.EIO, errno.EINVAL):
+                    raise
+                cut_failed = True
+        while datagrams:
             self._socket.sendto(datagrams[0], address)
-            return
-        control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagrams[0])))]
-        self._socket.sendmsg(datagrams, control, 0, address)
+            del datagrams[0]
+        if cut_failed:
+            self._kernel_cuts = False
 
     def _writable(self) -> None:
         while self._backlog:
@@ -267,6 +281,15 @@ def _grouped(datagrams: Iterable[tuple[bytes, Address]]) -> Iterable[tuple[list[
         to = address
     if group:
         yield group, to
+
+
+def _kernel_cuts(sock: socket.socket) -> bool:
+    """Return whether the kernel knows UDP_SEGMENT; one that does not may ignore it in silence."""
+    try:
+        sock.getsockopt(SOL_UDP, UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
 
 
 def _tune(sock: socket.socket) -> None:

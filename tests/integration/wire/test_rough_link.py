@@ -1,6 +1,7 @@
 """Real sockets across the lossy relay: everything arrives, once, in bounded memory."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import socket
@@ -12,6 +13,7 @@ from dataclasses import replace
 import pytest
 import uvloop
 
+from daiic.wire.endpoint import Endpoint
 from daiic.wire.events import Event, Message, Unreachable
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import MIB, Limits
@@ -181,6 +183,31 @@ async def test_close_gives_up_after_the_drain() -> None:
     await client.close(drain=0.2)
     assert time.monotonic() - began >= 0.2
     nobody.close()
+
+
+class WithoutSegmentation(socket.socket):
+    """A socket on a device that cannot cut datagrams apart."""
+
+    refused = 0
+
+    def sendmsg(self, *_: object) -> int:  # type: ignore[override]
+        self.refused += 1
+        raise OSError(errno.EIO, "Input/output error")
+
+
+async def test_a_kernel_that_cannot_cut_datagrams_gets_them_one_by_one() -> None:
+    async with station() as head:
+        sock = WithoutSegmentation(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        endpoint = Endpoint(Limits(), lambda: time.time_ns() // 1000)
+        worker = MeshSocket(sock, endpoint, lambda _: None)
+        payload = os.urandom(4 * MIB)
+        worker.send(head.mesh.local_address, MessageType.RESULT, payload)
+        await head.received(1, 30)
+        assert head.messages[0].payload == payload
+        assert sock.refused == 1
+        await worker.close(drain=0)
 
 
 def test_it_works_on_uvloop_as_well() -> None:
