@@ -14,14 +14,18 @@ MOST_REMEMBERED = 1 << 16
 
 
 class Client:
-    """Whoever is at `address`; `jobs` by id are those not over yet, `known` all lately."""
+    """Whoever is at `address`; `jobs` by id are those not over yet, `known` all lately.
 
-    __slots__ = ("address", "jobs", "known", "seen_at")
+    `answers_pings` is set once it has answered one; simple clients never do.
+    """
+
+    __slots__ = ("address", "answers_pings", "jobs", "known", "seen_at")
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.jobs: dict[int, Job] = {}
         self.known = RecentSequences(MOST_REMEMBERED, REMEMBERED)
+        self.answers_pings = False
         self.seen_at = 0.0
 
 
@@ -30,7 +34,14 @@ class Clients:
 
     def __init__(self) -> None:
         self._clients: dict[Address, Client] = {}
-        self._expire_at = 0.0
+
+    def waiting(self) -> list[Client]:
+        """Return those with tasks that are not over."""
+        return [client for client in self._clients.values() if client.jobs]
+
+    def get(self, address: Address) -> Client | None:
+        """Return what is known of `address`."""
+        return self._clients.get(address)
 
     def forget(self, address: Address) -> Client | None:
         """Return what was known of `address`, and know nothing of it any more."""
@@ -45,10 +56,7 @@ class Clients:
         return client
 
     def expire(self, now: float) -> None:
-        """Forget now and then those without a task who have been silent for `REMEMBERED`."""
-        if now < self._expire_at:
-            return
-        self._expire_at = now + REMEMBERED / 4
+        """Forget those without a task who have been silent for `REMEMBERED`."""
         oldest = now - REMEMBERED
         for address, client in list(self._clients.items()):
             if client.seen_at < oldest and not client.jobs:

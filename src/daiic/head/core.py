@@ -32,9 +32,8 @@ class Core:
             self.intake.unreachable(event.peer, now)
             self.dispatcher.unreachable(event.peer, now)
         elif isinstance(event, Pong):
-            worker = self.dispatcher.workers.at(event.peer)
-            if worker is not None:
-                worker.rtt = event.rtt
+            self.intake.pong(event.peer, now)
+            self.dispatcher.pong(event)
 
     def tick(self, now: float) -> None:
         """Do what time demands; call it several times a second."""

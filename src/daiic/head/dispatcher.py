@@ -25,7 +25,7 @@ from daiic.head.statistics import CANCELLED, DONE, Statistics
 from daiic.head.waiting import Row, WaitingLine
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
-from daiic.wire.events import Message
+from daiic.wire.events import Message, Pong
 from daiic.wire.messages import Address, MessageType
 
 log = structlog.get_logger()
@@ -141,6 +141,7 @@ class Dispatcher:
         elif not known:
             log.info("worker registered", **_described(worker))
         if heartbeat.state == pb.STOPPED:
+            self.workers.retire(worker)
             self._lose(worker, "was stopped", now)
             return
         self._link.ping(message.peer)
@@ -192,6 +193,12 @@ class Dispatcher:
         worker = self.workers.at(peer)
         if worker is not None:
             self._lose(worker, "cannot be reached", now)
+
+    def pong(self, pong: Pong) -> None:
+        """Take in how far away a worker is."""
+        worker = self.workers.at(pong.peer)
+        if worker is not None:
+            worker.rtt = pong.rtt
 
     # -------------------------------------------------------------- on workers
 

@@ -15,6 +15,10 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message
 from daiic.wire.messages import Address
 
+PING_INTERVAL = 2.0
+SILENCE = 10.0
+"""Seconds without a sign of life after which a client is taken for gone."""
+
 UNREADABLE = "unreadable"
 
 
@@ -28,6 +32,7 @@ class Intake:
         self._statistics = statistics
         self._clients = Clients()
         self._arrivals = 0
+        self._look_at = 0.0
 
     def task(self, message: Message, now: float) -> None:
         """Take in a TASK; one that is known already is ignored."""
@@ -91,8 +96,27 @@ class Intake:
         if client is not None:
             self._dispatcher.cancel(list(client.jobs.values()), now)
 
+    def pong(self, peer: Address, now: float) -> None:
+        """Take in that `peer` has answered a PING."""
+        client = self._clients.get(peer)
+        if client is not None:
+            client.answers_pings = True
+            client.seen_at = now
+
     def tick(self, now: float) -> None:
-        """Forget clients that have long gone."""
+        """See who still waits for an answer; forget who has long gone.
+
+        A client to which there is nothing to send could leave unnoticed. One
+        that has answered a PING and does so no more is gone.
+        """
+        if now < self._look_at:
+            return
+        self._look_at = now + PING_INTERVAL
+        for client in self._clients.waiting():
+            if client.answers_pings and now - client.seen_at > SILENCE:
+                self.unreachable(client.address, now)
+            else:
+                self._link.ping(client.address)
         self._clients.expire(now)
 
     def _refuse(

@@ -1,5 +1,6 @@
 """Which workers there are, as their heartbeats tell it."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from enum import IntEnum
 
@@ -13,6 +14,7 @@ from daiic.wire.messages import Address
 log = structlog.get_logger()
 
 REMEMBERED_INCARNATIONS = 8
+REMEMBERED_STOPS = 256
 TWINS = 3
 """Heartbeats of a replaced process that are no longer explained by delay."""
 
@@ -133,6 +135,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
+        self._stopped: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
@@ -153,9 +156,11 @@ class Registry:
         """Take in a heartbeat.
 
         Returns the worker it is about, `None` if it comes from a process that
-        another one of the same id has replaced; and that other process, if
-        this heartbeat is the first after it.
+        has stopped or been replaced by another of the same id; and that other
+        process, if this heartbeat is the first after it.
         """
+        if (heartbeat.worker_id, heartbeat.incarnation) in self._stopped:
+            return None, None
         known = self._workers.get(heartbeat.worker_id)
         if known is not None and known.incarnation == heartbeat.incarnation:
             known.update(heartbeat, address, now)
@@ -184,6 +189,12 @@ class Registry:
         """Forget `worker`; its next heartbeat brings it back."""
         if self._workers.get(worker.id) is worker:
             del self._workers[worker.id]
+
+    def retire(self, worker: Worker) -> None:
+        """Ignore what `worker` said before it stopped and comes only now."""
+        self._stopped[worker.identity] = None
+        if len(self._stopped) > REMEMBERED_STOPS:
+            self._stopped.popitem(last=False)
 
     def silent_since(self, moment: float) -> list[Worker]:
         """Return the workers not heard from since `moment`."""

@@ -66,18 +66,23 @@ async def test_answer_that_its_reader_closes_is_cancelled_on_the_worker():
         await stub.close()
 
 
-async def test_task_of_a_client_that_vanishes_is_cancelled_on_the_worker():
+async def test_tasks_of_clients_that_vanish_are_cancelled_whether_they_stream_or_not():
     async with HeadProcess() as head:
         stub = await WorkerStub.open([head.address])
         await head.wait_for_workers(1)
-        arrived: list[Event] = []
-        vanishing = await MeshSocket.open("127.0.0.1:0", on_events=arrived.extend)
-        task = pb.Task(id=1, model="count", stream=True, text=pb.TextTask(max_tokens=10_000))
         to = await resolve(head.address)
-        vanishing.send(to, MessageType.TASK, task.SerializeToString())
-        await until(lambda: len(arrived) > 5)
-        await vanishing.close(drain=0)
-        await until(lambda: stub.cancelled)
+        arrived: list[Event] = []
+        clients = []
+        for model in ("count", "mute"):
+            client = await MeshSocket.open("127.0.0.1:0", on_events=arrived.extend)
+            text = pb.TextTask(max_tokens=10_000)
+            task = pb.Task(id=1, model=model, stream=True, text=text)
+            client.send(to, MessageType.TASK, task.SerializeToString())
+            clients.append(client)
+        await until(lambda: len(arrived) > 100)
+        for client in clients:
+            await client.close(drain=0)
+        await until(lambda: len(stub.cancelled) == 2, seconds=20)
         assert (await head.wait_for_workers(1)).in_flight == 0
         await stub.close()
 

@@ -8,7 +8,7 @@ import pytest
 from daiic.head.core import Core
 from daiic.head.dispatcher import Policy
 from daiic.wire import daiic_pb2 as pb
-from daiic.wire.events import Message, Unreachable
+from daiic.wire.events import Message, Pong, Unreachable
 from daiic.wire.messages import Address, MessageType
 
 HEARTBEAT_INTERVAL = 2.0
@@ -33,6 +33,9 @@ class Member:
         taken = [payload for kind, payload in self.inbox if kind in types]
         self.inbox = deque(item for item in self.inbox if item[0] not in types)
         return taken
+
+    def pong(self) -> None:
+        self.cluster.core.take(Pong(self.address, 0.001), self.cluster.now)
 
     def unreachable(self) -> None:
         self.cluster.core.take(Unreachable(self.address, ()), self.cluster.now)
@@ -89,6 +92,8 @@ class Worker(Member):
 
 class Client(Member):
     """A client of the head."""
+
+    answers_pings = False
 
     def ask(self, model: str = "m", *, task_id: int | None = None, **fields: object) -> int:
         """Send a text task, or another one in `fields`; return its id."""
@@ -149,7 +154,9 @@ class Cluster:
         return 0
 
     def ping(self, to: Address) -> None:
-        pass
+        member = self.members.get(to)
+        if isinstance(member, Client) and member.answers_pings:
+            member.pong()
 
     def forget(self, peer: Address) -> None:
         pass

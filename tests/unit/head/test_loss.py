@@ -186,6 +186,16 @@ def test_heartbeat_of_a_process_that_was_replaced_is_ignored(cluster):
     assert client.result().text == "hi"
 
 
+def test_heartbeat_that_the_workers_last_one_has_overtaken_does_not_bring_it_back(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    worker.alive = False
+    worker.say(state=pb.STOPPED)
+    worker.say(state=pb.READY)
+    assert not client.status().workers
+    worker.restart()
+    assert len(client.status().workers) == 1
+
+
 def test_worker_with_a_new_address_keeps_its_tasks(cluster):
     worker, client = cluster.worker(), cluster.client()
     answered, cancelled = client.ask(), client.ask()

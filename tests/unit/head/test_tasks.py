@@ -143,6 +143,27 @@ def test_tasks_of_a_client_that_has_gone_are_cancelled(cluster):
     assert not worker.tasks()
 
 
+def test_tasks_of_a_client_that_answers_pings_no_more_are_cancelled(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    client.answers_pings = True
+    client.ask()
+    cluster.pass_time(60)
+    assert not worker.cancelled()
+    client.answers_pings = False
+    cluster.pass_time(8)
+    assert not worker.cancelled()
+    cluster.pass_time(5)
+    assert worker.cancelled() == [worker.task().id]
+
+
+def test_client_that_never_answers_pings_is_not_taken_for_gone(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    client.ask()
+    cluster.pass_time(60)
+    worker.answer(worker.task(), text="hi")
+    assert client.result().text == "hi"
+
+
 def test_client_that_comes_back_and_repeats_its_task_gets_the_rest(cluster):
     worker, client = cluster.worker(), cluster.client()
     client.ask(task_id=5, stream=True)
