@@ -15,7 +15,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.manager import ModelManager, out_of_memory
 from daiic.worker.record import Lease
-from daiic.worker.shortage import is_out_of_memory
+from daiic.worker.shortage import is_device_lost, is_out_of_memory
 
 ATTEMPTS = 4
 """Engines on which a task is tried while memory runs out on them."""
@@ -78,6 +78,8 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
             if is_out_of_memory(error):
                 await manager.out_of_memory(lease)
             elif not lease.broken:
+                if is_device_lost(error):
+                    manager.on_device_lost(error)
                 raise _internal(task.model, error) from None
         finally:
             if lease is not None:

@@ -38,7 +38,7 @@ class Worker:
         backend = choose(settings.backend)
         self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit)
-        self._loader = EngineLoader(backend, settings, token)
+        self._loader = EngineLoader(backend, settings, token, self._cache_dir)
         self.manager = ModelManager(
             Catalog(Path(settings.models_dir).expanduser(), self._cache_dir),
             self._meter,

@@ -69,6 +69,7 @@ class Daemon:
         from daiic.worker.assembly import Worker
 
         worker = Worker(settings, token, socket, identity)
+        worker.manager.on_device_lost = self._device_lost
         await worker.manager.rescan()
         node = self._node = worker.node
         port = StatusPort(node.statistics.registry, self._why_not_ready)
@@ -103,12 +104,20 @@ class Daemon:
         def ended(task: "asyncio.Task[None]") -> None:
             if not task.cancelled() and task.exception() is not None:
                 log.critical("a fault in the worker; please report this", exc_info=task.exception())
-                self._fault = task.exception()
-                self._life.stop.set()
+                self._fail(task.exception())
 
         task = asyncio.create_task(work)
         task.add_done_callback(ended)
         return task
+
+    def _fail(self, fault: BaseException | None) -> None:
+        """End with status 1 after a drain, so that systemd starts the worker anew."""
+        self._fault = fault
+        self._life.stop.set()
+
+    def _device_lost(self, error: BaseException) -> None:
+        log.critical("the GPU fails this process; starting anew is the only way", reason=str(error))
+        self._fail(error)
 
     async def _start(self, worker: "Worker") -> None:
         """Load what the settings name; be ready once a head knows that tasks are taken."""

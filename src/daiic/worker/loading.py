@@ -18,9 +18,16 @@ _PACKAGES = {pb.TEXT: "text", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}
 class EngineLoader:
     """Loads models on one backend, as `settings` says, which may be exchanged."""
 
-    def __init__(self, backend: Backend, settings: WorkerSettings, token: str | None) -> None:
-        """`token` is Hugging Face's."""
+    def __init__(
+        self,
+        backend: Backend,
+        settings: WorkerSettings,
+        token: str | None,
+        cache_dir: Path | None,
+    ) -> None:
+        """`token` is Hugging Face's; `cache_dir` is `None` for Hugging Face's own."""
         self._backend = backend
+        self._cache_dir = cache_dir
         self.settings = settings
         self.token = token
 
@@ -47,7 +54,7 @@ class EngineLoader:
                 ram_offload=settings.ram_offload,
                 allow_downloads=settings.allow_downloads,
                 token=self.token,
-                cache_dir=Path(settings.cache_dir) if settings.cache_dir else None,
+                cache_dir=self._cache_dir,
                 progress=progress,
             )
         if package == "embedding":

@@ -22,7 +22,7 @@ from daiic.worker.engine import Engine
 from daiic.worker.footprint import expected_footprint
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.record import Lease, Record, Resident
-from daiic.worker.shortage import is_out_of_memory
+from daiic.worker.shortage import is_device_lost, is_out_of_memory
 
 LOWERED = 0.8
 """What remains of a model's budget each time that memory ran out on it."""
@@ -68,6 +68,7 @@ class ModelManager:
         self._meter = meter
         self._load = load
         self._on_change = on_change
+        self.on_device_lost: Callable[[BaseException], None] = lambda error: None
         self._records: dict[str, Record] = {}
         self._on_disk: dict[str, Model] = {}
         self._loading = asyncio.Lock()
@@ -330,6 +331,8 @@ class ModelManager:
         if is_out_of_memory(error):
             return out_of_memory(record.name)
         log.error("model not loaded", model=record.name, exc_info=error)
+        if is_device_lost(error):
+            self.on_device_lost(error)
         return TaskError(
             pb.INTERNAL,
             f"{record.name} cannot be loaded: {type(error).__name__}: {error}",

@@ -61,8 +61,7 @@ async def client(head):
 
 
 def load(model, worker):
-    task = pb.Task(model=model, worker_id=worker.worker_id, load=pb.LoadTask())
-    return task
+    return pb.Task(model=model, worker_id=worker.worker_id, load=pb.LoadTask())
 
 
 async def refusal(client, model, worker):

@@ -139,3 +139,18 @@ async def test_cancelled_task_gives_its_lease_back_whenever_it_comes(new_manager
         await asyncio.wait({running})
         # Only an engine that nobody holds makes room.
         (await asyncio.wait_for(manager.lease("b"), 1)).release()
+
+
+async def test_lost_device_is_told_since_only_a_new_process_helps(new_manager):
+    memory = FakeMemory(1000, {"a": 10})
+
+    async def before_word(engine, index):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    memory.before_word = before_word
+    manager = new_manager(memory)
+    told = []
+    manager.on_device_lost = told.append
+    with pytest.raises(TaskError) as caught:
+        await parts_of(manager, text_task())
+    assert caught.value.code == pb.INTERNAL and len(told) == 1

@@ -1,0 +1,151 @@
+"""Heartbeats to every head, and what their answers tell."""
+
+import asyncio
+import contextlib
+
+import pytest
+from structlog.testing import capture_logs
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address
+from daiic.wire.events import Acknowledged, Message, Pong, Unreachable
+from daiic.wire.udp import MeshSocket
+from daiic.worker import heads as heading
+from daiic.worker.heads import Heads
+
+
+class Reporter:
+    """A worker's socket and its `Heads`."""
+
+    def __init__(self):
+        self.beat = pb.Heartbeat(worker_id="me", state=pb.STARTING)
+        self.lost = []
+
+    async def open(self, *names):
+        self.socket = await MeshSocket.open("127.0.0.1:0", on_events=self._on_events)
+        self.heads = Heads(names, self.socket, lambda: self.beat, self.lost.append)
+
+    def _on_events(self, events):
+        for event in events:
+            if isinstance(event, (Acknowledged, Pong)):
+                self.heads.answered(event)
+            elif isinstance(event, Unreachable):
+                self.heads.lost(event.peer)
+
+
+class Listener:
+    """A head's socket, and the heartbeats that it got."""
+
+    async def open(self, listen="127.0.0.1:0"):
+        self.beats = []
+        self.socket = await MeshSocket.open(listen, on_events=self._on_events)
+        self.name = format_address(self.socket.local_address)
+        return self
+
+    def _on_events(self, events):
+        for event in events:
+            if isinstance(event, Message):
+                self.beats.append(pb.Heartbeat.FromString(event.payload))
+
+
+@pytest.fixture
+async def reporter(monkeypatch):
+    monkeypatch.setattr(heading, "INTERVAL", 0.1)
+    monkeypatch.setattr(heading, "SOONEST", 0.02)
+    running = []
+    reporter = Reporter()
+
+    async def begin(*names):
+        await reporter.open(*names)
+        running.append(asyncio.create_task(reporter.heads.report()))
+        return reporter
+
+    yield begin
+    for task in running:
+        task.cancel()
+    await reporter.socket.close(0)
+
+
+async def until(holds):
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def test_every_head_hears_of_the_worker_again_and_again(reporter):
+    listeners = [await Listener().open() for _ in range(2)]
+    await reporter(*(listener.name for listener in listeners))
+    await until(lambda: all(len(listener.beats) >= 3 for listener in listeners))
+    for listener in listeners:
+        await listener.socket.close(0)
+
+
+async def test_head_knows_a_state_only_after_a_heartbeat_that_says_so(reporter):
+    listener = await Listener().open()
+    worker = await reporter(listener.name)
+    await until(lambda: worker.heads.knows(pb.STARTING))
+    assert not worker.heads.knows(pb.READY)
+    worker.beat.state = pb.READY
+    worker.heads.beat()
+    await until(lambda: worker.heads.knows(pb.READY))
+    assert listener.beats[-1].state == pb.READY
+    await listener.socket.close(0)
+
+
+async def test_heartbeat_of_many_models_registers_too(reporter):
+    listener = await Listener().open()
+    worker = await reporter(listener.name)
+    worker.beat.models.extend(pb.ModelStatus(name=f"model-{n}" * 5) for n in range(200))
+    worker.beat.state = pb.READY
+    await until(lambda: worker.heads.knows(pb.READY))
+    await until(lambda: any(len(beat.models) == 200 for beat in listener.beats))
+    await listener.socket.close(0)
+
+
+async def test_changes_are_told_sooner_but_not_all_at_once(reporter, monkeypatch):
+    monkeypatch.setattr(heading, "INTERVAL", 60.0)
+    listener = await Listener().open()
+    worker = await reporter(listener.name)
+    await until(lambda: len(listener.beats) == 1)
+    for _ in range(50):
+        worker.heads.hurry()
+        await asyncio.sleep(0.001)
+    await until(lambda: len(listener.beats) >= 2)
+    assert len(listener.beats) <= 6
+    await listener.socket.close(0)
+
+
+async def test_silent_head_is_named_once_and_tried_on(reporter):
+    listener = await Listener().open()
+    name = listener.name
+    await listener.socket.close(0)
+    with capture_logs() as logs:
+        worker = await reporter(name)
+        await asyncio.sleep(1)
+    assert [entry["head"] for entry in logs if entry["log_level"] == "warning"] == [name]
+    assert worker.heads.silent == [name]
+    late = await Listener().open(name)
+    await until(lambda: worker.heads.knows(pb.STARTING))
+    assert worker.heads.silent == []
+    await late.socket.close(0)
+
+
+async def test_head_that_goes_silent_is_lost(reporter):
+    listener = await Listener().open()
+    worker = await reporter(listener.name)
+    await until(lambda: worker.heads.knows(pb.STARTING))
+    address = listener.socket.local_address
+    await listener.socket.close(0)
+    await until(lambda: worker.lost == [address])
+    assert worker.heads.silent == [listener.name]
+
+
+@pytest.mark.parametrize("name", ["no-such-name.invalid:7717", "[::1]:7717"])
+async def test_head_without_a_usable_address_is_named_once(reporter, name):
+    listener = await Listener().open()
+    with capture_logs() as logs, contextlib.suppress(TimeoutError):
+        worker = await reporter(name, listener.name)
+        await until(lambda: worker.heads.knows(pb.STARTING))
+        await asyncio.sleep(0.5)
+    assert [entry["head"] for entry in logs if entry["log_level"] != "info"] == [name]
+    await listener.socket.close(0)

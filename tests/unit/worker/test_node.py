@@ -1,0 +1,93 @@
+"""A worker as heads and systemd see it."""
+
+import asyncio
+import os
+import socket
+
+import pytest
+import torch
+
+from daiic.service.notify import Notifier
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.udp import MeshSocket
+from daiic.worker.backend import Backend, Memory
+from daiic.worker.identity import Identity
+from daiic.worker.node import STALLED, Node
+from daiic.worker.status_line import status_line
+from fake_engine import FakeMemory
+
+
+class Meter:
+    def vram(self):
+        return Memory(0, 0)
+
+    def ram(self, held):
+        return Memory(1000, 1000 - held)
+
+
+@pytest.fixture
+async def new_node(new_manager):
+    sockets = []
+
+    async def make(memory):
+        mesh = await MeshSocket.open("127.0.0.1:0", on_events=lambda events: None)
+        sockets.append(mesh)
+        manager = new_manager(memory)
+        backend = Backend(pb.CPU, torch.device("cpu"), "a processor")
+        identity = Identity("me", 7, "mine")
+        node = Node(mesh, identity, backend, Meter(), manager, head_names=("127.0.0.1:9",), slots=4)
+        return node, manager
+
+    yield make
+    for mesh in sockets:
+        await mesh.close(0)
+
+
+async def test_heartbeat_and_status_tell_of_models_and_tasks(new_node):
+    memory = FakeMemory(100, {"good": 10, "bad": 10})
+    node, manager = await new_node(memory)
+    (await manager.lease("good")).release()
+    memory.failures = [ValueError("odd weights")]
+    with pytest.raises(Exception, match="odd weights"):
+        await manager.lease("bad")
+    node.serve()
+    beat = node.heartbeat()
+    assert (beat.worker_id, beat.incarnation, beat.name) == ("me", 7, "mine")
+    assert (beat.state, beat.backend, beat.device) == (pb.READY, pb.CPU, "a processor")
+    assert (beat.slots, beat.running, beat.ram.free, beat.can_download) == (4, 0, 990, False)
+    models = {model.name: model for model in beat.models}
+    assert models["good"].state == pb.LOADED and models["good"].bytes == 10
+    assert models["bad"].state == pb.FAILED and "odd weights" in models["bad"].detail
+    line = status_line(node, manager.statuses())
+    assert line.startswith("serving good: 0 running, 0 tokens/s")
+    assert "no answer from head 127.0.0.1:9" in line and "odd weights" in line
+
+
+async def test_watchdog_is_not_fed_while_an_engine_is_wedged(new_node, tmp_path, monkeypatch):
+    node, manager = await new_node(FakeMemory(100, {"a": 10}))
+    engine = (await manager.lease("a")).engine
+    heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    heard.bind(str(tmp_path / "notify"))
+    heard.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "30000")
+    notifier = Notifier(os.environ)
+    feeding = asyncio.create_task(notifier.feed_watchdog(lambda: not node.wedged()))
+
+    async def heard_something():
+        await asyncio.sleep(0.2)
+        messages = []
+        while True:
+            try:
+                messages.append(heard.recv(100))
+            except BlockingIOError:
+                return messages
+
+    assert set(await heard_something()) == {b"WATCHDOG=1"}
+    engine.stalled_for = STALLED + 1
+    await heard_something()
+    assert await heard_something() == []
+    engine.stalled_for = 0.0
+    assert await heard_something()
+    feeding.cancel()
+    heard.close()

@@ -1,0 +1,246 @@
+"""The tasks of heads on one worker: taken once, bounded, cancelled, drained, and never too far ahead."""
+
+import asyncio
+
+import pytest
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.events import Message
+from daiic.wire.messages import MessageType
+from daiic.worker.metrics import Statistics
+from daiic.worker.tasks import HIGH_WATER, LINE, Tasks
+
+HEAD = ("127.0.0.1", 7717)
+OTHER = ("127.0.0.1", 7718)
+
+
+class FakeLink:
+    def __init__(self):
+        self.buffered_bytes = 0
+        self.sent = []
+
+    def send(self, to, message_type, payload):
+        kind = {MessageType.RESULT: pb.Result, MessageType.ERROR: pb.Error}[message_type]
+        self.sent.append((to, kind.FromString(payload)))
+        return 0
+
+    @property
+    def results(self):
+        return [message for _, message in self.sent if isinstance(message, pb.Result)]
+
+    @property
+    def errors(self):
+        return [message for _, message in self.sent if isinstance(message, pb.Error)]
+
+
+class Desk:
+    """Tasks whose answers wait for `go`, word by word."""
+
+    def __init__(self, slots=2, words=("a", "b", "c")):
+        self.link = FakeLink()
+        self.statistics = Statistics()
+        self.begun = []
+        self.words = words
+        self.go = asyncio.Event()
+        self.fails = None
+        self.rates = []
+        self.tasks = Tasks(
+            self.link,
+            "me",
+            self.answer,
+            slots,
+            self.statistics,
+            lambda *rate: self.rates.append(rate),
+        )
+
+    async def answer(self, task):
+        self.begun.append(task.id)
+        await self.go.wait()
+        if self.fails:
+            raise self.fails
+        start = task.resume.index
+        for number, word in enumerate(self.words):
+            await asyncio.sleep(0.001)
+            last = number == len(self.words) - 1
+            yield pb.Result(index=start + number, text=word, tokens=[number], final=last)
+
+    def give(self, task_id, peer=HEAD, sequence=1, stream=True, **fields):
+        task = pb.Task(id=task_id, model="m", stream=stream, text=pb.TextTask(prompt="x"), **fields)
+        self.tasks.take(Message(peer, MessageType.TASK, sequence, 0, task.SerializeToString()))
+
+    def revoke(self, task_id, peer=HEAD):
+        payload = pb.Cancel(id=task_id).SerializeToString()
+        self.tasks.cancel(Message(peer, MessageType.CANCEL, 1, 0, payload))
+
+    async def finished(self):
+        async with asyncio.timeout(2):
+            while self.tasks.running or self.tasks.waiting:
+                await asyncio.sleep(0.002)
+
+
+async def test_parts_carry_the_task_and_the_worker():
+    desk = Desk()
+    desk.go.set()
+    desk.give(5, resume=pb.Resume(index=3))
+    await desk.finished()
+    assert [(r.id, r.worker_id, r.index, r.text) for r in desk.link.results] == [
+        (5, "me", 3, "a"),
+        (5, "me", 4, "b"),
+        (5, "me", 5, "c"),
+    ]
+    assert desk.statistics.tokens == 3 and desk.statistics.done == 1
+    assert desk.rates[0][0] == "m" and desk.rates[0][1] > 0
+
+
+async def test_task_that_does_not_stream_is_answered_whole():
+    desk = Desk()
+    desk.go.set()
+    desk.give(5, stream=False, resume=pb.Resume(index=3))
+    await desk.finished()
+    (whole,) = desk.link.results
+    assert (whole.text, list(whole.tokens), whole.index, whole.final) == ("abc", [0, 1, 2], 3, True)
+
+
+async def test_repeated_task_runs_once_and_heads_do_not_share_ids():
+    desk = Desk()
+    desk.give(5)
+    desk.give(5, sequence=2)
+    desk.give(5, peer=OTHER)
+    desk.go.set()
+    await desk.finished()
+    assert desk.begun == [5, 5] and desk.statistics.done == 2
+
+
+async def test_task_without_an_id_is_known_by_its_sequence():
+    desk = Desk()
+    desk.go.set()
+    desk.give(0, sequence=77)
+    await desk.finished()
+    assert {result.id for result in desk.link.results} == {77}
+
+
+async def test_line_is_bounded_and_the_rest_is_refused_at_once():
+    desk = Desk(slots=2)
+    room = 2 * (1 + LINE)
+    for number in range(1, room + 4):
+        desk.give(number)
+    await asyncio.sleep(0.01)
+    assert (desk.tasks.running, desk.tasks.waiting) == (2, room - 2)
+    assert [(e.id, e.code) for e in desk.link.errors] == [
+        (room + extra, pb.QUEUE_FULL) for extra in (1, 2, 3)
+    ]
+    desk.go.set()
+    await desk.finished()
+    assert desk.begun == list(range(1, room + 1))
+
+
+async def test_cancelled_task_ends_in_silence_and_its_slot_goes_on():
+    desk = Desk(slots=1)
+    desk.give(1)
+    desk.give(2)
+    await asyncio.sleep(0.01)
+    desk.revoke(1, peer=OTHER)
+    desk.revoke(1)
+    desk.go.set()
+    await desk.finished()
+    assert {result.id for result in desk.link.results} == {2} and not desk.link.errors
+    assert desk.statistics.outcomes["text", "CANCELLED"] == 1
+
+
+async def test_waiting_task_can_be_cancelled():
+    desk = Desk(slots=1)
+    desk.give(1)
+    desk.give(2)
+    await asyncio.sleep(0.01)
+    desk.revoke(2)
+    await asyncio.sleep(0.01)
+    assert (desk.tasks.running, desk.tasks.waiting) == (1, 0)
+    desk.go.set()
+    await desk.finished()
+    assert desk.begun == [1]
+
+
+async def test_tasks_of_a_lost_head_end_and_others_go_on():
+    desk = Desk()
+    desk.give(1)
+    desk.give(2, peer=OTHER)
+    await asyncio.sleep(0.01)
+    desk.tasks.cancel_all_of(HEAD)
+    desk.go.set()
+    await desk.finished()
+    assert {to for to, _ in desk.link.sent} == {OTHER}
+
+
+async def test_nothing_more_is_made_while_the_head_does_not_take_what_there_is():
+    desk = Desk(words=tuple("abcdefgh"))
+    desk.go.set()
+    desk.link.buffered_bytes = HIGH_WATER + 1
+    desk.give(1)
+    await asyncio.sleep(0.1)
+    assert len(desk.link.results) == 1
+    desk.link.buffered_bytes = 0
+    await desk.finished()
+    assert len(desk.link.results) == 8
+
+
+async def test_errors_end_a_task_with_code_and_remedy():
+    desk = Desk()
+    desk.fails = TaskError(pb.MODEL_GATED, "it is gated", "set a token")
+    desk.go.set()
+    desk.give(9)
+    await desk.finished()
+    (error,) = desk.link.errors
+    assert (error.id, error.code, error.remedy) == (9, pb.MODEL_GATED, "set a token")
+    assert desk.statistics.outcomes["text", "MODEL_GATED"] == 1
+
+
+async def test_fault_ends_the_task_but_not_the_worker():
+    desk = Desk()
+    desk.fails = ZeroDivisionError("a secret")
+    desk.go.set()
+    desk.give(9)
+    await desk.finished()
+    (error,) = desk.link.errors
+    assert error.code == pb.INTERNAL and "secret" not in str(error)
+    desk.fails = None
+    desk.give(10)
+    await desk.finished()
+    assert desk.link.results[-1].final
+
+
+async def test_deadline_ends_a_task_wherever_it_is():
+    desk = Desk(slots=1)
+    desk.give(1)
+    desk.give(2, deadline_ms=20)
+    await asyncio.sleep(0.1)
+    assert [(error.id, error.code) for error in desk.link.errors] == [(2, pb.DEADLINE_EXCEEDED)]
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xff", b'{"id": "1"}'])
+async def test_payload_that_is_no_task_is_refused(payload):
+    desk = Desk()
+    desk.tasks.take(Message(HEAD, MessageType.TASK, 42, 0, payload))
+    (error,) = desk.link.errors
+    assert (error.id, error.code) == (42, pb.BAD_REQUEST)
+
+
+async def test_drain_lets_tasks_finish_and_takes_no_more():
+    desk = Desk()
+    desk.give(1)
+    draining = asyncio.create_task(desk.tasks.drain(5))
+    await asyncio.sleep(0.01)
+    desk.give(2)
+    assert [(error.id, error.code) for error in desk.link.errors] == [(2, pb.SHUTTING_DOWN)]
+    desk.go.set()
+    await draining
+    assert desk.link.results[-1].final
+
+
+async def test_drain_gives_up_what_takes_too_long_and_says_so():
+    desk = Desk()
+    desk.give(1)
+    await asyncio.sleep(0.01)
+    await desk.tasks.drain(0.05)
+    assert [(error.id, error.code) for error in desk.link.errors] == [(1, pb.SHUTTING_DOWN)]
+    assert desk.tasks.running == 0
