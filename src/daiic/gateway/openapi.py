@@ -94,7 +94,7 @@ def document(keys_needed: bool) -> bytes:
         },
     }
     whole: dict[str, Any] = {
-        "openapi": "3.1.0",
+        "openapi": "3.2.0",
         "info": {
             "title": "DAIIC gateway",
             "version": daiic.__version__,
@@ -118,8 +118,7 @@ def _operation(
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if events:
-        # Each event's data has one of these; a text stream ends with the data [DONE].
-        content["text/event-stream"] = {"schema": {"type": "string"}, "x-events": events}
+        content["text/event-stream"] = {"itemSchema": _event(events)}
     operation: dict[str, Any] = {
         "summary": summary,
         "responses": {"200": {"description": "The answer", "content": content}}
@@ -137,3 +136,20 @@ def _operation(
             "content": {"application/json": {"schema": body}},
         }
     return operation
+
+
+def _event(data: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the schema of a server-sent event; a text stream ends with the data [DONE]."""
+    encoded = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": data},
+    }
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "event": {"type": "string"},
+            "data": {"anyOf": [{"const": "[DONE]"}, encoded]},
+        },
+    }
