@@ -12,6 +12,7 @@ let
     runtimeInputs = [
       pkgs.avahi
       pkgs.daiic
+      pkgs.gawk
       pkgs.util-linux
       config.systemd.package
     ];
@@ -93,7 +94,8 @@ in
         RuntimeDirectory = "daiic";
         RuntimeDirectoryPreserve = true;
         StandardInput = "tty";
-        StandardOutput = "journal+console";
+        StandardOutput = "tty";
+        StandardError = "tty";
         TTYPath = "/dev/tty1";
         # A person may be asked, and a head may still be starting.
         TimeoutStartSec = "infinity";

@@ -1,6 +1,9 @@
 # Evaluates machines with nixpkgs' real `lib` and DAIIC's modules, and tells what becomes of each: its units,
 # settings files, open ports, failed assertions, warnings, and which of DAIIC's options it sets.
-{ lib }:
+{
+  lib,
+  examples ? [ ],
+}:
 let
   unitText = import ./unit_text.nix { inherit lib; };
 
@@ -46,6 +49,29 @@ let
 in
 {
   configurations = lib.mapAttrs (_: evaluate) (import ./configurations.nix);
+
+  # What is wrong with machines of the documentation, given as files.
+  examples = map (
+    example:
+    let
+      inherit
+        (lib.evalModules {
+          modules = base ++ [
+            ./third_parties.nix
+            example
+          ];
+        })
+        config
+        ;
+    in
+    {
+      refused = map (assertion: assertion.message) (
+        builtins.filter (assertion: !assertion.assertion) config.assertions
+      );
+      inherit (config) warnings;
+      programs = lib.mapAttrs (_: service: service.serviceConfig.ExecStart or "") config.systemd.services;
+    }
+  ) examples;
 
   scenarios = lib.mapAttrs (_: lib.mapAttrs (_: evaluate)) (import ../nixos/scenarios.nix);
 

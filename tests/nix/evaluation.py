@@ -35,12 +35,11 @@ def nix_instantiate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@functools.cache
-def evaluation() -> dict[str, Any]:
-    """Return what evaluate.nix says: configurations, scenarios and options."""
-    made_before = os.environ.get("DAIIC_NIX_EVALUATION")
-    if made_before:
-        return dict(json.loads(Path(made_before).read_text()))
+def evaluate(*arguments: str) -> Any:
+    """Return the JSON of evaluate.nix with nixpkgs' lib and these arguments.
+
+    Skips the test that asked where there is no lib.
+    """
     lib = os.environ.get("DAIIC_NIXPKGS_LIB")
     if not lib:
         pytest.skip("modules not evaluated: DAIIC_NIXPKGS_LIB does not name nixpkgs' lib folder")
@@ -48,17 +47,21 @@ def evaluation() -> dict[str, Any]:
     if not (lib_path / "default.nix").is_file():
         pytest.fail(f"DAIIC_NIXPKGS_LIB={lib} has no default.nix; name the lib folder of a nixpkgs")
     done = nix_instantiate(
-        "--eval",
-        "--strict",
-        "--json",
-        str(HERE / "evaluate.nix"),
-        "--arg",
-        "lib",
-        f"import {lib_path}",
+        *("--eval", "--strict", "--json", str(HERE / "evaluate.nix")),
+        *("--arg", "lib", f"import {lib_path}", *arguments),
     )
     if done.returncode != 0:
         pytest.fail(f"the modules do not evaluate:\n{done.stderr}")
-    return dict(json.loads(done.stdout))
+    return json.loads(done.stdout)
+
+
+@functools.cache
+def evaluation() -> dict[str, Any]:
+    """Return what evaluate.nix says: configurations, scenarios and options."""
+    made_before = os.environ.get("DAIIC_NIX_EVALUATION")
+    if made_before:
+        return dict(json.loads(Path(made_before).read_text()))
+    return dict(evaluate())
 
 
 def configuration(name: str) -> dict[str, Any]:

@@ -169,7 +169,9 @@ def _copy_python(tree: Path) -> None:
 def _install_project(tree: Path) -> None:
     """Install the project's wheel and its shipped models into the tree."""
     wheels = CACHE / "wheel"
-    shutil.rmtree(wheels, ignore_errors=True)
+    # setuptools would put what an earlier build left in build/lib into the wheel.
+    for left_over in (wheels, ROOT / "build" / "lib"):
+        shutil.rmtree(left_over, ignore_errors=True)
     _run(
         sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation",
         "--wheel-dir", str(wheels), str(ROOT),
