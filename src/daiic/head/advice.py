@@ -76,6 +76,15 @@ def worker_lost(worker: Worker, what: str) -> TaskError:
     )
 
 
+def too_large(size: int, largest: int) -> TaskError:
+    """The task has more bytes than a task may have."""
+    return TaskError(
+        pb.BAD_REQUEST,
+        f"the task has {size >> 20} MiB, and {largest >> 20} MiB are the most",
+        "send a shorter prompt, or fewer inputs at once",
+    )
+
+
 def nothing_to_do() -> TaskError:
     """The task says not what to do."""
     return TaskError(

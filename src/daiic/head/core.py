@@ -33,7 +33,7 @@ class Core:
             self.dispatcher.unreachable(event.peer, now)
         elif isinstance(event, Pong):
             self.intake.pong(event.peer, now)
-            self.dispatcher.pong(event)
+            self.dispatcher.workers.measured(event.peer, event.rtt)
 
     def tick(self, now: float) -> None:
         """Do what time demands; call it several times a second."""

@@ -7,7 +7,6 @@ may not, is placed again and continues after what had been relayed. It ends by
 being answered, by an error, by being cancelled or at its deadline.
 """
 
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from daiic.errors import TaskError
 from daiic.head import advice
+from daiic.head.assignments import Assignments
 from daiic.head.deadlines import Deadlines
 from daiic.head.job import Job
 from daiic.head.link import Link
@@ -25,8 +25,8 @@ from daiic.head.statistics import CANCELLED, DONE, Statistics
 from daiic.head.waiting import Row, WaitingLine
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
-from daiic.wire.events import Message, Pong
-from daiic.wire.messages import Address, MessageType
+from daiic.wire.events import Message
+from daiic.wire.messages import Address
 
 log = structlog.get_logger()
 
@@ -57,24 +57,22 @@ class Dispatcher:
         self.started_at = now
         self._link = link
         self._statistics = statistics
-        self._running: dict[int, Job] = {}
+        self._assignments = Assignments(link)
         self._deadlines = Deadlines()
-        self._placements = 0
-        self._next_attempt = secrets.randbits(62)
 
     @property
     def in_flight(self) -> int:
         """Jobs that are on a worker."""
-        return len(self._running)
+        return len(self._assignments)
 
     @property
     def jobs_left(self) -> int:
         """Jobs that are not over."""
-        return len(self._running) + len(self.line)
+        return len(self._assignments) + len(self.line)
 
     def jobs(self) -> Iterator[Job]:
         """Yield every job there is; they may end meanwhile."""
-        yield from list(self._running.values())
+        yield from list(self._assignments)
         for row in self.line.rows():
             yield from list(row.jobs.values())
 
@@ -89,7 +87,7 @@ class Dispatcher:
         if self.line.row_of(job) is None:
             worker = choose(self.workers, job, now)
             if worker is not None:
-                self._dispatch(job, worker, now)
+                self._give(job, worker, now)
                 self._deadlines.add(job, self.jobs_left)
                 return
             if not may_serve(self.workers, job) and now >= self._settled_at:
@@ -109,8 +107,7 @@ class Dispatcher:
     def fail(self, job: Job, error: TaskError, now: float) -> None:
         """End `job` with `error`."""
         self._withdraw(job)
-        self._send_error(job, error)
-        self._end(job, error.name, now)
+        self._end_with(error, job, now)
 
     def tick(self, now: float) -> None:
         """Do what time demands: deadlines, silent workers, jobs that waited long enough."""
@@ -154,16 +151,16 @@ class Dispatcher:
         except DecodeError:
             self._statistics.malformed += 1
             return
-        job = self._running.get(part.id)
+        job = self._assignments.get(part.id)
         if job is None:
             if not part.final:  # of a task given up, or from before this head's start
-                self._send_cancel(message.peer, part.id)
+                self._assignments.stop(message.peer, part.id)
             return
         for ready in job.delivery.accept(part):
             ready.id = job.id
             self._link.send(job.client.address, *job.dialect.result(ready))
         if job.delivery.finished:
-            worker = self._release(job)
+            worker = self._assignments.release(job)
             self._end(job, DONE, now)
             self._place_waiting(now, worker)
 
@@ -174,18 +171,18 @@ class Dispatcher:
         except DecodeError:
             self._statistics.malformed += 1
             return
-        job = self._running.get(said.id)
+        job = self._assignments.get(said.id)
         if job is None:
             return
         error = TaskError.from_wire(said)
+        worker = self._assignments.release(job)
         if said.code in MOVABLE:
-            worker = self._release(job)
             if said.code == pb.SHUTTING_DOWN:
                 worker.state = pb.DRAINING
                 job.attempts -= 1  # it has not tried
             self._move(job, error, worker, now)
         else:
-            self.fail(job, error, now)
+            self._end_with(error, job, now)
         self._place_waiting(now)
 
     def unreachable(self, peer: Address, now: float) -> None:
@@ -194,43 +191,18 @@ class Dispatcher:
         if worker is not None:
             self._lose(worker, "cannot be reached", now)
 
-    def pong(self, pong: Pong) -> None:
-        """Take in how far away a worker is."""
-        worker = self.workers.at(pong.peer)
-        if worker is not None:
-            worker.rtt = pong.rtt
-
     # -------------------------------------------------------------- on workers
 
-    def _dispatch(self, job: Job, worker: Worker, now: float) -> None:
-        self._next_attempt += 1
-        job.attempt = self._next_attempt
-        job.attempts += 1
-        job.worker = worker
-        worker.jobs[job.attempt] = self._running[job.attempt] = job
-        self._placements += 1
-        worker.given = self._placements
-        worker.began(job.model)
-        task = job.delivery.task
-        task.id = job.attempt
-        self._link.send(worker.address, MessageType.TASK, task.SerializeToString())
+    def _give(self, job: Job, worker: Worker, now: float) -> None:
+        self._assignments.give(job, worker)
         self._statistics.queued.add(now - job.queued_at)
-
-    def _release(self, job: Job) -> Worker:
-        """Take `job` off its worker's books and return that."""
-        worker = job.worker
-        assert worker is not None
-        job.worker = None
-        del self._running[job.attempt]
-        del worker.jobs[job.attempt]
-        return worker
 
     def _withdraw(self, job: Job) -> None:
         """Take `job` from where it is, and tell its worker."""
         if job.worker is None:
             self.line.remove(job)
         else:
-            self._send_cancel(self._release(job).address, job.attempt)
+            self._assignments.recall(job)
 
     def _lose(self, worker: Worker, what: str, now: float) -> None:
         self.workers.remove(worker)
@@ -244,7 +216,7 @@ class Dispatcher:
         say(f"worker {what}", tasks=len(worker.jobs), **_described(worker))
         self._link.forget(worker.address)
         for job in list(worker.jobs.values()):
-            self._release(job)
+            self._assignments.release(job)
             self._move(job, advice.worker_lost(worker, what), worker, now)
 
     def _move(self, job: Job, error: TaskError, worker: Worker, now: float) -> None:
@@ -253,12 +225,16 @@ class Dispatcher:
         if job.attempts >= self.policy.max_attempts or not (
             error.code in PASSING or may_serve(self.workers, job)
         ):
-            self._send_error(job, error)
-            self._end(job, error.name, now)
+            self._end_with(error, job, now)
             return
         self._statistics.moved += 1
         job.delivery.resume_here()
         self._wait(job, now)
+
+    def _end_with(self, error: TaskError, job: Job, now: float) -> None:
+        index = job.delivery.next_index
+        self._link.send(job.client.address, *job.dialect.error(error, job.id, index))
+        self._end(job, error.name, now)
 
     def _end(self, job: Job, outcome: str, now: float) -> None:
         job.over = True
@@ -293,7 +269,7 @@ class Dispatcher:
                 if worker is None:
                     break
                 self.line.remove(job)
-                self._dispatch(job, worker, now)
+                self._give(job, worker, now)
 
     def _give_up_waiting(self, now: float) -> None:
         """Fail the jobs that no worker can serve any more, after giving them time to return."""
@@ -308,15 +284,6 @@ class Dispatcher:
     def _fail_row(self, row: Row, now: float) -> None:
         for job in list(row.jobs.values()):
             self.fail(job, job.error or advice.no_worker(job, self.workers), now)
-
-    # ----------------------------------------------------------------- sending
-
-    def _send_cancel(self, worker: Address, attempt: int) -> None:
-        self._link.send(worker, MessageType.CANCEL, pb.Cancel(id=attempt).SerializeToString())
-
-    def _send_error(self, job: Job, error: TaskError) -> None:
-        index = job.delivery.next_index
-        self._link.send(job.client.address, *job.dialect.error(error, job.id, index))
 
 
 def _described(worker: Worker) -> dict[str, str]:

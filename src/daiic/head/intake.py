@@ -13,7 +13,11 @@ from daiic.head.report import status_of
 from daiic.head.statistics import DONE, Statistics
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message
+from daiic.wire.limits import Limits
 from daiic.wire.messages import Address
+
+LARGEST_TASK = Limits().max_message // 2
+"""Bytes of a TASK; a resumed one is longer, and must still fit a message."""
 
 PING_INTERVAL = 2.0
 SILENCE = 10.0
@@ -38,6 +42,8 @@ class Intake:
         """Take in a TASK; one that is known already is ignored."""
         dialect = dialect_of(message.payload)
         try:
+            if len(message.payload) > LARGEST_TASK:
+                raise advice.too_large(len(message.payload), LARGEST_TASK)
             task = dialect.read(message.payload)
         except TaskError as error:
             task_id = dialect.id_in(message.payload) or message.sequence

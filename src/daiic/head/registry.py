@@ -150,6 +150,12 @@ class Registry:
         """Return the worker at `address`."""
         return next((w for w in self._workers.values() if w.address == address), None)
 
+    def measured(self, address: Address, rtt: float) -> None:
+        """Take in how far, in seconds, a worker is away."""
+        worker = self.at(address)
+        if worker is not None:
+            worker.rtt = rtt
+
     def heard(
         self, heartbeat: pb.Heartbeat, address: Address, now: float
     ) -> tuple[Worker | None, Worker | None]:

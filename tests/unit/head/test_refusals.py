@@ -61,6 +61,14 @@ def test_payload_that_is_no_task_is_refused_under_its_sequence(cluster):
     assert (error.id, error.code) == (41, pb.BAD_REQUEST)
 
 
+def test_task_that_is_too_large_is_refused(cluster, monkeypatch):
+    monkeypatch.setattr("daiic.head.intake.LARGEST_TASK", 3 << 20)
+    worker, client = cluster.worker(), cluster.client()
+    client.ask(text=pb.TextTask(prompt="a" * (3 << 20)))
+    assert client.error().message == "the task has 3 MiB, and 3 MiB are the most"
+    assert not worker.tasks()
+
+
 @pytest.mark.parametrize(
     "kind", [MessageType.RESULT, MessageType.ERROR, MessageType.CANCEL, MessageType.HEARTBEAT]
 )

@@ -230,6 +230,8 @@ def test_error_that_no_other_worker_would_avoid_reaches_the_client(cluster):
     worker.fail(worker.task(), pb.MODEL_GATED, "the model is gated")
     error = client.error()
     assert (error.id, error.code, error.message) == (task_id, pb.MODEL_GATED, "the model is gated")
+    assert not first.inbox
+    assert not second.inbox
 
 
 def test_draining_head_finishes_what_it_has_and_refuses_the_rest(cluster):

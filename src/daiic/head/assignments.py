@@ -1,0 +1,66 @@
+"""Which job is on which worker, and what workers are told about it.
+
+Each time a job is given to a worker is an attempt with an id of its own, under
+which that worker knows it.
+"""
+
+import secrets
+from collections.abc import Iterator
+
+from daiic.head.job import Job
+from daiic.head.link import Link
+from daiic.head.registry import Worker
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.messages import Address, MessageType
+
+
+class Assignments:
+    """All jobs that are on workers, by attempt."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._jobs: dict[int, Job] = {}
+        self._count = 0
+        # Not from 0: workers may still run tasks of a head that was here before.
+        self._next_attempt = secrets.randbits(62)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs.values())
+
+    def get(self, attempt: int) -> Job | None:
+        """Return the job that runs as `attempt`."""
+        return self._jobs.get(attempt)
+
+    def give(self, job: Job, worker: Worker) -> None:
+        """Put `job` on `worker` and send it the task."""
+        self._next_attempt += 1
+        self._count += 1
+        job.attempt = self._next_attempt
+        job.attempts += 1
+        job.worker = worker
+        worker.jobs[job.attempt] = self._jobs[job.attempt] = job
+        worker.given = self._count
+        worker.began(job.model)
+        task = job.delivery.task
+        task.id = job.attempt
+        self._link.send(worker.address, MessageType.TASK, task.SerializeToString())
+
+    def release(self, job: Job) -> Worker:
+        """Take `job`, which has ended there, off its worker, and return that."""
+        worker = job.worker
+        assert worker is not None
+        job.worker = None
+        del self._jobs[job.attempt]
+        del worker.jobs[job.attempt]
+        return worker
+
+    def recall(self, job: Job) -> None:
+        """Take `job` off its worker and tell that to stop."""
+        self.stop(self.release(job).address, job.attempt)
+
+    def stop(self, worker: Address, attempt: int) -> None:
+        """Tell whoever is at `worker` that nobody wants `attempt` any more."""
+        self._link.send(worker, MessageType.CANCEL, pb.Cancel(id=attempt).SerializeToString())
