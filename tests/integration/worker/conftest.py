@@ -1,11 +1,13 @@
 """Real heads and workers as processes, with models made on the spot."""
 
 import os
+import queue
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,22 +122,27 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 
 class NotifySocket:
-    """What a daemon tells systemd."""
+    """What a daemon tells systemd; always read, as systemd does, for a full socket blocks."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
+        self._new: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.messages: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        while message := self._socket.recv(4096):
+            self._new.put(message.decode())
 
     def wait_for(self, start: str, patience: float = PATIENCE) -> str:
         """Return the next message that begins with `start`; those before it are in `messages`."""
         end = time.monotonic() + patience
         while (left := end - time.monotonic()) > 0:
-            self._socket.settimeout(left)
             try:
-                message = self._socket.recv(4096).decode()
-            except TimeoutError:
+                message = self._new.get(timeout=left)
+            except queue.Empty:
                 break
             self.messages.append(message)
             if message.startswith(start):

@@ -66,28 +66,26 @@ async def test_heartbeat_and_status_tell_of_models_and_tasks(new_node):
 async def test_watchdog_is_not_fed_while_an_engine_is_wedged(new_node, tmp_path, monkeypatch):
     node, manager = await new_node(FakeMemory(100, {"a": 10}))
     engine = (await manager.lease("a")).engine
-    heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    heard.bind(str(tmp_path / "notify"))
-    heard.setblocking(False)
+    inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    inbox.bind(str(tmp_path / "notify"))
+    messages = []
+    asyncio.get_running_loop().add_reader(inbox, lambda: messages.append(inbox.recv(100)))
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "30000")
     notifier = Notifier(os.environ)
     feeding = asyncio.create_task(notifier.feed_watchdog(lambda: not node.wedged()))
 
-    async def heard_something():
+    async def heard():
+        await asyncio.sleep(0.05)
+        messages.clear()
         await asyncio.sleep(0.2)
-        messages = []
-        while True:
-            try:
-                messages.append(heard.recv(100))
-            except BlockingIOError:
-                return messages
+        return set(messages)
 
-    assert set(await heard_something()) == {b"WATCHDOG=1"}
+    assert await heard() == {b"WATCHDOG=1"}
     engine.stalled_for = STALLED + 1
-    await heard_something()
-    assert await heard_something() == []
+    assert await heard() == set()
     engine.stalled_for = 0.0
-    assert await heard_something()
+    assert await heard() == {b"WATCHDOG=1"}
     feeding.cancel()
-    heard.close()
+    asyncio.get_running_loop().remove_reader(inbox)
+    inbox.close()

@@ -1,4 +1,4 @@
-"""The tasks of heads on one worker: taken once, bounded, cancelled, drained, and never too far ahead."""
+"""The tasks of heads on one worker: taken once, bounded, cancelled, drained."""
 
 import asyncio
 
