@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daiic.wire.frames import encode_chunk
+from daiic.wire.frames import MAX_SACK_RANGES, encode_chunk, encode_sack, ranges_of, split_batch
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
-from daiic.wire.messages import MessageType
+from daiic.wire.messages import HEADER, HEADER_SIZE, MessageType
+from daiic.wire.sequence import REMEMBERED, distance
 from lossy_relay import ROUGH, Conditions
 from unit.wire.simulated_link import Node, SimulatedLink
 
@@ -119,6 +120,40 @@ def test_sequences_wrap_under_load() -> None:
     assert 0 in sent
     assert link.run(60.0, a.endpoint.idle)
     assert_all_arrived_once(a, b, sent)
+
+
+def tasks_in(datagram: bytes) -> list[int]:
+    """Return the sequences of the TASKs in a datagram."""
+    messages = [(*HEADER.unpack_from(datagram), b"")]
+    if datagram[0] == MessageType.BATCH:
+        messages = split_batch(datagram[HEADER_SIZE:]) or []
+    return [message[1] for message in messages if message[0] == MessageType.TASK]
+
+
+def test_a_sender_waits_before_the_receiver_could_forget_what_it_may_repeat() -> None:
+    link = SimulatedLink()
+    a, b = link.node(), link.node()
+    stuck = a.send(b, b"its acknowledgements get lost")
+    for number in range(REMEMBERED):
+        a.send(b, b"%d" % number)
+    sent: set[int] = set()
+
+    def go_on(seconds: float, without: int | None) -> None:
+        end = link.now + seconds
+        while link.now < end:
+            link.now += 0.01
+            now_sent = {sequence for d, _ in a.flush() for sequence in tasks_in(d)}
+            sent.update(now_sent)
+            ranges = ranges_of(now_sent - {without})
+            for start in range(0, len(ranges), MAX_SACK_RANGES):
+                sack = encode_sack(ranges[start : start + MAX_SACK_RANGES], 0)
+                a.receive(sack, b.address)
+
+    go_on(5.0, without=stuck)
+    assert max(distance(stuck, sequence) for sequence in sent) == REMEMBERED // 2 - 1
+    go_on(5.0, without=None)
+    assert len(sent) == REMEMBERED + 1
+    assert a.endpoint.idle()
 
 
 def test_small_messages_overtake_a_large_one() -> None:
