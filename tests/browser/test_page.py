@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import pytest
 from browser.chromium import Page
 from daiic.gateway.keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
-from integration.gateway.conftest import RunningGateway, StartGateway
+from gateway_process import RunningGateway
+from integration.gateway.conftest import StartGateway
 from integration.gateway.scripted_head import ScriptedHead, echo, failing
 
 VIEWS = ("cluster", "chat", "images", "connect")
@@ -221,8 +221,7 @@ async def test_it_says_so_when_the_gateway_goes_and_comes_back_by_itself(
     await page.until("document.querySelector('.worker')")
     gateway.process.terminate()
     await page.until("document.getElementById('problem').innerText.includes('does not answer')")
-    port = re.search(r":(\d+)$", gateway.url)[1]
-    await start_gateway(f"--listen=127.0.0.1:{port}")
+    await start_gateway(f"--listen=127.0.0.1:{gateway.host_port[1]}")
     await page.until("document.getElementById('problem').hidden", 15)
 
 

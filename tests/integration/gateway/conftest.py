@@ -1,90 +1,12 @@
-"""A gateway as its own process before a head that the test scripts."""
+"""A gateway before a head that the test scripts."""
 
-import asyncio
-import json
-import os
-import re
-import signal
-import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 
-import httpx
-import openai
 import pytest
 
+from gateway_process import RunningGateway, gateway_process
 from integration.gateway.scripted_head import ScriptedHead
-
-ADDRESS = re.compile(r"serving\s+address=(http://\S+?)/\s*$")
-
-
-@dataclass
-class RunningGateway:
-    url: str
-    process: asyncio.subprocess.Process
-    log: list[str]
-
-    @property
-    def openai(self) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
-
-    @property
-    def http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=20)
-
-    async def snapshots(self) -> AsyncGenerator[dict[str, Any], None]:
-        """What the page sees, once a second."""
-        async with self.http as http, http.stream("GET", "/api/cluster") as response:
-            async for line in response.aiter_lines():
-                if line.startswith("data: "):
-                    yield json.loads(line.removeprefix("data: "))
-
-
-@asynccontextmanager
-async def gateway_process(*flags: str) -> AsyncIterator[RunningGateway]:
-    """Start `daiic-gateway` on a free port; it must have ended well when the test is over."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("DAIIC_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "daiic.gateway.daemon",
-        "--listen=127.0.0.1:0",
-        "--http-listen=",
-        *flags,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-    )
-    log: list[str] = []
-    assert process.stderr is not None
-
-    async def next_line() -> str:
-        line = (await process.stderr.readline()).decode()
-        log.append(line)
-        return line
-
-    async def read_on() -> None:
-        while await next_line():
-            pass
-
-    async with asyncio.timeout(20):
-        while (found := ADDRESS.search(line := await next_line())) is None:
-            assert line, "".join(log)
-    reading = asyncio.create_task(read_on())
-    try:
-        yield RunningGateway(found[1], process, log)
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(10):
-                status = await process.wait()
-        except TimeoutError:
-            process.kill()
-            raise
-        await reading
-    assert status == 0, "".join(log)
 
 
 @pytest.fixture
@@ -107,12 +29,8 @@ async def start_gateway(head: ScriptedHead) -> AsyncIterator[StartGateway]:
             running = await stack.enter_async_context(
                 gateway_process(f"--heads={head.address}", *flags)
             )
-            async with running.http as http:
-                for _ in range(100):
-                    if (await http.get("/readyz")).status_code == 200:
-                        return running
-                    await asyncio.sleep(0.05)
-            raise AssertionError("".join(running.log))
+            await running.ready()
+            return running
 
         yield start
 

@@ -8,7 +8,8 @@ import pytest
 
 from daiic.gateway.keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
-from integration.gateway.conftest import RunningGateway, StartGateway, gateway_process
+from gateway_process import RunningGateway, gateway_process
+from integration.gateway.conftest import StartGateway
 from integration.gateway.scripted_head import ScriptedHead, failing
 
 SECRET = "the moon landing of 1969"

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import json
-import re
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
-from integration.gateway.conftest import RunningGateway, StartGateway
+from gateway_process import RunningGateway
+from integration.gateway.conftest import StartGateway
 from integration.gateway.scripted_head import ScriptedHead
 
 
@@ -26,8 +26,8 @@ async def two_words_then_forever(task: pb.Task) -> AsyncIterator[pb.Result]:
 
 async def open_request(gateway: RunningGateway, path: str, body: object):
     """Send a request on a socket of its own, so that closing it is all that the client does."""
-    host, port = re.fullmatch(r"http://(.+):(\d+)", gateway.url).groups()
-    reader, writer = await asyncio.open_connection(host, int(port))
+    host, port = gateway.host_port
+    reader, writer = await asyncio.open_connection(host, port)
     data = json.dumps(body).encode()
     writer.write(
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"

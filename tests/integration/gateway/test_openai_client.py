@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
-from integration.gateway.conftest import RunningGateway
+from gateway_process import RunningGateway
 from integration.gateway.scripted_head import PNG, ScriptedHead, failing
 
 SAY = [

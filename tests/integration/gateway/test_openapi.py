@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from integration.gateway.conftest import RunningGateway
+from gateway_process import RunningGateway
 
 CHECKS = (
     "not_a_server_error",

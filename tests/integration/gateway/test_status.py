@@ -6,7 +6,8 @@ import json
 import socket
 
 from daiic.wire import daiic_pb2 as pb
-from integration.gateway.conftest import RunningGateway, StartGateway, gateway_process
+from gateway_process import RunningGateway, gateway_process
+from integration.gateway.conftest import StartGateway
 from integration.gateway.scripted_head import ScriptedHead, failing, text_model
 
 CHAT = {"model": "stub-chat", "messages": [{"role": "user", "content": "one two"}]}
