@@ -1,7 +1,8 @@
 """A worker without a model, for tests and benches of everything around it.
 
 It answers each task as the task's model says (`SCRIPTS`), in this process (`WorkerStub.open`) or
-as one of its own (`python tests/worker_stub.py --heads 127.0.0.1:7717`), which may be killed.
+as one of its own (`python tests/worker_stub.py --heads 127.0.0.1:7717`), which may be killed or
+made to hang (SIGSTOP).
 """
 
 import argparse
@@ -97,7 +98,6 @@ class WorkerStub:
         self._loop = asyncio.get_running_loop()
         self._socket: MeshSocket
         self._beat: asyncio.TimerHandle
-        self._silent = False
 
     @classmethod
     async def open(
@@ -147,27 +147,16 @@ class WorkerStub:
         self._beat.cancel()
         self._send_heartbeats()
 
-    def fall_silent(self) -> None:
-        """Hang: send nothing any more, not even acknowledgements."""
-        self._silent = True
-        self._stop_running()
-        self._beat.cancel()
-        self._loop.remove_reader(self._socket._socket)
-        self._socket.send = lambda *_: 0  # type: ignore[method-assign]
-
     async def close(self, *, polite: bool = True) -> None:
         """Stop; a polite one says so first."""
-        if polite and not self._silent:
+        if polite:
             self.say(state=pb.STOPPED)
         self._beat.cancel()
-        self._stop_running()
-        await self._socket.close(drain=0.5 if polite else 0.0)
-
-    def _stop_running(self) -> None:
         for timer in self._running.values():
             if timer is not None:
                 timer.cancel()
         self._running.clear()
+        await self._socket.close(drain=0.5 if polite else 0.0)
 
     def _send_heartbeats(self) -> None:
         self.heartbeat.running = len(self._running)

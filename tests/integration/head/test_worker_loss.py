@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -74,3 +75,24 @@ async def test_tasks_of_a_killed_worker_complete_on_the_other_and_it_leaves_the_
             answer = await client.answer(task)
             assert (answer.text, answer.worker_id) == ("back", "doomed")
             assert time.monotonic() - restarted_at < HEARTBEAT_INTERVAL
+
+
+async def test_tasks_of_a_worker_that_hangs_complete_on_the_other_and_it_may_come_back():
+    async with (
+        HeadProcess() as head,
+        worker_process(head, "hanging") as hanging,
+        worker_process(head, "other"),
+        ClusterClient([head.address]) as client,
+    ):
+        await head.wait_for_workers(2)
+        streams = [asyncio.create_task(count_to(client, TOKENS)) for _ in range(10)]
+        await asyncio.sleep(TOKENS * 0.02 / 2)
+        hanging.send_signal(signal.SIGSTOP)
+        texts = await asyncio.gather(*streams)
+        assert {text for text, _ in texts} == {numbers(TOKENS)}
+        assert sum(workers == {"hanging", "other"} for _, workers in texts) == 5
+        await head.wait_for_workers(1)
+        hanging.send_signal(signal.SIGCONT)
+        await head.wait_for_workers(2)
+        task = pb.Task(model="echo", worker_id="hanging", text=pb.TextTask(prompt="back"))
+        assert (await client.answer(task)).text == "back"
