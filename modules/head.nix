@@ -90,7 +90,6 @@ in
           <service>
             <type>_daiic._udp</type>
             <port>${toString (role.addresses.port cfg.settings.listen)}</port>
-            <txt-record>key=${if cfg.clusterKeyFile != null then "required" else "none"}</txt-record>
           </service>
         </service-group>
       '';

@@ -50,6 +50,49 @@ in
 {
   configurations = lib.mapAttrs (_: evaluate) (import ./configurations.nix);
 
+  # The live system's roles; what else it configures is NixOS's and is left unread.
+  live =
+    let
+      inherit
+        (lib.evalModules {
+          specialArgs.modulesPath = toString ./live_surface;
+          modules = base ++ [
+            ../../iso
+            { _module.check = false; }
+            {
+              _module.args.pkgs =
+                let
+                  packages = import ./packages.nix { inherit lib; };
+                in
+                packages
+                // {
+                  writeShellApplication =
+                    { name, ... }:
+                    packages.daiic // {
+                      inherit name;
+                      outPath = "/opt/${name}";
+                      meta.mainProgram = name;
+                    };
+                };
+            }
+          ];
+        })
+        config
+        ;
+    in
+    {
+      refused = map (assertion: assertion.message) (
+        builtins.filter (assertion: !assertion.assertion) config.assertions
+      );
+      services = lib.mapAttrs (_: service: {
+        inherit (service) wantedBy serviceConfig;
+      }) config.systemd.services;
+      settings = lib.mapAttrs (_: role: role.settings) (
+        lib.filterAttrs (_: role: role.enable or false) config.services.daiic
+      );
+      firewall = config.networking.firewall;
+    };
+
   # What is wrong with machines of the documentation, given as files.
   examples = map (
     example:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nix.evaluation import ROOT
+from nix.evaluation import ROOT, evaluation
 
 # What the script asks of the machine, as programs that write down what they were asked.
 PROGRAMS = {
@@ -75,6 +75,21 @@ def key_stick(root: Path) -> None:
     stick.mkdir(parents=True)
     (stick / "cluster.key").write_text("daiic-key-carried\n")
     (stick / "authorized_keys").write_text("ssh-ed25519 AAAA\n")
+
+
+def test_live_system_has_every_role_and_starts_none_by_itself() -> None:
+    live = evaluation()["live"]
+    assert live["refused"] == []
+    services = live["services"]
+    assert {name: service["wantedBy"] for name, service in services.items()} == {
+        "daiic-head": [],
+        "daiic-worker": [],
+        "daiic-role": ["multi-user.target"],
+    }
+    assert live["firewall"]["allowedUDPPorts"] == ["7717"]
+    assert {"char-kfd", "char-nvidiactl"} < set(
+        services["daiic-worker"]["serviceConfig"]["DeviceAllow"]
+    )
 
 
 def test_unattended_worker_takes_the_key_from_the_stick_and_finds_the_heads(machine: Path) -> None:

@@ -160,7 +160,6 @@ def test_advertised_head_is_found_by_mdns() -> None:
     service = configuration("every-option")["avahi"]["daiic"]
     assert "<type>_daiic._udp</type>" in service
     assert "<port>9717</port>" in service
-    assert "<txt-record>key=required</txt-record>" in service
 
 
 @pytest.mark.parametrize(
