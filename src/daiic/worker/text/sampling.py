@@ -30,14 +30,22 @@ class Sampling:
 
 @dataclass(slots=True)
 class _Rows:
-    """The rows of a batch that are treated alike, as indices and columns of parameters."""
+    """The tasks of a batch that are treated alike, as indices and columns of parameters.
+
+    `index` counts the tasks that get a token, `packed` the tokens of all.
+    """
 
     index: torch.Tensor
+    packed: torch.Tensor
     temperature: torch.Tensor
     keys: torch.Tensor
     top_k: torch.Tensor
     top_p: torch.Tensor
     most: int
+
+
+_Row = tuple[int, int, int, Sampling]
+"""Index, place among all tokens, key of the noise, and parameters."""
 
 
 class Sampler:
@@ -54,6 +62,7 @@ class Sampler:
         self._device = device
         self._whole: _Rows | None = None
         self._cut: _Rows | None = None
+        self._chosen = 0
         self.stepped_at = time.monotonic()
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
@@ -66,10 +75,11 @@ class Sampler:
         self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor
     ) -> torch.Tensor:
         """Take note of who is in the next batch, in the order of its logits."""
-        whole: list[tuple[int, Sampling, int]] = []
-        cut: list[tuple[int, Sampling, int]] = []
-        row = 0
+        whole: list[_Row] = []
+        cut: list[_Row] = []
+        row = end = 0
         for request in requests_in_batch:
+            end += request.query_length
             if not request.has_new_token:
                 continue
             state = request.state
@@ -77,53 +87,62 @@ class Sampler:
             if sampling.temperature > 0:
                 position = len(state.initial_tokens) + len(state.generated_tokens)
                 group = cut if sampling.top_k > 0 or sampling.top_p < 1 else whole
-                group.append((row, sampling, key(sampling.seed, position)))
+                group.append((row, end - 1, key(sampling.seed, position), sampling))
             row += 1
         self._whole = self._columns(whole)
         self._cut = self._columns(cut)
+        self._chosen = row
         self.stepped_at = time.monotonic()
         return arg_storage
 
     def __call__(
         self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
     ) -> torch.Tensor:
-        """Mark the choice in each row of `scores` [tasks, vocabulary], float32, in place."""
+        """Mark the choice in each row of `scores` [tasks, vocabulary], float32, in place.
+
+        Until transformers 5.10 there are rows for all tokens of the batch,
+        also those within a prompt; of these only each task's last counts.
+        """
+        packed = scores.shape[0] != self._chosen
         if self._whole is not None:
-            choose(scores, self._whole)
+            choose(scores, self._whole, self._whole.packed if packed else self._whole.index)
         if self._cut is not None:
-            choose_among_likeliest(scores, self._cut)
+            choose_among_likeliest(
+                scores, self._cut, self._cut.packed if packed else self._cut.index
+            )
         return scores
 
-    def _columns(self, rows: list[tuple[int, Sampling, int]]) -> _Rows | None:
+    def _columns(self, rows: list[_Row]) -> _Rows | None:
         if not rows:
             return None
-        numbers = torch.tensor([(row, key, s.top_k) for row, s, key in rows]).to(self._device)
-        parameters = torch.tensor([(s.temperature, s.top_p) for _, s, _ in rows]).to(self._device)
+        numbers = torch.tensor([(*row[:3], row[3].top_k) for row in rows]).to(self._device)
+        cuts = torch.tensor([(row[3].temperature, row[3].top_p) for row in rows]).to(self._device)
         return _Rows(
             index=numbers[:, 0],
-            temperature=parameters[:, 0:1],
-            keys=numbers[:, 1:2],
-            top_k=numbers[:, 2:3],
-            top_p=parameters[:, 1:2],
-            most=max(s.top_k or CANDIDATES for _, s, _ in rows),
+            packed=numbers[:, 1],
+            keys=numbers[:, 2:3],
+            top_k=numbers[:, 3:4],
+            temperature=cuts[:, 0:1],
+            top_p=cuts[:, 1:2],
+            most=max(row[3].top_k or CANDIDATES for row in rows),
         )
 
 
-def choose(scores: torch.Tensor, rows: _Rows) -> None:
-    """Mark in each of `rows` a token drawn from the whole vocabulary."""
-    logits = scores[rows.index] / rows.temperature
+def choose(scores: torch.Tensor, rows: _Rows, index: torch.Tensor) -> None:
+    """Mark in each row of `index` a token drawn from the whole vocabulary."""
+    logits = scores[index] / rows.temperature
     logits += gumbel(rows.keys, torch.arange(scores.shape[1], device=scores.device))
-    scores[rows.index, logits.argmax(-1)] = torch.inf
+    scores[index, logits.argmax(-1)] = torch.inf
 
 
-def choose_among_likeliest(scores: torch.Tensor, rows: _Rows) -> None:
-    """Mark in each of `rows` a token drawn from the `top_k`, and of those the first `top_p`.
+def choose_among_likeliest(scores: torch.Tensor, rows: _Rows, index: torch.Tensor) -> None:
+    """Mark in each row of `index` a token drawn from the `top_k`, and of those the first `top_p`.
 
     top_p counts the probability that is left after top_k, and always keeps
     the likeliest token (Holtzman et al., The Curious Case of Neural Text
     Degeneration, 2020).
     """
-    logits = scores[rows.index] / rows.temperature
+    logits = scores[index] / rows.temperature
     vocabulary = logits.shape[1]
     most = min(rows.most, vocabulary)
     top, tokens = logits.topk(most)
@@ -140,4 +159,4 @@ def choose_among_likeliest(scores: torch.Tensor, rows: _Rows) -> None:
     before = likelihood.cumsum(-1) - likelihood
     top = top.masked_fill((before >= rows.top_p) & (rank > 0), -torch.inf)
     chosen = (top + gumbel(rows.keys, tokens)).argmax(-1, keepdim=True)
-    scores[rows.index, tokens.gather(-1, chosen).squeeze(-1)] = torch.inf
+    scores[index, tokens.gather(-1, chosen).squeeze(-1)] = torch.inf
