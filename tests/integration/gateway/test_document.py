@@ -1,0 +1,78 @@
+"""docs/gateway.md is true: its examples run, its settings are those that exist."""
+
+import asyncio
+import json
+import re
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from daiic.gateway.activity import ActivityLog
+from daiic.gateway.cluster_view import ClusterView
+from daiic.gateway.settings import GatewaySettings
+from gateway_process import RunningGateway
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "gateway.md"
+DASHBOARD = DOCUMENT.parent / "grafana" / "gateway.json"
+TEXT = DOCUMENT.read_text()
+ADDRESS = "http://127.0.0.1:7700"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+async def output_of(*command: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return output.decode()
+
+
+@pytest.mark.parametrize("example", blocks("sh"))
+async def test_each_curl_example_runs(gateway: RunningGateway, example: str) -> None:
+    assert ADDRESS in example
+    answer = await output_of("sh", "-c", example.replace(ADDRESS, gateway.url))
+    if '"stream": true' in example:
+        assert answer.endswith("data: [DONE]\n\n")
+    else:
+        assert json.loads(answer).get("data") or json.loads(answer)["choices"]
+
+
+@pytest.mark.parametrize("example", blocks("python"))
+async def test_each_python_example_runs(gateway: RunningGateway, example: str) -> None:
+    assert ADDRESS in example
+    said = await output_of(sys.executable, "-c", example.replace(ADDRESS, gateway.url))
+    assert said == "Hello"
+
+
+def test_the_settings_are_those_that_exist() -> None:
+    table = TEXT.partition("## Settings")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", table, re.MULTILINE))
+    for field in msgspec.structs.fields(GatewaySettings):
+        default = json.loads(msgspec.json.encode(field.default))
+        assert json.loads(rows.pop(field.name)) == default
+    assert not rows
+
+
+def test_documented_metrics_exist() -> None:
+    registry = CollectorRegistry()
+    ActivityLog(registry, ClusterView(None))
+    exist = {sample.name for metric in registry.collect() for sample in metric.samples}
+    exist |= {f"{metric.name}_total" for metric in registry.collect() if metric.type == "counter"}
+    exist |= {
+        f"{metric.name}{suffix}"
+        for metric in registry.collect()
+        if metric.type == "histogram"
+        for suffix in ("", "_bucket")
+    }
+    in_document = set(re.findall(r"\bdaiic_gateway_\w+", TEXT))
+    in_dashboard = set(re.findall(r"\bdaiic_gateway_\w+", DASHBOARD.read_text()))
+    assert len(in_document) > 8 and len(in_dashboard) > 8
+    assert in_document - exist == set()
+    assert in_dashboard - exist == set()
