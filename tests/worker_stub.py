@@ -124,7 +124,9 @@ class WorkerStub:
             backend=pb.CPU,
             device="none",
             models=[
-                pb.ModelStatus(name=name, state=state, kind=pb.TEXT)
+                pb.ModelStatus(
+                    name=name, state=state, kind=pb.IMAGE if name == "picture" else pb.TEXT
+                )
                 for name, state in models.items()
             ],
             can_download=can_download,
