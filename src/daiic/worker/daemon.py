@@ -34,7 +34,7 @@ TICK = 1.0
 RESCAN = 30
 """Ticks between looks at which models are on the disk."""
 FAREWELL = 2.0
-"""Seconds that the last answers have to be acknowledged."""
+"""Seconds that the last answers have to be acknowledged, and then engines to close."""
 
 log = structlog.get_logger()
 
@@ -88,15 +88,19 @@ class Daemon:
         for task in background:
             task.cancel()
         await port.close()
-        busy = worker.manager.busy
-        await worker.manager.close()
+        clean = not worker.manager.busy
+        try:
+            await asyncio.wait_for(worker.manager.close(), FAREWELL)
+        except TimeoutError:
+            clean = False
         log.info("stopped", tasks_done=node.statistics.done)
+        if not clean:
+            # Neither a load nor a download can be stopped, nor a wedged engine; the
+            # interpreter would wait for their threads.
+            sys.stderr.flush()
+            os._exit(1 if self._fault else 0)
         if self._fault is not None:
             raise self._fault
-        if busy:
-            # Neither a load nor a download can be stopped; the interpreter would wait for it.
-            sys.stderr.flush()
-            os._exit(0)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run `work` in the background; a fault in it ends the worker, to be started anew."""

@@ -27,6 +27,8 @@ from daiic.worker.shortage import is_device_lost, is_out_of_memory
 LOWERED = 0.8
 """What remains of a model's budget each time that memory ran out on it."""
 LOAD_ATTEMPTS = 4
+HOPELESS = 2
+"""Times all memory that a model may be expected to need and still make others leave."""
 REMEMBERED_FAILURES = 16
 
 Load = Callable[[Model, MemoryBudget, Callable[[float], None]], Awaitable[Engine]]
@@ -179,7 +181,7 @@ class ModelManager:
         await self._unload(record)
 
     async def close(self) -> None:
-        """Give all models' memory back."""
+        """Give all models' memory back; a wedged engine may never do that."""
         for record in self._records.values():
             if record.loading is not None:
                 record.loading.cancel()
@@ -280,12 +282,11 @@ class ModelManager:
             first = budget.vram_bytes if self._meter.has_vram else budget.ram_bytes
             if record.footprint <= first:
                 return
-            spilled = self._meter.has_vram and self.ram_offload
-            if (
-                spilled
-                and all(resident.users for resident in self._residents())
-                and record.footprint <= budget.vram_bytes + budget.ram_bytes
-            ):
+            spills = self._meter.has_vram and self.ram_offload
+            room = budget.vram_bytes + budget.ram_bytes if spills else first
+            if record.footprint > HOPELESS * (room + self.held):
+                raise out_of_memory(record.name)
+            if record.footprint <= room and all(one.users for one in self._residents()):
                 return
             await self._evict_one()
 

@@ -147,3 +147,13 @@ async def test_names_of_missing_models_are_not_remembered(new_manager):
         with pytest.raises(TaskError):
             await manager.lease(f"owner/{number}")
     assert manager.statuses() == []
+
+
+async def test_nothing_leaves_for_a_model_that_never_fits(new_manager):
+    memory = FakeMemory(100, {"a": 40, "huge": 1000})
+    manager = new_manager(memory)
+    (await manager.lease("a")).release()
+    with pytest.raises(TaskError) as caught:
+        await manager.lease("huge")
+    assert caught.value.code == pb.OUT_OF_MEMORY
+    assert states(manager)["a"] == pb.LOADED and memory.loads == ["a"]

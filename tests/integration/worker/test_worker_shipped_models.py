@@ -1,0 +1,58 @@
+"""The models that this repository ships, end to end through a head."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+
+MODELS = Path(__file__).parents[3] / "local-models"
+
+
+@pytest.fixture(scope="module")
+def head(start):
+    head = start("head")
+    worker = start("worker", heads=[head.address], models_dir=MODELS, ram_limit=1 << 30)
+    worker.said("serving")
+    return head
+
+
+@pytest.fixture
+async def client(head):
+    async with ClusterClient([head.address]) as client:
+        yield client
+
+
+async def test_chat_is_answered_in_words(client):
+    messages = [pb.ChatMessage(role="user", content="Hello, who are you?")]
+    task = pb.Task(
+        model="daiic-tiny-chat",
+        stream=True,
+        text=pb.TextTask(messages=messages, seed=1, max_tokens=40),
+    )
+    result = await client.answer(task)
+    assert len(result.text.split()) > 2 and result.usage.completion_tokens > 2
+
+
+async def test_image_is_drawn_step_by_step(client):
+    task = pb.Task(
+        model="tiny-shapes.safetensors",
+        stream=True,
+        image=pb.ImageTask(prompt="a red circle", steps=4, seed=1, n=2),
+    )
+    async with contextlib.aclosing(client.run(task)) as stream:
+        parts = [part async for part in stream]
+    steps = [part.progress.done for part in parts if part.progress.phase == "steps"]
+    assert steps == list(range(1, 9))
+    images = [image for part in parts for image in part.images]
+    assert len(images) == 2 and len({image.seed for image in images}) == 2
+    assert all(image.png.startswith(b"\x89PNG\r\n") for image in images)
+
+
+async def test_language_model_embeds_by_the_way(client):
+    task = pb.Task(model="daiic-tiny-chat", embed=pb.EmbedTask(inputs=["a fox", "a dog"]))
+    result = await client.answer(task)
+    first, second = (list(embedding.values) for embedding in result.embeddings)
+    assert len(first) == len(second) > 8 and first != second
