@@ -28,6 +28,6 @@ directory = "$registry"
 [net]
 offline = true
 END
-export CARGO_TARGET_DIR="$PWD/target"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 cd "$world"
 exec cargo "$@"

@@ -7,7 +7,7 @@
 //! after what has been delivered: the client sees one answer. A head keeps nothing over a restart,
 //! so a task that hears nothing for a while is sent to it again: one that knows it ignores that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -18,6 +18,7 @@ use crate::congestion::Micros;
 use crate::endpoint::{Endpoint, Event};
 use crate::frames::kind;
 use crate::heads::Heads;
+use crate::keyed_hash::Map;
 use crate::payload::{self, Answer, Delivered, ErrorCode, Refusal, Task};
 use crate::recent::Recent;
 use crate::token_bucket::TokenBucket;
@@ -69,7 +70,7 @@ struct Open {
 struct Client {
     bucket: TokenBucket,
     /// The client's ids to ours.
-    tasks: HashMap<u64, u64>,
+    tasks: Map<u64, u64>,
     /// Its ids lately, so that a task it repeats does not run twice.
     recent: Recent<u64>,
     bytes: usize,
@@ -92,9 +93,11 @@ pub struct Bridge {
     pub heads: Heads,
     pub totals: Totals,
     bounds: Bounds,
-    open: HashMap<u64, Open>,
-    known: HashMap<SocketAddr, Client>,
+    open: Map<u64, Open>,
+    known: Map<SocketAddr, Client>,
     held_bytes: usize,
+    /// Empty between the calls of `act`; kept for its memory.
+    events: Vec<Event>,
     last_id: u64,
     draining: bool,
     sweep_at: Micros,
@@ -116,9 +119,10 @@ impl Bridge {
             heads,
             totals: Totals::default(),
             bounds,
-            open: HashMap::new(),
-            known: HashMap::new(),
+            open: Map::default(),
+            known: Map::default(),
             held_bytes: 0,
+            events: Vec::new(),
             last_id: first_id,
             draining: false,
             sweep_at: 0,
@@ -178,7 +182,9 @@ impl Bridge {
 
     /// Acts on what both endpoints have to tell.
     pub fn act(&mut self, now: Micros) {
-        for event in self.clients.take_events() {
+        let mut events = std::mem::take(&mut self.events);
+        self.clients.take_events(&mut events);
+        for event in events.drain(..) {
             match event {
                 Event::Message { peer, kind: kind::TASK, sequence, payload } => {
                     self.task(peer, sequence, payload, now);
@@ -198,7 +204,8 @@ impl Bridge {
                 Event::Forgotten { peer } => drop(self.known.remove(&peer)),
             }
         }
-        for event in self.mesh.take_events() {
+        self.mesh.take_events(&mut events);
+        for event in events.drain(..) {
             match event {
                 Event::Message { peer, kind: kind::RESULT, payload, .. } => {
                     match Answer::read(payload) {
@@ -219,6 +226,7 @@ impl Bridge {
                 Event::Forgotten { .. } => {}
             }
         }
+        self.events = events;
     }
 
     // ------------------------------------------------------------------------- up
@@ -243,13 +251,7 @@ impl Bridge {
     }
 
     fn client(&mut self, address: SocketAddr, now: Micros) -> &mut Client {
-        let (rate, burst) = (self.bounds.tasks_per_second, self.bounds.task_burst);
-        self.known.entry(address).or_insert_with(|| Client {
-            bucket: TokenBucket::new(rate, burst, now),
-            tasks: HashMap::new(),
-            recent: Recent::default(),
-            bytes: 0,
-        })
+        known_client(&mut self.known, &self.bounds, address, now)
     }
 
     /// Says why a new task may not go on, if so.
@@ -257,9 +259,9 @@ impl Bridge {
         let full = |message, remedy| Err(Refusal { code: ErrorCode::QueueFull, message, remedy });
         let used = self.memory();
         let in_flight = self.open.len();
-        let bounds = self.bounds.clone();
         let draining = self.draining;
-        let client = self.client(client, now);
+        let bounds = &self.bounds;
+        let client = known_client(&mut self.known, bounds, client, now);
         if draining {
             let message = "the shim is shutting down".into();
             let remedy = "send the task again in a few seconds";
@@ -401,30 +403,39 @@ impl Bridge {
         let id = answer.id;
         let Some(open) = self.open_at(id, peer) else { return };
         open.news_at = now;
-        let index = answer.part.next;
-        if index < open.delivered.next || open.early.len() >= MAX_EARLY {
+        if answer.part.next != open.delivered.next {
+            if answer.part.next > open.delivered.next && open.early.len() < MAX_EARLY {
+                open.early.insert(answer.part.next, answer);
+            }
             return;
         }
-        open.early.insert(index, answer);
-        while let Some(open) = self.open.get_mut(&id) {
-            let Some(answer) = open.early.remove(&open.delivered.next) else { break };
-            let (client, last, head) = (open.client, answer.last, open.head);
-            open.delivered.add(&answer.part);
-            let part = answer.for_client(open.client_id);
-            let waiting = self.clients.unacknowledged(client) + part.len();
-            if waiting > self.bounds.client_bytes {
-                let message = format!("{waiting} bytes of answers wait for acknowledgement");
-                let remedy = "acknowledge faster, or ask for less at once";
-                self.end(id, &Refusal { code: ErrorCode::QueueFull, message, remedy }, now);
-                self.cancel_at(head, id, now);
-                return;
-            }
-            self.clients.send(client, kind::RESULT, Rc::new(part), now);
-            if last {
-                self.close(id);
-                self.totals.answered += 1;
-            }
+        let mut ready = Some(answer);
+        while let Some(answer) = ready {
+            ready = self.pass_on(id, answer, now);
         }
+    }
+
+    /// Gives the client its next part; returns the one after, if it is here already.
+    fn pass_on(&mut self, id: u64, answer: Answer, now: Micros) -> Option<Answer> {
+        let open = self.open.get_mut(&id)?;
+        let (client, last, head) = (open.client, answer.last, open.head);
+        open.delivered.add(&answer.part);
+        let part = answer.for_client(open.client_id);
+        let following = open.early.remove(&open.delivered.next);
+        let waiting = self.clients.unacknowledged(client) + part.len();
+        if waiting > self.bounds.client_bytes {
+            let message = format!("{waiting} bytes of answers wait for acknowledgement");
+            let remedy = "acknowledge faster, or ask for less at once";
+            self.end(id, &Refusal { code: ErrorCode::QueueFull, message, remedy }, now);
+            self.cancel_at(head, id, now);
+            return None;
+        }
+        self.clients.send(client, kind::RESULT, Rc::new(part), now);
+        if last {
+            self.close(id);
+            self.totals.answered += 1;
+        }
+        following
     }
 
     fn head_error(&mut self, peer: SocketAddr, payload: &[u8], now: Micros) {
@@ -550,4 +561,18 @@ impl Bridge {
             self.cancel_at(head, id, now);
         }
     }
+}
+
+fn known_client<'a>(
+    known: &'a mut Map<SocketAddr, Client>,
+    bounds: &Bounds,
+    address: SocketAddr,
+    now: Micros,
+) -> &'a mut Client {
+    known.entry(address).or_insert_with(|| Client {
+        bucket: TokenBucket::new(bounds.tasks_per_second, bounds.task_burst, now),
+        tasks: Map::default(),
+        recent: Recent::default(),
+        bytes: 0,
+    })
 }

@@ -8,7 +8,7 @@
 //! proof is the acknowledgement of something we sent, or the answer to the PING that greets it.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -19,6 +19,7 @@ use crate::counters::Counters;
 use crate::datagrams::{Datagrams, Frames};
 use crate::frames::{self, kind, Header, HEADER_SIZE, PATH_MTU};
 use crate::inbox::Inbox;
+use crate::keyed_hash::Map;
 use crate::outbox::{Outbox, GIVE_UP};
 use crate::sealing::{Sealer, OVERHEAD};
 use crate::token_bucket::TokenBucket;
@@ -84,7 +85,7 @@ pub struct Endpoint {
     sealer: Option<Sealer>,
     room: usize,
     memory: usize,
-    peers: HashMap<SocketAddr, Peer>,
+    peers: Map<SocketAddr, Peer>,
     /// Addresses in the order in which they become candidates for eviction.
     queue: VecDeque<SocketAddr>,
     touched: Vec<SocketAddr>,
@@ -105,7 +106,7 @@ impl Endpoint {
             sealer,
             room,
             memory: 0,
-            peers: HashMap::new(),
+            peers: Map::default(),
             queue: VecDeque::new(),
             touched: Vec::new(),
             timeouts: BinaryHeap::new(),
@@ -226,16 +227,17 @@ impl Endpoint {
                 }
             }
             kind::ACK | kind::SACK => {
-                let ranges = match kind {
-                    kind::ACK => Some(vec![(sequence, sequence)]),
-                    _ => frames::read_sack(payload),
-                };
-                let Some(ranges) = ranges else {
-                    counters.dropped_malformed += 1;
-                    return;
+                let sack = if kind == kind::SACK { frames::read_sack(payload) } else { None };
+                let ranges = match &sack {
+                    Some(ranges) => ranges.as_slice(),
+                    None if kind == kind::ACK => &[(sequence, sequence)],
+                    None => {
+                        counters.dropped_malformed += 1;
+                        return;
+                    }
                 };
                 let before = peer.outbox.buffered;
-                if peer.outbox.acknowledged(&ranges, now) {
+                if peer.outbox.acknowledged(ranges, now) {
                     peer.credit = None;
                 }
                 self.memory -= before - peer.outbox.buffered;
@@ -266,8 +268,9 @@ impl Endpoint {
         }
     }
 
-    pub fn take_events(&mut self) -> Vec<Event> {
-        std::mem::take(&mut self.events)
+    /// Exchanges what has happened since the last call for an empty list.
+    pub fn take_events(&mut self, events: &mut Vec<Event>) {
+        std::mem::swap(&mut self.events, events);
     }
 
     // ------------------------------------------------------------------ sending
@@ -294,7 +297,8 @@ impl Endpoint {
     /// Appends what is to be sent now to `out`, datagrams to one peer in a row.
     pub fn flush(&mut self, now: Micros, wall_clock: u64, out: &mut Datagrams) {
         self.expire(now);
-        for (kind, sequence, timestamp, to) in std::mem::take(&mut self.immediate) {
+        let mut immediate = std::mem::take(&mut self.immediate);
+        for (kind, sequence, timestamp, to) in immediate.drain(..) {
             let timestamp = if kind == kind::PING { wall_clock } else { timestamp };
             self.frames.reset(self.peers.get(&to).and_then(|peer| peer.credit));
             if self.frames.afford(HEADER_SIZE) {
@@ -303,7 +307,9 @@ impl Endpoint {
             }
             self.emit(to, false, wall_clock, out);
         }
-        for to in std::mem::take(&mut self.touched) {
+        self.immediate = immediate;
+        let mut touched = std::mem::take(&mut self.touched);
+        for to in touched.drain(..) {
             let Some(peer) = self.peers.get_mut(&to) else { continue };
             peer.touched = false;
             let modern = peer.modern;
@@ -330,6 +336,7 @@ impl Endpoint {
             self.emit(to, batching, wall_clock, out);
             self.schedule(to, now);
         }
+        self.touched = touched;
     }
 
     fn emit(&mut self, to: SocketAddr, batching: bool, wall_clock: u64, out: &mut Datagrams) {

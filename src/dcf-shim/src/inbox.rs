@@ -1,12 +1,11 @@
 //! The receiving side of one peer: duplicates, acknowledgements, reassembly.
 
-use std::collections::HashMap;
-
 use crate::congestion::Micros;
 use crate::counters::Counters;
 use crate::datagrams::Frames;
 use crate::endpoint::Limits;
 use crate::frames::{self, kind, Chunk, Range, HEADER_SIZE, MAX_SACK_RANGES, SMALLEST_CHUNK};
+use crate::keyed_hash::Map;
 use crate::recent::Recent;
 
 const REASSEMBLY_TIMEOUT: Micros = 30_000_000;
@@ -24,7 +23,7 @@ struct Reassembly {
 #[derive(Default)]
 pub struct Inbox {
     recent: Recent<u32>,
-    reassemblies: HashMap<u32, Reassembly>,
+    reassemblies: Map<u32, Reassembly>,
     to_acknowledge: Vec<u32>,
     last_ranges: Vec<Range>,
     present: bool,
@@ -127,9 +126,10 @@ impl Inbox {
     /// A SACK also repeats the ranges of the one before while there is room, so that a lost one
     /// costs nothing. A peer that is not `modern` gets ACKs only, the form that DCF itself has.
     pub fn acknowledge(&mut self, timestamp: u64, modern: bool, frames: &mut Frames) {
-        let ranges = frames::ranges_of(&mut self.to_acknowledge);
-        let single = ranges.len() == 1 && ranges[0].0 == ranges[0].1;
-        if (single && self.reassemblies.is_empty()) || !modern {
+        let alone = self.to_acknowledge.len() == 1 && self.reassemblies.is_empty();
+        let ranges =
+            if modern && !alone { frames::ranges_of(&mut self.to_acknowledge) } else { Vec::new() };
+        if !modern || alone {
             for &sequence in &self.to_acknowledge {
                 if frames.afford(HEADER_SIZE) {
                     frames::write(&mut frames.bytes, kind::ACK, sequence, timestamp, &[]);

@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod frames;
 pub mod heads;
 mod inbox;
+mod keyed_hash;
 pub mod logs;
 pub mod metrics;
 mod outbox;

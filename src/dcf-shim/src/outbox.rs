@@ -7,12 +7,13 @@
 //! messages go before pieces of large ones, so that a token is not held up by a picture.
 
 use std::cell::Cell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::congestion::{Micros, Pacer, Rtt, Window};
 use crate::datagrams::Frames;
 use crate::frames::{self, Chunk, Range, CHUNK_HEADER_SIZE, HEADER_SIZE};
+use crate::keyed_hash::Map;
 
 /// Messages begun since the oldest unacknowledged one; receivers remember twice as many.
 const MESSAGE_SPAN: usize = 2048;
@@ -89,7 +90,7 @@ pub struct Outbox {
     again: VecDeque<u32>,
     /// What there was no credit for.
     held: Option<Flight>,
-    flights: HashMap<u32, Flight>,
+    flights: Map<u32, Flight>,
     /// Sequences by latest transmission, with the flight's `order` to tell stale entries.
     sent: VecDeque<(u32, u64)>,
     transmissions: u64,
@@ -117,7 +118,7 @@ impl Outbox {
             large: VecDeque::new(),
             again: VecDeque::new(),
             held: None,
-            flights: HashMap::new(),
+            flights: Map::default(),
             sent: VecDeque::new(),
             transmissions: 0,
             begun: 0,
@@ -289,10 +290,18 @@ impl Outbox {
     fn account(&mut self, done: &[Flight], now: Micros) {
         let in_use = 2 * self.in_flight > self.window.size;
         let under_way = self.flights.len() + done.len();
-        let (late, timely): (Vec<&Flight>, Vec<&Flight>) = done.iter().partition(|f| f.lost);
-        self.window.not_lost(late.iter().map(|flight| flight.bytes).sum());
-        let Some(newest) = timely.iter().max_by_key(|flight| flight.sent_at) else { return };
-        let size = timely.iter().map(|flight| flight.bytes).sum();
+        let (mut size, mut newest) = (0, None::<&Flight>);
+        for flight in done {
+            if flight.lost {
+                self.window.not_lost(flight.bytes);
+                continue;
+            }
+            size += flight.bytes;
+            if newest.is_none_or(|newest| flight.sent_at > newest.sent_at) {
+                newest = Some(flight);
+            }
+        }
+        let Some(newest) = newest else { return };
         self.in_flight -= size;
         self.newest_acked = self.newest_acked.max(newest.sent_at);
         if !newest.resent {

@@ -1,9 +1,9 @@
 //! The memory of numbers seen lately.
 
-use std::collections::HashSet;
 use std::hash::Hash;
 
 use crate::congestion::Micros;
+use crate::keyed_hash::Set;
 
 /// At least so many of the latest numbers are remembered, for `LIFETIME` at most twice.
 const CAPACITY: usize = 4096;
@@ -12,14 +12,14 @@ const LIFETIME: Micros = 60_000_000;
 /// Two generations of sets: the younger becomes the older when it is full or old. No order is
 /// assumed, so a peer that restarts at another number is not mistaken for its old self.
 pub struct Recent<T> {
-    younger: HashSet<T>,
-    older: HashSet<T>,
+    younger: Set<T>,
+    older: Set<T>,
     since: Micros,
 }
 
 impl<T> Default for Recent<T> {
     fn default() -> Self {
-        Self { younger: HashSet::default(), older: HashSet::default(), since: 0 }
+        Self { younger: Set::default(), older: Set::default(), since: 0 }
     }
 }
 

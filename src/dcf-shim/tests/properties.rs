@@ -154,7 +154,9 @@ quickcheck! {
                 ends[to].received(&mut datagram, address(1 - to as u16), now, WALL + now);
             }
             for end in &mut ends {
-                for event in end.take_events() {
+                let mut events = Vec::new();
+                end.take_events(&mut events);
+                for event in events {
                     match event {
                         Event::Message { payload, .. } => *sent.get_mut(&payload).unwrap() += 1,
                         other => panic!("{other:?} at {now} with {loss} % loss, seed {seed}"),

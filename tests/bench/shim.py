@@ -1,0 +1,174 @@
+"""How many messages a second the shim forwards on one core, and how much latency it adds.
+
+Side by side, in one run: socat, nginx's stream proxy, a bare recvmmsg/sendmmsg reflector as the
+ceiling, and the shim. What is measured has core 0 for itself; clients and the far end share core 1.
+The clients keep a window open for the rate, then send at half that rate for the latency, which is
+compared with the same far end at the same rate without anything between.
+
+    python tests/bench/shim.py [--seconds S] [--clients N] [--window W]
+
+`a core-second` is messages per second of CPU time that the process itself took: on a machine with
+few or busy cores the other ends may be what limits the rate, and this says what the core would do.
+A round trip through a proxy is two datagrams in and two out; the reflector's is one in and one out.
+For the shim it is four and four, less what it joins: TASK, RESULT, and an acknowledgement of each.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SHIM = HERE.parents[1] / "src/dcf-shim"
+TICKS = os.sysconf("SC_CLK_TCK")
+NGINX = """
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log /dev/null crit;
+events {{ worker_connections 8192; }}
+stream {{
+    server {{ listen 127.0.0.1:{port} udp rcvbuf=8m sndbuf=8m; proxy_pass 127.0.0.1:{far}; }}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(core: int, *command: str) -> Iterator[int]:
+    """Run on one core, in a group of its own; yield the group."""
+    process = subprocess.Popen(
+        ["taskset", "-c", str(core), *command],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(0.7)
+    if process.poll() is not None:
+        raise RuntimeError(f"{command[0]} did not stay: {process.returncode}")
+    try:
+        yield process.pid
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+def cpu_seconds(group: int) -> float:
+    """CPU time of every process in a group, and of their children that have ended."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                total += sum(map(int, fields[11:15]))
+    return total / TICKS
+
+
+class Bench:
+    """What is the same for all contenders."""
+
+    def __init__(self, options: argparse.Namespace, load: str) -> None:
+        self.options = options
+        self.load = load
+
+    def measure(self, port: int, kind: str, size: int, rate: float) -> dict[str, float]:
+        options = self.options
+        words = [port, kind, size, options.clients, options.window, options.seconds, int(rate)]
+        done = subprocess.run(
+            ["taskset", "-c", "1", self.load, "load", *map(str, words)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return dict(json.loads(done.stdout))
+
+    def contender(self, name: str, kind: str, size: int, between: Callable[..., list[str]]) -> None:
+        """Measure and print one line; `between` gives the command, for its port and the far one."""
+        far, port = free_port(), free_port()
+        far_end = "reflect" if kind == "echo" else "head"
+        with running(1, self.load, far_end, str(far)):
+            with running(0, *between(port, far)) as group:
+                before = cpu_seconds(group)
+                full = self.measure(port, kind, size, 0)
+                used = cpu_seconds(group) - before
+                half = self.measure(port, kind, size, full["rate"] / 2)
+            direct = self.measure(far, kind, size, full["rate"] / 2)
+        # The load runs half a second before it counts.
+        share = used / (self.options.seconds + 0.5)
+        added = [half[p] - direct[p] for p in ("p50", "p99")] if name != "reflector" else [0, 0]
+        print(
+            f"{name:10} {size:5} B {full['rate']:9.0f} {share:6.0%} {full['rate'] / share:13.0f}"
+            f" {full['lost']:7.2%} {half['p50']:8.0f} {half['p99']:8.0f} {added[0]:9.0f}"
+            f" {added[1]:9.0f}",
+            flush=True,
+        )
+
+
+def contenders(folder: Path, load: str, shim: str) -> Iterator[tuple[str, str, Callable]]:
+    def nginx(port: int, far: int) -> list[str]:
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, far=far))
+        return ["nginx", "-c", str(folder / "nginx.conf")]
+
+    def shim_command(port: int, far: int) -> list[str]:
+        unlimited = [
+            part
+            for key in ("client-rate", "client-burst", "client-datagram-rate")
+            for part in (f"--{key}", "1e9")
+        ]
+        bounds = ["--client-tasks", "1000000", "--max-tasks", "1000000", "--http-listen", ""]
+        addresses = ["--listen", f"127.0.0.1:{port}", "--heads", f"127.0.0.1:{far}"]
+        return [shim, *addresses, *unlimited, *bounds]
+
+    if shutil.which("socat"):
+        yield (
+            "socat",
+            "echo",
+            lambda port, far: [
+                "socat",
+                f"UDP4-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr",
+                f"UDP4:127.0.0.1:{far}",
+            ],
+        )
+    if shutil.which("nginx"):
+        yield "nginx", "echo", nginx
+    yield "reflector", "echo", lambda port, far: [load, "reflect", str(port)]
+    yield "shim", "dcf", shim_command
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--window", type=int, default=16)
+    options = parser.parse_args()
+    subprocess.run([SHIM / "build.sh", "build", "--release", "--quiet"], check=True)
+    print(f"cores {os.cpu_count()}, load average before {os.getloadavg()[0]:.2f}")
+    print(
+        f"{'':10} {'size':>7} {'messages/s':>9} {'core':>6} {'a core-second':>13} {'lost':>7}"
+        f" {'p50 us':>8} {'p99 us':>8} {'added p50':>9} {'added p99':>9}"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        load = str(folder / "shim_load")
+        subprocess.run(["cc", "-O2", "-o", load, HERE / "shim_load.c"], check=True)
+        bench = Bench(options, load)
+        for size in (64, 1200):
+            for contender, kind, between in contenders(
+                folder, load, str(SHIM / "target/release/dcf-shim")
+            ):
+                bench.contender(contender, kind, size, between)
+    print(f"load average after {os.getloadavg()[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
