@@ -200,11 +200,12 @@ class ClusterClient:
             call = self._calls.get(error.id)
             if call is None or call.delivery.finished:
                 return
-            other = self._other_head(message.peer, now)
-            if error.code == pb.SHUTTING_DOWN and other is not None:
+            if error.code != pb.SHUTTING_DOWN:
+                call.fail(TaskError.from_wire(error))
+            elif (other := self._other_head(message.peer, now)) is not None:
                 self._move(call, other, now)
             else:
-                call.fail(TaskError.from_wire(error))
+                call.heard_at = now  # repeated to whoever comes after this head
 
     # ------------------------------------------------------------------ heads
 

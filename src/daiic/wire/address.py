@@ -24,7 +24,7 @@ def split_host_port(text: str) -> tuple[str, int]:
 
 
 async def resolve(text: str) -> Address:
-    """Return the UDP socket address of "host:port".
+    """Return the UDP socket address of "host:port", an IPv4 one if the name has both.
 
     Raises:
         ValueError: if `text` is not of that form.
@@ -33,6 +33,7 @@ async def resolve(text: str) -> Address:
     host, port = split_host_port(text)
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
     return found[0][4]
 
 
