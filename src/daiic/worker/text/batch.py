@@ -42,6 +42,11 @@ class Generation:
         self._error: Exception | None = None
         self._taken = 0
 
+    @property
+    def ended(self) -> bool:
+        """Whether `new_tokens` has returned the last of them."""
+        return self._output is not None and self._output.status == RequestStatus.FINISHED
+
     async def new_tokens(self) -> list[int]:
         """Wait for tokens and return all that have arrived.
 

@@ -73,23 +73,28 @@ class TextEngine:
         )
         transcript.resume(task.resume)
         if not transcript.finish_reason:
-            resumed = list(task.resume.tokens)
+            so_far = prompt_tokens + list(task.resume.tokens)
             batch = await self._living_batch()
-            generation = batch.submit(
-                prompt_tokens + resumed,
-                wanted.sampling,
-                max_tokens=wanted.max_tokens - len(resumed),
-                end_tokens=self._end_tokens,
-            )
+            generation = None
             try:
                 while not transcript.finish_reason:
+                    # Until transformers 5.12, what had to make room in the cache ends early.
+                    if generation is None or generation.ended:
+                        generation = batch.submit(
+                            so_far,
+                            wanted.sampling,
+                            max_tokens=wanted.max_tokens - transcript.count,
+                            end_tokens=self._end_tokens,
+                        )
                     for token in await generation.new_tokens():
                         transcript.push(token)
+                        so_far.append(token)
                     if not transcript.finish_reason:
                         text, tokens = transcript.take()
                         yield pb.Result(text=text, tokens=tokens)
             finally:
-                batch.cancel(generation)
+                if generation is not None:
+                    batch.cancel(generation)
         text, tokens = transcript.take()
         yield pb.Result(
             final=True,
