@@ -15,6 +15,7 @@ python3Packages.buildPythonApplication {
       ../pyproject.toml
       ../setup.py
       ../LICENSE
+      (lib.fileset.maybeMissing ../README.md)
       ../src/proto
       (lib.fileset.fileFilter (file: !lib.hasSuffix ".pyc" file.name) ../src/daiic)
       ../local-models
