@@ -78,7 +78,12 @@
         system:
         let
           pkgs = pkgsFor.${system};
-          shell = gpu: variant: import ./pkgs/shell.nix { inherit gpu; pkgs = variant; };
+          shell =
+            gpu: variant:
+            import ./pkgs/shell.nix {
+              inherit gpu;
+              pkgs = variant;
+            };
         in
         {
           default = shell null pkgs;

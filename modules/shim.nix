@@ -51,13 +51,13 @@ in
 
   config = lib.mkIf cfg.enable {
     services.daiic.shim.settings = lib.mapAttrs (_: lib.mkDefault) {
-        inherit (cfg) listen;
-        inherit (role) heads;
-        http_listen = cfg.httpListen;
-        allow_unauthenticated = cfg.allowUnauthenticated;
-        cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
-        client_key_file = lib.optionalString (cfg.clientKeyFile != null) (role.credential "client-key");
-        allowed_networks = cfg.allowedNetworks;
+      inherit (cfg) listen;
+      inherit (role) heads;
+      http_listen = cfg.httpListen;
+      allow_unauthenticated = cfg.allowUnauthenticated;
+      allowed_networks = cfg.allowedNetworks;
+      cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
+      client_key_file = lib.optionalString (cfg.clientKeyFile != null) (role.credential "client-key");
     };
 
     assertions = [

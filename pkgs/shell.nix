@@ -1,6 +1,9 @@
 # The development shell: everything `make test`, `make demo` and `make lint` need, with the Python libraries from
 # nixpkgs, and a word on what the machine can compute on. `gpu` is cuda, rocm, cpu, or null: find out on entry.
-{ pkgs, gpu ? null }:
+{
+  pkgs,
+  gpu ? null,
+}:
 let
   inherit (pkgs) lib;
 

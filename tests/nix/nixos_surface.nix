@@ -36,7 +36,15 @@ let
     before = listOfStrings;
     startLimitIntervalSec = mkOption { type = types.int; };
     environment = mkOption {
-      type = types.attrsOf (types.nullOr (types.oneOf [ types.str types.path types.package ]));
+      type = types.attrsOf (
+        types.nullOr (
+          types.oneOf [
+            types.str
+            types.path
+            types.package
+          ]
+        )
+      );
       default = { };
     };
     serviceConfig = mkOption {

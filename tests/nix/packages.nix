@@ -2,12 +2,10 @@
 # programs in /opt/daiic, settings in /etc/daiic.
 { lib }:
 let
-  package =
-    name: outPath:
-    {
-      type = "derivation";
-      inherit name outPath;
-    };
+  package = name: outPath: {
+    type = "derivation";
+    inherit name outPath;
+  };
 
   daiic = {
     daiic = package "daiic" "/opt/daiic";
