@@ -1,18 +1,16 @@
-"""Loading a transformers model: precision, quantisation, and where its weights go."""
+"""Loading a transformers model from safetensors, quantised if that can be done."""
 
 import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import structlog
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -20,9 +18,7 @@ from daiic.worker import quantization as quantizing
 from daiic.worker.backend import Backend
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.shortage import is_out_of_memory
-
-WEIGHTS_SHARE = 0.8
-"""Of the budget; the rest is for caches and for what a forward pass needs."""
+from daiic.worker.weights_plan import Sizes, measure, plan, too_big
 
 log = structlog.get_logger()
 
@@ -40,19 +36,6 @@ class Weights:
     quantization: str
     placement: str
     fallback: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Sizes:
-    """How many numbers a checkpoint holds: in matrices that can be quantised, and in all."""
-
-    matrices: int
-    total: int
-
-    def bytes(self, dtype: torch.dtype, quantization: str) -> int:
-        quantized = self.matrices if quantization != "none" else 0
-        per_weight = quantizing.BYTES_PER_WEIGHT.get(quantization, 0.0)
-        return int((self.total - quantized) * dtype.itemsize + quantized * per_weight)
 
 
 def load(
@@ -76,7 +59,7 @@ def load(
     """
     transformers.logging.disable_default_handler()
     transformers.logging.enable_propagation()
-    sizes = _measure(path)
+    sizes = measure(path)
     reason = ""
     if quantization != "none" and _is_quantized(path):
         quantization, reason = "none", "the checkpoint is quantised already"
@@ -97,13 +80,13 @@ def load(
 def _load(
     kind: Any,
     path: Path,
-    sizes: _Sizes,
+    sizes: Sizes,
     backend: Backend,
     quantization: str,
     budget: MemoryBudget,
     ram_offload: bool,
 ) -> Weights:
-    dtype, where = _plan(path, sizes, backend, quantization, budget, ram_offload)
+    dtype, where = plan(path, sizes, backend, quantization, budget, ram_offload)
     try:
         model = kind.from_pretrained(
             path,
@@ -118,7 +101,7 @@ def _load(
         ).eval()
     except Exception as error:
         if is_out_of_memory(error):
-            raise _too_big(path, str(error).splitlines()[0]) from error
+            raise too_big(path, str(error).splitlines()[0]) from error
         if quantization != "none" or not isinstance(error, OSError | ValueError):
             raise
         raise TaskError(
@@ -129,39 +112,6 @@ def _load(
     if quantization != "none":
         _try(model)
     return Weights(model, model.get_memory_footprint(), quantization, _placement(model), "")
-
-
-def _plan(
-    path: Path,
-    sizes: _Sizes,
-    backend: Backend,
-    quantization: str,
-    budget: MemoryBudget,
-    ram_offload: bool,
-) -> tuple[torch.dtype, dict[str, Any]]:
-    """Return the precision, and the arguments that tell `from_pretrained` what goes where."""
-    dtype = quantizing.compute_dtype(backend)
-    if not backend.is_gpu:
-        room = int(budget.ram_bytes * WEIGHTS_SHARE)
-        if sizes.bytes(dtype, quantization) > room:
-            dtype = torch.bfloat16
-        needed = sizes.bytes(dtype, quantization)
-        if needed > room:
-            raise _too_big(path, f"it needs {_gib(needed)} of RAM, {_gib(room)} are free for it")
-        return dtype, {"device_map": {"": "cpu"}}
-    needed = sizes.bytes(dtype, quantization)
-    room = int(budget.vram_bytes * WEIGHTS_SHARE)
-    if needed <= room:
-        return dtype, {"device_map": {"": backend.device}}
-    if not ram_offload:
-        raise _too_big(path, f"it needs {_gib(needed)} of GPU memory, {_gib(room)} are free for it")
-    if sizes.bytes(dtype, "none") > room + budget.ram_bytes:
-        raise _too_big(
-            path,
-            f"it needs {_gib(needed)}, GPU and RAM have {_gib(room + budget.ram_bytes)} for it",
-        )
-    share = {backend.device.index or 0: room, "cpu": budget.ram_bytes}
-    return dtype, {"device_map": "auto", "max_memory": share}
 
 
 def _placement(model: Any) -> str:
@@ -179,45 +129,9 @@ def _try(model: Any) -> None:
             model(input_ids=torch.zeros(rows, 1, dtype=torch.long, device=model.device))
 
 
-def _measure(path: Path) -> _Sizes:
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        raise TaskError(
-            pb.UNSAFE_WEIGHTS,
-            f"{path.name} has no .safetensors weights",
-            "choose a model, or a revision of it, that is published as safetensors",
-        )
-    matrices = total = 0
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as checkpoint:
-                for name in checkpoint.keys():  # noqa: SIM118 - it is no mapping
-                    shape = checkpoint.get_slice(name).get_shape()
-                    total += prod(shape)
-                    if len(shape) == 2 and "embed" not in name and "lm_head" not in name:
-                        matrices += prod(shape)
-        except SafetensorError as error:
-            raise TaskError(
-                pb.BAD_REQUEST, f"{file.name} is damaged: {error}", "download the model again"
-            ) from error
-    return _Sizes(matrices, total)
-
-
 def _is_quantized(path: Path) -> bool:
     config = path / "config.json"
     return config.is_file() and "quantization_config" in json.loads(config.read_text("utf-8"))
-
-
-def _too_big(path: Path, what: str) -> TaskError:
-    return TaskError(
-        pb.OUT_OF_MEMORY,
-        f"{path.name} does not fit: {what}",
-        'set quantization = "4bit", ram_offload = true, or choose a smaller model',
-    )
-
-
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB"
 
 
 @contextmanager
