@@ -10,7 +10,6 @@
 {
   imports = [
     "${modulesPath}/installer/cd-dvd/iso-image.nix"
-    "${modulesPath}/profiles/all-hardware.nix"
     ./role.nix
     ./workbench.nix
   ];
@@ -41,6 +40,7 @@
   services.xserver.videoDrivers = [ "nvidia" ];
   hardware.nvidia.open = true;
   hardware.graphics.enable = true;
+  hardware.enableAllHardware = true;
   hardware.enableRedistributableFirmware = true;
 
   networking = {

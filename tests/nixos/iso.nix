@@ -21,6 +21,8 @@ let
     }).config;
   image = "${live.system.build.isoImage}/${live.image.filePath}";
 
+  qemu = (import "${pkgs.path}/nixos/lib/qemu-common.nix" { inherit (pkgs) lib stdenv; }).qemuBinary pkgs.qemu_test;
+
   boots =
     name: flags:
     pkgs.testers.runNixOSTest {
@@ -28,7 +30,7 @@ let
       nodes = { };
       testScript = ''
         machine = create_machine(
-            "${lib.getExe' pkgs.qemu_test "qemu-kvm"} -m 8192 -smp 2 ${lib.concatStringsSep " " flags}"
+            "${qemu} -m 8192 -smp 2 ${lib.concatStringsSep " " flags}"
             " -netdev user,id=net0 -device virtio-net-pci,netdev=net0"
             " -device usb-ehci -drive id=stick,file=${image},if=none,readonly=on,format=raw"
             " -device usb-storage,drive=stick"

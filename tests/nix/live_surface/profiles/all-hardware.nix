@@ -1,2 +1,0 @@
-# Stands for the module of NixOS of this name.
-{ }
