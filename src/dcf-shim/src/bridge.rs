@@ -194,13 +194,7 @@ impl Bridge {
                 }
                 Event::Message { .. } => self.clients.counters.dropped_unknown_type += 1,
                 Event::Pong { .. } => {}
-                Event::Unreachable { peer } => {
-                    debug!(client = %peer, "client unreachable, its tasks are cancelled");
-                    let tasks = self.known.get(&peer).map(|client| client.tasks.values().copied());
-                    for id in tasks.map(Vec::from_iter).unwrap_or_default() {
-                        self.cancel(id, now);
-                    }
-                }
+                Event::Unreachable { peer, proven } => self.client_lost(peer, proven, now),
                 Event::Forgotten { peer } => drop(self.known.remove(&peer)),
             }
         }
@@ -218,7 +212,7 @@ impl Bridge {
                 }
                 Event::Message { .. } => self.mesh.counters.dropped_unknown_type += 1,
                 Event::Pong { peer, rtt } => self.heads.measured(peer, rtt),
-                Event::Unreachable { peer } => {
+                Event::Unreachable { peer, .. } => {
                     if let Some(head) = self.heads.find(peer).filter(|&h| self.heads.is_alive(h)) {
                         self.lose(head, "acknowledges nothing", now);
                     }
@@ -360,6 +354,23 @@ impl Bridge {
         known.recent.add(id, now); // its TASK may come later, on a link that reorders
         if let Some(&ours) = known.tasks.get(&id) {
             self.cancel(ours, now);
+        }
+    }
+
+    /// A client that vanished has its tasks cancelled. One that never acknowledged anything may
+    /// still be there: its tasks run on, and what it asks again is done again.
+    fn client_lost(&mut self, client: SocketAddr, proven: bool, now: Micros) {
+        let Some(known) = self.known.get_mut(&client) else { return };
+        debug!(%client, proven, "client acknowledges nothing");
+        if proven {
+            for id in known.tasks.values().copied().collect::<Vec<_>>() {
+                self.cancel(id, now);
+            }
+        } else {
+            known.recent = Recent::default();
+            for id in known.tasks.keys() {
+                known.recent.add(*id, now);
+            }
         }
     }
 

@@ -50,8 +50,9 @@ pub enum Event {
     Message { peer: SocketAddr, kind: u8, sequence: u32, payload: Vec<u8> },
     /// The peer answered our PING after so long.
     Pong { peer: SocketAddr, rtt: Micros },
-    /// The peer acknowledged nothing for `GIVE_UP`; what was queued for it is dropped.
-    Unreachable { peer: SocketAddr },
+    /// The peer acknowledged nothing for `GIVE_UP`; what was queued for it is dropped. One that is
+    /// not `proven` may be one of those that never acknowledge.
+    Unreachable { peer: SocketAddr, proven: bool },
     /// The peer has been quiet, or made room for another; nothing is known of it any more.
     Forgotten { peer: SocketAddr },
 }
@@ -383,7 +384,12 @@ impl Endpoint {
             let held_too_long = peer.held_since.is_some_and(|since| now >= since + GIVE_UP);
             if peer.outbox.silent_too_long(now) || held_too_long {
                 self.counters.unreachable += 1;
-                self.events.push(Event::Unreachable { peer: address });
+                let proven = peer.credit.is_none();
+                if !proven {
+                    // What it repeats is then done again, rather than dropped as known.
+                    peer.inbox.forget_recent();
+                }
+                self.events.push(Event::Unreachable { peer: address, proven });
                 self.drop_output(address);
             } else if peer.held_since.is_some() {
                 self.ping(address, now);

@@ -165,6 +165,11 @@ impl Inbox {
         }
     }
 
+    /// Takes whatever comes from now on for new.
+    pub fn forget_recent(&mut self) {
+        self.recent = Recent::default();
+    }
+
     /// Drops every message that is not whole yet.
     pub fn clear(&mut self, memory: &mut usize) {
         *memory -= self.buffered;

@@ -139,7 +139,7 @@ impl Daemon {
         let status = status.map(|address| address.to_string()).unwrap_or_default();
         let listen = self.clients.socket.local_address()?;
         let mesh = self.mesh.socket.local_address()?;
-        info!(%listen, %mesh, http_listen = status, "listening");
+        info!(%listen, %mesh, http_listen = status, "serving");
         let watchdog = watchdog_period();
         let (mut tick_at, mut watchdog_at, mut said) = (0, 0, String::new());
         let mut stop_by = None;

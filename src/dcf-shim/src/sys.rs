@@ -42,6 +42,8 @@ pub struct BatchSocket {
     headers: Vec<mmsghdr>,
     /// How much of the `Datagrams` last given to `send` has gone.
     sent: usize,
+    /// Runs of equal datagrams go as one; some network devices cannot cut them.
+    joins: bool,
 }
 
 impl BatchSocket {
@@ -70,6 +72,7 @@ impl BatchSocket {
             vectors: vec![iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH],
             headers: vec![header; BATCH],
             sent: 0,
+            joins: true,
         })
     }
 
@@ -124,7 +127,7 @@ impl BatchSocket {
             let mut at = self.sent;
             let mut slot = 0;
             while slot < BATCH && at < datagrams.items.len() {
-                counts[slot] = run_length(&datagrams.items[at..]);
+                counts[slot] = if self.joins { run_length(&datagrams.items[at..]) } else { 1 };
                 self.fill(slot, datagrams, at, counts[slot]);
                 at += counts[slot];
                 slot += 1;
@@ -139,9 +142,15 @@ impl BatchSocket {
                 self.sent += counts[..gone as usize].iter().sum::<usize>();
                 continue;
             }
-            match io::Error::last_os_error().kind() {
+            let error = io::Error::last_os_error();
+            match error.kind() {
                 ErrorKind::WouldBlock => return Ok(false),
                 ErrorKind::Interrupted => {}
+                _ if counts[0] > 1
+                    && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) =>
+                {
+                    self.joins = false;
+                }
                 // Unreachable just now, or refused: to the protocol a loss like any other.
                 _ => self.sent += counts[0],
             }

@@ -6,7 +6,7 @@ import json
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
-from integration.shim.plain_client import ACK, CANCEL, ERROR, PING, PONG, TASK, PlainClient
+from integration.shim.plain_client import ACK, CANCEL, ERROR, PING, PONG, RESULT, TASK, PlainClient
 from integration.shim.stub_worker import MODEL
 from lossy_relay import ROUGH, LossyRelay
 
@@ -92,6 +92,24 @@ async def test_client_that_vanishes_has_its_task_cancelled(shim, worker, eventua
         client.send_task(words(" ".join(map(str, range(1000)))))
         await client.answer()
     await eventually(lambda: len(worker.cancelled) == 1, seconds=15)
+
+
+async def test_client_that_never_acknowledges_is_served_again_and_again(shim, worker) -> None:
+    worker.pace = 3.0
+    with PlainClient(shim.udp) as client:
+        client.send_task(words("large 20", task_id=1))
+        slow = client.send_task(words("a b c d", task_id=2))
+        first = await client.answer()
+        assert first.result().id in (1, 2)
+        # Nothing was acknowledged for longer than 8 s; the slow task runs on all the same.
+        texts = {0: ""}
+        async with asyncio.timeout(25):
+            while not any(index == 3 for index in texts):
+                received = await client.answer(25)
+                if received.kind == RESULT and received.result().id == 2:
+                    texts[received.result().index] = received.result().text
+                client.send_task(words("a b c d", task_id=2), sequence=slow)
+    assert [task.text.prompt for task in worker.tasks].count("a b c d") == 1
 
 
 async def test_unreadable_tasks_are_answered_in_their_language(shim) -> None:
