@@ -7,22 +7,30 @@
 let
   inherit (pkgs) lib;
 
+  inherit (lib.importTOML ../pyproject.toml) project;
+
+  # The project as it is in the work tree, with its programs.
+  daiic = pkgs.python3Packages.mkPythonEditablePackage {
+    pname = project.name;
+    inherit (project) version scripts;
+    root = "$DAIIC_SOURCE/src";
+    inherit (pkgs.daiic-worker) dependencies;
+  };
+
   python = pkgs.python3.withPackages (
-    packages:
-    pkgs.daiic-worker.dependencies
-    ++ (with packages; [
+    packages: with packages; [
+      daiic
       grpcio-tools
       hypothesis
       mypy
       openai
-      pip
-      psutil
       pytest
       pytest-asyncio
       setuptools
       types-protobuf
+      types-psutil
       websockets
-    ])
+    ]
   );
 in
 pkgs.mkShell {
@@ -65,10 +73,13 @@ pkgs.mkShell {
       export LD_LIBRARY_PATH=$gpu_libraries''${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     fi
 
-    # `make` works in .venv; here it sees the libraries above, so that pip has nothing to fetch.
-    if [[ ! -e .venv/installed && -f pyproject.toml ]]; then
-      python -m venv --system-site-packages .venv
-      .venv/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+    # `make` takes its programs from .venv; here these are links to the shell's, unless there is one already.
+    export DAIIC_SOURCE=$PWD
+    if [[ -f pyproject.toml && ( ! -e .venv || -L .venv/bin/python ) && ! -e .venv/pyvenv.cfg ]]; then
+      mkdir -p .venv/bin
+      ln -sfn ${python}/bin/* ${pkgs.ruff}/bin/* .venv/bin/
+      python -m grpc_tools.protoc --proto_path=src/proto --python_out=src/daiic/wire \
+        --pyi_out=src/daiic/wire daiic.proto
       touch .venv/installed
     fi
   '';
