@@ -115,7 +115,7 @@ class FrontDoor:
     def _note(self, scope: Scope, exchange: Exchange) -> None:
         seconds = time.perf_counter() - exchange.started
         self._activity.count_request(exchange.endpoint, exchange.model, exchange.status, seconds)
-        say = log.info if scope["method"] == "POST" else log.debug
+        say = log.info if exchange.status >= 400 else log.debug
         say(
             "request",
             request_id=exchange.id,

@@ -71,9 +71,9 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: Annotated[
         Seconds, Meta(description="how long open requests may take after SIGTERM")
     ] = 30.0
-    log_level: Annotated[
-        LogLevel, Meta(description="info logs each request of the API, debug all")
-    ] = "info"
+    log_level: Annotated[LogLevel, Meta(description="info logs requests that fail, debug all")] = (
+        "info"
+    )
 
     def __post_init__(self) -> None:
         if "*" in self.cors_origins and len(self.cors_origins) > 1:

@@ -86,7 +86,8 @@ async def test_no_prompt_answer_or_key_is_logged(
     assert SECRET not in log and key not in log and key.rpartition("-")[2] not in log
 
 
-async def test_request_ids_are_in_answers_and_in_the_log(gateway: RunningGateway) -> None:
+async def test_request_ids_are_in_answers_and_in_the_log(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway("--log-level=debug")
     async with gateway.http as http:
         own = await http.post(PATH, json=CHAT, headers={"X-Request-Id": "my-id.1"})
         assert own.headers["x-request-id"] == "my-id.1"
