@@ -14,6 +14,7 @@ from daiic.worker.identity import Identity
 from daiic.worker.loading import EngineLoader
 from daiic.worker.manager import ModelManager
 from daiic.worker.memory import MemoryMeter
+from daiic.worker.metrics import Statistics
 from daiic.worker.node import Node
 from daiic.worker.settings import WorkerSettings
 
@@ -29,6 +30,7 @@ class Worker:
         token: str | None,
         socket: MeshSocket,
         identity: Identity,
+        statistics: Statistics,
     ) -> None:
         """`token` is Hugging Face's.
 
@@ -36,11 +38,14 @@ class Worker:
             SettingsError: if the backend that is set cannot be used.
         """
         backend = choose(settings.backend)
+        models_dir = Path(settings.models_dir).expanduser()
+        if not models_dir.is_dir():
+            log.warning("there is no models folder", models_dir=str(models_dir.absolute()))
         self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit)
         self._loader = EngineLoader(backend, settings, token, self._cache_dir)
         self.manager = ModelManager(
-            Catalog(Path(settings.models_dir).expanduser(), self._cache_dir),
+            Catalog(models_dir, self._cache_dir),
             self._meter,
             self._loader,
             self._fetch if settings.allow_downloads else None,
@@ -56,6 +61,7 @@ class Worker:
             self.manager,
             head_names=settings.heads,
             slots=settings.slots,
+            statistics=statistics,
         )
         log.info("computing on", backend=pb.Backend.Name(backend.kind).lower(), device=backend.name)
 

@@ -104,7 +104,7 @@ class Catalog:
                     "put the files themselves into the models folder",
                 )
         if not weights:
-            pickled = [file.name for file in pickled_files(path)] if path.is_dir() else []
+            pickled = [file.name for file in pickled_files(path)]
             if pickled:
                 raise unsafe_weights(name, pickled)
             raise TaskError(

@@ -63,8 +63,9 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def pickled_files(path: Path) -> list[Path]:
-    """Return the weights below the folder `path` that are of formats that can run code."""
-    found = (file for file in path.rglob("*") if file.suffix in PICKLED and file.is_file())
+    """Return the weights that are of formats that can run code: `path` itself, or those below."""
+    files = [path] if path.is_file() else path.rglob("*")
+    found = (file for file in files if file.suffix in PICKLED and file.is_file())
     return sorted(file for file in found if not file.name.startswith("training_args"))
 
 

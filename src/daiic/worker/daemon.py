@@ -21,6 +21,7 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
 from daiic.worker.background import in_thread
 from daiic.worker.identity import identify
+from daiic.worker.metrics import Statistics
 from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token
 from daiic.worker.status_line import status_line
 
@@ -48,7 +49,6 @@ class Daemon:
         self._node: Node | None = None
         self._fault: BaseException | None = None
         self._is_ready = False
-        self._http_port = 0
 
     async def serve(self) -> None:
         """Serve until told to stop, then let running tasks finish."""
@@ -63,18 +63,23 @@ class Daemon:
             key=key,
             allow_unauthenticated=settings.allow_unauthenticated,
         )
-        log.info("starting", listen=format_address(socket.local_address), id=identity.worker_id)
+        statistics = Statistics()
+        port = StatusPort(statistics.registry, self._why_not_ready)
+        await port.open(settings.http_listen)
+        log.info(
+            "starting",
+            id=identity.worker_id,
+            listen=format_address(socket.local_address),
+            http_port=port.port or "none",
+        )
         # torch takes seconds to import; whatever is wrong above has been said by now.
         await in_thread(lambda: importlib.import_module("daiic.worker.assembly"))
         from daiic.worker.assembly import Worker
 
-        worker = Worker(settings, token, socket, identity)
+        worker = Worker(settings, token, socket, identity, statistics)
         worker.manager.on_device_lost = self._device_lost
         await worker.manager.rescan()
         node = self._node = worker.node
-        port = StatusPort(node.statistics.registry, self._why_not_ready)
-        await port.open(settings.http_listen)
-        self._http_port = port.port
         self._life.on_reload(lambda settings: self._reload(settings, worker))
         background = [
             self._keep(node.heads.report()),
@@ -131,9 +136,7 @@ class Daemon:
         self._is_ready = True
         self._life.notifier.ready()
         loaded = [model.name for model in worker.manager.statuses() if model.state == pb.LOADED]
-        log.info(
-            "serving", models=", ".join(loaded) or "none yet", http_port=self._http_port or "none"
-        )
+        log.info("serving", models=", ".join(loaded) or "none yet")
 
     async def _drain(self, node: "Node") -> None:
         patience = self._settings.drain_timeout
@@ -187,7 +190,9 @@ class Daemon:
             return None
         if self._life.stop.is_set():
             return "shutting down"
-        if self._node is not None and self._node.state == pb.READY:
+        if self._node is None:
+            return "importing torch"
+        if self._node.state == pb.READY:
             return "no head has registered this worker"
         return "loading models"
 

@@ -1,5 +1,6 @@
 """From a model on disk to the engine that runs it."""
 
+import gc
 import importlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ class EngineLoader:
         """`token` is Hugging Face's; `cache_dir` is `None` for Hugging Face's own."""
         self._backend = backend
         self._cache_dir = cache_dir
+        self._has_loaded = False
         self.settings = settings
         self.token = token
 
@@ -43,6 +45,11 @@ class EngineLoader:
         # Each brings a library that takes seconds to import, so not before it is needed.
         package = _PACKAGES[model.kind]
         await in_thread(lambda: importlib.import_module(f"daiic.worker.{package}"))
+        if not self._has_loaded:
+            # Collections at every unload would stop the event loop for long, searching what
+            # the libraries have made. Later there are models among it, which have to go.
+            self._has_loaded = True
+            gc.freeze()
         if package == "image":
             from daiic.worker.image import load_image
 

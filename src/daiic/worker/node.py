@@ -33,13 +33,14 @@ class Node:
         *,
         head_names: tuple[str, ...],
         slots: int,
+        statistics: Statistics,
     ) -> None:
         self._identity = identity
         self._backend = backend
         self._meter = meter
         self._manager = manager
         self.state: pb.WorkerState = pb.STARTING
-        self.statistics = Statistics()
+        self.statistics = statistics
         self.tasks = Tasks(
             socket,
             identity.worker_id,

@@ -95,6 +95,12 @@ def test_pickled_weights_are_refused(catalog, models, name):
     assert catalog.scan() == []
 
 
+def test_pickled_file_is_refused(catalog, models):
+    (models / "old.ckpt").write_bytes(b"\x80\x04")
+    assert refusal(catalog, "old.ckpt").code == pb.UNSAFE_WEIGHTS
+    assert catalog.scan() == []
+
+
 def test_model_without_weights_says_so(catalog, models):
     folder(models / "empty", weights="")
     assert "has no weights" in refusal(catalog, "empty").message

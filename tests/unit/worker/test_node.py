@@ -12,6 +12,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import Backend, Memory
 from daiic.worker.identity import Identity
+from daiic.worker.metrics import Statistics
 from daiic.worker.node import STALLED, Node
 from daiic.worker.status_line import status_line
 from fake_engine import FakeMemory
@@ -35,7 +36,16 @@ async def new_node(new_manager):
         manager = new_manager(memory)
         backend = Backend(pb.CPU, torch.device("cpu"), "a processor")
         identity = Identity("me", 7, "mine")
-        node = Node(mesh, identity, backend, Meter(), manager, head_names=("127.0.0.1:9",), slots=4)
+        node = Node(
+            mesh,
+            identity,
+            backend,
+            Meter(),
+            manager,
+            head_names=("127.0.0.1:9",),
+            slots=4,
+            statistics=Statistics(),
+        )
         return node, manager
 
     yield make
