@@ -125,13 +125,21 @@ async def test_a_prompt_longer_than_a_step_is_read_in_pieces(tmp_path: Path) -> 
     expected = reference.generate(**ids, max_new_tokens=8, do_sample=False)[
         0, ids.input_ids.shape[1] :
     ]
+    others = [task("a", max_tokens=200, seed=n, temperature=1) for n in range(3)]
     async with serving(path) as engine:
-        background = [
-            asyncio.create_task(tokens(engine, task("a", max_tokens=200, seed=n, temperature=1)))
-            for n in range(3)
-        ]
+        alone = [await tokens(engine, other) for other in others]
+        running = [asyncio.create_task(tokens(engine, other)) for other in others]
         assert await tokens(engine, task(prompt, max_tokens=8, temperature=0)) == expected.tolist()
-        await asyncio.gather(*background)
+        assert list(await asyncio.gather(*running)) == alone
+
+
+async def test_prompts_that_do_not_fit_one_step_together_are_each_read_whole(
+    engine: TextEngine,
+) -> None:
+    prompt = "The quick brown fox jumps over the lazy dog. " * 8
+    tasks = [task(prompt[n:], max_tokens=10, seed=n, temperature=1) for n in range(8)]
+    alone = [await tokens(engine, wanted) for wanted in tasks]
+    assert list(await asyncio.gather(*(tokens(engine, wanted) for wanted in tasks))) == alone
 
 
 async def test_the_same_seed_makes_the_same_text_and_another_makes_another(

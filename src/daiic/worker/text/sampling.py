@@ -62,7 +62,7 @@ class Sampler:
         self._device = device
         self._whole: _Rows | None = None
         self._cut: _Rows | None = None
-        self._chosen = 0
+        self._tasks = 0
         self.stepped_at = time.monotonic()
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ class Sampler:
             row += 1
         self._whole = self._columns(whole)
         self._cut = self._columns(cut)
-        self._chosen = row
+        self._tasks = len(requests_in_batch)
         self.stepped_at = time.monotonic()
         return arg_storage
 
@@ -100,10 +100,11 @@ class Sampler:
     ) -> torch.Tensor:
         """Mark the choice in each row of `scores` [tasks, vocabulary], float32, in place.
 
-        Until transformers 5.10 there are rows for all tokens of the batch,
-        also those within a prompt; of these only each task's last counts.
+        Tasks without a choice, whose prompt goes on, have rows at the end.
+        Before transformers 5.11 the rows are instead all tokens of the batch,
+        of which only each task's last counts.
         """
-        packed = scores.shape[0] != self._chosen
+        packed = scores.shape[0] > self._tasks
         if self._whole is not None:
             choose(scores, self._whole, self._whole.packed if packed else self._whole.index)
         if self._cut is not None:

@@ -117,13 +117,13 @@ def test_rows_whose_prompt_is_not_all_read_yet_have_no_logits() -> None:
     sampler = Sampler(torch.device("cpu"))
     first, second = Sampling(1.0, 0, 1.0, 1), Sampling(1.0, 0, 1.0, 2)
     requests = [
-        Request(State({"sampling": first}), has_new_token=False),
+        Request(State({"sampling": first}), has_new_token=False, query_length=500),
         Request(State({"sampling": second})),
     ]
     sampler.prepare_tensor_args(requests_in_batch=requests, arg_storage=torch.empty(0))
-    table = logits(1)
-    chosen = sampler(torch.empty(0), table.clone(), torch.empty(0)).argmax(-1).tolist()
-    assert chosen == draw(table, [second], [0])
+    table = logits(2)
+    chosen = sampler(torch.empty(0), table.clone(), torch.empty(0)).argmax(-1)[0].item()
+    assert [chosen] == draw(table[:1], [second], [0])
 
 
 def test_only_the_last_token_of_a_prompt_has_a_choice_where_all_have_logits() -> None:
