@@ -301,6 +301,9 @@ in
       { after = lib.optional config.services.daiic.head.enable "daiic-head.service"; }
     ];
 
+    # The driver's libraries are in /run/opengl-driver.
+    hardware.graphics.enable = lib.mkIf (accelerator != "cpu") (lib.mkDefault true);
+
     networking.firewall.allowedUDPPorts = lib.mkIf cfg.openFirewall [
       (role.addresses.port cfg.settings.listen)
     ];

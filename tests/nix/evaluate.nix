@@ -39,6 +39,7 @@ let
       firewall = config.networking.firewall;
       avahi = lib.optionalAttrs config.services.avahi.enable config.services.avahi.extraServiceFiles;
       packages = map (package: package.name) config.environment.systemPackages;
+      driverLibraries = config.hardware.graphics.enable;
       inherit (config.virtualisation) memorySize cores;
       optionsSet = lib.pipe system.options.services.daiic [
         (lib.collect lib.isOption)

@@ -94,6 +94,7 @@ in
       };
     };
 
+    hardware.graphics.enable = boolean;
     hardware.nvidia.enabled = boolean;
     boot.kernelModules = listOfStrings;
     boot.initrd.kernelModules = listOfStrings;

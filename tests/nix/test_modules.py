@@ -185,6 +185,7 @@ def test_worker_gets_its_vendors_build_and_devices_only(
     )
     assert worker["PrivateDevices"] == (["false"] if devices else ["true"])
     assert ("SupplementaryGroups" in worker) == ("kfd" in devices)
+    assert configuration(machine)["driverLibraries"] == bool(devices)
 
 
 def test_worker_of_other_machines_heads_listens_where_they_can_answer() -> None:
