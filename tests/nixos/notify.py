@@ -33,3 +33,4 @@ with subtest("a stop is clean"):
     for unit in ("daiic-head.service", "daiic-worker.service"):
         assert machine.get_unit_property(unit, "Result") == "success"
         assert machine.get_unit_property(unit, "ActiveState") == "inactive"
+    machine.shutdown()
