@@ -7,7 +7,7 @@ when to try again, metrics, and the page.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from daiic.client import ClusterClient
@@ -44,7 +44,7 @@ class KnownModel:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """The cluster at one moment."""
+    """The cluster at one moment; `at` is on the view's clock."""
 
     at: float
     tokens_per_second: float
@@ -55,8 +55,9 @@ class Measurement:
 class ClusterView:
     """The latest status of the cluster, kept fresh by `follow`."""
 
-    def __init__(self, cluster: ClusterClient) -> None:
+    def __init__(self, cluster: ClusterClient, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
+        self._clock = clock
         self._first_seen: dict[str, int] = {}
         self._fresh = asyncio.Event()
         self.asked_at = 0.0
@@ -73,8 +74,8 @@ class ClusterView:
             except TaskError as error:
                 self.problem, self.status = error, None
             else:
-                self._take(status)
-            self.asked_at = time.monotonic()
+                self.take(status)
+            self.asked_at = self._clock()
             self._fresh.set()
             self._fresh = asyncio.Event()
             await asyncio.sleep(INTERVAL)
@@ -86,23 +87,24 @@ class ClusterView:
             yield
             await fresh.wait()
 
-    def _take(self, status: pb.ClusterStatus) -> None:
+    def take(self, status: pb.ClusterStatus) -> None:
+        """Take in what the head says."""
         self.problem, self.status = None, status
-        now = time.time()
+        now = int(time.time())
         best: dict[str, pb.ModelStatus] = {}
         for worker in status.workers:
             for model in worker.heartbeat.models:
                 held = best.get(model.name)
                 if held is None or _readiness(model) < _readiness(held):
                     best[model.name] = model
-        self._first_seen = {name: self._first_seen.get(name, int(now)) for name in best}
+        self._first_seen = {name: self._first_seen.get(name, now) for name in best}
         self.models = {
             name: KnownModel(name, model.kind, model.state, self._first_seen[name])
             for name, model in sorted(best.items())
         }
         self.history.append(
             Measurement(
-                now,
+                self._clock(),
                 sum(worker.heartbeat.tokens_per_second for worker in status.workers),
                 status.in_flight,
                 status.tasks_done,

@@ -18,6 +18,7 @@ from daiic.gateway.cluster_view import INTERVAL, ClusterView
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.image_store import ImageStore
 from daiic.gateway.keys import ApiKeysError, KeyFile
+from daiic.gateway.limits import Limits
 from daiic.gateway.live import LiveView
 from daiic.gateway.settings import GatewaySettings
 from daiic.service import lifecycle
@@ -65,7 +66,16 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             return "the gateway is stopping" if life.stop.is_set() else view.why_not_ready()
 
         live = LiveView(gateway)
-        app = build(gateway, live, keys, why_not_ready, only_local_names=local and keys is None)
+        limits = Limits(settings.requests_per_minute, settings.concurrent_requests)
+
+        def reload(fresh: GatewaySettings) -> None:
+            gateway.settings = fresh
+            limits.change(fresh.requests_per_minute, fresh.concurrent_requests)
+
+        life.on_reload(reload)
+        app = build(
+            gateway, live, keys, limits, why_not_ready, only_local_names=local and keys is None
+        )
         server = Server(
             uvicorn.Config(
                 app,

@@ -31,6 +31,11 @@ class Limits:
         self._clock = clock
         self._uses: OrderedDict[str, _Use] = OrderedDict()
 
+    def change(self, per_minute: int, at_once: int) -> None:
+        """Let other limits hold from now on."""
+        self._per_minute = per_minute
+        self._at_once = at_once
+
     def enter(self, client: str) -> None:
         """Take up one request of `client`; `leave` must follow.
 

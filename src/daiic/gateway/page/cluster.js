@@ -148,7 +148,7 @@ function showTasks(cluster) {
     () => h("tr", {}, ...["kind", "model", "by", "output", "speed", "took", "when"].map((name) => h("td", { className: name, "data-head": name }))),
     (row, task) => {
       row.dataset.outcome = task.outcome === "ok" || task.outcome === "running" || task.outcome === "cancelled" ? task.outcome : "failed";
-      const outcome = task.outcome === "ok" ? "" : task.outcome.replaceAll("_", " ");
+      const outcome = task.outcome === "ok" || task.outcome === "running" ? "" : task.outcome.replaceAll("_", " ");
       const cells = row.children;
       if (!cells[0].childElementCount) cells[0].append(h("span", { className: "outcome" }), h("b"), h("small"));
       say(cells[0].querySelector("b"), task.kind);

@@ -77,11 +77,13 @@ export function startImages() {
     const name = `${request.prompt.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40)}-${event.seed}.png`;
     const seed = h("button", { className: "link", type: "button", title: "Use this seed" }, `seed ${event.seed}`);
     seed.addEventListener("click", () => (form.elements.seed.value = event.seed));
+    const image = h("img", { src: source, alt: request.prompt });
+    image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 200));
     gallery.prepend(
       h(
         "figure",
         { className: "picture" },
-        h("img", { src: source, alt: request.prompt }),
+        image,
         h("figcaption", {}, h("span", { className: "prompt" }, request.prompt), h("span", { className: "foot" }, seed, h("span", {}, duration(seconds)), h("a", { href: source, download: name }, "download"))),
       ),
     );

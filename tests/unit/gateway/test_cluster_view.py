@@ -1,0 +1,114 @@
+"""What is made of the head's status: models, advice, labels."""
+
+import asyncio
+
+import pytest
+
+from daiic.errors import TaskError
+from daiic.gateway import cluster_view
+from daiic.gateway.cluster_view import ClusterView
+from daiic.wire import daiic_pb2 as pb
+
+
+class Head:
+    """Stands in for the client: answers with `status`, or raises it."""
+
+    def __init__(self) -> None:
+        self.status_now: pb.ClusterStatus | TaskError = pb.ClusterStatus()
+        self.asked = 0
+
+    async def status(self) -> pb.ClusterStatus:
+        self.asked += 1
+        if isinstance(self.status_now, TaskError):
+            raise self.status_now
+        return self.status_now
+
+
+def with_models(*states: pb.ModelState) -> pb.ClusterStatus:
+    status = pb.ClusterStatus()
+    for state in states:
+        models = [pb.ModelStatus(name="m", kind=pb.TEXT, state=state)]
+        status.workers.add(heartbeat=pb.Heartbeat(models=models, tokens_per_second=10))
+    return status
+
+
+@pytest.fixture
+def head() -> Head:
+    return Head()
+
+
+@pytest.fixture
+async def view(head: Head, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cluster_view, "INTERVAL", 0.01)
+    view = ClusterView(head)
+    following = asyncio.create_task(view.follow())
+    yield view
+    following.cancel()
+
+
+async def fresh(view: ClusterView) -> None:
+    """Wait until the head has been asked twice more: once may have been under way."""
+    updates = view.updates()
+    for _ in range(3):
+        await anext(updates)
+
+
+@pytest.mark.parametrize(
+    ("states", "best"),
+    [
+        ((pb.AVAILABLE, pb.LOADED, pb.LOADING), "loaded"),
+        ((pb.FAILED, pb.LOADING, pb.AVAILABLE), "loading"),
+        ((pb.FAILED, pb.AVAILABLE), "available"),
+    ],
+)
+async def test_a_model_has_the_best_state_of_all_workers(view, head, states, best) -> None:
+    head.status_now = with_models(*states)
+    await fresh(view)
+    assert [(m.name, m.state_name, m.kind_name) for m in view.usable] == [("m", best, "text")]
+
+
+async def test_a_model_that_failed_everywhere_cannot_be_asked_for(view, head) -> None:
+    head.status_now = with_models(pb.FAILED, pb.FAILED)
+    await fresh(view)
+    assert view.usable == [] and view.label("m") == "m"
+
+
+async def test_labels_are_models_that_exist(view, head) -> None:
+    head.status_now = with_models(pb.LOADED)
+    await fresh(view)
+    assert [view.label(name) for name in ("m", "other", None)] == ["m", "unknown", "unknown"]
+
+
+async def test_a_head_that_goes_is_noticed_and_one_that_comes_back_too(view, head) -> None:
+    head.status_now = with_models(pb.LOADED)
+    await fresh(view)
+    assert view.why_not_ready() is None
+    head.status_now = TaskError(pb.HEAD_UNREACHABLE, "no head answers", "start one")
+    await fresh(view)
+    assert view.why_not_ready() == "no head answers: start one"
+    head.status_now = with_models(pb.LOADED)
+    await fresh(view)
+    assert view.why_not_ready() is None
+
+
+async def test_the_history_is_the_rate_of_all_workers(view, head) -> None:
+    head.status_now = with_models(pb.LOADED, pb.LOADED, pb.LOADED)
+    await fresh(view)
+    assert view.history[-1].tokens_per_second == 30
+    assert view.history.maxlen == cluster_view.HISTORY
+
+
+def test_advice_follows_the_rate_at_which_the_queue_drains() -> None:
+    clock = 1000.0
+    view = ClusterView(Head(), lambda: clock)
+    assert view.retry_after() == 2  # nothing measured yet
+    for queued, done, advice in (
+        (1000, 0, 2),
+        (1000, 0, 10),  # nothing finishes
+        (1000, 60, 5),  # a tenth of 1000, at 20 a second
+        (10, 100_000, 1),
+        (1_000_000, 100_001, 6),
+    ):
+        view.take(pb.ClusterStatus(queued=queued, tasks_done=done))
+        assert view.retry_after() == advice
+        clock += 1.5
