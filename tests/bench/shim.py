@@ -7,21 +7,25 @@ compared with the same far end at the same rate without anything between.
 
     python tests/bench/shim.py [--seconds S] [--clients N] [--window W]
 
-`a core-second` is messages per second of CPU time that the process itself took: on a machine with
-few or busy cores the other ends may be what limits the rate, and this says what the core would do.
-A round trip through a proxy is two datagrams in and two out; the reflector's is one in and one out.
-For the shim it is four and four, less what it joins: TASK, RESULT, and an acknowledgement of each.
+`messages` are round trips a second; `packets` the datagrams in and out that they cost whatever is
+measured. `a core-second` is packets per second of CPU time that the process itself took: on a
+machine with few or busy cores the other ends may be what limits the rate, and this says what the
+core would do. A round trip takes two packets at the reflector and four at a proxy. At the shim it
+takes four on the clients' side (TASK, RESULT, and an acknowledgement of each) and on the mesh's
+side from a few hundredths (small messages, joined) to three.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,6 +78,14 @@ def cpu_seconds(group: int) -> float:
     return total / TICKS
 
 
+def packets_of(http: int) -> float:
+    """How many datagrams the shim has had in and out."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{http}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    counted = re.compile(r"daiic_shim_datagrams_(received|sent)_total\{")
+    return sum(float(line.rpartition(" ")[2]) for line in lines if counted.match(line))
+
+
 class Bench:
     """What is the same for all contenders."""
 
@@ -95,20 +107,21 @@ class Bench:
     def contender(self, name: str, kind: str, size: int, between: Callable[..., list[str]]) -> None:
         """Measure and print one line; `between` gives the command, for its port and the far one."""
         far, port = free_port(), free_port()
-        far_end = "reflect" if kind == "echo" else "head"
-        with running(1, self.load, far_end, str(far)):
+        seconds = self.options.seconds + 0.5  # the load runs half a second before it counts
+        with running(1, self.load, "reflect" if kind == "echo" else "head", str(far)):
             with running(0, *between(port, far)) as group:
                 before = cpu_seconds(group)
                 full = self.measure(port, kind, size, 0)
-                used = cpu_seconds(group) - before
+                share = (cpu_seconds(group) - before) / seconds
+                packets = full["rate"] * (2 if name == "reflector" else 4)
+                if name == "shim":
+                    packets = packets_of(port) / seconds
                 half = self.measure(port, kind, size, full["rate"] / 2)
             direct = self.measure(far, kind, size, full["rate"] / 2)
-        # The load runs half a second before it counts.
-        share = used / (self.options.seconds + 0.5)
         added = [half[p] - direct[p] for p in ("p50", "p99")] if name != "reflector" else [0, 0]
         print(
-            f"{name:10} {size:5} B {full['rate']:9.0f} {share:6.0%} {full['rate'] / share:13.0f}"
-            f" {full['lost']:7.2%} {half['p50']:8.0f} {half['p99']:8.0f} {added[0]:9.0f}"
+            f"{name:10} {size:5} B {full['rate']:9.0f} {packets:9.0f} {share:6.0%}"
+            f" {packets / share:13.0f} {half['p50']:8.0f} {half['p99']:8.0f} {added[0]:9.0f}"
             f" {added[1]:9.0f}",
             flush=True,
         )
@@ -125,7 +138,14 @@ def contenders(folder: Path, load: str, shim: str) -> Iterator[tuple[str, str, C
             for key in ("client-rate", "client-burst", "client-datagram-rate")
             for part in (f"--{key}", "1e9")
         ]
-        bounds = ["--client-tasks", "1000000", "--max-tasks", "1000000", "--http-listen", ""]
+        bounds = [
+            "--client-tasks",
+            "1000000",
+            "--max-tasks",
+            "1000000",
+            "--http-listen",
+            f"127.0.0.1:{port}",
+        ]
         addresses = ["--listen", f"127.0.0.1:{port}", "--heads", f"127.0.0.1:{far}"]
         return [shim, *addresses, *unlimited, *bounds]
 
@@ -154,7 +174,7 @@ def main() -> None:
     subprocess.run([SHIM / "build.sh", "build", "--release", "--quiet"], check=True)
     print(f"cores {os.cpu_count()}, load average before {os.getloadavg()[0]:.2f}")
     print(
-        f"{'':10} {'size':>7} {'messages/s':>9} {'core':>6} {'a core-second':>13} {'lost':>7}"
+        f"{'':10} {'size':>7} {'messages':>9} {'packets':>9} {'core':>6} {'a core-second':>13}"
         f" {'p50 us':>8} {'p99 us':>8} {'added p50':>9} {'added p99':>9}"
     )
     with tempfile.TemporaryDirectory() as name:

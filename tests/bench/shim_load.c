@@ -293,8 +293,13 @@ static void load(int port, int dcf, int size, int clients, int window, double se
             while (!rate && all[i].outstanding < window) send_task(&all[i], size, at);
             flush(all[i].fd, &all[i].out);
         }
-        /* Without a rate to keep there is nothing to do until answers come. */
-        if (!got && !rate) poll(polls, clients, 10);
+        /* Nothing to do until answers come, or until the next is due: the far end needs the core. */
+        if (!got) {
+            double us = rate ? (1 - due) * 1e6 / rate : 1e4;
+            if (rate && us < 50) us = 50;
+            struct timespec pause = {0, us * 1e3};
+            ppoll(polls, clients, &pause, NULL);
+        }
     }
     double took = (now_us() - measured) / 1e6;
     printf("{\"rate\": %.0f, \"lost\": %.5f, \"p50\": %d, \"p99\": %d}\n", answered / took,

@@ -193,7 +193,10 @@ impl Bridge {
                     self.client_cancel(peer, &payload, now);
                 }
                 Event::Message { .. } => self.clients.counters.dropped_unknown_type += 1,
-                Event::Pong { .. } => {}
+                Event::TooLarge { peer, kind: kind::TASK, sequence, start } => {
+                    self.too_large(peer, sequence, &start, now);
+                }
+                Event::TooLarge { .. } | Event::Pong { .. } => {}
                 Event::Unreachable { peer, proven } => self.client_lost(peer, proven, now),
                 Event::Forgotten { peer } => drop(self.known.remove(&peer)),
             }
@@ -217,7 +220,7 @@ impl Bridge {
                         self.lose(head, "acknowledges nothing", now);
                     }
                 }
-                Event::Forgotten { .. } => {}
+                Event::Forgotten { .. } | Event::TooLarge { .. } => {}
             }
         }
         self.events = events;
@@ -242,6 +245,13 @@ impl Bridge {
             Ok(task) => self.accept(client, client_id, task, bytes, now),
             Err(refusal) => self.refuse(client, client_id, json, 0, &refusal, now),
         }
+    }
+
+    fn too_large(&mut self, client: SocketAddr, sequence: u32, start: &[u8], now: Micros) {
+        let id = payload::leading_id(start).unwrap_or(sequence.into());
+        let (code, message) = (ErrorCode::BadRequest, "the task is larger than max_message".into());
+        let refusal = Refusal { code, message, remedy: "send a smaller task" };
+        self.refuse(client, id, start.first() == Some(&b'{'), 0, &refusal, now);
     }
 
     fn client(&mut self, address: SocketAddr, now: Micros) -> &mut Client {

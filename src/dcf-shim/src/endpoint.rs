@@ -17,7 +17,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::congestion::Micros;
 use crate::counters::Counters;
 use crate::datagrams::{Datagrams, Frames};
-use crate::frames::{self, kind, Header, HEADER_SIZE, PATH_MTU};
+use crate::frames::{self, kind, Chunk, Header, HEADER_SIZE, PATH_MTU};
 use crate::inbox::Inbox;
 use crate::keyed_hash::Map;
 use crate::outbox::{Outbox, GIVE_UP};
@@ -48,6 +48,8 @@ pub struct Limits {
 pub enum Event {
     /// A whole message arrived, once.
     Message { peer: SocketAddr, kind: u8, sequence: u32, payload: Vec<u8> },
+    /// A message began that is larger than allowed; `start` is its first piece.
+    TooLarge { peer: SocketAddr, kind: u8, sequence: u32, start: Vec<u8> },
     /// The peer answered our PING after so long.
     Pong { peer: SocketAddr, rtt: Micros },
     /// The peer acknowledged nothing for `GIVE_UP`; what was queued for it is dropped. One that is
@@ -245,6 +247,7 @@ impl Endpoint {
                 touch(peer, from, &mut self.touched);
             }
             kind::CHUNK => {
+                let oversized = counters.dropped_oversized;
                 let mut limits = self.limits;
                 if peer.credit.is_some() {
                     limits.peer_memory = UNVALIDATED_MEMORY.min(limits.peer_memory);
@@ -252,6 +255,15 @@ impl Endpoint {
                 let memory = &mut self.memory;
                 let whole = peer.inbox.chunk(sequence, payload, now, &limits, memory, counters);
                 touch(peer, from, &mut self.touched);
+                if counters.dropped_oversized > oversized {
+                    // Of the whole message only the first piece says more than that it is there.
+                    let chunk = frames::read_chunk(payload).filter(|(c, _)| c.first == sequence);
+                    let new = |_: &_| peer.inbox.is_new(sequence, now, counters);
+                    if let Some((Chunk { kind, .. }, start)) = chunk.filter(new) {
+                        let start = start.to_vec();
+                        self.events.push(Event::TooLarge { peer: from, kind, sequence, start });
+                    }
+                }
                 if let Some((kind, sequence, payload)) = whole {
                     counters.messages_received += 1;
                     self.events.push(Event::Message { peer: from, kind, sequence, payload });

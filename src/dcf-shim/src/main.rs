@@ -91,8 +91,13 @@ impl Daemon {
             max_peers: settings.max_clients as usize,
             edge: Some(settings.client_datagram_rate),
         };
-        let mesh_limits =
-            Limits { peer_memory: memory, max_peers: heads.len(), edge: None, ..client_limits };
+        let mesh_limits = Limits {
+            max_message: memory,
+            peer_memory: memory,
+            max_peers: heads.len(),
+            edge: None,
+            memory,
+        };
         let bounds = Bounds {
             networks: settings.networks()?,
             tasks_per_second: settings.client_rate,
@@ -170,9 +175,12 @@ impl Daemon {
                     self.bridge.abandon(now);
                 }
             }
-            let timeouts = [self.bridge.clients.next_timeout(), self.bridge.mesh.next_timeout()];
+            let sides = [(&self.bridge.clients, &self.clients), (&self.bridge.mesh, &self.mesh)];
+            // While the socket takes nothing more, nothing is due.
+            let free = sides.iter().filter(|(_, side)| side.out.items.is_empty());
+            let timeouts = free.map(|(endpoint, _)| endpoint.next_timeout());
             let own = watchdog.map_or(tick_at, |_| tick_at.min(watchdog_at));
-            let next = timeouts.into_iter().fold(own, Micros::min);
+            let next = timeouts.fold(own, Micros::min);
             if self.wait(next.saturating_sub(self.now()))? {
                 self.stop.take();
                 stop_by = match stop_by {

@@ -209,6 +209,14 @@ pub fn read_id(payload: &[u8]) -> Option<(u64, u64)> {
     Some(found)
 }
 
+/// Returns the id at the very start of a message, where every encoder puts it.
+pub fn leading_id(start: &[u8]) -> Option<u64> {
+    match next_field(start)? {
+        Field { number: ID, value: Found::Varint(id), .. } if id > 0 => Some(id),
+        _ => None,
+    }
+}
+
 /// Returns a Result, Error or Cancel with another id.
 pub fn with_id(payload: &[u8], id: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 10);

@@ -271,7 +271,7 @@ fn no_datagram_does_harm() {
     // The test must have got behind the first checks.
     let dcf_shim::bridge::Totals { accepted, answered, cancelled, refused, .. } = &bridge.totals;
     assert!(
-        *accepted > 300 && *answered > 50 && *cancelled > 50,
+        *accepted > 100 && *answered > 50 && *cancelled > 10,
         "{accepted} {answered} {cancelled}"
     );
     assert!(refused.len() >= 3, "{refused:?}");

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from integration.shim.daemons import Daemon
 from integration.shim.plain_client import RESULT, PlainClient
@@ -147,6 +148,30 @@ async def test_systemd_is_told_and_sigterm_lets_answers_finish(
         await shim.kill()
         loop.remove_reader(told)
         told.close()
+
+
+async def test_second_sigterm_ends_the_wait(launch, head, worker) -> None:
+    worker.pace = 0.2
+    shim = await launch(heads=head.address)
+    await shim.until_ready()
+    with PlainClient(shim.udp, acknowledges=True) as client:
+        client.send_task(words(" ".join(map(str, range(200)))))
+        await client.answer()
+        shim.terminate()
+        await asyncio.sleep(0.3)
+        shim.terminate()
+        while (received := await client.answer()).kind == RESULT:
+            pass
+        assert received.error().code == pb.SHUTTING_DOWN
+        assert await shim.exit_status(5) == 0
+
+
+async def test_ipv6_is_served_like_ipv4(launch, start) -> None:
+    head = await start("daiic-head", listen="[::1]:0", http_listen="127.0.0.1:0")
+    shim = await launch(listen="[::1]:0", heads=head.address)
+    await shim.until_ready()
+    async with ClusterClient([shim.address]) as client:
+        assert (await client.status()).queue_size == 1024
 
 
 async def test_drain_ends_in_time_with_an_error_for_what_is_left(launch, head, worker) -> None:

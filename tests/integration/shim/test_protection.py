@@ -167,3 +167,14 @@ async def test_answer_that_nobody_acknowledges_is_bounded(launch, head, worker) 
             pass
         assert received.error().code == pb.QUEUE_FULL
         assert "acknowledge" in received.error().message
+
+
+async def test_task_that_is_too_large_is_refused_with_its_id(launch, head, worker) -> None:
+    shim = await launch(heads=head.address, max_message=50_000)
+    await shim.until_ready()
+    async with ClusterClient([shim.address]) as client:
+        with pytest.raises(TaskError) as raised:
+            await client.answer(words("y" * 100_000))
+        assert raised.value.code == pb.BAD_REQUEST
+        assert "max_message" in raised.value.message
+        assert (await client.answer(words("z" * 10_000))).text == "z" * 10_000 + " "
