@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -30,7 +31,13 @@ PAGE = 32
 PREFILL = 512
 """Most tokens of one step. Prompts are taken in pieces of it, between others' tokens."""
 
+INTERVAL = 0.02
+"""Least seconds between parts of one answer: fifty a second read as a stream, and what is sent
+for each token would cost small models more than the token."""
+
 STOP_PATIENCE = 30.0
+
+ENDED = (RequestStatus.FINISHED, RequestStatus.FAILED)
 
 
 class Generation:
@@ -184,26 +191,46 @@ class _Router(OutputRouter):  # type: ignore[misc]
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._lock = threading.Lock()
+        self._waiting: dict[str, GenerationOutput] = {}
+        self._handed_out_at = 0.0
         self.running: dict[str, Generation] = {}
 
     def deliver(self, output: GenerationOutput) -> None:
         self.deliver_batch([output])
 
     def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
-        self._loop.call_soon_threadsafe(self._hand_out, outputs)
+        with self._lock:
+            is_first = not self._waiting
+            # A later output holds all of an earlier one's tokens.
+            self._waiting.update((output.request_id, output) for output in outputs)
+        if is_first or any(output.status in ENDED for output in outputs):
+            self._loop.call_soon_threadsafe(self._hand_out_soon)
 
     def fail_all(self, reason: str) -> None:
         for generation in self.running.values():
             generation.fail(_failure(reason))
         self.running.clear()
 
-    def _hand_out(self, outputs: list[GenerationOutput]) -> None:
-        for output in outputs:
-            generation = self.running.get(output.request_id)
+    def _hand_out_soon(self) -> None:
+        with self._lock:
+            is_urgent = any(output.status in ENDED for output in self._waiting.values())
+        wait = self._handed_out_at + INTERVAL - self._loop.time()
+        if is_urgent or wait <= 0:
+            self._hand_out()
+        else:
+            self._loop.call_later(wait, self._hand_out)
+
+    def _hand_out(self) -> None:
+        with self._lock:
+            outputs, self._waiting = self._waiting, {}
+        self._handed_out_at = self._loop.time()
+        for name, output in outputs.items():
+            generation = self.running.get(name)
             if generation is None:
                 continue
-            if output.status in (RequestStatus.FINISHED, RequestStatus.FAILED):
-                del self.running[output.request_id]
+            if output.status in ENDED:
+                del self.running[name]
             generation.deliver(output)
 
 
