@@ -28,6 +28,9 @@ COMPLAINT = 2
 SURELY_ONE_DATAGRAM = 900
 """Bytes of a heartbeat beyond which it may travel in chunks, which no event acknowledges."""
 
+CLOCK = 0.002
+"""Seconds that two readings of the event loop's clock may differ by for the same moment."""
+
 log = structlog.get_logger()
 
 
@@ -93,7 +96,7 @@ class Heads:
         beat = self._heartbeat()
         payload = beat.SerializeToString()
         if not self._states or self._states[-1][1] != beat.state:
-            self._states.append((self._loop.time(), beat.state))
+            self._states.append((self._loop.time() - CLOCK, beat.state))
         for head in self._heads:
             if head.address is not None:
                 self._socket.send(head.address, MessageType.HEARTBEAT, payload)

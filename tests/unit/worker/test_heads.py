@@ -92,6 +92,19 @@ async def test_head_knows_a_state_only_after_a_heartbeat_that_says_so(reporter):
     await listener.socket.close(0)
 
 
+async def test_first_answer_is_enough_to_be_known(monkeypatch):
+    monkeypatch.setattr(heading, "INTERVAL", 60.0)
+    listener = await Listener().open()
+    for _ in range(20):
+        worker = Reporter()
+        await worker.open(listener.name)
+        reporting = asyncio.create_task(worker.heads.report())
+        await until(lambda worker=worker: worker.heads.knows(pb.STARTING))
+        reporting.cancel()
+        await worker.socket.close(0)
+    await listener.socket.close(0)
+
+
 async def test_heartbeat_of_many_models_registers_too(reporter):
     listener = await Listener().open()
     worker = await reporter(listener.name)
