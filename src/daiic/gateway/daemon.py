@@ -34,7 +34,15 @@ log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """Uvicorn in our event loop, where signals are ours."""
+    """Uvicorn in our event loop, where signals are ours; `accepting` is set once it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -100,6 +108,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
                 group.create_task(life.notifier.feed_watchdog()),
             ]
             serving = group.create_task(server.serve([listener]))
+            await server.accepting.wait()
             host, number = listener.getsockname()[:2]
             log.info("serving", address=f"http://{f'[{host}]' if ':' in host else host}:{number}/")
             life.notifier.ready()
