@@ -16,6 +16,9 @@ rustPlatform.buildRustPackage {
 
   cargoLock.lockFile = ../src/dcf-shim/Cargo.lock;
 
+  # Its tests check the wire vectors that all languages share.
+  env.DAIIC_WIRE_VECTORS = "${../tests/vectors/wire.json}";
+
   meta = {
     description = "UDP bridge between DCF clients and a DAIIC cluster";
     license = lib.licenses.bsd3;
