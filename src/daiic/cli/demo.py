@@ -118,7 +118,7 @@ async def _wait_until_ready(cluster: LocalCluster, client: ClusterClient) -> pb.
                 if len(beats) == 2 and all(beat.state == pb.READY for beat in beats):
                     return status
                 spinner.update(" · ".join(map(_doing, beats)) or "the head is up")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
     raise TaskError(
         pb.NO_WORKER,
         "the workers are not ready",

@@ -104,7 +104,8 @@ def _model_line(model: pb.ModelStatus) -> Text:
     if model.state in (pb.LOADING, pb.DOWNLOADING):
         line.append(f"\n  {pb.ModelState.Name(model.state).lower()} {model.progress:.0%}")
     elif model.state == pb.LOADED:
-        line.append(f" {model.quantization}, {model.placement}, {size(model.bytes)}", style="dim")
+        held = f"{model.quantization} · {model.placement} · {size(model.bytes)}"
+        line.append(f"\n  {held}", style="dim")
     if model.detail:
         line.append(f"\n  {model.detail}", style="dim")
     return line
