@@ -136,7 +136,7 @@ async def test_a_prompt_longer_than_a_step_is_read_in_pieces(tmp_path: Path) -> 
 async def test_prompts_that_do_not_fit_one_step_together_are_each_read_whole(
     engine: TextEngine,
 ) -> None:
-    prompt = "The quick brown fox jumps over the lazy dog. " * 8
+    prompt = "The quick brown fox jumps over the lazy dog. " * 14
     tasks = [task(prompt[n:], max_tokens=10, seed=n, temperature=1) for n in range(8)]
     alone = [await tokens(engine, wanted) for wanted in tasks]
     assert list(await asyncio.gather(*(tokens(engine, wanted) for wanted in tasks))) == alone

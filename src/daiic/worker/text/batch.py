@@ -28,7 +28,7 @@ from daiic.worker.text.sampling import Sampler, Sampling
 PAGE = 32
 """Tokens in a block of the cache: tasks take whole blocks, and share those with the same text."""
 
-PREFILL = 512
+PREFILL = 1024
 """Most tokens of one step. Prompts are taken in pieces of it, between others' tokens."""
 
 INTERVAL = 0.02
