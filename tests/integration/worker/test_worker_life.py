@@ -8,6 +8,7 @@ import pytest
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire.keyfile import ClusterKey
 
 
 def story(max_tokens: int = 180) -> pb.Task:
@@ -155,6 +156,20 @@ def test_settings_that_cannot_work_end_it_at_once_with_advice(start, settings, w
     assert words in worker.log and "Traceback" not in worker.log
     if "backend" not in settings:  # for that torch has to be asked
         assert time.monotonic() - began < 10
+
+
+async def test_cluster_key_joins_worker_and_head_and_keeps_others_out(start, begin, tmp_path):
+    keys = [ClusterKey.generate() for _ in range(2)]
+    for number, key in enumerate(keys):
+        key.save(tmp_path / f"key{number}")
+    head = start("head", cluster_key_file=tmp_path / "key0")
+    stranger = begin(head.address, cluster_key_file=tmp_path / "key1", models=[])
+    member = begin(head.address, cluster_key_file=tmp_path / "key0", models=[])
+    member.said("serving")
+    stranger.said("does not answer; .*same cluster key")
+    async with ClusterClient([head.address], keys[0]) as client:
+        status = (await client.answer(pb.Task(status=pb.StatusTask()))).status
+    assert [found.heartbeat.worker_id for found in status.workers] == [member.worker_id]
 
 
 async def test_reloaded_settings_hold_and_fixed_ones_are_named(start, begin):
