@@ -114,13 +114,12 @@ class Machine:
 
     def _credentials(self) -> list[str]:
         """Write this machine's credentials to files; return them as -smbios arguments."""
-        extra_files = "".join(
-            f"f~ {path} 0644 root root - {base64.b64encode(text.encode()).decode()}\n"
-            for path, text in self.files.items()
-        )
+        files = {"/etc/hosts": self.network.hosts(), **self.files}
         credentials = {
-            "network.hosts": self.network.hosts(),
-            "tmpfiles.extra": extra_files,
+            "tmpfiles.extra": "".join(
+                f"f+~ {path} 0644 root root - {base64.b64encode(text.encode()).decode()}\n"
+                for path, text in files.items()
+            ),
             **{f"systemd.extra-unit.{unit}": text for unit, text in self.units.items()},
         }
         arguments = []
