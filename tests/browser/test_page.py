@@ -225,6 +225,27 @@ async def test_it_says_so_when_the_gateway_goes_and_comes_back_by_itself(
     await page.until("document.getElementById('problem').hidden", 15)
 
 
+async def test_a_hidden_page_does_not_hold_a_connection(
+    page: Page, gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    async def hide(hidden: bool) -> None:
+        await page.js(
+            "Object.defineProperty(document, 'hidden', "
+            f"{{value: {json.dumps(hidden)}, configurable: true}})"
+        )
+        await page.js("document.dispatchEvent(new Event('visibilitychange'))")
+
+    await page.go(gateway.url)
+    await page.until("document.querySelector('.worker')")
+    await hide(True)
+    del head.status.workers[:]
+    await asyncio.sleep(2.5)
+    assert await page.js("document.querySelectorAll('.worker').length") == 1
+    await hide(False)
+    await page.until("document.querySelectorAll('.worker').length === 0")
+    assert page.errors == []
+
+
 async def test_it_can_be_used_by_keyboard_alone(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:

@@ -18,16 +18,31 @@ function tell(snapshot) {
   for (const listener of listeners) listener(snapshot);
 }
 
-/** Follow the cluster for as long as the page is open. */
+function shown() {
+  if (!document.hidden) return Promise.resolve();
+  return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true })).then(shown);
+}
+
+/**
+ * Follow the cluster for as long as the page is open. A hidden page does not: browsers allow few
+ * connections to one host, and many tabs would use them up.
+ */
 export async function follow() {
   for (;;) {
+    await shown();
+    const hiding = new AbortController();
+    const hide = () => document.hidden && hiding.abort();
+    document.addEventListener("visibilitychange", hide);
     try {
-      for await (const snapshot of events("/api/cluster")) tell(snapshot);
+      for await (const snapshot of events("/api/cluster", { signal: hiding.signal })) tell(snapshot);
     } catch (error) {
+      if (error.name === "AbortError") continue;
       if (error.status === 401) {
         await new Promise((resolve) => window.addEventListener("keygiven", resolve, { once: true }));
         continue;
       }
+    } finally {
+      document.removeEventListener("visibilitychange", hide);
     }
     tell(null);
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
