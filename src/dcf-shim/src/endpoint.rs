@@ -27,6 +27,8 @@ use crate::token_bucket::TokenBucket;
 const AMPLIFICATION: usize = 3;
 const UNVALIDATED_MEMORY: usize = 64 << 10;
 const PEER_IDLE: Micros = 120_000_000;
+/// Before that a client is not forgotten to make room.
+const QUIET: Micros = 10_000_000;
 const SWEEP_EVERY: Micros = 7_500_000;
 const GREET_AGAIN: Micros = 300_000;
 const EVICTION_TRIES: usize = 16;
@@ -187,7 +189,7 @@ impl Endpoint {
                 self.counters.dropped_unknown_type += u64::from(!answers);
                 return false;
             }
-            if self.peers.len() >= self.limits.max_peers && !self.evict() {
+            if self.peers.len() >= self.limits.max_peers && !self.evict(now) {
                 self.counters.dropped_peer_limit += 1;
                 return false;
             }
@@ -251,6 +253,7 @@ impl Endpoint {
                 let mut limits = self.limits;
                 if peer.credit.is_some() {
                     limits.peer_memory = UNVALIDATED_MEMORY.min(limits.peer_memory);
+                    limits.memory /= 4; // strangers together leave room for clients
                 }
                 let memory = &mut self.memory;
                 let whole = peer.inbox.chunk(sequence, payload, now, &limits, memory, counters);
@@ -476,13 +479,14 @@ impl Endpoint {
         }
     }
 
-    /// Makes room for another peer by forgetting one that nobody needs.
-    fn evict(&mut self) -> bool {
+    /// Makes room for another peer by forgetting one that nobody needs: a stranger, or a client
+    /// that has nothing under way and has been quiet.
+    fn evict(&mut self, now: Micros) -> bool {
         for _ in 0..EVICTION_TRIES {
             let Some(address) = self.queue.pop_front() else { return false };
             match self.peers.get(&address) {
                 None => {}
-                Some(peer) if peer.dispensable() => {
+                Some(peer) if peer.evictable(now) => {
                     self.forget(address);
                     return true;
                 }
@@ -524,6 +528,11 @@ fn touch(peer: &mut Peer, address: SocketAddr, touched: &mut Vec<SocketAddr>) {
 }
 
 impl Peer {
+    fn evictable(&self, now: Micros) -> bool {
+        let stranger = self.credit.is_some() && self.holds == 0;
+        stranger || (self.dispensable() && now > self.seen_at + QUIET)
+    }
+
     /// Whether nothing would be lost by forgetting it.
     fn dispensable(&self) -> bool {
         self.holds == 0 && self.inbox.buffered == 0 && self.outbox.idle()

@@ -276,3 +276,39 @@ fn no_datagram_does_harm() {
     );
     assert!(refused.len() >= 3, "{refused:?}");
 }
+
+fn with_sequence(kind: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let mut datagram = Vec::new();
+    frames::write(&mut datagram, kind, sequence, WALL, payload);
+    datagram
+}
+
+/// A client that has proved its address stays known however many others come.
+#[test]
+fn strangers_do_not_push_out_clients() {
+    let mut endpoint = Endpoint::new(Limits { edge: Some(1e6), ..LIMITS }, None);
+    let client = address(9);
+    let task = with_sequence(kind::TASK, 5, b"");
+    endpoint.received(&mut task.clone(), client, 1, WALL);
+    let mut out = Datagrams::default();
+    endpoint.flush(1, WALL, &mut out);
+    let greeting =
+        |range: &std::ops::Range<usize>| frames::split(&out.bytes[range.clone()]).unwrap().0;
+    let ping = out.items.iter().map(|(range, _)| greeting(range)).find(|h| h.kind == kind::PING);
+    let mut pong = with_sequence(kind::PONG, ping.unwrap().sequence, b"");
+    endpoint.received(&mut pong, client, 2, WALL);
+    for port in 1000..20_000 {
+        endpoint.received(&mut task.clone(), address(port), u64::from(port), WALL);
+        endpoint.flush(u64::from(port), WALL, &mut Datagrams::default());
+        assert!(endpoint.peer_count() <= LIMITS.max_peers);
+    }
+    let mut events = Vec::new();
+    endpoint.take_events(&mut events);
+    assert_eq!(endpoint.counters.dropped_peer_limit, 0);
+    assert!(endpoint.received(&mut task.clone(), client, 30_000, WALL));
+    let mut later = Vec::new();
+    endpoint.take_events(&mut later);
+    events.append(&mut later);
+    let again = |event: &Event| matches!(event, Event::Message { peer, .. } if *peer == client);
+    assert_eq!(events.iter().filter(|event| again(event)).count(), 1, "known as a repetition");
+}
