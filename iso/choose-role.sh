@@ -132,7 +132,9 @@ main() {
       heads=$(parameter daiic.heads)
       heads=${heads:-$(find_heads)}
       say "serves $heads"
-      drop_in daiic-worker "Environment=DAIIC_HEADS=$heads" "Environment=DAIIC_LISTEN=0.0.0.0:7727"
+      # Live systems have no host names of their own to be told apart by.
+      drop_in daiic-worker "Environment=DAIIC_HEADS=$heads" "Environment=DAIIC_LISTEN=0.0.0.0:7727" \
+        "Environment=DAIIC_NAME=live-$(head -c 6 "$root/etc/machine-id")"
       systemctl daemon-reload
       systemctl start --no-block daiic-worker.service
       ;;

@@ -53,6 +53,8 @@ def machine(tmp_path: Path) -> Path:
         (programs / name).write_text(f"#!/bin/sh\n{text}\n")
         (programs / name).chmod(0o755)
     (tmp_path / "proc").mkdir()
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/machine-id").write_text("0123abcdef0123abcdef0123abcdef01\n")
     return tmp_path
 
 
@@ -102,6 +104,7 @@ def test_unattended_worker_takes_the_key_from_the_stick_and_finds_the_heads(mach
         "Environment=DAIIC_CLUSTER_KEY_FILE=/run/credentials/daiic-worker.service/cluster-key",
         "Environment=DAIIC_HEADS=10.0.0.5:7717,10.0.0.6:7719",
         "Environment=DAIIC_LISTEN=0.0.0.0:7727",
+        "Environment=DAIIC_NAME=live-0123ab",
     ]
     key = machine / "run/daiic/cluster-key"
     assert key.read_text() == "daiic-key-carried\n"
