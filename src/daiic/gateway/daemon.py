@@ -20,7 +20,7 @@ from daiic.gateway.image_store import ImageStore
 from daiic.gateway.keys import ApiKeysError, KeyFile
 from daiic.gateway.limits import Limits
 from daiic.gateway.live import LiveView
-from daiic.gateway.settings import GatewaySettings
+from daiic.gateway.settings import CHANGEABLE, GatewaySettings
 from daiic.service import lifecycle
 from daiic.service.settings import SettingsError
 from daiic.service.status_port import StatusPort
@@ -80,7 +80,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             gateway.settings = fresh
             limits.change(fresh.requests_per_minute, fresh.concurrent_requests)
 
-        life.on_reload(reload)
+        life.on_reload(reload, CHANGEABLE)
         app = build(
             gateway, live, keys, limits, why_not_ready, only_local_names=local and keys is None
         )
@@ -111,7 +111,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             await server.accepting.wait()
             host, number = listener.getsockname()[:2]
             log.info("serving", address=f"http://{f'[{host}]' if ':' in host else host}:{number}/")
-            life.notifier.ready()
+            life.ready()
             await life.stop.wait()
             life.notifier.stopping()
             life.notifier.extend(settings.drain_timeout + 5)

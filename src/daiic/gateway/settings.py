@@ -5,13 +5,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from daiic.service.settings import HostPort, LogLevel, Seconds, SettingsError
+from daiic.service.settings import (
+    HostPort,
+    LogLevel,
+    OptionalHostPort,
+    Seconds,
+    SettingsError,
+)
 
 MIB = 1 << 20
-
-OptionalHostPort = Annotated[
-    str, Meta(pattern=r"^$|:[0-9]{1,5}$", title='host:port, or "" for none')
-]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,3 +80,15 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise SettingsError('cors_origins: name origins, or "*" alone')
+
+
+CHANGEABLE = frozenset(
+    {
+        "max_body_bytes",
+        "request_timeout",
+        "requests_per_minute",
+        "concurrent_requests",
+        "log_level",
+    }
+)
+"""What SIGHUP can change; the rest needs a restart."""

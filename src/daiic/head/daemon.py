@@ -11,7 +11,6 @@ from daiic.head.core import Core
 from daiic.head.dispatcher import Policy
 from daiic.head.metrics import registry_for
 from daiic.head.settings import CHANGEABLE, HeadSettings
-from daiic.service import logs
 from daiic.service.lifecycle import Lifecycle, run
 from daiic.service.status_port import StatusPort
 from daiic.wire.address import format_address
@@ -49,9 +48,9 @@ class Head:
         self._core = Core(_policy(settings), self._socket, time.monotonic())
         status = StatusPort(registry_for(self._core, self._socket.counters), self._why_not_ready)
         await status.open(settings.http_listen)
-        self._life.on_reload(self._reload)
+        self._life.on_reload(self._reload, CHANGEABLE)
         gc.freeze()  # what is there now stays: searching it again and again costs milliseconds
-        self._life.notifier.ready()
+        self._life.ready()
         log.info(
             "serving",
             listen=format_address(self._socket.local_address),
@@ -101,16 +100,8 @@ class Head:
             core.abandon(time.monotonic())
 
     def _reload(self, settings: HeadSettings) -> None:
-        fixed = [
-            key
-            for key in settings.__struct_fields__
-            if key not in CHANGEABLE and getattr(settings, key) != getattr(self._settings, key)
-        ]
-        if fixed:
-            log.warning("some changes need a restart", settings=", ".join(fixed))
         self._settings = settings
         self._core.dispatcher.policy = _policy(settings)
-        logs.configure(settings.log_level)
 
     def _why_not_ready(self) -> str | None:
         if self._core.intake.closed:

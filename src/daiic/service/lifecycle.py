@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Generic
 
 import msgspec
@@ -28,14 +28,12 @@ class Lifecycle(Generic[Settings]):
     def __init__(self, program: str, kind: type[Settings]) -> None:
         self._program = program
         self._kind = kind
-        self.settings = load(kind, program, sys.argv[1:])
+        self.settings = self._at_start = load(kind, program, sys.argv[1:])
         self.notifier = Notifier()
         self.stop = asyncio.Event()
-        self._on_reload: Callable[[Settings], None] | None = None
-
-    def on_reload(self, apply: Callable[[Settings], None]) -> None:
-        """Call `apply` with the settings read anew, each time SIGHUP arrives."""
-        self._on_reload = apply
+        self._is_ready = False
+        self._apply: Callable[[Settings], None] = lambda settings: None
+        self._changeable: Collection[str] = ()
 
     def attach(self) -> None:
         """Turn SIGTERM and SIGINT into `stop`, SIGHUP into a reload, in the running loop."""
@@ -44,23 +42,47 @@ class Lifecycle(Generic[Settings]):
             loop.add_signal_handler(number, self.stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
+    def ready(self) -> None:
+        """Tell systemd that the daemon serves now."""
+        self._is_ready = True
+        self.notifier.ready()
+
+    def on_reload(self, apply: Callable[[Settings], None], changeable: Collection[str]) -> None:
+        """Call `apply` with the settings read anew, each time SIGHUP arrives.
+
+        It may raise `SettingsError` to refuse them. Changes of keys that are
+        not `changeable` are logged as needing a restart. The log level
+        follows by itself.
+        """
+        self._apply = apply
+        self._changeable = changeable
+
     def _reload(self) -> None:
         self.notifier.reloading()
         try:
             settings = load(self._kind, self._program, sys.argv[1:])
+            self._apply(settings)
         except SettingsError as error:
             log.error("settings not reloaded", reason=str(error))
         else:
-            fixed = [
-                field.name
-                for field in msgspec.structs.fields(settings)
-                if getattr(settings, field.name) != getattr(self.settings, field.name)
-            ]
-            log.info("settings reloaded", changed=", ".join(fixed) or "nothing")
+            changed = _differences(self.settings, settings)
+            fixed = set(_differences(self._at_start, settings)) - set(self._changeable)
             self.settings = settings
-            if self._on_reload is not None:
-                self._on_reload(settings)
-        self.notifier.ready()
+            logs.configure(_log_level(settings))
+            log.info("settings reloaded", changed=", ".join(changed) or "nothing")
+            if fixed:
+                log.warning("some changes need a restart", settings=", ".join(sorted(fixed)))
+        if self._is_ready:
+            self.notifier.ready()
+
+
+def _differences(one: msgspec.Struct, other: msgspec.Struct) -> list[str]:
+    return [key for key in one.__struct_fields__ if getattr(one, key) != getattr(other, key)]
+
+
+def _log_level(settings: msgspec.Struct) -> str:
+    level: str = getattr(settings, "log_level", "info")
+    return level
 
 
 def run(
@@ -78,7 +100,7 @@ def run(
     except SettingsError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_SETTINGS)
-    logs.configure(getattr(lifecycle.settings, "log_level", "info"))
+    logs.configure(_log_level(lifecycle.settings))
 
     async def main() -> None:
         lifecycle.attach()

@@ -94,9 +94,9 @@ class MeshSocket:
             sock.setblocking(False)
             _tune(sock)
             sock.bind(address)
-        except OSError:
+        except OSError as error:
             sock.close()
-            raise
+            raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror}") from None
         endpoint = Endpoint(limits or Limits(), lambda: time.time_ns() // 1000, key)
         return cls(sock, endpoint, on_events)
 

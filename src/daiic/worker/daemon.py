@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from daiic.service import logs
 from daiic.service.lifecycle import Lifecycle, run
-from daiic.service.settings import SettingsError
 from daiic.service.status_port import StatusPort
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
@@ -80,7 +78,7 @@ class Daemon:
         worker.manager.on_device_lost = self._device_lost
         await worker.manager.rescan()
         node = self._node = worker.node
-        self._life.on_reload(lambda settings: self._reload(settings, worker))
+        self._life.on_reload(lambda settings: self._reload(settings, worker), CHANGEABLE)
         background = [
             self._keep(node.heads.report()),
             self._keep(self._tick(worker)),
@@ -134,7 +132,7 @@ class Daemon:
         worker.node.serve()
         await worker.node.registered.wait()
         self._is_ready = True
-        self._life.notifier.ready()
+        self._life.ready()
         loaded = [model.name for model in worker.manager.statuses() if model.state == pb.LOADED]
         log.info("serving", models=", ".join(loaded) or "none yet")
 
@@ -169,21 +167,8 @@ class Daemon:
             self._node.on_events(events)
 
     def _reload(self, settings: WorkerSettings, worker: "Worker") -> None:
-        fixed = [
-            key
-            for key in settings.__struct_fields__
-            if key not in CHANGEABLE and getattr(settings, key) != getattr(self._settings, key)
-        ]
-        if fixed:
-            log.warning("some changes need a restart", settings=", ".join(fixed))
-        try:
-            token = read_hf_token(settings)
-        except SettingsError as error:
-            log.error("settings not reloaded", reason=str(error))
-            return
+        worker.follow(settings, read_hf_token(settings))
         self._settings = settings
-        worker.follow(settings, token)
-        logs.configure(settings.log_level)
 
     def _why_not_ready(self) -> str | None:
         if self._is_ready:
