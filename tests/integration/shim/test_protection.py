@@ -156,13 +156,13 @@ async def test_open_listening_needs_a_decision(binary) -> None:
 
 async def test_answer_that_nobody_acknowledges_is_bounded(launch, head, worker) -> None:
     shim: Daemon = await launch(
-        heads=head.address, max_message=200_000, client_bytes=200_000, max_bytes=1_000_000
+        heads=head.address, max_message=20_000, client_bytes=20_000, max_bytes=1_000_000
     )
     await shim.until_ready()
     worker.pace = 0.01
     with PlainClient(shim.udp, answers_pings=True) as client:
-        client.send_task(pb.Task(model=MODEL, text=pb.TextTask(prompt="large 150000")))
-        client.send_task(pb.Task(model=MODEL, text=pb.TextTask(prompt="large 150000")))
+        client.send_task(pb.Task(model=MODEL, text=pb.TextTask(prompt="large 12000")))
+        client.send_task(pb.Task(model=MODEL, text=pb.TextTask(prompt="large 12000")))
         while (received := await client.answer(10)).kind == RESULT:
             pass
         assert received.error().code == pb.QUEUE_FULL
