@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use tracing::{debug, warn};
 
 use crate::congestion::Micros;
-use crate::endpoint::{Endpoint, Event};
+use crate::endpoint::{Endpoint, Event, Limits};
 use crate::frames::kind;
 use crate::heads::Heads;
 use crate::keyed_hash::Map;
@@ -37,7 +37,6 @@ const SWEEP_EVERY: Micros = 1_000_000;
 const KEEPALIVE_EVERY: Micros = 15_000_000;
 
 /// What clients may use, per client and in all.
-#[derive(Clone)]
 pub struct Bounds {
     /// Where clients may be; empty for anywhere.
     pub networks: Vec<IpNet>,
@@ -271,7 +270,7 @@ impl Bridge {
             let remedy = "send the task again in a few seconds";
             return Err(Refusal { code: ErrorCode::ShuttingDown, message, remedy });
         }
-        if !client.bucket.take(1.0, now) {
+        if !client.bucket.take(bounds.tasks_per_second, bounds.task_burst, now) {
             let message =
                 format!("more than {} tasks a second from one client", bounds.tasks_per_second);
             return full(message, "send fewer tasks a second");
@@ -565,6 +564,12 @@ impl Bridge {
         }
     }
 
+    /// Works within other bounds from now on.
+    pub fn set_bounds(&mut self, bounds: Bounds, client_limits: Limits) {
+        self.bounds = bounds;
+        self.clients.set_limits(client_limits);
+    }
+
     // ------------------------------------------------------------------- shutdown
 
     /// Takes no more tasks.
@@ -591,7 +596,7 @@ fn known_client<'a>(
     now: Micros,
 ) -> &'a mut Client {
     known.entry(address).or_insert_with(|| Client {
-        bucket: TokenBucket::new(bounds.tasks_per_second, bounds.task_burst, now),
+        bucket: TokenBucket::new(bounds.task_burst, now),
         tasks: Map::default(),
         recent: Recent::default(),
         bytes: 0,

@@ -199,7 +199,8 @@ impl Endpoint {
             }
         }
         let Some(peer) = self.peers.get_mut(&from) else { return false };
-        if !peer.bucket.take(1.0, now) {
+        let rate = self.limits.edge.unwrap_or(f64::INFINITY);
+        if !peer.bucket.take(rate, rate, now) {
             self.counters.dropped_rate += 1;
             return false;
         }
@@ -434,6 +435,11 @@ impl Endpoint {
 
     // -------------------------------------------------------------------- peers
 
+    /// Works within other bounds from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Bytes of messages being reassembled or not yet acknowledged.
     pub fn memory(&self) -> usize {
         self.memory
@@ -501,12 +507,11 @@ impl Endpoint {
             self.queue.push_back(address);
             let mut sequence = [0; 4];
             self.random.fill(&mut sequence).expect("the system gives random bytes");
-            let rate = self.limits.edge.unwrap_or(f64::INFINITY);
             Peer {
                 inbox: Inbox::default(),
                 outbox: Outbox::new(self.room, u32::from_ne_bytes(sequence)),
                 pings: VecDeque::new(),
-                bucket: TokenBucket::new(rate, rate, now),
+                bucket: TokenBucket::new(self.limits.edge.unwrap_or_default(), now),
                 credit: self.limits.edge.map(|_| 0),
                 held_since: None,
                 modern: false,

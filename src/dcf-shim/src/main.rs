@@ -1,6 +1,6 @@
 //! The dcf-shim daemon: sockets, clock, signals and systemd around the bridge.
 
-use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sd_notify::NotifyState;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use dcf_shim::bridge::{Bounds, Bridge};
 use dcf_shim::congestion::Micros;
@@ -18,7 +18,7 @@ use dcf_shim::heads::Heads;
 use dcf_shim::sealing::Sealer;
 use dcf_shim::settings::{self, Invocation, Settings};
 use dcf_shim::status_port::StatusPort;
-use dcf_shim::sys::{self, BatchSocket, StopSignal, Wait};
+use dcf_shim::sys::{self, BatchSocket, Signals, Wait};
 use dcf_shim::{logs, metrics};
 
 const TICK: Micros = 250_000;
@@ -28,10 +28,7 @@ const RECEIVE_TURN: usize = 8;
 const FAREWELL: Micros = 1_000_000;
 
 fn main() -> ExitCode {
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let settings = match settings::load(std::env::args_os().skip(1), &environment) {
+    let settings = match load_settings() {
         Ok(Invocation::Print(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
@@ -53,13 +50,20 @@ fn main() -> ExitCode {
     }
 }
 
+fn load_settings() -> Result<Invocation, String> {
+    let text = |(key, value): (OsString, OsString)| {
+        Some((key.into_string().ok()?, value.into_string().ok()?))
+    };
+    settings::load(std::env::args_os().skip(1), &std::env::vars_os().filter_map(text).collect())
+}
+
 struct Daemon {
+    settings: Settings,
     bridge: Bridge,
     clients: Side,
     mesh: Side,
     status: Option<StatusPort>,
-    stop: StopSignal,
-    drain_timeout: Micros,
+    signals: Signals,
     started: Instant,
 }
 
@@ -83,14 +87,8 @@ impl Daemon {
             "" => Ok(None),
             file => settings::read_key(Path::new(file)).map(|key| Some(Sealer::new(key))),
         };
-        let (max_message, memory) = (settings.max_message as usize, settings.max_bytes as usize);
-        let client_limits = Limits {
-            max_message,
-            memory,
-            peer_memory: settings.client_bytes as usize,
-            max_peers: settings.max_clients as usize,
-            edge: Some(settings.client_datagram_rate),
-        };
+        let client_limits = client_limits(settings);
+        let memory = client_limits.memory;
         let mesh_limits = Limits {
             max_message: memory,
             peer_memory: memory,
@@ -98,21 +96,11 @@ impl Daemon {
             edge: None,
             memory,
         };
-        let bounds = Bounds {
-            networks: settings.networks()?,
-            tasks_per_second: settings.client_rate,
-            task_burst: settings.client_burst,
-            client_tasks: settings.client_tasks as usize,
-            max_tasks: settings.max_tasks as usize,
-            client_bytes: settings.client_bytes as usize,
-            max_bytes: memory,
-            task_deadline: micros(settings.task_deadline),
-        };
         let bridge = Bridge::new(
             Endpoint::new(client_limits, sealer(&settings.client_key_file)?),
             Endpoint::new(mesh_limits, sealer(&settings.cluster_key_file)?),
             Heads::new(&heads, micros(settings.head_timeout)),
-            bounds,
+            bounds(settings)?,
             // As microseconds, but short enough for five bytes of a payload.
             wall_clock() & 0x3fff_ffff | 0x1000_0000,
         );
@@ -129,12 +117,12 @@ impl Daemon {
             }
         };
         Ok(Self {
+            settings: settings.clone(),
             bridge,
             clients: Side { socket: bind("listen", listen)?, out: Datagrams::default() },
             mesh: Side { socket: bind("mesh_listen", mesh_listen)?, out: Datagrams::default() },
             status,
-            stop: StopSignal::new().map_err(|error| error.to_string())?,
-            drain_timeout: micros(settings.drain_timeout),
+            signals: Signals::new().map_err(|error| error.to_string())?,
             started: Instant::now(),
         })
     }
@@ -181,25 +169,54 @@ impl Daemon {
             let timeouts = free.map(|(endpoint, _)| endpoint.next_timeout());
             let own = watchdog.map_or(tick_at, |_| tick_at.min(watchdog_at));
             let next = timeouts.fold(own, Micros::min);
-            if self.wait(next.saturating_sub(self.now()))? {
-                self.stop.take();
-                stop_by = match stop_by {
-                    None => Some(self.now() + self.drain_timeout),
-                    Some(_) => Some(self.now()),
-                };
+            let signalled = self.wait(next.saturating_sub(self.now()))?;
+            if signalled && self.signals.take_hangup() {
+                self.reload();
+            } else if signalled {
+                let drain = if stop_by.is_none() { micros(self.settings.drain_timeout) } else { 0 };
+                stop_by = Some(self.now() + drain);
                 info!(tasks = self.bridge.tasks_in_flight(), "stopping");
-                let extend = (self.drain_timeout + 2 * FAREWELL).try_into().unwrap_or(u32::MAX);
+                let extend = (drain + 2 * FAREWELL).try_into().unwrap_or(u32::MAX);
                 notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(extend)]);
                 self.bridge.drain();
             }
         }
     }
 
-    /// Waits for input and takes it in; returns whether a signal to stop came.
+    /// Reads the settings again; what is wrong with them leaves everything as it is.
+    fn reload(&mut self) {
+        let loaded = match load_settings() {
+            Ok(Invocation::Run(settings)) => self
+                .clients
+                .socket
+                .local_address()
+                .map_err(|error| error.to_string())
+                .and_then(|listen| settings.check_exposure(listen, &[]))
+                .and_then(|()| bounds(&settings))
+                .map(|bounds| (settings, bounds)),
+            Ok(Invocation::Print(_)) => return,
+            Err(message) => Err(message),
+        };
+        let (settings, bounds) = match loaded {
+            Ok(loaded) => loaded,
+            Err(reason) => return error!(reason, "settings not reloaded"),
+        };
+        let changed = self.settings.differences(&settings);
+        let (now, later): (Vec<&str>, Vec<&str>) =
+            changed.into_iter().partition(|key| settings::CHANGEABLE.contains(key));
+        info!(changed = now.join(", "), "settings reloaded");
+        if !later.is_empty() {
+            warn!(settings = later.join(", "), "some changes need a restart");
+        }
+        self.bridge.set_bounds(bounds, client_limits(&settings));
+        self.settings = *settings;
+    }
+
+    /// Waits for input and takes it in; returns whether a signal came.
     fn wait(&mut self, timeout: Micros) -> io::Result<bool> {
         let wait = |fd, write| Wait { fd, write, ready: false };
         let mut waits = vec![
-            wait(self.stop.fd(), false),
+            wait(self.signals.fd(), false),
             wait(self.clients.socket.fd(), !self.clients.out.items.is_empty()),
             wait(self.mesh.socket.fd(), !self.mesh.out.items.is_empty()),
         ];
@@ -247,6 +264,30 @@ impl Daemon {
     fn now(&self) -> Micros {
         // Above zero, so that zero can stand for long ago.
         1 + self.started.elapsed().as_micros() as Micros
+    }
+}
+
+/// What clients may use; the error is a sentence for the user.
+fn bounds(settings: &Settings) -> Result<Bounds, String> {
+    Ok(Bounds {
+        networks: settings.networks()?,
+        tasks_per_second: settings.client_rate,
+        task_burst: settings.client_burst,
+        client_tasks: settings.client_tasks as usize,
+        max_tasks: settings.max_tasks as usize,
+        client_bytes: settings.client_bytes as usize,
+        max_bytes: settings.max_bytes as usize,
+        task_deadline: micros(settings.task_deadline),
+    })
+}
+
+fn client_limits(settings: &Settings) -> Limits {
+    Limits {
+        max_message: settings.max_message as usize,
+        memory: settings.max_bytes as usize,
+        peer_memory: settings.client_bytes as usize,
+        max_peers: settings.max_clients as usize,
+        edge: Some(settings.client_datagram_rate),
     }
 }
 

@@ -182,7 +182,31 @@ fn help(defaults: &toml::value::Table) -> String {
     )
 }
 
+/// What SIGHUP can change; the rest needs a restart.
+pub const CHANGEABLE: &[&str] = &[
+    "allowed_networks",
+    "client_rate",
+    "client_burst",
+    "client_datagram_rate",
+    "client_tasks",
+    "client_bytes",
+    "max_clients",
+    "max_tasks",
+    "max_bytes",
+    "max_message",
+    "task_deadline",
+    "drain_timeout",
+];
+
 impl Settings {
+    /// The keys whose values differ.
+    pub fn differences(&self, other: &Settings) -> Vec<&'static str> {
+        let table = |settings| Value::try_from(settings).unwrap_or(Value::Boolean(false));
+        let (ours, theirs) = (table(self), table(other));
+        let keys = HELP.iter().map(|(key, _)| *key);
+        keys.filter(|key| ours.get(key) != theirs.get(key)).collect()
+    }
+
     fn check(&self) -> Result<(), String> {
         let positive = [
             ("client_rate", self.client_rate),

@@ -270,18 +270,19 @@ fn set_option(fd: RawFd, level: c_int, option: c_int, value: c_int) -> io::Resul
     }
 }
 
-/// Signals as something to wait for: it becomes readable when SIGTERM or SIGINT arrives.
-pub struct StopSignal(OwnedFd);
+/// Signals as something to wait for: readable when SIGTERM, SIGINT or SIGHUP has arrived.
+pub struct Signals(OwnedFd);
 
-impl StopSignal {
+impl Signals {
     pub fn new() -> io::Result<Self> {
         // SAFETY: the set is initialised by sigemptyset before it is read; the descriptor is new
         // and owned by nobody else.
         unsafe {
             let mut set = zeroed();
             libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, libc::SIGTERM);
-            libc::sigaddset(&mut set, libc::SIGINT);
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                libc::sigaddset(&mut set, signal);
+            }
             libc::sigprocmask(libc::SIG_BLOCK, &set, ptr::null_mut());
             let fd = libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
             if fd < 0 {
@@ -296,11 +297,13 @@ impl StopSignal {
         self.0.as_raw_fd()
     }
 
-    /// Takes one signal, so that the next can be noticed.
-    pub fn take(&self) {
+    /// Takes one signal; returns whether it asks to read the settings again, not to stop.
+    pub fn take_hangup(&self) -> bool {
         let mut information = [0u8; size_of::<libc::signalfd_siginfo>()];
         // SAFETY: the kernel writes at most the length given.
         unsafe { libc::read(self.fd(), information.as_mut_ptr().cast(), information.len()) };
+        let [a, b, c, d, ..] = information; // the signal's number comes first
+        u32::from_ne_bytes([a, b, c, d]) == libc::SIGHUP as u32
     }
 }
 

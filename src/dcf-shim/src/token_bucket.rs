@@ -2,36 +2,26 @@
 
 use crate::congestion::Micros;
 
-/// Starts full.
+/// Starts full. The rate is the caller's, because it may change while the bucket is in use.
 pub struct TokenBucket {
-    rate: f64,
-    burst: f64,
     tokens: f64,
     at: Micros,
 }
 
 impl TokenBucket {
-    /// `rate` is in tokens a second; an infinite one never refuses.
-    pub fn new(rate: f64, burst: f64, now: Micros) -> Self {
-        Self { rate, burst, tokens: burst, at: now }
+    pub fn new(burst: f64, now: Micros) -> Self {
+        Self { tokens: burst, at: now }
     }
 
-    /// Takes `count` tokens if they are there.
-    pub fn take(&mut self, count: f64, now: Micros) -> bool {
-        if self.rate.is_infinite() {
-            return true;
-        }
-        self.refill(now);
-        let enough = self.tokens >= count;
+    /// Takes a token if there is one, at `rate` tokens a second; an infinite one never refuses.
+    pub fn take(&mut self, rate: f64, burst: f64, now: Micros) -> bool {
+        let earned = rate * now.saturating_sub(self.at) as f64 / 1e6;
+        self.tokens = (self.tokens + earned).min(burst);
+        self.at = now;
+        let enough = self.tokens >= 1.0 || rate.is_infinite();
         if enough {
-            self.tokens -= count;
+            self.tokens -= 1.0;
         }
         enough
-    }
-
-    fn refill(&mut self, now: Micros) {
-        let earned = self.rate * now.saturating_sub(self.at) as f64 / 1e6;
-        self.tokens = (self.tokens + earned).min(self.burst);
-        self.at = now;
     }
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import signal
 import socket
 from pathlib import Path
 
@@ -164,6 +165,34 @@ async def test_second_sigterm_ends_the_wait(launch, head, worker) -> None:
             pass
         assert received.error().code == pb.SHUTTING_DOWN
         assert await shim.exit_status(5) == 0
+
+
+async def test_sighup_changes_what_can_change(
+    launch, head, worker, tmp_path: Path, eventually
+) -> None:
+    file = tmp_path / "shim.toml"
+    file.write_text("client_tasks = 5\n")
+    shim = await launch(heads=head.address, config=file)
+    await shim.until_ready()
+
+    async def reload(text: str, said: str) -> None:
+        file.write_text(text)
+        shim.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: said in shim.log)
+
+    with PlainClient(shim.udp, acknowledges=True) as client:
+        client.send_task(words("before"))
+        assert await client.whole_text() == "before "
+        await reload("client_tasks = 'five'\n", "settings not reloaded")
+        await reload("max_tasks = 7\nlog_level = 'error'\n", "some changes need a restart")
+        assert "client_tasks, max_tasks" in shim.log and 'settings="log_level"' in shim.log
+        client.send_task(words("between"))
+        assert await client.whole_text() == "between "
+        await reload("allowed_networks = ['10.0.0.0/8']\n", "allowed_networks")
+        client.send_task(words("after"))
+        with pytest.raises(TimeoutError):
+            await client.answer(0.5)
+    assert shim.process.returncode is None
 
 
 async def test_ipv6_is_served_like_ipv4(launch, start) -> None:
