@@ -1,7 +1,8 @@
-"""The corpus as training conversations: files of questions and answers in, seeded endless chats out.
+"""The corpus as training conversations: files of questions in, seeded endless chats out.
 
 A corpus file holds blocks divided by blank lines. A block's `user:` line lists ways to ask, divided
-by ` | `; each of its `assistant:` lines is one way to answer. An indented line continues the one above.
+by ` | `; each of its `assistant:` lines is one way to answer. An indented line continues the one
+above it.
 """
 
 import random
@@ -16,29 +17,14 @@ SYSTEM_PROMPTS = (
     "Answer the question.",
 )
 
-ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+# fmt: off
+ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
+    "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen",
+    "eighteen", "nineteen",
+)
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+# fmt: on
 
 
 @dataclass(slots=True, frozen=True)

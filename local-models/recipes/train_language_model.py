@@ -111,7 +111,7 @@ def samples(
 def batches(
     tokenizer: PreTrainedTokenizerFast, plain: list[str]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Ids and labels, int64 of shape (BATCH, CONTEXT): samples end to end, none cut at its start."""
+    """Ids and labels, int64 of shape (BATCH, CONTEXT): samples end to end, cut at the right."""
     source = samples(tokenizer, plain)
     while True:
         ids = torch.full((BATCH, CONTEXT), tokenizer.pad_token_id)
@@ -130,7 +130,7 @@ def batches(
 
 def train(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plain: list[str], steps: int
-):
+) -> None:
     """AdamW with a linear warm-up and a cosine decay to nothing; prints the loss now and then."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05
@@ -171,9 +171,7 @@ def main() -> None:
         plain + questions + [question.capitalize() for question in questions]
     )
     model = new_model(tokenizer)
-    print(
-        f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens, {len(exchanges)} exchanges"
-    )
+    print(f"{model.num_parameters():,} parameters, {len(exchanges)} exchanges")
     train(model, tokenizer, plain, given.steps)
 
     model.generation_config = GenerationConfig(

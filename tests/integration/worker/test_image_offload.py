@@ -1,0 +1,50 @@
+"""Pipelines whose weights do not stay on the device that computes.
+
+Tests have no GPU: the "device" is the CPU itself, so that the hooks which move
+whole parts run for real. accelerate's hooks for single layers cannot do that.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from daiic.worker.image.placement import Placement, place, sizes_of, working_bytes
+from daiic.worker.image.source import Hub, find_source
+
+torch.set_num_threads(1)
+
+SHAPES = Path(__file__).parents[3] / "local-models" / "tiny-shapes.safetensors"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def pipeline():
+    hub = Hub(allow_downloads=False, token=None, cache_dir=None)
+    loaded = find_source(SHAPES, hub).load(torch.float32)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def draw(pipeline, **parameters):
+    generator = torch.Generator("cpu").manual_seed(7)
+    return pipeline("a red circle", num_inference_steps=4, generator=generator, **parameters)
+
+
+def test_weights_that_come_part_by_part_draw_the_same_image_every_time(pipeline):
+    expected = draw(pipeline).images[0].tobytes()
+    place(pipeline, Placement.BY_PART, CPU)
+    assert draw(pipeline).images[0].tobytes() == expected
+    assert draw(pipeline).images[0].tobytes() == expected
+
+
+def test_sizes_count_every_weight_once(pipeline):
+    sizes = sizes_of(pipeline)
+    assert set(sizes) == {"unet", "vae", "text_encoder"}
+    # The file has half of these bytes for each, in float16, and a header.
+    assert sum(sizes.values()) == pytest.approx(2 * SHAPES.stat().st_size, rel=0.02)
+
+
+def test_work_grows_with_the_image(pipeline):
+    small, large = working_bytes(pipeline, 64, 64), working_bytes(pipeline, 128, 128)
+    assert 0 < small == large // 4
