@@ -38,6 +38,12 @@ SLOW_LOADS = {1: 200, 64: 1024, 512: 2048}
 """The same for a proxy that would take minutes."""
 STREAMS = 2000
 START = 120.0
+LITELLM_ENVIRONMENT = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+    # Neither side asks for a key here.
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+}
 
 
 def burst(task: pb.Task) -> Iterator[Step]:
@@ -330,13 +336,13 @@ async def litellm_process(executable: str, stub: int) -> AsyncIterator[int]:
             *("--config", str(file), "--host", "127.0.0.1", "--port", str(port)),
             *("--num_workers", "1", "--telemetry", "False"),
             cwd=folder,
-            env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, **LITELLM_ENVIRONMENT},
+            stdout=(Path(folder) / "log").open("wb"),
+            stderr=asyncio.subprocess.STDOUT,
         )
         try:
             async with asyncio.timeout(START):
-                while True:
+                while process.returncode is None:
                     try:
                         _, writer = await asyncio.open_connection("127.0.0.1", port)
                     except OSError:
@@ -344,9 +350,11 @@ async def litellm_process(executable: str, stub: int) -> AsyncIterator[int]:
                     else:
                         writer.close()
                         break
+            assert process.returncode is None, (Path(folder) / "log").read_text()
             yield port
         finally:
-            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
             try:
                 await asyncio.wait_for(process.wait(), 10)
             except TimeoutError:
