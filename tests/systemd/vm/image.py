@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 CACHE = ROOT / "build" / "systemd-vm"
 
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"
+ARCHIVE = "http://deb.debian.org/debian"
 PACKAGES = """
     systemd systemd-sysv libnss-systemd udev dbus linux-image-cloud-amd64 kmod procps iproute2
     iputils-ping iptables curl ca-certificates libssl3t64 libffi8 zlib1g libbz2-1.0 liblzma5
@@ -122,7 +122,7 @@ def _make_tree(tree: Path) -> None:
         *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale")),
         SUITE,
         str(unfinished),
-        MIRROR,
+        ARCHIVE,
     )
     _copy_python(unfinished)
     for path in (unfinished / "boot").glob("initrd*"):
