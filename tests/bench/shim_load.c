@@ -183,13 +183,14 @@ static void head(int port) {
         if (!n) wait_for(fd);
         for (int i = 0; i < n; i++) {
             const uint8_t *m = in.bytes[i], *end = m + in.headers[i].msg_len;
+            if (i && in.addresses[i].sin_port != in.addresses[i - 1].sin_port) send_group(fd, &out, &in.addresses[i - 1]);
             if (m[0] != GROUP) {
                 take(fd, &out, &in.addresses[i], m, end - m - HEADER);
             } else {
                 for (m += HEADER; m < end; m += HEADER + read_u32(m + 13)) take(fd, &out, &in.addresses[i], m, read_u32(m + 13));
             }
         }
-        if (n) send_group(fd, &out, &in.addresses[0]);
+        if (n) send_group(fd, &out, &in.addresses[n - 1]);
         flush(fd, &out);
     }
 }
@@ -233,23 +234,31 @@ static void answer_arrived(struct client *c, uint32_t sequence, double at) {
     answered++;
 }
 
+static void take_message(struct client *c, const uint8_t *m, double at) {
+    if (m[0] == PING) {
+        memcpy(next(c->fd, &c->out, NULL), m, HEADER);
+        c->out.bytes[c->out.count][0] = PONG;
+        done(&c->out, HEADER);
+    } else if (m[0] == RESULT) {
+        write_header(next(c->fd, &c->out, NULL), ACK, read_u32(m + 1), 0);
+        done(&c->out, HEADER);
+        uint64_t id = 0;
+        for (int k = 0; k < 5; k++) id |= (uint64_t)(m[HEADER + 1 + k] & 0x7f) << (7 * k);
+        answer_arrived(c, id - 0x10000000u, at);
+    }
+}
+
 static int take_answers(struct client *c, int dcf, double at) {
     static struct batch in;
     int n = receive(c->fd, &in, 0);
     for (int i = 0; i < n; i++) {
-        uint8_t *m = in.bytes[i];
+        const uint8_t *m = in.bytes[i], *end = m + in.headers[i].msg_len;
         if (!dcf) {
             answer_arrived(c, read_u32(m + 1), at);
-        } else if (m[0] == PING) {
-            memcpy(next(c->fd, &c->out, NULL), m, HEADER);
-            c->out.bytes[c->out.count][0] = PONG;
-            done(&c->out, HEADER);
-        } else if (m[0] == RESULT) {
-            write_header(next(c->fd, &c->out, NULL), ACK, read_u32(m + 1), 0);
-            done(&c->out, HEADER);
-            uint64_t id = 0;
-            for (int k = 0; k < 5; k++) id |= (uint64_t)(m[HEADER + 1 + k] & 0x7f) << (7 * k);
-            answer_arrived(c, id - 0x10000000u, at);
+        } else if (m[0] != GROUP) {
+            take_message(c, m, at);
+        } else { /* from a head without the shim between */
+            for (m += HEADER; m < end; m += HEADER + read_u32(m + 13)) take_message(c, m, at);
         }
     }
     return n;

@@ -64,6 +64,7 @@ struct Daemon {
     mesh: Side,
     status: Option<StatusPort>,
     signals: Signals,
+    came_from_clients: bool,
     started: Instant,
 }
 
@@ -123,6 +124,7 @@ impl Daemon {
             mesh: Side { socket: bind("mesh_listen", mesh_listen)?, out: Datagrams::default() },
             status,
             signals: Signals::new().map_err(|error| error.to_string())?,
+            came_from_clients: false,
             started: Instant::now(),
         })
     }
@@ -224,6 +226,7 @@ impl Daemon {
             self.status.iter().flat_map(StatusPort::fds).map(|(fd, write)| wait(fd, write)),
         );
         sys::wait(&mut waits, timeout)?;
+        self.came_from_clients = waits[1].ready;
         let (now, wall) = (self.now(), wall_clock());
         let bridge = &mut self.bridge;
         for _ in 0..RECEIVE_TURN {
@@ -247,9 +250,13 @@ impl Daemon {
     fn flush(&mut self, now: Micros) -> io::Result<()> {
         let wall = wall_clock();
         let bridge = &mut self.bridge;
-        for (endpoint, side) in
-            [(&mut bridge.clients, &mut self.clients), (&mut bridge.mesh, &mut self.mesh)]
-        {
+        let mut sides =
+            [(&mut bridge.mesh, &mut self.mesh), (&mut bridge.clients, &mut self.clients)];
+        // What was passed on goes before what is only acknowledged.
+        if !self.came_from_clients {
+            sides.reverse();
+        }
+        for (endpoint, side) in sides {
             // What the socket did not take yet goes first, and nothing is added to it.
             if side.out.items.is_empty() {
                 endpoint.flush(now, wall, &mut side.out);
