@@ -25,6 +25,8 @@ from daiic.wire.messages import MessageType
 START_TIMEOUT = 180.0
 CHAT_PROMPT = "What is DAIIC?"
 IMAGE_PROMPT = "a red circle"
+GUIDANCE = 3.0
+"""More than that tints the ground of the tiny model's pictures."""
 PICTURE = Path("daiic-demo.png")
 
 
@@ -163,7 +165,7 @@ async def _show_chat(client: ClusterClient, status: pb.ClusterStatus, prompt: st
 async def _show_picture(client: ClusterClient, status: pb.ClusterStatus, prompt: str) -> None:
     model = _first_model(status, pb.IMAGE)
     out.print(f"[bold cyan]> {prompt}[/] [dim]({model})[/]")
-    task = pb.Task(model=model, image=pb.ImageTask(prompt=prompt, seed=1))
+    task = pb.Task(model=model, image=pb.ImageTask(prompt=prompt, seed=1, guidance=GUIDANCE))
     result = await run_with_progress(client, task)
     out.print(f"{_keep(result.images[0].png)} [dim]by {result.worker_id}[/]\n", soft_wrap=True)
 

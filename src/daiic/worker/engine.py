@@ -21,6 +21,10 @@ class Engine(Protocol):
     placement: str
     fallback: str
 
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since the last step while there is work; 0 while there is none."""
+
     def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Answer `task` in parts, the last one `final`; closing the generator cancels it.
 

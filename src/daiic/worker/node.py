@@ -16,8 +16,11 @@ from daiic.worker.memory import MemoryMeter
 from daiic.worker.metrics import Statistics, WorkerCollector
 from daiic.worker.tasks import Tasks
 
-STALLED = 120.0
-"""Seconds without a step, while there is work, after which an engine is taken for wedged."""
+STALLED = {pb.TEXT: 120.0, pb.EMBEDDING: 300.0, pb.IMAGE: 900.0}
+"""Seconds without a step, while there is work, after which an engine of a kind is taken for wedged.
+
+A large image on a CPU with its weights streamed from RAM takes minutes for one step.
+"""
 
 
 class Node:
@@ -86,9 +89,7 @@ class Node:
 
     def wedged(self) -> bool:
         """Return whether an engine has work but does nothing about it."""
-        return any(
-            getattr(engine, "stalled_for", 0.0) > STALLED for engine in self._manager.engines()
-        )
+        return any(engine.stalled_for > STALLED[engine.kind] for engine in self._manager.engines())
 
     def heartbeat(self) -> pb.Heartbeat:
         """Return what this worker is and how it is."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncGenerator
 
 import torch
@@ -23,6 +24,13 @@ class EmbeddingEngine:
         self.placement = weights.placement
         self.fallback = weights.fallback
         self._embedder: Embedder | None = embedder
+        self._running = 0
+        self._moved_at = 0.0
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since an answer began or ended while there is work; 0 while there is none."""
+        return time.monotonic() - self._moved_at if self._running else 0.0
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Answer an embed task with one part."""
@@ -34,7 +42,13 @@ class EmbeddingEngine:
             )
         if self._embedder is None:
             raise TaskError(pb.SHUTTING_DOWN, f"{task.model} is being unloaded", "send it again")
-        yield await self._embedder.answer(task)
+        self._running += 1
+        self._moved_at = time.monotonic()
+        try:
+            yield await self._embedder.answer(task)
+        finally:
+            self._running -= 1
+            self._moved_at = time.monotonic()
 
     async def close(self) -> None:
         """Give the memory back; what runs ends with its batch."""

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import io
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -47,7 +48,13 @@ class ImageEngine:
         self._abilities = abilities
         self._thread = thread
         self._stops: set[threading.Event] = set()
+        self._stepped_at = 0.0
         self._closed = False
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since the last step while there is work; 0 while there is none."""
+        return time.monotonic() - self._stepped_at if self._stops else 0.0
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Draw the images of `task`: parts with progress if it streams, then one with the images.
@@ -67,6 +74,8 @@ class ImageEngine:
         loop = asyncio.get_running_loop()
         steps: asyncio.Queue[int | None] = asyncio.Queue()
         stop = threading.Event()
+        if not self._stops:
+            self._stepped_at = time.monotonic()
         self._stops.add(stop)
 
         def report(done: int) -> None:
@@ -107,6 +116,7 @@ class ImageEngine:
             ) -> dict[str, Any]:
                 if stop.is_set():
                     raise _closed()
+                self._stepped_at = time.monotonic()
                 # Schedulers of higher order call more often than there are steps.
                 report(before + min(step + 1, request.steps))
                 return tensors
