@@ -4,9 +4,10 @@ Side by side, in one run: socat, nginx's stream proxy, a bare recvmmsg/sendmmsg 
 ceiling, and the shim. What is measured has core 0 for itself; clients and the far end share core 1.
 The clients keep a window open for the rate, then send at half that rate for the latency, which is
 compared with the same far end at the same rate without anything between. Latencies are those of the
-least disturbed of five runs, because a machine with two cores is rarely left alone.
+least disturbed of several runs, because a machine with two cores is rarely left alone; with
+--realtime (needs root) whatever else runs there has to wait.
 
-    python tests/bench/shim.py [--seconds S] [--clients N] [--window W]
+    python tests/bench/shim.py [--seconds S] [--clients N] [--window W] [--runs N] [--realtime]
 
 `messages` are round trips a second; `packets` the datagrams in and out that they cost whatever is
 measured. `a core-second` is packets per second of CPU time that the process itself took: on a
@@ -27,12 +28,11 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
 SHIM = HERE.parents[1] / "src/dcf-shim"
-RUNS = 5
 TICKS = os.sysconf("SC_CLK_TCK")
 NGINX = """
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
@@ -51,10 +51,10 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(core: int, *command: str) -> Iterator[int]:
-    """Run on one core, in a group of its own; yield the group."""
+def running(pinned: Sequence[str], *command: str) -> Iterator[int]:
+    """Run as `pinned` says, in a group of its own; yield the group."""
     process = subprocess.Popen(
-        ["taskset", "-c", str(core), *command],
+        [*pinned, *command],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -94,6 +94,8 @@ class Bench:
     def __init__(self, options: argparse.Namespace, load: str) -> None:
         self.options = options
         self.load = load
+        priority = ["chrt", "-f", "1"] if options.realtime else []
+        self.core = [[*priority, "taskset", "-c", str(core)] for core in (0, 1)]
 
     def measure(
         self, port: int, kind: str, size: int, rate: float, seconds: float
@@ -101,7 +103,7 @@ class Bench:
         options = self.options
         words = [port, kind, size, options.clients, options.window, seconds, int(rate)]
         done = subprocess.run(
-            ["taskset", "-c", "1", self.load, "load", *map(str, words)],
+            [*self.core[1], self.load, "load", *map(str, words)],
             capture_output=True,
             text=True,
             check=True,
@@ -110,15 +112,15 @@ class Bench:
 
     def latency(self, port: int, kind: str, size: int, rate: float) -> dict[str, float]:
         """Return the measurement with the least p99 of several."""
-        runs = [self.measure(port, kind, size, rate, 1.0) for _ in range(RUNS)]
+        runs = [self.measure(port, kind, size, rate, 1.0) for _ in range(self.options.runs)]
         return min(runs, key=lambda run: run["p99"])
 
     def contender(self, name: str, kind: str, size: int, between: Callable[..., list[str]]) -> None:
         """Measure and print one line; `between` gives the command, for its port and the far one."""
         far, port = free_port(), free_port()
         seconds = self.options.seconds + 0.5  # the load runs half a second before it counts
-        with running(1, self.load, "reflect" if kind == "echo" else "head", str(far)):
-            with running(0, *between(port, far)) as group:
+        with running(self.core[1], self.load, "reflect" if kind == "echo" else "head", str(far)):
+            with running(self.core[0], *between(port, far)) as group:
                 before = cpu_seconds(group)
                 full = self.measure(port, kind, size, 0, self.options.seconds)
                 share = (cpu_seconds(group) - before) / seconds
@@ -179,6 +181,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--window", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--realtime", action="store_true")
     options = parser.parse_args()
     subprocess.run([SHIM / "build.sh", "build", "--release", "--quiet"], check=True)
     print(f"cores {os.cpu_count()}, load average before {os.getloadavg()[0]:.2f}")
