@@ -16,6 +16,13 @@ demo: $(VENV)/installed ## a cluster on this machine, shown at work
 test: $(VENV)/installed ## every test this machine can run; what is left out is named at the end
 	$(BIN)/pytest
 
+test-systemd: $(VENV)/installed ## whole machines: Debian under QEMU with the modules' units (needs root)
+	$(BIN)/pytest tests/systemd
+
+bench: $(VENV)/installed ## figures for this machine: wire, head, text, gateway, shim
+	@for bench in wire head text gateway shim; do \
+	  echo "== $$bench"; $(BIN)/python tests/bench/$$bench.py || exit; done
+
 lint: $(VENV)/installed ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
