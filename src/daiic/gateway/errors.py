@@ -31,6 +31,9 @@ _STATUS: dict[int, tuple[int, str]] = {
 _ABOUT_THE_MODEL = frozenset({pb.MODEL_NOT_FOUND, pb.MODEL_GATED, pb.UNSAFE_WEIGHTS})
 _WORTH_RETRYING = frozenset({pb.QUEUE_FULL, pb.NO_WORKER, pb.SHUTTING_DOWN, pb.HEAD_UNREACHABLE})
 
+_BODY_UNREAD = frozenset({408, 413})
+"""After these the rest of the body would be taken for the next request."""
+
 
 class ErrorDetail(msgspec.Struct, frozen=True):
     """What is wrong, in OpenAI's words."""
@@ -77,9 +80,12 @@ class ApiError(Exception):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What the answer's header says about the error."""
-        if self.retry_after is None:
-            return []
-        return [(b"retry-after", str(self.retry_after).encode())]
+        headers = []
+        if self.retry_after is not None:
+            headers.append((b"retry-after", str(self.retry_after).encode()))
+        if self.status in _BODY_UNREAD:
+            headers.append((b"connection", b"close"))
+        return headers
 
 
 def from_task(error: TaskError, known_models: Iterable[str], retry_after: int) -> ApiError:

@@ -1,5 +1,6 @@
 """An endpoint that takes JSON: reads, checks, answers, and says what went wrong."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -16,6 +17,9 @@ from daiic.gateway.exchange import Exchange
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.reply import Reply
 from daiic.gateway.requests import decode
+
+BODY_PATIENCE = 30.0
+"""Seconds in which the body of a request must arrive."""
 
 log = structlog.get_logger()
 
@@ -63,7 +67,8 @@ class JsonEndpoint(Generic[Body]):
         seconds = self._gateway.settings.request_timeout
         headers = Headers(scope=scope)
         try:
-            data = await read_body(headers, receive, self._gateway.settings.max_body_bytes)
+            async with asyncio.timeout(min(BODY_PATIENCE, seconds)):
+                data = await read_body(headers, receive, self._gateway.settings.max_body_bytes)
             request = decode(data, self._body)
             exchange.model = request.model
             request.check()
@@ -77,6 +82,9 @@ class JsonEndpoint(Generic[Body]):
             exchange.status = CLIENT_GONE
         except ApiError as error:
             await reply.fail(error)
+        except TimeoutError:
+            late = "the body of the request did not arrive in time: send it at once"
+            await reply.fail(ApiError(408, late, code="body_timeout"))
         except Exception:
             log.exception("a request failed", request_id=exchange.id)
             await reply.fail(

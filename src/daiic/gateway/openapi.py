@@ -30,6 +30,7 @@ _ERRORS = {
     "401": "The API key is missing or not valid",
     "403": "Not allowed",
     "404": "No such model; the message lists those that are here",
+    "408": "The body did not arrive in time",
     "413": "The body is too large",
     "415": "The body is not JSON",
     "429": "The queue is full, or the key's limit is reached; Retry-After says when to try again",

@@ -154,6 +154,18 @@ async def test_a_body_over_the_limit_is_refused_whether_announced_or_not(
         assert "max_body_bytes" in answer.json()["error"]["message"]
 
 
+async def test_a_body_that_does_not_arrive_is_not_waited_for(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway("--request-timeout=0.5")
+    reader, writer = await asyncio.open_connection(*gateway.host_port)
+    writer.write(
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        "Content-Length: 100\r\n\r\n{".encode()
+    )
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 408") and b"body_timeout" in answer
+    writer.close()
+
+
 async def test_only_json_is_read_so_that_no_web_page_can_post_unasked(
     gateway: RunningGateway, head: ScriptedHead
 ) -> None:
