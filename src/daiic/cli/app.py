@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daiic.cli import chat, demo, doctor, embed, generate, image, keygen, models, status
+from daiic.cli import apikey, chat, demo, doctor, embed, generate, image, keygen, models, status
 
 app = typer.Typer(
     name="daiic",
@@ -43,6 +43,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(apikey.app, name="apikey")
 
 
 def main() -> None:

@@ -99,18 +99,22 @@ class Target:
 async def choose_model(cluster: Cluster, wanted: str | None, kind: pb.ModelKind) -> str:
     """Return `wanted`, or the name of the first model of `kind` that the cluster has.
 
+    Language models make embeddings too, if there is none that is made for it.
+
     Raises:
         TaskError: MODEL_NOT_FOUND if there is none.
     """
     if wanted:
         return wanted
-    for model in await cluster.models():
-        if model.kind == kind and model.state != pb.FAILED:
-            return model.name
+    usable = [model for model in await cluster.models() if model.state != pb.FAILED]
+    for fitting in (kind, pb.TEXT) if kind == pb.EMBEDDING else (kind,):
+        for model in usable:
+            if model.kind == fitting:
+                return model.name
     noun = {pb.TEXT: "language", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}[kind]
     raise TaskError(
         pb.MODEL_NOT_FOUND,
         f"the cluster has no {noun} model yet",
         "name one with --model (a Hugging Face id, or a name in a worker's models folder); "
-        "`daiic models` lists what there is",
+        "`daiic models list` shows what there is",
     )

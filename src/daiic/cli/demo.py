@@ -143,7 +143,7 @@ def _first_model(status: pb.ClusterStatus, kind: pb.ModelKind) -> str:
     raise TaskError(
         pb.MODEL_NOT_FOUND,
         f"no worker has loaded a model of kind {pb.ModelKind.Name(kind).lower()}",
-        "see the workers' findings with `daiic models list`",
+        "`daiic models list` says why",
     )
 
 

@@ -85,7 +85,7 @@ def text_as_json(task: pb.Task, result: pb.Result) -> dict[str, object]:
         "model": task.model,
         "text": result.text,
         "finish_reason": pb.FinishReason.Name(result.finish_reason).rpartition("_")[2].lower(),
-        "seed": task.text.seed,
+        "seed": task.text.seed if task.text.HasField("seed") else None,
         "prompt_tokens": result.usage.prompt_tokens,
         "completion_tokens": result.usage.completion_tokens,
         "worker": result.worker_id,

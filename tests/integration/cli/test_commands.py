@@ -152,3 +152,9 @@ async def test_no_head_is_told_apart_by_the_exit_status(cluster: Cluster) -> Non
     status, _, err = await cluster.daiic("status", "--head", "127.0.0.1:9")
     assert status == 3
     assert "no head answers at 127.0.0.1:9" in err
+
+
+async def test_embed_falls_back_on_a_language_model(cluster: Cluster) -> None:
+    status, out, _ = await cluster.daiic("embed", "some text", "--json")
+    assert status == 0
+    assert json.loads(out)["model"] == "echo"
