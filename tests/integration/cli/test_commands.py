@@ -12,6 +12,7 @@ import pytest
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
+from gateway_process import gateway_process
 from worker_stub import WorkerStub
 
 
@@ -158,3 +159,22 @@ async def test_embed_falls_back_on_a_language_model(cluster: Cluster) -> None:
     status, out, _ = await cluster.daiic("embed", "some text", "--json")
     assert status == 0
     assert json.loads(out)["model"] == "echo"
+
+
+async def test_a_gateway_serves_the_same_commands(cluster: Cluster, tmp_path: Path) -> None:
+    async with gateway_process(f"--heads={cluster.head}") as gateway:
+        await gateway.ready()
+        url = ("--url", gateway.url)
+        _, text, _ = await cluster.daiic("generate", "over HTTP", "-m", "echo", *url)
+        assert text == "over HTTP\n"
+        _, chat, _ = await cluster.daiic("chat", "x", "-m", "count", "--max-tokens", "2", *url)
+        assert chat == "0 1 \n"
+        status, _, err = await cluster.daiic("generate", "x", "-m", "refusing", *url)
+        assert status == 1
+        assert "the stub refused" in err
+
+
+async def test_a_gateway_that_is_not_there_is_told_apart_too(cluster: Cluster) -> None:
+    status, _, err = await cluster.daiic("chat", "x", "-m", "echo", "--url", "http://127.0.0.1:9")
+    assert status == 3
+    assert "does not answer" in err
