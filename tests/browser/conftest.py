@@ -10,15 +10,10 @@ from integration.gateway.conftest import gateway, head, start_gateway
 __all__ = ["gateway", "head", "start_gateway"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a browser these tests are skipped, and say so."""
-    if find_chromium() is None:
-        for item in items:
-            item.add_marker(pytest.mark.skip(reason="no chromium here; DAIIC_CHROMIUM names one"))
-
-
 @pytest.fixture(scope="session")
 def browser_port() -> Iterator[int]:
+    if find_chromium() is None:
+        pytest.skip("needs chromium; DAIIC_CHROMIUM may name one that is elsewhere")
     with browser() as port:
         yield port
 

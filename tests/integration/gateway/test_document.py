@@ -1,4 +1,4 @@
-"""docs/gateway.md is true: its examples run, its settings are those that exist."""
+"""docs/gateway.md and the README are true: examples run, settings and metrics exist."""
 
 import asyncio
 import json
@@ -18,11 +18,12 @@ from gateway_process import RunningGateway
 DOCUMENT = Path(__file__).parents[3] / "docs" / "gateway.md"
 DASHBOARD = DOCUMENT.parent / "grafana" / "gateway.json"
 TEXT = DOCUMENT.read_text()
+README = (DOCUMENT.parents[1] / "README.md").read_text()
 ADDRESS = "http://127.0.0.1:7700"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 async def output_of(*command: str) -> str:
@@ -34,7 +35,7 @@ async def output_of(*command: str) -> str:
     return output.decode()
 
 
-@pytest.mark.parametrize("example", blocks("sh"))
+@pytest.mark.parametrize("example", blocks("sh", TEXT))
 async def test_each_curl_example_runs(gateway: RunningGateway, example: str) -> None:
     assert ADDRESS in example
     answer = await output_of("sh", "-c", example.replace(ADDRESS, gateway.url))
@@ -44,11 +45,11 @@ async def test_each_curl_example_runs(gateway: RunningGateway, example: str) -> 
         assert json.loads(answer).get("data") or json.loads(answer)["choices"]
 
 
-@pytest.mark.parametrize("example", blocks("python"))
+@pytest.mark.parametrize("example", blocks("python", TEXT + README))
 async def test_each_python_example_runs(gateway: RunningGateway, example: str) -> None:
     assert ADDRESS in example
     said = await output_of(sys.executable, "-c", example.replace(ADDRESS, gateway.url))
-    assert said == "Hello"
+    assert said == re.search(r'"content": "(.+)"', example)[1]
 
 
 def test_the_settings_are_those_that_exist() -> None:
