@@ -23,10 +23,13 @@ bench: $(VENV)/installed ## figures for this machine: wire, head, text, gateway,
 	@for bench in wire head text gateway shim; do \
 	  echo "== $$bench"; $(BIN)/python tests/bench/$$bench.py || exit; done
 
-lint: $(VENV)/installed ## ruff and mypy
+lint: $(VENV)/installed ## ruff and mypy; rustfmt and clippy where there is a cargo
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if command -v cargo >/dev/null; then \
+	  cd src/dcf-shim && cargo fmt --check && ./build.sh clippy --release --all-targets -- -D warnings; \
+	else echo "left out: rustfmt and clippy, there is no cargo"; fi
 
 $(VENV)/installed: pyproject.toml setup.py constraints.txt src/proto/daiic.proto
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
