@@ -67,8 +67,12 @@ class JsonEndpoint(Generic[Body]):
         seconds = self._gateway.settings.request_timeout
         headers = Headers(scope=scope)
         try:
-            async with asyncio.timeout(min(BODY_PATIENCE, seconds)):
-                data = await read_body(headers, receive, self._gateway.settings.max_body_bytes)
+            data = await read_body(
+                headers,
+                receive,
+                self._gateway.settings.max_body_bytes,
+                min(BODY_PATIENCE, seconds),
+            )
             request = decode(data, self._body)
             exchange.model = request.model
             request.check()
@@ -82,9 +86,6 @@ class JsonEndpoint(Generic[Body]):
             exchange.status = CLIENT_GONE
         except ApiError as error:
             await reply.fail(error)
-        except TimeoutError:
-            late = "the body of the request did not arrive in time: send it at once"
-            await reply.fail(ApiError(408, late, code="body_timeout"))
         except Exception:
             log.exception("a request failed", request_id=exchange.id)
             await reply.fail(
@@ -118,12 +119,12 @@ class JsonEndpoint(Generic[Body]):
             self._gateway.activity.end(call.activity, outcome)
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Headers, receive: Receive, limit: int, seconds: float) -> bytes:
     """Return the body of a request.
 
     Raises:
-        ApiError: 413 if it is longer than `limit` bytes, 415 if it is not JSON
-            by its header.
+        ApiError: 408 if it takes longer than `seconds`, 413 if it is longer
+            than `limit` bytes, 415 if it is not JSON by its header.
         ClientGone: if it does not arrive whole.
     """
     # Browsers send other types across origins without asking; JSON they do not.
@@ -132,7 +133,16 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
-    body = b""
+    try:
+        async with asyncio.timeout(seconds):
+            return await _whole_body(receive, limit)
+    except TimeoutError:
+        late = "the body of the request did not arrive in time: send it at once"
+        raise ApiError(408, late, code="body_timeout") from None
+
+
+async def _whole_body(receive: Receive, limit: int) -> bytes:
+    body = bytearray()
     more = True
     while more:
         message = await receive()
@@ -142,7 +152,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
         more = message.get("more_body", False)
         if len(body) > limit:
             raise _too_large(limit)
-    return body
+    return bytes(body)
 
 
 def _too_large(limit: int) -> ApiError:
