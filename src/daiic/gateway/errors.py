@@ -11,6 +11,7 @@ INVALID = "invalid_request_error"
 OVERLOADED = "overloaded_error"
 SERVER = "server_error"
 
+BODY_LATE = 408
 CLIENT_GONE = 499
 """The status under which logs and metrics count requests whose client left."""
 
@@ -30,9 +31,6 @@ _STATUS: dict[int, tuple[int, str]] = {
 }
 _ABOUT_THE_MODEL = frozenset({pb.MODEL_NOT_FOUND, pb.MODEL_GATED, pb.UNSAFE_WEIGHTS})
 _WORTH_RETRYING = frozenset({pb.QUEUE_FULL, pb.NO_WORKER, pb.SHUTTING_DOWN, pb.HEAD_UNREACHABLE})
-
-_BODY_UNREAD = frozenset({408, 413})
-"""After these the rest of the body would be taken for the next request."""
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -83,7 +81,7 @@ class ApiError(Exception):
         headers = []
         if self.retry_after is not None:
             headers.append((b"retry-after", str(self.retry_after).encode()))
-        if self.status in _BODY_UNREAD:
+        if self.status == BODY_LATE:  # the rest may never come
             headers.append((b"connection", b"close"))
         return headers
 

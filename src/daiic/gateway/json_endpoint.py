@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from daiic.errors import TaskError
 from daiic.gateway.activity import Activity, Kind
 from daiic.gateway.departure import ClientGone, while_client_waits
-from daiic.gateway.errors import CLIENT_GONE, SERVER, ApiError
+from daiic.gateway.errors import BODY_LATE, CLIENT_GONE, SERVER, ApiError
 from daiic.gateway.exchange import Exchange
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.reply import Reply
@@ -138,7 +138,7 @@ async def read_body(headers: Headers, receive: Receive, limit: int, seconds: flo
             return await _whole_body(receive, limit)
     except TimeoutError:
         late = "the body of the request did not arrive in time: send it at once"
-        raise ApiError(408, late, code="body_timeout") from None
+        raise ApiError(BODY_LATE, late, code="body_timeout") from None
 
 
 async def _whole_body(receive: Receive, limit: int) -> bytes:
