@@ -41,7 +41,7 @@ with subtest("text and image are answered"):
         f"daiic generate --model daiic-tiny-chat --max-tokens 16 --seed 1 {KEY} 'A cluster is'"
     )
     assert text.strip() != ""
-    head.succeed(f"daiic image --output /tmp/image.png --seed 1 {KEY} 'a red circle'")
+    head.succeed(f"daiic image --output /tmp/image.png --steps 2 --seed 1 {KEY} 'a red circle'")
     head.succeed("head --bytes 4 /tmp/image.png | grep --quiet PNG")
 
 with subtest("every task is answered although a worker loses power in the middle"):
