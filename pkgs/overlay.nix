@@ -7,6 +7,7 @@ final: prev: {
 
   pythonPackagesExtensions =
     prev.pythonPackagesExtensions
+    ++ [ (import ./transformers.nix { inherit (final) lib; }) ]
     ++ final.lib.optional (prev.config.rocmSupport or false) (
       import ./bitsandbytes-rocm.nix { inherit (final) lib rocmPackages; }
     );

@@ -34,7 +34,7 @@ async def test_layers_that_come_when_needed_change_nothing(
     whole = AutoModelForCausalLM.from_pretrained(path)
     expected = whole.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False)
     if not packed:
-        monkeypatch.setattr(attention, "serves", lambda config: False)
+        monkeypatch.setattr(attention, "serves", lambda *_: False)
     scattered = dispatch_model(
         AutoModelForCausalLM.from_pretrained(path).eval(),
         device_map=PLACES,

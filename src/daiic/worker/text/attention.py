@@ -12,24 +12,29 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "daiic_packed"
 
 
-def serves(config: Any) -> bool:
-    """Whether a model's layers all attend to everything before, which is what this computes."""
+def serves(config: Any, implementation: str) -> bool:
+    """Whether a model's layers all attend to everything before, which is what this computes.
+
+    `implementation` is the attention that it was loaded with.
+    """
     layers = getattr(config, "layer_types", None)
     if layers is not None:
         only_full = set(layers) == {"full_attention"}
     else:
         only_full = getattr(config, "sliding_window", None) is None
     softcap = getattr(config, "attn_logit_softcapping", None)
-    return config._attn_implementation == "sdpa" and only_full and softcap is None
+    return implementation == "sdpa" and only_full and softcap is None
 
 
 def register() -> None:
-    """Make `NAME` known to transformers as an attention implementation."""
+    """Make `NAME` known to transformers as an attention implementation, masked like sdpa."""
     AttentionInterface.register(NAME, packed_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def packed_attention(

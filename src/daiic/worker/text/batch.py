@@ -114,7 +114,7 @@ class Batch:
         )
         self._manager.logit_processor = self._sampler
         self._manager.output_router = self._router
-        if model.device.type == "cpu" and attention.serves(model.config):
+        if model.device.type == "cpu" and attention.serves(model.config, self._attention):
             attention.register()
             model.set_attn_implementation(attention.NAME)
         _log_like_the_rest()

@@ -56,6 +56,13 @@ class TextEngine:
         """Answer a text task in parts, as tokens come, or an embed task at once."""
         work = task.WhichOneof("work")
         if work == "embed":
+            if self._model.config._attn_implementation.startswith("paged|"):
+                # Until transformers 5.16 batching leaves the model with attention for itself only.
+                raise TaskError(
+                    pb.BAD_REQUEST,
+                    f"{task.model} makes no embeddings with this worker's version of transformers",
+                    "choose an embedding model, or update transformers to 5.17",
+                )
             yield await self._embedder.answer(task)
             return
         if work != "text":

@@ -56,5 +56,5 @@ def test_tasks_do_not_see_each_other(lengths: list[tuple[int, int]], named: bool
     ],
 )
 def test_only_models_without_windows_are_served(config: object, served: bool) -> None:
-    config._attn_implementation = "sdpa"  # type: ignore[attr-defined]
-    assert serves(config) == served
+    assert serves(config, "sdpa") == served
+    assert not serves(config, "flash_attention_2")
