@@ -17,7 +17,8 @@ test: $(VENV)/installed ## every test this machine can run; what is left out is 
 	$(BIN)/pytest
 
 test-systemd: $(VENV)/installed ## whole machines: Debian under QEMU with the modules' units (needs root)
-	$(BIN)/pytest tests/systemd
+	src/dcf-shim/build.sh build --release
+	$(BIN)/pytest -s tests/systemd $(SYSTEMD_TESTS)
 
 bench: $(VENV)/installed ## figures for this machine: wire, head, text, gateway, shim
 	@for bench in wire head text gateway shim; do \
