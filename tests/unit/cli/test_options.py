@@ -43,7 +43,8 @@ def test_image_size_that_is_none_is_refused_with_an_example(size: str) -> None:
 def test_remote_head_without_key_is_refused_with_advice() -> None:
     status, _, err = run("status", "--head", "192.0.2.1:7717")
     assert status == 2
-    assert "keygen" in err
+    assert "without a cluster key" in err
+    assert "cluster_key_file" in err
 
 
 @pytest.mark.parametrize("head", ["nonsense", "host:", ":7717", "host:99999", "::1:7717"])
