@@ -128,7 +128,7 @@ async def test_many_small_messages_arrive_exactly_once_both_ways() -> None:
         assert {m.payload for m in client.messages} == {b"answer to %d" % n for n in range(count)}
         assert len(client.messages) == count
         assert not client.unreachable
-        # Copies that the link makes are replays when sealed; ours that were not lost are duplicates.
+        # Copies made by the link are replays when sealed, our own are duplicates.
         assert sum(s.mesh.counters.duplicates for s in (client, head)) + sum(
             s.mesh.counters.dropped_replayed for s in (client, head)
         )
