@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 import tempfile
 import time
@@ -47,6 +48,10 @@ def demo(
 
 
 async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
+    main = asyncio.current_task()
+    assert main is not None
+    # Ended like by Ctrl-C, so that no daemon is left behind.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
     started = time.monotonic()
     head_port = free_port(socket.SOCK_DGRAM, 7717)
     status_port = free_port(socket.SOCK_STREAM, 7718)
