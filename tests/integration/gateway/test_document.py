@@ -35,7 +35,7 @@ async def output_of(*command: str) -> str:
     return output.decode()
 
 
-@pytest.mark.parametrize("example", blocks("sh", TEXT))
+@pytest.mark.parametrize("example", blocks("sh", TEXT + README))
 async def test_each_curl_example_runs(gateway: RunningGateway, example: str) -> None:
     assert ADDRESS in example
     answer = await output_of("sh", "-c", example.replace(ADDRESS, gateway.url))
