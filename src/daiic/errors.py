@@ -24,8 +24,14 @@ class TaskError(Exception):
 
     @property
     def name(self) -> str:
-        """The code's name, as logs, metrics and documents spell it."""
-        return pb.ErrorCode.Name(self.code)
+        """The code's name, as logs, metrics and documents spell it.
+
+        A newer peer may send a code that has no name here.
+        """
+        try:
+            return pb.ErrorCode.Name(self.code)
+        except ValueError:
+            return f"ERROR_CODE_{self.code}"
 
     def to_wire(self, task_id: int) -> pb.Error:
         """Return the ERROR payload that ends the task `task_id`."""
