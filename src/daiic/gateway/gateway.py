@@ -29,8 +29,9 @@ class Gateway:
             ApiError: if `model` is known to be of another kind.
         """
         known = self.view.models.get(model)
-        if known is not None and known.kind not in (kind, pb.MODEL_KIND_UNSPECIFIED):
-            fitting = [m.name for m in self.view.usable if m.kind == kind]
+        kinds = _SERVED_BY.get(kind, {kind})
+        if known is not None and known.kind not in kinds | {pb.MODEL_KIND_UNSPECIFIED}:
+            fitting = [m.name for m in self.view.usable if m.kind in kinds]
             raise ApiError(
                 400,
                 f"{model} is {_article(known.kind_name)} model, and this endpoint needs "
@@ -45,6 +46,10 @@ class Gateway:
     def explain(self, error: TaskError) -> ApiError:
         """Return what a client is told about a task that ended with `error`."""
         return from_task(error, [m.name for m in self.view.usable], self.view.retry_after())
+
+
+# Language models make embeddings too.
+_SERVED_BY = {pb.EMBEDDING: {pb.EMBEDDING, pb.TEXT}}
 
 
 def _article(word: str) -> str:

@@ -118,6 +118,15 @@ async def test_images_stream_their_steps(gateway: RunningGateway) -> None:
     assert base64.b64decode(events[-1].b64_json) == PNG
 
 
+async def test_language_models_embed_and_image_models_do_not(gateway: RunningGateway) -> None:
+    async with gateway.openai as client:
+        answer = await client.embeddings.create(model="stub-chat", input="ab")
+        assert answer.data[0].embedding == [0.5, -1.25, 2]
+        with pytest.raises(openai.BadRequestError, match="stub-embed") as refusal:
+            await client.embeddings.create(model="stub/image", input="ab")
+        assert refusal.value.param == "model"
+
+
 async def test_embeddings_come_as_floats_and_base64(gateway: RunningGateway) -> None:
     client = gateway.openai
     for encoding in ("float", openai.NOT_GIVEN):
