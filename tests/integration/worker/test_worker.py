@@ -62,7 +62,8 @@ async def until(holds, client: ClusterClient) -> pb.Heartbeat:
 
 async def test_text_is_streamed_and_counted(cluster, worker):
     parts = [part async for part in cluster.run(text("The quick", max_tokens=20))]
-    assert len(parts) > 2 and parts[-1].final
+    # How many parts depends on the machine: those that come at once are joined.
+    assert len(parts) > 1 and parts[-1].final
     assert sum(len(part.tokens) for part in parts) == parts[-1].usage.completion_tokens
     assert parts[-1].finish_reason in (pb.FINISH_REASON_STOP, pb.FINISH_REASON_LENGTH)
     assert {part.worker_id for part in parts} == {worker.worker_id}
