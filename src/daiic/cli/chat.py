@@ -36,6 +36,7 @@ from daiic.cli.sampling import (
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 
+FAREWELL = 0.05
 HELP = "/clear forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
 
 
@@ -130,6 +131,8 @@ class Conversation:
         if sys.stdin.isatty():
             out.print(f"[bold]{self._model}[/] [dim]{HELP}[/]")
         while True:
+            # The prompt blocks the event loop: what is to be sent, a CANCEL say, goes before.
+            await asyncio.sleep(FAREWELL)
             try:
                 line = out.input("[bold cyan]> [/]" if sys.stdin.isatty() else "").strip()
             except EOFError:
