@@ -40,7 +40,7 @@ async def test_ctrl_c_stops_the_answer_and_its_task_and_the_talk_goes_on() -> No
     async with HeadProcess() as head:
         stub = await WorkerStub.open([head.address])
         await head.wait_for_workers(1)
-        terminal = Terminal("chat", "-m=count", "--max-tokens=500", f"--head={head.address}")
+        terminal = Terminal("chat", "--model=count", "--max-tokens=500", f"--head={head.address}")
         await terminal.shows("> ")
         for turn in (1, 2):
             terminal.type("count, please\n")
