@@ -3,16 +3,15 @@
 import asyncio
 import json
 import os
-import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from gateway_process import gateway_process
+from head_process import HeadProcess
 from worker_stub import WorkerStub
 
 
@@ -41,25 +40,11 @@ class Cluster:
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("daiic-head"),
-        "--listen=127.0.0.1:0",
-        "--http-listen=",
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    serving = await process.stderr.readline()
-    found = re.search(rb"listen=(\S+)", serving)
-    assert found is not None, serving
-    head = found[1].decode()
-    stub = await WorkerStub.open([head])
-    async with ClusterClient([head]) as client:
-        while not (await client.status()).workers:
-            await asyncio.sleep(0.02)
-    yield Cluster(head, tmp_path)
-    await stub.close()
-    process.terminate()
-    await process.communicate()
+    async with HeadProcess(http_listen="") as head:
+        stub = await WorkerStub.open([head.address])
+        await head.wait_for_workers(1)
+        yield Cluster(head.address, tmp_path)
+        await stub.close()
 
 
 async def test_generate_prints_the_text_and_nothing_else(cluster: Cluster) -> None:
