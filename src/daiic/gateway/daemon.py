@@ -6,6 +6,8 @@ import logging
 import resource
 import socket
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import structlog
 import uvicorn
@@ -15,6 +17,13 @@ from daiic.client import ClusterClient
 from daiic.gateway.activity import ActivityLog
 from daiic.gateway.app import build
 from daiic.gateway.cluster_view import INTERVAL, ClusterView
+from daiic.gateway.connection import (
+    HEADER_PATIENCE,
+    KEEP_ALIVE,
+    UNREAD_PATIENCE,
+    Connection,
+    bound_unread,
+)
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.image_store import ImageStore
 from daiic.gateway.keys import ApiKeysError, KeyFile
@@ -28,7 +37,6 @@ from daiic.wire.address import is_loopback, resolve
 from daiic.wire.keyfile import ClusterKey
 
 BACKLOG = 4096
-KEEP_ALIVE = 75
 
 log = structlog.get_logger()
 
@@ -84,10 +92,14 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
         app = build(
             gateway, live, keys, limits, why_not_ready, only_local_names=local and keys is None
         )
+        # uvicorn calls this, though it declares a class.
+        connection: Any = partial(
+            Connection, header_patience=min(HEADER_PATIENCE, settings.request_timeout)
+        )
         server = Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -146,6 +158,7 @@ async def _bind(settings: GatewaySettings, keys: KeyFile | None) -> socket.socke
     listener = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound_unread(listener, min(UNREAD_PATIENCE, settings.request_timeout))
         listener.bind(address)
     except OSError:
         listener.close()

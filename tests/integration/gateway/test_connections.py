@@ -1,0 +1,103 @@
+"""Connections end when their client does nothing with them, and only then."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from daiic.wire import daiic_pb2 as pb
+from gateway_process import RunningGateway
+from integration.gateway.conftest import StartGateway
+from integration.gateway.scripted_head import ScriptedHead
+
+PATIENCE = 0.6
+"""Seconds; requests, and so headers, have no longer here."""
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+TOO_LARGE = (
+    b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 1000000000\r\n\r\n"
+)
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway) -> RunningGateway:
+    return await start_gateway(f"--request-timeout={PATIENCE}")
+
+
+async def answered(reader: asyncio.StreamReader) -> bytes:
+    """Return the header and body of one answer."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return head + await reader.readexactly(length)
+
+
+async def seconds_until_closed(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, trickle: bytes = b""
+) -> float:
+    """Send `trickle` byte by byte until the gateway closes the connection."""
+    begin = time.monotonic()
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionError):
+            for byte in trickle:
+                writer.write(bytes([byte]))
+                with contextlib.suppress(TimeoutError):
+                    assert await asyncio.wait_for(reader.read(1), 0.05) == b""
+                    break
+            assert await reader.read(1) == b""
+    writer.close()
+    return time.monotonic() - begin
+
+
+async def test_a_client_that_says_nothing_is_hung_up_on(gateway: RunningGateway) -> None:
+    took = await seconds_until_closed(*await asyncio.open_connection(*gateway.host_port))
+    assert took == pytest.approx(PATIENCE, abs=0.5)
+
+
+@pytest.mark.parametrize("before", [b"", HEALTH, TOO_LARGE], ids=["first", "second", "unwanted"])
+async def test_dribbling_bytes_do_not_keep_a_connection(
+    gateway: RunningGateway, before: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(*gateway.host_port)
+    if before:
+        writer.write(before)
+        await answered(reader)
+    took = await seconds_until_closed(reader, writer, trickle=HEALTH[:-2] + b"A: " + b"b" * 500)
+    assert took == pytest.approx(PATIENCE, abs=0.5)
+
+
+async def test_a_pause_between_requests_may_be_longer(gateway: RunningGateway) -> None:
+    reader, writer = await asyncio.open_connection(*gateway.host_port)
+    for _ in range(2):
+        writer.write(HEALTH)
+        assert (await answered(reader)).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(2 * PATIENCE)
+    writer.close()
+
+
+async def test_a_client_that_reads_no_more_is_cut_off_and_its_task_cancelled(
+    gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    async def much(task: pb.Task) -> AsyncIterator[pb.Result]:
+        yield pb.Result(text="x" * 500_000, tokens=[1])
+        await asyncio.sleep(3600)
+
+    head.script = much
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    deaf.connect(gateway.host_port)
+    body = json.dumps({"model": "stub-chat", "prompt": "x", "stream": True}).encode()
+    deaf.sendall(
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(body) + body
+    )
+    await asyncio.wait_for(head.cancelled.get(), 10)
+    ends = f"{deaf.getpeername()[1]:04X} 0100007F:{deaf.getsockname()[1]:04X}"
+    async with asyncio.timeout(10):
+        while ends in Path("/proc/net/tcp").read_text():
+            await asyncio.sleep(0.1)
+    deaf.close()
