@@ -17,6 +17,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
 from daiic.worker.image import load_image
+from daiic.worker.image.source import Hub, find_source
 from daiic.worker.memory_budget import MemoryBudget
 
 torch.set_num_threads(1)
@@ -204,6 +205,15 @@ async def test_a_folder_with_only_the_fp16_variant_is_loaded(folder):
     for file in folder.glob("*/*.safetensors"):
         file.rename(file.with_suffix(".fp16.safetensors"))
     await (await load(folder)).close()
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+@pytest.mark.parametrize("single", [True, False], ids=["file", "folder"])
+def test_weights_are_loaded_in_the_precision_asked_for_by_no_outdated_name(folder, single):
+    source = find_source(SHAPES if single else folder, Hub(False, None, None))
+    pipeline = source.load(torch.float16)
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    assert {part.dtype for part in parts} == {torch.float16}
 
 
 async def test_pickled_weights_in_a_folder_are_refused(folder):

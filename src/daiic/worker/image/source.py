@@ -26,6 +26,10 @@ WEIGHTS = ".safetensors"
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 CONFIGURATION = ("*.json", "*.txt", "*.model")
 """Files without weights: what `from_single_file` needs besides the checkpoint."""
+PRECISION = (
+    "dtype" if tuple(map(int, diffusers.__version__.split(".")[:2])) >= (0, 40) else "torch_dtype"
+)
+"""What diffusers calls the precision to load in; 0.40 took another name and warns of the old."""
 UNET = "model.diffusion_model."
 """How a Stable Diffusion checkpoint's UNet begins its names."""
 
@@ -92,10 +96,10 @@ class Source:
             if self.checkpoint is None:
                 return diffusers.DiffusionPipeline.from_pretrained(
                     self.configuration,
-                    torch_dtype=dtype,
                     use_safetensors=True,
                     local_files_only=True,
                     variant="fp16" if any(map(is_variant, self.files)) else None,
+                    **{PRECISION: dtype},
                 )
             return self._load_checkpoint(self.checkpoint, dtype)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -114,7 +118,7 @@ class Source:
         with tempfile.TemporaryDirectory(prefix="daiic-config-") as copy:
             shutil.copytree(self.configuration, copy, dirs_exist_ok=True, ignore=_all_but_texts)
             return pipeline.from_single_file(
-                str(checkpoint), config=copy, torch_dtype=dtype, local_files_only=True
+                str(checkpoint), config=copy, local_files_only=True, **{PRECISION: dtype}
             )
 
     def _failure(self, error: Exception) -> TaskError:
