@@ -10,6 +10,7 @@ from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import choose
 from daiic.worker.catalog import Catalog
 from daiic.worker.download import Progress, fetch
+from daiic.worker.footprint import expected_footprint
 from daiic.worker.identity import Identity
 from daiic.worker.loading import EngineLoader
 from daiic.worker.manager import ModelManager
@@ -47,9 +48,9 @@ class Worker:
         self.manager = ModelManager(
             Catalog(models_dir, self._cache_dir),
             self._meter,
+            lambda model: expected_footprint(model, backend, self._loader.settings.quantization),
             self._loader,
             self._fetch if settings.allow_downloads else None,
-            quantization=settings.quantization,
             ram_offload=settings.ram_offload,
             on_change=lambda: self.node.heads.hurry(),
         )
@@ -77,7 +78,6 @@ class Worker:
         """Take over the settings that may change, for models loaded from now on."""
         self._meter.vram_limit, self._meter.ram_limit = settings.vram_limit, settings.ram_limit
         self._loader.settings, self._loader.token = settings, token
-        self.manager.quantization = settings.quantization
         self.manager.ram_offload = settings.ram_offload
         self.manager.fetch = self._fetch if settings.allow_downloads else None
         self.node.heads.hurry()

@@ -6,11 +6,9 @@ JSON that maps each tensor's name to its dtype, shape and place
 """
 
 import json
-import math
 import re
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from daiic.errors import TaskError
@@ -23,16 +21,8 @@ MAX_HEADER = 100_000_000
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)\.safetensors")
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The tensors of one file: their names, and how many numbers they hold in all."""
-
-    names: tuple[str, ...]
-    parameters: int
-
-
-def read_header(path: Path) -> Header:
-    """Return what the .safetensors file `path` holds.
+def tensor_names(path: Path) -> list[str]:
+    """Return the names of the tensors in the .safetensors file `path`.
 
     Raises:
         TaskError: BAD_REQUEST if it is damaged or of another format.
@@ -45,14 +35,13 @@ def read_header(path: Path) -> Header:
     try:
         tensors = json.loads(header)
         tensors.pop("__metadata__", None)
-        sizes = [math.prod(tensor["shape"]) for tensor in tensors.values()]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return list(tensors)
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise TaskError(
             pb.BAD_REQUEST,
             f"{path.name} is not a whole {SUFFIX} file",
             "copy or download it again",
         ) from None
-    return Header(tuple(tensors), sum(sizes))
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.checkpoint_files import SUFFIX, read_header
+from daiic.worker.checkpoint_files import SUFFIX, tensor_names
 
 _GENERATES_TEXT = ("ForCausalLM", "LMHeadModel")
 _MAY_GENERATE_TEXT = "ForConditionalGeneration"
@@ -24,7 +24,7 @@ def kind_of(path: Path) -> pb.ModelKind:
     """
     if path.is_file():
         if path.suffix == SUFFIX and any(
-            name.startswith(_DENOISERS) for name in read_header(path).names
+            name.startswith(_DENOISERS) for name in tensor_names(path)
         ):
             return pb.IMAGE
         raise TaskError(

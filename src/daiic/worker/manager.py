@@ -19,7 +19,6 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.background import in_thread
 from daiic.worker.catalog import Catalog, Model
 from daiic.worker.engine import Engine
-from daiic.worker.footprint import expected_footprint
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.record import Lease, Record, Resident
 from daiic.worker.shortage import is_device_lost, is_out_of_memory
@@ -31,6 +30,7 @@ HOPELESS = 2
 """Times all memory that a model may be expected to need and still make others leave."""
 REMEMBERED_FAILURES = 16
 
+Expect = Callable[[Model], int]
 Load = Callable[[Model, MemoryBudget, Callable[[float], None]], Awaitable[Engine]]
 Fetch = Callable[[str, Callable[[int, int], None]], Awaitable[Path]]
 
@@ -55,19 +55,22 @@ class ModelManager:
         self,
         catalog: Catalog,
         meter: Meter,
+        expect: Expect,
         load: Load,
         fetch: Fetch | None,
         *,
-        quantization: str,
         ram_offload: bool,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`fetch` downloads, `None` where that is not allowed; `on_change` tells of new states."""
+        """`expect` tells the bytes that a model will need, from its files; it may block.
+
+        `fetch` downloads, `None` where that is not allowed; `on_change` tells of new states.
+        """
         self.fetch = fetch
-        self.quantization = quantization
         self.ram_offload = ram_offload
         self._catalog = catalog
         self._meter = meter
+        self._expect = expect
         self._load = load
         self._on_change = on_change
         self.on_device_lost: Callable[[BaseException], None] = lambda error: None
@@ -194,9 +197,7 @@ class ModelManager:
         try:
             model = record.model = await self._on_this_machine(record)
             if not record.footprint:
-                record.footprint = await in_thread(
-                    lambda: expected_footprint(model, self.quantization)
-                )
+                record.footprint = await in_thread(lambda: self._expect(model))
             async with self._loading:
                 record.resident = Resident(await self._engine(record, model))
             self._set(record, pb.LOADED, detail=record.resident.engine.fallback)

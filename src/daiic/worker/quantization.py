@@ -1,11 +1,14 @@
 """How a transformers model is quantised with bitsandbytes, and in which precision it computes."""
 
 import logging
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import BitsAndBytesConfig
 
 from daiic.worker.backend import Backend
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
 
 BYTES_PER_WEIGHT = {"8bit": 1.05, "4bit": 0.55}
 """Of a quantised matrix, its scales included."""
@@ -22,7 +25,7 @@ def compute_dtype(backend: Backend) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def config(quantization: str, dtype: torch.dtype, *, offload: bool) -> BitsAndBytesConfig | None:
+def config(quantization: str, dtype: torch.dtype, *, offload: bool) -> "BitsAndBytesConfig | None":
     """Return what `from_pretrained` takes, or None for "none".
 
     4 bits are NF4 with double quantisation (Dettmers et al., QLoRA, 2023).
@@ -31,6 +34,9 @@ def config(quantization: str, dtype: torch.dtype, *, offload: bool) -> BitsAndBy
     """
     if quantization == "none":
         return None
+    # It takes seconds to import, which who only asks for precisions need not spend.
+    from transformers import BitsAndBytesConfig
+
     if quantization == "8bit":
         # It tells of the cast to float16 at each multiplication.
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)

@@ -3,10 +3,7 @@
 import pytest
 import torch
 
-from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Memory
-from daiic.worker.catalog import Model
-from daiic.worker.footprint import expected_footprint
 from daiic.worker.memory import control_group
 from daiic.worker.shortage import is_out_of_memory
 
@@ -61,12 +58,3 @@ def test_memory_errors_are_told_from_others():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
-
-
-def test_footprint_is_expected_from_parameters_and_precision(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"a": torch.zeros(4096, 4096, dtype=torch.float16)}, tmp_path / "m.safetensors")
-    model = Model("m", tmp_path, pb.TEXT)
-    none, four = (expected_footprint(model, precision) for precision in ("none", "4bit"))
-    assert none > 2 * 4096 * 4096 > four - (256 << 20) > 4096 * 4096 / 2

@@ -1,0 +1,56 @@
+"""What a model is expected to need is what it takes when it is loaded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker import weights
+from daiic.worker.backend import choose
+from daiic.worker.catalog import Model
+from daiic.worker.footprint import expected_weights
+from daiic.worker.image import load_image
+from daiic.worker.memory_budget import MemoryBudget
+from tiny_models import language_model
+
+torch.set_num_threads(1)
+
+PROCESSOR = choose("cpu")
+PLENTY = MemoryBudget(vram_bytes=0, ram_bytes=8 << 30)
+SHAPES = Path(__file__).parents[3] / "local-models" / "tiny-shapes.safetensors"
+
+
+@pytest.mark.parametrize("quantization", ["none", "8bit", "4bit"])
+def test_language_models_take_what_was_expected(tmp_path: Path, quantization: str) -> None:
+    path = language_model(tmp_path / "model", intermediate_size=8192)
+    loaded = weights.load(
+        transformers.AutoModelForCausalLM,
+        path,
+        backend=PROCESSOR,
+        quantization=quantization,
+        budget=PLENTY,
+        ram_offload=True,
+        progress=lambda done: None,
+    )
+    assert loaded.quantization == quantization
+    expected = expected_weights(Model("model", path, pb.TEXT), PROCESSOR, quantization)
+    assert loaded.footprint == pytest.approx(expected, rel=0.1)
+
+
+async def test_image_pipelines_take_what_was_expected() -> None:
+    engine = await load_image(
+        SHAPES,
+        backend=PROCESSOR,
+        quantization="none",
+        budget=PLENTY,
+        ram_offload=True,
+        allow_downloads=False,
+        token=None,
+        cache_dir=None,
+        progress=lambda done: None,
+    )
+    await engine.close()
+    expected = expected_weights(Model("shapes", SHAPES, pb.IMAGE), PROCESSOR, "none")
+    assert engine.footprint == pytest.approx(expected, rel=0.02)
