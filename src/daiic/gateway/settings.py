@@ -2,38 +2,32 @@
 
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from daiic.service.settings import (
+    DaemonSettings,
     HostPort,
     LogLevel,
-    OptionalHostPort,
     Seconds,
     SettingsError,
+    StatusAddress,
 )
 
 MIB = 1 << 20
 
 
-class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     """The HTTP face of a DAIIC cluster: OpenAI's API and a page for people."""
 
     listen: Annotated[HostPort, Meta(description="where HTTP is served")] = "127.0.0.1:7700"
-    http_listen: Annotated[
-        OptionalHostPort,
-        Meta(description='where /metrics, /healthz and /readyz are served; "" serves none'),
-    ] = "127.0.0.1:7701"
+    http_listen: StatusAddress = "127.0.0.1:7701"
+    log_level: Annotated[LogLevel, Meta(description="info logs requests that fail, debug all")] = (
+        "info"
+    )
     heads: Annotated[
         tuple[HostPort, ...],
         Meta(min_length=1, title="a list of host:port", description="heads, the preferred first"),
     ] = ("127.0.0.1:7717",)
-    cluster_key_file: Annotated[
-        str, Meta(description="the cluster's key (`daiic keygen`); needed for remote heads")
-    ] = ""
-    allow_unauthenticated: Annotated[
-        bool, Meta(description="talk to remote heads without a cluster key")
-    ] = False
 
     api_keys_file: Annotated[
         str, Meta(description='keys that clients must send (`daiic apikey create`); "": none')
@@ -70,12 +64,6 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     image_store_bytes: Annotated[
         int, Meta(ge=MIB, title="bytes, at least 1 MiB", description="memory for such images")
     ] = 256 * MIB
-    drain_timeout: Annotated[
-        Seconds, Meta(description="how long open requests may take after SIGTERM")
-    ] = 30.0
-    log_level: Annotated[LogLevel, Meta(description="info logs requests that fail, debug all")] = (
-        "info"
-    )
 
     def __post_init__(self) -> None:
         if "*" in self.cors_origins and len(self.cors_origins) > 1:

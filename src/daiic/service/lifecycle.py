@@ -6,13 +6,12 @@ import sys
 from collections.abc import Awaitable, Callable, Collection
 from typing import Generic
 
-import msgspec
 import structlog
 import uvloop
 
 from daiic.service import logs
 from daiic.service.notify import Notifier
-from daiic.service.settings import Settings, SettingsError, load
+from daiic.service.settings import DaemonSettings, Settings, SettingsError, load
 from daiic.wire.keyfile import KeyFileError
 from daiic.wire.udp import InsecureBind
 
@@ -68,7 +67,7 @@ class Lifecycle(Generic[Settings]):
             changed = _differences(self.settings, settings)
             fixed = set(_differences(self._at_start, settings)) - set(self._changeable)
             self.settings = settings
-            logs.configure(_log_level(settings))
+            logs.configure(settings.log_level)
             log.info("settings reloaded", changed=", ".join(changed) or "nothing")
             if fixed:
                 log.warning("some changes need a restart", settings=", ".join(sorted(fixed)))
@@ -76,13 +75,8 @@ class Lifecycle(Generic[Settings]):
             self.notifier.ready()
 
 
-def _differences(one: msgspec.Struct, other: msgspec.Struct) -> list[str]:
+def _differences(one: DaemonSettings, other: DaemonSettings) -> list[str]:
     return [key for key in one.__struct_fields__ if getattr(one, key) != getattr(other, key)]
-
-
-def _log_level(settings: msgspec.Struct) -> str:
-    level: str = getattr(settings, "log_level", "info")
-    return level
 
 
 def run(
@@ -100,7 +94,7 @@ def run(
     except SettingsError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_SETTINGS)
-    logs.configure(_log_level(lifecycle.settings))
+    logs.configure(lifecycle.settings.log_level)
 
     async def main() -> None:
         lifecycle.attach()

@@ -1,8 +1,8 @@
 """A daemon's settings: one TOML file, then the environment, then flags.
 
-A daemon declares a frozen `msgspec.Struct`; a field's `Meta` gives the help
-text (`description`) and, where the type alone does not say it, what a value
-must be (`title`).
+A daemon declares a `DaemonSettings` of its own; a field's `Meta` gives the
+help text (`description`) and, where the type alone does not say it, what a
+value must be (`title`).
 """
 
 import argparse
@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-
-Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 ENVIRONMENT_PREFIX = "DAIIC_"
 
@@ -37,6 +35,30 @@ OptionalHostPort = Annotated[
 ]
 Seconds = Annotated[float, msgspec.Meta(gt=0, title="a number of seconds above 0")]
 LogLevel = Literal["debug", "info", "warning", "error"]
+StatusAddress = Annotated[
+    OptionalHostPort,
+    msgspec.Meta(description='address of /healthz, /readyz and /metrics; "" serves none'),
+]
+
+
+class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every daemon can be told; each has its own defaults for where it listens."""
+
+    listen: HostPort
+    http_listen: StatusAddress
+    cluster_key_file: Annotated[
+        str, msgspec.Meta(description="key that all members share; `daiic keygen` makes one")
+    ] = ""
+    allow_unauthenticated: Annotated[
+        bool, msgspec.Meta(description="speak beyond this machine without a cluster key")
+    ] = False
+    drain_timeout: Annotated[
+        Seconds, msgspec.Meta(description="time that what runs has to finish at a stop")
+    ] = 30.0
+    log_level: LogLevel = "info"
+
+
+Settings = TypeVar("Settings", bound=DaemonSettings)
 
 
 class SettingsError(Exception):

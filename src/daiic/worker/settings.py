@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from daiic.service.settings import HostPort, LogLevel, OptionalHostPort, Seconds, SettingsError
+from daiic.service.settings import DaemonSettings, HostPort, SettingsError, StatusAddress
 from daiic.wire.address import split_host_port
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
@@ -20,9 +20,13 @@ def _default_state_dir() -> str:
     return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or "~/.local/state/daiic"
 
 
-class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
     """Runs language models, image pipelines and embeddings for a DAIIC cluster."""
 
+    listen: Annotated[HostPort, msgspec.Meta(description="UDP address for tasks")] = (
+        "127.0.0.1:7727"
+    )
+    http_listen: StatusAddress = "127.0.0.1:7728"
     name: Annotated[str, msgspec.Meta(description="what people call this worker")] = msgspec.field(
         default_factory=socket.gethostname
     )
@@ -32,15 +36,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     heads: Annotated[
         tuple[HostPort, ...], msgspec.Meta(description="every head of the cluster")
     ] = ("127.0.0.1:7717",)
-    listen: Annotated[HostPort, msgspec.Meta(description="UDP address for tasks")] = (
-        "127.0.0.1:7727"
-    )
-    cluster_key_file: Annotated[
-        str, msgspec.Meta(description="key that all members share; `daiic keygen` makes one")
-    ] = ""
-    allow_unauthenticated: Annotated[
-        bool, msgspec.Meta(description="serve beyond this machine without a cluster key")
-    ] = False
     backend: Annotated[
         Literal["auto", "cuda", "rocm", "cpu"],
         msgspec.Meta(description="what to compute on; auto takes a GPU if there is one"),
@@ -67,13 +62,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     hf_token_file: Annotated[
         str, msgspec.Meta(description="file with the Hugging Face token for gated models")
     ] = ""
-    drain_timeout: Annotated[
-        Seconds, msgspec.Meta(description="time that running tasks have to finish at a stop")
-    ] = 30.0
-    http_listen: Annotated[
-        OptionalHostPort, msgspec.Meta(description="address of /healthz, /readyz and /metrics")
-    ] = "127.0.0.1:7728"
-    log_level: LogLevel = "info"
 
     def __post_init__(self) -> None:
         if not self.heads:

@@ -6,25 +6,24 @@ import msgspec
 import pytest
 
 from daiic.service.settings import (
+    DaemonSettings,
     HostPort,
-    LogLevel,
-    OptionalHostPort,
     Seconds,
     SettingsError,
+    StatusAddress,
     load,
 )
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
+class Sample(DaemonSettings, frozen=True, kw_only=True):
     """A daemon's settings."""
 
     listen: HostPort = "127.0.0.1:1"
-    http_listen: OptionalHostPort = "127.0.0.1:2"
+    http_listen: StatusAddress = "127.0.0.1:2"
     heads: tuple[HostPort, ...] = ("127.0.0.1:7717",)
     timeout: Seconds = 10.0
     retries: Annotated[int, msgspec.Meta(ge=0, description="how often (100% sure)")] = 3
     offload: bool = True
-    log_level: LogLevel = "info"
 
     def __post_init__(self) -> None:
         if self.retries > 5 and not self.offload:
