@@ -132,7 +132,9 @@ class WorkerStub:
             can_download=can_download,
             slots=slots,
         )
-        stub = cls([await resolve(head) for head in heads], heartbeat, interval)
+        addresses = [await resolve(head) for head in heads]
+        heartbeat.heads.extend(map(format_address, addresses))
+        stub = cls(addresses, heartbeat, interval)
         stub._socket = await MeshSocket.open(listen, on_events=stub._on_events, key=key)
         stub._send_heartbeats()
         return stub

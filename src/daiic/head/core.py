@@ -4,6 +4,7 @@ from daiic.head import advice
 from daiic.head.dispatcher import Dispatcher, Policy
 from daiic.head.intake import Intake
 from daiic.head.link import Link
+from daiic.head.presence import presence
 from daiic.head.statistics import Statistics
 from daiic.wire.events import Event, Message, Pong, Unreachable
 from daiic.wire.messages import MessageType
@@ -14,6 +15,7 @@ class Core:
 
     def __init__(self, policy: Policy, link: Link, now: float) -> None:
         self.statistics = Statistics()
+        self._link = link
         self.dispatcher = Dispatcher(policy, link, self.statistics, now)
         self.intake = Intake(self.dispatcher, link, self.statistics)
         self._handlers = {
@@ -21,7 +23,7 @@ class Core:
             int(MessageType.CANCEL): self.intake.cancel,
             int(MessageType.RESULT): self.dispatcher.result,
             int(MessageType.ERROR): self.dispatcher.error,
-            int(MessageType.HEARTBEAT): self.dispatcher.heartbeat,
+            int(MessageType.HEARTBEAT): self._heartbeat,
         }
 
     def take(self, event: Event, now: float) -> None:
@@ -34,6 +36,13 @@ class Core:
         elif isinstance(event, Pong):
             self.intake.pong(event.peer, now)
             self.dispatcher.workers.measured(event.peer, event.rtt)
+
+    def _heartbeat(self, message: Message, now: float) -> None:
+        if message.payload:
+            self.dispatcher.heartbeat(message, now)
+        else:
+            own = presence(self.dispatcher.workers, self.intake.closed, message.peer)
+            self._link.send(message.peer, MessageType.HEARTBEAT, own.SerializeToString())
 
     def tick(self, now: float) -> None:
         """Do what time demands; call it several times a second."""

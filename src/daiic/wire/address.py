@@ -37,6 +37,16 @@ async def resolve(text: str) -> Address:
     return found[0][4]
 
 
+def numeric(text: str) -> Address | None:
+    """Return the address that "address:port" is, `None` if it is a name or malformed."""
+    try:
+        host, port = split_host_port(text)
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return (str(address), port) if address.version == 4 else (str(address), port, 0, 0)
+
+
 def is_loopback(address: Address) -> bool:
     """Return whether a resolved address is reached from this machine only."""
     return ipaddress.ip_address(address[0].partition("%")[0]).is_loopback

@@ -125,6 +125,11 @@ class Heads:
         return any(head.answers and head.knows == state for head in self._heads)
 
     @property
+    def answering(self) -> list[str]:
+        """The addresses of the heads that answer, "address:port"."""
+        return [format_address(h.address) for h in self._heads if h.answers and h.address]
+
+    @property
     def silent(self) -> list[str]:
         """The heads that do not answer."""
         return [head.name for head in self._heads if not head.answers]

@@ -111,6 +111,7 @@ class Node:
             waiting=self.tasks.waiting,
             tasks_done=self.statistics.done,
             tokens_per_second=self.statistics.tokens_per_second(),
+            heads=self.heads.answering,
         )
         self.collector.heartbeat = beat
         return beat

@@ -93,6 +93,14 @@ async def test_head_knows_a_state_only_after_a_heartbeat_that_says_so(reporter):
     await listener.socket.close(0)
 
 
+async def test_the_heads_that_answer_are_told_by_address(reporter):
+    listener = await Listener().open()
+    worker = await reporter(f"localhost:{listener.socket.local_address[1]}", "127.0.0.1:9")
+    assert worker.heads.answering == []
+    await until(lambda: worker.heads.answering == [listener.name])
+    await listener.socket.close(0)
+
+
 def test_first_answer_is_enough_to_be_known(monkeypatch):
     monkeypatch.setattr(heading, "INTERVAL", 60.0)
 

@@ -1,0 +1,39 @@
+"""What a head tells a client that asks: how it is, and which heads its workers report to.
+
+Heads do not know of each other. Workers report to all of them, and say so, so
+a client that knows one learns of the others.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from daiic import __version__
+from daiic.head.registry import Worker
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import is_loopback, numeric
+from daiic.wire.messages import Address
+
+MOST_HEADS = 16
+"""Heads told at most: those that most workers name."""
+
+
+def presence(workers: Iterable[Worker], closed: bool, asker: Address) -> pb.Heartbeat:
+    """Return this head's HEARTBEAT for the client at `asker`; once `closed` it takes no tasks."""
+    return pb.Heartbeat(
+        version=__version__,
+        state=pb.DRAINING if closed else pb.READY,
+        heads=_heads(workers, asker),
+    )
+
+
+def _heads(workers: Iterable[Worker], asker: Address) -> list[str]:
+    # A loopback address means another machine's head to whoever is on another machine.
+    local = is_loopback(asker)
+    named: Counter[str] = Counter()
+    for worker in workers:
+        worker_local = is_loopback(worker.address)
+        for head in set(worker.heartbeat.heads):
+            address = numeric(head)
+            if address is not None and (not is_loopback(address) or (local and worker_local)):
+                named[head] += 1
+    return [head for head, _ in named.most_common(MOST_HEADS)]
