@@ -57,7 +57,7 @@ struct Open {
     task: Task,
     bytes: usize,
     /// Who has it; `None` while no head answers.
-    head: Option<usize>,
+    head: Option<SocketAddr>,
     since: Micros,
     /// When it was last sent to a head or heard of.
     news_at: Micros,
@@ -170,12 +170,10 @@ impl Bridge {
     }
 
     pub fn from_mesh(&mut self, datagram: &mut [u8], from: SocketAddr, now: Micros, wall: u64) {
-        match self.heads.find(from) {
-            Some(head) if self.mesh.received(datagram, from, now, wall) => {
-                self.heads.heard(head, now);
-            }
-            Some(_) => {}
-            None => self.mesh.counters.dropped_network += 1,
+        if !self.heads.knows(from) {
+            self.mesh.counters.dropped_network += 1;
+        } else if self.mesh.received(datagram, from, now, wall) {
+            self.heads.heard(from, now);
         }
     }
 
@@ -212,13 +210,18 @@ impl Bridge {
                 Event::Message { peer, kind: kind::ERROR, payload, .. } => {
                     self.head_error(peer, &payload, now);
                 }
-                Event::Message { .. } => self.mesh.counters.dropped_unknown_type += 1,
-                Event::Pong { peer, rtt } => self.heads.measured(peer, rtt),
-                Event::Unreachable { peer, .. } => {
-                    if let Some(head) = self.heads.find(peer).filter(|&h| self.heads.is_alive(h)) {
-                        self.lose(head, "acknowledges nothing", now);
+                Event::Message { peer, kind: kind::HEARTBEAT, payload, .. } => {
+                    match payload::read_head(&payload) {
+                        Some((draining, others)) => {
+                            self.heads.draining(peer, draining);
+                            self.heads.told(&others, now);
+                        }
+                        None => self.mesh.counters.dropped_malformed += 1,
                     }
                 }
+                Event::Message { .. } => self.mesh.counters.dropped_unknown_type += 1,
+                Event::Pong { peer, rtt } => self.heads.measured(peer, rtt),
+                Event::Unreachable { peer, .. } => self.lose(peer, "acknowledges nothing", now),
                 Event::Forgotten { .. } | Event::TooLarge { .. } => {}
             }
         }
@@ -324,11 +327,11 @@ impl Bridge {
             early: BTreeMap::new(),
         };
         self.open.insert(id, open);
-        self.dispatch(id, self.heads.best(None), now);
+        self.dispatch(id, self.heads.best(), now);
     }
 
     /// Gives a task to `head`; without one it waits for any.
-    fn dispatch(&mut self, id: u64, head: Option<usize>, now: Micros) {
+    fn dispatch(&mut self, id: u64, head: Option<SocketAddr>, now: Micros) {
         let Some(open) = self.open.get_mut(&id) else { return };
         (open.head, open.news_at) = (head, now);
         let Some(head) = head else { return };
@@ -336,12 +339,12 @@ impl Bridge {
         // Small payloads stay as small as they came, where a datagram may just hold them.
         let deadline_ms = if now == open.since { open.task.deadline_ms } else { left_ms as u32 };
         let payload = open.task.for_head(id, deadline_ms, &open.delivered);
-        self.mesh.send(self.heads.address(head), kind::TASK, Rc::new(payload), now);
+        self.mesh.send(head, kind::TASK, Rc::new(payload), now);
     }
 
     /// Begins a task again after what was delivered, at `head` and under a new id: whatever the
     /// run before still says no longer counts.
-    fn begin_again(&mut self, id: u64, head: Option<usize>, now: Micros) {
+    fn begin_again(&mut self, id: u64, head: Option<SocketAddr>, now: Micros) {
         let Some(mut open) = self.open.remove(&id) else { return };
         self.cancel_at(open.head, id, now);
         open.early.clear();
@@ -391,10 +394,10 @@ impl Bridge {
         }
     }
 
-    fn cancel_at(&mut self, head: Option<usize>, id: u64, now: Micros) {
+    fn cancel_at(&mut self, head: Option<SocketAddr>, id: u64, now: Micros) {
         let Some(head) = head else { return };
         let cancel = Rc::new(payload::with_id(&[], id));
-        self.mesh.send(self.heads.address(head), kind::CANCEL, cancel, now);
+        self.mesh.send(head, kind::CANCEL, cancel, now);
     }
 
     fn close(&mut self, id: u64) -> Option<Open> {
@@ -412,10 +415,7 @@ impl Bridge {
 
     /// The open task `id` if `peer` is the head that has it.
     fn open_at(&mut self, id: u64, peer: SocketAddr) -> Option<&mut Open> {
-        let heads = &self.heads;
-        self.open
-            .get_mut(&id)
-            .filter(|open| open.head.map(|head| heads.address(head)) == Some(peer))
+        self.open.get_mut(&id).filter(|open| open.head == Some(peer))
     }
 
     /// Passes a part on in its turn, and those that waited for it.
@@ -464,10 +464,12 @@ impl Bridge {
             return;
         };
         let Some(open) = self.open_at(id, peer) else { return };
-        let (head, client, client_id) = (open.head, open.client, open.client_id);
-        let other = self.heads.best(head).filter(|_| code == ErrorCode::ShuttingDown as u64);
-        if other.is_some() {
-            return self.begin_again(id, other, now);
+        let (client, client_id) = (open.client, open.client_id);
+        if code == ErrorCode::ShuttingDown as u64 {
+            self.heads.draining(peer, true);
+            if let Some(other) = self.heads.other(peer) {
+                return self.begin_again(id, Some(other), now);
+            }
         }
         let error = Rc::new(payload::with_id(payload, client_id));
         self.clients.send(client, kind::ERROR, error, now);
@@ -507,14 +509,16 @@ impl Bridge {
 
     /// Does what time brings; call it a few times a second.
     pub fn tick(&mut self, now: Micros) {
-        for address in self.heads.due_for_ping(now) {
-            self.mesh.ping(address, now);
+        for head in self.heads.due(now) {
+            self.mesh.ping(head, now);
+            self.mesh.ask(head, now);
         }
         for head in self.heads.silent(now) {
             self.lose(head, "has fallen silent", now);
         }
         if now >= self.sweep_at {
             self.sweep_at = now + SWEEP_EVERY;
+            self.heads.expire(now);
             for id in self.open.keys().copied().collect::<Vec<_>>() {
                 self.review(id, now);
             }
@@ -542,8 +546,8 @@ impl Bridge {
             self.begin_again(id, head, now);
         } else if head.is_some() && quiet >= repeat_after {
             self.dispatch(id, head, now);
-        } else if head.is_none() && self.heads.best(None).is_some() {
-            self.dispatch(id, self.heads.best(None), now);
+        } else if head.is_none() && self.heads.alive() > 0 {
+            self.dispatch(id, self.heads.best(), now);
         } else if head.is_none() && quiet >= PATIENCE {
             let message = "no head of the cluster answers".into();
             let remedy = "send the task again later; check that daiic-head runs, and the shim's \
@@ -553,14 +557,16 @@ impl Bridge {
     }
 
     /// Moves a lost head's tasks to another.
-    fn lose(&mut self, head: usize, why: &str, now: Micros) {
+    fn lose(&mut self, head: SocketAddr, why: &str, now: Micros) {
+        self.mesh.drop_output(head);
+        if !self.heads.lost(head) {
+            return;
+        }
         let of_it = |(id, open): (&u64, &Open)| (open.head == Some(head)).then_some(*id);
         let tasks: Vec<u64> = self.open.iter().filter_map(of_it).collect();
-        warn!(head = %self.heads.address(head), tasks = tasks.len(), "head {why}");
-        self.heads.lost(head);
-        self.mesh.drop_output(self.heads.address(head));
+        warn!(%head, tasks = tasks.len(), "head {why}");
         for id in tasks {
-            self.begin_again(id, self.heads.best(None), now);
+            self.begin_again(id, self.heads.best(), now);
         }
     }
 

@@ -311,12 +311,19 @@ impl Endpoint {
         self.immediate.push((kind::PING, sequence, 0, to));
     }
 
+    /// Sends an empty HEARTBEAT, to which a head answers with its own.
+    pub fn ask(&mut self, to: SocketAddr, now: Micros) {
+        let sequence = self.peer(to, now, true).outbox.reserve(1);
+        self.immediate.push((kind::HEARTBEAT, sequence, 0, to));
+    }
+
     /// Appends what is to be sent now to `out`, datagrams to one peer in a row.
     pub fn flush(&mut self, now: Micros, wall_clock: u64, out: &mut Datagrams) {
         self.expire(now);
         let mut immediate = std::mem::take(&mut self.immediate);
         for (kind, sequence, timestamp, to) in immediate.drain(..) {
-            let timestamp = if kind == kind::PING { wall_clock } else { timestamp };
+            let ours = matches!(kind, kind::PING | kind::HEARTBEAT);
+            let timestamp = if ours { wall_clock } else { timestamp };
             self.frames.reset(self.peers.get(&to).and_then(|peer| peer.credit));
             if self.frames.afford(HEADER_SIZE) {
                 frames::write(&mut self.frames.bytes, kind, sequence, timestamp, &[]);

@@ -1,57 +1,68 @@
 //! The heads that the shim knows, and which of them answer.
 //!
-//! Each is sent a PING every second. Anything it sends counts as a sign of life; without one for
-//! `timeout` it is lost until it is heard again. The first in the settings' order that is alive
-//! gets the tasks: the others are spares, so that one head sees the whole queue.
+//! Those in the settings come first. Each second every head is sent a PING and an empty HEARTBEAT,
+//! to which it answers with the heads that its workers report to: so one that is named is enough to
+//! learn of the others. Anything a head sends is a sign of life; without one for `timeout` it is
+//! lost until it is heard again. The first that lives and is not shutting down gets the tasks: the
+//! others are spares, so that one head sees the whole queue.
 
 use std::net::SocketAddr;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::congestion::Micros;
 
-const PING_EVERY: Micros = 1_000_000;
+const ASK_EVERY: Micros = 1_000_000;
+/// How long a head that nobody names and that does not answer is kept.
+const FORGET_AFTER: Micros = 60_000_000;
+/// Heads known at most, whatever is told.
+pub const MOST: usize = 16;
 
 struct Head {
     address: SocketAddr,
+    /// It stands in the settings.
+    named: bool,
     alive: bool,
+    draining: bool,
     heard_at: Micros,
-    ping_at: Micros,
+    told_at: Micros,
+    ask_at: Micros,
     rtt: Option<Micros>,
 }
 
 pub struct Heads {
     heads: Vec<Head>,
     timeout: Micros,
+    /// Whether heads on other machines may be spoken to.
+    remote: bool,
 }
 
 impl Heads {
-    pub fn new(addresses: &[SocketAddr], timeout: Micros) -> Self {
-        let head = |address: &SocketAddr| Head {
-            address: *address,
-            alive: false,
-            heard_at: 0,
-            ping_at: 0,
-            rtt: None,
-        };
-        Self { heads: addresses.iter().map(head).collect(), timeout }
+    /// `remote` says whether heads beyond loopback may be learned of.
+    pub fn new(named: &[SocketAddr], timeout: Micros, remote: bool) -> Self {
+        let heads = named.iter().map(|address| Head::new(*address, true, 0)).collect();
+        Self { heads, timeout, remote }
     }
 
-    pub fn address(&self, head: usize) -> SocketAddr {
-        self.heads[head].address
+    fn find(&mut self, address: SocketAddr) -> Option<&mut Head> {
+        self.heads.iter_mut().find(|head| head.address == address)
     }
 
-    pub fn find(&self, address: SocketAddr) -> Option<usize> {
-        self.heads.iter().position(|head| head.address == address)
+    pub fn knows(&self, address: SocketAddr) -> bool {
+        self.heads.iter().any(|head| head.address == address)
     }
 
-    /// The head to give a task to, other than `not`.
-    pub fn best(&self, not: Option<usize>) -> Option<usize> {
-        (0..self.heads.len()).find(|&head| self.heads[head].alive && Some(head) != not)
+    /// The head to give a task to; one that is shutting down only if there is no other.
+    pub fn best(&self) -> Option<SocketAddr> {
+        let mut alive = self.heads.iter().filter(|head| head.alive);
+        let first = alive.clone().next();
+        alive.find(|head| !head.draining).or(first).map(|head| head.address)
     }
 
-    pub fn is_alive(&self, head: usize) -> bool {
-        self.heads[head].alive
+    /// A head that takes new tasks, other than `not`.
+    pub fn other(&self, not: SocketAddr) -> Option<SocketAddr> {
+        let fit = |head: &&Head| head.alive && !head.draining && head.address != not;
+        self.heads.iter().find(fit).map(|head| head.address)
     }
 
     pub fn alive(&self) -> usize {
@@ -63,37 +74,89 @@ impl Heads {
         self.heads.iter().map(|head| (head.address, head.alive, head.rtt))
     }
 
-    pub fn heard(&mut self, head: usize, now: Micros) {
-        let head = &mut self.heads[head];
+    pub fn heard(&mut self, address: SocketAddr, now: Micros) {
+        let Some(head) = self.find(address) else { return };
         head.heard_at = now;
         if !std::mem::replace(&mut head.alive, true) {
-            info!(head = %head.address, "head answers");
+            head.draining = false;
+            info!(head = %address, "head answers");
         }
     }
 
     pub fn measured(&mut self, address: SocketAddr, rtt: Micros) {
         if let Some(head) = self.find(address) {
-            self.heads[head].rtt = Some(rtt);
+            head.rtt = Some(rtt);
         }
     }
 
-    pub fn lost(&mut self, head: usize) {
-        (self.heads[head].alive, self.heads[head].rtt) = (false, None);
+    /// Takes in whether a head is shutting down.
+    pub fn draining(&mut self, address: SocketAddr, draining: bool) {
+        if let Some(head) = self.find(address) {
+            head.draining = draining;
+        }
     }
 
-    /// Those to be sent a PING now.
-    pub fn due_for_ping(&mut self, now: Micros) -> Vec<SocketAddr> {
-        let due = self.heads.iter_mut().filter(|head| now >= head.ping_at);
+    /// Takes in what a head said of others, as "address:port".
+    pub fn told(&mut self, others: &[String], now: Micros) {
+        for address in others.iter().filter_map(|text| text.parse::<SocketAddr>().ok()) {
+            if let Some(head) = self.find(address) {
+                head.told_at = now;
+                continue;
+            }
+            let same_kind = address.is_ipv6() == self.heads[0].address.is_ipv6();
+            if self.heads.len() < MOST && same_kind && (self.remote || address.ip().is_loopback()) {
+                info!(head = %address, "learned of a head");
+                self.heads.push(Head::new(address, false, now));
+            }
+        }
+    }
+
+    /// Returns whether the head was taken for alive until now.
+    pub fn lost(&mut self, address: SocketAddr) -> bool {
+        let Some(head) = self.find(address) else { return false };
+        head.rtt = None;
+        std::mem::replace(&mut head.alive, false)
+    }
+
+    /// Those to be asked how they are now.
+    pub fn due(&mut self, now: Micros) -> Vec<SocketAddr> {
+        let due = self.heads.iter_mut().filter(|head| now >= head.ask_at);
         due.map(|head| {
-            head.ping_at = now + PING_EVERY;
+            head.ask_at = now + ASK_EVERY;
             head.address
         })
         .collect()
     }
 
     /// Those that were alive and have not been heard for too long.
-    pub fn silent(&self, now: Micros) -> Vec<usize> {
-        let silent = |head: &Head| head.alive && now > head.heard_at + self.timeout;
-        (0..self.heads.len()).filter(|&index| silent(&self.heads[index])).collect()
+    pub fn silent(&self, now: Micros) -> Vec<SocketAddr> {
+        let silent = |head: &&Head| head.alive && now > head.heard_at + self.timeout;
+        self.heads.iter().filter(silent).map(|head| head.address).collect()
+    }
+
+    /// Forgets those that nobody names any more.
+    pub fn expire(&mut self, now: Micros) {
+        self.heads.retain(|head| {
+            let keep = head.named || head.alive || now <= head.told_at + FORGET_AFTER;
+            if !keep {
+                warn!(head = %head.address, "forgot a head that neither answers nor is named");
+            }
+            keep
+        });
+    }
+}
+
+impl Head {
+    fn new(address: SocketAddr, named: bool, now: Micros) -> Self {
+        Self {
+            address,
+            named,
+            alive: false,
+            draining: false,
+            heard_at: 0,
+            told_at: now,
+            ask_at: 0,
+            rtt: None,
+        }
     }
 }

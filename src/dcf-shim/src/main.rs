@@ -14,7 +14,7 @@ use dcf_shim::bridge::{Bounds, Bridge};
 use dcf_shim::congestion::Micros;
 use dcf_shim::datagrams::Datagrams;
 use dcf_shim::endpoint::{Endpoint, Limits};
-use dcf_shim::heads::Heads;
+use dcf_shim::heads::{self, Heads};
 use dcf_shim::sealing::Sealer;
 use dcf_shim::settings::{self, Invocation, Settings};
 use dcf_shim::status_port::StatusPort;
@@ -80,8 +80,10 @@ impl Daemon {
         let resolve_head = |head: &String| settings::resolve("heads", head);
         let heads: Vec<_> = settings.heads.iter().map(resolve_head).collect::<Result<_, _>>()?;
         settings.check_exposure(listen, &heads)?;
+        // Without a key, traffic does not leave this machine unless the settings say so.
+        let remote = !settings.cluster_key_file.is_empty() || settings.allow_unauthenticated;
         let mesh_listen = match settings.mesh_listen.as_str() {
-            "" => any_port_towards(&heads)?,
+            "" => any_port_towards(&heads, remote)?,
             given => settings::resolve("mesh_listen", given)?,
         };
         let sealer = |file: &str| match file {
@@ -93,14 +95,18 @@ impl Daemon {
         let mesh_limits = Limits {
             max_message: memory,
             peer_memory: memory,
-            max_peers: heads.len(),
+            max_peers: heads::MOST.max(heads.len()),
             edge: None,
             memory,
         };
         let bridge = Bridge::new(
             Endpoint::new(client_limits, sealer(&settings.client_key_file)?),
             Endpoint::new(mesh_limits, sealer(&settings.cluster_key_file)?),
-            Heads::new(&heads, micros(settings.head_timeout)),
+            Heads::new(
+                &heads,
+                micros(settings.head_timeout),
+                remote && !mesh_listen.ip().is_loopback(),
+            ),
             bounds(settings)?,
             // As microseconds, but short enough for five bytes of a payload.
             wall_clock() & 0x3fff_ffff | 0x1000_0000,
@@ -298,17 +304,16 @@ fn client_limits(settings: &Settings) -> Limits {
     }
 }
 
-fn any_port_towards(heads: &[SocketAddr]) -> Result<SocketAddr, String> {
+fn any_port_towards(heads: &[SocketAddr], remote: bool) -> Result<SocketAddr, String> {
     let v6 = heads[0].is_ipv6();
     if heads.iter().any(|head| head.is_ipv6() != v6) {
         return Err("heads are of IPv4 and IPv6: name them all by addresses of one kind".into());
     }
-    let loopback = heads.iter().all(|head| head.ip().is_loopback());
-    Ok(match (v6, loopback) {
-        (false, true) => (Ipv4Addr::LOCALHOST, 0).into(),
-        (false, false) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        (true, true) => (Ipv6Addr::LOCALHOST, 0).into(),
-        (true, false) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    Ok(match (v6, remote) {
+        (false, false) => (Ipv4Addr::LOCALHOST, 0).into(),
+        (false, true) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        (true, false) => (Ipv6Addr::LOCALHOST, 0).into(),
+        (true, true) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     })
 }
 

@@ -38,6 +38,9 @@ const RESULT_TOKENS: u64 = 9;
 const ERROR_CODE: u64 = 2;
 const ERROR_MESSAGE: u64 = 3;
 const ERROR_REMEDY: u64 = 4;
+const HEARTBEAT_STATE: u64 = 5;
+const HEARTBEAT_HEADS: u64 = 17;
+const DRAINING: u64 = 3; // of WorkerState
 const RESUME_TOKENS: u64 = 1;
 const RESUME_TEXT: u64 = 2;
 const RESUME_INDEX: u64 = 3;
@@ -207,6 +210,23 @@ pub fn read_id(payload: &[u8]) -> Option<(u64, u64)> {
         }
     }
     Some(found)
+}
+
+/// Returns whether the head that sent a Heartbeat is shutting down, and the heads it names.
+pub fn read_head(heartbeat: &[u8]) -> Option<(bool, Vec<String>)> {
+    let (mut draining, mut heads) = (false, Vec::new());
+    for field in Fields(heartbeat) {
+        match field? {
+            Field { number: HEARTBEAT_STATE, value: Found::Varint(state), .. } => {
+                draining = state == DRAINING;
+            }
+            Field { number: HEARTBEAT_HEADS, value: Found::Bytes(head), .. } => {
+                heads.push(String::from_utf8_lossy(head).into_owned());
+            }
+            _ => {}
+        }
+    }
+    Some((draining, heads))
 }
 
 /// Returns the id at the very start of a message, where every encoder puts it.

@@ -33,7 +33,7 @@ macro_rules! settings {
 
 settings! {
     listen: String = "127.0.0.1:7737".into(), "Address and port for clients' datagrams.";
-    heads: Vec<String> = vec!["127.0.0.1:7717".into()], "The cluster's heads; the first that answers is used.";
+    heads: Vec<String> = vec!["127.0.0.1:7717".into()], "Heads of the cluster; the first that answers is used, others are learned from it.";
     mesh_listen: String = String::new(), "Address and port to speak to heads from; \"\": any free one.";
     cluster_key_file: String = String::new(), "The cluster's key, made by `daiic keygen`.";
     client_key_file: String = String::new(), "A key of the same form that clients must have; \"\": clients send plain DCF.";

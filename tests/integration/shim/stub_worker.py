@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.wire.address import resolve
+from daiic.wire.address import format_address, resolve
 from daiic.wire.events import Event, Message
 from daiic.wire.messages import MessageType
 from daiic.wire.udp import MeshSocket
@@ -47,6 +47,7 @@ class StubWorker:
             backend=pb.CPU,
             models=[pb.ModelStatus(name=MODEL, kind=pb.TEXT, state=pb.LOADED, rate=1000)],
             slots=512,
+            heads=[format_address(address) for address in addresses],
         ).SerializeToString()
         while True:
             for address in addresses:

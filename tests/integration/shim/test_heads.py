@@ -42,6 +42,27 @@ async def test_stream_continues_at_another_head_when_one_is_killed(launch, start
         await worker.close()
 
 
+async def test_one_head_is_enough_to_learn_of_the_others(launch, start) -> None:
+    worker = StubWorker()
+    first, second = await two_heads(start, worker)
+    try:
+        shim = await launch(heads=first.address, head_timeout=2)
+        await shim.until_ready()
+        async with asyncio.timeout(10):
+            while f'head_up{{head="{second.address}"}} 1' not in (await shim.get("/metrics"))[1]:
+                await asyncio.sleep(0.1)
+        worker.pace = 0.1
+        with PlainClient(shim.udp, acknowledges=True) as client:
+            client.send_task(words(PROMPT))
+            whole = asyncio.create_task(client.whole_text(30))
+            await asyncio.sleep(1)
+            await first.kill()
+            assert await whole == f"{PROMPT} "
+        assert len(worker.tasks) == 2
+    finally:
+        await worker.close()
+
+
 async def test_head_that_shuts_down_passes_its_tasks_on(launch, start) -> None:
     worker = StubWorker()
     first, second = await two_heads(start, worker)
