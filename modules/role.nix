@@ -89,8 +89,8 @@ in
       "10.0.0.2:7717"
     ];
     description = ''
-      Heads of the cluster. With several, the ${name} uses all of them, and one may fail.
-      `null` stands for the head on this machine.
+      Heads of the cluster, the preferred one first; the others take over when it fails. From the one that
+      answers, the ${name} also learns of heads that are not named here. `null` stands for the head on this machine.
     '';
   };
 

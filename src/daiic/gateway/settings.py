@@ -26,7 +26,11 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     )
     heads: Annotated[
         tuple[HostPort, ...],
-        Meta(min_length=1, title="a list of host:port", description="heads, the preferred first"),
+        Meta(
+            min_length=1,
+            title="a list of host:port",
+            description="heads, the preferred first; others are learned",
+        ),
     ] = ("127.0.0.1:7717",)
 
     api_keys_file: Annotated[
