@@ -13,9 +13,9 @@ import structlog
 from daiic.delivery import Delivery
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.manager import ModelManager, out_of_memory
+from daiic.worker.manager import ModelManager
 from daiic.worker.record import Lease
-from daiic.worker.shortage import is_device_lost, is_out_of_memory
+from daiic.worker.shortage import does_not_fit, is_device_lost, is_out_of_memory
 
 ATTEMPTS = 4
 """Engines on which a task is tried while memory runs out on them."""
@@ -85,7 +85,7 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
             if lease is not None:
                 lease.release()
         delivery.resume_here()
-    raise out_of_memory(task.model)
+    raise does_not_fit(task.model)
 
 
 async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progress | Lease, None]:
@@ -99,7 +99,7 @@ async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progre
     try:
         while not coming.done():
             await asyncio.wait({coming}, timeout=POLL)
-            record = manager.record(model)
+            record = manager.roster.records.get(model)
             progress = record.progress() if record is not None and not coming.done() else None
             if progress is not None and progress != told:
                 told = progress

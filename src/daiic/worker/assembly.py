@@ -78,7 +78,7 @@ class Worker:
         """Take over the settings that may change, for models loaded from now on."""
         self._meter.vram_limit, self._meter.ram_limit = settings.vram_limit, settings.ram_limit
         self._loader.settings, self._loader.token = settings, token
-        self.manager.ram_offload = settings.ram_offload
+        self.manager.room.ram_offload = settings.ram_offload
         self.manager.fetch = self._fetch if settings.allow_downloads else None
         self.node.heads.hurry()
 

@@ -89,11 +89,13 @@ class Node:
 
     def wedged(self) -> bool:
         """Return whether an engine has work but does nothing about it."""
-        return any(engine.stalled_for > STALLED[engine.kind] for engine in self._manager.engines())
+        return any(
+            engine.stalled_for > STALLED[engine.kind] for engine in self._manager.roster.engines()
+        )
 
     def heartbeat(self) -> pb.Heartbeat:
         """Return what this worker is and how it is."""
-        vram, ram = self._meter.vram(), self._meter.ram(self._manager.held)
+        vram, ram = self._meter.vram(), self._meter.ram(self._manager.roster.held)
         beat = pb.Heartbeat(
             worker_id=self._identity.worker_id,
             incarnation=self._identity.incarnation,
@@ -117,7 +119,7 @@ class Node:
         return beat
 
     def _measured(self, model: str, rate: float) -> None:
-        record = self._manager.record(model)
+        record = self._manager.roster.records.get(model)
         if record is not None:
             record.measured(rate)
 

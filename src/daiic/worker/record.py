@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.catalog import Model
 from daiic.worker.engine import Engine
+from daiic.worker.memory_budget import MemoryBudget
 
+LOWERED = 0.8
+"""What remains of a model's share of memory each time that memory ran out on it."""
 RATE_WEIGHT = 0.3
 """Share of the newest measurement in a model's rate."""
 
@@ -43,6 +46,25 @@ class Record:
     headroom: float = 1.0
     footprint: int = 0
     rate: float = 0.0
+
+    @property
+    def in_use(self) -> bool:
+        """Whether tasks hold leases on it."""
+        return self.resident is not None and self.resident.users > 0
+
+    def share_of(self, budget: MemoryBudget) -> MemoryBudget:
+        """Return what it may take of `budget`."""
+        return MemoryBudget(
+            int(budget.vram_bytes * self.headroom), int(budget.ram_bytes * self.headroom)
+        )
+
+    def take_less(self) -> None:
+        """Note that memory ran out on it."""
+        self.headroom *= LOWERED
+
+    def expect_more(self) -> None:
+        """Note that it needs more than was expected."""
+        self.footprint = int(self.footprint / LOWERED)
 
     def advance(self, state: pb.ModelState, done: int, total: int) -> None:
         """Take in how far it is, unless it is past `state`."""

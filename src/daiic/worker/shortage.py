@@ -1,5 +1,8 @@
 """Telling a lack of memory, and a device that is lost, from other failures."""
 
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+
 _SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -22,3 +25,13 @@ def is_device_lost(error: BaseException) -> bool:
     """
     text = str(error)
     return isinstance(error, RuntimeError) and ("CUDA error" in text or "HIP error" in text)
+
+
+def does_not_fit(name: str) -> TaskError:
+    """Return that the model `name` does not fit, however small its budget."""
+    return TaskError(
+        pb.OUT_OF_MEMORY,
+        f"{name} does not fit into this worker's memory",
+        'use a smaller model, quantization = "4bit", ram_offload = true, or raise vram_limit and '
+        "ram_limit if they are set",
+    )

@@ -29,7 +29,7 @@ async def test_models_stay_side_by_side_while_memory_allows(new_manager):
     (await manager.lease("b")).release()
     (await manager.lease("a")).release()
     assert memory.loads == ["a", "b"]
-    assert manager.held == 80
+    assert manager.roster.held == 80
 
 
 async def test_least_recently_used_model_leaves_first(new_manager):
