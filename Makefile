@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := worker,gateway,test
 
-.PHONY: demo test lint test-systemd bench clean help
+.PHONY: demo test lint shim test-systemd bench clean help
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -16,8 +16,10 @@ demo: $(VENV)/installed ## a cluster on this machine, shown at work
 test: $(VENV)/installed ## every test this machine can run; what is left out is named at the end
 	$(BIN)/pytest
 
-test-systemd: $(VENV)/installed ## whole machines: Debian under QEMU with the modules' units (needs root)
+shim: ## the UDP ingress: src/dcf-shim/target/release/dcf-shim
 	src/dcf-shim/build.sh build --release
+
+test-systemd: $(VENV)/installed shim ## whole machines: Debian under QEMU with the modules' units (needs root)
 	$(BIN)/pytest -s tests/systemd $(SYSTEMD_TESTS)
 
 bench: $(VENV)/installed ## figures for this machine: wire, head, text, gateway, shim

@@ -19,7 +19,8 @@ use dcf_shim::sealing::Sealer;
 use dcf_shim::settings::{self, Invocation, Settings};
 use dcf_shim::status_port::StatusPort;
 use dcf_shim::sys::{self, BatchSocket, Signals, Wait};
-use dcf_shim::{logs, metrics};
+use dcf_shim::logs::Logs;
+use dcf_shim::metrics;
 
 const TICK: Micros = 250_000;
 /// Batches taken from one socket before the other has its turn.
@@ -39,8 +40,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    logs::start(&settings.log_level);
-    let daemon = Daemon::new(&settings);
+    let logs = Logs::start(&settings.log_level);
+    let daemon = Daemon::new(&settings, logs);
     match daemon.and_then(|mut daemon| daemon.run().map_err(|error| error.to_string())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
@@ -59,6 +60,7 @@ fn load_settings() -> Result<Invocation, String> {
 
 struct Daemon {
     settings: Settings,
+    logs: Logs,
     bridge: Bridge,
     clients: Side,
     mesh: Side,
@@ -75,7 +77,7 @@ struct Side {
 }
 
 impl Daemon {
-    fn new(settings: &Settings) -> Result<Self, String> {
+    fn new(settings: &Settings, logs: Logs) -> Result<Self, String> {
         let listen = settings::resolve("listen", &settings.listen)?;
         let resolve_head = |head: &String| settings::resolve("heads", head);
         let heads: Vec<_> = settings.heads.iter().map(resolve_head).collect::<Result<_, _>>()?;
@@ -125,6 +127,7 @@ impl Daemon {
         };
         Ok(Self {
             settings: settings.clone(),
+            logs,
             bridge,
             clients: Side { socket: bind("listen", listen)?, out: Datagrams::default() },
             mesh: Side { socket: bind("mesh_listen", mesh_listen)?, out: Datagrams::default() },
@@ -216,6 +219,7 @@ impl Daemon {
         if !later.is_empty() {
             warn!(settings = later.join(", "), "some changes need a restart");
         }
+        self.logs.set_level(&settings.log_level);
         self.bridge.set_bounds(bounds, client_limits(&settings));
         self.settings = *settings;
     }

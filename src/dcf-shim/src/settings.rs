@@ -196,6 +196,7 @@ pub const CHANGEABLE: &[&str] = &[
     "max_message",
     "task_deadline",
     "drain_timeout",
+    "log_level",
 ];
 
 impl Settings {

@@ -184,14 +184,17 @@ async def test_sighup_changes_what_can_change(
         client.send_task(words("before"))
         assert await client.whole_text() == "before "
         await reload("client_tasks = 'five'\n", "settings not reloaded")
-        await reload("max_tasks = 7\nlog_level = 'error'\n", "some changes need a restart")
-        assert "client_tasks, max_tasks" in shim.log and 'settings="log_level"' in shim.log
+        await reload("max_tasks = 7\nhead_timeout = 9\n", "some changes need a restart")
+        assert "client_tasks, max_tasks" in shim.log and 'settings="head_timeout"' in shim.log
         client.send_task(words("between"))
         assert await client.whole_text() == "between "
         await reload("allowed_networks = ['10.0.0.0/8']\n", "allowed_networks")
         client.send_task(words("after"))
         with pytest.raises(TimeoutError):
             await client.answer(0.5)
+        await reload("log_level = 'debug'\n", "log_level")
+        client.send_task(words("seen"))
+        await eventually(lambda: "task accepted" in shim.log)
     assert shim.process.returncode is None
 
 
