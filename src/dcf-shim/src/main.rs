@@ -15,12 +15,12 @@ use dcf_shim::congestion::Micros;
 use dcf_shim::datagrams::Datagrams;
 use dcf_shim::endpoint::{Endpoint, Limits};
 use dcf_shim::heads::{self, Heads};
+use dcf_shim::logs::Logs;
+use dcf_shim::metrics;
 use dcf_shim::sealing::Sealer;
 use dcf_shim::settings::{self, Invocation, Settings};
 use dcf_shim::status_port::StatusPort;
 use dcf_shim::sys::{self, BatchSocket, Signals, Wait};
-use dcf_shim::logs::Logs;
-use dcf_shim::metrics;
 
 const TICK: Micros = 250_000;
 /// Batches taken from one socket before the other has its turn.
