@@ -84,6 +84,8 @@ impl Flight {
 pub struct Outbox {
     room: usize,
     next_sequence: u32,
+    /// How many sequence numbers have been given out.
+    reserved: u64,
     small: VecDeque<Rc<Outgoing>>,
     large: VecDeque<(Rc<Outgoing>, usize)>,
     /// Sequences of lost flights, in the order in which they go again.
@@ -114,6 +116,7 @@ impl Outbox {
         Self {
             room,
             next_sequence: sequence,
+            reserved: 0,
             small: VecDeque::new(),
             large: VecDeque::new(),
             again: VecDeque::new(),
@@ -139,6 +142,7 @@ impl Outbox {
     pub fn reserve(&mut self, count: usize) -> u32 {
         let first = self.next_sequence;
         self.next_sequence = first.wrapping_add(count as u32);
+        self.reserved += count as u64;
         first
     }
 
@@ -256,12 +260,16 @@ impl Outbox {
     }
 
     /// Takes in the peer's acknowledgement of `ranges`; returns whether it named anything that
-    /// was under way, and so proves that the peer receives what we send.
+    /// was under way, and so proves that the peer receives what we send. A range wider than all
+    /// that was ever sent is a guess, and counts for nothing.
     pub fn acknowledged(&mut self, ranges: &[Range], now: Micros) -> bool {
         self.heard(now);
         let mut done = Vec::new();
         for &(start, end) in ranges {
             let span = end.wrapping_sub(start) as usize;
+            if span as u64 >= self.reserved {
+                continue;
+            }
             if span < 2 * self.flights.len() {
                 let sequences = (0..=span).map(|step| start.wrapping_add(step as u32));
                 done.extend(sequences.filter_map(|sequence| self.flights.remove(&sequence)));
