@@ -78,6 +78,8 @@ struct Peer {
     /// It is in the endpoint's list of peers to look at.
     touched: bool,
     seen_at: Micros,
+    /// The endpoint's `turn` at that time.
+    seen_in: u64,
     timeout: Option<Micros>,
     /// How many times the bridge needs it kept.
     holds: usize,
@@ -97,6 +99,8 @@ pub struct Endpoint {
     timeouts: BinaryHeap<Reverse<(Micros, SocketAddr)>>,
     sweep_at: Micros,
     events: Vec<Event>,
+    /// How often the events have been taken.
+    turn: u64,
     immediate: Vec<(u8, u32, u64, SocketAddr)>,
     frames: Frames,
     random: SystemRandom,
@@ -117,6 +121,7 @@ impl Endpoint {
             timeouts: BinaryHeap::new(),
             sweep_at: 0,
             events: Vec::new(),
+            turn: 0,
             immediate: Vec::new(),
             frames: Frames::new(PATH_MTU - room),
             random: SystemRandom::new(),
@@ -204,7 +209,7 @@ impl Endpoint {
             self.counters.dropped_rate += 1;
             return false;
         }
-        peer.seen_at = now;
+        (peer.seen_at, peer.seen_in) = (now, self.turn);
         peer.modern |= matches!(kind, kind::SACK | kind::CHUNK | kind::BATCH);
         if let Some(credit) = &mut peer.credit {
             *credit += AMPLIFICATION * size;
@@ -288,6 +293,7 @@ impl Endpoint {
     /// Exchanges what has happened since the last call for an empty list.
     pub fn take_events(&mut self, events: &mut Vec<Event>) {
         std::mem::swap(&mut self.events, events);
+        self.turn += 1;
     }
 
     // ------------------------------------------------------------------ sending
@@ -493,13 +499,14 @@ impl Endpoint {
     }
 
     /// Makes room for another peer by forgetting one that nobody needs: a stranger, or a client
-    /// that has nothing under way and has been quiet.
+    /// that has nothing under way and has been quiet. What it sent has been acted on: nobody may
+    /// answer a peer that is forgotten.
     fn evict(&mut self, now: Micros) -> bool {
         for _ in 0..EVICTION_TRIES {
             let Some(address) = self.queue.pop_front() else { return false };
             match self.peers.get(&address) {
                 None => {}
-                Some(peer) if peer.evictable(now) => {
+                Some(peer) if peer.seen_in < self.turn && peer.evictable(now) => {
                     self.forget(address);
                     return true;
                 }
@@ -526,6 +533,7 @@ impl Endpoint {
                 introduced: false,
                 touched: false,
                 seen_at: now,
+                seen_in: self.turn,
                 timeout: None,
                 holds: 0,
             }
