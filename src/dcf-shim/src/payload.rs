@@ -59,7 +59,7 @@ impl Delivered {
     pub fn add(&mut self, part: &Delivered) {
         self.tokens.extend_from_slice(&part.tokens);
         self.text.push_str(&part.text);
-        self.next += 1;
+        self.next = self.next.wrapping_add(1); // a client may begin anywhere
     }
 }
 
