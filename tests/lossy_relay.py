@@ -1,5 +1,7 @@
 """A bad link for tests: a seeded UDP relay that drops, delays, reorders, duplicates and corrupts.
 
+Like most links between machines it passes no more than 1500 bytes at once, whatever loopback does.
+
 Put it between two programs, in either direction alike, in the same process (`LossyRelay.start`)
 or as one of its own (`python tests/lossy_relay.py --to 127.0.0.1:7717`). Every client gets an
 upstream socket of its own, so that the far side sees as many addresses as there are clients.
@@ -29,7 +31,8 @@ class Conditions:
 
     A datagram takes `delay` ± `jitter` (uniform). A reordered one is held back as long again, so
     that later ones overtake it even where there is no jitter. A duplicated one comes twice, each
-    with a delay of its own. A corrupted one has one to four of its bits flipped.
+    with a delay of its own. A corrupted one has one to four of its bits flipped. What has more
+    than `largest` bytes of UDP payload does not pass; 1472 fill Ethernet's 1500 with IPv4.
     """
 
     loss: float = 0.0
@@ -38,6 +41,7 @@ class Conditions:
     reorder: float = 0.0
     duplicate: float = 0.0
     corrupt: float = 0.0
+    largest: int = 1472
 
 
 ROUGH = Conditions(loss=0.05, delay=0.010, jitter=0.005, reorder=0.05, duplicate=0.02)
@@ -54,6 +58,7 @@ class Tally:
     reordered: int = 0
     duplicated: int = 0
     corrupted: int = 0
+    too_large: int = 0
 
 
 class LossyRelay:
@@ -142,6 +147,9 @@ class LossyRelay:
     def _relay(self, datagram: bytes, sock: socket.socket, to: Address | None) -> None:
         conditions, chance = self.conditions, self._random.random
         self.tally.received += 1
+        if len(datagram) > conditions.largest:
+            self.tally.too_large += 1
+            return
         if chance() < conditions.loss:
             self.tally.lost += 1
             return
@@ -239,7 +247,7 @@ def main() -> None:
     parser.add_argument("--listen", type=_address, default=("127.0.0.1", 0))
     parser.add_argument("--to", type=_address, required=True)
     for field in fields(Conditions):
-        parser.add_argument(f"--{field.name}", type=float, default=field.default)
+        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     parser.add_argument("--seed", type=int, default=1)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(parser.parse_args()))

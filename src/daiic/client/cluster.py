@@ -169,9 +169,18 @@ class ClusterClient:
         task = call.delivery.task
         task.id = call.id
         try:
-            self._socket.send(call.head, MessageType.TASK, task.SerializeToString())
+            sent = self._socket.send(call.head, MessageType.TASK, task.SerializeToString())
         except ValueError as error:
             call.fail(TaskError(pb.BAD_REQUEST, str(error), "send a shorter prompt"))
+            return
+        if sent is None:
+            call.fail(
+                TaskError(
+                    pb.QUEUE_FULL,
+                    "so much waits to be sent to the head that there is no room for this task",
+                    "wait for answers before sending more",
+                )
+            )
 
     def _cancel(self, call: Call) -> None:
         self._socket.send(call.head, MessageType.CANCEL, pb.Cancel(id=call.id).SerializeToString())

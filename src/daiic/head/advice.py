@@ -50,6 +50,15 @@ def queue_full(length: int) -> TaskError:
     )
 
 
+def answer_has_no_room() -> TaskError:
+    """Too much waits for the client to acknowledge it."""
+    return TaskError(
+        pb.QUEUE_FULL,
+        "so much waits for the client to take it that this answer has no room in the head's memory",
+        "take answers faster, or ask for less at once",
+    )
+
+
 def stopping() -> TaskError:
     """The head is about to end."""
     return TaskError(

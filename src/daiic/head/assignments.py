@@ -34,9 +34,13 @@ class Assignments:
         """Return the job that runs as `attempt`."""
         return self._jobs.get(attempt)
 
-    def give(self, job: Job, worker: Worker) -> None:
-        """Put `job` on `worker` and send it the task."""
+    def give(self, job: Job, worker: Worker) -> bool:
+        """Put `job` on `worker` and send it the task; return false if there is no room for that."""
         self._next_attempt += 1
+        task = job.delivery.task
+        task.id = self._next_attempt
+        if self._link.send(worker.address, MessageType.TASK, task.SerializeToString()) is None:
+            return False
         self._count += 1
         job.attempt = self._next_attempt
         job.attempts += 1
@@ -44,9 +48,7 @@ class Assignments:
         worker.jobs[job.attempt] = self._jobs[job.attempt] = job
         worker.given = self._count
         worker.began(job.model)
-        task = job.delivery.task
-        task.id = job.attempt
-        self._link.send(worker.address, MessageType.TASK, task.SerializeToString())
+        return True
 
     def release(self, job: Job) -> Worker:
         """Take `job`, which has ended there, off its worker, and return that."""

@@ -4,7 +4,9 @@ A client repeats a task about which it hears nothing, so ids are remembered
 for a while after their task is over.
 """
 
+from daiic.head.dialect import Answer
 from daiic.head.job import Job
+from daiic.head.link import Link
 from daiic.wire.messages import Address
 from daiic.wire.sequence import RecentSequences
 
@@ -27,6 +29,14 @@ class Client:
         self.known = RecentSequences(MOST_REMEMBERED, REMEMBERED)
         self.answers_pings = False
         self.seen_at = 0.0
+
+    def conclude(self, task_id: int, answer: Answer, link: Link) -> None:
+        """Send the last that there is to say about a task.
+
+        If there is no room for it, the client may ask again.
+        """
+        if link.send(self.address, *answer) is None:
+            self.known.discard(task_id)
 
 
 class Clients:

@@ -86,8 +86,7 @@ class Dispatcher:
         """
         if self.line.row_of(job) is None:
             worker = choose(self.workers, job, now)
-            if worker is not None:
-                self._give(job, worker, now)
+            if worker is not None and self._give(job, worker, now):
                 self._deadlines.add(job, self.jobs_left)
                 return
             if not may_serve(self.workers, job) and now >= self._settled_at:
@@ -158,7 +157,10 @@ class Dispatcher:
             return
         for ready in job.delivery.accept(part):
             ready.id = job.id
-            self._link.send(job.client.address, *job.dialect.result(ready))
+            if self._link.send(job.client.address, *job.dialect.result(ready)) is None:
+                self.fail(job, advice.answer_has_no_room(), now)
+                self._place_waiting(now)
+                return
         if job.delivery.finished:
             worker = self._assignments.release(job)
             self._end(job, DONE, now)
@@ -193,9 +195,11 @@ class Dispatcher:
 
     # -------------------------------------------------------------- on workers
 
-    def _give(self, job: Job, worker: Worker, now: float) -> None:
-        self._assignments.give(job, worker)
-        self._statistics.queued.add(now - job.queued_at)
+    def _give(self, job: Job, worker: Worker, now: float) -> bool:
+        given = self._assignments.give(job, worker)
+        if given:
+            self._statistics.queued.add(now - job.queued_at)
+        return given
 
     def _withdraw(self, job: Job) -> None:
         """Take `job` from where it is, and tell its worker."""
@@ -233,7 +237,7 @@ class Dispatcher:
 
     def _end_with(self, error: TaskError, job: Job, now: float) -> None:
         index = job.delivery.next_index
-        self._link.send(job.client.address, *job.dialect.error(error, job.id, index))
+        job.client.conclude(job.id, job.dialect.error(error, job.id, index), self._link)
         self._end(job, error.name, now)
 
     def _end(self, job: Job, outcome: str, now: float) -> None:
@@ -266,10 +270,9 @@ class Dispatcher:
                 if freed is not None and near_to(freed, job) is None:
                     break
                 worker = choose(self.workers, job, now)
-                if worker is None:
+                if worker is None or not self._give(job, worker, now):
                     break
                 self.line.remove(job)
-                self._give(job, worker, now)
 
     def _give_up_waiting(self, now: float) -> None:
         """Fail the jobs that no worker can serve any more, after giving them time to return."""

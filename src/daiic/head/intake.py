@@ -4,7 +4,7 @@ from google.protobuf.message import DecodeError
 
 from daiic.errors import TaskError
 from daiic.head import advice
-from daiic.head.clients import Clients
+from daiic.head.clients import Client, Clients
 from daiic.head.dialect import Dialect, dialect_of
 from daiic.head.dispatcher import Dispatcher
 from daiic.head.job import Job
@@ -47,7 +47,7 @@ class Intake:
             task = dialect.read(message.payload)
         except TaskError as error:
             task_id = dialect.id_in(message.payload) or message.sequence
-            self._refuse(message.peer, dialect, task_id, UNREADABLE, error)
+            self._refuse(Client(message.peer), dialect, task_id, UNREADABLE, error)
             return
         task_id = task.id or message.sequence
         client = self._clients.heard(message.peer, now)
@@ -58,9 +58,8 @@ class Intake:
         kind = task.WhichOneof("work")
         if kind == "status":
             status = status_of(self._dispatcher, self._statistics, now)
-            self._link.send(
-                message.peer, *dialect.result(pb.Result(id=task_id, final=True, status=status))
-            )
+            answer = dialect.result(pb.Result(id=task_id, final=True, status=status))
+            client.conclude(task_id, answer, self._link)
             self._statistics.outcomes[kind, DONE] += 1
             return
         try:
@@ -78,7 +77,7 @@ class Intake:
             self._dispatcher.submit(job, now)
             client.jobs[task_id] = job
         except TaskError as error:
-            self._refuse(message.peer, dialect, task_id, kind or UNREADABLE, error)
+            self._refuse(client, dialect, task_id, kind or UNREADABLE, error)
 
     def cancel(self, message: Message, now: float) -> None:
         """Take in a CANCEL."""
@@ -126,7 +125,7 @@ class Intake:
         self._clients.expire(now)
 
     def _refuse(
-        self, client: Address, dialect: Dialect, task_id: int, kind: str, error: TaskError
+        self, client: Client, dialect: Dialect, task_id: int, kind: str, error: TaskError
     ) -> None:
-        self._link.send(client, *dialect.error(error, task_id, 0))
+        client.conclude(task_id, dialect.error(error, task_id, 0), self._link)
         self._statistics.outcomes[kind, error.name] += 1

@@ -8,8 +8,8 @@ from daiic.wire.messages import Address, MessageType
 class Link(Protocol):
     """Reaches workers and clients; `daiic.wire.udp.MeshSocket` is one."""
 
-    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int:
-        """Send a message of any size; returns its sequence number."""
+    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int | None:
+        """Send a message of any size; `None` if so much waits that there is no room for it."""
 
     def ping(self, to: Address) -> None:
         """Measure the distance to `to`; a `Pong` tells it."""

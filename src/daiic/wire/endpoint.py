@@ -13,7 +13,9 @@ SACK; what is not acknowledged is sent again unchanged under its number.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from math import inf
 
+from daiic.wire.address import is_loopback
 from daiic.wire.counters import Counters
 from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
 from daiic.wire.frames import Frame, Range, decode_sack, pack, split_batch
@@ -33,6 +35,9 @@ from daiic.wire.sealing import OVERHEAD, Sealer
 from daiic.wire.timeouts import Timeouts
 
 _RELIABLE = frozenset(map(int, RELIABLE))
+
+PROBE_INTERVAL = 10.0
+"""Seconds between two tries of whether larger datagrams reach a peer."""
 
 
 class MessageTooLarge(ValueError):
@@ -154,6 +159,9 @@ class Endpoint:
             if sent_at is not None:
                 self._prove(peer)
                 self._events.append(Pong(address, now - sent_at))
+                if sequence == peer.probe:
+                    peer.outbox.room = self._limits.loopback_mtu - self._overhead
+                    peer.probe_at = inf
         else:
             self.counters.dropped_unknown_type += 1
 
@@ -191,12 +199,15 @@ class Endpoint:
 
     # --------------------------------------------------------------- sending
 
-    def send(self, to: Address, message_type: MessageType, payload: bytes, now: float) -> int:
-        """Queue a message and return its sequence number.
+    def send(
+        self, to: Address, message_type: MessageType, payload: bytes, now: float
+    ) -> int | None:
+        """Queue a message and return its sequence number; `None` if there is no room for it.
 
         A HEARTBEAT that fits one datagram goes out once and is answered by
-        `Acknowledged`; everything else is repeated until acknowledged. What
-        would exceed the memory of `Limits` is answered by `Unreachable`.
+        `Acknowledged`; everything else is repeated until acknowledged. There is
+        no room when messages not yet acknowledged take up the memory of
+        `Limits`, those to this peer or all together.
 
         Raises:
             MessageTooLarge: if `payload` exceeds `Limits.max_message`.
@@ -219,19 +230,36 @@ class Endpoint:
             outbox.buffered + length > limits.peer_memory
             or self._memory.used + length > limits.memory
         ):
-            sequence = outbox.reserve()
             self.counters.refused_over_memory += 1
-            self._events.append(Unreachable(to, (sequence,)))
-            return sequence
+            return None
+        if now >= peer.probe_at and not outbox.fits(payload):
+            self._probe(peer, now)
         return outbox.queue(message_type, payload)
 
     def ping(self, to: Address, now: float) -> None:
         """Send a PING; `Pong` reports the answer."""
-        peer = self._peers.get(to) or self._open(to, now)
+        self._ping(self._peers.get(to) or self._open(to, now), b"", now)
+
+    def _ping(self, peer: Peer, payload: bytes, now: float) -> int:
         sequence = peer.outbox.reserve()
         peer.expect(peer.pings, sequence, now)
         self.counters.frames_sent[MessageType.PING] += 1
-        self._immediate.append((encode(MessageType.PING, sequence, self._wall_clock()), to))
+        ping = encode(MessageType.PING, sequence, self._wall_clock(), payload)
+        self._immediate.append((ping, peer.address))
+        return sequence
+
+    def _probe(self, peer: Peer, now: float) -> None:
+        """See whether a PING of `loopback_mtu` bytes is answered, if `peer` is on this machine.
+
+        What is at a loopback address may be a forwarder to another machine, or
+        have a small buffer.
+        """
+        if not is_loopback(peer.address):
+            peer.probe_at = inf
+            return
+        peer.probe_at = now + PROBE_INTERVAL
+        padding = bytes(self._limits.loopback_mtu - self._overhead - HEADER_SIZE)
+        peer.probe = self._ping(peer, padding, now)
 
     def datagrams_to_send(self, now: float) -> Iterator[tuple[bytes, Address]]:
         """Yield what is to be sent now, datagrams to the same peer in a row."""
@@ -244,14 +272,13 @@ class Endpoint:
             return
         touched, self._touched = self._touched, {}
         timestamp = self._wall_clock()
-        room = self._limits.path_mtu - self._overhead
         peers = list(touched.items())
         if len(peers) > 1:  # what somebody waits for goes before mere acknowledgements
             peers.sort(key=_acknowledges_only)
         for address, peer in peers:
             frames: Sequence[bytes] = peer.frames_to_send(now, timestamp)
             if peer.extended and len(frames) > 1:
-                frames = pack(frames, room, timestamp)
+                frames = pack(frames, peer.outbox.room, timestamp)
                 batches = sum(frame[0] == MessageType.BATCH for frame in frames)
                 self.counters.frames_sent[MessageType.BATCH] += batches
             for datagram in frames:

@@ -40,7 +40,7 @@ class Pong:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """`peer` acknowledged nothing for `Limits.give_up` seconds, or too much waits for it already.
+    """`peer` acknowledged nothing for `Limits.give_up` seconds.
 
     The messages with these `sequences` may or may not have arrived; they are
     not sent again.

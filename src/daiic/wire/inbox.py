@@ -62,7 +62,7 @@ class Inbox:
         reassembly = self._reassemblies.get(first) or self._begin(sequence, head, now)
         if reassembly is None:
             return None
-        added = reassembly.add(head, sequence, payload[CHUNK_HEADER.size :], now)
+        added = reassembly.add(head, sequence, memoryview(payload)[CHUNK_HEADER.size :], now)
         if added is None:
             self._counters.dropped_malformed += 1
             if reassembly.empty():
@@ -75,7 +75,7 @@ class Inbox:
             return None
         self._end(first)
         self._recent.add(first, now)
-        return head[3], first, bytes(reassembly.message())
+        return head[3], first, reassembly.message()
 
     def _begin(self, sequence: int, head: Head, now: float) -> Reassembly | None:
         first, total, _, _ = head

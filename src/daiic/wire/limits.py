@@ -10,13 +10,17 @@ class Limits:
     """Sizes in bytes, times in seconds.
 
     `path_mtu` is the largest UDP payload sent; 1200 passes everywhere (RFC
-    9000, section 14). Messages being reassembled or not yet acknowledged stay
-    under `memory` together, and under `peer_memory` each way for one peer: one
-    that comes in and does not fit is not acknowledged and so comes again later,
-    one that is to go out and does not fit is given up.
+    9000, section 14). `loopback_mtu` takes its place towards a process on this
+    machine once one of that size has got there.
+
+    Messages being reassembled or not yet acknowledged stay under `memory`
+    together, and under `peer_memory` each way for one peer: one that comes in
+    and does not fit is not acknowledged and so comes again later, one that is
+    to go out and does not fit is not queued.
     """
 
     path_mtu: int = 1200
+    loopback_mtu: int = 61440
     max_message: int = 256 * MIB
     memory: int = 512 * MIB
     peer_memory: int = 384 * MIB

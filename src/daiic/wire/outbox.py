@@ -41,22 +41,25 @@ class Outbox:
         "_next_sequence",
         "_pacer",
         "_paused",
-        "_room",
         "_sent_whole",
         "_small",
         "_unacknowledged",
         "buffered",
         "recovery",
+        "room",
     )
 
     def __init__(
         self, limits: Limits, overhead: int, memory: MemoryUse, counters: Counters
     ) -> None:
-        """`overhead` is what sealing adds to a datagram."""
+        """`overhead` is what sealing adds to a datagram.
+
+        `room` is what a datagram has for messages.
+        """
         self._memory = memory
         self._counters = counters
         self._give_up = limits.give_up
-        self._room = limits.path_mtu - overhead
+        self.room = limits.path_mtu - overhead
         self._next_sequence = random.getrandbits(32)
         self._small: deque[Outgoing] = deque()
         self._large: deque[Outgoing] = deque()
@@ -76,16 +79,16 @@ class Outbox:
 
     def fits(self, payload: bytes) -> bool:
         """Return whether `payload` goes in a single datagram."""
-        return HEADER_SIZE + len(payload) <= self._room
+        return HEADER_SIZE + len(payload) <= self.room
 
     def queue(self, message_type: int, payload: bytes) -> int:
         """Queue a message of any size and return its sequence number."""
         length = len(payload)
-        if HEADER_SIZE + length <= self._room:
+        if HEADER_SIZE + length <= self.room:
             first = self.reserve()
             self._small.append(Outgoing(first, message_type, payload, 0))
         else:
-            size = self._room - CHUNK_OVERHEAD
+            size = self.room - CHUNK_OVERHEAD
             first = self.reserve(-(-length // size))
             message = Outgoing(first, message_type, memoryview(payload), size)
             self._incomplete[first] = message

@@ -17,6 +17,8 @@ class Peer:
     then it gets one message a datagram and an ACK for each of its own.
     `proven`: it has acknowledged something, so its address is not made up.
     `once`: messages that go out with the next datagrams and are not repeated.
+    `probe`: the sequence of the latest PING that was as large as the datagrams
+    it may be ready for; no other is sent before `probe_at`.
     `timeout`: when the endpoint looks at it again, for its `Outbox`.
     """
 
@@ -31,6 +33,8 @@ class Peer:
         "opened",
         "outbox",
         "pings",
+        "probe",
+        "probe_at",
         "proven",
         "seen_at",
         "timeout",
@@ -57,6 +61,8 @@ class Peer:
         self.once: list[bytes] = []
         self.heartbeats: dict[int, float] = {}
         self.pings: dict[int, float] = {}
+        self.probe: int | None = None
+        self.probe_at = now
         self.seen_at = now
         self.timeout: float | None = None
 

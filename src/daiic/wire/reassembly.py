@@ -1,5 +1,7 @@
 """Puts a message together again from its CHUNKs, within a bound of memory."""
 
+from io import BytesIO
+
 from daiic.wire.frames import SMALLEST_CHUNK, Frame
 from daiic.wire.messages import CARRIED
 from daiic.wire.sequence import SEQUENCE_MASK
@@ -9,12 +11,21 @@ Head = tuple[int, int, int, int]
 
 
 class Reassembly:
-    """One message on its way in; its whole length is reserved from the start."""
+    """One message on its way in."""
 
-    __slots__ = ("_arrived", "_buffer", "_count", "_missing", "_size", "head", "touched_at")
+    __slots__ = (
+        "_arrived",
+        "_buffer",
+        "_count",
+        "_length",
+        "_missing",
+        "_size",
+        "head",
+        "touched_at",
+    )
 
     def __init__(self, head: Head, now: float) -> None:
-        """Reserve the memory of the message whose CHUNKs begin with `head`.
+        """Begin the message whose CHUNKs begin with `head`.
 
         Raises:
             ValueError: if no sender of ours cuts a message that way.
@@ -24,14 +35,15 @@ class Reassembly:
             raise ValueError("not a chunked message")
         self.head = head
         self._count = -(-total // size)
-        self._buffer = bytearray(total)
+        self._length = total
+        self._buffer = BytesIO()  # gives `bytes` without copying what it holds
         self._arrived = bytearray(self._count)
         self._missing = self._count
         self._size = size
         self.touched_at = now
 
     def __len__(self) -> int:
-        return len(self._buffer)
+        return self._length
 
     def add(self, head: Head, sequence: int, data: Frame, now: float) -> bool | None:
         """Take in one piece: true if it is new, false if known, `None` if it cannot belong."""
@@ -41,13 +53,13 @@ class Reassembly:
         if index >= self._count:
             return None
         start = index * self._size
-        end = start + self._size if index + 1 < self._count else len(self._buffer)
-        if end - start != len(data):
+        if len(data) != min(self._size, self._length - start):
             return None
         if self._arrived[index]:
             return False
         self._arrived[index] = 1
-        self._buffer[start:end] = data
+        self._buffer.seek(start)
+        self._buffer.write(data)
         self._missing -= 1
         self.touched_at = now
         return True
@@ -60,6 +72,6 @@ class Reassembly:
         """Return whether every piece is there."""
         return not self._missing
 
-    def message(self) -> bytearray:
-        """Return the message; call it once, when complete."""
-        return self._buffer
+    def message(self) -> bytes:
+        """Return the message, when complete."""
+        return self._buffer.getvalue()

@@ -66,7 +66,9 @@ class Sealer:
         header = HEADER.pack(message_type, sequence, timestamp, length + OVERHEAD)
         counter = COUNTER.pack(self._counter)
         self._counter += 1
-        sealed = self._cipher.encrypt(b"\0\0\0\0" + counter, datagram[HEADER_SIZE:], header)
+        sealed = self._cipher.encrypt(
+            b"\0\0\0\0" + counter, memoryview(datagram)[HEADER_SIZE:], header
+        )
         return b"".join((header, self._session, counter, sealed))
 
     def open(self, datagram: Frame, timestamp: int, wall_clock: int) -> bytes | None:

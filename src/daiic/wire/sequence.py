@@ -47,3 +47,8 @@ class RecentSequences:
             self._younger = set()
             self._since = now
         self._younger.add(sequence)
+
+    def discard(self, sequence: int) -> None:
+        """Forget `sequence`."""
+        self._younger.discard(sequence)
+        self._older.discard(sequence)

@@ -105,8 +105,11 @@ class MeshSocket:
         """Bytes of messages being reassembled or not yet acknowledged."""
         return self._endpoint.buffered_bytes
 
-    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int:
+    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int | None:
         """Queue a message of any size and return its sequence number; never blocks.
+
+        `None` says that it was not queued: so much waits to be acknowledged
+        that there is no room for it (`Limits.memory`, `Limits.peer_memory`).
 
         Raises:
             MessageTooLarge: if `payload` exceeds `Limits.max_message`.
@@ -271,7 +274,7 @@ def _grouped(datagrams: Iterable[tuple[bytes, Address]]) -> Iterable[tuple[list[
     size = 0
     for datagram, address in datagrams:
         if group:
-            full = len(group) == MAX_SEGMENTS or size + len(datagram) > MAX_SEGMENTED
+            full = len(group) == MAX_SEGMENTS or size + len(group[0]) > MAX_SEGMENTED
             uneven = len(group[-1]) != len(group[0]) or len(datagram) > len(group[0])
             if full or uneven or address != to:
                 yield group, to

@@ -36,8 +36,8 @@ class Link(Protocol):
     def buffered_bytes(self) -> int:
         """Bytes of messages being reassembled or not yet acknowledged."""
 
-    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int:
-        """Queue a message of any size; never blocks."""
+    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int | None:
+        """Queue a message of any size; `None` if there is no room for it."""
 
 
 class Tasks:
@@ -186,15 +186,17 @@ class Tasks:
                 part.id = task_id
                 part.worker_id = self._worker_id
                 final = part.final
+                payload = part.SerializeToString()
+                # The socket tells nobody that it has sent something, so the loops look again.
                 try:
-                    self._link.send(peer, MessageType.RESULT, part.SerializeToString())
+                    while self._link.send(peer, MessageType.RESULT, payload) is None:  # noqa: ASYNC110
+                        await asyncio.sleep(PAUSE)
                 except MessageTooLarge as error:
                     raise TaskError(
                         pb.BAD_REQUEST, f"the answer is too large: {error}", "ask for less at once"
                     ) from None
                 if final:
                     break
-                # The socket tells nobody that it has sent something, so this looks again.
                 while self._link.buffered_bytes > HIGH_WATER:  # noqa: ASYNC110
                     await asyncio.sleep(PAUSE)
         rate = tempo.rate()

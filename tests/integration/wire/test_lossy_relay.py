@@ -89,6 +89,15 @@ async def test_corruption_keeps_the_length(pair: tuple[socket.socket, socket.soc
     assert {len(datagram) for datagram in arrived} == {64}
 
 
+async def test_what_is_too_large_for_the_link_does_not_pass(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    arrived, tally = await through(pair, Conditions(largest=63))
+    assert (arrived, tally.too_large) == ([], COUNT)
+    arrived, tally = await through(pair, Conditions(largest=64))
+    assert (len(arrived), tally.too_large) == (COUNT, 0)
+
+
 async def test_the_same_seed_gives_the_same_link(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:

@@ -8,8 +8,10 @@ import pytest
 from daiic.client import ClusterClient, cluster
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire import udp
 from daiic.wire.address import format_address
 from daiic.wire.events import Event, Message
+from daiic.wire.limits import Limits
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import InsecureBind, MeshSocket
 
@@ -101,6 +103,18 @@ async def test_parts_are_yielded_in_order_and_answer_joins_them(head):
         whole = await answer
         assert (whole.text, list(whole.tokens)) == ("ab", [1, 2])
         assert whole.finish_reason == pb.FINISH_REASON_STOP
+
+
+async def test_task_without_room_fails_at_once_and_the_others_go_on(head, monkeypatch):
+    monkeypatch.setattr(udp, "Limits", lambda: Limits(peer_memory=100_000))
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(client.answer(hello()))
+        task = await head.task()
+        with pytest.raises(TaskError, match="no room") as raised:
+            await client.answer(pb.Task(model="m", text=pb.TextTask(prompt="x" * 100_000)))
+        assert raised.value.name == "QUEUE_FULL"
+        head.answer(task, 0, text="fine", final=True)
+        assert (await answer).text == "fine"
 
 
 async def test_error_is_raised_with_its_name_and_remedy(head):

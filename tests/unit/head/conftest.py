@@ -2,6 +2,7 @@
 
 import itertools
 from collections import deque
+from collections.abc import Callable
 
 import pytest
 
@@ -127,12 +128,16 @@ class Client(Member):
 
 
 class Cluster:
-    """One head with workers and clients; it is past the time in which it waits for workers."""
+    """One head with workers and clients; it is past the time in which it waits for workers.
+
+    `has_room` tells whether a message of that type and payload may be sent now.
+    """
 
     def __init__(self, **policy: object) -> None:
         self.now = 1000.0
         self.numbers = itertools.count(1)
         self.members: dict[Address, Member] = {}
+        self.has_room: Callable[[MessageType, bytes], bool] = lambda kind, payload: True
         values = {
             "worker_timeout": 10.0,
             "queue_size": 100,
@@ -147,7 +152,9 @@ class Cluster:
 
     # The head's way out.
 
-    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int:
+    def send(self, to: Address, message_type: MessageType, payload: bytes) -> int | None:
+        if not self.has_room(message_type, payload):
+            return None
         member = self.members.get(to)
         if member is not None:
             member.inbox.append((message_type, payload))

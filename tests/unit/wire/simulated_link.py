@@ -37,7 +37,7 @@ class Node:
     def unreachable(self) -> list[Unreachable]:
         return [event for event in self.events if isinstance(event, Unreachable)]
 
-    def send(self, to: "Node", payload: bytes, kind: MessageType = MessageType.TASK) -> int:
+    def send(self, to: "Node", payload: bytes, kind: MessageType = MessageType.TASK) -> int | None:
         return self.endpoint.send(to.address, kind, payload, self.link.now)
 
     def receive(self, datagram: bytes, sender: Address) -> None:
@@ -55,6 +55,7 @@ class SimulatedLink:
     """Carries the nodes' datagrams under `conditions`, one second of its time in no time.
 
     `rate` (bytes a second) and `queue` (bytes) make it a bottleneck that drops what overflows.
+    `host` is the address of all nodes, which differ in their ports.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class SimulatedLink:
         *,
         rate: float = float("inf"),
         queue: int = 1 << 30,
+        host: str = "10.0.0.1",
     ) -> None:
         self.conditions = conditions or Conditions()
         self.now = 1000.0
@@ -74,11 +76,12 @@ class SimulatedLink:
         self._number = 0
         self._rate = rate
         self._queue = queue
+        self._host = host
         self._free_at: dict[Address, float] = {}
 
     def node(self, limits: Limits | None = None, key: ClusterKey | None = None) -> Node:
         """Add a node."""
-        address = ("10.0.0.1", 1 + len(self.nodes))
+        address = (self._host, 1 + len(self.nodes))
         return self._put(address, limits, key)
 
     def restart(self, node: Node, limits: Limits | None = None) -> Node:
@@ -136,7 +139,7 @@ class SimulatedLink:
     def carry(self, datagram: bytes, sender: Address, to: Address) -> None:
         """Send `datagram` over the link."""
         conditions, chance = self.conditions, self._random.random
-        if chance() < conditions.loss:
+        if len(datagram) > conditions.largest or chance() < conditions.loss:
             return
         starts = max(self.now, self._free_at.get(to, 0.0))
         if (starts - self.now) * self._rate > self._queue:

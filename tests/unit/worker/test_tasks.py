@@ -18,9 +18,12 @@ OTHER = ("127.0.0.1", 7718)
 class FakeLink:
     def __init__(self):
         self.buffered_bytes = 0
+        self.has_room = True
         self.sent = []
 
     def send(self, to, message_type, payload):
+        if not self.has_room:
+            return None
         kind = {MessageType.RESULT: pb.Result, MessageType.ERROR: pb.Error}[message_type]
         self.sent.append((to, kind.FromString(payload)))
         return 0
@@ -118,6 +121,29 @@ async def test_task_without_an_id_is_known_by_its_sequence():
     desk.give(0, sequence=77)
     await desk.finished()
     assert {result.id for result in desk.link.results} == {77}
+
+
+async def test_answer_waits_while_there_is_no_room_for_it():
+    desk = Desk()
+    desk.link.has_room = False
+    desk.go.set()
+    desk.give(5)
+    await asyncio.sleep(0.1)
+    assert (desk.tasks.running, desk.link.sent) == (1, [])
+    desk.link.has_room = True
+    await desk.finished()
+    assert [result.text for result in desk.link.results] == ["a", "b", "c"]
+
+
+async def test_answer_that_waits_for_room_can_be_cancelled():
+    desk = Desk()
+    desk.link.has_room = False
+    desk.go.set()
+    desk.give(5)
+    await asyncio.sleep(0.05)
+    desk.revoke(5)
+    await desk.finished()
+    assert desk.link.sent == [] and desk.statistics.done == 0
 
 
 async def test_line_is_bounded_and_the_rest_is_refused_at_once():
