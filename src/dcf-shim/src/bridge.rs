@@ -33,6 +33,8 @@ const PATIENCE: Micros = 6_000_000;
 /// How much later than the head the shim gives up a task: the head's own answer comes first.
 const DEADLINE_GRACE: Micros = 5_000_000;
 const SWEEP_EVERY: Micros = 1_000_000;
+/// No refusal is longer, in bytes.
+const REFUSAL: usize = 512;
 /// A NAT forgets an idle UDP mapping after 30 s or more (RFC 4787, REQ-5 asks for 2 min).
 const KEEPALIVE_EVERY: Micros = 15_000_000;
 
@@ -245,7 +247,7 @@ impl Bridge {
         }
         match task.and_then(|task| self.admit(client, bytes, now).map(|()| task)) {
             Ok(task) => self.accept(client, client_id, task, bytes, now),
-            Err(refusal) => self.refuse(client, client_id, json, 0, &refusal, now),
+            Err(refusal) => self.turn_away(client, client_id, json, &refusal, now),
         }
     }
 
@@ -253,7 +255,31 @@ impl Bridge {
         let id = payload::leading_id(start).unwrap_or(sequence.into());
         let (code, message) = (ErrorCode::BadRequest, "the task is larger than max_message".into());
         let refusal = Refusal { code, message, remedy: "send a smaller task" };
-        self.refuse(client, id, start.first() == Some(&b'{'), 0, &refusal, now);
+        self.turn_away(client, id, start.first() == Some(&b'{'), &refusal, now);
+    }
+
+    /// Refuses a task that was not accepted. Whoever leaves too much unacknowledged is not told:
+    /// else the refusals of a flood would pile up.
+    fn turn_away(
+        &mut self,
+        client: SocketAddr,
+        client_id: u64,
+        json: bool,
+        refusal: &Refusal,
+        now: Micros,
+    ) {
+        if self.may_owe(client, REFUSAL) {
+            self.refuse(client, client_id, json, 0, refusal, now);
+        } else {
+            *self.totals.refused.entry(refusal.code.name()).or_default() += 1;
+        }
+    }
+
+    /// Whether there is room for so many bytes more of answers to `client`. All together may take
+    /// as much as all tasks may, so that tasks never leave them without room.
+    fn may_owe(&self, client: SocketAddr, bytes: usize) -> bool {
+        self.clients.unacknowledged(client) + bytes <= self.bounds.client_bytes
+            && self.memory() + bytes <= 2 * self.bounds.max_bytes
     }
 
     fn client(&mut self, address: SocketAddr, now: Micros) -> &mut Client {
@@ -266,6 +292,7 @@ impl Bridge {
         let used = self.memory();
         let in_flight = self.open.len();
         let draining = self.draining;
+        let waiting = self.clients.unacknowledged(client);
         let bounds = &self.bounds;
         let client = known_client(&mut self.known, bounds, client, now);
         if draining {
@@ -281,6 +308,11 @@ impl Bridge {
         if client.tasks.len() >= bounds.client_tasks {
             let message = format!("{} tasks of this client are in flight", client.tasks.len());
             return full(message, "wait for an answer before sending more");
+        }
+        // Each task may yet end with a refusal.
+        if waiting + REFUSAL * (client.tasks.len() + 1) > bounds.client_bytes {
+            let message = format!("{waiting} bytes of answers wait for acknowledgement");
+            return full(message, "acknowledge them before sending more");
         }
         if client.bytes + bytes > bounds.client_bytes {
             let message = format!("tasks in flight would exceed {} bytes", bounds.client_bytes);
@@ -442,9 +474,9 @@ impl Bridge {
         open.delivered.add(&answer.part);
         let part = answer.for_client(open.client_id);
         let following = open.early.remove(&open.delivered.next);
-        let waiting = self.clients.unacknowledged(client) + part.len();
-        if waiting > self.bounds.client_bytes {
-            let message = format!("{waiting} bytes of answers wait for acknowledgement");
+        if !self.may_owe(client, part.len()) {
+            let waiting = self.clients.unacknowledged(client);
+            let message = format!("no room: {waiting} bytes of answers wait for acknowledgement");
             let remedy = "acknowledge faster, or ask for less at once";
             self.end(id, &Refusal { code: ErrorCode::QueueFull, message, remedy }, now);
             self.cancel_at(head, id, now);

@@ -87,8 +87,9 @@ impl Task {
                 .map_err(|error| format!("the task begins with \"{{\" but is not JSON: {error}"))?;
             let number = |key: &str, camel: &str| match object.get(key).or(object.get(camel)) {
                 None | Some(Value::Null) => Ok(0),
-                Some(value) => json_u64(value)
-                    .ok_or_else(|| format!("the task's \"{key}\" is not a number: {value}")),
+                Some(value) => {
+                    json_u64(value).ok_or_else(|| format!("the task's \"{key}\" is not a number"))
+                }
             };
             let id = number("id", "id")?;
             let deadline_ms = number("deadline_ms", "deadlineMs")?.min(u32::MAX.into()) as u32;
