@@ -17,6 +17,7 @@ from typing import Self
 from google.protobuf.message import DecodeError
 
 from daiic.client.call import Call
+from daiic.client.heads import Heads
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address, is_loopback, resolve
@@ -26,8 +27,6 @@ from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import InsecureBind, MeshSocket
 
 PING_INTERVAL = 1.0
-SILENCE = 4.0
-"""Seconds without a sign of life after which a head is taken for lost."""
 REPEAT_AFTER = 5.0
 """Seconds without news after which a task is sent to its head again."""
 PATIENCE = 6.0
@@ -44,7 +43,7 @@ class ClusterClient:
         *,
         allow_unauthenticated: bool = False,
     ) -> None:
-        """`heads` are "host:port", the preferred one first.
+        """`heads` are "host:port", the preferred one first; others are learned from them.
 
         `key` is needed for heads on other machines, unless
         `allow_unauthenticated`.
@@ -52,8 +51,7 @@ class ClusterClient:
         self._names = list(heads)
         self._key = key
         self._allow_unauthenticated = allow_unauthenticated
-        self._heads: list[Address] = []
-        self._heard: dict[Address, float] = {}
+        self._heads: Heads
         self._calls: dict[int, Call] = {}
         self._next_id = secrets.randbits(62) | 1
         self._watcher: asyncio.Task[None] | None = None
@@ -66,16 +64,20 @@ class ClusterClient:
             ValueError, OSError: if a head's address is malformed or unknown.
             InsecureBind: if a head is remote and there is no key.
         """
-        self._heads = [await resolve(name) for name in self._names]
-        remote = [head for head in self._heads if not is_loopback(head)]
-        if remote and self._key is None and not self._allow_unauthenticated:
+        heads = [await resolve(name) for name in self._names]
+        remote = [head for head in heads if not is_loopback(head)]
+        may_leave = self._key is not None or self._allow_unauthenticated
+        if remote and not may_leave:
             raise InsecureBind(
                 f"refusing to talk to {format_address(remote[0])} without a cluster key: anyone "
                 "on the way could read and change what is said. Set cluster_key_file to the key "
                 "that the head has, or set allow_unauthenticated if the network is trusted"
             )
-        six = any(":" in head[0] for head in self._heads)
-        any_host = ("[::]" if six else "0.0.0.0") if remote else ("[::1]" if six else "127.0.0.1")
+        self._heads = Heads(heads, remote=may_leave)
+        six = any(":" in head[0] for head in heads)
+        any_host = (
+            ("[::]" if six else "0.0.0.0") if may_leave else ("[::1]" if six else "127.0.0.1")
+        )
         self._socket = await MeshSocket.open(
             f"{any_host}:0",
             on_events=self._on_events,
@@ -106,7 +108,7 @@ class ClusterClient:
             TaskError: if the task ends without an answer.
         """
         now = self._loop.time()
-        call = Call(task, self._take_id(), self._best_head(now), now)
+        call = Call(task, self._take_id(), self._heads.best(now), now)
         self._calls[call.id] = call
         self._send(call)
         if self._watcher is None or self._watcher.done():
@@ -189,10 +191,10 @@ class ClusterClient:
         now = self._loop.time()
         for event in events:
             if isinstance(event, Unreachable):
-                self._heard.pop(event.peer, None)
+                self._heads.lost(event.peer)
                 self._leave(event.peer, now)
             elif isinstance(event, (Message, Pong)):
-                self._heard[event.peer] = now
+                self._heads.heard(event.peer, now)
                 if isinstance(event, Message):
                     # What cannot be decoded is no answer; the task is repeated in time.
                     with contextlib.suppress(DecodeError):
@@ -211,10 +213,17 @@ class ClusterClient:
                 return
             if error.code != pb.SHUTTING_DOWN:
                 call.fail(TaskError.from_wire(error))
-            elif (other := self._other_head(message.peer, now)) is not None:
+                return
+            self._heads.draining(message.peer, True)
+            other = self._heads.other(message.peer, now)
+            if other is not None:
                 self._move(call, other, now)
             else:
                 call.heard_at = now  # repeated to whoever comes after this head
+        elif message.type == MessageType.HEARTBEAT and message.peer in self._heads:
+            beat = pb.Heartbeat.FromString(message.payload)
+            self._heads.draining(message.peer, beat.state == pb.DRAINING)
+            self._heads.told(beat.heads, now)
 
     # ------------------------------------------------------------------ heads
 
@@ -222,27 +231,20 @@ class ClusterClient:
         while self._calls:
             for head in self._heads:
                 self._socket.ping(head)
+                self._socket.send(head, MessageType.HEARTBEAT, b"")
             await asyncio.sleep(PING_INTERVAL)
             now = self._loop.time()
+            self._heads.expire(now)
             for head in {call.head for call in self._calls.values()}:
-                if not self._alive(head, now):
+                if not self._heads.alive(head, now):
                     self._leave(head, now)
             for call in list(self._calls.values()):
-                if now - call.heard_at >= REPEAT_AFTER and self._alive(call.head, now):
+                if now - call.heard_at >= REPEAT_AFTER and self._heads.alive(call.head, now):
                     self._repeat(call, now)
-
-    def _alive(self, head: Address, now: float) -> bool:
-        return now - self._heard.get(head, -SILENCE) < SILENCE
-
-    def _best_head(self, now: float) -> Address:
-        return next((head for head in self._heads if self._alive(head, now)), self._heads[0])
-
-    def _other_head(self, than: Address, now: float) -> Address | None:
-        return next((h for h in self._heads if h != than and self._alive(h, now)), None)
 
     def _leave(self, head: Address, now: float) -> None:
         """Move the tasks of a head that is not heard from, or give them up in time."""
-        other = self._other_head(head, now)
+        other = self._heads.other(head, now)
         for call in list(self._calls.values()):
             if call.head != head or call.delivery.finished:
                 continue

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from daiic.client import ClusterClient, cluster
+from daiic.client import ClusterClient, cluster, heads
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire import udp
@@ -24,7 +24,8 @@ class FakeHead:
     def __init__(self) -> None:
         self._tasks: asyncio.Queue[tuple[Address, pb.Task]] = asyncio.Queue()
         self._cancels: asyncio.Queue[int] = asyncio.Queue()
-        self._client: Address = ()
+        self.client: Address = ()
+        self.presence = pb.Heartbeat(state=pb.READY)
 
     async def open(self) -> "FakeHead":
         self._socket = await MeshSocket.open("127.0.0.1:0", on_events=self._on_events)
@@ -34,9 +35,12 @@ class FakeHead:
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
             assert isinstance(event, Message)
-            self._client = event.peer
+            self.client = event.peer
             if event.type == MessageType.TASK:
                 self._tasks.put_nowait(pb.Task.FromString(event.payload))
+            elif event.type == MessageType.HEARTBEAT:
+                assert event.payload == b""
+                self.send(MessageType.HEARTBEAT, self.presence.SerializeToString())
             else:
                 self._cancels.put_nowait(pb.Cancel.FromString(event.payload).id)
 
@@ -51,14 +55,17 @@ class FakeHead:
 
     def answer(self, task: pb.Task, index: int, **fields: object) -> None:
         part = pb.Result(id=task.id, index=index, **fields)
-        self._socket.send(self._client, MessageType.RESULT, part.SerializeToString())
+        self._socket.send(self.client, MessageType.RESULT, part.SerializeToString())
 
     def fail(self, task: pb.Task, code: pb.ErrorCode) -> None:
         error = pb.Error(id=task.id, code=code, message="no", remedy="do otherwise")
-        self._socket.send(self._client, MessageType.ERROR, error.SerializeToString())
+        self._socket.send(self.client, MessageType.ERROR, error.SerializeToString())
 
     def send(self, kind: MessageType, payload: bytes) -> None:
-        self._socket.send(self._client, kind, payload)
+        self._socket.send(self.client, kind, payload)
+
+    def send_to(self, peer: Address, kind: MessageType, payload: bytes) -> None:
+        self._socket.send(peer, kind, payload)
 
     async def close(self) -> None:
         await self._socket.close(drain=0)
@@ -81,8 +88,9 @@ async def other():
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
     """Everything that takes seconds takes a tenth of them."""
-    for name in ("PING_INTERVAL", "SILENCE", "REPEAT_AFTER", "PATIENCE"):
+    for name in ("PING_INTERVAL", "REPEAT_AFTER", "PATIENCE"):
         monkeypatch.setattr(cluster, name, getattr(cluster, name) / 10)
+    monkeypatch.setattr(heads, "SILENCE", heads.SILENCE / 10)
 
 
 def hello() -> pb.Task:
@@ -170,6 +178,49 @@ async def test_stream_moves_from_a_head_that_dies_and_goes_on(head, other):
         assert moved.text.seed == task.text.seed
         other.answer(moved, 1, text="two", final=True)
         assert await answer == "one two"
+
+
+async def test_one_head_is_enough_to_learn_of_the_other(head, other):
+    head.presence.heads.extend([head.address, other.address, "head.example:7717", "192.0.2.1:7717"])
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        head.answer(task, 0, text="one ", tokens=[1])
+        await asyncio.sleep(0.3)
+        await head.close()
+        moved = await other.task()
+        assert moved.resume == pb.Resume(tokens=[1], text="one ", index=1)
+        other.answer(moved, 1, text="two", final=True)
+        assert await answer == "one two"
+
+
+async def test_heads_named_by_others_than_heads_do_not_count(head, other):
+    stranger = await FakeHead().open()
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        presence = pb.Heartbeat(state=pb.READY, heads=[other.address])
+        stranger.send_to(head.client, MessageType.HEARTBEAT, presence.SerializeToString())
+        await asyncio.sleep(0.5)
+        await head.close()
+        with pytest.raises(TaskError, match="no head answers"):
+            await answer
+        assert not other.has_tasks()
+        assert task.id
+    await stranger.close()
+
+
+async def test_head_that_says_it_is_shutting_down_gets_no_new_task(head, other):
+    head.presence.state = pb.DRAINING
+    async with ClusterClient([head.address, other.address]) as client:
+        first = asyncio.create_task(collected(client))
+        task = await head.task()
+        await asyncio.sleep(0.3)
+        second = asyncio.create_task(collected(client))
+        other.answer(await other.task(), 0, text="here", final=True)
+        assert await second == "here"
+        head.answer(task, 0, text="finished", final=True)
+        assert await first == "finished"
 
 
 async def test_task_refused_by_a_head_that_shuts_down_goes_to_another(head, other):

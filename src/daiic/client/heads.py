@@ -1,0 +1,109 @@
+"""The heads that a client knows: those it was given, and those that they tell of.
+
+A head answers an empty HEARTBEAT with the heads that its workers report to.
+The first that lives, in the order given, gets the tasks; one that is shutting
+down only if there is no other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from daiic.wire.address import format_address, is_loopback, numeric
+from daiic.wire.messages import Address
+
+SILENCE = 4.0
+"""Seconds without a sign of life after which a head is taken for lost."""
+FORGET_AFTER = 60.0
+"""Seconds for which a head that is silent and that nobody names is kept."""
+MOST = 16
+"""Heads known at most, whatever is told."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Head:
+    """One head; times are of the event loop's clock."""
+
+    given: bool
+    told_at: float
+    heard_at: float | None = None
+    draining: bool = False
+
+    def alive(self, now: float) -> bool:
+        """Return whether it has been heard lately."""
+        return self.heard_at is not None and now - self.heard_at < SILENCE
+
+
+class Heads:
+    """Heads by address, the preferred first; iterates over the addresses."""
+
+    def __init__(self, given: Sequence[Address], remote: bool) -> None:
+        """`remote`: whether heads on other machines may be learned of."""
+        self._heads = {address: Head(given=True, told_at=0.0) for address in given}
+        self._remote = remote
+        self._first = given[0]
+
+    def __iter__(self) -> Iterator[Address]:
+        return iter(list(self._heads))
+
+    def __contains__(self, address: Address) -> bool:
+        return address in self._heads
+
+    def heard(self, address: Address, now: float) -> None:
+        """Take in a sign of life."""
+        head = self._heads.get(address)
+        if head is not None:
+            if not head.alive(now):
+                head.draining = False
+            head.heard_at = now
+
+    def lost(self, address: Address) -> None:
+        """Take in that nothing reaches the head any more."""
+        if address in self._heads:
+            self._heads[address].heard_at = None
+
+    def draining(self, address: Address, draining: bool) -> None:
+        """Take in whether a head is shutting down."""
+        if address in self._heads:
+            self._heads[address].draining = draining
+
+    def told(self, names: Sequence[str], now: float) -> None:
+        """Take in heads as another one names them, "address:port"."""
+        for address in map(numeric, names):
+            if address is None:
+                continue
+            if address in self._heads:
+                self._heads[address].told_at = now
+            elif (
+                len(self._heads) < MOST
+                and len(address) == len(self._first)  # of the same family as our socket
+                and (self._remote or is_loopback(address))
+            ):
+                log.debug("learned of a head", head=format_address(address))
+                self._heads[address] = Head(given=False, told_at=now)
+
+    def expire(self, now: float) -> None:
+        """Forget those that are silent and that nobody has named for a while."""
+        for address, head in list(self._heads.items()):
+            if not (head.given or head.alive(now)) and now - head.told_at > FORGET_AFTER:
+                del self._heads[address]
+
+    def alive(self, address: Address, now: float) -> bool:
+        """Return whether the head has been heard lately."""
+        return address in self._heads and self._heads[address].alive(now)
+
+    def best(self, now: float) -> Address:
+        """Return the head to give a task to, the first of all if none lives."""
+        alive = [address for address, head in self._heads.items() if head.alive(now)]
+        serving = (address for address in alive if not self._heads[address].draining)
+        return next(serving, alive[0] if alive else self._first)
+
+    def other(self, than: Address, now: float) -> Address | None:
+        """Return another head that takes tasks."""
+        for address, head in self._heads.items():
+            if address != than and head.alive(now) and not head.draining:
+                return address
+        return None
