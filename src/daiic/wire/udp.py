@@ -224,8 +224,9 @@ class MeshSocket:
                 self._socket.sendmsg(datagrams, control, 0, address)
                 return
             except OSError as error:
-                # What kernels say that do not know UDP_SEGMENT, or whose device cannot do it.
-                if error.errno not in (errno.EIO, errno.EINVAL):
+                # What kernels say that do not know UDP_SEGMENT, whose device cannot do it, or
+                # when the MTU is smaller than a piece: a lone one is then fragmented.
+                if error.errno not in (errno.EIO, errno.EINVAL, errno.EMSGSIZE):
                     raise
                 cut_failed = True
         while datagrams:
