@@ -177,7 +177,8 @@ impl Outbox {
         let mut allowance = self.pacer.allowance(rate, now);
         let mut resent = 0;
         for _ in 0..TURN {
-            if allowance <= 0.0 || !self.has_room() {
+            // Probes are few, and go whatever window and pace say: else the timeout stays due.
+            if self.probes == 0 && (allowance <= 0.0 || !self.has_room()) {
                 break;
             }
             let Some(mut flight) = self.next_flight() else { break };
