@@ -1,9 +1,9 @@
 """Addresses as people write them: "host:port", "[ipv6]:port"."""
 
-import asyncio
 import ipaddress
 import socket
 
+from daiic.background import in_thread
 from daiic.wire.messages import Address
 
 
@@ -31,10 +31,11 @@ async def resolve(text: str) -> Address:
         OSError: if the name cannot be resolved.
     """
     host, port = split_host_port(text)
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    # An event loop's own look-up keeps the process from ending while a resolver is silent.
+    found = await in_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM))
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
-    return found[0][4]
+    address: Address = found[0][4]
+    return address
 
 
 def numeric(text: str) -> Address | None:

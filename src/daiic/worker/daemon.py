@@ -17,7 +17,7 @@ from daiic.wire.address import format_address
 from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
-from daiic.worker.background import in_thread
+from daiic.background import in_thread
 from daiic.worker.identity import identify
 from daiic.worker.metrics import Statistics
 from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token

@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.hf_api import RepoSibling
 
-from daiic.worker.background import in_thread
+from daiic.background import in_thread
 from daiic.worker.download_errors import explained, no_space
 from daiic.worker.repository_files import choose_files
 

@@ -2,7 +2,8 @@
 
 A heartbeat goes to every head every two seconds, and sooner when something
 has changed that heads place tasks by. A head that is silent is looked up
-again, since its name may have got another address.
+again, since its name may have got another address; however long that takes,
+it holds up nothing else.
 """
 
 import asyncio
@@ -44,6 +45,7 @@ class Head:
 
     name: str
     address: Address | None = None
+    look_up: "asyncio.Task[None] | None" = None
     answers: bool = False
     unanswered: int = 0
     complained: bool = False
@@ -79,7 +81,9 @@ class Heads:
             if self._loop.time() - watched_at >= INTERVAL:
                 watched_at = self._loop.time()
                 self._watch()
-            await asyncio.gather(*(self._look_up(head) for head in self._heads))
+            for head in self._heads:
+                if not head.answers and head.look_up is None:
+                    head.look_up = self._loop.create_task(self._look_up(head))
             self.beat()
             self._due.clear()
             await asyncio.sleep(SOONEST)
@@ -149,7 +153,9 @@ class Heads:
                     head.complained = True
                     log.warning(
                         "the head does not answer; trying on. Is it running, is its UDP port "
-                        "open, and has it the same cluster key and about the same time?",
+                        "open, and has it the same cluster key and about the same time?"
+                        if head.address
+                        else "the name server does not answer about the head; trying on",
                         head=head.name,
                     )
             elif head.unanswered > SILENCE:
@@ -165,16 +171,15 @@ class Heads:
         head.knows = pb.WORKER_STATE_UNSPECIFIED
 
     async def _look_up(self, head: Head) -> None:
-        if head.answers:
-            return
         try:
-            async with asyncio.timeout(INTERVAL):
-                address = await resolve(head.name)
-        except (OSError, TimeoutError) as error:
+            address = await resolve(head.name)
+        except (OSError, UnicodeError) as error:  # the latter for names that no DNS can have
             if not head.complained:
                 head.complained = True
                 log.warning("the head is not found; trying on", head=head.name, reason=str(error))
             return
+        finally:
+            head.look_up = None
         if (":" in address[0]) != self._six:
             if not head.complained:
                 head.complained = True
@@ -185,4 +190,6 @@ class Heads:
                     listen=format_address(self._socket.local_address),
                 )
             return
-        head.address = address
+        if address != head.address:
+            head.address = address
+            self.beat()

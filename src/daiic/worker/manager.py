@@ -12,7 +12,7 @@ import structlog
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.background import in_thread
+from daiic.background import in_thread
 from daiic.worker.catalog import Catalog, Model
 from daiic.worker.record import Lease, Record
 from daiic.worker.room import Load, Meter, Room

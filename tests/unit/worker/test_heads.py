@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import threading
 
 import pytest
 import uvloop
@@ -155,6 +157,36 @@ async def test_silent_head_is_named_once_and_tried_on(reporter):
     await until(lambda: worker.heads.knows(pb.STARTING))
     assert worker.heads.silent == []
     await late.socket.close(0)
+
+
+async def test_a_silent_name_server_holds_up_no_other_head(reporter, monkeypatch):
+    asked = []
+    answer = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(host, *arguments, **options):
+        if host == "slow.invalid":
+            asked.append(host)
+            answer.wait(10)
+            host = "127.0.0.1"
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    listener, late = await Listener().open(), await Listener().open()
+    name = f"slow.invalid:{late.socket.local_address[1]}"
+    with capture_logs() as logs:
+        worker = await reporter(name, listener.name)
+        await until(lambda: len(listener.beats) >= 6)
+    assert asked == ["slow.invalid"]
+    assert worker.heads.silent == [name]
+    assert [(e["head"], "name server" in e["event"]) for e in logs if e["log_level"] != "info"] == [
+        (name, True)
+    ]
+    answer.set()
+    await until(lambda: worker.heads.silent == [])
+    assert late.beats
+    for head in (listener, late):
+        await head.socket.close(0)
 
 
 async def test_head_that_goes_silent_is_lost(reporter):
