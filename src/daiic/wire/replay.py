@@ -21,19 +21,20 @@ class ReplayWindow:
         if counter + WINDOW < self._next:
             return False
         seen = self._seen
-        ahead = counter - self._next
-        if ahead >= 0:
-            self._move(ahead)
-            self._next = counter + 1
         byte, bit = counter % WINDOW >> 3, 1 << (counter & 7)
-        if seen[byte] & bit:
+        skipped = counter - self._next
+        if skipped < 0 and seen[byte] & bit:
             return False
+        if skipped > 0:
+            self._clear(skipped)
+        if skipped >= 0:
+            self._next = counter + 1
         seen[byte] |= bit
         return True
 
-    def _move(self, ahead: int) -> None:
-        if ahead >= WINDOW:
+    def _clear(self, skipped: int) -> None:
+        if skipped >= WINDOW:
             self._seen[:] = bytes(WINDOW // 8)
             return
-        for counter in range(self._next, self._next + ahead + 1):
+        for counter in range(self._next, self._next + skipped):
             self._seen[counter % WINDOW >> 3] &= ~(1 << (counter & 7))

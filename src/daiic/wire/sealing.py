@@ -32,7 +32,8 @@ TAG_SIZE = 16
 OVERHEAD = SESSION_SIZE + COUNTER.size + TAG_SIZE
 INFO = b"daiic mesh 1"
 
-_SEALED_AT = HEADER_SIZE + SESSION_SIZE + COUNTER.size
+_CLEAR = struct.Struct(f"{HEADER_SIZE}s{SESSION_SIZE}s{COUNTER.size}s")
+"""What is not encrypted of a sealed datagram: header, session id, counter."""
 
 
 def session_cipher(key: ClusterKey, session: bytes) -> ChaCha20Poly1305:
@@ -79,8 +80,7 @@ class Sealer:
         if len(datagram) < HEADER_SIZE + OVERHEAD:
             self._counters.dropped_forged += 1
             return None
-        session = bytes(datagram[HEADER_SIZE : HEADER_SIZE + SESSION_SIZE])
-        counter = bytes(datagram[HEADER_SIZE + SESSION_SIZE : _SEALED_AT])
+        header, session, counter = _CLEAR.unpack_from(datagram)
         known = self._senders.get(session)
         if known is None:
             if session == self._session:
@@ -93,9 +93,7 @@ class Sealer:
         else:
             cipher, window = known
         try:
-            payload = cipher.decrypt(
-                b"\0\0\0\0" + counter, datagram[_SEALED_AT:], bytes(datagram[:HEADER_SIZE])
-            )
+            payload = cipher.decrypt(b"\0\0\0\0" + counter, datagram[_CLEAR.size :], header)
         except InvalidTag:
             self._counters.dropped_forged += 1
             return None
