@@ -9,26 +9,43 @@ from daiic.wire.messages import Address
 
 
 class Call:
-    """`parts` holds what has arrived, in order; an error in it ends the answer.
+    """Holds what has arrived, in order, until it is taken; an error ends the answer.
 
     `head` has the task; it was last heard about, or sent, at `heard_at`.
     """
 
-    __slots__ = ("delivery", "head", "heard_at", "id", "parts")
+    __slots__ = ("_arrived", "_error", "_news", "delivery", "head", "heard_at", "id")
 
     def __init__(self, task: pb.Task, call_id: int, head: Address, now: float) -> None:
         self.delivery = Delivery(task)
         self.id = call_id
         self.head = head
         self.heard_at = now
-        self.parts: asyncio.Queue[pb.Result | TaskError] = asyncio.Queue()
+        self._arrived: list[pb.Result] = []
+        self._error: TaskError | None = None
+        self._news = asyncio.Event()
 
     def accept(self, part: pb.Result, now: float) -> None:
         """Take in a RESULT of this call."""
         self.heard_at = now
-        for ready in self.delivery.accept(part):
-            self.parts.put_nowait(ready)
+        self._arrived += self.delivery.accept(part)
+        self._news.set()
 
     def fail(self, error: TaskError) -> None:
         """End the answer."""
-        self.parts.put_nowait(error)
+        self._error = error
+        self._news.set()
+
+    async def take(self) -> list[pb.Result]:
+        """Return the parts that have arrived since the last time, at least one; wait for it.
+
+        Raises:
+            TaskError: if the answer has ended with an error, and all before it is taken.
+        """
+        while not self._arrived:
+            if self._error is not None:
+                raise self._error
+            self._news.clear()
+            await self._news.wait()
+        arrived, self._arrived = self._arrived, []
+        return arrived

@@ -107,6 +107,16 @@ class ClusterClient:
         Raises:
             TaskError: if the task ends without an answer.
         """
+        async with contextlib.aclosing(self.bursts(task)) as bursts:
+            async for burst in bursts:
+                for part in burst:
+                    yield part
+
+    async def bursts(self, task: pb.Task) -> AsyncGenerator[list[pb.Result], None]:
+        """Yield what `run` does, as lists of all that has arrived since the last one.
+
+        Who falls behind catches up at less cost than part by part.
+        """
         now = self._loop.time()
         call = Call(task, self._take_id(), self._heads.best(now), now)
         self._calls[call.id] = call
@@ -115,11 +125,9 @@ class ClusterClient:
             self._watcher = self._loop.create_task(self._watch())
         try:
             while True:
-                part = await call.parts.get()
-                if isinstance(part, TaskError):
-                    raise part
-                yield part
-                if part.final:
+                burst = await call.take()
+                yield burst
+                if burst[-1].final:
                     return
         finally:
             self._calls.pop(call.id, None)
@@ -134,10 +142,11 @@ class ClusterClient:
         """
         texts: list[str] = []
         tokens: list[int] = []
-        async with contextlib.aclosing(self.run(task)) as parts:
-            async for part in parts:
-                texts.append(part.text)
-                tokens.extend(part.tokens)
+        async with contextlib.aclosing(self.bursts(task)) as bursts:
+            async for burst in bursts:
+                for part in burst:
+                    texts.append(part.text)
+                    tokens.extend(part.tokens)
         part.text = "".join(texts)
         del part.tokens[:]
         part.tokens.extend(tokens)

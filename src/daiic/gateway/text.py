@@ -129,18 +129,20 @@ async def _stream(
 ) -> pb.Result:
     """Send the events of one answer; return its last part."""
     opening = form.opening(index)
-    async with contextlib.aclosing(gateway.cluster.run(task)) as parts:
-        async for part in parts:
-            if not part.text and not part.final:
-                continue
-            call.activity.output(part.worker_id, len(part.tokens), streamed=True)
-            events = opening
-            opening = b""
-            if part.text:
-                events += form.part(index, part.text, None)
-            if part.final:
-                events += form.part(index, "", finish_reason(part))
-            await call.reply.write(events)
+    async with contextlib.aclosing(gateway.cluster.bursts(task)) as bursts:
+        async for burst in bursts:
+            events = []
+            for part in burst:
+                if not part.text and not part.final:
+                    continue
+                call.activity.output(part.worker_id, len(part.tokens), streamed=True)
+                if part.text:
+                    events.append(form.part(index, part.text, None))
+                if part.final:
+                    events.append(form.part(index, "", finish_reason(part)))
+            if events:
+                await call.reply.write(opening + b"".join(events))
+                opening = b""
     return part
 
 
