@@ -6,6 +6,7 @@ from daiic.errors import TaskError
 from daiic.head.job import Job
 from daiic.head.registry import Worker
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire.endpoint import MessageTooLarge
 
 NAMED_MODELS = 20
 
@@ -56,6 +57,15 @@ def answer_has_no_room() -> TaskError:
         pb.QUEUE_FULL,
         "so much waits for the client to take it that this answer has no room in the head's memory",
         "take answers faster, or ask for less at once",
+    )
+
+
+def answer_too_large(reason: MessageTooLarge) -> TaskError:
+    """The answer does not fit a message."""
+    return TaskError(
+        pb.BAD_REQUEST,
+        f"the answer cannot be sent: {reason}",
+        "ask for less at once; the same answer is smaller in Protocol Buffers than in JSON",
     )
 
 

@@ -25,6 +25,7 @@ from daiic.head.statistics import CANCELLED, DONE, Statistics
 from daiic.head.waiting import Row, WaitingLine
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
+from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.events import Message
 from daiic.wire.messages import Address
 
@@ -157,14 +158,23 @@ class Dispatcher:
             return
         for ready in job.delivery.accept(part):
             ready.id = job.id
-            if self._link.send(job.client.address, *job.dialect.result(ready)) is None:
-                self.fail(job, advice.answer_has_no_room(), now)
+            error = self._relay(ready, job)
+            if error is not None:
+                self.fail(job, error, now)
                 self._place_waiting(now)
                 return
         if job.delivery.finished:
             worker = self._assignments.release(job)
             self._end(job, DONE, now)
             self._place_waiting(now, worker)
+
+    def _relay(self, part: pb.Result, job: Job) -> TaskError | None:
+        """Send a part of the answer to the client; return why it cannot be sent."""
+        try:
+            sent = self._link.send(job.client.address, *job.dialect.result(part))
+        except MessageTooLarge as error:  # in JSON a part is larger than it was
+            return advice.answer_too_large(error)
+        return advice.answer_has_no_room() if sent is None else None
 
     def error(self, message: Message, now: float) -> None:
         """Take in an ERROR."""

@@ -9,7 +9,11 @@ class Link(Protocol):
     """Reaches workers and clients; `daiic.wire.udp.MeshSocket` is one."""
 
     def send(self, to: Address, message_type: MessageType, payload: bytes) -> int | None:
-        """Send a message of any size; `None` if so much waits that there is no room for it."""
+        """Send a message; `None` if so much waits that there is no room for it.
+
+        Raises:
+            MessageTooLarge: if it is larger than any message may be.
+        """
 
     def ping(self, to: Address) -> None:
         """Measure the distance to `to`; a `Pong` tells it."""

@@ -1,6 +1,7 @@
 """So much waits to be acknowledged that a message has no room: what becomes of its task."""
 
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.messages import MessageType
 
 
@@ -32,6 +33,22 @@ def test_last_part_without_room_ends_its_task_with_an_error(cluster):
     assert (client.error().id, client.results()) == (asked, [])
     status = client.status()
     assert (status.in_flight, status.queued) == (0, 0)
+
+
+def test_answer_too_large_for_a_message_ends_its_task_with_an_error(cluster):
+    def send(kind, payload):
+        if len(payload) > 1000:
+            raise MessageTooLarge("a message of 2000 bytes exceeds 1000")
+        return True
+
+    worker, client = cluster.worker(), cluster.client()
+    asked = client.ask()
+    cluster.has_room = send
+    worker.answer(worker.task(), text="x" * 2000)
+    error = client.error()
+    assert (error.id, error.code) == (asked, pb.BAD_REQUEST)
+    assert "2000 bytes" in error.message
+    assert client.status().in_flight == 0
 
 
 def test_task_waits_for_room_to_be_sent_to_a_worker(cluster):
