@@ -147,7 +147,10 @@ impl BatchSocket {
                 ErrorKind::WouldBlock => return Ok(false),
                 ErrorKind::Interrupted => {}
                 _ if counts[0] > 1
-                    && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) =>
+                    && matches!(
+                        error.raw_os_error(),
+                        Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE)
+                    ) =>
                 {
                     self.joins = false;
                 }
