@@ -113,7 +113,10 @@ class Outbox:
         while self._paused and self._paused[0][0] <= now:
             self._large.append(self._paused.popleft()[1])
         allowance = self._pacer.allowance(recovery.window.pace(recovery.rtt), now)
-        while allowance > 0 and len(frames) < TURN and recovery.has_room():
+        # Probes are few, and go whatever window and pace say: else the timeout stays due.
+        while len(frames) < TURN and (
+            recovery.probing() or (allowance > 0 and recovery.has_room())
+        ):
             flight = recovery.take_lost() or self._next_flight()
             if flight is None:
                 break

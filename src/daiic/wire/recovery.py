@@ -90,8 +90,12 @@ class Recovery:
         return bool(self._flights or self._lost)
 
     def has_room(self) -> bool:
-        """Return whether the window, or the need to probe, lets something go."""
-        return self.bytes_in_flight < self.window.size or self._probes > 0
+        """Return whether the window lets something go."""
+        return self.bytes_in_flight < self.window.size
+
+    def probing(self) -> bool:
+        """Return whether a timeout has to be followed by something sent again."""
+        return self._probes > 0
 
     def sent(self, flight: Flight, size: int, now: float) -> None:
         """Record that `flight` left as `size` bytes."""

@@ -3,6 +3,10 @@
 import pytest
 
 from daiic.wire.congestion import CongestionWindow, Pacer
+from daiic.wire.counters import Counters
+from daiic.wire.limits import Limits, MemoryUse
+from daiic.wire.messages import MessageType
+from daiic.wire.outbox import Outbox
 from daiic.wire.recovery import Flight, Outgoing, Recovery
 from daiic.wire.rtt import GRANULARITY, RttEstimator
 from lossy_relay import Conditions
@@ -174,3 +178,26 @@ def test_the_pacer_spreads_what_the_window_allows() -> None:
         else:
             now = pacer.ready_at(rate)
     assert sent == pytest.approx(rate, rel=0.02)
+
+
+def test_a_silent_peer_is_probed_at_each_timeout_however_slow_the_pace() -> None:
+    outbox = Outbox(Limits(), 0, MemoryUse(), Counters())
+    outbox.room = Limits().loopback_mtu  # large ones are what a slow pace holds back longest
+    outbox.queue(MessageType.TASK, bytes(80 * MIB))
+    now = 0.0
+    for _ in range(20):  # an answer to everything after 0.2 s, then silence
+        sent = outbox.frames_to_send(now, 0)
+        now += 0.2
+        sequences = [int.from_bytes(frame[1:5], "big") for frame in sent]
+        outbox.acknowledged([(s, s) for s in sequences], now)
+    outbox.frames_to_send(now, 0)
+    give_up = now + Limits().give_up
+    while True:
+        due = outbox.next_timeout()
+        assert due is not None
+        assert due > now
+        now = due
+        if outbox.silent_too_long(now):
+            break
+        assert outbox.frames_to_send(now, 0)
+    assert now == pytest.approx(give_up)
