@@ -1,0 +1,181 @@
+//! What clients ask for: which tasks are taken in, and which are turned away.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use tracing::debug;
+
+use super::{Bounds, Bridge, Client, Open};
+use crate::congestion::Micros;
+use crate::keyed_hash::Map;
+use crate::payload::{self, ErrorCode, Refusal, Task};
+use crate::recent::Recent;
+use crate::token_bucket::TokenBucket;
+
+/// How much later than the head the shim gives up a task: the head's own answer comes first.
+pub(super) const DEADLINE_GRACE: Micros = 5_000_000;
+/// No refusal is longer, in bytes.
+const REFUSAL: usize = 512;
+
+impl Bridge {
+    pub(super) fn task(
+        &mut self,
+        client: SocketAddr,
+        sequence: u32,
+        payload: Vec<u8>,
+        now: Micros,
+    ) {
+        let json = payload.first() == Some(&b'{');
+        let bytes = payload.len();
+        let task = Task::read(payload).map_err(|message| {
+            let remedy = "send a Task of daiic.proto, as Protocol Buffers or as JSON";
+            Refusal { code: ErrorCode::BadRequest, message, remedy }
+        });
+        let id = task.as_ref().map_or(0, |task| task.id);
+        let client_id = if id == 0 { sequence.into() } else { id };
+        if !self.client(client, now).recent.add(client_id, now) {
+            self.totals.repeated += 1;
+            return;
+        }
+        match task.and_then(|task| self.admit(client, bytes, now).map(|()| task)) {
+            Ok(task) => self.accept(client, client_id, task, bytes, now),
+            Err(refusal) => self.turn_away(client, client_id, json, &refusal, now),
+        }
+    }
+
+    pub(super) fn too_large(
+        &mut self,
+        client: SocketAddr,
+        sequence: u32,
+        start: &[u8],
+        now: Micros,
+    ) {
+        let id = payload::leading_id(start).unwrap_or(sequence.into());
+        let (code, message) = (ErrorCode::BadRequest, "the task is larger than max_message".into());
+        let refusal = Refusal { code, message, remedy: "send a smaller task" };
+        self.turn_away(client, id, start.first() == Some(&b'{'), &refusal, now);
+    }
+
+    /// Says why a new task may not go on, if so.
+    pub(super) fn admit(
+        &mut self,
+        client: SocketAddr,
+        bytes: usize,
+        now: Micros,
+    ) -> Result<(), Refusal> {
+        let full = |message, remedy| Err(Refusal { code: ErrorCode::QueueFull, message, remedy });
+        let used = self.memory();
+        let in_flight = self.open.len();
+        let draining = self.draining;
+        let waiting = self.clients.unacknowledged(client);
+        let bounds = &self.bounds;
+        let client = known_client(&mut self.known, bounds, client, now);
+        if draining {
+            let message = "the shim is shutting down".into();
+            let remedy = "send the task again in a few seconds";
+            return Err(Refusal { code: ErrorCode::ShuttingDown, message, remedy });
+        }
+        if !client.bucket.take(bounds.tasks_per_second, bounds.task_burst, now) {
+            let message =
+                format!("more than {} tasks a second from one client", bounds.tasks_per_second);
+            return full(message, "send fewer tasks a second");
+        }
+        if client.tasks.len() >= bounds.client_tasks {
+            let message = format!("{} tasks of this client are in flight", client.tasks.len());
+            return full(message, "wait for an answer before sending more");
+        }
+        // Each task may yet end with a refusal.
+        if waiting + REFUSAL * (client.tasks.len() + 1) > bounds.client_bytes {
+            let message = format!("{waiting} bytes of answers wait for acknowledgement");
+            return full(message, "acknowledge them before sending more");
+        }
+        if client.bytes + bytes > bounds.client_bytes {
+            let message = format!("tasks in flight would exceed {} bytes", bounds.client_bytes);
+            return full(message, "wait for an answer, or send a smaller task");
+        }
+        if in_flight >= bounds.max_tasks || used + bytes > bounds.max_bytes {
+            let message = "the shim has as many tasks in flight as it may".into();
+            return full(message, "send the task again in a few seconds");
+        }
+        Ok(())
+    }
+
+    pub(super) fn accept(
+        &mut self,
+        client: SocketAddr,
+        client_id: u64,
+        task: Task,
+        bytes: usize,
+        now: Micros,
+    ) {
+        self.last_id += 1;
+        let id = self.last_id;
+        let known = self.client(client, now);
+        known.tasks.insert(client_id, id);
+        known.bytes += bytes;
+        self.held_bytes += bytes;
+        self.clients.hold(client, now);
+        self.totals.accepted += 1;
+        let limit = match task.deadline_ms {
+            0 => self.bounds.task_deadline,
+            given => self.bounds.task_deadline.min(Micros::from(given) * 1000),
+        };
+        debug!(%client, client_id, id, "task accepted");
+        let open = Open {
+            client,
+            client_id,
+            delivered: task.resume.clone(),
+            task,
+            bytes,
+            head: None,
+            since: now,
+            news_at: now,
+            deadline: now + limit + DEADLINE_GRACE,
+            early: BTreeMap::new(),
+        };
+        self.open.insert(id, open);
+        self.dispatch(id, self.heads.best(), now);
+    }
+
+    /// Refuses a task that was not accepted. Whoever leaves too much unacknowledged is not told:
+    /// else the refusals of a flood would pile up.
+    pub(super) fn turn_away(
+        &mut self,
+        client: SocketAddr,
+        client_id: u64,
+        json: bool,
+        refusal: &Refusal,
+        now: Micros,
+    ) {
+        if self.may_owe(client, REFUSAL) {
+            self.refuse(client, client_id, json, 0, refusal, now);
+        } else {
+            *self.totals.refused.entry(refusal.code.name()).or_default() += 1;
+        }
+    }
+
+    /// Whether there is room for so many bytes more of answers to `client`. All together may take
+    /// as much as all tasks may, so that tasks never leave them without room.
+    pub(super) fn may_owe(&self, client: SocketAddr, bytes: usize) -> bool {
+        self.clients.unacknowledged(client) + bytes <= self.bounds.client_bytes
+            && self.memory() + bytes <= 2 * self.bounds.max_bytes
+    }
+
+    pub(super) fn client(&mut self, address: SocketAddr, now: Micros) -> &mut Client {
+        known_client(&mut self.known, &self.bounds, address, now)
+    }
+}
+
+fn known_client<'a>(
+    known: &'a mut Map<SocketAddr, Client>,
+    bounds: &Bounds,
+    address: SocketAddr,
+    now: Micros,
+) -> &'a mut Client {
+    known.entry(address).or_insert_with(|| Client {
+        bucket: TokenBucket::new(bounds.task_burst, now),
+        tasks: Map::default(),
+        recent: Recent::default(),
+        bytes: 0,
+    })
+}

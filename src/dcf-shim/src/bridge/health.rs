@@ -1,0 +1,83 @@
+//! What time brings: heads that fall silent, tasks that hear nothing, deadlines, NATs that forget.
+
+use std::net::SocketAddr;
+
+use tracing::warn;
+
+use super::{Bridge, Open};
+use crate::congestion::Micros;
+use crate::payload::{ErrorCode, Refusal};
+
+/// Time without news after which a task is sent again, or begun again if parts are missing; a
+/// second more for each megabyte.
+const REPEAT_AFTER: Micros = 5_000_000;
+/// How long a task waits for any head.
+const PATIENCE: Micros = 6_000_000;
+const SWEEP_EVERY: Micros = 1_000_000;
+/// A NAT forgets an idle UDP mapping after 30 s or more (RFC 4787, REQ-5 asks for 2 min).
+const KEEPALIVE_EVERY: Micros = 15_000_000;
+
+impl Bridge {
+    /// Does what time brings; call it a few times a second.
+    pub fn tick(&mut self, now: Micros) {
+        for head in self.heads.due(now) {
+            self.mesh.ping(head, now);
+            self.mesh.ask(head, now);
+        }
+        for head in self.heads.silent(now) {
+            self.lose(head, "has fallen silent", now);
+        }
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP_EVERY;
+            self.heads.expire(now);
+            for id in self.open.keys().copied().collect::<Vec<_>>() {
+                self.review(id, now);
+            }
+        }
+        if now >= self.keepalive_at {
+            self.keepalive_at = now + KEEPALIVE_EVERY;
+            let waiting = self.known.iter().filter(|(_, client)| !client.tasks.is_empty());
+            for client in waiting.map(|(address, _)| *address).collect::<Vec<_>>() {
+                self.clients.ping(client, now);
+            }
+        }
+    }
+
+    /// Looks after one task: its deadline, and whether it has been heard of.
+    pub(super) fn review(&mut self, id: u64, now: Micros) {
+        let Some(open) = self.open.get(&id) else { return };
+        let (head, quiet, gap) = (open.head, now - open.news_at, !open.early.is_empty());
+        let repeat_after = REPEAT_AFTER + open.bytes as Micros;
+        if now >= open.deadline {
+            let message = "the task's deadline passed without an answer".into();
+            let remedy = "give it more deadline_ms, or look at the head's log";
+            self.end(id, &Refusal { code: ErrorCode::DeadlineExceeded, message, remedy }, now);
+            self.cancel_at(head, id, now);
+        } else if head.is_some() && gap && quiet >= repeat_after {
+            self.begin_again(id, head, now);
+        } else if head.is_some() && quiet >= repeat_after {
+            self.dispatch(id, head, now);
+        } else if head.is_none() && self.heads.alive() > 0 {
+            self.dispatch(id, self.heads.best(), now);
+        } else if head.is_none() && quiet >= PATIENCE {
+            let message = "no head of the cluster answers".into();
+            let remedy = "send the task again later; check that daiic-head runs, and the shim's \
+                          heads and cluster_key_file";
+            self.end(id, &Refusal { code: ErrorCode::HeadUnreachable, message, remedy }, now);
+        }
+    }
+
+    /// Moves a lost head's tasks to another.
+    pub(super) fn lose(&mut self, head: SocketAddr, why: &str, now: Micros) {
+        self.mesh.drop_output(head);
+        if !self.heads.lost(head) {
+            return;
+        }
+        let of_it = |(id, open): (&u64, &Open)| (open.head == Some(head)).then_some(*id);
+        let tasks: Vec<u64> = self.open.iter().filter_map(of_it).collect();
+        warn!(%head, tasks = tasks.len(), "head {why}");
+        for id in tasks {
+            self.begin_again(id, self.heads.best(), now);
+        }
+    }
+}
