@@ -64,6 +64,7 @@ class Recovery:
 
     __slots__ = (
         "_expirations",
+        "_expired_at",
         "_flights",
         "_lost",
         "_newest_acked",
@@ -83,6 +84,7 @@ class Recovery:
         self._lost: dict[int, Flight] = {}
         self._newest_acked = 0.0
         self._expirations = 0
+        self._expired_at = 0.0
         self._probes = 0
 
     def waiting(self) -> bool:
@@ -182,6 +184,7 @@ class Recovery:
             lost.extend(islice(flights.values(), PROBES))
             self._probes = len(lost)
             self._expirations += 1
+            self._expired_at = now
             if self._expirations == EXPIRATIONS_BEFORE_COLLAPSE:
                 self.window.collapse()
         for flight in lost:
@@ -219,7 +222,10 @@ class Recovery:
 
     def _timeout_at(self) -> float:
         oldest = next(iter(self._flights.values()))
-        return max(oldest.sent_at, self.silent_since) + self.rtt.timeout(self._expirations)
+        since = max(oldest.sent_at, self.silent_since)
+        # Of those sent together the next is no sooner due because its timeout grows no more.
+        again = self._expired_at + self.rtt.timeout(0)
+        return max(again, since + self.rtt.timeout(self._expirations))
 
     def clear(self) -> list[Flight]:
         """Give up on all flights and return them."""

@@ -102,6 +102,8 @@ pub struct Outbox {
     in_flight: usize,
     newest_acked: Micros,
     expirations: u32,
+    /// When the timeout last passed.
+    expired_at: Micros,
     probes: usize,
     silent_since: Micros,
     rtt: Rtt,
@@ -129,6 +131,7 @@ impl Outbox {
             in_flight: 0,
             newest_acked: 0,
             expirations: 0,
+            expired_at: 0,
             probes: 0,
             silent_since: 0,
             rtt: Rtt::default(),
@@ -338,6 +341,7 @@ impl Outbox {
             }
             self.probes = self.again.len() - before;
             self.expirations += 1;
+            self.expired_at = now;
             if self.expirations == EXPIRATIONS_BEFORE_COLLAPSE {
                 self.window.collapse();
             }
@@ -368,7 +372,9 @@ impl Outbox {
     fn timeout_at(&mut self) -> Micros {
         let silent_since = self.silent_since;
         let since = self.oldest().map_or(0, |oldest| oldest.sent_at).max(silent_since);
-        since + self.rtt.timeout(self.expirations)
+        // Of those sent together the next is no sooner due because its timeout grows no more.
+        let again = self.expired_at + self.rtt.timeout(0);
+        again.max(since + self.rtt.timeout(self.expirations))
     }
 
     /// When to call `send` again, or `None`.

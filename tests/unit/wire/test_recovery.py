@@ -7,7 +7,7 @@ from daiic.wire.counters import Counters
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import MessageType
 from daiic.wire.outbox import Outbox
-from daiic.wire.recovery import Flight, Outgoing, Recovery
+from daiic.wire.recovery import PROBES, Flight, Outgoing, Recovery
 from daiic.wire.rtt import GRANULARITY, RttEstimator
 from lossy_relay import Conditions
 from unit.wire.simulated_link import SimulatedLink
@@ -201,3 +201,19 @@ def test_a_silent_peer_is_probed_at_each_timeout_however_slow_the_pace() -> None
             break
         assert outbox.frames_to_send(now, 0)
     assert now == pytest.approx(give_up)
+
+
+def test_silence_is_answered_with_a_few_probes_and_not_with_all_that_is_under_way() -> None:
+    outbox = Outbox(Limits(), 0, MemoryUse(), Counters())
+    now = 1.0
+    for _ in range(40):
+        outbox.queue(MessageType.TASK, bytes(100))
+    under_way = len(outbox.frames_to_send(now, 0))
+    assert under_way == 40
+    probes = 0
+    while not outbox.silent_too_long(now):
+        due = outbox.next_timeout()
+        assert due is not None
+        now = max(now, due)
+        probes += len(outbox.frames_to_send(now, 0))
+    assert 2 * PROBES <= probes <= 8 * PROBES
