@@ -70,6 +70,43 @@ async def test_chat_streams_and_says_how_fast(
     assert page.errors == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_the_chat_follows_what_is_written_unless_its_reader_looks_elsewhere(
+    page: Page, gateway: RunningGateway, head: ScriptedHead, width: int
+) -> None:
+    go_on = asyncio.Event()
+
+    async def long(task: pb.Task) -> AsyncIterator[pb.Result]:
+        for number in range(200):
+            yield pb.Result(text=f"line {number}\n", tokens=[number])
+            if number in (99, 149):
+                await go_on.wait()
+                go_on.clear()
+        yield pb.Result(final=True, finish_reason=pb.FINISH_REASON_STOP)
+
+    async def written(number: int) -> None:
+        await page.until(f"document.getElementById('thread').innerText.includes('line {number}')")
+
+    end = "document.getElementById('thread').lastElementChild.getBoundingClientRect().bottom"
+    head.script = long
+    await page.look(width, 800)
+    await page.go(f"{gateway.url}/#chat")
+    await ask(page, "go")
+    await written(99)
+    assert await page.js(f"{end} <= innerHeight")
+    await page.js("location.hash = '#cluster'")
+    await page.until("!document.getElementById('cluster').hidden")
+    go_on.set()
+    await asyncio.sleep(0.2)
+    await page.js("location.hash = '#chat'")
+    await written(149)
+    assert await page.js(f"{end} <= innerHeight")
+    await page.js("document.getElementById('thread').scrollTop = 0; scrollTo(0, 0)")
+    go_on.set()
+    await written(199)
+    assert await page.js(f"{end} > innerHeight")
+
+
 async def test_stop_ends_the_task_on_the_cluster_and_keeps_what_was_said(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:

@@ -20,6 +20,7 @@ function showView() {
     else link.removeAttribute("aria-current");
   }
   scrollTo(0, 0);
+  byId(view).dispatchEvent(new Event("shown"));
   document.title = view === "cluster" ? "DAIIC" : `DAIIC – ${byId(view).getAttribute("aria-label")}`;
 }
 

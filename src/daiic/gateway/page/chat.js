@@ -34,8 +34,10 @@ export function startChat() {
     send.classList.toggle("stop", Boolean(controller));
   };
 
-  const atEnd = () => thread.scrollHeight - thread.scrollTop - thread.clientHeight < 80;
-  const toEnd = () => (thread.scrollTop = thread.scrollHeight);
+  // On a narrow screen the thread is as long as what it holds, and the page scrolls.
+  const scroller = () => (getComputedStyle(thread).overflowY === "auto" ? thread : document.scrollingElement);
+  const atEnd = (box = scroller()) => box.scrollHeight - box.scrollTop - box.clientHeight < 80;
+  const toEnd = (box = scroller()) => (box.scrollTop = box.scrollHeight);
 
   function bubble(role, text) {
     const body = h("div", { className: "body" });
@@ -88,7 +90,7 @@ export function startChat() {
         if (!choice?.delta.content) continue;
         first ||= performance.now();
         text += choice.delta.content;
-        const follow = atEnd();
+        const follow = !byId("chat").hidden && atEnd();
         renderText(body, text);
         foot.textContent = duration((performance.now() - begin) / 1000);
         if (follow) toEnd();
@@ -102,8 +104,9 @@ export function startChat() {
       element.classList.remove("busy");
     }
     if (text) messages.push({ role: "assistant", content: text });
+    const follow = !byId("chat").hidden && (atEnd() || failed);
     foot.replaceChildren(h("span", {}, failed || summary(usage, begin, first, reason)), ...actions(element, text));
-    if (atEnd() || failed) toEnd();
+    if (follow) toEnd();
   }
 
   function summary(usage, begin, first, reason) {
@@ -149,6 +152,7 @@ export function startChat() {
   byId("chat").addEventListener("keydown", (event) => {
     if (event.key === "Escape") running?.abort();
   });
+  byId("chat").addEventListener("shown", () => messages.length && toEnd());
   byId("chat-new").addEventListener("click", () => {
     running?.abort();
     messages = [];

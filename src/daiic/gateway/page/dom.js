@@ -60,5 +60,5 @@ export function snippet(code) {
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = "Copy"), 1500);
   });
-  return h("figure", { className: "snippet" }, h("pre", { tabIndex: 0 }, h("code", {}, code)), button);
+  return h("figure", { className: "snippet" }, button, h("pre", {}, h("code", {}, code)));
 }

@@ -19,7 +19,7 @@ const units = (...parts) => parts.map(([value, unit]) => `${value}${THIN}${unit}
 /** 0.0421 → "42 ms", 75 → "1 min 15 s" */
 export function duration(seconds) {
   if (seconds < 0.9995) return units([Math.round(seconds * 1000), "ms"]);
-  if (seconds < 59.95) return units([seconds.toFixed(1), "s"]);
+  if (seconds < 59.95) return units([Number.isInteger(seconds) ? seconds : seconds.toFixed(1), "s"]);
   const whole = Math.round(seconds);
   if (whole < 3600) return units([Math.floor(whole / 60), "min"], [whole % 60, "s"]);
   const minutes = Math.round(seconds / 60);
