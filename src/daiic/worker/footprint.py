@@ -26,8 +26,8 @@ def expected_footprint(model: Model, backend: Backend, quantization: str) -> int
 
 
 def expected_weights(model: Model, backend: Backend, quantization: str) -> int:
-    """Return the bytes of the weights alone, where they are the most; else as above."""
-    dtype = compute_dtype(backend)  # of the same size for image models
+    """Return the bytes of the weights alone, when they are the most; errors as above."""
+    dtype = compute_dtype(backend)  # image models may take another one, of the same size
     if model.kind == pb.IMAGE:
         # A pipeline is quantised when it is whole in RAM.
         in_force = quantization if backend.is_gpu else "none"
