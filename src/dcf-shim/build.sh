@@ -1,24 +1,26 @@
 #!/bin/sh
 # Runs cargo on the shim: `./build.sh build --release`, `./build.sh test`, `./build.sh clippy`.
+# `./build.sh fuzz [words]` builds fuzz/ and runs it with libFuzzer's words (-max_total_time=60, or
+# a file to try again); what it finds and learns stays in target/fuzz.
 #
 # Where Debian's librust-*-dev packages are installed, their sources are the crates, and Debian's
 # archive takes the place of Cargo.lock: some of its crates are patched or carry no checksum of
 # crates.io, so the lock cannot apply to them. Elsewhere crates.io is used, exactly as locked.
 set -eu
 cd "$(dirname "$0")"
+here=$PWD
+command=$1
+shift
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$here/target}"
 registry=${DEBIAN_CARGO_REGISTRY:-/usr/share/cargo/registry}
-if ! ls -d "$registry"/ring-0.1[67].* >/dev/null 2>&1; then
-    command=$1
-    shift
-    exec cargo "$command" --locked "$@"
-fi
-# Cargo wants its lock beside the manifest: give this world a manifest folder of its own.
-world=target/debian
-mkdir -p "$world/.cargo"
-for part in Cargo.toml src tests; do
-    ln -sfn "$PWD/$part" "$world/$part"
-done
-cat >"$world/.cargo/config.toml" <<END
+if ls -d "$registry"/ring-0.1[67].* >/dev/null 2>&1; then
+    # Cargo wants its lock beside the manifest: give this world manifest folders of its own.
+    world=target/debian
+    mkdir -p "$world/.cargo" "$world/fuzz"
+    for part in Cargo.toml src tests fuzz/Cargo.toml fuzz/fuzz_targets; do
+        ln -sfn "$here/$part" "$world/$part"
+    done
+    cat >"$world/.cargo/config.toml" <<END
 [source.crates-io]
 replace-with = "debian"
 
@@ -28,6 +30,44 @@ directory = "$registry"
 [net]
 offline = true
 END
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
-cd "$world"
-exec cargo "$@"
+    cd "$world"
+    locked=
+else
+    locked=--locked
+fi
+if [ "$command" != fuzz ]; then
+    exec cargo "$command" $locked "$@"
+fi
+
+# Stable rustc instruments the code; LLVM's compiler-rt brings libFuzzer, with its main.
+for installed in /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-"$(uname -m)".a; do
+    libfuzzer=${LIBFUZZER:-$installed}
+done
+if [ ! -e "$libfuzzer" ]; then
+    echo "fuzz: there is no libFuzzer: apt install libclang-rt-19-dev, or let LIBFUZZER name" \
+        "LLVM's libclang_rt.fuzzer archive" >&2
+    exit 1
+fi
+# Named, so that the flags are for the target and not for what cargo builds to run at build time.
+host=$(rustc -vV | sed -n 's/^host: //p')
+coverage="-Cpasses=sancov-module -Ccodegen-units=1"
+for part in level=4 inline-8bit-counters pc-table; do
+    coverage="$coverage -Cllvm-args=-sanitizer-coverage-$part"
+done
+if [ -n "$locked" ]; then
+    cp Cargo.lock fuzz/Cargo.lock # cargo adds the package itself
+fi
+RUSTFLAGS="$coverage --cfg=fuzzing -Clink-arg=$libfuzzer -Clink-arg=-lstdc++" \
+    cargo build --quiet --manifest-path fuzz/Cargo.toml --release --target "$host"
+state=$CARGO_TARGET_DIR/fuzz
+mkdir -p "$state/corpus"
+vectors=${DAIIC_WIRE_VECTORS:-$here/../../tests/vectors/wire.json}
+python3 "$here/fuzz/seeds.py" "$vectors" "$state/seeds"
+for word in "$@"; do
+    case $word in
+    -*) ;;
+    *) exec "$CARGO_TARGET_DIR/$host/release/bridge" "$@" ;;
+    esac
+done
+exec "$CARGO_TARGET_DIR/$host/release/bridge" -artifact_prefix="$state/" "$@" \
+    "$state/corpus" "$state/seeds"

@@ -1,6 +1,9 @@
-"""The shim's own tests in Rust: wire vectors, properties, hostile datagrams."""
+"""The shim's own tests in Rust: wire vectors, properties, and hostile peers, fuzzed as well."""
 
+import re
 import subprocess
+
+import pytest
 
 from integration.shim.conftest import SHIM
 
@@ -11,3 +14,18 @@ def test_rust_tests_pass(binary: str) -> None:
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert done.stdout.count("test result: ok") >= 3
+
+
+def test_fuzzer_finds_nothing_in_half_a_minute(binary: str) -> None:
+    done = subprocess.run(
+        [SHIM / "build.sh", "fuzz", "-max_total_time=30", "-print_final_stats=1"],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    if "there is no libFuzzer" in done.stderr:
+        pytest.skip("the shim is not fuzzed: no libFuzzer (apt install libclang-rt-19-dev)")
+    assert done.returncode == 0, done.stderr[-5000:]
+    # Without its instrumentation it would find nothing either.
+    reached = re.findall(r"cov: (\d+)", done.stderr)
+    assert int(reached[-1]) > 1000
