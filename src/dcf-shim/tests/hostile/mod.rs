@@ -4,22 +4,24 @@
 //! `tests/properties.rs` draws the choices at random; `fuzz/` reads them from the fuzzer's input,
 //! so that what it covers guides them.
 
+mod checks;
 mod party;
+mod payloads;
+mod steps;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use dcf_shim::bridge::{Bounds, Bridge};
 use dcf_shim::congestion::Micros;
 use dcf_shim::datagrams::Datagrams;
 use dcf_shim::endpoint::{Endpoint, Limits};
-use dcf_shim::frames::{self, kind, Chunk, PATH_MTU};
+use dcf_shim::frames::kind;
 use dcf_shim::heads::{self, Heads};
-use dcf_shim::payload::{self, Answer, Task};
 use dcf_shim::sealing::Sealer;
-use serde_json::json;
 
-use party::{Given, Habit, Party};
+use checks::Run;
+use party::{Habit, Party};
 
 /// Where the steps come from.
 pub trait Choices {
@@ -61,27 +63,6 @@ const LONGEST: Micros = 900 * SECOND;
 /// How often in a row the bridge may want to be called, for nothing, within 100 us.
 const IDLE_CALLS: u32 = 16;
 
-const SPANS: [Micros; 16] = [
-    1,
-    100,
-    1_000,
-    1_000,
-    10_000,
-    10_000,
-    100_000,
-    100_000,
-    300_000,
-    SECOND,
-    5 * SECOND / 2,
-    5 * SECOND,
-    9 * SECOND,
-    31 * SECOND,
-    70 * SECOND,
-    130 * SECOND,
-];
-const DEADLINES_MS: [u32; 6] = [0, 0, 1, 500, 5_000, u32::MAX];
-const SIZES: [usize; 8] = [0, 0, 0, 400, 1_100, 3_000, 30_000, MAX_MESSAGE + 1];
-
 /// Lives through the steps of `choices` and then through silence; returns what is left. Panics
 /// where something does not hold.
 pub fn run(choices: &mut impl Choices) -> Bridge {
@@ -91,14 +72,6 @@ pub fn run(choices: &mut impl Choices) -> Bridge {
     }
     world.fall_silent();
     world.bridge
-}
-
-/// What a client has seen of one task of its own.
-#[derive(Default)]
-struct Run {
-    first: u32,
-    indices: HashSet<u32>,
-    last: Option<u32>,
 }
 
 struct World {
@@ -173,224 +146,7 @@ impl World {
         world
     }
 
-    // --------------------------------------------------------------------- steps
-
-    fn step(&mut self, choices: &mut impl Choices) {
-        let step = choices.next(256);
-        match step % 16 {
-            0 => self.raw(choices),
-            1..=3 => self.task(choices),
-            4 => self.piece(choices),
-            5 => {
-                let id = self.next_id.saturating_sub(choices.next(8).into());
-                let client = self.client(choices);
-                self.post(client, kind::CANCEL, &payload::with_id(&[], id), choices);
-            }
-            6..=7 => self.answer(choices),
-            8 => self.report(choices),
-            9 => self.error(choices),
-            10 => {
-                let party = self.party(choices);
-                self.parties[party].habit = Habit::of(choices.next(4) as usize);
-            }
-            11 => {
-                let party = self.party(choices);
-                self.acknowledge(party);
-            }
-            12 => {
-                let party = self.party(choices);
-                let reflected = self.last_output.clone();
-                // It has received what it returns.
-                self.parties[party].proved = true;
-                self.unaccounted(party);
-                self.give(party, reflected);
-            }
-            13 => self.administer(choices),
-            14 => self.claim(choices),
-            _ => self.pass(choices.of(&SPANS)),
-        }
-        // The daemon takes in several datagrams before it lets the bridge act.
-        if step < 192 {
-            self.turn();
-        }
-    }
-
-    fn client(&self, choices: &mut impl Choices) -> usize {
-        choices.next(CLIENTS as u32) as usize
-    }
-
-    fn head(&self, choices: &mut impl Choices) -> usize {
-        CLIENTS + choices.next(HEADS as u32) as usize
-    }
-
-    fn party(&self, choices: &mut impl Choices) -> usize {
-        choices.next(self.parties.len() as u32) as usize
-    }
-
-    /// Any bytes from anyone.
-    fn raw(&mut self, choices: &mut impl Choices) {
-        let party = self.party(choices);
-        let size = choices.next(1 + PATH_MTU as u32);
-        let mut datagram: Vec<u8> = Vec::new();
-        while datagram.len() < size as usize && choices.more() {
-            datagram.push(choices.next(256) as u8);
-        }
-        self.unaccounted(party);
-        self.parties[party].seal(&mut datagram);
-        self.give(party, datagram);
-    }
-
-    fn task(&mut self, choices: &mut impl Choices) {
-        let client = self.client(choices);
-        let form = choices.next(256);
-        let (json, counted, again, many) =
-            (form & 1 > 0, form & 2 > 0, form & 0x0c == 0x0c, form & 0xf0 == 0xf0);
-        let deadline_ms = choices.of(&DEADLINES_MS);
-        let size = choices.of(&SIZES);
-        let resume_at = if form & 0x30 == 0x30 { choices.of(&[1, 2, u32::MAX]) } else { 0 };
-        for _ in 0..if many { choices.next(256) } else { 1 } {
-            let id = if counted { 0 } else { self.next_id - u64::from(again) };
-            let known_as = if counted { u64::from(self.parties[client].next_sequence) } else { id };
-            self.next_id += u64::from(!again);
-            let payload = task(json, id, deadline_ms, resume_at, size);
-            let used = self.runs.contains_key(&(client, known_as));
-            self.runs.insert(
-                (client, known_as),
-                (!used).then(|| Run { first: resume_at, ..Run::default() }),
-            );
-            let asked =
-                if deadline_ms == 0 { TASK_DEADLINE } else { Micros::from(deadline_ms) * 1000 };
-            self.deadline = self.deadline.max(asked.min(TASK_DEADLINE));
-            self.post(client, kind::TASK, &payload, choices);
-        }
-    }
-
-    /// One piece of a large message, or of several that contradict each other.
-    fn piece(&mut self, choices: &mut impl Choices) {
-        let from = self.party(choices);
-        let party = &mut self.parties[from];
-        let (index, anew) = (choices.next(8), choices.next(4) == 0);
-        if anew {
-            party.upload = party.next_sequence;
-            party.next_sequence = party.next_sequence.wrapping_add(64);
-        }
-        let size = choices.of(&[1000, 1000, 256, 255, 0]);
-        let total = choices.of(&[2500, 900, 39_000, 62_000, 150_000, u32::MAX]);
-        let kind = choices.of(&[kind::TASK, kind::RESULT, kind::CANCEL, kind::HEARTBEAT, 0]);
-        let chunk = Chunk { first: party.upload, total, size, kind };
-        let left = (total as usize).saturating_sub(index as usize * usize::from(size));
-        let mut datagram = Vec::new();
-        let sequence = party.upload.wrapping_add(index);
-        let piece = vec![b' '; left.min(size.into())];
-        frames::write_chunk(&mut datagram, sequence, WALL + self.now, chunk, &piece);
-        self.unaccounted(from);
-        self.parties[from].seal(&mut datagram);
-        self.give(from, datagram);
-    }
-
-    /// A part of a head's answer to a task that it was given.
-    fn answer(&mut self, choices: &mut impl Choices) {
-        let head = self.head(choices);
-        let form = choices.next(256);
-        let (json, last, skipped) = (form & 1 > 0, form & 6 == 6, form & 0x38 == 0x38);
-        let Some(task) = self.given(head, choices) else { return };
-        let index = task.next.wrapping_add(skipped.into());
-        task.next = index.wrapping_add(1);
-        let id = task.id;
-        let text = "x".repeat(choices.of(&SIZES) / 2);
-        let payload = if json {
-            let part = json!({"id": id.to_string(), "index": index, "text": text, "final": last});
-            part.to_string().into_bytes()
-        } else {
-            let mut part = payload::with_id(&[], id);
-            varint_field(&mut part, 2, index.into());
-            varint_field(&mut part, 3, last.into());
-            bytes_field(&mut part, 8, text.as_bytes());
-            varint_field(&mut part, 9, 7);
-            part
-        };
-        self.post(head, kind::RESULT, &payload, choices);
-    }
-
-    fn error(&mut self, choices: &mut impl Choices) {
-        let head = self.head(choices);
-        let code = choices.next(15);
-        let Some(task) = self.given(head, choices) else { return };
-        let mut payload = payload::with_id(&[], task.id);
-        varint_field(&mut payload, 2, code.into());
-        self.post(head, kind::ERROR, &payload, choices);
-    }
-
-    /// A head says how it is, and names another.
-    fn report(&mut self, choices: &mut impl Choices) {
-        let (head, other) = (self.head(choices), self.head(choices));
-        let mut payload = Vec::new();
-        varint_field(&mut payload, 5, choices.next(5).into());
-        bytes_field(&mut payload, 17, self.parties[other].address.to_string().as_bytes());
-        self.post(head, kind::HEARTBEAT, &payload, choices);
-    }
-
-    /// One of the last tasks that a head was given.
-    fn given(&mut self, head: usize, choices: &mut impl Choices) -> Option<&mut Given> {
-        let given = &mut self.parties[head].given;
-        let back = choices.next(4) as usize;
-        given.iter_mut().rev().nth(back)
-    }
-
-    /// Acknowledges more than it can know of.
-    fn claim(&mut self, choices: &mut impl Choices) {
-        let party = self.party(choices);
-        let ranges = [(0, u32::MAX), (1, 0), (1 << 31, (1 << 31) - 1), (7, 7), (0, 1 << 31)];
-        let mut datagram = Vec::new();
-        frames::write_sack(&mut datagram, &[choices.of(&ranges)], WALL + self.now);
-        self.parties[party].seal(&mut datagram);
-        self.give(party, datagram);
-    }
-
-    /// Settings read anew, or a stop.
-    fn administer(&mut self, choices: &mut impl Choices) {
-        match choices.next(64) {
-            0 => self.bridge.drain(),
-            1 if self.bridge.draining() => {
-                self.bridge.abandon(self.now);
-                assert_eq!(self.bridge.tasks_in_flight(), 0);
-            }
-            2..=9 => self.bridge.set_bounds(bounds("192.0.2.0/29", 1), client_limits(2)),
-            _ => self.bridge.set_bounds(bounds("", CLIENT_TASKS), client_limits(MAX_CLIENTS)),
-        }
-    }
-
     // ----------------------------------------------------------------- datagrams
-
-    /// Sends a message as a party would, mostly whole and in order.
-    fn post(&mut self, from: usize, kind: u8, payload: &[u8], choices: &mut impl Choices) {
-        let mut datagrams = self.parties[from].encode(kind, payload, WALL + self.now);
-        match choices.next(32) {
-            0 => datagrams.reverse(),
-            1 => datagrams.truncate(1),
-            2 => drop(datagrams.pop()),
-            3 => datagrams.extend_from_within(..),
-            4 => {
-                let mut batch = Vec::new();
-                let first = datagrams.first().map_or(&[][..], Vec::as_slice);
-                let count = (PATH_MTU / first.len().max(1)).min(3);
-                frames::write(&mut batch, kind::BATCH, 0, WALL + self.now, &first.repeat(count));
-                datagrams = vec![batch];
-            }
-            5 => {
-                for datagram in &mut datagrams {
-                    let at = choices.next(datagram.len() as u32) as usize;
-                    datagram[at] = choices.next(256) as u8;
-                }
-                self.unaccounted(from);
-            }
-            _ => {}
-        }
-        for mut datagram in datagrams {
-            self.parties[from].seal(&mut datagram);
-            self.give(from, datagram);
-        }
-    }
 
     /// Nobody knows what a party says by chance: it may be any task of its own.
     fn unaccounted(&mut self, party: usize) {
@@ -426,7 +182,7 @@ impl World {
             let datagram = &out.bytes[range.clone()];
             for (kind, payload) in self.parties[party].hear(datagram) {
                 match kind {
-                    kind::TASK if on_mesh => self.parties[party].hold(&payload),
+                    kind::TASK if on_mesh => self.parties[party].take(&payload),
                     kind::RESULT | kind::ERROR if !on_mesh => self.follow(party, kind, payload),
                     _ => {}
                 }
@@ -437,29 +193,6 @@ impl World {
             self.answer_at = Some(self.now + self.latency);
         }
     }
-
-    /// Checks that a client sees each part of an answer once and none after the last.
-    fn follow(&mut self, client: usize, kind: u8, payload: Vec<u8>) {
-        let (id, part) = match kind {
-            kind::ERROR => (payload::read_id(&payload).map(|(id, _)| id), None),
-            _ => {
-                // Of a large one only the beginning is here: not all of it can be read.
-                let Some(answer) = Answer::read(payload) else { return };
-                (Some(answer.id), Some((answer.part.next, answer.last)))
-            }
-        };
-        let Some(Some(run)) = id.and_then(|id| self.runs.get_mut(&(client, id))) else { return };
-        let index = part.map_or(u32::MAX, |(index, _)| index.wrapping_sub(run.first));
-        assert!(run.indices.insert(index), "part {index} of {id:?} came twice");
-        if part.is_none_or(|(_, last)| last) {
-            assert!(run.last.is_none(), "{id:?} ended twice");
-            run.last = Some(index);
-        }
-        if let Some(last) = run.last {
-            assert!(run.indices.iter().all(|index| *index <= last), "a part after the last");
-        }
-    }
-
     // ---------------------------------------------------------------------- time
 
     /// One round of the daemon's loop; returns how many datagrams it sent.
@@ -515,28 +248,6 @@ impl World {
         }
         self.now = self.now.max(until);
     }
-
-    fn check(&mut self) {
-        let Self { bridge, now, .. } = self;
-        for party in &self.parties[..CLIENTS] {
-            let (sent, got) = (party.sent, party.got);
-            assert!(party.proved || got <= 3 * sent, "a stranger got {got} bytes for {sent}");
-            let waiting = bridge.clients.unacknowledged(party.address);
-            assert!(
-                waiting <= CLIENT_BYTES + CLIENT_TASKS * 512,
-                "{waiting} bytes wait for one client"
-            );
-        }
-        let peers = bridge.clients.peer_count();
-        assert!(peers <= MAX_CLIENTS, "{peers} clients");
-        assert!(bridge.mesh.peer_count() <= heads::MOST);
-        let memory = bridge.memory();
-        assert!(memory <= 4 * MAX_BYTES, "{memory} bytes");
-        self.over_by.retain(|over_by| over_by > now);
-        let tasks = bridge.tasks_in_flight();
-        assert!(tasks <= MAX_TASKS && tasks <= self.over_by.len(), "{tasks} tasks in flight");
-    }
-
     /// Nobody says anything more: every task ends, and every byte is given back.
     fn fall_silent(&mut self) {
         for party in &mut self.parties {
@@ -548,19 +259,6 @@ impl World {
         assert_eq!((self.bridge.memory(), self.bridge.clients.peer_count()), (0, 0));
     }
 }
-
-impl Party {
-    /// Remembers a task that it is to answer; the shim puts its id first.
-    fn hold(&mut self, payload: &[u8]) {
-        let read = || Task::read(payload.to_vec()).ok().map(|task| (task.id, task.resume.next));
-        let start = || payload::leading_id(payload).map(|id| (id, 0));
-        let Some((id, next)) = read().or_else(start) else { return };
-        if !self.given.iter().any(|given| given.id == id) {
-            self.given.push(Given { id, next });
-        }
-    }
-}
-
 fn bounds(networks: &str, client_tasks: usize) -> Bounds {
     Bounds {
         networks: networks.parse().into_iter().collect(),
@@ -582,50 +280,4 @@ fn client_limits(max_peers: usize) -> Limits {
         max_peers,
         edge: Some(20_000.0),
     }
-}
-
-/// A TASK's payload, filled up to about `size` bytes.
-fn task(json: bool, id: u64, deadline_ms: u32, resume_at: u32, size: usize) -> Vec<u8> {
-    if json {
-        let mut task = json!({"id": id, "model": "m", "pad": " ".repeat(size)});
-        if deadline_ms > 0 {
-            task["deadline_ms"] = deadline_ms.into();
-        }
-        if resume_at > 0 {
-            task["resume"] = json!({"tokens": [1], "text": "so", "index": resume_at});
-        }
-        return task.to_string().into_bytes();
-    }
-    let mut task = payload::with_id(&[], id);
-    if deadline_ms > 0 {
-        varint_field(&mut task, 3, deadline_ms.into());
-    }
-    if resume_at > 0 {
-        let mut resume = vec![0x0a, 1, 1];
-        varint_field(&mut resume, 3, resume_at.into());
-        bytes_field(&mut task, 16, &resume);
-    }
-    if size > 0 {
-        bytes_field(&mut task, 2, &vec![b'm'; size]);
-    }
-    task
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn varint_field(out: &mut Vec<u8>, number: u64, value: u64) {
-    varint(out, number << 3);
-    varint(out, value);
-}
-
-fn bytes_field(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
-    varint(out, number << 3 | 2);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use dcf_shim::counters::Counters;
 use dcf_shim::frames::{self, kind, Chunk, Header, CHUNK_HEADER_SIZE, HEADER_SIZE, PATH_MTU};
+use dcf_shim::payload::{self, Task};
 use dcf_shim::sealing::{Sealer, OVERHEAD};
 
 const PIECE: usize = PATH_MTU - OVERHEAD - HEADER_SIZE - CHUNK_HEADER_SIZE;
@@ -139,6 +140,16 @@ impl Party {
             _ => {}
         }
         false
+    }
+
+    /// Remembers a task that it is to answer; the shim puts its id first.
+    pub fn take(&mut self, payload: &[u8]) {
+        let read = || Task::read(payload.to_vec()).ok().map(|task| (task.id, task.resume.next));
+        let start = || payload::leading_id(payload).map(|id| (id, 0));
+        let Some((id, next)) = read().or_else(start) else { return };
+        if !self.given.iter().any(|given| given.id == id) {
+            self.given.push(Given { id, next });
+        }
     }
 
     pub fn owes(&self) -> bool {

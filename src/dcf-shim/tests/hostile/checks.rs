@@ -1,0 +1,73 @@
+//! What must hold after every step, whoever did what.
+
+use std::collections::HashSet;
+
+use dcf_shim::frames::kind;
+use dcf_shim::heads;
+use dcf_shim::payload::{self, Answer};
+
+use super::{World, CLIENTS, CLIENT_BYTES, CLIENT_TASKS, MAX_BYTES, MAX_CLIENTS, MAX_TASKS};
+
+/// Bytes that one client may be owed: each of its tasks may end with a refusal on top.
+const OWED_AT_MOST: usize = CLIENT_BYTES + CLIENT_TASKS * 512;
+/// Bytes held at most: as much for answers as for tasks, and as much again towards the heads and
+/// from them.
+const HELD_AT_MOST: usize = 4 * MAX_BYTES;
+
+/// What a client has seen of one task of its own.
+#[derive(Default)]
+pub struct Run {
+    /// The index at which it began.
+    first: u32,
+    indices: HashSet<u32>,
+    last: Option<u32>,
+}
+
+impl Run {
+    pub fn from(first: u32) -> Self {
+        Self { first, ..Self::default() }
+    }
+}
+
+impl World {
+    /// Checks that a client sees each part of an answer once and none after the last.
+    pub fn follow(&mut self, client: usize, kind: u8, payload: Vec<u8>) {
+        let (id, part) = match kind {
+            kind::ERROR => (payload::read_id(&payload).map(|(id, _)| id), None),
+            _ => {
+                // Of a large one only the beginning is here: not all of it can be read.
+                let Some(answer) = Answer::read(payload) else { return };
+                (Some(answer.id), Some((answer.part.next, answer.last)))
+            }
+        };
+        let Some(Some(run)) = id.and_then(|id| self.runs.get_mut(&(client, id))) else { return };
+        let index = part.map_or(u32::MAX, |(index, _)| index.wrapping_sub(run.first));
+        assert!(run.indices.insert(index), "part {index} of {id:?} came twice");
+        if part.is_none_or(|(_, last)| last) {
+            assert!(run.last.is_none(), "{id:?} ended twice");
+            run.last = Some(index);
+        }
+        if let Some(last) = run.last {
+            assert!(run.indices.iter().all(|index| *index <= last), "a part after the last");
+        }
+    }
+
+    /// Checks the bounds: of memory, of tables, of what strangers get, of the time that tasks take.
+    pub fn check(&mut self) {
+        let Self { bridge, now, .. } = self;
+        for party in &self.parties[..CLIENTS] {
+            let (sent, got) = (party.sent, party.got);
+            assert!(party.proved || got <= 3 * sent, "a stranger got {got} bytes for {sent}");
+            let waiting = bridge.clients.unacknowledged(party.address);
+            assert!(waiting <= OWED_AT_MOST, "{waiting} bytes wait for one client");
+        }
+        let peers = bridge.clients.peer_count();
+        assert!(peers <= MAX_CLIENTS, "{peers} clients");
+        assert!(bridge.mesh.peer_count() <= heads::MOST);
+        let memory = bridge.memory();
+        assert!(memory <= HELD_AT_MOST, "{memory} bytes");
+        self.over_by.retain(|over_by| over_by > now);
+        let tasks = bridge.tasks_in_flight();
+        assert!(tasks <= MAX_TASKS && tasks <= self.over_by.len(), "{tasks} tasks in flight");
+    }
+}
