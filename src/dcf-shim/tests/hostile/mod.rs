@@ -148,9 +148,9 @@ impl World {
 
     // ----------------------------------------------------------------- datagrams
 
-    /// Nobody knows what a party says by chance: it may be any task of its own.
+    /// Nobody knows which tasks a party starts by chance, and with which ids.
     fn unaccounted(&mut self, party: usize) {
-        self.runs.retain(|(client, _), _| *client != party);
+        self.parties[party].wild = true;
         self.deadline = TASK_DEADLINE;
     }
 
@@ -193,6 +193,7 @@ impl World {
             self.answer_at = Some(self.now + self.latency);
         }
     }
+
     // ---------------------------------------------------------------------- time
 
     /// One round of the daemon's loop; returns how many datagrams it sent.
@@ -248,6 +249,7 @@ impl World {
         }
         self.now = self.now.max(until);
     }
+
     /// Nobody says anything more: every task ends, and every byte is given back.
     fn fall_silent(&mut self) {
         for party in &mut self.parties {
@@ -259,6 +261,7 @@ impl World {
         assert_eq!((self.bridge.memory(), self.bridge.clients.peer_count()), (0, 0));
     }
 }
+
 fn bounds(networks: &str, client_tasks: usize) -> Bounds {
     Bounds {
         networks: networks.parse().into_iter().collect(),

@@ -46,6 +46,8 @@ pub struct Party {
     pub got: usize,
     /// It has answered something: from then on it is no stranger.
     pub proved: bool,
+    /// It has sent something whose meaning nobody knows.
+    pub wild: bool,
     pub given: Vec<Given>,
     sealer: Option<Sealer>,
     owed: Vec<u32>,
@@ -63,6 +65,7 @@ impl Party {
             sent: 0,
             got: 0,
             proved: false,
+            wild: false,
             given: Vec::new(),
             sealer: key.map(Sealer::new),
             owed: Vec::new(),
