@@ -7,6 +7,7 @@
 # archive takes the place of Cargo.lock: some of its crates are patched or carry no checksum of
 # crates.io, so the lock cannot apply to them. Elsewhere crates.io is used, exactly as locked.
 set -eu
+from=$PWD
 cd "$(dirname "$0")"
 here=$PWD
 command=$1
@@ -17,7 +18,7 @@ if ls -d "$registry"/ring-0.1[67].* >/dev/null 2>&1; then
     # Cargo wants its lock beside the manifest: give this world manifest folders of its own.
     world=target/debian
     mkdir -p "$world/.cargo" "$world/fuzz"
-    for part in Cargo.toml src tests fuzz/Cargo.toml fuzz/fuzz_targets; do
+    for part in Cargo.toml src tests fuzz/Cargo.toml fuzz/build.rs fuzz/fuzz_targets; do
         ln -sfn "$here/$part" "$world/$part"
     done
     cat >"$world/.cargo/config.toml" <<END
@@ -41,9 +42,9 @@ fi
 
 # Stable rustc instruments the code; LLVM's compiler-rt brings libFuzzer, with its main.
 for installed in /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-"$(uname -m)".a; do
-    libfuzzer=${LIBFUZZER:-$installed}
+    export LIBFUZZER="${LIBFUZZER:-$installed}"
 done
-if [ ! -e "$libfuzzer" ]; then
+if [ ! -e "$LIBFUZZER" ]; then
     echo "fuzz: there is no libFuzzer: apt install libclang-rt-19-dev, or let LIBFUZZER name" \
         "LLVM's libclang_rt.fuzzer archive" >&2
     exit 1
@@ -57,12 +58,12 @@ done
 if [ -n "$locked" ]; then
     cp Cargo.lock fuzz/Cargo.lock # cargo adds the package itself
 fi
-RUSTFLAGS="$coverage --cfg=fuzzing -Clink-arg=$libfuzzer -Clink-arg=-lstdc++" \
-    cargo build --quiet --manifest-path fuzz/Cargo.toml --release --target "$host"
+RUSTFLAGS="$coverage" cargo build --quiet --manifest-path fuzz/Cargo.toml --release --target "$host"
 state=$CARGO_TARGET_DIR/fuzz
 mkdir -p "$state/corpus"
 vectors=${DAIIC_WIRE_VECTORS:-$here/../../tests/vectors/wire.json}
 python3 "$here/fuzz/seeds.py" "$vectors" "$state/seeds"
+cd "$from" # where a file's name begins
 for word in "$@"; do
     case $word in
     -*) ;;
