@@ -31,7 +31,8 @@ lint: $(VENV)/installed ## ruff and mypy; rustfmt and clippy where there is a ca
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@if command -v cargo >/dev/null; then \
-	  cd src/dcf-shim && cargo fmt --check && ./build.sh clippy --release --all-targets -- -D warnings; \
+	  cd src/dcf-shim && cargo fmt --check && cargo fmt --check --manifest-path fuzz/Cargo.toml && \
+	  ./build.sh clippy --release --all-targets -- -D warnings; \
 	else echo "left out: rustfmt and clippy, there is no cargo"; fi
 
 $(VENV)/installed: pyproject.toml setup.py constraints.txt src/proto/daiic.proto
