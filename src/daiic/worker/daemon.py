@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from daiic.background import in_thread
 from daiic.service.lifecycle import Lifecycle, run
 from daiic.service.status_port import StatusPort
 from daiic.wire import daiic_pb2 as pb
@@ -17,7 +18,6 @@ from daiic.wire.address import format_address
 from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
-from daiic.background import in_thread
 from daiic.worker.identity import identify
 from daiic.worker.metrics import Statistics
 from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token

@@ -5,9 +5,9 @@ import importlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from daiic.background import in_thread
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend
-from daiic.background import in_thread
 from daiic.worker.catalog import Model
 from daiic.worker.engine import Engine
 from daiic.worker.memory_budget import MemoryBudget

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import structlog
 
+from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.background import in_thread
 from daiic.worker.catalog import Catalog, Model
 from daiic.worker.record import Lease, Record
 from daiic.worker.room import Load, Meter, Room
