@@ -46,7 +46,7 @@ settings! {
     client_bytes: i64 = 128 << 20, "Bytes of tasks, and of unacknowledged answers, for one client.";
     max_clients: i64 = 16_384, "Clients that are remembered.";
     max_tasks: i64 = 4096, "Tasks in flight of all clients.";
-    max_bytes: i64 = 512 << 20, "Bytes of tasks and answers of all clients.";
+    max_bytes: i64 = 512 << 20, "Bytes of tasks of all clients; answers may take as much again.";
     max_message: i64 = 64 << 20, "Bytes of the largest task or answer.";
     task_deadline: f64 = 600.0, "Seconds that a task may take.";
     head_timeout: f64 = 4.0, "Seconds of silence after which a head is taken for lost.";
