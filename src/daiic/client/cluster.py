@@ -17,10 +17,10 @@ from typing import Self
 from google.protobuf.message import DecodeError
 
 from daiic.client.call import Call
-from daiic.client.heads import Heads
+from daiic.client.heads import Heads, resolve_heads
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.wire.address import format_address, is_loopback, resolve
+from daiic.wire.address import format_address, is_loopback
 from daiic.wire.events import Event, Message, Pong, Unreachable
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.messages import Address, MessageType
@@ -61,10 +61,10 @@ class ClusterClient:
         """Open the socket.
 
         Raises:
-            ValueError, OSError: if a head's address is malformed or unknown.
+            ValueError, OSError: if a head's address is malformed, or none is found.
             InsecureBind: if a head is remote and there is no key.
         """
-        heads = [await resolve(name) for name in self._names]
+        heads = await resolve_heads(self._names)
         remote = [head for head in heads if not is_loopback(head)]
         may_leave = self._key is not None or self._allow_unauthenticated
         if remote and not may_leave:

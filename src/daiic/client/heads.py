@@ -5,12 +5,13 @@ The first that lives, in the order given, gets the tasks; one that is shutting
 down only if there is no other.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from daiic.wire.address import format_address, is_loopback, numeric
+from daiic.wire.address import format_address, is_loopback, numeric, resolve
 from daiic.wire.messages import Address
 
 SILENCE = 4.0
@@ -21,6 +22,30 @@ MOST = 16
 """Heads known at most, whatever is told."""
 
 log = structlog.get_logger()
+
+
+async def resolve_heads(names: Sequence[str]) -> list[Address]:
+    """Return the addresses of the "host:port" that are found.
+
+    Raises:
+        ValueError: if one is malformed.
+        OSError: if none is found.
+    """
+    found: list[Address] = []
+    lost: list[tuple[str, OSError]] = []
+    outcomes = await asyncio.gather(*map(resolve, names), return_exceptions=True)
+    for name, outcome in zip(names, outcomes, strict=True):
+        if isinstance(outcome, OSError):
+            lost.append((name, outcome))
+        elif isinstance(outcome, BaseException):
+            raise outcome
+        else:
+            found.append(outcome)
+    if not found:
+        raise lost[0][1]
+    for name, error in lost:
+        log.warning("a head is not found; going on with the others", head=name, reason=str(error))
+    return found
 
 
 @dataclass(slots=True)

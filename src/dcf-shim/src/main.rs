@@ -79,8 +79,8 @@ struct Side {
 impl Daemon {
     fn new(settings: &Settings, logs: Logs) -> Result<Self, String> {
         let listen = settings::resolve("listen", &settings.listen)?;
-        let resolve_head = |head: &String| settings::resolve("heads", head);
-        let heads: Vec<_> = settings.heads.iter().map(resolve_head).collect::<Result<_, _>>()?;
+        let (heads, lost) = settings::resolve_heads(&settings.heads)?;
+        lost.iter().for_each(|reason| warn!(reason, "a head is not found; going on without it"));
         settings.check_exposure(listen, &heads)?;
         // Without a key, traffic does not leave this machine unless the settings say so.
         let remote = !settings.cluster_key_file.is_empty() || settings.allow_unauthenticated;

@@ -293,6 +293,23 @@ pub fn resolve(key: &str, text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| wrong("it has no address".into()))
 }
 
+/// Resolves the heads, and names those that are not found while others are.
+pub fn resolve_heads(names: &[String]) -> Result<(Vec<SocketAddr>, Vec<String>), String> {
+    let (mut found, mut lost) = (Vec::new(), Vec::new());
+    for name in names {
+        match resolve("heads", name) {
+            Ok(address) => found.push(address),
+            // Without a port it is no address, whatever the name server knows tomorrow.
+            Err(why) if !name.contains(':') => return Err(why),
+            Err(why) => lost.push(why),
+        }
+    }
+    if found.is_empty() {
+        return Err(lost.swap_remove(0));
+    }
+    Ok((found, lost))
+}
+
 /// Reads a key file as `daiic keygen` writes it.
 pub fn read_key(path: &Path) -> Result<[u8; 32], String> {
     let shown = path.display();

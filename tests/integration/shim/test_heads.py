@@ -63,6 +63,14 @@ async def test_one_head_is_enough_to_learn_of_the_others(launch, start) -> None:
         await worker.close()
 
 
+async def test_head_whose_name_is_not_found_does_not_keep_from_the_others(
+    launch, head, worker
+) -> None:
+    shim = await launch(heads=["no-such-host.invalid:7717", head.address])
+    await shim.until_ready()
+    assert "a head is not found" in shim.log
+
+
 async def test_head_that_shuts_down_passes_its_tasks_on(launch, start) -> None:
     worker = StubWorker()
     first, second = await two_heads(start, worker)

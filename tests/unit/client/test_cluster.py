@@ -165,6 +165,17 @@ async def test_second_head_serves_when_the_first_is_not_there(head):
         assert time.monotonic() - began < 0.1
 
 
+async def test_head_whose_name_is_not_found_does_not_keep_from_the_others(head):
+    async with ClusterClient(["no-such-host.invalid:7717", head.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        head.answer(await head.task(), 0, text="here", final=True)
+        assert await answer == "here"
+    with pytest.raises(OSError):
+        await ClusterClient(["no-such-host.invalid:7717"]).__aenter__()
+    with pytest.raises(ValueError, match="host:port"):
+        await ClusterClient([head.address, "nonsense"]).__aenter__()
+
+
 async def test_stream_moves_from_a_head_that_dies_and_goes_on(head, other):
     async with ClusterClient([head.address, other.address]) as client:
         answer = asyncio.create_task(collected(client))
