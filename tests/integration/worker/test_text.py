@@ -16,7 +16,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
 from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.text import load_text
+from daiic.worker.text import batch, load_text
 from daiic.worker.text.engine import TextEngine
 from tiny_models import END, language_model
 
@@ -171,6 +171,18 @@ async def test_a_resumed_task_continues_as_if_nothing_had_happened(
     assert [*delivered.tokens, *(token for part in rest for token in part.tokens)] == all_tokens
     assert rest[-1].usage == whole[-1].usage
     assert rest[-1].finish_reason == whole[-1].finish_reason == pb.FINISH_REASON_LENGTH
+
+
+async def test_the_first_and_the_last_part_of_an_answer_do_not_wait_for_those_between(
+    engine: TextEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "INTERVAL", 1e6)
+    long = engine.run(task("a", max_tokens=240, temperature=1, seed=0))
+    await anext(long)
+    short = engine.run(task("b", max_tokens=60, temperature=1, seed=1))
+    assert not (await anext(short)).final
+    assert (await anext(short)).final
+    assert (await anext(long)).final
 
 
 async def test_the_answer_stops_at_a_stop_string_that_spans_tokens(engine: TextEngine) -> None:

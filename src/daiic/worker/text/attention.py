@@ -3,9 +3,13 @@
 The batching manager packs the tokens of all tasks into one sequence. Its own
 way without flash attention is one product of all queries with all keys
 under a mask, so that n tasks cost n times too much; on a CPU that is most of
-the time. Here neighbouring tasks of the same length make one product each.
+the time. Here tasks of about the same length make one product.
 """
 
+import functools
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +19,14 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 NAME = "daiic_packed"
+
+ROUND = 64
+"""Tasks of one query each go together if their keys, rounded up to this, are as many: a product
+costs something of its own, and so does each key that only makes the lengths equal."""
+
+RUN = 4
+"""Neighbours of the same length need no copy of their keys, so they stay by themselves where so
+many, on average, stand together."""
 
 
 def serves(config: Any, implementation: str) -> bool:
@@ -59,29 +71,17 @@ def packed_attention(
         )
         return plain
     key, value = _with_cached(module, key, value, kwargs)
-    starts_q = kwargs["cu_seq_lens_q"].tolist()
-    starts_k = _for_full_attention(kwargs["cu_seq_lens_k"]).tolist()
-    tasks = len(starts_q) - 1
-    answer = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
-    first = 0
-    while first < tasks:
-        queries = starts_q[first + 1] - starts_q[first]
-        keys = starts_k[first + 1] - starts_k[first]
-        last = first + 1
-        while (
-            last < tasks
-            and starts_q[last + 1] - starts_q[last] == queries
-            and starts_k[last + 1] - starts_k[last] == keys
-        ):
-            last += 1
-        begin, end = starts_q[first], starts_q[last]
-        answer[begin:end] = _attend(
-            _per_task(query, begin, end, queries),
-            _per_task(key, starts_k[first], starts_k[last], keys),
-            _per_task(value, starts_k[first], starts_k[last], keys),
-            scaling,
-        )
-        first = last
+    parts = _parts(
+        tuple(kwargs["cu_seq_lens_q"].tolist()),
+        tuple(_for_full_attention(kwargs["cu_seq_lens_k"]).tolist()),
+        query.dtype,
+    )
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    if len(parts) == 1:
+        return _attend(parts[0], query, key, value, scaling).unsqueeze(0), None
+    answer = query.new_empty(query.shape[0], query.shape[1], value.shape[2])
+    for part in parts:
+        answer[part.queries] = _attend(part, query, key, value, scaling)
     return answer.unsqueeze(0), None
 
 
@@ -108,27 +108,103 @@ def _for_full_attention(starts: Any) -> torch.Tensor:
     return found
 
 
-def _per_task(states: torch.Tensor, begin: int, end: int, length: int) -> torch.Tensor:
-    """Return a view [tasks, heads, length, width] of a part of [1, heads, tokens, width]."""
-    _, heads, _, width = states.shape
-    return states[0, :, begin:end].reshape(heads, -1, length, width).transpose(0, 1)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Tasks that make one product, where in the batch they are, and what is added to the weights.
+
+    Each has as many queries, and as many keys; where these are another's, the mask hides them.
+    """
+
+    tasks: int
+    queries: slice | torch.Tensor
+    keys: slice | torch.Tensor
+    mask: torch.Tensor | None
+
+
+@functools.lru_cache(maxsize=2)
+def _parts(starts_q: tuple[int, ...], starts_k: tuple[int, ...], dtype: torch.dtype) -> list[_Part]:
+    """Return how the tasks go together. All layers of a step ask the same, so it is remembered."""
+
+    def length(task: int) -> tuple[int, int]:
+        return starts_q[task + 1] - starts_q[task], starts_k[task + 1] - starts_k[task]
+
+    alike: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
+    for (queries, keys), run in itertools.groupby(range(len(starts_q) - 1), length):
+        alike[queries, -(-keys // ROUND) * ROUND if queries == 1 else keys].append(list(run))
+    parts = []
+    for runs in alike.values():
+        tasks = list(itertools.chain(*runs))
+        groups = runs if len(runs) * RUN <= len(tasks) else [tasks]
+        parts += [_part(starts_q, starts_k, group, dtype) for group in groups]
+    return parts
+
+
+def _part(
+    starts_q: tuple[int, ...], starts_k: tuple[int, ...], tasks: list[int], dtype: torch.dtype
+) -> _Part:
+    queries = starts_q[tasks[0] + 1] - starts_q[tasks[0]]
+    lengths = [starts_k[task + 1] - starts_k[task] for task in tasks]
+    keys = max(lengths)
+    seen = None
+    if min(lengths) < keys:
+        seen = (torch.arange(keys) < torch.tensor(lengths)[:, None])[:, None, None]
+    elif 1 < queries < keys:
+        seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+    neighbours = tasks[-1] - tasks[0] == len(tasks) - 1
+    return _Part(
+        len(tasks),
+        _places(starts_q, tasks, queries, neighbours),
+        _places(starts_k, tasks, keys, neighbours and min(lengths) == keys),
+        None
+        if seen is None
+        else torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, -torch.inf),
+    )
+
+
+def _places(
+    starts: tuple[int, ...], tasks: list[int], length: int, in_a_row: bool
+) -> slice | torch.Tensor:
+    """Return where the first `length` tokens of each task are, or others' after its own."""
+    if in_a_row:
+        return slice(starts[tasks[0]], starts[tasks[-1] + 1])
+    first = torch.tensor([starts[task] for task in tasks])
+    return (first[:, None] + torch.arange(length)).clamp_(max=starts[-1] - 1).flatten()
 
 
 def _attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None
+    part: _Part,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float | None,
 ) -> torch.Tensor:
-    """Return [tokens of all tasks, heads, width]; the last query is that of the last key."""
+    """Return [tokens of the tasks, heads, width] from states [tokens of all, heads, width].
+
+    The last query is that of the last key.
+    """
+    query, key, value = (
+        _per_task(part.tasks, where, states)
+        for where, states in ((part.queries, query), (part.keys, key), (part.keys, value))
+    )
     tasks, heads, queries, width = query.shape
-    keys = key.shape[2]
     if queries == 1:
         # The query heads that share a key head can stand where queries stand.
         query = query.reshape(tasks, key.shape[1], -1, width)
-        answer = scaled_dot_product_attention(query, key, value, scale=scaling)
-        return answer.reshape(tasks, heads, value.shape[3])
-    mask = None
-    if queries != keys:
-        mask = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+        answer = scaled_dot_product_attention(query, key, value, part.mask, scale=scaling)
+        return answer.reshape(tasks, heads, -1)
     answer = scaled_dot_product_attention(
-        query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=True
+        query,
+        key,
+        value,
+        part.mask,
+        is_causal=part.mask is None,
+        scale=scaling,
+        enable_gqa=True,
     )
     return answer.transpose(1, 2).flatten(0, 1)
+
+
+def _per_task(tasks: int, where: slice | torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+    """Return [tasks, heads, length, width], a view if `where` is a slice."""
+    found = states[where] if isinstance(where, slice) else states.index_select(0, where)
+    return found.reshape(tasks, -1, *states.shape[1:]).transpose(1, 2)

@@ -32,8 +32,8 @@ PREFILL = 1024
 """Most tokens of one step. Prompts are taken in pieces of it, between others' tokens."""
 
 INTERVAL = 0.02
-"""Least seconds between parts of one answer: fifty a second read as a stream, and what is sent
-for each token would cost small models more than the token."""
+"""Seconds between parts of one answer: fifty a second read as a stream, and what is sent for each
+token would cost small models more than the token. The first and the last part do not wait."""
 
 STOP_PATIENCE = 30.0
 
@@ -48,6 +48,11 @@ class Generation:
         self._output: GenerationOutput | None = None
         self._error: Exception | None = None
         self._taken = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything has been delivered."""
+        return self._output is not None
 
     @property
     def ended(self) -> bool:
@@ -194,6 +199,7 @@ class _Router(OutputRouter):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._waiting: dict[str, GenerationOutput] = {}
         self._handed_out_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.running: dict[str, Generation] = {}
 
     def deliver(self, output: GenerationOutput) -> None:
@@ -204,7 +210,9 @@ class _Router(OutputRouter):  # type: ignore[misc]
             is_first = not self._waiting
             # A later output holds all of an earlier one's tokens.
             self._waiting.update((output.request_id, output) for output in outputs)
-        if is_first or any(output.status in ENDED for output in outputs):
+        if is_first or any(
+            output.status in ENDED or len(output.generated_tokens) == 1 for output in outputs
+        ):
             self._loop.call_soon_threadsafe(self._hand_out_soon)
 
     def fail_all(self, reason: str) -> None:
@@ -213,18 +221,28 @@ class _Router(OutputRouter):  # type: ignore[misc]
         self.running.clear()
 
     def _hand_out_soon(self) -> None:
-        with self._lock:
-            is_urgent = any(output.status in ENDED for output in self._waiting.values())
         wait = self._handed_out_at + INTERVAL - self._loop.time()
-        if is_urgent or wait <= 0:
-            self._hand_out()
-        else:
-            self._loop.call_later(wait, self._hand_out)
+        if wait <= 0:
+            self._hand_out_all()
+            return
+        with self._lock:
+            urgent = [name for name, output in self._waiting.items() if self._urgent(name, output)]
+            outputs = {name: self._waiting.pop(name) for name in urgent}
+        self._hand_out(outputs)
+        if self._timer is None:
+            self._timer = self._loop.call_later(wait, self._hand_out_all)
 
-    def _hand_out(self) -> None:
+    def _hand_out_all(self) -> None:
         with self._lock:
             outputs, self._waiting = self._waiting, {}
+        self._timer = None
         self._handed_out_at = self._loop.time()
+        self._hand_out(outputs)
+
+    def _urgent(self, name: str, output: GenerationOutput) -> bool:
+        return output.status in ENDED or (name in self.running and not self.running[name].begun)
+
+    def _hand_out(self, outputs: dict[str, GenerationOutput]) -> None:
         for name, output in outputs.items():
             generation = self.running.get(name)
             if generation is None:

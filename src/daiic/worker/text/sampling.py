@@ -1,8 +1,8 @@
 """Choosing the next tokens of a batch whose tasks each have parameters of their own.
 
 `Sampler` takes the place of the batching manager's list of logits
-processors. It marks each row's choice with infinity, and the manager, which
-is told not to sample, takes the largest.
+processors. It makes each row's choice the largest, which is what the manager,
+told not to sample, takes.
 """
 
 import time
@@ -14,8 +14,11 @@ import torch
 
 from daiic.worker.text.noise import gumbel, key
 
-CANDIDATES = 1024
+CANDIDATES = 128
 """How many of the likeliest tokens are looked at first for top_p alone."""
+
+MORE = 8
+"""How many times as many are looked at next while these do not reach top_p."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,6 @@ class Sampler:
     """
 
     tensors_required = 0
-    do_processing = True
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -64,6 +66,11 @@ class Sampler:
         self._cut: _Rows | None = None
         self._tasks = 0
         self.stepped_at = time.monotonic()
+
+    @property
+    def do_processing(self) -> bool:
+        """Whether there is something to draw: the largest is there without the sampler."""
+        return self._whole is not None or self._cut is not None
 
     def check_kwargs(self, kwargs: dict[str, Any]) -> None:
         """Accept what `Batch.submit` gives."""
@@ -98,7 +105,7 @@ class Sampler:
     def __call__(
         self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
     ) -> torch.Tensor:
-        """Mark the choice in each row of `scores` [tasks, vocabulary], float32, in place.
+        """Make the choice the largest in each row of `scores` [tasks, vocabulary], in place.
 
         Tasks without a choice, whose prompt goes on, have rows at the end.
         Before transformers 5.11 the rows are instead all tokens of the batch,
@@ -130,33 +137,34 @@ class Sampler:
 
 
 def choose(scores: torch.Tensor, rows: _Rows, index: torch.Tensor) -> None:
-    """Mark in each row of `index` a token drawn from the whole vocabulary."""
-    logits = scores[index] / rows.temperature
+    """Let the largest in each row of `index` be a token drawn from the whole vocabulary."""
+    logits = scores.index_select(0, index) / rows.temperature
     logits += gumbel(rows.keys, torch.arange(scores.shape[1], device=scores.device))
-    scores[index, logits.argmax(-1)] = torch.inf
+    scores.index_copy_(0, index, logits)
 
 
 def choose_among_likeliest(scores: torch.Tensor, rows: _Rows, index: torch.Tensor) -> None:
-    """Mark in each row of `index` a token drawn from the `top_k`, and of those the first `top_p`.
+    """Let it be one drawn from the `top_k`, and of those the first `top_p`.
 
     top_p counts the probability that is left after top_k, and always keeps
     the likeliest token (Holtzman et al., The Curious Case of Neural Text
     Degeneration, 2020).
     """
-    logits = scores[index] / rows.temperature
+    logits = (scores.index_select(0, index) / rows.temperature).log_softmax(-1)
     vocabulary = logits.shape[1]
     most = min(rows.most, vocabulary)
     top, tokens = logits.topk(most)
-    everything = logits.logsumexp(-1, keepdim=True)
-    reached = top.logsumexp(-1, keepdim=True) - everything >= rows.top_p.log()
-    if most < vocabulary and not bool((reached | (rows.top_k > 0)).all()):
-        top, tokens = logits.sort(descending=True)
-        most = vocabulary
+    while most < vocabulary:
+        reached = top.logsumexp(-1, keepdim=True) >= rows.top_p.log()
+        if bool((reached | (rows.top_k > 0)).all()):
+            break
+        most = min(most * MORE, vocabulary)
+        top, tokens = logits.topk(most)
     rank = torch.arange(most, device=scores.device)
     outside = (rows.top_k > 0) & (rank >= rows.top_k)
     top = top.masked_fill(outside, -torch.inf)
-    total = torch.where(rows.top_k > 0, top.logsumexp(-1, keepdim=True), everything)
-    likelihood = (top - total).exp()
+    left = torch.where(rows.top_k > 0, top.logsumexp(-1, keepdim=True), 0.0)
+    likelihood = (top - left).exp()
     before = likelihood.cumsum(-1) - likelihood
     top = top.masked_fill((before >= rows.top_p) & (rank > 0), -torch.inf)
     chosen = (top + gumbel(rows.keys, tokens)).argmax(-1, keepdim=True)

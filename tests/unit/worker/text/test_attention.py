@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Gemma2Config, LlamaConfig, MistralConfig, Qwen2Config
 
-from daiic.worker.text.attention import packed_attention, serves
+from daiic.worker.text.attention import ROUND, packed_attention, serves
 
 HEADS, KEY_HEADS, WIDTH = 4, 2, 8
 
-LENGTHS = st.tuples(st.integers(1, 6), st.integers(0, 9)).map(lambda n: (n[0], n[0] + n[1]))
+QUERIES = st.just(1) | st.integers(1, 6)
+CACHED = st.integers(0, 9) | st.integers(ROUND - 4, 2 * ROUND + 4)
+LENGTHS = st.tuples(QUERIES, CACHED).map(lambda n: (n[0], n[0] + n[1]))
 
 
 def alone(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -21,8 +23,8 @@ def alone(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.
     return (weights.masked_fill(seen == 0, -torch.inf).softmax(-1) @ value).transpose(0, 1)
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(LENGTHS, min_size=1, max_size=6), st.booleans())
+@settings(deadline=None, max_examples=100)
+@given(st.lists(LENGTHS, min_size=1, max_size=8), st.booleans())
 def test_tasks_do_not_see_each_other(lengths: list[tuple[int, int]], named: bool) -> None:
     starts_q = torch.tensor([0, *(q for q, _ in lengths)]).cumsum(0)
     starts_k = torch.tensor([0, *(k for _, k in lengths)]).cumsum(0)
