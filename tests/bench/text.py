@@ -4,12 +4,14 @@
 
 All make the same number of tokens from prompts of the same length, which is
 what a static batch is best at. The model's end token is taken away, so that
-no answer is shorter.
+no answer is shorter. Below that, as many clients as there are slots ask one
+question after the other, no two of the same length.
 """
 
 import argparse
 import asyncio
 import json
+import random
 import statistics
 import tempfile
 import time
@@ -83,6 +85,37 @@ async def serve(engine: TextEngine, streams: int, tokens: int, temperature: floa
     assert sum(made) == streams * tokens
 
 
+async def converse(engine: TextEngine, clients: int, tokens: int, **sampling: float) -> None:
+    """Print how fast clients are answered who ask and answer at different lengths."""
+    made = 0
+    waits = []
+
+    async def one(client: int) -> None:
+        nonlocal made
+        chance = random.Random(client)
+        for number in range(3):
+            text = pb.TextTask(
+                prompt=" ".join(chance.choices(PROMPT.split(), k=chance.randint(5, 80))),
+                max_tokens=chance.randint(tokens // 4, tokens * 5 // 4),
+                seed=client * 3 + number,
+                top_k=0,
+                **sampling,
+            )
+            began = time.perf_counter()
+            first = True
+            async for part in engine.run(pb.Task(stream=True, text=text)):
+                if first:
+                    waits.append(time.perf_counter() - began)
+                first = False
+                made += len(part.tokens)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(client) for client in range(clients)))
+    rate = made / (time.perf_counter() - began)
+    wait = statistics.median(waits) * 1000
+    print(f"{clients} clients, {sampling}: {rate:.0f} tokens/s, first token after {wait:.1f} ms")
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -118,6 +151,11 @@ def main() -> None:
             )
             for streams in map(int, options.streams.split(",")):
                 report(loop, engine, model, ids, streams, options.tokens)
+            for temperature, top_p in ((0.0, 1.0), (0.8, 0.9)):
+                for _ in range(REPEATS):
+                    loop.run(
+                        converse(engine, 32, options.tokens, temperature=temperature, top_p=top_p)
+                    )
             loop.run(engine.close())
 
 

@@ -21,12 +21,12 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 NAME = "daiic_packed"
 
 ROUND = 64
-"""Tasks of one query each go together if their keys, rounded up to this, are as many: a product
-costs something of its own, and so does each key that only makes the lengths equal."""
+"""Tasks with one query go together if their numbers of keys round up to the same multiple of this.
+Each product costs something of its own, and so does each key that only makes lengths equal."""
 
 RUN = 4
-"""Neighbours of the same length need no copy of their keys, so they stay by themselves where so
-many, on average, stand together."""
+"""Where so many neighbours, on average, are of the same length, each such run stays by itself: its
+keys need not be copied."""
 
 
 def serves(config: Any, implementation: str) -> bool:
@@ -110,9 +110,11 @@ def _for_full_attention(starts: Any) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Tasks that make one product, where in the batch they are, and what is added to the weights.
+    """Tasks that make one product, and where their tokens are in the batch.
 
-    Each has as many queries, and as many keys; where these are another's, the mask hides them.
+    All have the same number of queries and of keys. `mask` is added to the
+    weights, [tasks or 1, 1, queries, keys] or [queries, keys], and hides keys
+    that are another task's or lie ahead; without one, all or `is_causal` holds.
     """
 
     tasks: int
