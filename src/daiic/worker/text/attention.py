@@ -113,8 +113,8 @@ class _Part:
     """Tasks that make one product, and where their tokens are in the batch.
 
     All have the same number of queries and of keys. `mask` is added to the
-    weights, [tasks or 1, 1, queries, keys] or [queries, keys], and hides keys
-    that are another task's or lie ahead; without one, all or `is_causal` holds.
+    weights, [tasks, 1, 1, keys] or [queries, keys], and hides keys that are
+    another task's or lie ahead; it is None if the task's own order says all.
     """
 
     tasks: int
