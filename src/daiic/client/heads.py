@@ -6,10 +6,9 @@ down only if there is no other.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import structlog
 
 from daiic.wire.address import format_address, is_loopback, numeric, resolve
 from daiic.wire.messages import Address
@@ -21,7 +20,7 @@ FORGET_AFTER = 60.0
 MOST = 16
 """Heads known at most, whatever is told."""
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 
 async def resolve_heads(names: Sequence[str]) -> list[Address]:
@@ -44,7 +43,7 @@ async def resolve_heads(names: Sequence[str]) -> list[Address]:
     if not found:
         raise lost[0][1]
     for name, error in lost:
-        log.warning("a head is not found; going on with the others", head=name, reason=str(error))
+        log.warning("going on without head %s, which is not found: %s", name, error)
     return found
 
 
@@ -107,7 +106,7 @@ class Heads:
                 and len(address) == len(self._first)  # of the same family as our socket
                 and (self._remote or is_loopback(address))
             ):
-                log.debug("learned of a head", head=format_address(address))
+                log.debug("learned of head %s", format_address(address))
                 self._heads[address] = Head(given=False, told_at=now)
 
     def expire(self, now: float) -> None:

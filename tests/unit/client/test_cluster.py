@@ -165,11 +165,13 @@ async def test_second_head_serves_when_the_first_is_not_there(head):
         assert time.monotonic() - began < 0.1
 
 
-async def test_head_whose_name_is_not_found_does_not_keep_from_the_others(head):
+async def test_head_whose_name_is_not_found_does_not_keep_from_the_others(head, caplog, capsys):
     async with ClusterClient(["no-such-host.invalid:7717", head.address]) as client:
         answer = asyncio.create_task(collected(client))
         head.answer(await head.task(), 0, text="here", final=True)
         assert await answer == "here"
+    assert "no-such-host.invalid:7717" in caplog.text
+    assert capsys.readouterr().out == ""
     with pytest.raises(OSError):
         await ClusterClient(["no-such-host.invalid:7717"]).__aenter__()
     with pytest.raises(ValueError, match="host:port"):
@@ -191,7 +193,7 @@ async def test_stream_moves_from_a_head_that_dies_and_goes_on(head, other):
         assert await answer == "one two"
 
 
-async def test_one_head_is_enough_to_learn_of_the_other(head, other):
+async def test_one_head_is_enough_to_learn_of_the_other(head, other, capsys):
     head.presence.heads.extend([head.address, other.address, "head.example:7717", "192.0.2.1:7717"])
     async with ClusterClient([head.address]) as client:
         answer = asyncio.create_task(collected(client))
@@ -203,6 +205,7 @@ async def test_one_head_is_enough_to_learn_of_the_other(head, other):
         assert moved.resume == pb.Resume(tokens=[1], text="one ", index=1)
         other.answer(moved, 1, text="two", final=True)
         assert await answer == "one two"
+    assert capsys.readouterr().out == ""
 
 
 async def test_heads_named_by_others_than_heads_do_not_count(head, other):
