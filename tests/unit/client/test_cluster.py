@@ -178,33 +178,30 @@ async def test_head_whose_name_is_not_found_does_not_keep_from_the_others(head, 
         await ClusterClient([head.address, "nonsense"]).__aenter__()
 
 
+async def check_stream_moves(client: ClusterClient, head: FakeHead, other: FakeHead) -> None:
+    """Let `head` die in the middle of a stream, and `other` go on with it."""
+    answer = asyncio.create_task(collected(client))
+    task = await head.task()
+    head.answer(task, 0, text="one ", tokens=[1])
+    await asyncio.sleep(0.3)
+    await head.close()
+    moved = await other.task()
+    assert moved.id != task.id
+    assert moved.resume == pb.Resume(tokens=[1], text="one ", index=1)
+    assert moved.text.seed == task.text.seed
+    other.answer(moved, 1, text="two", final=True)
+    assert await answer == "one two"
+
+
 async def test_stream_moves_from_a_head_that_dies_and_goes_on(head, other):
     async with ClusterClient([head.address, other.address]) as client:
-        answer = asyncio.create_task(collected(client))
-        task = await head.task()
-        head.answer(task, 0, text="one ", tokens=[1])
-        await asyncio.sleep(0.3)
-        await head.close()
-        moved = await other.task()
-        assert moved.id != task.id
-        assert moved.resume == pb.Resume(tokens=[1], text="one ", index=1)
-        assert moved.text.seed == task.text.seed
-        other.answer(moved, 1, text="two", final=True)
-        assert await answer == "one two"
+        await check_stream_moves(client, head, other)
 
 
 async def test_one_head_is_enough_to_learn_of_the_other(head, other, capsys):
     head.presence.heads.extend([head.address, other.address, "head.example:7717", "192.0.2.1:7717"])
     async with ClusterClient([head.address]) as client:
-        answer = asyncio.create_task(collected(client))
-        task = await head.task()
-        head.answer(task, 0, text="one ", tokens=[1])
-        await asyncio.sleep(0.3)
-        await head.close()
-        moved = await other.task()
-        assert moved.resume == pb.Resume(tokens=[1], text="one ", index=1)
-        other.answer(moved, 1, text="two", final=True)
-        assert await answer == "one two"
+        await check_stream_moves(client, head, other)
     assert capsys.readouterr().out == ""
 
 
