@@ -75,11 +75,9 @@ class ClusterClient:
             )
         self._heads = Heads(heads, remote=may_leave)
         six = any(":" in head[0] for head in heads)
-        any_host = (
-            ("[::]" if six else "0.0.0.0") if may_leave else ("[::1]" if six else "127.0.0.1")
-        )
+        anywhere, here = ("[::]", "[::1]") if six else ("0.0.0.0", "127.0.0.1")
         self._socket = await MeshSocket.open(
-            f"{any_host}:0",
+            f"{anywhere if may_leave else here}:0",
             on_events=self._on_events,
             key=self._key,
             allow_unauthenticated=self._allow_unauthenticated,

@@ -1,6 +1,5 @@
 """The settings of `daiic-worker`, and which of them can change while it runs."""
 
-import ipaddress
 import os
 import socket
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from daiic.service.settings import DaemonSettings, HostPort, SettingsError, StatusAddress
-from daiic.wire.address import split_host_port
+from daiic.wire.address import is_loopback, numeric, split_host_port
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
 Slots = Annotated[int, msgspec.Meta(ge=1, le=4096, title="a whole number from 1 to 4096")]
@@ -119,10 +118,7 @@ def read_hf_token(
 
 def _is_local(address: str) -> bool:
     """Return whether "host:port" is loopback; names other than localhost count as remote."""
-    host = split_host_port(address)[0]
-    if host == "localhost":
+    if split_host_port(address)[0] == "localhost":
         return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+    resolved = numeric(address)
+    return resolved is not None and is_loopback(resolved)
