@@ -57,12 +57,7 @@ impl Bridge {
     }
 
     /// Says why a new task may not go on, if so.
-    pub(super) fn admit(
-        &mut self,
-        client: SocketAddr,
-        bytes: usize,
-        now: Micros,
-    ) -> Result<(), Refusal> {
+    fn admit(&mut self, client: SocketAddr, bytes: usize, now: Micros) -> Result<(), Refusal> {
         let full = |message, remedy| Err(Refusal { code: ErrorCode::QueueFull, message, remedy });
         let used = self.memory();
         let in_flight = self.open.len();
@@ -100,7 +95,7 @@ impl Bridge {
         Ok(())
     }
 
-    pub(super) fn accept(
+    fn accept(
         &mut self,
         client: SocketAddr,
         client_id: u64,
@@ -139,7 +134,7 @@ impl Bridge {
 
     /// Refuses a task that was not accepted. Whoever leaves too much unacknowledged is not told:
     /// else the refusals of a flood would pile up.
-    pub(super) fn turn_away(
+    fn turn_away(
         &mut self,
         client: SocketAddr,
         client_id: u64,

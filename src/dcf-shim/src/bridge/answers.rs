@@ -30,7 +30,7 @@ impl Bridge {
     }
 
     /// Gives the client its next part; returns the one after, if it is here already.
-    pub(super) fn pass_on(&mut self, id: u64, answer: Answer, now: Micros) -> Option<Answer> {
+    fn pass_on(&mut self, id: u64, answer: Answer, now: Micros) -> Option<Answer> {
         let open = self.open.get_mut(&id)?;
         let (client, last, head) = (open.client, answer.last, open.head);
         open.delivered.add(&answer.part);
@@ -53,7 +53,7 @@ impl Bridge {
     }
 
     /// The open task `id` if `peer` is the head that has it.
-    pub(super) fn open_at(&mut self, id: u64, peer: SocketAddr) -> Option<&mut Open> {
+    fn open_at(&mut self, id: u64, peer: SocketAddr) -> Option<&mut Open> {
         self.open.get_mut(&id).filter(|open| open.head == Some(peer))
     }
 

@@ -44,7 +44,7 @@ impl Bridge {
     }
 
     /// Looks after one task: its deadline, and whether it has been heard of.
-    pub(super) fn review(&mut self, id: u64, now: Micros) {
+    fn review(&mut self, id: u64, now: Micros) {
         let Some(open) = self.open.get(&id) else { return };
         let (head, quiet, gap) = (open.head, now - open.news_at, !open.early.is_empty());
         let repeat_after = REPEAT_AFTER + open.bytes as Micros;

@@ -70,7 +70,7 @@ impl Bridge {
     }
 
     /// Forgets a task that its client no longer waits for, and tells the head.
-    pub(super) fn cancel(&mut self, id: u64, now: Micros) {
+    fn cancel(&mut self, id: u64, now: Micros) {
         if let Some(open) = self.close(id) {
             self.totals.cancelled += 1;
             self.cancel_at(open.head, id, now);

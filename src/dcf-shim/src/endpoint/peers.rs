@@ -99,7 +99,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn forget(&mut self, address: SocketAddr) {
+    fn forget(&mut self, address: SocketAddr) {
         self.drop_output(address);
         if let Some(mut peer) = self.peers.remove(&address) {
             peer.inbox.clear(&mut self.memory);

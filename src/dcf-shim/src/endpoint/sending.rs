@@ -87,13 +87,7 @@ impl Endpoint {
         self.touched = touched;
     }
 
-    pub(super) fn emit(
-        &mut self,
-        to: SocketAddr,
-        batching: bool,
-        wall_clock: u64,
-        out: &mut Datagrams,
-    ) {
+    fn emit(&mut self, to: SocketAddr, batching: bool, wall_clock: u64, out: &mut Datagrams) {
         for (start, end, count) in self.frames.groups(self.room, batching) {
             let messages = &self.frames.bytes[start..end];
             let size = out.push(to, messages, count, wall_clock, self.sealer.as_mut());
@@ -110,7 +104,7 @@ impl Endpoint {
         self.timeouts.peek().map_or(self.sweep_at, |Reverse((at, _))| self.sweep_at.min(*at))
     }
 
-    pub(super) fn schedule(&mut self, address: SocketAddr, now: Micros) {
+    fn schedule(&mut self, address: SocketAddr, now: Micros) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let at = match peer.held_since {
             Some(_) => Some(now + GREET_AGAIN),

@@ -155,10 +155,15 @@ impl World {
     }
 
     fn acknowledge(&mut self, party: usize) {
-        for mut datagram in self.parties[party].answers(WALL + self.now) {
-            self.parties[party].seal(&mut datagram);
-            self.give(party, datagram);
+        for datagram in self.parties[party].answers(WALL + self.now) {
+            self.throw(party, datagram);
         }
+    }
+
+    /// Seals as the party does, and gives.
+    fn throw(&mut self, from: usize, mut datagram: Vec<u8>) {
+        self.parties[from].seal(&mut datagram);
+        self.give(from, datagram);
     }
 
     fn give(&mut self, from: usize, mut datagram: Vec<u8>) {

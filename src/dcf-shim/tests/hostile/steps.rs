@@ -93,8 +93,7 @@ impl World {
             datagram.push(choices.next(256) as u8);
         }
         self.unaccounted(party);
-        self.parties[party].seal(&mut datagram);
-        self.give(party, datagram);
+        self.throw(party, datagram);
     }
 
     fn task(&mut self, choices: &mut impl Choices) {
@@ -138,8 +137,7 @@ impl World {
         let piece = vec![b' '; left.min(size.into())];
         frames::write_chunk(&mut datagram, sequence, WALL + self.now, chunk, &piece);
         self.unaccounted(from);
-        self.parties[from].seal(&mut datagram);
-        self.give(from, datagram);
+        self.throw(from, datagram);
     }
 
     /// A part of a head's answer to a task that it was given.
@@ -184,8 +182,7 @@ impl World {
         let ranges = [(0, u32::MAX), (1, 0), (1 << 31, (1 << 31) - 1), (7, 7), (0, 1 << 31)];
         let mut datagram = Vec::new();
         frames::write_sack(&mut datagram, &[choices.of(&ranges)], WALL + self.now);
-        self.parties[party].seal(&mut datagram);
-        self.give(party, datagram);
+        self.throw(party, datagram);
     }
 
     /// Settings read anew, or a stop.
@@ -225,9 +222,8 @@ impl World {
             }
             _ => {}
         }
-        for mut datagram in datagrams {
-            self.parties[from].seal(&mut datagram);
-            self.give(from, datagram);
+        for datagram in datagrams {
+            self.throw(from, datagram);
         }
     }
 }
