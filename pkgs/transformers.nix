@@ -5,13 +5,19 @@ python-final: python-prev:
 let
   version = "5.14.1";
 in
-lib.optionalAttrs (lib.versionOlder python-prev.transformers.version "5.8") {
-  transformers = python-prev.transformers.overridePythonAttrs {
-    inherit version;
-    src = python-final.fetchPypi {
-      pname = "transformers";
-      inherit version;
-      hash = "sha256-YNGWwneB6s+GN+K1M/UXWCkHrW+a4UIEbWtpQxpbIXM=";
-    };
-  };
+{
+  # Which names an extension gives must not depend on `python-prev`: nixpkgs opens the set that these names make
+  # before it knows any package of it.
+  transformers =
+    if lib.versionAtLeast python-prev.transformers.version "5.8" then
+      python-prev.transformers
+    else
+      python-prev.transformers.overridePythonAttrs {
+        inherit version;
+        src = python-final.fetchPypi {
+          pname = "transformers";
+          inherit version;
+          hash = "sha256-YNGWwneB6s+GN+K1M/UXWCkHrW+a4UIEbWtpQxpbIXM=";
+        };
+      };
 }
