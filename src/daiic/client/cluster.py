@@ -115,7 +115,7 @@ class ClusterClient:
 
         Who falls behind catches up at less cost than part by part.
         """
-        now = self._loop.time()
+        now = self._socket.clock()
         call = Call(task, self._take_id(), self._heads.best(now), now)
         self._calls[call.id] = call
         self._send(call)
@@ -195,7 +195,7 @@ class ClusterClient:
         self._socket.send(call.head, MessageType.CANCEL, pb.Cancel(id=call.id).SerializeToString())
 
     def _on_events(self, events: list[Event]) -> None:
-        now = self._loop.time()
+        now = self._socket.clock()
         for event in events:
             if isinstance(event, Unreachable):
                 self._heads.lost(event.peer)
@@ -240,7 +240,7 @@ class ClusterClient:
                 self._socket.ping(head)
                 self._socket.send(head, MessageType.HEARTBEAT, b"")
             await asyncio.sleep(PING_INTERVAL)
-            now = self._loop.time()
+            now = self._socket.clock()
             self._heads.expire(now)
             for head in {call.head for call in self._calls.values()}:
                 if not self._heads.alive(head, now):

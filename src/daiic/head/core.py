@@ -1,5 +1,7 @@
 """The whole head without its socket: events and the time in, messages out."""
 
+from collections.abc import Callable
+
 from daiic.head import advice
 from daiic.head.dispatcher import Dispatcher, Policy
 from daiic.head.intake import Intake
@@ -11,12 +13,19 @@ from daiic.wire.messages import MessageType
 
 
 class Core:
-    """`now` is a monotonic clock in seconds throughout."""
+    """`now` is a monotonic clock in seconds throughout; it stands still while this process does."""
 
-    def __init__(self, policy: Policy, link: Link, now: float) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        link: Link,
+        now: float,
+        paused: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`paused` tells how many seconds `now` has left out since the start."""
         self.statistics = Statistics()
         self._link = link
-        self.dispatcher = Dispatcher(policy, link, self.statistics, now)
+        self.dispatcher = Dispatcher(policy, link, self.statistics, now, paused)
         self.intake = Intake(self.dispatcher, link, self.statistics)
         self._handlers = {
             int(MessageType.TASK): self.intake.task,

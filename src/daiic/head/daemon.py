@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import time
 
 import structlog
 
@@ -45,7 +44,8 @@ class Head:
             key=key,
             allow_unauthenticated=settings.allow_unauthenticated,
         )
-        self._core = Core(_policy(settings), self._socket, time.monotonic())
+        clock = self._socket.clock
+        self._core = Core(_policy(settings), self._socket, clock(), lambda: clock.paused)
         status = StatusPort(registry_for(self._core, self._socket.counters), self._why_not_ready)
         await status.open(settings.http_listen)
         self._life.on_reload(self._reload, CHANGEABLE)
@@ -67,7 +67,7 @@ class Head:
         await status.close()
 
     def _on_events(self, events: list[Event]) -> None:
-        now = time.monotonic()
+        now = self._socket.clock()
         for event in events:
             try:
                 self._core.take(event, now)
@@ -77,7 +77,7 @@ class Head:
     async def _tick(self) -> None:
         while True:
             try:
-                self._core.tick(time.monotonic())
+                self._core.tick(self._socket.clock())
             except Exception:
                 log.exception("a fault in the head; please report this")
             self._show()
@@ -97,7 +97,7 @@ class Head:
             await asyncio.wait_for(self._emptied.wait(), timeout)
         if dispatcher.jobs_left:
             log.warning("tasks given up", tasks=dispatcher.jobs_left, drain_timeout=timeout)
-            core.abandon(time.monotonic())
+            core.abandon(self._socket.clock())
 
     def _reload(self, settings: HeadSettings) -> None:
         self._settings = settings

@@ -7,7 +7,7 @@ may not, is placed again and continues after what had been relayed. It ends by
 being answered, by an error, by being cancelled or at its deadline.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -51,7 +51,15 @@ class Policy:
 class Dispatcher:
     """Every worker and every job; `tick` has to be called several times a second."""
 
-    def __init__(self, policy: Policy, link: Link, statistics: Statistics, now: float) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        link: Link,
+        statistics: Statistics,
+        now: float,
+        paused: Callable[[], float],
+    ) -> None:
+        """`paused` tells how many seconds `now` has left out since the start."""
         self.policy = policy
         self.workers = Registry()
         self.line = WaitingLine()
@@ -59,7 +67,7 @@ class Dispatcher:
         self._link = link
         self._statistics = statistics
         self._assignments = Assignments(link)
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines(paused)
 
     @property
     def in_flight(self) -> int:

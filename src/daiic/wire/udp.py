@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from daiic.wire.address import is_loopback, resolve
+from daiic.wire.clock import BEAT, RunningClock
 from daiic.wire.endpoint import Endpoint
 from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
@@ -40,7 +41,11 @@ class InsecureBind(Exception):
 
 
 class MeshSocket:
-    """An `Endpoint` on a UDP socket, driven by the running event loop."""
+    """An `Endpoint` on a UDP socket, driven by the running event loop.
+
+    `clock` is the time by which it, and whoever uses it, judges that others
+    are silent.
+    """
 
     def __init__(
         self, sock: socket.socket, endpoint: Endpoint, on_events: Callable[[list[Event]], None]
@@ -59,7 +64,9 @@ class MeshSocket:
         self._drained: asyncio.Event | None = None
         self.local_address: Address = sock.getsockname()
         self.counters = endpoint.counters
+        self.clock = RunningClock()
         self._loop.add_reader(sock, self._readable)
+        self._beat = self._loop.call_later(BEAT, self._read_clock)
 
     @classmethod
     async def open(
@@ -114,13 +121,13 @@ class MeshSocket:
         Raises:
             MessageTooLarge: if `payload` exceeds `Limits.max_message`.
         """
-        sequence = self._endpoint.send(to, message_type, payload, time.monotonic())
+        sequence = self._endpoint.send(to, message_type, payload, self.clock())
         self._flush_soon()
         return sequence
 
     def ping(self, to: Address) -> None:
         """Send a PING; a `Pong` event brings the answer."""
-        self._endpoint.ping(to, time.monotonic())
+        self._endpoint.ping(to, self.clock())
         self._flush_soon()
 
     def rtt(self, to: Address) -> float | None:
@@ -145,6 +152,7 @@ class MeshSocket:
         if self._closed:
             return
         self._closed = True
+        self._beat.cancel()
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._socket)
@@ -154,7 +162,7 @@ class MeshSocket:
     # ------------------------------------------------------------- receiving
 
     def _readable(self) -> None:
-        now = time.monotonic()
+        now = self.clock()
         buffer = self._buffer
         buffers = [buffer]
         receive = self._endpoint.datagram_received
@@ -191,7 +199,7 @@ class MeshSocket:
         finally:
             self._flush_due = False
         if not self._backlog:
-            for group in _grouped(self._endpoint.datagrams_to_send(time.monotonic())):
+            for group in _grouped(self._endpoint.datagrams_to_send(self.clock())):
                 self._transmit(*group)
             self._deliver()
         self._set_timer()
@@ -257,7 +265,7 @@ class MeshSocket:
         if at is None:
             return
         self._timer_at = at
-        wait = at - time.monotonic()
+        wait = at - self.clock()
         if wait <= 0:
             self._timer = self._loop.call_soon(self._timed_out)
         else:
@@ -266,6 +274,10 @@ class MeshSocket:
     def _timed_out(self) -> None:
         self._timer = None
         self._flush()
+
+    def _read_clock(self) -> None:
+        self.clock()
+        self._beat = self._loop.call_later(BEAT, self._read_clock)
 
 
 def _grouped(datagrams: Iterable[tuple[bytes, Address]]) -> Iterable[tuple[list[bytes], Address]]:

@@ -30,7 +30,7 @@ SURELY_ONE_DATAGRAM = 900
 """Bytes of a heartbeat beyond which it may travel in chunks, which no event acknowledges."""
 
 CLOCK = 0.002
-"""Seconds that two readings of the event loop's clock may differ by for the same moment."""
+"""Seconds that two readings of the socket's clock may differ by for the same moment."""
 
 log = structlog.get_logger()
 
@@ -65,6 +65,7 @@ class Heads:
     ) -> None:
         """`on_lost` is told the address of a head that is silent for too long."""
         self._socket = socket
+        self._clock = socket.clock
         self._heartbeat = heartbeat
         self._on_lost = on_lost
         self._on_registered = on_registered
@@ -76,10 +77,10 @@ class Heads:
 
     async def report(self) -> None:
         """Send heartbeats until cancelled."""
-        watched_at = self._loop.time()
+        watched_at = self._clock()
         while True:
-            if self._loop.time() - watched_at >= INTERVAL:
-                watched_at = self._loop.time()
+            if self._clock() - watched_at >= INTERVAL:
+                watched_at = self._clock()
                 self._watch()
             for head in self._heads:
                 if not head.answers and head.look_up is None:
@@ -100,7 +101,7 @@ class Heads:
         beat = self._heartbeat()
         payload = beat.SerializeToString()
         if not self._states or self._states[-1][1] != beat.state:
-            self._states.append((self._loop.time() - CLOCK, beat.state))
+            self._states.append((self._clock() - CLOCK, beat.state))
         for head in self._heads:
             if head.address is not None:
                 self._socket.send(head.address, MessageType.HEARTBEAT, payload)
@@ -109,7 +110,7 @@ class Heads:
 
     def answered(self, event: Acknowledged | Pong) -> None:
         """Take in that a head has answered a heartbeat."""
-        now = self._loop.time()
+        now = self._clock()
         for head in self._heads:
             if head.address != event.peer:
                 continue

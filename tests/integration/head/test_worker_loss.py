@@ -17,10 +17,11 @@ TOKENS = 60
 
 
 @contextlib.asynccontextmanager
-async def worker_process(head: HeadProcess, worker_id: str):
+async def worker_process(head: HeadProcess, worker_id: str, interval: float = HEARTBEAT_INTERVAL):
     """Yield a worker stub that runs in a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(STUB), f"--heads={head.address}", f"--id={worker_id}",
+        sys.executable, str(STUB),
+        f"--heads={head.address}", f"--id={worker_id}", f"--interval={interval}",
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert await process.stdout.readline()
@@ -96,3 +97,21 @@ async def test_tasks_of_a_worker_that_hangs_complete_on_the_other_and_it_may_com
         await head.wait_for_workers(2)
         task = pb.Task(model="echo", worker_id="hanging", text=pb.TextTask(prompt="back"))
         assert (await client.answer(task)).text == "back"
+
+
+async def test_head_that_was_stopped_takes_no_worker_for_silent():
+    async with (
+        HeadProcess(worker_timeout=1) as head,
+        worker_process(head, "patient", interval=0.2),
+        ClusterClient([head.address]) as client,
+    ):
+        await head.wait_for_workers(1)
+        streams = [asyncio.create_task(count_to(client, TOKENS)) for _ in range(5)]
+        await asyncio.sleep(TOKENS * 0.02 / 4)
+        head.signal(signal.SIGSTOP)
+        await asyncio.sleep(2.5)
+        head.signal(signal.SIGCONT)
+        assert {text for text, _ in await asyncio.gather(*streams)} == {numbers(TOKENS)}
+        status = await client.status()
+        assert (status.tasks_moved, len(status.workers)) == (0, 1)
+    assert not any("silent" in line for line in head.log)

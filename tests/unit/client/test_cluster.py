@@ -10,6 +10,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire import udp
 from daiic.wire.address import format_address
+from daiic.wire.clock import PAUSE
 from daiic.wire.events import Event, Message
 from daiic.wire.limits import Limits
 from daiic.wire.messages import Address, MessageType
@@ -132,6 +133,16 @@ async def test_error_is_raised_with_its_name_and_remedy(head):
         with pytest.raises(TaskError, match="no: do otherwise") as raised:
             await answer
         assert raised.value.name == "QUEUE_FULL"
+
+
+async def test_pause_of_the_client_is_not_the_silence_of_its_head(head):
+    async with ClusterClient([head.address]) as client:
+        answer = asyncio.create_task(client.answer(hello()))
+        task = await head.task()
+        time.sleep(PAUSE + 0.1)  # noqa: ASYNC251
+        await asyncio.sleep(cluster.PING_INTERVAL)
+        head.answer(task, 0, text="still here", final=True)
+        assert (await answer).text == "still here"
 
 
 async def test_closing_the_answer_cancels_the_task(head):

@@ -130,7 +130,8 @@ class Client(Member):
 class Cluster:
     """One head with workers and clients; it is past the time in which it waits for workers.
 
-    `has_room` tells whether a message of that type and payload may be sent now.
+    `has_room` tells whether a message of that type and payload may be sent now, `paused` for how
+    long the head's process was stopped so far.
     """
 
     def __init__(self, **policy: object) -> None:
@@ -144,11 +145,12 @@ class Cluster:
             "task_deadline": 600.0,
             "max_attempts": 3,
         }
-        self.core = Core(Policy(**(values | policy)), self, self.now)
+        self.paused = 0.0
+        self.core = Core(Policy(**(values | policy)), self, self.now, lambda: self.paused)
         self.now += 10.0
 
     def restart_head(self) -> None:
-        self.core = Core(self.core.dispatcher.policy, self, self.now)
+        self.core = Core(self.core.dispatcher.policy, self, self.now, lambda: self.paused)
 
     # The head's way out.
 
@@ -192,6 +194,10 @@ class Cluster:
 
     def client(self) -> Client:
         return Client(self)
+
+    def stop_head(self, seconds: float) -> None:
+        """Stop the head's process for a while; what it is sent meanwhile waits in its socket."""
+        self.paused += seconds
 
     def pass_time(self, seconds: float) -> None:
         """Let the head tick and live workers beat."""

@@ -187,6 +187,18 @@ def test_task_ends_at_its_deadline_or_the_heads(new_cluster, asked, life):
     assert worker.cancelled() == [task.id]
 
 
+def test_deadlines_count_the_time_in_which_the_head_was_stopped(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    before = client.ask(deadline_ms=5000)
+    cluster.stop_head(12.0)
+    client.ask(deadline_ms=5000)
+    cluster.pass_time(1.0)
+    assert client.error().id == before
+    assert len(worker.cancelled()) == 1
+    cluster.pass_time(3.0)
+    assert not client.errors()
+
+
 def test_waiting_task_ends_at_its_deadline(cluster):
     worker, client = cluster.worker(slots=1), cluster.client()
     client.ask()
