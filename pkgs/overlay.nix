@@ -1,14 +1,8 @@
-# Adds DAIIC's packages to nixpkgs. What the worker computes on follows nixpkgs' `cudaSupport` and
-# `rocmSupport`; `pkgsCuda.daiic-worker` and `pkgsRocm.daiic-worker` are the variants.
-final: prev: {
-  daiic = final.callPackage ./daiic.nix { };
+# Adds DAIIC's packages to nixpkgs and changes none that is there. What the worker computes on follows nixpkgs'
+# `cudaSupport` and `rocmSupport`; `pkgsCuda.daiic-worker` and `pkgsRocm.daiic-worker` are the variants.
+final: _prev: {
+  daiicPython = import ./python.nix { inherit (final) lib python3; };
+  daiic = final.callPackage ./daiic.nix { python3Packages = final.daiicPython.pkgs; };
   daiic-worker = final.daiic.override { withWorker = true; };
   dcf-shim = final.callPackage ./dcf-shim.nix { };
-
-  pythonPackagesExtensions =
-    prev.pythonPackagesExtensions
-    ++ [ (import ./transformers.nix { inherit (final) lib; }) ]
-    ++ final.lib.optional (prev.config.rocmSupport or false) (
-      import ./bitsandbytes-rocm.nix { inherit (final) lib rocmPackages; }
-    );
 }

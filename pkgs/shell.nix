@@ -10,14 +10,14 @@ let
   inherit (lib.importTOML ../pyproject.toml) project;
 
   # The project as it is in the work tree, with its programs.
-  daiic = pkgs.python3Packages.mkPythonEditablePackage {
+  daiic = pkgs.daiicPython.pkgs.mkPythonEditablePackage {
     pname = project.name;
     inherit (project) version scripts;
     root = "$DAIIC_SOURCE/src";
     inherit (pkgs.daiic-worker) dependencies;
   };
 
-  python = pkgs.python3.withPackages (
+  python = pkgs.daiicPython.withPackages (
     packages: with packages; [
       daiic
       grpcio-tools

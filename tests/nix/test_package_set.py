@@ -1,0 +1,129 @@
+"""The overlay and the flake on a package set in nixpkgs' shape, which needs nothing but Nix.
+
+What breaks with a real nixpkgs by the way it puts package sets together breaks here too.
+"""
+
+import functools
+import json
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nix.evaluation import ROOT, nix_instantiate
+
+
+def shaped(root: Path) -> Any:
+    """Return what a work tree's flake gives on the shaped package set; raise with Nix's words."""
+    done = nix_instantiate("--eval", "--strict", "--json", str(root / "tests/nix/shaped"))
+    if done.returncode != 0:
+        raise ValueError(done.stderr)
+    return json.loads(done.stdout)
+
+
+@functools.cache
+def as_it_is() -> dict[str, Any]:
+    return dict(shaped(ROOT))
+
+
+def changed(tmp_path: Path, file: str, old: str, new: str) -> Path:
+    """Return a copy of the work tree with one passage of one file replaced."""
+    for name in ("pkgs", "images", "tests/nix/shaped"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    for name in ("src", "docs", "tests/vectors"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("flake.nix", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    text = (tmp_path / file).read_text()
+    assert text.count(old) == 1, f"{file} no longer says {old!r}"
+    (tmp_path / file).write_text(text.replace(old, new))
+    return tmp_path
+
+
+def test_every_output_evaluates_for_both_systems() -> None:
+    given = as_it_is()
+    everywhere = {"default", "daiic", "daiic-worker", "dcf-shim"}
+    everywhere |= {"mesh-head", "mesh-shim", "mesh-worker-cpu"}
+    assert set(given["packages"]["aarch64-linux"]) == everywhere
+    assert set(given["packages"]["x86_64-linux"]) == everywhere | {
+        "mesh-worker-nvidia",
+        "mesh-worker-rocm",
+    }
+    assert set(given["devShells"]["x86_64-linux"]) == {"default", "cpu", "cuda", "rocm"}
+    for outputs in (*given["packages"].values(), *given["devShells"].values()):
+        assert all(path.endswith(".drv") for path in outputs.values())
+
+
+def test_worker_on_a_cpu_needs_no_unfree_package() -> None:
+    assert set(as_it_is()["withoutUnfree"]) == {"daiic", "daiic-worker", "dcf-shim"}
+
+
+def test_each_vendor_gets_a_worker_of_its_own() -> None:
+    packages = as_it_is()["packages"]["x86_64-linux"]
+    workers = [packages[f"mesh-worker-{vendor}"] for vendor in ("cpu", "nvidia", "rocm")]
+    assert len(set(workers)) == 3
+
+
+def test_older_packages_are_raised_to_what_the_project_asks_for() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (floor,) = [
+        requirement.removeprefix("transformers>=")
+        for requirement in extras["optional-dependencies"]["worker"]
+        if requirement.startswith("transformers>=")
+    ]
+    raised = as_it_is()["versions"]["older"]["transformers"]
+    assert numbers(raised) >= numbers(floor)
+    assert numbers(raised) >= (5, 17)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def test_packages_that_are_new_enough_stay_nixpkgs_own() -> None:
+    assert as_it_is()["untouched"] == {
+        "bitsandbytes": True,
+        "safetensors": True,
+        "tokenizers": True,
+        "transformers": True,
+    }
+
+
+def test_other_programs_keep_the_python_packages_of_nixpkgs() -> None:
+    assert as_it_is()["othersPython"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        pytest.param(
+            "pkgs/transformers.nix",
+            "{\n  transformers = atLeast",
+            'lib.optionalAttrs (!lib.versionAtLeast python-prev.transformers.version "5.8") {\n'
+            "  transformers = atLeast",
+            "infinite recursion",
+            id="names-of-an-extension-depend-on-the-set",
+        ),
+        pytest.param(
+            "pkgs/python.nix",
+            "    ./bitsandbytes.nix\n",
+            "",
+            "unfree",
+            id="cuda-is-named-where-it-is-not-used",
+        ),
+        pytest.param(
+            "pkgs/daiic.nix",
+            "      diffusers\n",
+            "      difusers\n",
+            "difusers",
+            id="misspelt-package",
+        ),
+    ],
+)
+def test_fault_in_the_packages_is_seen(
+    file: str, old: str, new: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        shaped(changed(tmp_path, file, old, new))
