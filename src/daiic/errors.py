@@ -5,6 +5,9 @@
 
 from daiic.wire import daiic_pb2 as pb
 
+MAX_TEXT = 2000
+"""Characters of a message or a remedy; what a file or a library says may be of any length."""
+
 
 class TaskError(Exception):
     """A task ended without an answer.
@@ -16,8 +19,8 @@ class TaskError(Exception):
     def __init__(self, code: pb.ErrorCode, message: str, remedy: str = "") -> None:
         super().__init__(code, message, remedy)
         self.code = code
-        self.message = message
-        self.remedy = remedy
+        self.message = _text(message)
+        self.remedy = _text(remedy)
 
     def __str__(self) -> str:
         return f"{self.message}: {self.remedy}" if self.remedy else self.message
@@ -41,3 +44,9 @@ class TaskError(Exception):
     def from_wire(cls, error: pb.Error) -> "TaskError":
         """Return what an ERROR payload says."""
         return cls(error.code, error.message, error.remedy)
+
+
+def _text(said: str) -> str:
+    """Return `said` as heartbeats and ERRORs can hold it: without halves of surrogate pairs."""
+    said = said if len(said) <= MAX_TEXT else f"{said[:MAX_TEXT]}…"
+    return said.encode("utf-8", "replace").decode("utf-8")

@@ -6,36 +6,52 @@ read, whatever a name or a symbolic link says.
 """
 
 import difflib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
-from huggingface_hub import CacheNotFound, scan_cache_dir
+import structlog
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.checkpoint_files import (
-    SUFFIX,
-    all_there,
-    pickled_files,
-    unsafe_weights,
-    weight_files,
-)
+from daiic.worker import hub_cache
+from daiic.worker.checkpoint_files import PICKLED, SUFFIX, all_there, unsafe_weights
 from daiic.worker.kinds import is_model, kind_of
+from daiic.worker.model_folder import Contents, survey
+from daiic.worker.model_json import shown
 
 SHOWN = 12
 """Models that an error names at most."""
+MAX_ENTRIES = 10_000
+"""Of a folder that are looked at."""
+MAX_MODELS = 1000
+"""That a worker offers; each takes some 50 bytes of every heartbeat."""
+MAX_TOLD = 50
+"""Unusable models that the log names after one look."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model on this machine's disk."""
+    """A model on this machine's disk; its files may be links to others in `within`."""
 
     name: str
     path: Path
     kind: pb.ModelKind
+    within: Path | None = None
+
+    def contents(self) -> Contents:
+        """Look at its files once more; errors are `survey`'s."""
+        return survey(self.path, self.name, self.within or self.path)
+
+
+Look = Callable[[], Model | None]
 
 
 class Catalog:
@@ -48,11 +64,27 @@ class Catalog:
         """`cache_dir` is `None` for Hugging Face's own."""
         self._models_dir = models_dir.expanduser()
         self._cache_dir = cache_dir.expanduser() if cache_dir else None
+        self._unusable: dict[str, str] = {}
 
     def scan(self) -> list[Model]:
-        """Return every model that can be loaded without a download, by name."""
-        found = {model.name: model for model in (*self._downloaded(), *self._local())}
-        return [found[name] for name in sorted(found)]
+        """Return every model that can be loaded without a download, by name.
+
+        What is wrong with others is logged when it is new.
+        """
+        found: dict[str, Model] = {}
+        unusable: dict[str, str] = {}
+        for name, look in (*self._downloaded(unusable), *self._local(unusable)):
+            try:
+                check_name(name)
+                model = look()
+                if model is not None:
+                    found[name] = model
+            except TaskError as error:
+                unusable[name] = error.message
+            except OSError as error:
+                unusable[name] = _reason(error)
+        self._tell(unusable, len(found))
+        return [found[name] for name in sorted(found)[:MAX_MODELS]]
 
     def find(self, name: str) -> Model | None:
         """Return what `name` means; `None` for a Hugging Face id that is not in `models_dir`.
@@ -68,7 +100,7 @@ class Catalog:
         try:
             exists = path.exists()
             inside = exists and path.resolve().is_relative_to(self._models_dir.resolve())
-        except (OSError, RuntimeError):  # too long a name, a loop of links
+        except (OSError, RuntimeError, ValueError):  # too long, a loop of links, no file's name
             exists, inside = False, False
         if exists and not inside:
             raise TaskError(
@@ -76,72 +108,89 @@ class Catalog:
                 f"{name} is a link that leads out of the models folder",
                 "put the model itself into the models folder, or set models_dir to where it is",
             )
-        if exists and is_model(path):
-            return self.model_at(path, name, within=self._models_dir)
-        if exists and pickled_files(path):
-            raise unsafe_weights(name, (file.name for file in pickled_files(path)))
+        try:
+            if exists and (is_model(path) or path.suffix in PICKLED):
+                return self._model_at(name, path)
+            if exists and path.is_dir():
+                pickled = survey(path, name, self._models_dir).pickled
+                if pickled:
+                    raise unsafe_weights(name, pickled)
+        except OSError as error:
+            raise _unreadable(name, error) from None
         if names_repository(name):
             return None
         raise self._not_found(name)
 
     def downloaded(self, name: str) -> Model | None:
-        """Return the model with the Hugging Face id `name` if all of it is in the cache."""
-        return next((model for model in self._downloaded() if model.name == name), None)
+        """Return the model with the Hugging Face id `name` if all of it is in the cache.
 
-    def model_at(self, path: Path, name: str, within: Path) -> Model:
-        """Return the model `name` in the folder or file `path`, if it may be loaded.
+        Raises:
+            TaskError: as `find`, for one that is there and cannot be used.
+        """
+        if not names_repository(name):
+            return None
+        try:
+            return self._model_in_cache(name, hub_cache.folder_of(self._cache_dir, name))
+        except OSError as error:
+            raise _unreadable(name, error) from None
+
+    def _model_in_cache(self, name: str, folder: Path) -> Model | None:
+        """Return the model in a repository's `folder`, `None` if not all of it is there.
 
         Raises:
             TaskError: as `find`.
+            OSError: if it cannot be read.
         """
-        root = within.resolve()
-        weights = weight_files(path)
-        for file in weights:
-            if not file.resolve().is_relative_to(root):
-                raise TaskError(
-                    pb.BAD_REQUEST,
-                    f"{name} has weights that are links out of its folder ({file.name})",
-                    "put the files themselves into the models folder",
-                )
-        if not weights:
-            pickled = [file.name for file in pickled_files(path)]
-            if pickled:
-                raise unsafe_weights(name, pickled)
+        path = hub_cache.snapshot(folder)
+        if path is None or not is_model(path):
+            return None
+        if not all_there(survey(path, name, folder).files.keys()):
+            return None
+        return Model(name, path, kind_of(path, name), folder)
+
+    def _model_at(self, name: str, path: Path) -> Model:
+        """Return the model `name` in the folder or file `path` of `models_dir`.
+
+        Raises:
+            TaskError: as `find`.
+            OSError: if it cannot be read.
+        """
+        contents = survey(path, name, self._models_dir)
+        if not contents.weights:
+            if contents.pickled:
+                raise unsafe_weights(name, contents.pickled)
             raise TaskError(
                 pb.MODEL_NOT_FOUND,
                 f"{name} has no weights",
                 f"put its {SUFFIX} files beside its config",
             )
-        return Model(name, path, kind_of(path))
+        return Model(name, path, kind_of(path, name), self._models_dir)
 
-    def _local(self) -> Iterator[Model]:
-        for path in _entries(self._models_dir):
-            within = [path] if is_model(path) else _entries(path)
-            for place in within:
-                try:
-                    model = self.find(str(place.relative_to(self._models_dir)))
-                except (TaskError, OSError):
-                    continue  # `find` says why when a task asks for it
-                if model is not None:
-                    yield model
+    def _local(self, unusable: dict[str, str]) -> Iterator[tuple[str, Look]]:
+        """Yield what may be a model, here and one folder down; say what cannot be read."""
+        for path in _entries(self._models_dir, unusable):
+            for place in [path] if is_model(path) else _entries(path, unusable):
+                if is_model(place):
+                    name = str(place.relative_to(self._models_dir))
+                    yield name, partial(self._model_at, name, place)
 
-    def _downloaded(self) -> Iterator[Model]:
+    def _downloaded(self, unusable: dict[str, str]) -> Iterator[tuple[str, Look]]:
         try:
-            cache = scan_cache_dir(self._cache_dir)
-        except (CacheNotFound, ValueError):
-            return
-        for repository in cache.repos:
-            revisions = sorted(
-                repository.revisions, key=lambda r: ("main" in r.refs, r.last_modified)
-            )
-            if repository.repo_type != "model" or not revisions:
-                continue
-            path = revisions[-1].snapshot_path
-            try:
-                if is_model(path) and all_there(path):
-                    yield self.model_at(path, repository.repo_id, within=repository.repo_path)
-            except (TaskError, OSError):
-                continue
+            for name, folder in hub_cache.repositories(self._cache_dir):
+                if names_repository(name):
+                    yield name, partial(self._model_in_cache, name, folder)
+        except OSError as error:
+            unusable[str(self._cache_dir or "the download cache")] = _reason(error)
+
+    def _tell(self, unusable: dict[str, str], usable: int) -> None:
+        new = [name for name, why in unusable.items() if self._unusable.get(name) != why]
+        for name in new[:MAX_TOLD]:
+            log.warning("model cannot be used", model=shown(name), reason=unusable[name])
+        if len(new) > MAX_TOLD:
+            log.warning("more models cannot be used", models=len(new) - MAX_TOLD)
+        if usable > MAX_MODELS:
+            log.warning("too many models; the last are not offered", offered=MAX_MODELS, of=usable)
+        self._unusable = unusable
 
     def _not_found(self, name: str) -> TaskError:
         names = [model.name for model in self.scan()]
@@ -156,11 +205,25 @@ class Catalog:
         )
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: Path, unusable: dict[str, str]) -> list[Path]:
     try:
-        return sorted(folder.iterdir())
-    except OSError:  # not there, not a folder, not for us to read
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in islice(entries, MAX_ENTRIES))
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        unusable[str(folder)] = _reason(error)
+        return []
+
+
+def _reason(error: OSError) -> str:
+    return f"it cannot be read: {error.strerror or type(error).__name__}"
+
+
+def _unreadable(name: str, error: OSError) -> TaskError:
+    return TaskError(
+        pb.BAD_REQUEST, f"{name}: {_reason(error)}", "let the worker read the model's files"
+    )
 
 
 def check_name(name: str) -> None:

@@ -3,6 +3,7 @@
 import gc
 import importlib
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from daiic.background import in_thread
@@ -11,6 +12,7 @@ from daiic.worker.backend import Backend
 from daiic.worker.catalog import Model
 from daiic.worker.engine import Engine
 from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.model_view import checked_view
 from daiic.worker.settings import WorkerSettings
 
 _PACKAGES = {pb.TEXT: "text", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}
@@ -41,7 +43,6 @@ class EngineLoader:
         Raises:
             TaskError, torch.OutOfMemoryError: if it cannot be loaded.
         """
-        settings = self.settings
         # Each brings a library that takes seconds to import, so not before it is needed.
         package = _PACKAGES[model.kind]
         await in_thread(lambda: importlib.import_module(f"daiic.worker.{package}"))
@@ -50,11 +51,23 @@ class EngineLoader:
             # the libraries have made. Later there are models among it, which have to go.
             self._has_loaded = True
             gc.freeze()
+        with ExitStack() as view:
+            path = await in_thread(lambda: view.enter_context(checked_view(model)))
+            return await self._load(package, path, budget, progress)
+
+    async def _load(
+        self,
+        package: str,
+        path: Path,
+        budget: MemoryBudget,
+        progress: Callable[[float], None],
+    ) -> Engine:
+        settings = self.settings
         if package == "image":
             from daiic.worker.image import load_image
 
             return await load_image(
-                model.path,
+                path,
                 backend=self._backend,
                 quantization=settings.quantization,
                 budget=budget,
@@ -73,7 +86,7 @@ class EngineLoader:
 
             load = load_text
         return await load(
-            model.path,
+            path,
             backend=self._backend,
             quantization=settings.quantization,
             budget=budget,

@@ -1,6 +1,5 @@
 """Loading a transformers model from safetensors, quantised if that can be done."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker import quantization as quantizing
 from daiic.worker.backend import Backend
 from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.model_json import read_object
 from daiic.worker.shortage import is_out_of_memory
 from daiic.worker.weights_plan import Sizes, measure, plan, too_big
 
@@ -130,8 +130,7 @@ def _try(model: Any) -> None:
 
 
 def _is_quantized(path: Path) -> bool:
-    config = path / "config.json"
-    return config.is_file() and "quantization_config" in json.loads(config.read_text("utf-8"))
+    return "quantization_config" in (read_object(path / "config.json") or {})
 
 
 @contextmanager

@@ -1,33 +1,28 @@
 """What a model's name may mean, and what it never does."""
 
 import json
+import os
 import string
-import struct
+import tempfile
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hostile_models
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker import catalog as catalog_module
 from daiic.worker.catalog import Catalog, check_name
-
-
-def safetensors(path: Path, *names: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = {n: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for n in names or ("w",)}
-    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(8))
-    return path
+from hostile_models import safetensors
 
 
 def folder(path: Path, architecture: str = "LlamaForCausalLM", weights: str = "model.safetensors"):
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "config.json").write_text(json.dumps({"architectures": [architecture]}))
-    if weights.endswith(".safetensors"):
-        safetensors(path / weights)
-    elif weights:
+    safe = weights if weights.endswith(".safetensors") else ""
+    hostile_models.folder(path, {"architectures": [architecture]}, safe)
+    if weights and not safe:
         (path / weights).write_bytes(b"\x80\x04")
     return path
 
@@ -128,10 +123,119 @@ def test_links_out_of_the_models_folder_are_refused(catalog, models, tmp_path):
     assert refusal(catalog, "link").code == pb.BAD_REQUEST
     folder(models / "inside", weights="")
     (models / "inside" / "model.safetensors").symlink_to(tmp_path / "outside" / "model.safetensors")
-    assert "links out" in refusal(catalog, "inside").message
+    assert "link out" in refusal(catalog, "inside").message
     (models / "loop").symlink_to(models / "loop")
     assert refusal(catalog, "loop").code == pb.MODEL_NOT_FOUND
     assert catalog.scan() == []
+
+
+def test_whatever_lies_in_the_folder_the_rest_is_listed_and_the_log_says_what_is_wrong(
+    catalog, models
+):
+    folder(models / "good")
+    names = hostile_models.broken(models)
+    with structlog.testing.capture_logs() as logs:
+        assert [model.name for model in catalog.scan()] == ["good"]
+        assert [model.name for model in catalog.scan()] == ["good"]
+    told = {entry["model"]: entry["reason"] for entry in logs}
+    assert set(names) <= set(told)
+    assert len(logs) == len(told), "said again though nothing is new"
+    assert all(line.isprintable() for entry in told.items() for line in entry)
+    assert max(len(reason) for reason in told.values()) < 500
+    assert "nested too deeply" in told["deep"]
+    assert "larger than 4 MiB" in told["huge"]
+    assert "not a regular file" in told["pipe"]
+
+
+def test_whatever_lies_in_the_folder_a_task_is_told_what_is_wrong_with_its_model(catalog, models):
+    for name in hostile_models.broken(models):
+        error = refusal(catalog, name)
+        assert error.code in (pb.BAD_REQUEST, pb.MODEL_NOT_FOUND), name
+        assert error.remedy and error.message.isprintable() and len(error.message) < 500
+        pb.ModelStatus.FromString(pb.ModelStatus(detail=error.message).SerializeToString())
+
+
+def test_whatever_was_downloaded_the_rest_is_listed(catalog, tmp_path):
+    hostile_models.broken(tmp_path / "broken")
+    for number, path in enumerate(sorted((tmp_path / "broken").iterdir())):
+        if path.is_dir() and path.name.isalnum():
+            snapshot = tmp_path / "cache" / f"models--owner--n{number}" / "snapshots" / "abc"
+            snapshot.parent.mkdir(parents=True)
+            path.rename(snapshot)
+    folder(tmp_path / "cache" / "models--owner--good" / "snapshots" / "abc")
+    refs = tmp_path / "cache" / "models--owner--good" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("../../../models--owner--n0/snapshots/abc")
+    (tmp_path / "cache" / "models--gpt2").touch()
+    (tmp_path / "cache" / "models--owner--file").touch()
+    assert [model.name for model in catalog.scan()] == ["owner/good"]
+    assert catalog.downloaded("owner/good").kind == pb.TEXT
+    assert catalog.downloaded("owner/none") is None
+
+
+def test_a_download_that_leads_out_of_its_repository_is_refused(catalog, tmp_path):
+    repository = tmp_path / "cache" / "models--owner--name"
+    folder(repository / "snapshots" / "abc", weights="")
+    safetensors(repository / "blobs" / "0123")
+    weights = repository / "snapshots" / "abc" / "model.safetensors"
+    weights.symlink_to("../../blobs/0123")
+    assert catalog.downloaded("owner/name").path == weights.parent
+    weights.unlink()
+    weights.symlink_to(safetensors(tmp_path / "cache" / "models--owner--other" / "w.safetensors"))
+    with pytest.raises(TaskError, match="link out of its folder"):
+        catalog.downloaded("owner/name")
+    assert catalog.scan() == []
+
+
+def test_a_part_of_a_download_is_no_model_yet(catalog, tmp_path):
+    snapshot = folder(tmp_path / "cache" / "models--owner--name" / "snapshots" / "a", weights="")
+    assert catalog.downloaded("owner/name") is None
+    safetensors(snapshot / "model-00001-of-00002.safetensors")
+    assert catalog.downloaded("owner/name") is None
+    safetensors(snapshot / "model-99999-of-999999.safetensors")
+    assert catalog.downloaded("owner/name") is None
+    (snapshot / "model-99999-of-999999.safetensors").unlink()
+    safetensors(snapshot / "model-00002-of-00002.safetensors")
+    assert catalog.downloaded("owner/name").name == "owner/name"
+
+
+def test_thousands_of_entries_are_bounded(catalog, models, monkeypatch):
+    monkeypatch.setattr(catalog_module, "MAX_MODELS", 3)
+    monkeypatch.setattr(catalog_module, "MAX_TOLD", 2)
+    for number in range(5):
+        folder(models / f"good-{number}")
+        folder(models / f"bad-{number}", "Nothing")
+    with structlog.testing.capture_logs() as logs:
+        assert [model.name for model in catalog.scan()] == ["good-0", "good-1", "good-2"]
+    assert [entry.get("models", entry.get("of")) for entry in logs] == [None, None, 3, 5]
+    for number in range(5001):
+        (models / "good-0" / f"{number}.txt").touch()
+    assert "more than 5000 files" in refusal(catalog, "good-0").message
+
+
+@pytest.fixture
+def as_nobody():
+    """A folder for everybody, looked at by somebody who is not root."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        user = os.geteuid()
+        if not user:
+            os.seteuid(65534)
+        yield Path(place)
+        os.seteuid(user)
+
+
+def test_what_may_not_be_read_is_named(as_nobody):
+    catalog = Catalog(as_nobody, as_nobody / "cache")
+    folder(as_nobody / "locked").chmod(0)
+    folder(as_nobody / "half")
+    (as_nobody / "half" / "config.json").chmod(0)
+    with structlog.testing.capture_logs() as logs:
+        assert catalog.scan() == []
+    assert all("Permission denied" in entry["reason"] for entry in logs) and len(logs) == 2
+    for name in ("locked", "half"):
+        assert "Permission denied" in refusal(catalog, name).message
+    (as_nobody / "locked").chmod(0o700)
 
 
 def test_links_within_the_models_folder_are_followed(catalog, models):

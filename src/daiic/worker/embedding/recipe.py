@@ -4,13 +4,13 @@ Read from the files that sentence-transformers writes beside the weights:
 modules.json, the pooling module's config.json, sentence_bert_config.json.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.model_json import bad_file, read_json, read_object, shown
 
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
 
@@ -37,32 +37,45 @@ def read(path: Path) -> Recipe:
     Raises:
         TaskError: BAD_REQUEST for steps that are none of pooling and normalising.
     """
-    modules = _json(path / "modules.json")
+    modules = read_json(path / "modules.json")
     if modules is None:
         return Recipe()
+    if not isinstance(modules, list):
+        raise bad_file(path / "modules.json", "is not a list of steps")
     pooling: Pooling = "mean"
     normalize = False
     for module in modules:
-        step = module["type"].rpartition(".")[2]
+        step, folder = _step(path / "modules.json", module)
         if step == "Pooling":
-            pooling = _pooling(path, _json(path / module["path"] / "config.json") or {})
+            pooling = _pooling(path, read_object(path / folder / "config.json") or {})
         elif step == "Normalize":
             normalize = True
         elif step != "Transformer":
-            raise _unknown(path, f'a step "{step}"')
-    limits = _json(path / "sentence_bert_config.json") or {}
-    return Recipe(pooling, normalize, limits.get("max_seq_length"))
+            raise _unknown(path, f'a step "{shown(step)}"')
+    limits = read_object(path / "sentence_bert_config.json") or {}
+    longest = limits.get("max_seq_length")
+    if longest is not None and (not isinstance(longest, int) or longest < 1):
+        raise bad_file(path / "sentence_bert_config.json", "has no usable max_seq_length")
+    return Recipe(pooling, normalize, longest)
+
+
+def _step(file: Path, module: object) -> tuple[str, str]:
+    """Return the kind of a step and the name of its folder, which is empty for the model's own."""
+    kind, folder = (None, None)
+    if isinstance(module, dict):
+        kind, folder = module.get("type"), module.get("path")
+    if not isinstance(kind, str) or not isinstance(folder, str):
+        raise bad_file(file, "has a step without a type and a path")
+    if folder != Path(folder).name:
+        raise bad_file(file, f"has a step outside of the model ({shown(folder)})")
+    return kind.rpartition(".")[2], folder
 
 
 def _pooling(path: Path, config: dict[str, Any]) -> Pooling:
     modes = [name for name, value in config.items() if name.startswith("pooling_mode_") and value]
     if len(modes) != 1 or modes[0] not in _FLAGS:
-        raise _unknown(path, f"pooling {' and '.join(modes) or 'that it does not name'}")
+        raise _unknown(path, f"pooling {shown(' and '.join(modes)) or 'that it does not name'}")
     return _FLAGS[modes[0]]
-
-
-def _json(file: Path) -> Any:
-    return json.loads(file.read_text("utf-8")) if file.is_file() else None
 
 
 def _unknown(path: Path, what: str) -> TaskError:

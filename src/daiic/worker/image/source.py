@@ -4,7 +4,6 @@ A checkpoint file NAME.safetensors holds weights and no configuration. That is t
 NAME.config beside it or, for the kinds that diffusers knows, from Hugging Face through its cache.
 """
 
-import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from safetensors import SafetensorError, safe_open
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.download_errors import explained
+from daiic.worker.model_json import read_object
+from daiic.worker.shortage import is_out_of_memory
 
 WEIGHTS = ".safetensors"
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -65,7 +66,7 @@ class Source:
         return [
             name
             for name, value in self.index.items()
-            if isinstance(value, list) and len(value) == 2 and value[0] is not None
+            if name.isidentifier() and isinstance(value, list) and len(value) == 2 and value[0]
         ]
 
     def parameters(self) -> int:
@@ -102,7 +103,9 @@ class Source:
                     **{PRECISION: dtype},
                 )
             return self._load_checkpoint(self.checkpoint, dtype)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except Exception as error:
+            if isinstance(error, TaskError) or is_out_of_memory(error):
+                raise
             raise self._failure(error) from error
 
     def _load_checkpoint(self, checkpoint: Path, dtype: torch.dtype) -> Any:
@@ -158,7 +161,9 @@ def find_source(path: Path, hub: Hub) -> Source:
     index = _read_index(configuration, path.name)
     source = Source(path.name, configuration, checkpoint, index)
     own_code = not isinstance(index.get("_class_name"), str) or any(
-        (configuration / part / f"{index[part][0]}.py").exists() for part in source.parts()
+        not _is_installed(index[part][0])
+        or (configuration / part / f"{index[part][0]}.py").exists()
+        for part in source.parts()
     )
     if own_code:
         raise TaskError(
@@ -167,6 +172,13 @@ def find_source(path: Path, hub: Hub) -> Source:
             "use a pipeline of diffusers' own",
         )
     return source
+
+
+def _is_installed(library: object) -> bool:
+    """Return whether an index may name `library`: diffusers imports it, or a file of that name."""
+    if library in ("diffusers", "transformers"):
+        return True
+    return isinstance(library, str) and hasattr(diffusers.pipelines, library)
 
 
 def shapes(file: Path) -> dict[str, list[int]]:
@@ -231,17 +243,13 @@ def _from_cache_or_hub(repository: str, cache: Path, hub: Hub) -> Path:
 
 
 def _read_index(configuration: Path, name: str) -> dict[str, Any]:
-    try:
-        index = json.loads((configuration / "model_index.json").read_bytes())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not valid JSON"
+    index = read_object(configuration / "model_index.json")
+    if index is None:
         raise TaskError(
             pb.BAD_REQUEST,
-            f"{name} is no image pipeline: its model_index.json cannot be read: {reason}",
+            f"{name} is no image pipeline: it has no model_index.json",
             f"a folder needs diffusers' layout, a single file NAME{WEIGHTS} a folder NAME.config",
-        ) from error
-    if not isinstance(index, dict):
-        raise TaskError(pb.BAD_REQUEST, f"{name}: model_index.json is no object", "copy it again")
+        )
     return index
 
 
