@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import openai
 
+from daiic.cli.tether import tethered
+
 ADDRESS = re.compile(r"serving\s+address=(http://\S+?)/\s*$")
 
 
@@ -65,12 +67,11 @@ async def gateway_process(*flags: str) -> AsyncIterator[RunningGateway]:
     """Start `daiic-gateway` on a free port; it must have ended well when the test is over."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DAIIC_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "daiic.gateway.daemon",
-        "--listen=127.0.0.1:0",
-        "--http-listen=",
-        *flags,
+        *tethered(
+            *(sys.executable, "-m", "daiic.gateway.daemon"),
+            *("--listen=127.0.0.1:0", "--http-listen="),
+            *flags,
+        ),
         stderr=asyncio.subprocess.PIPE,
         env=environment,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from daiic.cli.tether import tethered
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 
@@ -48,9 +49,9 @@ class HeadProcess:
         flags = [f"--{key.replace('_', '-')}={value}" for key, value in self._settings.items()]
         began = time.perf_counter()
         self._process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("daiic-head")),
-            f"--listen={self._listen}",
-            *flags,
+            *tethered(
+                Path(sys.executable).with_name("daiic-head"), f"--listen={self._listen}", *flags
+            ),
             env=self._environment,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
+from daiic.cli.tether import tethered
+
 PATIENCE = 15.0
 START = 60.0
 FLAGS = (
@@ -160,7 +162,7 @@ def browser() -> Iterator[int]:
     assert executable, "install chromium, or name it in DAIIC_CHROMIUM"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [executable, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            tethered(executable, *FLAGS, f"--user-data-dir={profile}", "about:blank"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from daiic.cli.tether import tethered
 from gateway_process import RunningGateway, gateway_process
 from head_process import HeadProcess
 
@@ -34,15 +35,17 @@ async def _worker(head: str, state: Path, name: str) -> AsyncIterator[None]:
     state.mkdir()
     with (state / "log").open("wb") as log:
         worker = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("daiic-worker"),
-            f"--heads={head}",
-            f"--models={CHAT},{IMAGE}",
-            f"--models-dir={ROOT / 'local-models'}",
-            f"--state-dir={state}",
-            f"--name={name}",
-            "--listen=127.0.0.1:0",
-            "--http-listen=",
-            "--allow-downloads=false",
+            *tethered(
+                Path(sys.executable).with_name("daiic-worker"),
+                f"--heads={head}",
+                f"--models={CHAT},{IMAGE}",
+                f"--models-dir={ROOT / 'local-models'}",
+                f"--state-dir={state}",
+                f"--name={name}",
+                "--listen=127.0.0.1:0",
+                "--http-listen=",
+                "--allow-downloads=false",
+            ),
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )

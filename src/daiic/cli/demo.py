@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
 import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -48,10 +49,6 @@ def demo(
 
 
 async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
-    main = asyncio.current_task()
-    assert main is not None
-    # Ended like by Ctrl-C, so that no daemon is left behind.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
     started = time.monotonic()
     head_port = free_port(socket.SOCK_DGRAM, 7717)
     status_port = free_port(socket.SOCK_STREAM, 7718)
@@ -59,6 +56,7 @@ async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
     head = f"127.0.0.1:{head_port}"
     with tempfile.TemporaryDirectory(prefix="daiic-demo-") as folder:
         cluster = LocalCluster(Path(folder))
+        _stop_at_signals(cluster)
         try:
             await _start(cluster, Path(folder), models_dir, head, status_port, gateway_port)
             async with ClusterClient([head]) as client:
@@ -73,6 +71,19 @@ async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
         finally:
             with err.status("stopping the cluster"):
                 await cluster.stop()
+
+
+def _stop_at_signals(cluster: LocalCluster) -> None:
+    """Let the first signal stop the cluster in order, and the next one kill it."""
+    main = asyncio.current_task()
+    assert main is not None
+    steps: Iterator[Callable[[], object]] = itertools.chain(
+        [main.cancel], itertools.repeat(cluster.kill)
+    )
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Who starts it with nohup, or in the background of a script, wants it to stay.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, lambda: next(steps)())
 
 
 async def _start(

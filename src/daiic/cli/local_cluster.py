@@ -1,4 +1,4 @@
-"""A whole cluster as processes of this machine, for `daiic demo`."""
+"""A whole cluster as processes of this machine, for `daiic demo`, which they do not outlive."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from daiic.cli.tether import tethered
 
 STOP_TIMEOUT = 10.0
 LOG_TAIL = 15
@@ -45,8 +47,7 @@ class LocalCluster:
         log = self._state / f"{name}.log"
         with log.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
-                _installed(program),
-                *flags,
+                *tethered(_installed(program), *flags),
                 stdout=file,
                 stderr=file,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -84,6 +85,13 @@ class LocalCluster:
                 wait.cancel()
         self.check()
 
+    def kill(self) -> None:
+        """End the daemons at once."""
+        for daemon in self._daemons:
+            if daemon.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    daemon.process.kill()
+
     async def stop(self) -> None:
         """Stop the daemons, the last one started first; kill what does not stop in time."""
         for daemon in reversed(self._daemons):
@@ -95,6 +103,7 @@ class LocalCluster:
                     await asyncio.wait_for(daemon.process.wait(), STOP_TIMEOUT)
                 except TimeoutError:
                     daemon.process.kill()
+                    await daemon.process.wait()
 
 
 def _installed(program: str) -> str:

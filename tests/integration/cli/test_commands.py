@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from daiic.cli.tether import tethered
 from daiic.wire import daiic_pb2 as pb
 from gateway_process import gateway_process
 from head_process import HeadProcess
@@ -25,8 +26,7 @@ class Cluster:
     async def daiic(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
         """Run a command and return its status, stdout and stderr."""
         process = await asyncio.create_subprocess_exec(
-            Path(sys.executable).with_name("daiic"),
-            *arguments,
+            *tethered(Path(sys.executable).with_name("daiic"), *arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

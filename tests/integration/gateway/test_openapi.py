@@ -4,6 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from daiic.cli.tether import tethered
 from gateway_process import RunningGateway
 
 CHECKS = (
@@ -18,14 +19,16 @@ CHECKS = (
 
 async def test_schemathesis_finds_nothing(gateway: RunningGateway, tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).with_name("schemathesis"),
-        "run",
-        f"{gateway.url}/openapi.json",
-        f"--checks={','.join(CHECKS)}",
-        "--phases=coverage,fuzzing",
-        "--max-examples=40",
-        "--seed=17",
-        "--no-color",
+        *tethered(
+            Path(sys.executable).with_name("schemathesis"),
+            "run",
+            f"{gateway.url}/openapi.json",
+            f"--checks={','.join(CHECKS)}",
+            "--phases=coverage,fuzzing",
+            "--max-examples=40",
+            "--seed=17",
+            "--no-color",
+        ),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=tmp_path,

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from daiic.cli.tether import tethered
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from head_process import HeadProcess
@@ -20,8 +21,10 @@ TOKENS = 60
 async def worker_process(head: HeadProcess, worker_id: str, interval: float = HEARTBEAT_INTERVAL):
     """Yield a worker stub that runs in a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(STUB),
-        f"--heads={head.address}", f"--id={worker_id}", f"--interval={interval}",
+        *tethered(
+            *(sys.executable, STUB),
+            *(f"--heads={head.address}", f"--id={worker_id}", f"--interval={interval}"),
+        ),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert await process.stdout.readline()

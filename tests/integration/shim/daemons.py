@@ -12,6 +12,8 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
+from daiic.cli.tether import tethered
+
 Address = tuple[str, int]
 
 
@@ -34,8 +36,7 @@ class Daemon:
         ]
         inherited = {k: v for k, v in os.environ.items() if k not in ("JOURNAL_STREAM",)}
         self.process = await asyncio.create_subprocess_exec(
-            self._program,
-            *flags,
+            *tethered(self._program, *flags),
             stderr=asyncio.subprocess.PIPE,
             env=inherited | {"NO_COLOR": "1"} | self.environment,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from daiic.cli.tether import tethered
 from daiic.wire.events import Event, Message
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import MIB, Limits
@@ -80,7 +81,7 @@ async def test_smaller_mtu_of_loopback_loses_nothing() -> None:
     if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("unshare") is None:
         pytest.skip("a loopback of its own needs root, `ip` and `unshare`")
     process = await asyncio.create_subprocess_exec(
-        *("unshare", "--net", sys.executable, __file__),
+        *tethered("unshare", "--net", sys.executable, __file__),
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stderr=asyncio.subprocess.PIPE,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from daiic.cli.tether import tethered
 from lossy_relay import Conditions, LossyRelay, Tally
 
 COUNT = 2000
@@ -114,8 +115,10 @@ async def test_it_runs_as_a_program_and_says_where(
 ) -> None:
     client, server = pair
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).parents[2] / "lossy_relay.py"),
-        "--to", f"127.0.0.1:{server.getsockname()[1]}", "--duplicate", "1.0",
+        *tethered(
+            *(sys.executable, Path(__file__).parents[2] / "lossy_relay.py"),
+            *("--to", f"127.0.0.1:{server.getsockname()[1]}", "--duplicate", "1.0"),
+        ),
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from daiic.cli.tether import tethered
+
 TESTS = Path(__file__).parents[2]
 SIZE = 16 << 20
 
@@ -86,7 +88,8 @@ def namespaces() -> Iterator[list[str]]:
 
 async def run(namespace: str, *command: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        "ip", "netns", "exec", namespace, sys.executable, *command, stdout=asyncio.subprocess.PIPE
+        *tethered("ip", "netns", "exec", namespace, sys.executable, *command),
+        stdout=asyncio.subprocess.PIPE,
     )
 
 

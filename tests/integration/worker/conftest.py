@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import tiny_models
+from daiic.cli.tether import tethered
 
 PATIENCE = 90.0
 """Seconds for what takes a fraction of that on an idle machine."""
@@ -32,7 +33,7 @@ class Daemon:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DAIIC_", "HF_"))}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [str(Path(sys.executable).parent / program), "--config", str(config)],
+                tethered(Path(sys.executable).parent / program, "--config", config),
                 stderr=log,
                 stdout=log,
                 env={**inherited, "OMP_NUM_THREADS": "1", **environment},

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from daiic.cli.tether import tethered
 from systemd.vm.image import Image
 
 DEFAULT_TIMEOUT = 900.0
@@ -79,7 +80,10 @@ class Machine:
         (self.folder / "smbios").mkdir(exist_ok=True)
         console = (self.folder / "console.log").open("ab")
         self._qemu = subprocess.Popen(
-            self._command(overlay), stdin=subprocess.DEVNULL, stdout=console, stderr=console
+            tethered(*self._command(overlay)),
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
         )
         self._shell = self._connect("shell")
         self._monitor = self._connect("monitor").makefile("rw")
