@@ -12,11 +12,12 @@ and is known by the first. What arrives is acknowledged by number, with ACK or
 SACK; what is not acknowledged is sent again unchanged under its number.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 
 from daiic.wire.address import is_loopback
 from daiic.wire.counters import Counters
+from daiic.wire.credit import Credit
 from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
 from daiic.wire.frames import Frame, Range, decode_sack, pack, split_batch
 from daiic.wire.keyfile import ClusterKey
@@ -52,14 +53,22 @@ class Endpoint:
         limits: Limits,
         wall_clock: Callable[[], int],
         key: ClusterKey | None = None,
+        *,
+        wary: bool = False,
     ) -> None:
-        """`wall_clock` gives microseconds since the Epoch, for headers and freshness."""
+        """`wall_clock` gives microseconds since the Epoch, for headers and freshness.
+
+        A `wary` one without a key sends little to an address that has not
+        shown that it receives (see `Credit`), unless we `trust` it.
+        """
         self.counters = Counters()
         self._limits = limits
         self._memory = MemoryUse()
         self._wall_clock = wall_clock
         self._sealer = Sealer(key, limits, self.counters) if key else None
         self._overhead = OVERHEAD if key else 0
+        self._wary = wary and key is None
+        self._trusted: frozenset[Address] = frozenset()
         self._peers: dict[Address, Peer] = {}
         self._unproven: dict[Address, Peer] = {}
         self._touched: dict[Address, Peer] = {}
@@ -91,6 +100,8 @@ class Endpoint:
             payload = datagram[HEADER_SIZE:]
         if message_type != MessageType.BATCH:
             self._message_received(message_type, sequence, timestamp, payload, peer, now)
+            if self._wary:
+                self._earn(peer, len(datagram))
             return
         messages = split_batch(payload)
         if messages is None:
@@ -102,6 +113,12 @@ class Endpoint:
         known = self._peers.get(peer)
         if known is not None:
             known.extended = True
+            self._earn(peer, len(datagram))
+
+    def _earn(self, address: Address, size: int) -> None:
+        peer = self._peers.get(address)
+        if peer is not None and peer.credit is not None:
+            peer.credit.received(size)
 
     def _message_received(
         self,
@@ -184,12 +201,15 @@ class Endpoint:
         self._immediate.append((encode(MessageType.PONG, sequence, timestamp), address))
 
     def _acknowledged(self, peer: Peer, ranges: list[Range], now: float) -> None:
-        if peer.outbox.acknowledged(ranges, now):
+        if peer.outbox.acknowledged(ranges, now) and (
+            peer.credit is None or peer.outbox.covers(ranges)
+        ):
             self._prove(peer)
 
     def _prove(self, peer: Peer) -> None:
         if not peer.proven:
             peer.proven = True
+            peer.credit = None
             del self._unproven[peer.address]
 
     def take_events(self) -> list[Event]:
@@ -232,7 +252,7 @@ class Endpoint:
         ):
             self.counters.refused_over_memory += 1
             return None
-        if now >= peer.probe_at and not outbox.fits(payload):
+        if now >= peer.probe_at and not outbox.fits(payload) and peer.credit is None:
             self._probe(peer, now)
         return outbox.queue(message_type, payload)
 
@@ -267,7 +287,8 @@ class Endpoint:
         if self._immediate:
             immediate, self._immediate = self._immediate, []
             for datagram, address in immediate:
-                yield self._finish(datagram), address
+                if self._affords(address, len(datagram)):
+                    yield self._finish(datagram), address
         if not self._touched:
             return
         touched, self._touched = self._touched, {}
@@ -277,13 +298,19 @@ class Endpoint:
             peers.sort(key=_acknowledges_only)
         for address, peer in peers:
             frames: Sequence[bytes] = peer.frames_to_send(now, timestamp)
-            if peer.extended and len(frames) > 1:
+            # Whoever pays for each byte gets each message as it is.
+            if peer.extended and len(frames) > 1 and peer.credit is None:
                 frames = pack(frames, peer.outbox.room, timestamp)
                 batches = sum(frame[0] == MessageType.BATCH for frame in frames)
                 self.counters.frames_sent[MessageType.BATCH] += batches
             for datagram in frames:
                 yield self._finish(datagram), address
-            self._timeouts.schedule(peer, peer.outbox.next_timeout())
+            self._timeouts.schedule(peer, peer.next_timeout())
+
+    def _affords(self, address: Address, size: int) -> bool:
+        """Return whether an answer of `size` bytes may go to `address`."""
+        peer = self._peers.get(address) if self._wary else None
+        return peer is None or peer.credit is None or peer.credit.affords(size)
 
     def _finish(self, datagram: bytes) -> bytes:
         if self._sealer is not None:
@@ -303,7 +330,7 @@ class Endpoint:
 
     def _expire(self, now: float) -> None:
         for peer in self._timeouts.take_due(now):
-            if peer.outbox.silent_too_long(now):
+            if peer.silent_too_long(now, self._limits.give_up):
                 self._give_up(peer)
             self._touched[peer.address] = peer
         if now >= self._sweep_at:
@@ -329,6 +356,12 @@ class Endpoint:
         """Bytes of messages being reassembled or not yet acknowledged."""
         return self._memory.used
 
+    def trust(self, addresses: Iterable[Address]) -> None:
+        """Send without reserve to `addresses`, which nobody but us has chosen."""
+        self._trusted = frozenset(addresses)
+        for address in self._trusted & self._peers.keys():
+            self._peers[address].credit = None
+
     def forget(self, address: Address) -> None:
         """Drop all that is known about a peer, and what was to be sent to it."""
         peer = self._peers.pop(address, None)
@@ -341,6 +374,9 @@ class Endpoint:
 
     def _give_up(self, peer: Peer) -> None:
         self.counters.unreachable += 1
+        if peer.credit is not None:
+            peer.credit.held_since = None
+            peer.inbox.forget_recent()  # what it repeats is done again, not dropped as known
         self._events.append(Unreachable(peer.address, peer.outbox.clear()))
 
     def _make_room(self) -> bool:
@@ -350,7 +386,7 @@ class Endpoint:
         oldest = next(iter(self._unproven.values()), None)
         if oldest is None:
             return False
-        if not oldest.outbox.idle():
+        if self._wary or not oldest.outbox.idle():
             self._give_up(oldest)
         self.forget(oldest.address)
         return True
@@ -360,7 +396,19 @@ class Endpoint:
         return self._insert(to, now, opened=True)
 
     def _insert(self, address: Address, now: float, opened: bool) -> Peer:
-        peer = Peer(address, self._limits, self._overhead, self._memory, self.counters, now, opened)
+        credit = None
+        if self._wary and address not in self._trusted:
+            credit = Credit(self._limits.amplification)
+        peer = Peer(
+            address,
+            self._limits,
+            self._overhead,
+            self._memory,
+            self.counters,
+            now,
+            opened,
+            credit,
+        )
         self._peers[address] = peer
         self._unproven[address] = peer
         return peer

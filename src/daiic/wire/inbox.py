@@ -152,6 +152,10 @@ class Inbox:
                 self._end(first)
                 self._counters.expired_reassemblies += 1
 
+    def forget_recent(self) -> None:
+        """Take what comes from now on for new, even if it came before."""
+        self._recent.clear()
+
     def clear(self) -> None:
         """Drop every message that is not whole yet."""
         for first in list(self._reassemblies):

@@ -17,6 +17,9 @@ class Limits:
     together, and under `peer_memory` each way for one peer: one that comes in
     and does not fit is not acknowledged and so comes again later, one that is
     to go out and does not fit is not queued.
+
+    `amplification` is how many times the bytes that came from it an address
+    gets that has not shown that it receives, where that is asked for.
     """
 
     path_mtu: int = 1200
@@ -31,6 +34,7 @@ class Limits:
     max_peers: int = 16384
     max_sessions: int = 4096
     max_clock_skew: float = 60.0
+    amplification: int = 3
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from daiic.wire.frames import CHUNK_OVERHEAD, Range, encode_chunk
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import HEADER, HEADER_SIZE, MessageType
 from daiic.wire.recovery import Flight, Outgoing, Recovery
-from daiic.wire.sequence import REMEMBERED, following
+from daiic.wire.sequence import REMEMBERED, distance, following
 
 MESSAGE_SPAN = REMEMBERED // 2
 """How many messages the peer may have whole since the oldest unacknowledged one.
@@ -39,12 +39,14 @@ class Outbox:
         "_large",
         "_memory",
         "_next_sequence",
+        "_origin",
         "_pacer",
         "_paused",
         "_sent_whole",
         "_small",
         "_unacknowledged",
         "buffered",
+        "held",
         "recovery",
         "room",
     )
@@ -54,13 +56,14 @@ class Outbox:
     ) -> None:
         """`overhead` is what sealing adds to a datagram.
 
-        `room` is what a datagram has for messages.
+        `room` is what a datagram has for messages. `held` says that the last
+        call of `frames_to_send` kept something back because of its `credit`.
         """
         self._memory = memory
         self._counters = counters
         self._give_up = limits.give_up
         self.room = limits.path_mtu - overhead
-        self._next_sequence = random.getrandbits(32)
+        self._next_sequence = self._origin = random.getrandbits(32)
         self._small: deque[Outgoing] = deque()
         self._large: deque[Outgoing] = deque()
         self._incomplete: dict[int, Outgoing] = {}  # large messages not yet acknowledged
@@ -70,6 +73,7 @@ class Outbox:
         self._pacer = Pacer()
         self.recovery = Recovery(limits.path_mtu, limits.max_window)
         self.buffered = 0
+        self.held = False
 
     def reserve(self, count: int = 1) -> int:
         """Take `count` sequence numbers and return the first of them."""
@@ -105,18 +109,25 @@ class Outbox:
         """Return whether nothing waits and nothing is under way."""
         return not (self._small or self._large or self._paused or self.recovery.waiting())
 
-    def frames_to_send(self, now: float, timestamp: int) -> list[bytes]:
-        """Return the messages that window and pace let go at `now`, encoded."""
+    def frames_to_send(self, now: float, timestamp: int, credit: int | None = None) -> list[bytes]:
+        """Return the messages that window, pace and `credit` (bytes) let go at `now`, encoded."""
         frames: list[bytes] = []
         recovery = self.recovery
         recovery.find_lost(now)
         while self._paused and self._paused[0][0] <= now:
             self._large.append(self._paused.popleft()[1])
+        self.held = False
         allowance = self._pacer.allowance(recovery.window.pace(recovery.rtt), now)
         # Probes are few, and go whatever window and pace say: else the timeout stays due.
         while len(frames) < TURN and (
             recovery.probing() or (allowance > 0 and recovery.has_room())
         ):
+            if credit is not None:
+                size = self._next_size()
+                if size > max(credit, 0):
+                    self.held = True
+                    break
+                credit -= size
             flight = recovery.take_lost() or self._next_flight()
             if flight is None:
                 break
@@ -182,8 +193,10 @@ class Outbox:
             timeout = min(timeout, recovery.silent_since + self._give_up)
         if self._paused and (timeout is None or self._paused[0][0] < timeout):
             timeout = self._paused[0][0]
-        if recovery.has_room() and (
-            recovery.has_lost() or ((self._small or self._large) and self._new_may_go())
+        if (
+            not self.held
+            and recovery.has_room()
+            and (recovery.has_lost() or ((self._small or self._large) and self._new_may_go()))
         ):
             ready = self._pacer.ready_at(recovery.window.pace(recovery.rtt))
             timeout = ready if timeout is None else min(timeout, ready)
@@ -206,7 +219,31 @@ class Outbox:
         self._unacknowledged.clear()
         self._memory.used -= self.buffered
         self.buffered = 0
+        self.held = False
         return tuple(dropped)
+
+    def covers(self, ranges: list[Range]) -> bool:
+        """Return whether `ranges` name only what was sent: who guesses names more."""
+        sent = distance(self._origin, self._next_sequence)
+        return all(
+            distance(self._origin, start) <= distance(self._origin, end) < sent
+            for start, end in ranges
+        )
+
+    def _next_size(self) -> int:
+        """Return the size of what goes next, 0 if nothing does."""
+        lost = self.recovery.next_lost()
+        if lost is not None:
+            return lost.bytes
+        if not self._new_may_go():
+            return 0
+        if self._small:
+            return HEADER_SIZE + len(self._small[0].payload)
+        if self._large:
+            message = self._large[0]
+            rest = len(message.payload) - message.started * message.size
+            return CHUNK_OVERHEAD + min(message.size, rest)
+        return 0
 
     def _next_flight(self) -> Flight | None:
         if not self._new_may_go():

@@ -1,10 +1,11 @@
 """Everything an endpoint knows about one peer."""
 
 from daiic.wire.counters import Counters
+from daiic.wire.credit import RESERVE, Credit
 from daiic.wire.frames import encode_sack
 from daiic.wire.inbox import Inbox
 from daiic.wire.limits import Limits, MemoryUse
-from daiic.wire.messages import TRANSPORT, Address
+from daiic.wire.messages import HEADER_SIZE, TRANSPORT, Address, MessageType, encode
 from daiic.wire.outbox import Outbox
 
 EXPECTED_ANSWERS = 16
@@ -16,6 +17,7 @@ class Peer:
     `opened`: we wrote first. `extended`: it has sent one of `TRANSPORT`; until
     then it gets one message a datagram and an ACK for each of its own.
     `proven`: it has acknowledged something, so its address is not made up.
+    `credit`: what it may get until then, `None` if that is not bounded.
     `once`: messages that go out with the next datagrams and are not repeated.
     `probe`: the sequence of the latest PING that was as large as the datagrams
     it may be ready for; no other is sent before `probe_at`.
@@ -23,9 +25,11 @@ class Peer:
     """
 
     __slots__ = (
+        "_counters",
         "_introduced",
         "_peer_idle",
         "address",
+        "credit",
         "extended",
         "heartbeats",
         "inbox",
@@ -49,13 +53,16 @@ class Peer:
         counters: Counters,
         now: float,
         opened: bool,
+        credit: Credit | None,
     ) -> None:
         self._peer_idle = limits.peer_idle
         self._introduced = False
+        self._counters = counters
         self.address = address
         self.opened = opened
         self.extended = False
         self.proven = False
+        self.credit = credit
         self.inbox = Inbox(limits, memory, counters)
         self.outbox = Outbox(limits, overhead, memory, counters)
         self.once: list[bytes] = []
@@ -82,12 +89,50 @@ class Peer:
         if self.once:
             frames += self.once
             self.once = []
-        frames += self.outbox.frames_to_send(now, timestamp)
+        credit = self.credit
+        if credit is None:
+            frames += self.outbox.frames_to_send(now, timestamp)
+        else:
+            frames = self._affordable(credit, frames, now, timestamp)
         if frames and not self._introduced and (self.opened or self.extended):
-            self._introduced = True
-            if not any(frame[0] in TRANSPORT for frame in frames):
+            known = any(frame[0] in TRANSPORT for frame in frames)
+            if known or credit is None or credit.affords(HEADER_SIZE):
+                self._introduced = True
+            if self._introduced and not known:
                 frames.append(encode_sack((), timestamp))
         return frames
+
+    def _affordable(
+        self, credit: Credit, frames: list[bytes], now: float, timestamp: int
+    ) -> list[bytes]:
+        """Return what `credit` lets go; of `frames`, the rest is not sent: it will be asked again.
+
+        A PING asks for the proof that lets the rest of the queue go.
+        """
+        sent = [frame for frame in frames if credit.affords(len(frame))]
+        queued = self.outbox.frames_to_send(now, timestamp, credit.left - RESERVE)
+        credit.left -= sum(map(len, queued))
+        sent += queued
+        if credit.held(len(sent) < len(frames) + len(queued) or self.outbox.held, now):
+            sequence = self.outbox.reserve()
+            self.expect(self.pings, sequence, now)
+            self._counters.frames_sent[MessageType.PING] += 1
+            sent.append(encode(MessageType.PING, sequence, timestamp))
+        return sent
+
+    def next_timeout(self) -> float | None:
+        """Return when to call `frames_to_send` again, or `None`."""
+        timeout = self.outbox.next_timeout()
+        asking = self.credit.next_timeout() if self.credit else None
+        if timeout is None or asking is None:
+            return asking if timeout is None else timeout
+        return min(timeout, asking)
+
+    def silent_too_long(self, now: float, give_up: float) -> bool:
+        """Return whether it has acknowledged nothing, or shown nothing, for `give_up` seconds."""
+        if self.credit is not None and self.credit.held_since is not None:
+            return now >= self.credit.held_since + give_up
+        return self.outbox.silent_too_long(now)
 
     def unused(self, now: float) -> bool:
         """Return whether nothing has been heard or wanted of it for `Limits.peer_idle`."""

@@ -198,6 +198,10 @@ class Recovery:
         """Return whether `take_lost` has something."""
         return bool(self._lost)
 
+    def next_lost(self) -> Flight | None:
+        """Return what `take_lost` gives next."""
+        return next(iter(self._lost.values()), None)
+
     def take_lost(self) -> Flight | None:
         """Return the next flight to send again, and take it off the list."""
         lost = self._lost

@@ -48,6 +48,11 @@ class RecentSequences:
             self._since = now
         self._younger.add(sequence)
 
+    def clear(self) -> None:
+        """Forget all."""
+        self._younger.clear()
+        self._older.clear()
+
     def discard(self, sequence: int) -> None:
         """Forget `sequence`."""
         self._younger.discard(sequence)

@@ -77,10 +77,12 @@ class MeshSocket:
         key: ClusterKey | None = None,
         allow_unauthenticated: bool = False,
         limits: Limits | None = None,
+        wary: bool = False,
     ) -> "MeshSocket":
         """Bind to `listen` ("host:port", port 0 for any) and start.
 
         `on_events` is called with what arrived, once a turn of the event loop.
+        `wary` is for who serves strangers, see `Endpoint`.
 
         Raises:
             InsecureBind: if `listen` is not loopback, there is no `key` and
@@ -104,7 +106,7 @@ class MeshSocket:
         except OSError as error:
             sock.close()
             raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror}") from None
-        endpoint = Endpoint(limits or Limits(), lambda: time.time_ns() // 1000, key)
+        endpoint = Endpoint(limits or Limits(), lambda: time.time_ns() // 1000, key, wary=wary)
         return cls(sock, endpoint, on_events)
 
     @property
@@ -129,6 +131,10 @@ class MeshSocket:
         """Send a PING; a `Pong` event brings the answer."""
         self._endpoint.ping(to, self.clock())
         self._flush_soon()
+
+    def trust(self, addresses: Iterable[Address]) -> None:
+        """Send without reserve to `addresses`, which nobody but us has chosen."""
+        self._endpoint.trust(addresses)
 
     def rtt(self, to: Address) -> float | None:
         """Return the smoothed round trip to `to` in seconds, `None` if not known."""

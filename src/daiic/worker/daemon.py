@@ -60,6 +60,7 @@ class Daemon:
             on_events=self._on_events,
             key=key,
             allow_unauthenticated=settings.allow_unauthenticated,
+            wary=True,
         )
         statistics = Statistics()
         port = StatusPort(statistics.registry, self._why_not_ready)

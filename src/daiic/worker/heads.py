@@ -193,4 +193,5 @@ class Heads:
             return
         if address != head.address:
             head.address = address
+            self._socket.trust(h.address for h in self._heads if h.address)
             self.beat()

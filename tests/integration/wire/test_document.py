@@ -20,11 +20,12 @@ async def answer(result: dict[str, object], conditions: Conditions) -> tuple[str
 
     def on_events(events: list[Event]) -> None:
         for event in events:
-            assert isinstance(event, Message)
+            if not isinstance(event, Message):
+                continue
             tasks.append(event)
             head.send(event.peer, MessageType.RESULT, json.dumps(result).encode())
 
-    head = await MeshSocket.open("127.0.0.1:0", on_events=on_events)
+    head = await MeshSocket.open("127.0.0.1:0", on_events=on_events, wary=True)
     async with await LossyRelay.start(head.local_address, conditions, seed=2) as relay:
         code = DOCUMENT.read_text("utf-8").split("```python\n")[1].split("```")[0]
         assert DEFAULT in code
@@ -49,6 +50,11 @@ async def test_the_example_prints_errors() -> None:
     error = {"code": "NO_WORKER", "message": "no worker takes tasks now"}
     printed, _ = await answer({"id": "1", "final": True, "error": error}, Conditions())
     assert printed == "no worker takes tasks now\n"
+
+
+async def test_the_example_shows_that_it_receives_so_a_long_answer_comes_too() -> None:
+    printed, _ = await answer({"final": True, "text": "long " * 200}, Conditions())
+    assert printed == "long " * 200 + "\n"
 
 
 async def test_the_example_gets_its_answer_over_a_bad_link_and_asks_once() -> None:

@@ -79,17 +79,21 @@ class SimulatedLink:
         self._host = host
         self._free_at: dict[Address, float] = {}
 
-    def node(self, limits: Limits | None = None, key: ClusterKey | None = None) -> Node:
+    def node(
+        self, limits: Limits | None = None, key: ClusterKey | None = None, wary: bool = False
+    ) -> Node:
         """Add a node."""
         address = (self._host, 1 + len(self.nodes))
-        return self._put(address, limits, key)
+        return self._put(address, limits, key, wary)
 
     def restart(self, node: Node, limits: Limits | None = None) -> Node:
         """Replace `node` with a new process at the same address."""
         return self._put(node.address, limits, None)
 
-    def _put(self, address: Address, limits: Limits | None, key: ClusterKey | None) -> Node:
-        endpoint = Endpoint(limits or Limits(), self.wall_clock, key)
+    def _put(
+        self, address: Address, limits: Limits | None, key: ClusterKey | None, wary: bool = False
+    ) -> Node:
+        endpoint = Endpoint(limits or Limits(), self.wall_clock, key, wary=wary)
         self.nodes[address] = Node(self, address, endpoint)
         return self.nodes[address]
 
