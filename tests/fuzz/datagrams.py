@@ -53,12 +53,29 @@ class Outcome:
     growth: int
 
 
-def datagrams_in(value: Any, name: str = "") -> list[bytes]:
-    """Return every datagram in a part of the test vectors."""
+NO_DATAGRAMS = {
+    "about": "words about the file",
+    "now": "the time at which the cases are",
+    "replay": "counters alone",
+    "json": "payloads alone",
+}
+"""What the vectors hold besides datagrams."""
+
+
+def datagrams_in(vectors: dict[str, Any]) -> list[bytes]:
+    """Return every datagram of the test vectors, of which each group has some."""
+    found = {name: _datagrams_in(group) for name, group in vectors.items()}
+    unread = {name for name, datagrams in found.items() if not datagrams} ^ NO_DATAGRAMS.keys()
+    if unread:
+        raise ValueError(f"groups of {VECTORS.name} that are not read right: {sorted(unread)}")
+    return [datagram for datagrams in found.values() for datagram in datagrams]
+
+
+def _datagrams_in(value: Any, name: str = "") -> list[bytes]:
     if isinstance(value, dict):
-        return [d for key, part in value.items() for d in datagrams_in(part, key)]
+        return [d for key, part in value.items() for d in _datagrams_in(part, key)]
     if isinstance(value, list):
-        return [d for part in value for d in datagrams_in(part, name)]
+        return [d for part in value for d in _datagrams_in(part, name)]
     if name in ("datagram", "datagrams", "received", "sealed"):
         return [bytes.fromhex(value)]
     return []

@@ -272,6 +272,7 @@ def batches() -> list[dict[str, Any]]:
         ("nothing", []),
         ("one message", [task]),
         ("acknowledgement and messages", [ack, task, message(RESULT, 5, RESULT_PAYLOAD)]),
+        ("a PONG and a BUSY, which need not travel alone", [message(PONG, 6), message(BUSY, 7)]),
     ]
     bad = [
         ("a header cut short", ack + task[:16]),

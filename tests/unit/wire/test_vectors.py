@@ -35,11 +35,33 @@ SCHEMA = {
 }
 
 
-def cases(*path: str) -> Any:
-    """Parametrize over the list at `path` in the file."""
+READ: set[tuple[str, ...]] = set()
+"""The groups that are read here, noted as the module is."""
+
+SHARED = {
+    ("about",),
+    ("now",),
+    ("sealing", "key"),
+    ("sealing", "key_file"),
+    ("sealing", "session"),
+    ("sealing", "session_key"),
+    ("replay", "window"),
+}
+"""What is no group: words about the file, and values that its cases share."""
+
+
+def group(*path: str) -> Any:
+    """Return the list at `path` in the file."""
+    READ.add(path)
     value: Any = VECTORS
     for key in path:
         value = value[key]
+    return value
+
+
+def cases(*path: str) -> Any:
+    """Parametrize over the list at `path` in the file."""
+    value = group(*path)
     names = [str(case.get("name", number)) for number, case in enumerate(value)]
     return pytest.mark.parametrize("case", value, ids=names)
 
@@ -57,6 +79,18 @@ def receive(receiver: Endpoint, case: dict[str, Any]) -> None:
         name for name in after if name.startswith("dropped_") and after[name] != before[name]
     }
     assert changed == ({case["drop"]} if "drop" in case else set())
+
+
+ANSWERS = group("answers")
+
+
+def test_every_group_is_read() -> None:
+    found = {
+        (name, *key)
+        for name, value in VECTORS.items()
+        for key in (zip(value) if isinstance(value, dict) else [()])
+    }
+    assert found == READ | SHARED
 
 
 def test_the_file_is_what_the_specification_gives() -> None:
@@ -93,7 +127,7 @@ def test_messages(case: dict[str, Any]) -> None:
 
 def test_answers() -> None:
     receiver = endpoint()
-    for case in VECTORS["answers"]:
+    for case in ANSWERS:
         receive(receiver, {**case, "datagram": case["received"]})
         sent = [datagram.hex() for datagram, to in receiver.datagrams_to_send(0.0) if to == SENDER]
         assert sent == case["sent"], case["name"]
@@ -168,6 +202,7 @@ def test_busy(case: dict[str, Any]) -> None:
 
 
 SEALING = VECTORS["sealing"]
+SEALED, DROPPED, ACCEPTED = (group("sealing", name) for name in ("sealed", "dropped", "accepted"))
 KEY = ClusterKey(bytes.fromhex(SEALING["key"]))
 
 
@@ -179,13 +214,13 @@ def test_key_file(tmp_path: Path) -> None:
 
 def test_sealing_counts_up() -> None:
     sealer = Sealer(KEY, Limits(), Counters(), bytes.fromhex(SEALING["session"]))
-    for case in SEALING["sealed"][:3]:
+    for case in SEALED[:3]:
         assert sealer.seal(bytes.fromhex(case["plain"])).hex() == case["sealed"]
 
 
 def test_opening() -> None:
     receiver = Sealer(KEY, Limits(), Counters())
-    for case in SEALING["sealed"]:
+    for case in SEALED:
         plain, sealed = bytes.fromhex(case["plain"]), bytes.fromhex(case["sealed"])
         _, _, timestamp, _ = HEADER.unpack_from(sealed)
         assert receiver.open(sealed, timestamp, NOW) == plain[17:]
@@ -193,15 +228,15 @@ def test_opening() -> None:
 
 def test_what_the_cluster_key_keeps_out() -> None:
     receiver = endpoint(KEY)
-    for case in SEALING["sealed"]:
+    for case in SEALED:
         receiver.datagram_received(bytes.fromhex(case["sealed"]), SENDER, 0.0)
     receiver.take_events()
-    for case in SEALING["dropped"]:
+    for case in DROPPED:
         receive(receiver, case)
     assert not receiver.take_events()
-    for case in SEALING["accepted"]:
+    for case in ACCEPTED:
         receive(receiver, case)
-    assert receiver.counters.frames_received[MessageType.PING] == 1 + len(SEALING["accepted"])
+    assert receiver.counters.frames_received[MessageType.PING] == 1 + len(ACCEPTED)
 
 
 @cases("replay", "cases")
