@@ -16,13 +16,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use ring::rand::SystemRandom;
 
+use crate::bounds::MAX_HEARTBEAT;
 use crate::congestion::Micros;
 use crate::endpoint::{Endpoint, Event, Limits};
 use crate::frames::kind;
 use crate::heads::Heads;
 use crate::keyed_hash::Map;
-use crate::payload::{self, Answer, Delivered, ErrorCode, Refusal, Task};
+use crate::payload::{self, Answer, Delivered, ErrorCode, Failure, Refusal, Task};
 use crate::recent::Recent;
 use crate::token_bucket::TokenBucket;
 
@@ -45,8 +47,9 @@ struct Open {
     /// The client's own id for it.
     client_id: u64,
     task: Task,
+    /// What it takes in memory: the task, what was delivered, and parts that wait.
     bytes: usize,
-    /// Who has it; `None` while no head answers.
+    /// Who has it; `None` while no head takes it.
     head: Option<SocketAddr>,
     since: Micros,
     /// When it was last sent to a head or heard of.
@@ -57,6 +60,8 @@ struct Open {
 }
 
 struct Client {
+    /// It has answered a PING, so that its silence means something.
+    answers_pings: bool,
     bucket: TokenBucket,
     /// The client's ids to ours.
     tasks: Map<u64, u64>,
@@ -81,6 +86,8 @@ pub struct Bridge {
     pub mesh: Endpoint,
     pub heads: Heads,
     pub totals: Totals,
+    /// Time that is left out of `now`, because this process was stopped; deadlines count it.
+    pub paused: Micros,
     bounds: Bounds,
     open: Map<u64, Open>,
     known: Map<SocketAddr, Client>,
@@ -89,6 +96,7 @@ pub struct Bridge {
     events: Vec<Event>,
     last_id: u64,
     draining: bool,
+    random: SystemRandom,
     sweep_at: Micros,
     keepalive_at: Micros,
 }
@@ -102,11 +110,12 @@ impl Bridge {
         bounds: Bounds,
         first_id: u64,
     ) -> Self {
-        Self {
+        let mut bridge = Self {
             clients,
             mesh,
             heads,
             totals: Totals::default(),
+            paused: 0,
             bounds,
             open: Map::default(),
             known: Map::default(),
@@ -114,9 +123,12 @@ impl Bridge {
             events: Vec::new(),
             last_id: first_id,
             draining: false,
+            random: SystemRandom::new(),
             sweep_at: 0,
             keepalive_at: 0,
-        }
+        };
+        bridge.say_how_it_is();
+        bridge
     }
 
     pub fn tasks_in_flight(&self) -> usize {
@@ -177,11 +189,17 @@ impl Bridge {
                 Event::Message { peer, kind: kind::CANCEL, payload, .. } => {
                     self.client_cancel(peer, &payload, now);
                 }
+                Event::Message { peer, kind: kind::HEARTBEAT, payload, .. } => {
+                    if payload.is_empty() {
+                        self.clients.beat(peer, now);
+                    }
+                }
                 Event::Message { .. } => self.clients.counters.dropped_unknown_type += 1,
                 Event::TooLarge { peer, kind: kind::TASK, sequence, start } => {
                     self.too_large(peer, sequence, &start, now);
                 }
-                Event::TooLarge { .. } | Event::Pong { .. } => {}
+                Event::TooLarge { .. } => {}
+                Event::Pong { peer, .. } => self.client(peer, now).answers_pings = true,
                 Event::Unreachable { peer, proven } => self.client_lost(peer, proven, now),
                 Event::Forgotten { peer } => drop(self.known.remove(&peer)),
             }
@@ -196,10 +214,14 @@ impl Bridge {
                     }
                 }
                 Event::Message { peer, kind: kind::ERROR, payload, .. } => {
-                    self.head_error(peer, &payload, now);
+                    match Failure::read(payload) {
+                        Some(failure) => self.failure(peer, &failure, now),
+                        None => self.mesh.counters.dropped_malformed += 1,
+                    }
                 }
                 Event::Message { peer, kind: kind::HEARTBEAT, payload, .. } => {
-                    match payload::read_head(&payload) {
+                    let read = payload::read_head(&payload);
+                    match read.filter(|_| payload.len() <= MAX_HEARTBEAT) {
                         Some((draining, others)) => {
                             self.heads.draining(peer, draining);
                             self.heads.told(&others, now);
@@ -210,6 +232,9 @@ impl Bridge {
                 Event::Message { .. } => self.mesh.counters.dropped_unknown_type += 1,
                 Event::Pong { peer, rtt } => self.heads.measured(peer, rtt),
                 Event::Unreachable { peer, .. } => self.lose(peer, "acknowledges nothing", now),
+                Event::TooLarge { peer, kind: kind::RESULT, start, .. } => {
+                    self.answer_too_large(peer, &start, now);
+                }
                 Event::Forgotten { .. } | Event::TooLarge { .. } => {}
             }
         }
@@ -225,6 +250,13 @@ impl Bridge {
     /// Takes no more tasks.
     pub fn drain(&mut self) {
         self.draining = true;
+        self.say_how_it_is();
+    }
+
+    /// Lets clients hear what they would of a head; of the cluster's heads they need not know.
+    fn say_how_it_is(&mut self) {
+        let heartbeat = payload::head_heartbeat(env!("CARGO_PKG_VERSION"), self.draining);
+        self.clients.set_heartbeat(heartbeat);
     }
 
     /// Ends every task that is still open.

@@ -5,7 +5,7 @@
 //! the queue that it builds (RFC 6817's measure: the round's least RTT over the least seen) is
 //! short, and shrinks when that queue is long or more than a tenth of the round was lost.
 
-use crate::frames::PATH_MTU;
+use crate::bounds::{LARGEST_WINDOW, PATH_MTU};
 
 /// Microseconds of a monotonic clock.
 pub type Micros = u64;
@@ -50,7 +50,6 @@ impl Rtt {
 }
 
 const SMALLEST_WINDOW: usize = 8 * PATH_MTU;
-const LARGEST_WINDOW: usize = 4 << 20;
 const QUEUE_TARGET: f64 = 15e3;
 const BASE_RTT_LIFETIME: Micros = 30_000_000;
 

@@ -46,6 +46,13 @@ impl Frames {
         self.ends.is_empty()
     }
 
+    /// Whether one of the messages is of the types that not everyone knows.
+    pub fn extended(&self) -> bool {
+        let starts = std::iter::once(&0).chain(&self.ends).take(self.ends.len());
+        let mut kinds = starts.map(|start| self.bytes[*start]);
+        kinds.any(|kind| matches!(kind, kind::SACK | kind::CHUNK | kind::BUSY))
+    }
+
     /// Ends the message that was appended to `bytes`.
     pub fn end(&mut self) {
         self.ends.push(self.bytes.len());

@@ -17,15 +17,13 @@ use std::net::SocketAddr;
 use ring::rand::SystemRandom;
 
 use self::peers::{touch, Peer};
+use crate::bounds::{AMPLIFICATION, UNPROVEN_MEMORY, UNPROVEN_SHARE};
 use crate::congestion::Micros;
 use crate::counters::Counters;
 use crate::datagrams::Frames;
 use crate::frames::{self, kind, Chunk, Header, HEADER_SIZE, PATH_MTU};
 use crate::keyed_hash::Map;
 use crate::sealing::{Sealer, OVERHEAD};
-
-const AMPLIFICATION: usize = 3;
-const UNVALIDATED_MEMORY: usize = 64 << 10;
 
 /// The bounds within which an endpoint works, sizes in bytes.
 #[derive(Clone, Copy)]
@@ -71,6 +69,8 @@ pub struct Endpoint {
     /// How often the events have been taken.
     turn: u64,
     immediate: Vec<(u8, u32, u64, SocketAddr)>,
+    /// The payload of its HEARTBEATs; without one they ask how the peer is.
+    heartbeat: Vec<u8>,
     frames: Frames,
     random: SystemRandom,
 }
@@ -92,6 +92,7 @@ impl Endpoint {
             events: Vec::new(),
             turn: 0,
             immediate: Vec::new(),
+            heartbeat: Vec::new(),
             frames: Frames::new(PATH_MTU - room),
             random: SystemRandom::new(),
         }
@@ -157,7 +158,8 @@ impl Endpoint {
         if !self.peers.contains_key(&from) {
             let opens = |kind| frames::is_carried(kind) || kind == kind::CHUNK;
             if !opens(kind) && !batch.iter().any(|(header, _)| opens(header.kind)) {
-                let answers = [kind::ACK, kind::SACK, kind::PONG, kind::BATCH].contains(&kind);
+                let answers =
+                    [kind::ACK, kind::SACK, kind::PONG, kind::BATCH, kind::BUSY].contains(&kind);
                 self.counters.dropped_unknown_type += u64::from(!answers);
                 return false;
             }
@@ -177,7 +179,7 @@ impl Endpoint {
             return false;
         }
         (peer.seen_at, peer.seen_in) = (now, self.turn);
-        peer.modern |= matches!(kind, kind::SACK | kind::CHUNK | kind::BATCH);
+        peer.modern |= matches!(kind, kind::SACK | kind::CHUNK | kind::BATCH | kind::BUSY);
         if let Some(credit) = &mut peer.credit {
             *credit += AMPLIFICATION * size;
             touch(peer, from, &mut self.touched);
@@ -221,12 +223,16 @@ impl Endpoint {
                 self.memory -= before - peer.outbox.buffered;
                 touch(peer, from, &mut self.touched);
             }
+            kind::BUSY => {
+                peer.outbox.busy(sequence, now);
+                touch(peer, from, &mut self.touched);
+            }
             kind::CHUNK => {
                 let oversized = counters.dropped_oversized;
                 let mut limits = self.limits;
                 if peer.credit.is_some() {
-                    limits.peer_memory = UNVALIDATED_MEMORY.min(limits.peer_memory);
-                    limits.memory /= 4; // strangers together leave room for clients
+                    limits.peer_memory = UNPROVEN_MEMORY.min(limits.peer_memory);
+                    limits.memory /= UNPROVEN_SHARE;
                 }
                 let memory = &mut self.memory;
                 let whole = peer.inbox.chunk(sequence, payload, now, &limits, memory, counters);

@@ -2,11 +2,11 @@
 //!
 //! Everything is big-endian and fixed-width; `docs/protocol.md` specifies it.
 
+pub use crate::bounds::{MAX_SACK_RANGES, PATH_MTU};
+
 pub const HEADER_SIZE: usize = 17;
 pub const CHUNK_HEADER_SIZE: usize = 11;
 pub const SMALLEST_CHUNK: usize = 256;
-pub const MAX_SACK_RANGES: usize = 64;
-pub const PATH_MTU: usize = 1200;
 
 /// The `msg_type` values that DAIIC knows; DCF's own lie below 0x20, extensions from there.
 pub mod kind {
@@ -21,6 +21,7 @@ pub mod kind {
     pub const CANCEL: u8 = 0x22;
     pub const ERROR: u8 = 0x23;
     pub const BATCH: u8 = 0x24;
+    pub const BUSY: u8 = 0x25;
 }
 
 /// Whether messages of this type are sent again until acknowledged and delivered once.
@@ -84,7 +85,7 @@ pub fn split_batch(mut payload: &[u8]) -> Option<Vec<(Header, &[u8])>> {
     while !payload.is_empty() {
         let header = Header::read(payload)?;
         let body = payload[HEADER_SIZE..].get(..header.length as usize)?;
-        if matches!(header.kind, kind::BATCH | kind::PING | kind::PONG) {
+        if matches!(header.kind, kind::BATCH | kind::PING) {
             return None;
         }
         payload = &payload[HEADER_SIZE + body.len()..];

@@ -10,13 +10,10 @@ use std::net::SocketAddr;
 
 use tracing::{info, warn};
 
+use crate::bounds::{FORGET_HEAD, MAX_HEADS};
 use crate::congestion::Micros;
 
 const ASK_EVERY: Micros = 1_000_000;
-/// How long a head that nobody names and that does not answer is kept.
-const FORGET_AFTER: Micros = 60_000_000;
-/// Heads known at most, whatever is told.
-pub const MOST: usize = 16;
 
 struct Head {
     address: SocketAddr,
@@ -56,12 +53,17 @@ impl Heads {
     pub fn best(&self) -> Option<SocketAddr> {
         let mut alive = self.heads.iter().filter(|head| head.alive);
         let first = alive.clone().next();
-        alive.find(|head| !head.draining).or(first).map(|head| head.address)
+        alive.find(|head| head.serves()).or(first).map(|head| head.address)
+    }
+
+    /// A head that takes new tasks.
+    pub fn serving(&self) -> Option<SocketAddr> {
+        self.heads.iter().find(|head| head.serves()).map(|head| head.address)
     }
 
     /// A head that takes new tasks, other than `not`.
     pub fn other(&self, not: SocketAddr) -> Option<SocketAddr> {
-        let fit = |head: &&Head| head.alive && !head.draining && head.address != not;
+        let fit = |head: &&Head| head.serves() && head.address != not;
         self.heads.iter().find(fit).map(|head| head.address)
     }
 
@@ -104,7 +106,10 @@ impl Heads {
                 continue;
             }
             let same_kind = address.is_ipv6() == self.heads[0].address.is_ipv6();
-            if self.heads.len() < MOST && same_kind && (self.remote || address.ip().is_loopback()) {
+            if self.heads.len() < MAX_HEADS
+                && same_kind
+                && (self.remote || address.ip().is_loopback())
+            {
                 info!(head = %address, "learned of a head");
                 self.heads.push(Head::new(address, false, now));
             }
@@ -134,19 +139,26 @@ impl Heads {
         self.heads.iter().filter(silent).map(|head| head.address).collect()
     }
 
-    /// Forgets those that nobody names any more.
-    pub fn expire(&mut self, now: Micros) {
+    /// Forgets those that nobody names any more, and returns them.
+    pub fn expire(&mut self, now: Micros) -> Vec<SocketAddr> {
+        let mut forgotten = Vec::new();
         self.heads.retain(|head| {
-            let keep = head.named || head.alive || now <= head.told_at + FORGET_AFTER;
+            let keep = head.named || head.alive || now <= head.told_at + FORGET_HEAD;
             if !keep {
                 warn!(head = %head.address, "forgot a head that neither answers nor is named");
+                forgotten.push(head.address);
             }
             keep
         });
+        forgotten
     }
 }
 
 impl Head {
+    fn serves(&self) -> bool {
+        self.alive && !self.draining
+    }
+
     fn new(address: SocketAddr, named: bool, now: Micros) -> Self {
         Self {
             address,

@@ -1,14 +1,13 @@
 //! The receiving side of one peer: duplicates, acknowledgements, reassembly.
 
+use crate::bounds::{MAX_SACK_RANGES, REASSEMBLY_TIMEOUT};
 use crate::congestion::Micros;
 use crate::counters::Counters;
 use crate::datagrams::Frames;
 use crate::endpoint::Limits;
-use crate::frames::{self, kind, Chunk, Range, HEADER_SIZE, MAX_SACK_RANGES, SMALLEST_CHUNK};
-use crate::keyed_hash::Map;
+use crate::frames::{self, kind, Chunk, Range, HEADER_SIZE, SMALLEST_CHUNK};
+use crate::keyed_hash::{Map, Set};
 use crate::recent::Recent;
-
-const REASSEMBLY_TIMEOUT: Micros = 30_000_000;
 
 /// One message on its way in; its whole length is reserved from the start.
 struct Reassembly {
@@ -26,7 +25,8 @@ pub struct Inbox {
     reassemblies: Map<u32, Reassembly>,
     to_acknowledge: Vec<u32>,
     last_ranges: Vec<Range>,
-    present: bool,
+    /// First numbers of messages for which there was no memory.
+    refused: Set<u32>,
     pub buffered: usize,
 }
 
@@ -59,6 +59,9 @@ impl Inbox {
         let reassembly = self.reassemblies.get_mut(&chunk.first)?;
         let Some(new) = reassembly.add(sequence, chunk, piece, now) else {
             counters.dropped_malformed += 1;
+            if reassembly.is_empty() {
+                self.end(chunk.first, memory);
+            }
             return None;
         };
         self.to_acknowledge.push(sequence);
@@ -93,7 +96,7 @@ impl Inbox {
             return None;
         }
         if *memory + total > limits.memory || self.buffered + total > limits.peer_memory {
-            self.present = true;
+            self.refused.insert(chunk.first);
             counters.dropped_over_memory += 1;
             return None;
         }
@@ -118,14 +121,20 @@ impl Inbox {
     }
 
     pub fn must_acknowledge(&self) -> bool {
-        !self.to_acknowledge.is_empty() || self.present
+        !self.to_acknowledge.is_empty() || !self.refused.is_empty()
     }
 
-    /// Appends each ACK or SACK that is due to `frames`.
+    /// Appends each BUSY, ACK or SACK that is due to `frames`.
     ///
     /// A SACK also repeats the ranges of the one before while there is room, so that a lost one
     /// costs nothing. A peer that is not `modern` gets ACKs only, the form that DCF itself has.
     pub fn acknowledge(&mut self, timestamp: u64, modern: bool, frames: &mut Frames) {
+        for first in self.refused.drain() {
+            if frames.afford(HEADER_SIZE) {
+                frames::write(&mut frames.bytes, kind::BUSY, first, timestamp, &[]);
+                frames.end();
+            }
+        }
         let alone = self.to_acknowledge.len() == 1 && self.reassemblies.is_empty();
         let ranges =
             if modern && !alone { frames::ranges_of(&mut self.to_acknowledge) } else { Vec::new() };
@@ -146,12 +155,8 @@ impl Inbox {
                 }
             }
             self.last_ranges = ranges[ranges.len().saturating_sub(MAX_SACK_RANGES / 2)..].into();
-        } else if self.present && frames.afford(HEADER_SIZE) {
-            frames::write_sack(&mut frames.bytes, &[], timestamp);
-            frames.end();
         }
         self.to_acknowledge.clear();
-        self.present = false;
     }
 
     /// Drops messages of which nothing has come for `REASSEMBLY_TIMEOUT`.
@@ -179,6 +184,11 @@ impl Inbox {
 }
 
 impl Reassembly {
+    /// Whether no piece is here.
+    fn is_empty(&self) -> bool {
+        self.missing == self.arrived.len()
+    }
+
     /// Takes in one piece: true if it is new, `None` if it cannot belong to this message.
     fn add(&mut self, sequence: u32, chunk: Chunk, piece: &[u8], now: Micros) -> Option<bool> {
         if chunk != self.chunk {

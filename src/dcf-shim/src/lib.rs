@@ -1,6 +1,8 @@
 //! The DCF shim: the cluster's UDP entrance for clients outside. `README.md` explains the design.
 
+pub mod bounds;
 pub mod bridge;
+pub mod clock;
 pub mod congestion;
 pub mod counters;
 pub mod datagrams;

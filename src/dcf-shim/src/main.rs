@@ -5,16 +5,18 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
+use dcf_shim::bounds::{MAX_HEADS, RECEIVE_TURN};
 use dcf_shim::bridge::{Bounds, Bridge};
+use dcf_shim::clock::RunningClock;
 use dcf_shim::congestion::Micros;
 use dcf_shim::datagrams::Datagrams;
 use dcf_shim::endpoint::{Endpoint, Limits};
-use dcf_shim::heads::{self, Heads};
+use dcf_shim::heads::Heads;
 use dcf_shim::logs::Logs;
 use dcf_shim::metrics;
 use dcf_shim::sealing::Sealer;
@@ -23,8 +25,6 @@ use dcf_shim::status_port::StatusPort;
 use dcf_shim::sys::{self, BatchSocket, Signals, Wait};
 
 const TICK: Micros = 250_000;
-/// Batches taken from one socket before the other has its turn.
-const RECEIVE_TURN: usize = 8;
 /// Time for last answers to be acknowledged.
 const FAREWELL: Micros = 1_000_000;
 
@@ -67,7 +67,7 @@ struct Daemon {
     status: Option<StatusPort>,
     signals: Signals,
     came_from_clients: bool,
-    started: Instant,
+    clock: RunningClock,
 }
 
 /// A socket and what is on its way out through it.
@@ -97,7 +97,7 @@ impl Daemon {
         let mesh_limits = Limits {
             max_message: memory,
             peer_memory: memory,
-            max_peers: heads::MOST.max(heads.len()),
+            max_peers: MAX_HEADS.max(heads.len()),
             edge: None,
             memory,
         };
@@ -134,7 +134,7 @@ impl Daemon {
             status,
             signals: Signals::new().map_err(|error| error.to_string())?,
             came_from_clients: false,
-            started: Instant::now(),
+            clock: RunningClock::default(),
         })
     }
 
@@ -180,7 +180,8 @@ impl Daemon {
             let timeouts = free.map(|(endpoint, _)| endpoint.next_timeout());
             let own = watchdog.map_or(tick_at, |_| tick_at.min(watchdog_at));
             let next = timeouts.fold(own, Micros::min);
-            let signalled = self.wait(next.saturating_sub(self.now()))?;
+            let timeout = next.saturating_sub(self.now());
+            let signalled = self.wait(timeout)?;
             if signalled && self.signals.take_hangup() {
                 self.reload();
             } else if signalled {
@@ -278,9 +279,14 @@ impl Daemon {
         Ok(())
     }
 
-    fn now(&self) -> Micros {
-        // Above zero, so that zero can stand for long ago.
-        1 + self.started.elapsed().as_micros() as Micros
+    fn now(&mut self) -> Micros {
+        let (now, before) = (self.clock.now(), self.bridge.paused);
+        self.bridge.paused = self.clock.paused();
+        if self.bridge.paused > before {
+            let seconds = (self.bridge.paused - before) / 1_000_000;
+            warn!(seconds, "this process was stopped for a while");
+        }
+        now
     }
 }
 

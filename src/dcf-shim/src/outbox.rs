@@ -10,19 +10,14 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use crate::bounds::{BUSY_PAUSE, GIVE_UP, MESSAGE_SPAN, TURN};
 use crate::congestion::{Micros, Pacer, Rtt, Window};
 use crate::datagrams::Frames;
 use crate::frames::{self, Chunk, Range, CHUNK_HEADER_SIZE, HEADER_SIZE};
 use crate::keyed_hash::Map;
 
-/// Messages begun since the oldest unacknowledged one; receivers remember twice as many.
-const MESSAGE_SPAN: usize = 2048;
-/// Frames that one peer may send before others get their turn.
-const TURN: usize = 128;
 const PROBES: usize = 2;
 const EXPIRATIONS_BEFORE_COLLAPSE: u32 = 2;
-/// Silence after which a peer is given up.
-pub const GIVE_UP: Micros = 8_000_000;
 
 /// A message to send; `size` is that of its chunks, 0 if it needs none.
 struct Outgoing {
@@ -33,6 +28,17 @@ struct Outgoing {
     unacknowledged: Cell<usize>,
     /// How many messages to this peer were begun before it.
     number: Cell<u64>,
+}
+
+impl Outgoing {
+    /// How many CHUNKs, or 1.
+    fn count(&self) -> usize {
+        if self.size == 0 {
+            1
+        } else {
+            self.payload.len().div_ceil(self.size)
+        }
+    }
 }
 
 /// One message or chunk that has been sent; `bytes` is its size on the wire, `order` counts all
@@ -88,6 +94,8 @@ pub struct Outbox {
     reserved: u64,
     small: VecDeque<Rc<Outgoing>>,
     large: VecDeque<(Rc<Outgoing>, usize)>,
+    /// Large messages for which the peer had no memory, and when they go again.
+    paused: VecDeque<(Micros, Rc<Outgoing>)>,
     /// Sequences of lost flights, in the order in which they go again.
     again: VecDeque<u32>,
     /// What there was no credit for.
@@ -121,6 +129,7 @@ impl Outbox {
             reserved: 0,
             small: VecDeque::new(),
             large: VecDeque::new(),
+            paused: VecDeque::new(),
             again: VecDeque::new(),
             held: None,
             flights: Map::default(),
@@ -168,7 +177,7 @@ impl Outbox {
 
     /// Whether nothing waits and nothing is under way.
     pub fn idle(&self) -> bool {
-        let waiting = !(self.small.is_empty() && self.large.is_empty());
+        let waiting = !(self.small.is_empty() && self.large.is_empty() && self.paused.is_empty());
         self.flights.is_empty() && self.held.is_none() && !waiting
     }
 
@@ -176,6 +185,9 @@ impl Outbox {
     /// whether it was the credit that held something back.
     pub fn send(&mut self, now: Micros, timestamp: u64, frames: &mut Frames) -> (u64, bool) {
         self.find_lost(now);
+        while self.paused.front().is_some_and(|(at, _)| *at <= now) {
+            self.large.extend(self.paused.pop_front().map(|(_, message)| (message, 0)));
+        }
         let rate = self.window.pace(&self.rtt);
         let mut allowance = self.pacer.allowance(rate, now);
         let mut resent = 0;
@@ -263,6 +275,30 @@ impl Outbox {
         self.expirations = 0;
     }
 
+    /// Takes in that the peer has no memory for the large message `first`: it is taken back as if
+    /// it had not been sent, to begin again later, unless something of it has arrived.
+    pub fn busy(&mut self, first: u32, now: Micros) {
+        self.heard(now);
+        let Some(flight) = self.flights.get(&first) else { return };
+        let message = flight.message.clone();
+        let untouched = message.unacknowledged.get() == message.count();
+        if message.size == 0 || !untouched {
+            return;
+        }
+        let of_it = |sequence: u32| (sequence.wrapping_sub(first) as usize) < message.count();
+        self.flights.retain(|sequence, flight| {
+            let under_way = if of_it(*sequence) && !flight.lost { flight.bytes } else { 0 };
+            self.in_flight -= under_way;
+            !of_it(*sequence)
+        });
+        self.again.retain(|sequence| !of_it(*sequence));
+        self.probes = self.probes.min(self.again.len());
+        self.held = self.held.take().filter(|flight| flight.message.first != first);
+        self.large.retain(|(other, _)| other.first != first);
+        self.end_of(&message);
+        self.paused.push_back((now + BUSY_PAUSE, message));
+    }
+
     /// Takes in the peer's acknowledgement of `ranges`; returns whether it named anything that
     /// was under way, and so proves that the peer receives what we send. A range wider than all
     /// that was ever sent is a guess, and counts for nothing.
@@ -289,14 +325,19 @@ impl Outbox {
             message.unacknowledged.set(message.unacknowledged.get() - 1);
             if message.unacknowledged.get() == 0 {
                 self.buffered -= message.payload.len();
-                let oldest = self.begun - self.open.len() as u64;
-                self.open[(message.number.get() - oldest) as usize] = false;
+                self.end_of(message);
             }
         }
+        !done.is_empty()
+    }
+
+    /// Counts a message that was begun as open no more.
+    fn end_of(&mut self, message: &Outgoing) {
+        let oldest = self.begun - self.open.len() as u64;
+        self.open[(message.number.get() - oldest) as usize] = false;
         while self.open.front() == Some(&false) {
             self.open.pop_front();
         }
-        !done.is_empty()
     }
 
     fn account(&mut self, done: &[Flight], now: Micros) {
@@ -391,6 +432,9 @@ impl Outbox {
             let ready = self.pacer.ready_at(self.window.pace(&self.rtt));
             timeout = Some(timeout.map_or(ready, |at: Micros| at.min(ready)));
         }
+        if let Some((again, _)) = self.paused.front() {
+            timeout = Some(timeout.map_or(*again, |at| at.min(*again)));
+        }
         timeout
     }
 
@@ -403,6 +447,7 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.small.clear();
         self.large.clear();
+        self.paused.clear();
         self.again.clear();
         self.held = None;
         self.flights.clear();

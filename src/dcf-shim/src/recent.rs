@@ -2,12 +2,9 @@
 
 use std::hash::Hash;
 
+use crate::bounds::{REMEMBERED, REMEMBERED_FOR};
 use crate::congestion::Micros;
 use crate::keyed_hash::Set;
-
-/// At least so many of the latest numbers are remembered, for `LIFETIME` at most twice.
-const CAPACITY: usize = 4096;
-const LIFETIME: Micros = 60_000_000;
 
 /// Two generations of sets: the younger becomes the older when it is full or old. No order is
 /// assumed, so a peer that restarts at another number is not mistaken for its old self.
@@ -28,6 +25,12 @@ impl<T: Eq + Hash> Recent<T> {
         self.younger.contains(number) || self.older.contains(number)
     }
 
+    /// Forgets `number`.
+    pub fn remove(&mut self, number: &T) {
+        self.younger.remove(number);
+        self.older.remove(number);
+    }
+
     /// Remembers `number`; returns whether it is new.
     pub fn add(&mut self, number: T, now: Micros) -> bool {
         if self.older.contains(&number) {
@@ -35,7 +38,7 @@ impl<T: Eq + Hash> Recent<T> {
         }
         if self.younger.is_empty() {
             self.since = now;
-        } else if self.younger.len() >= CAPACITY || now - self.since > LIFETIME {
+        } else if self.younger.len() >= REMEMBERED || now - self.since > REMEMBERED_FOR {
             self.older = std::mem::take(&mut self.younger);
             self.since = now;
             if self.older.contains(&number) {

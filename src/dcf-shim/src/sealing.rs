@@ -11,6 +11,7 @@ use ring::aead::{Aad, LessSafeKey, Nonce, UnboundKey, CHACHA20_POLY1305, NONCE_L
 use ring::hkdf::{Salt, HKDF_SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::bounds::{MAX_CLOCK_SKEW, MAX_SESSIONS, REPLAY_WINDOW};
 use crate::counters::Counters;
 use crate::frames::{Header, HEADER_SIZE};
 
@@ -19,9 +20,7 @@ const TAG_SIZE: usize = 16;
 const SEALED_AT: usize = HEADER_SIZE + SESSION_SIZE + 8;
 /// What sealing adds to a datagram.
 pub const OVERHEAD: usize = SESSION_SIZE + 8 + TAG_SIZE;
-const MAX_SESSIONS: usize = 4096;
-const MAX_CLOCK_SKEW_US: u64 = 60_000_000;
-const REPLAY_WINDOW: u64 = 16384;
+const WINDOW: u64 = REPLAY_WINDOW as u64;
 
 type Session = [u8; SESSION_SIZE];
 
@@ -109,7 +108,7 @@ impl Sealer {
                 counters.dropped_replayed += 1;
                 return None;
             }
-            None if header.timestamp.abs_diff(wall_clock) > MAX_CLOCK_SKEW_US => {
+            None if header.timestamp.abs_diff(wall_clock) > MAX_CLOCK_SKEW => {
                 counters.dropped_clock_skew += 1;
                 return None;
             }
@@ -155,7 +154,7 @@ fn nonce(counter: u64) -> Nonce {
 
 /// Accepts each counter once, and none that is `REPLAY_WINDOW` or more behind the highest.
 ///
-/// Bit `counter % REPLAY_WINDOW` tells whether that counter has been seen; the bits that the
+/// Bit `counter % WINDOW` tells whether that counter has been seen; the bits that the
 /// window moves over are cleared.
 pub struct ReplayWindow {
     seen: Box<[u64]>,
@@ -164,18 +163,18 @@ pub struct ReplayWindow {
 
 impl Default for ReplayWindow {
     fn default() -> Self {
-        Self { seen: vec![0; REPLAY_WINDOW as usize / 64].into(), highest: None }
+        Self { seen: vec![0; REPLAY_WINDOW / 64].into(), highest: None }
     }
 }
 
 impl ReplayWindow {
     pub fn accept(&mut self, counter: u64) -> bool {
         let highest = self.highest.unwrap_or(0);
-        if self.highest.is_some() && highest.saturating_sub(counter) >= REPLAY_WINDOW {
+        if self.highest.is_some() && highest.saturating_sub(counter) >= WINDOW {
             return false;
         }
         if counter > highest {
-            if counter - highest >= REPLAY_WINDOW {
+            if counter - highest >= WINDOW {
                 self.seen.fill(0);
             } else {
                 (highest + 1..=counter).for_each(|passed| *self.word(passed) &= !bit(passed));
@@ -189,7 +188,7 @@ impl ReplayWindow {
     }
 
     fn word(&mut self, counter: u64) -> &mut u64 {
-        &mut self.seen[(counter % REPLAY_WINDOW / 64) as usize]
+        &mut self.seen[(counter % WINDOW / 64) as usize]
     }
 }
 

@@ -7,11 +7,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
+use crate::bounds::{MAX_CONNECTIONS, MAX_HEADERS, MAX_REQUEST, REQUEST_TIME};
 use crate::congestion::Micros;
-
-const MAX_CONNECTIONS: usize = 16;
-const MAX_REQUEST: usize = 8192;
-const PATIENCE: Micros = 10_000_000;
 
 struct Connection {
     stream: TcpStream,
@@ -50,7 +47,7 @@ impl StatusPort {
         while let Ok((stream, _)) = self.listener.accept() {
             if self.connections.len() < MAX_CONNECTIONS && stream.set_nonblocking(true).is_ok() {
                 let (request, answer) = (Vec::new(), Vec::new());
-                let until = now + PATIENCE;
+                let until = now + REQUEST_TIME;
                 self.connections.push(Connection { stream, request, answer, until });
             }
         }
@@ -74,7 +71,7 @@ impl Connection {
                     return false;
                 }
             }
-            let mut headers = [httparse::EMPTY_HEADER; 64];
+            let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
             let mut request = httparse::Request::new(&mut headers);
             match request.parse(&self.request) {
                 Ok(httparse::Status::Complete(_)) => {

@@ -15,12 +15,12 @@ use std::ptr;
 use libc::{c_int, c_void, cmsghdr, iovec, mmsghdr};
 use libc::{sockaddr_in, sockaddr_in6, sockaddr_storage};
 
+use crate::bounds::SOCKET_BUFFER;
 use crate::datagrams::Datagrams;
 
 const BATCH: usize = 64;
 /// What the kernel joins at most; the odd rest keeps buffers from sharing cache sets.
 const SLOT: usize = 65_536 + 1_216;
-const SOCKET_BUFFER: c_int = 8 << 20;
 const MAX_SEGMENTS: usize = 64;
 const MAX_SEGMENTED: usize = 65_000;
 
@@ -55,8 +55,8 @@ impl BatchSocket {
             [(libc::SO_RCVBUF, libc::SO_RCVBUFFORCE), (libc::SO_SNDBUF, libc::SO_SNDBUFFORCE)]
         {
             // The forced one needs CAP_NET_ADMIN; without it as much as the system allows.
-            if set_option(fd, libc::SOL_SOCKET, forced, SOCKET_BUFFER).is_err() {
-                set_option(fd, libc::SOL_SOCKET, option, SOCKET_BUFFER)?;
+            if set_option(fd, libc::SOL_SOCKET, forced, SOCKET_BUFFER as c_int).is_err() {
+                set_option(fd, libc::SOL_SOCKET, option, SOCKET_BUFFER as c_int)?;
             }
         }
         // Kernels before 5.0 lack it and deliver datagrams one by one.

@@ -12,7 +12,7 @@ use dcf_shim::datagrams::Datagrams;
 use dcf_shim::endpoint::{Endpoint, Event, Limits};
 use dcf_shim::frames::{self, kind};
 use dcf_shim::heads::Heads;
-use dcf_shim::payload::{self, Answer, Delivered, Task};
+use dcf_shim::payload::{self, Answer, Delivered, Failure, Task};
 use dcf_shim::sealing::{ReplayWindow, Sealer};
 use hostile::Choices;
 use quickcheck::{quickcheck, TestResult};
@@ -117,9 +117,13 @@ quickcheck! {
 
     fn no_payload_makes_the_readers_fail(bytes: Vec<u8>, json: bool) -> bool {
         let bytes = if json { [b"{\"id\":".as_slice(), &bytes].concat() } else { bytes };
-        let _ = Task::read(bytes.clone()).map(|task| task.for_head(1, 1, &Delivered::default()));
+        let _ = Task::read(bytes.clone()).map(|mut task| {
+            task.seed(5);
+            task.for_head(1, 1, &Delivered::default())
+        });
         let _ = Answer::read(bytes.clone()).map(|answer| answer.for_client(1));
-        let _ = payload::read_id(&bytes);
+        let _ = payload::read_cancel(&bytes);
+        let _ = Failure::read(bytes.clone()).map(|failure| failure.to_json(1, 1));
         true
     }
 

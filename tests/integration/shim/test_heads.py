@@ -1,10 +1,11 @@
 """Heads come and go; their clients do not notice."""
 
 import asyncio
+import json
 
 from daiic.client import ClusterClient
-from integration.shim.plain_client import PlainClient
-from integration.shim.stub_worker import StubWorker
+from integration.shim.plain_client import TASK, PlainClient
+from integration.shim.stub_worker import MODEL, StubWorker
 from integration.shim.test_tasks import words
 
 PROMPT = " ".join(f"w{i}" for i in range(60))
@@ -106,6 +107,37 @@ async def test_task_survives_the_restart_of_the_only_head(launch, start) -> None
             head.keep_address()
             await head.start()
             assert (await asyncio.wait_for(running, 40)).text == f"{PROMPT} "
+    finally:
+        await worker.close()
+
+
+async def test_task_refused_by_the_only_head_goes_to_its_successor(launch, start) -> None:
+    worker = StubWorker()
+    head = await start("daiic-head", listen="127.0.0.1:0", http_listen="127.0.0.1:0")
+    await worker.open([head.address])
+    await head.until_ready()
+    try:
+        shim = await launch(heads=head.address)
+        await shim.until_ready()
+        worker.pace = 0.3
+        question = json.dumps({"model": MODEL, "text": {"prompt": "large 9"}}).encode()
+        async with ClusterClient([shim.address]) as client:
+            running = asyncio.create_task(client.answer(words("a b c d e f g h")))
+            while not worker.tasks:
+                await asyncio.sleep(0.01)
+            head.terminate()  # it ends when that task has
+            while "503" not in str(await head.get("/readyz")):
+                await asyncio.sleep(0.01)
+            with PlainClient(shim.udp, acknowledges=True, answers_pings=True) as plain:
+                refused = asyncio.create_task(client.answer(words("x y")))
+                plain.send(TASK, question)
+                assert (await running).text == "a b c d e f g h "
+                await head.exit_status()
+                head.keep_address()
+                await head.start()
+                async with asyncio.timeout(30):
+                    assert (await refused).text == "x y "
+                    assert (await plain.answer(30)).json()["text"] == "x" * 9
     finally:
         await worker.close()
 

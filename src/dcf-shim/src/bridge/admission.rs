@@ -3,19 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use ring::rand::SecureRandom;
 use tracing::debug;
 
 use super::{Bounds, Bridge, Client, Open};
+use crate::bounds::{DEADLINE_GRACE, REFUSAL};
 use crate::congestion::Micros;
 use crate::keyed_hash::Map;
 use crate::payload::{self, ErrorCode, Refusal, Task};
 use crate::recent::Recent;
 use crate::token_bucket::TokenBucket;
 
-/// How much later than the head the shim gives up a task: the head's own answer comes first.
-pub(super) const DEADLINE_GRACE: Micros = 5_000_000;
-/// No refusal is longer, in bytes.
-const REFUSAL: usize = 512;
+const SEED_BITS: u32 = 53;
 
 impl Bridge {
     pub(super) fn task(
@@ -26,7 +25,6 @@ impl Bridge {
         now: Micros,
     ) {
         let json = payload.first() == Some(&b'{');
-        let bytes = payload.len();
         let task = Task::read(payload).map_err(|message| {
             let remedy = "send a Task of daiic.proto, as Protocol Buffers or as JSON";
             Refusal { code: ErrorCode::BadRequest, message, remedy }
@@ -37,8 +35,8 @@ impl Bridge {
             self.totals.repeated += 1;
             return;
         }
-        match task.and_then(|task| self.admit(client, bytes, now).map(|()| task)) {
-            Ok(task) => self.accept(client, client_id, task, bytes, now),
+        match task.and_then(|task| self.admit(client, task.size(), now).map(|()| task)) {
+            Ok(task) => self.accept(client, client_id, task, now),
             Err(refusal) => self.turn_away(client, client_id, json, &refusal, now),
         }
     }
@@ -95,14 +93,9 @@ impl Bridge {
         Ok(())
     }
 
-    fn accept(
-        &mut self,
-        client: SocketAddr,
-        client_id: u64,
-        task: Task,
-        bytes: usize,
-        now: Micros,
-    ) {
+    fn accept(&mut self, client: SocketAddr, client_id: u64, mut task: Task, now: Micros) {
+        task.seed(self.draw_seed());
+        let bytes = task.size();
         self.last_id += 1;
         let id = self.last_id;
         let known = self.client(client, now);
@@ -119,17 +112,24 @@ impl Bridge {
         let open = Open {
             client,
             client_id,
-            delivered: task.resume.clone(),
+            delivered: std::mem::take(&mut task.resume),
             task,
             bytes,
             head: None,
             since: now,
             news_at: now,
-            deadline: now + limit + DEADLINE_GRACE,
+            deadline: now + self.paused + limit + DEADLINE_GRACE,
             early: BTreeMap::new(),
         };
         self.open.insert(id, open);
         self.dispatch(id, self.heads.best(), now);
+    }
+
+    /// A seed as Python's programs draw them: exact in JSON's numbers too.
+    fn draw_seed(&self) -> u64 {
+        let mut seed = [0; 8];
+        self.random.fill(&mut seed).expect("the system gives random bytes");
+        u64::from_ne_bytes(seed) >> (64 - SEED_BITS)
     }
 
     /// Refuses a task that was not accepted. Whoever leaves too much unacknowledged is not told:
@@ -146,6 +146,8 @@ impl Bridge {
             self.refuse(client, client_id, json, 0, refusal, now);
         } else {
             *self.totals.refused.entry(refusal.code.name()).or_default() += 1;
+            // It may ask again, and is heard then.
+            self.client(client, now).recent.remove(&client_id);
         }
     }
 
@@ -168,6 +170,7 @@ fn known_client<'a>(
     now: Micros,
 ) -> &'a mut Client {
     known.entry(address).or_insert_with(|| Client {
+        answers_pings: false,
         bucket: TokenBucket::new(bounds.task_burst, now),
         tasks: Map::default(),
         recent: Recent::default(),

@@ -5,42 +5,56 @@ use std::net::SocketAddr;
 use tracing::warn;
 
 use super::{Bridge, Open};
+use crate::bounds::{CLIENT_SILENCE, PATIENCE, REPEAT_AFTER};
 use crate::congestion::Micros;
 use crate::payload::{ErrorCode, Refusal};
 
-/// Time without news after which a task is sent again, or begun again if parts are missing; a
-/// second more for each megabyte.
-const REPEAT_AFTER: Micros = 5_000_000;
-/// How long a task waits for any head.
-const PATIENCE: Micros = 6_000_000;
 const SWEEP_EVERY: Micros = 1_000_000;
 /// A NAT forgets an idle UDP mapping after 30 s or more (RFC 4787, REQ-5 asks for 2 min).
 const KEEPALIVE_EVERY: Micros = 15_000_000;
+/// How often a client with tasks that answers PINGs is asked whether it is still there.
+const ASK_EVERY: Micros = 2_000_000;
 
 impl Bridge {
     /// Does what time brings; call it a few times a second.
     pub fn tick(&mut self, now: Micros) {
         for head in self.heads.due(now) {
             self.mesh.ping(head, now);
-            self.mesh.ask(head, now);
+            self.mesh.beat(head, now);
         }
         for head in self.heads.silent(now) {
             self.lose(head, "has fallen silent", now);
         }
         if now >= self.sweep_at {
             self.sweep_at = now + SWEEP_EVERY;
-            self.heads.expire(now);
+            for head in self.heads.expire(now) {
+                self.mesh.forget(head);
+            }
             for id in self.open.keys().copied().collect::<Vec<_>>() {
                 self.review(id, now);
             }
+            self.look_after_clients(now);
         }
-        if now >= self.keepalive_at {
+    }
+
+    /// Asks clients with tasks whether they are still there; those that used to answer and do so
+    /// no more are gone. A simple client never answers, and its PINGs only keep a NAT's way open.
+    fn look_after_clients(&mut self, now: Micros) {
+        let keepalive = now >= self.keepalive_at;
+        if keepalive {
             self.keepalive_at = now + KEEPALIVE_EVERY;
-            let waiting = self.known.iter().filter(|(_, client)| !client.tasks.is_empty());
-            for client in waiting.map(|(address, _)| *address).collect::<Vec<_>>() {
-                self.clients.ping(client, now);
+        }
+        let (mut gone, mut quiet) = (Vec::new(), Vec::new());
+        for (address, client) in self.known.iter().filter(|(_, client)| !client.tasks.is_empty()) {
+            let silence = now - self.clients.seen_at(*address).unwrap_or(now);
+            if client.answers_pings && silence > CLIENT_SILENCE {
+                gone.push(*address);
+            } else if keepalive || (client.answers_pings && silence >= ASK_EVERY) {
+                quiet.push(*address);
             }
         }
+        quiet.into_iter().for_each(|client| self.clients.ping(client, now));
+        gone.into_iter().for_each(|client| self.client_lost(client, true, now));
     }
 
     /// Looks after one task: its deadline, and whether it has been heard of.
@@ -48,7 +62,7 @@ impl Bridge {
         let Some(open) = self.open.get(&id) else { return };
         let (head, quiet, gap) = (open.head, now - open.news_at, !open.early.is_empty());
         let repeat_after = REPEAT_AFTER + open.bytes as Micros;
-        if now >= open.deadline {
+        if now + self.paused >= open.deadline {
             let message = "the task's deadline passed without an answer".into();
             let remedy = "give it more deadline_ms, or look at the head's log";
             self.end(id, &Refusal { code: ErrorCode::DeadlineExceeded, message, remedy }, now);
@@ -57,8 +71,11 @@ impl Bridge {
             self.begin_again(id, head, now);
         } else if head.is_some() && quiet >= repeat_after {
             self.dispatch(id, head, now);
+        } else if head.is_none() && self.heads.serving().is_some() {
+            self.dispatch(id, self.heads.serving(), now);
         } else if head.is_none() && self.heads.alive() > 0 {
-            self.dispatch(id, self.heads.best(), now);
+            // A head that is stopping: its successor may be about to start.
+            self.open.entry(id).and_modify(|open| open.news_at = now);
         } else if head.is_none() && quiet >= PATIENCE {
             let message = "no head of the cluster answers".into();
             let remedy = "send the task again later; check that daiic-head runs, and the shim's \

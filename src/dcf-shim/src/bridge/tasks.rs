@@ -5,22 +5,23 @@ use std::rc::Rc;
 
 use tracing::debug;
 
-use super::admission::DEADLINE_GRACE;
 use super::{Bridge, Open};
+use crate::bounds::DEADLINE_GRACE;
 use crate::congestion::Micros;
 use crate::frames::kind;
-use crate::payload::{self, Refusal};
+use crate::payload::{self, Answer, Refusal};
 use crate::recent::Recent;
 
 impl Bridge {
-    /// Gives a task to `head`; without one it waits for any.
+    /// Gives a task to `head`; without one it waits for one that takes it.
     pub(super) fn dispatch(&mut self, id: u64, head: Option<SocketAddr>, now: Micros) {
         let Some(open) = self.open.get_mut(&id) else { return };
         (open.head, open.news_at) = (head, now);
         let Some(head) = head else { return };
-        let left_ms = open.deadline.saturating_sub(now + DEADLINE_GRACE) / 1000;
+        let left_ms = open.deadline.saturating_sub(now + self.paused + DEADLINE_GRACE) / 1000;
         // Small payloads stay as small as they came, where a datagram may just hold them.
-        let deadline_ms = if now == open.since { open.task.deadline_ms } else { left_ms as u32 };
+        let left_ms = left_ms.clamp(1, u32::MAX.into()) as u32; // 0 would be as long as it takes
+        let deadline_ms = if now == open.since { open.task.deadline_ms } else { left_ms };
         let payload = open.task.for_head(id, deadline_ms, &open.delivered);
         self.mesh.send(head, kind::TASK, Rc::new(payload), now);
     }
@@ -30,10 +31,13 @@ impl Bridge {
     pub(super) fn begin_again(&mut self, id: u64, head: Option<SocketAddr>, now: Micros) {
         let Some(mut open) = self.open.remove(&id) else { return };
         self.cancel_at(open.head, id, now);
-        open.early.clear();
+        let early: usize = std::mem::take(&mut open.early).values().map(Answer::size).sum();
+        open.bytes -= early;
+        self.held_bytes -= early;
         self.last_id += 1;
         if let Some(known) = self.known.get_mut(&open.client) {
             known.tasks.insert(open.client_id, self.last_id);
+            known.bytes -= early;
         }
         self.open.insert(self.last_id, open);
         self.totals.moved += u64::from(head.is_some());
@@ -41,7 +45,7 @@ impl Bridge {
     }
 
     pub(super) fn client_cancel(&mut self, client: SocketAddr, payload: &[u8], now: Micros) {
-        let Some((id, _)) = payload::read_id(payload) else {
+        let Some(id) = payload::read_cancel(payload) else {
             self.clients.counters.dropped_malformed += 1;
             return;
         };
@@ -53,7 +57,7 @@ impl Bridge {
     }
 
     /// A client that vanished has its tasks cancelled. One that never acknowledged anything may
-    /// still be there: its tasks run on, and what it asks again is done again.
+    /// still be there: its tasks run on. What either asks again is done again.
     pub(super) fn client_lost(&mut self, client: SocketAddr, proven: bool, now: Micros) {
         let Some(known) = self.known.get_mut(&client) else { return };
         debug!(%client, proven, "client acknowledges nothing");
@@ -61,11 +65,11 @@ impl Bridge {
             for id in known.tasks.values().copied().collect::<Vec<_>>() {
                 self.cancel(id, now);
             }
-        } else {
-            known.recent = Recent::default();
-            for id in known.tasks.keys() {
-                known.recent.add(*id, now);
-            }
+        }
+        let Some(known) = self.known.get_mut(&client) else { return };
+        known.recent = Recent::default();
+        for id in known.tasks.keys() {
+            known.recent.add(*id, now);
         }
     }
 

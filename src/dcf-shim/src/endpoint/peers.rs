@@ -6,15 +6,11 @@ use std::net::SocketAddr;
 use ring::rand::SecureRandom;
 
 use super::{Endpoint, Event, Limits};
+use crate::bounds::{EVICTION_TRIES, PEER_IDLE, QUIET};
 use crate::congestion::Micros;
 use crate::inbox::Inbox;
 use crate::outbox::Outbox;
 use crate::token_bucket::TokenBucket;
-
-const PEER_IDLE: Micros = 120_000_000;
-/// Before that a client is not forgotten to make room.
-const QUIET: Micros = 10_000_000;
-const EVICTION_TRIES: usize = 16;
 
 pub(super) struct Peer {
     pub(super) inbox: Inbox,
@@ -46,6 +42,11 @@ impl Endpoint {
         self.limits = limits;
     }
 
+    /// Bytes of the largest message that its peers may send, or be sent.
+    pub fn max_message(&self) -> usize {
+        self.limits.max_message
+    }
+
     /// Bytes of messages being reassembled or not yet acknowledged.
     pub fn memory(&self) -> usize {
         self.memory
@@ -54,6 +55,11 @@ impl Endpoint {
     /// The same towards one peer: output that it has not acknowledged.
     pub fn unacknowledged(&self, peer: SocketAddr) -> usize {
         self.peers.get(&peer).map_or(0, |peer| peer.outbox.buffered)
+    }
+
+    /// When a peer was last heard.
+    pub fn seen_at(&self, peer: SocketAddr) -> Option<Micros> {
+        self.peers.get(&peer).map(|peer| peer.seen_at)
     }
 
     pub fn peer_count(&self) -> usize {
@@ -99,7 +105,8 @@ impl Endpoint {
         }
     }
 
-    fn forget(&mut self, address: SocketAddr) {
+    /// Drops all that is known of a peer.
+    pub fn forget(&mut self, address: SocketAddr) {
         self.drop_output(address);
         if let Some(mut peer) = self.peers.remove(&address) {
             peer.inbox.clear(&mut self.memory);

@@ -6,14 +6,13 @@ use std::rc::Rc;
 
 use super::peers::touch;
 use super::{Endpoint, Event};
+use crate::bounds::{EXPECTED_PONGS, GIVE_UP};
 use crate::congestion::Micros;
 use crate::datagrams::Datagrams;
 use crate::frames::{self, kind, HEADER_SIZE};
-use crate::outbox::GIVE_UP;
 
 const SWEEP_EVERY: Micros = 7_500_000;
 const GREET_AGAIN: Micros = 300_000;
-const EXPECTED_PONGS: usize = 16;
 
 impl Endpoint {
     /// Queues a message of any size, to be repeated until it is acknowledged.
@@ -35,8 +34,13 @@ impl Endpoint {
         self.immediate.push((kind::PING, sequence, 0, to));
     }
 
-    /// Sends an empty HEARTBEAT, to which a head answers with its own.
-    pub fn ask(&mut self, to: SocketAddr, now: Micros) {
+    /// Lets HEARTBEATs say that from now on.
+    pub fn set_heartbeat(&mut self, payload: Vec<u8>) {
+        self.heartbeat = payload;
+    }
+
+    /// Sends a HEARTBEAT, once. An empty one is answered by a head with its own.
+    pub fn beat(&mut self, to: SocketAddr, now: Micros) {
         let sequence = self.peer(to, now, true).outbox.reserve(1);
         self.immediate.push((kind::HEARTBEAT, sequence, 0, to));
     }
@@ -48,9 +52,10 @@ impl Endpoint {
         for (kind, sequence, timestamp, to) in immediate.drain(..) {
             let ours = matches!(kind, kind::PING | kind::HEARTBEAT);
             let timestamp = if ours { wall_clock } else { timestamp };
+            let payload = if kind == kind::HEARTBEAT { &self.heartbeat[..] } else { &[] };
             self.frames.reset(self.peers.get(&to).and_then(|peer| peer.credit));
-            if self.frames.afford(HEADER_SIZE) {
-                frames::write(&mut self.frames.bytes, kind, sequence, timestamp, &[]);
+            if self.frames.afford(HEADER_SIZE + payload.len()) {
+                frames::write(&mut self.frames.bytes, kind, sequence, timestamp, payload);
                 self.frames.end();
             }
             self.emit(to, false, wall_clock, out);
@@ -68,15 +73,14 @@ impl Endpoint {
             let (resent, held) = peer.outbox.send(now, wall_clock, &mut self.frames);
             self.counters.retransmissions += resent;
             self.counters.held_unvalidated += u64::from(held && peer.held_since.is_none());
-            if (modern || peer.opened)
-                && !peer.introduced
-                && !self.frames.is_empty()
-                && self.frames.afford(HEADER_SIZE)
-            {
-                // An empty SACK says that we know the extensions.
-                frames::write_sack(&mut self.frames.bytes, &[], wall_clock);
-                self.frames.end();
-                peer.introduced = true;
+            if (modern || peer.opened) && !peer.introduced && !self.frames.is_empty() {
+                peer.introduced = self.frames.extended();
+                if !peer.introduced && self.frames.afford(HEADER_SIZE) {
+                    // An empty SACK says that we know the extensions.
+                    frames::write_sack(&mut self.frames.bytes, &[], wall_clock);
+                    self.frames.end();
+                    peer.introduced = true;
+                }
             }
             peer.held_since = held.then(|| peer.held_since.unwrap_or(now));
             // An address without proof pays for each datagram, so nothing is joined for it.
@@ -130,7 +134,7 @@ impl Endpoint {
             if peer.outbox.silent_too_long(now) || held_too_long {
                 self.counters.unreachable += 1;
                 let proven = peer.credit.is_none();
-                if !proven {
+                if self.limits.edge.is_some() {
                     // What it repeats is then done again, rather than dropped as known.
                     peer.inbox.forget_recent();
                 }

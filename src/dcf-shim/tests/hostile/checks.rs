@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use dcf_shim::bounds::MAX_HEADS;
 use dcf_shim::frames::kind;
-use dcf_shim::heads;
 use dcf_shim::payload::{self, Answer};
 
 use super::{World, CLIENTS, CLIENT_BYTES, CLIENT_TASKS, MAX_BYTES, MAX_CLIENTS, MAX_TASKS};
@@ -36,7 +36,7 @@ impl World {
             return;
         }
         let (id, part) = match kind {
-            kind::ERROR => (payload::read_id(&payload).map(|(id, _)| id), None),
+            kind::ERROR => (payload::read_cancel(&payload), None),
             _ => {
                 // Of a large one only the beginning is here: not all of it can be read.
                 let Some(answer) = Answer::read(payload) else { return };
@@ -66,7 +66,7 @@ impl World {
         }
         let peers = bridge.clients.peer_count();
         assert!(peers <= MAX_CLIENTS, "{peers} clients");
-        assert!(bridge.mesh.peer_count() <= heads::MOST);
+        assert!(bridge.mesh.peer_count() <= MAX_HEADS);
         let memory = bridge.memory();
         assert!(memory <= HELD_AT_MOST, "{memory} bytes");
         self.over_by.retain(|over_by| over_by > now);

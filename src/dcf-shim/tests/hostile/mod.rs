@@ -12,12 +12,13 @@ mod steps;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
+use dcf_shim::bounds::MAX_HEADS;
 use dcf_shim::bridge::{Bounds, Bridge};
 use dcf_shim::congestion::Micros;
 use dcf_shim::datagrams::Datagrams;
 use dcf_shim::endpoint::{Endpoint, Limits};
 use dcf_shim::frames::kind;
-use dcf_shim::heads::{self, Heads};
+use dcf_shim::heads::Heads;
 use dcf_shim::sealing::Sealer;
 
 use checks::Run;
@@ -107,7 +108,7 @@ impl World {
             max_message: MAX_BYTES,
             memory: MAX_BYTES,
             peer_memory: MAX_BYTES,
-            max_peers: heads::MOST,
+            max_peers: MAX_HEADS,
             edge: None,
         };
         let client = |number: usize| {
