@@ -11,7 +11,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -281,6 +281,36 @@ async def test_a_pipeline_that_needs_an_image_is_refused(folder):
         await load(folder)
     assert refused.value.code == pb.BAD_REQUEST
     assert name in refused.value.message
+
+
+async def test_a_kind_that_diffusers_does_not_know_is_named(folder):
+    index = folder / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_bytes()) | {"_class_name": "NextPipeline"}))
+    with pytest.raises(TaskError) as refused:
+        await load(folder)
+    assert refused.value.code == pb.BAD_REQUEST
+    assert "NextPipeline" in refused.value.message
+    assert "does not know this kind" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("lacking", "named"),
+    [
+        ("cond_stage_model.", "CLIPTextModel"),
+        ("first_stage_model.decoder.conv_in", "it lacks weights"),
+    ],
+)
+async def test_a_single_file_that_is_not_whole_is_refused_with_what_it_lacks(
+    tmp_path, lacking, named
+):
+    weights = {n: t for n, t in load_file(SHAPES).items() if not n.startswith(lacking)}
+    save_file(weights, tmp_path / "half.safetensors")
+    shutil.copytree(SHAPES.with_suffix(".config"), tmp_path / "half.config")
+    with pytest.raises(TaskError) as refused:
+        await load(tmp_path / "half.safetensors")
+    assert refused.value.code == pb.BAD_REQUEST
+    assert "half.safetensors" in refused.value.message
+    assert named in refused.value.message
 
 
 async def test_too_little_memory_is_said_before_anything_is_loaded():

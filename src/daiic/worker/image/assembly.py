@@ -14,6 +14,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend
 from daiic.worker.image.abilities import abilities_of
+from daiic.worker.image.calling import calling_of
 from daiic.worker.image.engine import ImageEngine
 from daiic.worker.image.one_thread import OneThread
 from daiic.worker.image.placement import (
@@ -67,7 +68,8 @@ def assemble(
     progress(0.05)
     pipeline = source.load(dtype)
     pipeline.set_progress_bar_config(disable=True)
-    abilities = abilities_of(pipeline, source.name)
+    calling = calling_of(pipeline)
+    abilities = abilities_of(pipeline, source.name, calling)
     progress(0.7)
     fallback = _quantize(pipeline, source.name, conditions, dtype)
     in_force = "none" if fallback else conditions.quantization
@@ -91,6 +93,7 @@ def assemble(
     return ImageEngine(
         pipeline,
         abilities,
+        calling,
         thread,
         footprint=sum(sizes_of(pipeline).values()),
         quantization=in_force,

@@ -16,6 +16,7 @@ import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.image.calling import Calling
 from daiic.worker.image.one_thread import OneThread
 from daiic.worker.image.request import Abilities, ImageRequest, read_request
 
@@ -33,6 +34,7 @@ class ImageEngine:
         self,
         pipeline: Any,
         abilities: Abilities,
+        calling: Calling,
         thread: OneThread,
         *,
         footprint: int,
@@ -46,6 +48,7 @@ class ImageEngine:
         self.fallback = fallback
         self._pipeline = pipeline
         self._abilities = abilities
+        self._calling = calling
         self._thread = thread
         self._stops: set[threading.Event] = set()
         self._stepped_at = 0.0
@@ -86,8 +89,11 @@ class ImageEngine:
         )
         drawing.add_done_callback(lambda _: steps.put_nowait(None))
         try:
+            told = 0
             while (done := await steps.get()) is not None:
-                if task.stream:
+                # Schedulers of higher order call more often than there are steps.
+                if task.stream and done > told:
+                    told = done
                     yield pb.Result(progress=pb.Progress(phase="steps", done=done, total=total))
             yield pb.Result(final=True, images=await drawing)
         finally:
@@ -111,40 +117,20 @@ class ImageEngine:
         for index, seed in enumerate(request.seeds):
             before = index * request.steps
 
-            def after_step(
-                _: Any, step: int, timestep: Any, tensors: dict[str, Any], before: int = before
-            ) -> dict[str, Any]:
+            def stepped(done: int, before: int = before) -> None:
                 if stop.is_set():
                     raise _closed()
                 self._stepped_at = time.monotonic()
-                # Schedulers of higher order call more often than there are steps.
-                report(before + min(step + 1, request.steps))
-                return tensors
+                report(before + min(done, request.steps))
 
             if stop.is_set():
                 raise _closed()
-            images.append(pb.Image(png=self._draw_one(request, seed, after_step), seed=seed))
+            images.append(pb.Image(png=self._draw_one(request, seed, stepped), seed=seed))
         return images
 
-    def _draw_one(
-        self, request: ImageRequest, seed: int, after_step: Callable[..., dict[str, Any]]
-    ) -> bytes:
-        arguments: dict[str, Any] = {}
-        if request.guidance is not None:
-            arguments["guidance_scale"] = request.guidance
-        if request.negative_prompt:
-            arguments["negative_prompt"] = request.negative_prompt
+    def _draw_one(self, request: ImageRequest, seed: int, stepped: Callable[[int], None]) -> bytes:
         try:
-            drawn = self._pipeline(
-                prompt=request.prompt,
-                width=request.width,
-                height=request.height,
-                num_inference_steps=request.steps,
-                # A CPU generator gives the same noise whatever device draws.
-                generator=torch.Generator("cpu").manual_seed(seed),
-                callback_on_step_end=after_step,
-                **arguments,
-            )
+            drawn = self._pipeline(**self._calling.arguments(request, seed, stepped))
         except BaseException:
             # An offloading pipeline returns its parts to RAM only when it ends well.
             self._pipeline.maybe_free_model_hooks()

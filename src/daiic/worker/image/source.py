@@ -120,8 +120,29 @@ class Source:
         # pickled ones too.
         with tempfile.TemporaryDirectory(prefix="daiic-config-") as copy:
             shutil.copytree(self.configuration, copy, dirs_exist_ok=True, ignore=_all_but_texts)
-            return pipeline.from_single_file(
+            loaded = pipeline.from_single_file(
                 str(checkpoint), config=copy, local_files_only=True, **{PRECISION: dtype}
+            )
+        for name, part in loaded.components.items():
+            if isinstance(part, torch.nn.Module):
+                self._complete(name, part)
+        return loaded
+
+    def _complete(self, name: str, part: Any) -> None:
+        """Share weights that the checkpoint has once, and end training; refuse what is not whole.
+
+        diffusers leaves both undone for T5: without this its dropout is at work in every image.
+        """
+        part.eval()
+        if hasattr(part, "tie_weights"):
+            part.tie_weights()
+        missing = next((key for key, weight in part.named_parameters() if weight.is_meta), None)
+        if missing:
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"{self.name} lacks weights of its {name} ({missing})",
+                "get the whole model: a single file must hold the text encoders and autoencoder "
+                "too; or put it into a folder in diffusers' layout",
             )
 
     def _failure(self, error: Exception) -> TaskError:
@@ -141,10 +162,16 @@ class Source:
                 f"get the model with {WEIGHTS} weights, or convert it",
             )
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        kind = self.index.get("_class_name")
+        if not hasattr(diffusers, str(kind)):
+            reason = f"diffusers {diffusers.__version__} does not know this kind"
+        elif "meta tensor" in reason:  # what torch calls a weight that was never given a value
+            reason = "it lacks weights"
         return TaskError(
             pb.BAD_REQUEST,
-            f"{self.name} cannot be loaded as {self.index.get('_class_name')}: {reason}",
-            "check that the model is complete and of a kind that diffusers knows",
+            f"{self.name} cannot be loaded as {kind}: {reason}",
+            "get the whole model again, as a folder in diffusers' layout; docs/models.md has a "
+            "table of families that run",
         )
 
 
