@@ -83,6 +83,7 @@ class FakeCatalog:
 
     def __init__(self, names: list[str]) -> None:
         self.models = [Model(name, Path(name), pb.TEXT) for name in names]
+        self.unusable: dict[str, str] = {}
 
     def scan(self) -> list[Model]:
         return self.models

@@ -13,6 +13,7 @@ import structlog
 from daiic.delivery import Delivery
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engine import ModelRefused
 from daiic.worker.manager import ModelManager
 from daiic.worker.record import Lease
 from daiic.worker.shortage import does_not_fit, is_device_lost, is_out_of_memory
@@ -70,7 +71,10 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
                     if part.final:
                         return
             raise RuntimeError("the engine ended its answer without a final part")
-        except TaskError:
+        except TaskError as error:
+            if isinstance(error, ModelRefused) and lease is not None:
+                await manager.refuse(lease, error)
+                raise
             if lease is None or not lease.broken:
                 raise
         except Exception as error:

@@ -7,7 +7,7 @@ read, whatever a name or a symbolic link says.
 
 import difflib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -64,26 +64,22 @@ class Catalog:
         """`cache_dir` is `None` for Hugging Face's own."""
         self._models_dir = models_dir.expanduser()
         self._cache_dir = cache_dir.expanduser() if cache_dir else None
-        self._unusable: dict[str, str] = {}
+        self.unusable: dict[str, str] = {}
+        """What is wrong with which models of `models_dir`, at the last scan; MAX_TOLD at most."""
+        self._told: dict[str, str] = {}
 
     def scan(self) -> list[Model]:
         """Return every model that can be loaded without a download, by name.
 
         What is wrong with others is logged when it is new.
         """
-        found: dict[str, Model] = {}
         unusable: dict[str, str] = {}
-        for name, look in (*self._downloaded(unusable), *self._local(unusable)):
-            try:
-                check_name(name)
-                model = look()
-                if model is not None:
-                    found[name] = model
-            except TaskError as error:
-                unusable[name] = error.message
-            except OSError as error:
-                unusable[name] = _reason(error)
+        found = _looked_at(self._downloaded(unusable), unusable)
+        in_cache = frozenset(unusable)
+        found |= _looked_at(self._local(unusable), unusable)
         self._tell(unusable, len(found))
+        here = (name for name in unusable if name not in in_cache and is_name(name))
+        self.unusable = {name: unusable[name] for name in islice(here, MAX_TOLD)}
         return [found[name] for name in sorted(found)[:MAX_MODELS]]
 
     def find(self, name: str) -> Model | None:
@@ -183,14 +179,14 @@ class Catalog:
             unusable[str(self._cache_dir or "the download cache")] = _reason(error)
 
     def _tell(self, unusable: dict[str, str], usable: int) -> None:
-        new = [name for name, why in unusable.items() if self._unusable.get(name) != why]
+        new = [name for name, why in unusable.items() if self._told.get(name) != why]
         for name in new[:MAX_TOLD]:
             log.warning("model cannot be used", model=shown(name), reason=unusable[name])
         if len(new) > MAX_TOLD:
             log.warning("more models cannot be used", models=len(new) - MAX_TOLD)
         if usable > MAX_MODELS:
             log.warning("too many models; the last are not offered", offered=MAX_MODELS, of=usable)
-        self._unusable = unusable
+        self._told = unusable
 
     def _not_found(self, name: str) -> TaskError:
         names = [model.name for model in self.scan()]
@@ -203,6 +199,23 @@ class Catalog:
             f"{guess}it has: {there or 'none yet'}; others go into {self._models_dir}, or are "
             'named by their Hugging Face id, "owner/name"',
         )
+
+
+def _looked_at(
+    candidates: Iterable[tuple[str, Look]], unusable: dict[str, str]
+) -> dict[str, Model]:
+    found: dict[str, Model] = {}
+    for name, look in candidates:
+        try:
+            check_name(name)
+            model = look()
+            if model is not None:
+                found[name] = model
+        except TaskError as error:
+            unusable[name] = error.message
+        except OSError as error:
+            unusable[name] = _reason(error)
+    return found
 
 
 def _entries(folder: Path, unusable: dict[str, str]) -> list[Path]:
@@ -224,6 +237,15 @@ def _unreadable(name: str, error: OSError) -> TaskError:
     return TaskError(
         pb.BAD_REQUEST, f"{name}: {_reason(error)}", "let the worker read the model's files"
     )
+
+
+def is_name(name: str) -> bool:
+    """Return whether `check_name` accepts `name`."""
+    try:
+        check_name(name)
+    except TaskError:
+        return False
+    return True
 
 
 def check_name(name: str) -> None:

@@ -3,7 +3,12 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+
+
+class ModelRefused(TaskError):
+    """A model has shown that it must not be used on this worker; its code moves no task."""
 
 
 class Engine(Protocol):
@@ -33,6 +38,7 @@ class Engine(Protocol):
 
         Raises:
             TaskError: if the task cannot be answered, in words for its sender.
+            ModelRefused: if the model must not be used any more.
             torch.OutOfMemoryError: if memory ran out; the engine cannot be
                 used after that, and the task may be tried on another one.
         """

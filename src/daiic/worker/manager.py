@@ -14,6 +14,7 @@ from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.catalog import Catalog, Model
+from daiic.worker.engine import ModelRefused
 from daiic.worker.record import Lease, Record
 from daiic.worker.room import Load, Meter, Room
 from daiic.worker.roster import Roster
@@ -50,6 +51,7 @@ class ModelManager:
         self._catalog = catalog
         self._expect = expect
         self._on_disk: dict[str, Model] = {}
+        self._unusable: dict[str, str] = {}
         self._clock = 0
 
     # ----------------------------------------------------------------- status
@@ -57,19 +59,25 @@ class ModelManager:
     async def rescan(self) -> None:
         """Look at what is on the disk now."""
         found = {model.name: model for model in await in_thread(self._catalog.scan)}
-        if found != self._on_disk:
+        if found != self._on_disk or self._catalog.unusable != self._unusable:
             self._on_disk = found
+            self._unusable = self._catalog.unusable
             self.roster.tell()
 
     def statuses(self) -> list[pb.ModelStatus]:
-        """Return the state of every model that is on the disk, in memory or on its way."""
+        """Return the state of every model that is on the disk, usable or not, or on its way."""
         on_disk = [
             pb.ModelStatus(name=model.name, kind=model.kind, state=pb.AVAILABLE)
             for model in self._on_disk.values()
             if model.name not in self.roster.records
         ]
+        unusable = [
+            pb.ModelStatus(name=name, state=pb.FAILED, detail=reason)
+            for name, reason in self._unusable.items()
+            if name not in self.roster.records
+        ]
         return sorted(
-            [*on_disk, *(record.status() for record in self.roster.records.values())],
+            [*on_disk, *unusable, *(record.status() for record in self.roster.records.values())],
             key=lambda status: status.name,
         )
 
@@ -106,6 +114,8 @@ class ModelManager:
             record = self.roster.records.get(name)
             if record is None:
                 record = self.roster.records[name] = Record(name, self._on_disk.get(name))
+            if record.refusal is not None:
+                raise TaskError(record.refusal.code, record.refusal.message, record.refusal.remedy)
             if record.resident is not None:  # leaving
                 await self.roster.change()
                 continue
@@ -133,6 +143,17 @@ class ModelManager:
             budget=f"{record.headroom:.0%}",
         )
         await self.roster.unload(record)
+
+    async def refuse(self, lease: Lease, refusal: ModelRefused) -> None:
+        """Take the leased engine away and load its model no more; who asks for it is told why."""
+        record = lease.record
+        if record.resident is not lease.resident:
+            return  # another task has said so
+        record.refusal = refusal
+        log.error("model refused", model=record.name, reason=refusal.message)
+        await self.roster.unload(record)
+        self.roster.enter(record, pb.FAILED, detail=refusal.message)
+        self.roster.forget_old_failures()
 
     async def close(self) -> None:
         """Give all models' memory back; a wedged engine may never do that."""

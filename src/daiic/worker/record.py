@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.catalog import Model
-from daiic.worker.engine import Engine
+from daiic.worker.engine import Engine, ModelRefused
 from daiic.worker.memory_budget import MemoryBudget
 
 LOWERED = 0.8
@@ -32,7 +32,7 @@ class Record:
     `headroom` is the share of the measured budget that it gets, less after
     each time that memory ran out. `footprint` is in bytes, what it is expected
     to need; `done` of `total` tells how far a download or load is; `rate` is
-    in tokens or images a second of one task.
+    in tokens or images a second of one task. After a `refusal` it is not loaded.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Record:
     headroom: float = 1.0
     footprint: int = 0
     rate: float = 0.0
+    refusal: ModelRefused | None = None
 
     @property
     def in_use(self) -> bool:

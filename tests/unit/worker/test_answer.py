@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from daiic.errors import TaskError
+from daiic.head.dispatcher import MOVABLE
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import answer as answering
 from daiic.worker.answer import answer
+from daiic.worker.engine import ModelRefused
 from fake_engine import WORDS, FakeMemory
 
 OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
@@ -154,3 +156,31 @@ async def test_lost_device_is_told_since_only_a_new_process_helps(new_manager):
     with pytest.raises(TaskError) as caught:
         await parts_of(manager, text_task())
     assert caught.value.code == pb.INTERNAL and len(told) == 1
+
+
+async def test_model_that_is_refused_is_given_up_and_never_loaded_again(new_manager):
+    memory = FakeMemory(1000, {"a": 10})
+    refusing = asyncio.Event()
+
+    async def before_word(engine, index):
+        if refusing.is_set() and index == 0:
+            raise ModelRefused(pb.BAD_REQUEST, "a is refused", "choose another model")
+        if index == 3:
+            refusing.set()
+            while not engine.closed:
+                await asyncio.sleep(0)
+            raise TaskError(pb.SHUTTING_DOWN, "closed")
+
+    memory.before_word = before_word
+    manager = new_manager(memory)
+    others = asyncio.create_task(parts_of(manager, text_task()))
+    await refusing.wait()
+    for _ in range(2):
+        with pytest.raises(TaskError, match="a is refused") as e:
+            await parts_of(manager, text_task())
+        assert e.value.code not in MOVABLE, "another worker would be next"
+    with pytest.raises(TaskError, match="a is refused"):
+        await others
+    assert memory.loads == ["a"] and memory.used == 0
+    (status,) = manager.statuses()
+    assert (status.state, status.detail) == (pb.FAILED, "a is refused")

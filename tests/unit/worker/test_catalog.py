@@ -15,6 +15,7 @@ import hostile_models
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import catalog as catalog_module
+from daiic.worker import model_folder
 from daiic.worker.catalog import Catalog, check_name
 from hostile_models import safetensors
 
@@ -208,9 +209,10 @@ def test_thousands_of_entries_are_bounded(catalog, models, monkeypatch):
     with structlog.testing.capture_logs() as logs:
         assert [model.name for model in catalog.scan()] == ["good-0", "good-1", "good-2"]
     assert [entry.get("models", entry.get("of")) for entry in logs] == [None, None, 3, 5]
-    for number in range(5001):
+    monkeypatch.setattr(model_folder, "MAX_ENTRIES", 50)
+    for number in range(51):
         (models / "good-0" / f"{number}.txt").touch()
-    assert "more than 5000 files" in refusal(catalog, "good-0").message
+    assert "more than 50 files" in refusal(catalog, "good-0").message
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.embedding.embedder import Embedder
 from daiic.worker.text import parameters, prompt
 from daiic.worker.text.batch import Batch
+from daiic.worker.text.chat_template import ChatTemplate
 from daiic.worker.text.parameters import Parameters
 from daiic.worker.text.transcript import Transcript
 from daiic.worker.weights import Weights
@@ -29,6 +30,7 @@ class TextEngine:
         self,
         weights: Weights,
         tokenizer: Any,
+        template: ChatTemplate | None,
         embedder: Embedder,
         new_batch: Callable[[], Batch],
     ) -> None:
@@ -39,6 +41,7 @@ class TextEngine:
         self.fallback = weights.fallback
         self._model: Any = weights.model
         self._tokenizer = tokenizer
+        self._template = template
         self._embedder = embedder
         self._new_batch = new_batch
         self._batch = new_batch()
@@ -71,7 +74,8 @@ class TextEngine:
                 f"{task.model} is a language model and cannot do a task of the kind `{work}`",
                 "send a text or an embed task, or choose another model",
             )
-        prompt_tokens, wanted = await asyncio.to_thread(self._prepare, task.text)
+        text = await prompt.text_of(self._template, task.text)
+        prompt_tokens, wanted = await asyncio.to_thread(self._prepare, task.text, text)
         transcript = Transcript(
             self._tokenizer.backend_tokenizer,
             stop=wanted.stop,
@@ -113,14 +117,16 @@ class TextEngine:
 
     async def close(self) -> None:
         """End what runs with SHUTTING_DOWN and give the memory back."""
+        if self._template is not None:
+            self._template.close()
         await self._batch.close()
         del self._model, self._batch, self._new_batch, self._embedder
         await asyncio.to_thread(gc.collect)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _prepare(self, task: pb.TextTask) -> tuple[list[int], Parameters]:
-        tokens = prompt.encode(self._tokenizer, task)
+    def _prepare(self, task: pb.TextTask, text: str) -> tuple[list[int], Parameters]:
+        tokens = prompt.encode(self._tokenizer, task, text)
         wanted = parameters.resolve(
             task,
             self._model.generation_config,

@@ -16,6 +16,7 @@ from daiic.worker.embedding.embedder import Embedder
 from daiic.worker.embedding.recipe import Recipe
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.text.batch import PAGE, PREFILL, Batch
+from daiic.worker.text.chat_template import template_of
 from daiic.worker.text.engine import TextEngine
 from daiic.worker.tokenizer import load_tokenizer
 from daiic.worker.weights import Weights
@@ -76,7 +77,11 @@ async def load_text(
     capacity = _capacity(path, loaded, room, slots)
     loaded.footprint += capacity * _cache_bytes(loaded.model)
     engine = TextEngine(
-        loaded, tokenizer, embedder, lambda: Batch(loaded.model, slots=slots, capacity=capacity)
+        loaded,
+        tokenizer,
+        template_of(tokenizer, path.name),
+        embedder,
+        lambda: Batch(loaded.model, slots=slots, capacity=capacity),
     )
     try:
         async for _ in engine.run(_TRIAL):

@@ -2,20 +2,21 @@
 
 from typing import Any
 
-from jinja2 import TemplateError
-
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.text.chat_template import ChatTemplate
+from daiic.worker.tokenizer import panicked
 
 ROLES = ("system", "user", "assistant")
 
 
-def encode(tokenizer: Any, task: pb.TextTask) -> list[int]:
-    """Return the tokens of the conversation or the prompt in `task`.
+async def text_of(template: ChatTemplate | None, task: pb.TextTask) -> str:
+    """Return the text that `task` wants continued: its conversation by `template`, or its prompt.
 
     Raises:
         TaskError: BAD_REQUEST if there is nothing to continue, or if the
             model's chat template cannot take the conversation.
+        ModelRefused: if the template is not to be run any more.
     """
     if task.messages and task.prompt:
         raise TaskError(
@@ -23,20 +24,8 @@ def encode(tokenizer: Any, task: pb.TextTask) -> list[int]:
             "the task has both `messages` and a `prompt`",
             "send `messages` for a conversation or `prompt` for a text to continue",
         )
-    if task.messages:
-        tokens = tokenizer(_conversation(tokenizer, task), add_special_tokens=False).input_ids
-    else:
-        tokens = tokenizer(task.prompt).input_ids
-    if not tokens:
-        raise TaskError(
-            pb.BAD_REQUEST,
-            "the prompt is empty",
-            "send `messages` for a conversation or `prompt` for a text to continue",
-        )
-    return list(tokens)
-
-
-def _conversation(tokenizer: Any, task: pb.TextTask) -> str:
+    if not task.messages:
+        return task.prompt
     for message in task.messages:
         if message.role not in ROLES:
             raise TaskError(
@@ -44,21 +33,36 @@ def _conversation(tokenizer: Any, task: pb.TextTask) -> str:
                 f'a message has the role "{message.role}"',
                 f"roles are {', '.join(ROLES)}",
             )
-    if not tokenizer.chat_template:
+    if template is None:
         raise TaskError(
             pb.BAD_REQUEST,
             "the model has no chat template, so it takes no `messages`",
             "send the text as `prompt`, or choose a model made for chat (often named -instruct)",
         )
-    messages = [{"role": message.role, "content": message.content} for message in task.messages]
+    return await template.render(
+        [{"role": message.role, "content": message.content} for message in task.messages]
+    )
+
+
+def encode(tokenizer: Any, task: pb.TextTask, text: str) -> list[int]:
+    """Return the tokens of the `text_of` a task.
+
+    Raises:
+        TaskError: BAD_REQUEST if there are none.
+    """
     try:
-        conversation = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
-        )
-    except TemplateError as error:
+        # A template has put the tokens in with which texts begin.
+        tokens = tokenizer(text, add_special_tokens=not task.messages).input_ids
+    except BaseException as error:
+        if not panicked(error):
+            raise
+        raise TaskError(
+            pb.BAD_REQUEST, "the model's tokenizer cannot take this text", "choose another model"
+        ) from None
+    if not tokens:
         raise TaskError(
             pb.BAD_REQUEST,
-            f"the model's chat template does not take these messages: {error}",
-            "many models want user and assistant in turn, and some no system message",
-        ) from error
-    return str(conversation)
+            "the prompt is empty",
+            "send `messages` for a conversation or `prompt` for a text to continue",
+        )
+    return list(tokens)

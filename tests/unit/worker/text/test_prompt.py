@@ -1,10 +1,13 @@
 """Conversations go through the model's template, prompts as they are."""
 
+from typing import Any
+
 import pytest
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.text.prompt import encode
+from daiic.worker.text.chat_template import template_of
+from daiic.worker.text.prompt import encode, text_of
 from tiny_models import tokenizer
 
 
@@ -12,15 +15,45 @@ def message(role: str, content: str) -> pb.ChatMessage:
     return pb.ChatMessage(role=role, content=content)
 
 
-def test_a_conversation_goes_through_the_models_template() -> None:
+async def encoded(tokenizer: Any, task: pb.TextTask) -> list[int]:
+    template = template_of(tokenizer, "model")
+    try:
+        return encode(tokenizer, task, await text_of(template, task))
+    finally:
+        if template is not None:
+            template.close()
+
+
+async def test_a_conversation_goes_through_the_models_template() -> None:
     fast = tokenizer()
     task = pb.TextTask(messages=[message("user", "hello"), message("assistant", "yes")])
-    assert fast.decode(encode(fast, task)) == "<user>hello<assistant>yes<assistant>"
+    assert fast.decode(await encoded(fast, task)) == "<user>hello<assistant>yes<assistant>"
 
 
-def test_a_prompt_is_taken_as_it_is() -> None:
+async def test_a_model_with_several_templates_uses_its_default() -> None:
+    fast = tokenizer()
+    task = pb.TextTask(messages=[message("user", "hello")])
+    fast.chat_template = {"tool_use": "tools", "default": "{{ messages[0].content }}!"}
+    assert fast.decode(await encoded(fast, task)) == "hello!"
+    fast.chat_template = {"tool_use": "tools"}
+    with pytest.raises(TaskError, match="no chat template"):
+        await encoded(fast, task)
+
+
+async def test_a_prompt_is_taken_as_it_is() -> None:
     fast = tokenizer(chat=False)
-    assert fast.decode(encode(fast, pb.TextTask(prompt="Grüße 🙂"))) == "Grüße 🙂"
+    assert fast.decode(await encoded(fast, pb.TextTask(prompt="Grüße 🙂"))) == "Grüße 🙂"
+
+
+async def test_a_tokenizer_that_panics_fails_the_task_only() -> None:
+    class PanicException(BaseException):
+        """As the tokenizers library's binding has it."""
+
+    def panics(*args: object, **options: object) -> None:
+        raise PanicException("called `Option::unwrap()` on a `None` value")
+
+    with pytest.raises(TaskError, match="tokenizer cannot take this text"):
+        encode(panics, pb.TextTask(prompt="x"), "x")
 
 
 @pytest.mark.parametrize(
@@ -38,11 +71,11 @@ def test_a_prompt_is_taken_as_it_is() -> None:
         (pb.TextTask(prompt="x", messages=[message("user", "x")]), True, "both", "`prompt`"),
     ],
 )
-def test_what_cannot_be_encoded_is_refused_with_advice(
+async def test_what_cannot_be_encoded_is_refused_with_advice(
     task: pb.TextTask, chat: bool, said: str, remedy: str
 ) -> None:
     with pytest.raises(TaskError) as refusal:
-        encode(tokenizer(chat=chat), task)
+        await encoded(tokenizer(chat=chat), task)
     assert refusal.value.code == pb.BAD_REQUEST
     assert said in refusal.value.message
     assert remedy in refusal.value.remedy
