@@ -51,6 +51,15 @@ def queue_full(length: int) -> TaskError:
     )
 
 
+def gave_way(length: int) -> TaskError:
+    """The line is full, and its client has more in it than others."""
+    return TaskError(
+        pb.QUEUE_FULL,
+        f"{length} tasks wait, as many as may, and this client has more of them than others",
+        "send fewer at once, add workers, or raise the head's queue_size",
+    )
+
+
 def answer_has_no_room() -> TaskError:
     """Too much waits for the client to acknowledge it."""
     return TaskError(

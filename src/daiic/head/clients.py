@@ -7,6 +7,7 @@ for a while after their task is over.
 from daiic.head.dialect import Answer
 from daiic.head.job import Job
 from daiic.head.link import Link
+from daiic.head.shares import host_of
 from daiic.wire.messages import Address
 from daiic.wire.sequence import RecentSequences
 
@@ -18,13 +19,14 @@ MOST_REMEMBERED = 1 << 16
 class Client:
     """Whoever is at `address`; `jobs` by id are those not over yet, `known` all lately.
 
-    `answers_pings` is set once it has answered one; simple clients never do.
+    `host` is the machine it is on. `answers_pings` is set once it has answered one; simple clients never do.
     """
 
-    __slots__ = ("address", "answers_pings", "jobs", "known", "seen_at")
+    __slots__ = ("address", "answers_pings", "host", "jobs", "known", "seen_at")
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.host = host_of(address)
         self.jobs: dict[int, Job] = {}
         self.known = RecentSequences(MOST_REMEMBERED, REMEMBERED)
         self.answers_pings = False

@@ -7,8 +7,10 @@ may not, is placed again and continues after what had been relayed. It ends by
 being answered, by an error, by being cancelled or at its deadline.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -19,8 +21,9 @@ from daiic.head.assignments import Assignments
 from daiic.head.deadlines import Deadlines
 from daiic.head.job import Job
 from daiic.head.link import Link
-from daiic.head.placement import choose, may_serve, near_to
+from daiic.head.placement import choose, cost, may_serve, near_to
 from daiic.head.registry import Registry, Worker
+from daiic.head.shares import Measure
 from daiic.head.statistics import CANCELLED, DONE, Statistics
 from daiic.head.waiting import Row, WaitingLine
 from daiic.wire import daiic_pb2 as pb
@@ -83,15 +86,17 @@ class Dispatcher:
         """Yield every job there is; they may end meanwhile."""
         yield from list(self._assignments)
         for row in self.line.rows():
-            yield from list(row.jobs.values())
+            yield from row
 
     # ----------------------------------------------------------- coming, going
 
     def submit(self, job: Job, now: float) -> None:
         """Place a new job, or let it wait.
 
+        When the line is full, whoever has most in it gives way.
+
         Raises:
-            TaskError: if the line is full or no worker can serve it.
+            TaskError: if that is the client of this job, or no worker can serve it.
         """
         if self.line.row_of(job) is None:
             worker = choose(self.workers, job, now)
@@ -101,9 +106,16 @@ class Dispatcher:
             if not may_serve(self.workers, job) and now >= self._settled_at:
                 raise advice.no_worker(job, self.workers)
         if len(self.line) >= self.policy.queue_size:
-            raise advice.queue_full(len(self.line))
+            self._make_way(job, attrgetter("waiting"), 1, now)
         self._wait(job, now)
         self._deadlines.add(job, self.jobs_left)
+
+    def _make_way(self, job: Job, measure: Measure, size: int, now: float) -> None:
+        """Let a waiting job of who has most fail for `job`, or refuse that."""
+        leaving = self.line.giving_way(job, measure, size)
+        if leaving is None:
+            raise advice.queue_full(len(self.line))
+        self.fail(leaving, advice.gave_way(len(self.line)), now)
 
     def cancel(self, jobs: Iterable[Job], now: float) -> None:
         """End `jobs` without telling their client."""
@@ -280,17 +292,27 @@ class Dispatcher:
         """Place what can be placed; if only `freed` has changed, no more than it has room for."""
         if not len(self.line):
             return
-        for row in self.line.rows():
+        rows = [(row.order, number, row) for number, row in enumerate(self.line.rows())]
+        heapq.heapify(rows)
+        while rows:
             if freed is not None and freed.load >= freed.slots:
                 return
-            while row.jobs:
-                job = row.first
-                if freed is not None and near_to(freed, job) is None:
-                    break
+            order, number, row = rows[0]
+            if row.order != order:  # its client has been served from another row meanwhile
+                heapq.heapreplace(rows, (row.order, number, row))
+                continue
+            job = row.first
+            worker = None
+            if freed is None or near_to(freed, job) is not None:
                 worker = choose(self.workers, job, now)
-                if worker is None or not self._give(job, worker, now):
-                    break
-                self.line.remove(job)
+            if worker is None or not self._give(job, worker, now):
+                heapq.heappop(rows)
+                continue
+            self.line.serve(job, cost(worker, job))
+            if row:
+                heapq.heapreplace(rows, (row.order, number, row))
+            else:
+                heapq.heappop(rows)
 
     def _give_up_waiting(self, now: float) -> None:
         """Fail the jobs that no worker can serve any more, after giving them time to return."""
@@ -303,7 +325,7 @@ class Dispatcher:
                 self._fail_row(row, now)
 
     def _fail_row(self, row: Row, now: float) -> None:
-        for job in list(row.jobs.values()):
+        for job in row:
             self.fail(job, job.error or advice.no_worker(job, self.workers), now)
 
 

@@ -73,7 +73,8 @@ class Intake:
             life = self._dispatcher.policy.task_deadline
             if task.deadline_ms:
                 life = min(life, task.deadline_ms / 1000)
-            job = Job(task, task_id, kind, client, dialect, self._arrivals, now, now + life)
+            size = len(message.payload)
+            job = Job(task, task_id, kind, client, dialect, size, self._arrivals, now, now + life)
             self._dispatcher.submit(job, now)
             client.jobs[task_id] = job
         except TaskError as error:

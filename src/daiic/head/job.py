@@ -12,6 +12,9 @@ from daiic.wire import daiic_pb2 as pb
 if TYPE_CHECKING:
     from daiic.head.clients import Client
     from daiic.head.registry import Worker
+    from daiic.head.shares import Share
+
+LONGEST_ASKER = 64
 
 Waiting = tuple[str, str, frozenset[tuple[str, int]]]
 """What jobs that can run on the same workers have in common."""
@@ -20,14 +23,18 @@ Waiting = tuple[str, str, frozenset[tuple[str, int]]]
 class Job:
     """A task on its way: waiting, or on `worker` as its `attempt`.
 
+    `asker` is what its client calls whoever it works for, `share` that one's
+    share of the workers while it waits, `bytes` the size of the TASK.
     `failed_on` are the processes on which it has failed, the last time with
     `error`. Times are of the head's monotonic clock.
     """
 
     __slots__ = (
         "arrived_at",
+        "asker",
         "attempt",
         "attempts",
+        "bytes",
         "client",
         "deadline",
         "delivery",
@@ -41,6 +48,7 @@ class Job:
         "over",
         "pinned",
         "queued_at",
+        "share",
         "size",
         "worker",
     )
@@ -52,19 +60,24 @@ class Job:
         kind: str,
         client: Client,
         dialect: Dialect,
+        size: int,
         number: int,
         now: float,
         deadline: float,
     ) -> None:
-        """`number` orders jobs by arrival; `deadline` is a time."""
+        """`size` is in bytes; `number` orders jobs by arrival; `deadline` is a time."""
         self.id = task_id
         self.client = client
         self.dialect = dialect
+        self.bytes = size
         self.number = number
         self.kind = kind
         self.model: str = task.model
         self.pinned: str = task.worker_id
         self.size = size_of(task, kind)
+        self.asker: str = task.client[:LONGEST_ASKER]
+        self.share: Share | None = None
+        task.ClearField("client")  # no worker needs to know
         self.delivery = Delivery(task)
         self.arrived_at = now
         self.queued_at = now

@@ -15,6 +15,9 @@ from daiic.wire import daiic_pb2 as pb
 SPREAD_AFTER = 2.0
 """Seconds that a task waits for a busy worker with its model before another loads it too."""
 
+USUAL_RATES = {"text": 50.0, "image": 0.2, "embed": 100.0}
+"""What a worker makes a second of one task, as long as that has not been measured."""
+
 
 def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
     """Return the worker that should get `job` now; `None` if it has to wait, or has none."""
@@ -56,6 +59,16 @@ def may_serve(workers: Iterable[Worker], job: Job) -> bool:
         worker.state in (pb.READY, pb.STARTING) and near_to(worker, job) is not None
         for worker in workers
     )
+
+
+def cost(worker: Worker, job: Job) -> float:
+    """Return the seconds that `job` takes one of the worker's slots, roughly.
+
+    Reading a prompt counts as well: a token has about four bytes, and is read
+    twenty times as fast as one is written.
+    """
+    size = job.size + (job.bytes / 80 if job.kind == "text" else 0)
+    return size / (worker.rate(job.model) or USUAL_RATES.get(job.kind, 1.0))
 
 
 def _soonest(workers: list[Worker], job: Job) -> Worker:

@@ -1,32 +1,121 @@
-"""The bounded line of tasks that wait for a worker.
+"""The bounded queue of tasks that wait for a worker.
 
-Jobs that can run on the same workers stand in one row, first come first
-served; a row that has to wait does not hold up the others.
+Jobs that can run on the same workers stand in one row. Within a row and among
+the rows, clients take turns as `shares` has it, and each one's jobs go in the
+order of arrival; a row that has to wait does not hold up the others. A job
+that has been on a worker has had its turn already and goes before all.
 """
 
-from collections import OrderedDict
+import heapq
 from collections.abc import Iterator
+from typing import Generic, TypeVar
 
 from daiic.head.job import Job, Waiting
+from daiic.head.shares import Measure, Share, Shares
+
+STALE = 64
+
+Member = TypeVar("Member")
+
+
+class Turns(Generic[Member]):
+    """What each of several shares has waiting; the one that was served least is next.
+
+    A share is only ever served more, so an entry of the heap that is out of
+    date is too low, and is put right when it comes to the top.
+    """
+
+    __slots__ = ("_heap", "members")
+
+    def __init__(self) -> None:
+        self.members: dict[Share, Member] = {}
+        self._heap: list[tuple[float, int, Share]] = []
+
+    def put(self, share: Share, member: Member, number: int) -> None:
+        """Let `share` take turns; of those served alike, the least `number` is first."""
+        self.members[share] = member
+        heapq.heappush(self._heap, (share.served, number, share))
+        if len(self._heap) > 2 * len(self.members) + STALE:
+            newest = {share: (share.served, n, share) for _, n, share in self._heap}
+            self._heap = [entry for share, entry in newest.items() if share in self.members]
+            heapq.heapify(self._heap)
+
+    def next(self) -> tuple[float, int, Member]:
+        """Return how much the next one was served, its number, and what it has."""
+        heap = self._heap
+        while True:
+            served, number, share = heap[0]
+            member = self.members.get(share)
+            if member is None:
+                heapq.heappop(heap)
+            elif share.served != served:
+                heapq.heapreplace(heap, (share.served, number, share))
+            else:
+                return served, number, member
 
 
 class Row:
-    """Jobs that can run on the same workers.
+    """Jobs that can run on the same workers; `moved` ones have been on another.
 
     `alone_since` is when there was no such worker any more, `None` while
     there is one.
     """
 
-    __slots__ = ("alone_since", "jobs")
+    __slots__ = ("_hosts", "alone_since", "moved")
 
-    def __init__(self) -> None:
-        self.jobs: OrderedDict[int, Job] = OrderedDict()
+    def __init__(self, moved: bool) -> None:
+        self.moved = moved
+        self._hosts: Turns[Turns[dict[int, Job]]] = Turns()
         self.alone_since: float | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._hosts.members)
+
+    def __iter__(self) -> Iterator[Job]:
+        for clients in list(self._hosts.members.values()):
+            for jobs in list(clients.members.values()):
+                yield from list(jobs.values())
 
     @property
     def first(self) -> Job:
-        """The job that has waited longest."""
-        return next(iter(self.jobs.values()))
+        """The job whose turn it is."""
+        jobs = self._hosts.next()[2].next()[2]
+        return next(iter(jobs.values()))
+
+    @property
+    def order(self) -> tuple[bool, float, float, int]:
+        """What is least for the row that is looked at first."""
+        host_served, _, clients = self._hosts.next()
+        served, _, jobs = clients.next()
+        return not self.moved, host_served, served, next(iter(jobs))
+
+    def add(self, job: Job, share: Share) -> None:
+        """Let `job` of the client with that share wait; it keeps its place by arrival."""
+        assert share.host is not None
+        clients = self._hosts.members.get(share.host)
+        if clients is None:
+            clients = Turns()
+            self._hosts.put(share.host, clients, job.number)
+        jobs = clients.members.get(share)
+        if jobs is None:
+            jobs = {}
+            clients.put(share, jobs, job.number)
+        late = bool(jobs) and next(reversed(jobs)) > job.number
+        jobs[job.number] = job
+        if late:
+            for number in sorted(jobs):
+                jobs[number] = jobs.pop(number)
+
+    def remove(self, job: Job, share: Share) -> None:
+        """Let `job` go."""
+        assert share.host is not None
+        clients = self._hosts.members[share.host]
+        jobs = clients.members[share]
+        del jobs[job.number]
+        if not jobs:
+            del clients.members[share]
+        if not clients.members:
+            del self._hosts.members[share.host]
 
 
 class WaitingLine:
@@ -34,6 +123,8 @@ class WaitingLine:
 
     def __init__(self) -> None:
         self._rows: dict[Waiting, Row] = {}
+        self._shares = Shares()
+        self._served = Share("", Share("", None))  # of all jobs that had their turn
         self._length = 0
 
     def __len__(self) -> int:
@@ -44,28 +135,36 @@ class WaitingLine:
         return self._rows.get(job.waiting)
 
     def add(self, job: Job, now: float) -> Row:
-        """Let `job` wait; one that has been on a worker keeps its place by arrival."""
-        row = self._rows.setdefault(job.waiting, Row())
+        """Let `job` wait."""
+        row = self._rows.get(job.waiting)
+        if row is None:
+            row = self._rows[job.waiting] = Row(moved=bool(job.failed_on))
         job.queued_at = now
-        late = bool(row.jobs) and next(reversed(row.jobs)) > job.number
-        row.jobs[job.number] = job
-        if late:
-            for number in sorted(row.jobs):
-                row.jobs.move_to_end(number)
+        job.share = None if row.moved else self._shares.join(job)
+        row.add(job, job.share or self._served)
         self._length += 1
         return row
 
     def remove(self, job: Job) -> None:
         """Let `job` go; it must be waiting."""
         row = self._rows[job.waiting]
-        del row.jobs[job.number]
+        row.remove(job, job.share or self._served)
         self._length -= 1
-        if not row.jobs:
+        if job.share is not None:
+            self._shares.leave(job, job.share)
+        if not row:
             del self._rows[job.waiting]
 
+    def serve(self, job: Job, cost: float) -> None:
+        """Let `job` go to a worker, at the `cost` of its client's share."""
+        self.remove(job)
+        if job.share is not None:
+            self._shares.charge(job.share, cost)
+
+    def giving_way(self, job: Job, measure: Measure, size: int) -> Job | None:
+        """Return the job that should leave for `job`, see `Shares.most`."""
+        return self._shares.most(job, measure, size)
+
     def rows(self) -> Iterator[Row]:
-        """Yield the rows, the one whose first job is oldest first; they may change meanwhile."""
-        rows = list(self._rows.values())
-        if len(rows) > 1:
-            rows.sort(key=lambda row: row.first.number)
-        return iter(rows)
+        """Yield the rows; they may change meanwhile."""
+        return iter(list(self._rows.values()))

@@ -107,3 +107,30 @@ async def test_task_written_as_json_is_answered_in_json_whether_it_can_be_served
         assert "promt" in answers["2"]["error"]["message"]
         await socket.close(drain=0)
         await stub.close()
+
+
+async def test_client_with_thousands_of_tasks_leaves_another_its_share():
+    async with (
+        HeadProcess() as head,
+        ClusterClient([head.address]) as flood,
+        ClusterClient([head.address]) as other,
+    ):
+        stub = await WorkerStub.open([head.address], slots=1)
+        await head.wait_for_workers(1)
+        names = {flood: "flood", other: "other"}
+
+        def ask(client: ClusterClient) -> asyncio.Task[pb.Result]:
+            text = pb.TextTask(prompt=names[client], max_tokens=1)
+            return asyncio.create_task(client.answer(pb.Task(model="count", text=text)))
+
+        flooding = [ask(flood) for _ in range(3000)]
+        await until(lambda: any(task.done() for task in flooding))  # refused: the queue is full
+        answers = await asyncio.gather(*[ask(other) for _ in range(13)])
+        assert all(answer.finish_reason == pb.FINISH_REASON_LENGTH for answer in answers)
+        order = [task.text.prompt for task in stub.tasks]
+        first = order.index("other")
+        assert order[first : first + 40].count("other") == 13
+        for task in flooding:
+            task.cancel()
+        await asyncio.gather(*flooding, return_exceptions=True)
+        await stub.close()

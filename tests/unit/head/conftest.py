@@ -19,9 +19,9 @@ STEP = 0.1
 class Member:
     """Anything at an address; `inbox` holds what the head has sent it and it has not read."""
 
-    def __init__(self, cluster: "Cluster") -> None:
+    def __init__(self, cluster: "Cluster", host: str = "192.0.2.1") -> None:
         self.cluster = cluster
-        self.address: Address = ("192.0.2.1", next(cluster.numbers))
+        self.address: Address = (host, next(cluster.numbers))
         self.inbox: deque[tuple[MessageType, bytes]] = deque()
         cluster.members[self.address] = self
 
@@ -192,8 +192,8 @@ class Cluster:
         )
         return Worker(self, heartbeat)
 
-    def client(self) -> Client:
-        return Client(self)
+    def client(self, host: str = "192.0.2.1") -> Client:
+        return Client(self, host)
 
     def stop_head(self, seconds: float) -> None:
         """Stop the head's process for a while; what it is sent meanwhile waits in its socket."""
