@@ -10,6 +10,7 @@ from pathlib import Path
 
 LARGEST = 1200
 RAW_STEP = 0
+BETTER_TIMES = 0
 NO_DATAGRAMS = {
     "about": "words about the file",
     "now": "the time at which the cases are",
@@ -41,7 +42,7 @@ def main() -> None:
         size = min(len(datagram), LARGEST).to_bytes(2, "big")
         for party, setup in ((0, 0), (12, 0)):  # the first client, the first head; no keys
             step = bytes([RAW_STEP, party]) + size + datagram[:LARGEST]
-            (folder / f"{number:03}-{party}").write_bytes(bytes([setup]) + step)
+            (folder / f"{number:03}-{party}").write_bytes(bytes([setup, BETTER_TIMES]) + step)
 
 
 if __name__ == "__main__":

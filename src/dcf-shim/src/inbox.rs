@@ -170,6 +170,10 @@ impl Inbox {
         }
     }
 
+    pub fn forget(&mut self, sequence: u32) {
+        self.recent.remove(&sequence);
+    }
+
     /// Takes whatever comes from now on for new.
     pub fn forget_recent(&mut self) {
         self.recent = Recent::default();

@@ -37,7 +37,11 @@ impl Bridge {
         }
         match task.and_then(|task| self.admit(client, task.size(), now).map(|()| task)) {
             Ok(task) => self.accept(client, client_id, task, now),
-            Err(refusal) => self.turn_away(client, client_id, json, &refusal, now),
+            Err(refusal) => {
+                if !self.turn_away(client, client_id, json, &refusal, now) {
+                    self.clients.take_again(client, sequence);
+                }
+            }
         }
     }
 
@@ -132,8 +136,8 @@ impl Bridge {
         u64::from_ne_bytes(seed) >> (64 - SEED_BITS)
     }
 
-    /// Refuses a task that was not accepted. Whoever leaves too much unacknowledged is not told:
-    /// else the refusals of a flood would pile up.
+    /// Refuses a task that was not accepted; returns whether its client is told. Whoever leaves too
+    /// much unacknowledged is not: else the refusals of a flood would pile up.
     fn turn_away(
         &mut self,
         client: SocketAddr,
@@ -141,14 +145,16 @@ impl Bridge {
         json: bool,
         refusal: &Refusal,
         now: Micros,
-    ) {
-        if self.may_owe(client, REFUSAL) {
+    ) -> bool {
+        let told = self.may_owe(client, REFUSAL);
+        if told {
             self.refuse(client, client_id, json, 0, refusal, now);
         } else {
             *self.totals.refused.entry(refusal.code.name()).or_default() += 1;
             // It may ask again, and is heard then.
             self.client(client, now).recent.remove(&client_id);
         }
+        told
     }
 
     /// Whether there is room for so many bytes more of answers to `client`. All together may take

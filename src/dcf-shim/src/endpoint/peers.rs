@@ -80,6 +80,11 @@ impl Endpoint {
         self.peers.entry(address).and_modify(|peer| peer.holds -= 1);
     }
 
+    /// Takes the message `sequence` for new if it comes again.
+    pub fn take_again(&mut self, peer: SocketAddr, sequence: u32) {
+        self.peers.entry(peer).and_modify(|peer| peer.inbox.forget(sequence));
+    }
+
     /// Drops what was to be sent to a peer.
     pub fn drop_output(&mut self, address: SocketAddr) {
         if let Some(peer) = self.peers.get_mut(&address) {

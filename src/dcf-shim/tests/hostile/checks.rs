@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use dcf_shim::bounds::MAX_HEADS;
 use dcf_shim::frames::kind;
-use dcf_shim::payload::{self, Answer};
+use dcf_shim::payload::{Answer, ErrorCode, Failure};
 
+use super::payloads::Asked;
 use super::{World, CLIENTS, CLIENT_BYTES, CLIENT_TASKS, MAX_BYTES, MAX_CLIENTS, MAX_TASKS};
 
 /// Bytes that one client may be owed: each of its tasks may end with a refusal on top.
@@ -21,11 +22,22 @@ pub struct Run {
     first: u32,
     indices: HashSet<u32>,
     last: Option<u32>,
+    pub asked: Asked,
 }
 
 impl Run {
-    pub fn from(first: u32) -> Self {
-        Self { first, ..Self::default() }
+    pub fn of(asked: Asked) -> Self {
+        Self { first: asked.resume_at, asked, ..Self::default() }
+    }
+
+    /// The client has asked again, and begins where it did before.
+    pub fn begin_again(&mut self) {
+        self.indices.clear();
+    }
+
+    /// Whether its end has not come.
+    pub fn waits(&self) -> bool {
+        self.last.is_none()
     }
 }
 
@@ -35,14 +47,18 @@ impl World {
         if self.parties[client].wild {
             return;
         }
-        let (id, part) = match kind {
-            kind::ERROR => (payload::read_cancel(&payload), None),
+        let (id, code, part) = match kind {
+            kind::ERROR => {
+                let error = Failure::read(payload).expect("an ERROR that can be read");
+                (Some(error.id), Some(error.code), None)
+            }
             _ => {
-                // Of a large one only the beginning is here: not all of it can be read.
-                let Some(answer) = Answer::read(payload) else { return };
-                (Some(answer.id), Some((answer.part.next, answer.last)))
+                let answer = Answer::read(payload).expect("a RESULT that can be read");
+                (Some(answer.id), answer.error, Some((answer.part.next, answer.last)))
             }
         };
+        let stopping = code == Some(ErrorCode::ShuttingDown as u64);
+        assert!(!stopping || self.bridge.draining(), "{id:?} was told of a head that stops");
         let Some(Some(run)) = id.and_then(|id| self.runs.get_mut(&(client, id))) else { return };
         let index = part.map_or(u32::MAX, |(index, _)| index.wrapping_sub(run.first));
         assert!(run.indices.insert(index), "part {index} of {id:?} came twice");
@@ -65,7 +81,8 @@ impl World {
             assert!(waiting <= OWED_AT_MOST, "{waiting} bytes wait for one client");
         }
         let peers = bridge.clients.peer_count();
-        assert!(peers <= MAX_CLIENTS, "{peers} clients");
+        let most = if self.honest { CLIENTS } else { MAX_CLIENTS };
+        assert!(peers <= most, "{peers} clients");
         assert!(bridge.mesh.peer_count() <= MAX_HEADS);
         let memory = bridge.memory();
         assert!(memory <= HELD_AT_MOST, "{memory} bytes");

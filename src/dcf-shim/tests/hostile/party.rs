@@ -1,12 +1,14 @@
 //! One client or head at the other end of the bridge: what it heard, and what it owes in return.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use dcf_shim::counters::Counters;
 use dcf_shim::frames::{self, kind, Chunk, Header, CHUNK_HEADER_SIZE, HEADER_SIZE, PATH_MTU};
-use dcf_shim::payload::{self, Task};
+use dcf_shim::payload::Task;
 use dcf_shim::sealing::{Sealer, OVERHEAD};
+
+use super::WALL;
 
 const PIECE: usize = PATH_MTU - OVERHEAD - HEADER_SIZE - CHUNK_HEADER_SIZE;
 
@@ -41,6 +43,8 @@ pub struct Party {
     pub next_sequence: u32,
     /// The first sequence of the large message that it last began.
     pub upload: u32,
+    /// The same of the one that it last heard of.
+    pub download: u32,
     /// Bytes of datagrams that it sent, and that it was sent.
     pub sent: usize,
     pub got: usize,
@@ -53,6 +57,8 @@ pub struct Party {
     owed: Vec<u32>,
     pings: Vec<(u32, u64)>,
     heard: HashSet<u32>,
+    /// Large messages of which pieces are missing.
+    pieces: HashMap<u32, BTreeMap<u32, Vec<u8>>>,
 }
 
 impl Party {
@@ -62,6 +68,7 @@ impl Party {
             habit,
             next_sequence: 0x7fff_fff0,
             upload: 0,
+            download: 0,
             sent: 0,
             got: 0,
             proved: false,
@@ -71,6 +78,7 @@ impl Party {
             owed: Vec::new(),
             pings: Vec::new(),
             heard: HashSet::new(),
+            pieces: HashMap::new(),
         }
     }
 
@@ -101,8 +109,14 @@ impl Party {
         datagrams
     }
 
-    /// Takes in a datagram of the bridge's; returns the messages that are here for the first time
-    /// (a large one by its first piece). Panics unless it is one that any peer could read.
+    pub fn frame(&self, kind: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let mut datagram = Vec::new();
+        frames::write(&mut datagram, kind, sequence, WALL, payload);
+        datagram
+    }
+
+    /// Takes in a datagram of the bridge's; returns the messages that are here whole for the first
+    /// time. Panics unless it is one that any peer could read.
     pub fn hear(&mut self, datagram: &[u8]) -> Vec<(u8, Vec<u8>)> {
         assert!(datagram.len() <= PATH_MTU, "a datagram of {} bytes", datagram.len());
         self.got += datagram.len();
@@ -122,14 +136,24 @@ impl Party {
         let new = messages.into_iter().filter_map(|(header, payload)| {
             self.note(header).then_some(())?;
             match header.kind {
-                kind::CHUNK => {
-                    let (chunk, piece) = frames::read_chunk(payload).expect("a CHUNK");
-                    (chunk.first == header.sequence).then(|| (chunk.kind, piece.to_vec()))
-                }
+                kind::CHUNK => self.assemble(header.sequence, payload),
                 other => Some((other, payload.to_vec())),
             }
         });
         new.collect()
+    }
+
+    /// Takes in a piece; returns the message that it completes.
+    fn assemble(&mut self, sequence: u32, payload: &[u8]) -> Option<(u8, Vec<u8>)> {
+        let (chunk, piece) = frames::read_chunk(payload).expect("a CHUNK");
+        self.download = chunk.first;
+        let pieces = self.pieces.entry(chunk.first).or_default();
+        pieces.insert(sequence.wrapping_sub(chunk.first), piece.to_vec());
+        if pieces.len() < (chunk.total as usize).div_ceil(chunk.size.into()) {
+            return None;
+        }
+        let pieces = self.pieces.remove(&chunk.first)?;
+        Some((chunk.kind, pieces.into_values().flatten().collect()))
     }
 
     /// Remembers what it owes for a message; returns whether it brings something new.
@@ -147,9 +171,8 @@ impl Party {
 
     /// Remembers a task that it is to answer; the shim puts its id first.
     pub fn take(&mut self, payload: &[u8]) {
-        let read = || Task::read(payload.to_vec()).ok().map(|task| (task.id, task.resume.next));
-        let start = || payload::leading_id(payload).map(|id| (id, 0));
-        let Some((id, next)) = read().or_else(start) else { return };
+        let Ok(task) = Task::read(payload.to_vec()) else { return };
+        let (id, next) = (task.id, task.resume.next);
         if !self.given.iter().any(|given| given.id == id) {
             self.given.push(Given { id, next });
         }

@@ -5,10 +5,23 @@ use std::net::SocketAddr;
 use dcf_shim::payload;
 use serde_json::json;
 
-/// A TASK's payload, filled up to about `size` bytes.
-pub fn task(json: bool, id: u64, deadline_ms: u32, resume_at: u32, size: usize) -> Vec<u8> {
+/// What a client asks for.
+#[derive(Clone, Copy, Default)]
+pub struct Asked {
+    pub json: bool,
+    /// It has no id but its message's number.
+    pub counted: bool,
+    pub deadline_ms: u32,
+    pub resume_at: u32,
+    /// It is filled up to about so many bytes.
+    pub size: usize,
+}
+
+/// A TASK's payload.
+pub fn task(asked: &Asked, id: u64) -> Vec<u8> {
+    let Asked { json, deadline_ms, resume_at, size, .. } = *asked;
     if json {
-        let mut task = json!({"id": id, "model": "m", "pad": " ".repeat(size)});
+        let mut task = json!({"id": id, "model": "m", "text": {"prompt": " ".repeat(size)}});
         if deadline_ms > 0 {
             task["deadline_ms"] = deadline_ms.into();
         }
@@ -27,7 +40,9 @@ pub fn task(json: bool, id: u64, deadline_ms: u32, resume_at: u32, size: usize) 
         bytes_field(&mut task, 16, &resume);
     }
     if size > 0 {
-        bytes_field(&mut task, 2, &vec![b'm'; size]);
+        let mut text = Vec::new();
+        bytes_field(&mut text, 2, &vec![b'm'; size]);
+        bytes_field(&mut task, 8, &text);
     }
     task
 }

@@ -2,9 +2,10 @@
 
 use dcf_shim::congestion::Micros;
 use dcf_shim::frames::{self, kind, Chunk, PATH_MTU};
-use dcf_shim::payload;
+use dcf_shim::payload::{self, ErrorCode};
 
 use super::party::{Given, Habit};
+use super::payloads::Asked;
 use super::{
     bounds, checks::Run, client_limits, payloads, Choices, World, CLIENTS, CLIENT_TASKS, HEADS,
     MAX_CLIENTS, MAX_MESSAGE, SECOND, TASK_DEADLINE, WALL,
@@ -34,13 +35,18 @@ const SIZES: [usize; 8] = [0, 0, 0, 400, 1_100, 3_000, 30_000, MAX_MESSAGE + 1];
 impl World {
     pub fn step(&mut self, choices: &mut impl Choices) {
         let step = choices.next(256);
-        match step % 16 {
+        match step % 17 {
             0 => self.raw(choices),
             1..=3 => self.task(choices),
             4 => self.piece(choices),
             5 => {
-                let id = self.next_id.saturating_sub(choices.next(8).into());
-                let client = self.client(choices);
+                let (client, id) = match choices.next(32) {
+                    back @ 0..28 => {
+                        (self.client(choices), self.next_id.saturating_sub((back / 4).into()))
+                    }
+                    _ => self.last_asked,
+                };
+                self.cancelled.insert((client, id));
                 self.post(client, kind::CANCEL, &payload::with_id(&[], id), choices);
             }
             6..=7 => self.answer(choices),
@@ -64,6 +70,7 @@ impl World {
             }
             13 => self.administer(choices),
             14 => self.claim(choices),
+            15 => self.busy(choices),
             _ => self.pass(choices.of(&SPANS)),
         }
         // The daemon takes in several datagrams before it lets the bridge act.
@@ -108,9 +115,11 @@ impl World {
             let id = if counted { 0 } else { self.next_id - u64::from(again) };
             let known_as = if counted { u64::from(self.parties[client].next_sequence) } else { id };
             self.next_id += u64::from(!again);
-            let payload = payloads::task(json, id, deadline_ms, resume_at, size);
+            self.last_asked = (client, known_as);
+            let asked = Asked { json, counted: id == 0, deadline_ms, resume_at, size };
+            let payload = payloads::task(&asked, id);
             let used = self.runs.contains_key(&(client, known_as));
-            self.runs.insert((client, known_as), (!used).then(|| Run::from(resume_at)));
+            self.runs.insert((client, known_as), (!used).then(|| Run::of(asked)));
             let asked =
                 if deadline_ms == 0 { TASK_DEADLINE } else { Micros::from(deadline_ms) * 1000 };
             self.deadline = self.deadline.max(asked.min(TASK_DEADLINE));
@@ -156,7 +165,10 @@ impl World {
 
     fn error(&mut self, choices: &mut impl Choices) {
         let head = self.head(choices);
-        let code = choices.next(15);
+        let code = match choices.next(20) {
+            code @ 0..15 => code,
+            _ => ErrorCode::ShuttingDown as u32,
+        };
         let Some(task) = self.given(head, choices) else { return };
         let payload = payloads::error(task.id, code);
         self.post(head, kind::ERROR, &payload, choices);
@@ -183,6 +195,14 @@ impl World {
         let mut datagram = Vec::new();
         frames::write_sack(&mut datagram, &[choices.of(&ranges)], WALL + self.now);
         self.throw(party, datagram);
+    }
+
+    /// Has no memory for the large message that it heard of last.
+    fn busy(&mut self, choices: &mut impl Choices) {
+        let party = self.party(choices);
+        let first = self.parties[party].download;
+        let busy = self.parties[party].frame(kind::BUSY, first, &[]);
+        self.throw(party, busy);
     }
 
     /// Settings read anew, or a stop.
