@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := worker,gateway,test
 
-.PHONY: demo test lint shim test-systemd bench clean help
+.PHONY: demo test lint shim test-systemd test-nix bench clean help
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -21,6 +21,10 @@ shim: ## the UDP ingress: src/dcf-shim/target/release/dcf-shim
 
 test-systemd: $(VENV)/installed shim ## whole machines: Debian under QEMU with the modules' units (needs root)
 	$(BIN)/pytest -s tests/systemd $(SYSTEMD_TESTS)
+
+test-nix: $(VENV)/installed ## every Nix output with a whole nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix
+	@test -n "$$DAIIC_NIXPKGS" || { echo "test-nix wants a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix" >&2; exit 1; }
+	$(BIN)/pytest tests/nix
 
 bench: $(VENV)/installed ## figures for this machine: wire, head, text, gateway, shim
 	@for bench in wire head text gateway shim; do \

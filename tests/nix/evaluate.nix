@@ -1,4 +1,4 @@
-# Evaluates machines with nixpkgs' real `lib` and DAIIC's modules, and tells what becomes of each: its units,
+# Evaluates machines with a module system and DAIIC's modules, and tells what becomes of each: its units,
 # settings files, open ports, failed assertions, warnings, and which of DAIIC's options it sets.
 {
   lib,

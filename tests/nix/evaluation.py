@@ -1,8 +1,9 @@
 """What DAIIC's Nix modules evaluate to, obtained once and shared by the tests that look at it.
 
-nixpkgs' `lib` is named by DAIIC_NIXPKGS_LIB. Where an evaluation was made
-before (the flake's checks do that), DAIIC_NIX_EVALUATION names its JSON
-instead and no Nix is needed.
+They are evaluated with the module system of shaped/modules.nix, or with that
+of the nixpkgs that DAIIC_NIXPKGS names. Where an evaluation was made before
+(the flake's checks do that), DAIIC_NIX_EVALUATION names its JSON instead and
+no Nix is needed.
 """
 
 import functools
@@ -35,24 +36,56 @@ def nix_instantiate(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def evaluate(*arguments: str) -> Any:
-    """Return the JSON of evaluate.nix with nixpkgs' lib and these arguments.
+def nixpkgs() -> Path | None:
+    """Return the nixpkgs that DAIIC_NIXPKGS names; fail the test that asked where it is none."""
+    named = os.environ.get("DAIIC_NIXPKGS")
+    if not named:
+        return None
+    path = Path(named).resolve()
+    if not (path / "nixos" / "lib" / "eval-config.nix").is_file():
+        pytest.fail(f"DAIIC_NIXPKGS={named} has no nixos/lib/eval-config.nix; name a whole nixpkgs")
+    return path
 
-    Skips the test that asked where there is no lib.
-    """
-    lib = os.environ.get("DAIIC_NIXPKGS_LIB")
-    if not lib:
-        pytest.skip("modules not evaluated: DAIIC_NIXPKGS_LIB does not name nixpkgs' lib folder")
-    lib_path = Path(lib).resolve()
-    if not (lib_path / "default.nix").is_file():
-        pytest.fail(f"DAIIC_NIXPKGS_LIB={lib} has no default.nix; name the lib folder of a nixpkgs")
+
+SHAPED_LIBRARY = f"import {HERE}/shaped/lib.nix"
+
+
+def library() -> str:
+    """Return a Nix expression for the `lib` to evaluate with: nixpkgs' own where there is one."""
+    whole = nixpkgs()
+    if whole is None:
+        return SHAPED_LIBRARY
+    return f"(import {HERE}/whole/since_24_11.nix {{ nixpkgs = {whole}; }}).lib"
+
+
+def evaluate(*arguments: str, lib: str | None = None) -> Any:
+    """Return the JSON of evaluate.nix with these arguments."""
     done = nix_instantiate(
         *("--eval", "--strict", "--json", str(HERE / "evaluate.nix")),
-        *("--arg", "lib", f"import {lib_path}", *arguments),
+        *("--arg", "lib", lib or library(), *arguments),
     )
     if done.returncode != 0:
         pytest.fail(f"the modules do not evaluate:\n{done.stderr}")
     return json.loads(done.stdout)
+
+
+def changed_tree(folder: Path, file: str, old: str, new: str) -> Path:
+    """Copy the work tree into a folder with one passage of one file replaced; return the folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    for path in listed:
+        if path and (ROOT / path).is_file():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / path, folder / path)
+    text = (folder / file).read_text()
+    assert text.count(old) == 1, f"{file} no longer says {old!r} once"
+    (folder / file).write_text(text.replace(old, new))
+    return folder
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Promises of the NixOS modules, checked on machines evaluated with nixpkgs' own module system."""
+"""Promises of the NixOS modules, checked on machines made of them."""
 
 import re
 import tomllib

@@ -5,14 +5,13 @@ What breaks with a real nixpkgs by the way it puts package sets together breaks 
 
 import functools
 import json
-import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nix.evaluation import ROOT, nix_instantiate
+from nix.evaluation import ROOT, changed_tree, nix_instantiate
 
 
 def shaped(root: Path) -> Any:
@@ -26,20 +25,6 @@ def shaped(root: Path) -> Any:
 @functools.cache
 def as_it_is() -> dict[str, Any]:
     return dict(shaped(ROOT))
-
-
-def changed(tmp_path: Path, file: str, old: str, new: str) -> Path:
-    """Return a copy of the work tree with one passage of one file replaced."""
-    for name in ("pkgs", "images", "tests/nix/shaped"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("src", "docs", "tests/vectors"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("flake.nix", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path / name)
-    text = (tmp_path / file).read_text()
-    assert text.count(old) == 1, f"{file} no longer says {old!r}"
-    (tmp_path / file).write_text(text.replace(old, new))
-    return tmp_path
 
 
 def test_every_output_evaluates_for_both_systems() -> None:
@@ -126,4 +111,24 @@ def test_fault_in_the_packages_is_seen(
     file: str, old: str, new: str, says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        shaped(changed(tmp_path, file, old, new))
+        shaped(changed_tree(tmp_path, file, old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("networking.firewall.allowedUDPPorts", "networking.firewall.allowedUDPPort", "not exist"),
+        ("queue_size = cfg.queueSize", "queue_size = cfg.queuSize", "queuSize"),
+        ('listenOption "127.0.0.1:7717"', 'listenOption "127.0.0.1"', "not of type"),
+    ],
+    ids=["option-of-nixos", "option-of-its-own", "type"],
+)
+def test_fault_in_a_module_is_seen(old: str, new: str, says: str, tmp_path: Path) -> None:
+    root = changed_tree(tmp_path, "modules/head.nix", old, new)
+    done = nix_instantiate(
+        *("--eval", "--strict", "--json", "--attr", "configurations.one-line-worker"),
+        *("--arg", "lib", f"import {root}/tests/nix/shaped/lib.nix"),
+        str(root / "tests/nix/evaluate.nix"),
+    )
+    assert done.returncode != 0
+    assert says in done.stderr

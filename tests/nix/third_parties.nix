@@ -1,39 +1,14 @@
-# Options of others that the examples in the documentation set: NixOS's own beyond nixos_surface.nix, sops-nix's
-# and agenix's.
+# Options of NixOS beyond nixos_surface.nix, and of others, that the examples in the documentation set.
 { config, lib, ... }:
 let
   inherit (lib) mkOption types;
-
-  secrets =
-    folder:
-    mkOption {
-      default = { };
-      type = types.attrsOf (
-        types.submodule (
-          { name, ... }:
-          {
-            options = {
-              path = mkOption {
-                type = types.str;
-                default = "${folder}/${name}";
-              };
-              file = mkOption { type = types.path; };
-              restartUnits = mkOption {
-                type = types.listOf types.str;
-                default = [ ];
-              };
-            };
-          }
-        )
-      );
-    };
-
   anything = mkOption { type = types.attrsOf types.anything; };
 in
 {
+  imports = [ ./secrets.nix ];
+
   options = {
-    sops.secrets = secrets "/run/secrets";
-    age.secrets = secrets "/run/agenix";
+    security.acme = anything;
     services.nginx = anything;
     services.xserver.videoDrivers = mkOption {
       type = types.listOf types.str;

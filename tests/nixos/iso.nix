@@ -21,7 +21,7 @@ let
     }).config;
   image = "${live.system.build.isoImage}/${live.image.filePath}";
 
-  qemu = (import "${pkgs.path}/nixos/lib/qemu-common.nix" { inherit (pkgs) lib stdenv; }).qemuBinary pkgs.qemu_test;
+  qemu = "${lib.getExe' pkgs.qemu_test "qemu-system-x86_64"} -machine accel=kvm:tcg -cpu max";
 
   boots =
     name: flags:

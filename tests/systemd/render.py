@@ -1,11 +1,10 @@
 """Writes the units and settings of every whole-machine test as the Nix modules give them.
 
-Run after a change of modules/ or of tests/nixos/scenarios.nix, with
-DAIIC_NIXPKGS_LIB naming nixpkgs' lib folder; commit what it writes.
+Run after a change of modules/ or of tests/nixos/scenarios.nix; commit what it
+writes.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -31,15 +30,11 @@ def expected(scenarios: dict[str, dict[str, dict[str, object]]]) -> dict[str, st
 
 def main() -> int:
     """Evaluate, write, and say what was written."""
-    lib = os.environ.get("DAIIC_NIXPKGS_LIB")
-    if not lib:
-        print("set DAIIC_NIXPKGS_LIB to the lib folder of a nixpkgs", file=sys.stderr)
-        return 2
-    evaluate = HERE.parent / "nix" / "evaluate.nix"
+    nix = HERE.parent / "nix"
     done = subprocess.run(
         [
             *("nix-instantiate", "--eval", "--strict", "--json", "--attr", "scenarios"),
-            *("--arg", "lib", f"import {Path(lib).resolve()}", str(evaluate)),
+            *("--arg", "lib", f"import {nix}/shaped/lib.nix", str(nix / "evaluate.nix")),
         ],
         stdout=subprocess.PIPE,
         check=True,

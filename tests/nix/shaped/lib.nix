@@ -1,6 +1,6 @@
-# The functions of nixpkgs' `lib` that pkgs/, images/ and flake.nix call, for machines without a nixpkgs. Those
-# that compose package sets do it exactly as nixpkgs does (lib/fixed-points.nix, lib/customisation.nix): what would
-# recurse without end there has to do so here.
+# The functions of nixpkgs' `lib` that the project calls, for machines without a nixpkgs. Those that compose package
+# sets do it exactly as nixpkgs does (lib/fixed-points.nix, lib/customisation.nix): what would recurse without end
+# there has to do so here.
 let
   inherit (builtins)
     attrNames
@@ -18,8 +18,14 @@ let
     removeAttrs
     ;
 
-  lib = {
-    inherit attrNames concatStringsSep mapAttrs;
+  lib = import ./modules.nix lib // import ./types.nix lib // import ./options.nix lib // {
+    inherit
+      attrNames
+      concatLists
+      concatStringsSep
+      mapAttrs
+      ;
+    inherit (builtins) groupBy;
 
     fix =
       f:
@@ -76,6 +82,23 @@ let
           value = f name;
         }) names
       );
+    nameValuePair = name: value: { inherit name value; };
+    mapAttrsToList = f: attributes: attrValues (mapAttrs f attributes);
+    mapAttrs' = f: attributes: listToAttrs (lib.mapAttrsToList f attributes);
+    filterAttrs =
+      predicate: attributes:
+      removeAttrs attributes (
+        builtins.filter (name: !predicate name attributes.${name}) (attrNames attributes)
+      );
+    pipe = builtins.foldl' (value: f: f value);
+    last = list: builtins.elemAt list (builtins.length list - 1);
+    unique = builtins.foldl' (
+      seen: value: if builtins.elem value seen then seen else seen ++ [ value ]
+    ) [ ];
+    # Of numbers, which are all that is sorted with it here.
+    naturalSort = builtins.sort (a: b: lib.toInt a < lib.toInt b);
+    toInt = builtins.fromJSON;
+
     optional = condition: value: if condition then [ value ] else [ ];
     optionals = condition: values: if condition then values else [ ];
     optionalAttrs = condition: attributes: if condition then attributes else { };
@@ -95,6 +118,18 @@ let
     getExe' = package: program: "${package}/bin/${program}";
     getExe = package: lib.getExe' package package.meta.mainProgram;
 
+    concatMapStrings = f: list: concatStringsSep "" (map f list);
+    concatMapStringsSep =
+      separator: f: list:
+      concatStringsSep separator (map f list);
+    concatMapAttrsStringSep =
+      separator: f: attributes:
+      concatStringsSep separator (lib.mapAttrsToList f attributes);
+    splitString =
+      separator: text: builtins.filter builtins.isString (builtins.split (lib.escapeRegex separator) text);
+    escapeRegex = builtins.replaceStrings [ "." "[" "]" ] [ "\\." "\\[" "]" ];
+    hasInfix = infix: text: builtins.length (lib.splitString infix text) > 1;
+    hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
     hasSuffix =
       suffix: text:
       let
@@ -107,7 +142,9 @@ let
       unions = sets: builtins.deepSeq sets sets;
       maybeMissing = path: [ ];
       fileFilter = _: path: [ path ];
+      fromSource = path: [ path ];
     };
+    sources.cleanSource = path: path;
 
     licenses = {
       bsd3.free = true;
