@@ -15,9 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
+from daiic.bounded_file import read_bounded
+
+MAX_FILE = 16 << 20
+"""Bytes; some 80,000 keys."""
 MAKE_ONE = "make one with `daiic apikey create`"
 
 
@@ -25,13 +30,21 @@ class ApiKeysError(Exception):
     """The file of API keys cannot be used; the message says what to do."""
 
 
+Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z]{1,64}\Z")]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}\Z")]
+"""One that a log and a terminal can show."""
+Time = Annotated[int, msgspec.Meta(ge=0, le=253402214400)]
+"""Up to the year 9999, as far as calendars go."""
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
 class ApiKey(msgspec.Struct, frozen=True):
     """A key as the file knows it; `created` is in seconds since the Epoch."""
 
-    id: str
-    name: str
-    created: int
-    sha256: str
+    id: Id
+    name: Name
+    created: Time
+    sha256: Sha256
 
 
 class _Document(msgspec.Struct):
@@ -62,15 +75,20 @@ class KeyFile:
                         f"{self.path} may be read or changed by other users: "
                         f"run `chmod 600 {self.path}`"
                     )
-                document = msgspec.json.decode(self.path.read_bytes(), type=_Document)
+                content = read_bounded(self.path, MAX_FILE)
+                document = msgspec.json.decode(content, type=_Document)
                 self._keys = {key.id: key for key in document.keys}
                 self._seen = seen
         except FileNotFoundError:
             raise ApiKeysError(f"{self.path} does not exist: {MAKE_ONE}") from None
         except OSError as error:
             raise ApiKeysError(f"{self.path} cannot be read: {error.strerror}") from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ApiKeysError(f"{self.path} is not a file of API keys: {error}") from None
+        except RecursionError:
+            raise ApiKeysError(
+                f"{self.path} is not a file of API keys: it is nested too deeply"
+            ) from None
         return self._keys
 
     def find(self, presented: str) -> ApiKey | None:
@@ -94,6 +112,12 @@ class KeyFile:
         Raises:
             ApiKeysError: if the file cannot be used or written.
         """
+        try:
+            msgspec.convert(name, Name)
+        except msgspec.ValidationError:
+            raise ApiKeysError(
+                "a key's name has 1 to 200 characters, and no control characters"
+            ) from None
         identity = secrets.token_hex(4)
         key = f"daiic-{identity}-{secrets.token_urlsafe(32)}"
         with self._changing() as keys:
@@ -131,11 +155,15 @@ class KeyFile:
         fresh = self.path.with_name(self.path.name + ".new")
         document = msgspec.json.format(msgspec.json.encode(_Document(list(keys.values()))))
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(document + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(document + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
 
 
 def _digest(key: str) -> str:

@@ -10,6 +10,7 @@ import difflib
 import os
 import tomllib
 import typing
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from daiic.bounded_file import read_bounded
+
 ENVIRONMENT_PREFIX = "DAIIC_"
+MAX_FILE = 256 << 10
+"""Bytes of a settings file."""
+MAX_SHOWN = 200
+"""Characters that a message has at most of what was written."""
 
 HostPort = Annotated[
     str,
@@ -33,7 +40,9 @@ OptionalHostPort = Annotated[
         title='host:port, such as 127.0.0.1:7718, or "" for none',
     ),
 ]
-Seconds = Annotated[float, msgspec.Meta(gt=0, title="a number of seconds above 0")]
+Seconds = Annotated[
+    float, msgspec.Meta(gt=0, le=1e9, title="a number of seconds above 0, at most 1e9")
+]
 LogLevel = Literal["debug", "info", "warning", "error"]
 StatusAddress = Annotated[
     OptionalHostPort,
@@ -97,7 +106,9 @@ def load(
     if config:
         for key, value in _read(Path(config)).items():
             if key not in fields:
-                raise SettingsError(f"{config}: unknown key {key}{_suggestion(key, fields)}")
+                raise SettingsError(
+                    f"{config}: unknown key {_printable(key)}{_suggestion(key, fields)}"
+                )
             given[key] = _Given(value, config, is_text=False)
     for key in fields:
         variable = ENVIRONMENT_PREFIX + key.upper()
@@ -136,12 +147,13 @@ def _parser(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(read_bounded(path, MAX_FILE).decode("utf-8"))
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"{path} is not TOML for settings: it is nested too deeply") from None
+    except ValueError as error:
+        raise SettingsError(f"{path} is not TOML: {_printable(str(error))}") from None
 
 
 def _convert(annotation: Any, key: str, given: _Given) -> Any:
@@ -149,12 +161,26 @@ def _convert(annotation: Any, key: str, given: _Given) -> Any:
     if given.is_text and typing.get_origin(_bare(annotation)) is tuple:
         value = [item.strip() for item in value.split(",") if item.strip()]
     try:
-        return msgspec.convert(value, annotation, strict=not given.is_text)
+        converted = msgspec.convert(value, annotation, strict=not given.is_text)
+        expected = "" if _is_writable(converted) else "text without control characters, in UTF-8"
     except msgspec.ValidationError as error:
-        raise SettingsError(
-            f"{key} = {_shown(given.value)} ({given.source}) is not valid: "
-            f"it must be {_expectation(annotation, error)}"
-        ) from None
+        expected = _expectation(annotation, error)
+    except (RecursionError, OverflowError):
+        expected = _meta(annotation, "title") or "a plain value"
+    if not expected:
+        return converted
+    raise SettingsError(
+        f"{key} = {_shown(given.value)} ({given.source}) is not valid: it must be {expected}"
+    )
+
+
+def _is_writable(value: Any) -> bool:
+    """Return whether all text in `value` can be a file's name, and be sent to others."""
+    if isinstance(value, tuple):
+        return all(map(_is_writable, value))
+    return not isinstance(value, str) or not any(
+        unicodedata.category(character) in ("Cc", "Cs") for character in value
+    )
 
 
 def _expectation(annotation: Any, error: msgspec.ValidationError) -> str:
@@ -189,13 +215,21 @@ def _meta(annotation: Any, name: str) -> str | None:
 
 
 def _suggestion(key: str, fields: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(key, fields, n=1)
+    close = difflib.get_close_matches(key[:MAX_SHOWN], fields, n=1)
     return f"; did you mean {close[0]}?" if close else f"; the keys are {', '.join(fields)}"
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_shown, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, (list, tuple)) and not any(isinstance(v, (list, dict)) for v in value):
+        return _printable("[" + ", ".join(map(_shown, value[:MAX_SHOWN])) + "]")
+    if isinstance(value, (list, dict)):
+        return "[…]" if isinstance(value, list) else "{…}"
+    return f'"{_printable(value)}"' if isinstance(value, str) else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Return `text`, which may be anything, as a line of a terminal can show it."""
+    text = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -8,7 +8,10 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daiic.bounded_file import read_bounded
+
 KEY_SIZE = 32
+MAX_FILE = 4096
 PREFIX = "daiic-key-1:"
 MAKE_ONE = "make one with `daiic keygen`"
 
@@ -37,8 +40,8 @@ class ClusterKey:
         """
         path = Path(path)
         try:
+            text = read_bounded(path, MAX_FILE).decode("ascii").strip()
             mode = stat.S_IMODE(path.stat().st_mode)
-            text = path.read_text("ascii").strip()
         except FileNotFoundError:
             raise KeyFileError(f"cluster key {path} does not exist: {MAKE_ONE}") from None
         except UnicodeDecodeError:
@@ -65,14 +68,27 @@ class ClusterKey:
         Raises:
             KeyFileError: if the file exists or cannot be written.
         """
+        path = Path(path)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise KeyFileError(
-                f"{os.fspath(path)} exists already; choose another name, or remove it first "
+                f"{path} exists already; choose another name, or remove it first "
                 "if no machine uses that key"
             ) from None
+        except (OSError, ValueError) as error:
+            raise _cannot_write(path, error) from None
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(f"{PREFIX}{base64.b64encode(self.secret).decode('ascii')}\n")
+                file.flush()
+                os.fsync(descriptor)
         except OSError as error:
-            raise KeyFileError(f"{os.fspath(path)} cannot be written: {error.strerror}") from None
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"{PREFIX}{base64.b64encode(self.secret).decode('ascii')}\n")
+            # What is left would be in the way of the next try, and is no key.
+            path.unlink(missing_ok=True)
+            raise _cannot_write(path, error) from None
+
+
+def _cannot_write(path: Path, error: OSError | ValueError) -> KeyFileError:
+    reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
+    return KeyFileError(f"{path} cannot be written: {reason}")

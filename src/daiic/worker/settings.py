@@ -8,11 +8,16 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from daiic.bounded_file import read_bounded
 from daiic.service.settings import DaemonSettings, HostPort, SettingsError, StatusAddress
 from daiic.wire.address import is_loopback, numeric, split_host_port
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
 Slots = Annotated[int, msgspec.Meta(ge=1, le=4096, title="a whole number from 1 to 4096")]
+
+
+MAX_TOKEN_FILE = 4096
+ONE_TOKEN = "one Hugging Face token (https://huggingface.co/settings/tokens)"
 
 
 def _default_state_dir() -> str:
@@ -98,22 +103,27 @@ def read_hf_token(
         SettingsError: if the file cannot be read or holds no token.
     """
     if not settings.hf_token_file:
-        return environment.get("HF_TOKEN", "").strip() or None
+        token = environment.get("HF_TOKEN", "").strip()
+        if token and not _is_token(token):
+            raise SettingsError(f"HF_TOKEN does not hold a token; {ONE_TOKEN}")
+        return token or None
     path = Path(settings.hf_token_file).expanduser()
     try:
-        token = path.read_text("ascii").strip()
+        token = read_bounded(path, MAX_TOKEN_FILE).decode("ascii", "replace").strip()
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        reason = "does not hold a token"
     else:
-        if token and not any(character.isspace() for character in token):
+        if _is_token(token):
             return token
         reason = "does not hold a token" if token else "is empty"
     raise SettingsError(
-        f'hf_token_file = "{settings.hf_token_file}" {reason}; it must be a file with one Hugging '
-        "Face token (https://huggingface.co/settings/tokens)"
+        f'hf_token_file = "{settings.hf_token_file}" {reason}; it must be a file with {ONE_TOKEN}'
     )
+
+
+def _is_token(text: str) -> bool:
+    """Return whether `text` can be sent in a header."""
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
 
 
 def _is_local(address: str) -> bool:

@@ -1,5 +1,8 @@
 """API keys: made, found, revoked, and never stored."""
 
+import json
+import os
+import resource
 import stat
 from pathlib import Path
 
@@ -70,3 +73,75 @@ def test_a_damaged_or_missing_file_says_what_to_do(file: Path) -> None:
     file.chmod(0o600)
     with pytest.raises(ApiKeysError, match="is not a file of API keys"):
         KeyFile(file).load()
+
+
+GOOD = {"id": "0123abcd", "name": "ann", "created": 1, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"x":' * 100_000,
+        b'{"keys": 5}',
+        b'{"keys": [{"id": "\xff"}]}',
+        *(
+            json.dumps({"keys": [GOOD | change]}).encode()
+            for change in (
+                {"sha256": "\u00e9" * 64},
+                {"sha256": "short"},
+                {"created": 10**15},
+                {"created": -1},
+                {"name": "\x1b[31mred"},
+                {"name": "\ud800"},
+                {"name": ""},
+                {"id": "a/b"},
+                {"id": None},
+            )
+        ),
+    ],
+)
+def test_broken_file_is_named_and_lets_nobody_in(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    file.chmod(0o600)
+    keys = KeyFile(file)
+    for use in (keys.load, lambda: keys.find("daiic-0123abcd-x"), lambda: keys.create("bob")):
+        with pytest.raises(ApiKeysError, match="is not a file of API keys"):
+            use()
+    assert file.read_bytes() == content
+
+
+def test_keys_are_never_waited_for(file: Path) -> None:
+    os.mkfifo(file, 0o600)
+    with pytest.raises(ApiKeysError, match="not a regular file"):
+        KeyFile(file).load()
+
+
+def test_huge_file_is_refused(file: Path) -> None:
+    KeyFile(file).create("ann")
+    with file.open("ab") as keys:
+        keys.truncate(1 << 30)
+    with pytest.raises(ApiKeysError, match="larger than 16 MiB"):
+        KeyFile(file).load()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "two\nlines", "\x1b[31m", "\udcff"])
+def test_name_that_could_not_be_shown_is_not_stored(file: Path, name: str) -> None:
+    with pytest.raises(ApiKeysError, match="name has 1 to 200 characters"):
+        KeyFile(file).create(name)
+    assert not file.exists()
+
+
+def test_full_disk_loses_no_key(file: Path) -> None:
+    key = KeyFile(file).create("ann")
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))
+    try:
+        with pytest.raises(ApiKeysError, match="cannot be written: File too large"):
+            KeyFile(file).create("bob")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert KeyFile(file).find(key).name == "ann"
+    assert sorted(path.name for path in file.parent.iterdir()) == ["keys.json", "keys.json.lock"]

@@ -1,5 +1,6 @@
 """Settings from file, environment and flags, and the messages about those that do not fit."""
 
+import os
 from typing import Annotated
 
 import msgspec
@@ -123,3 +124,43 @@ def test_help_shows_every_key_with_its_default(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "how often (100% sure) (default: 3)" in text
     assert "--http-listen VALUE" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"retries = \xff", "is not TOML"),
+        (b"retries = " + b"[" * 100_000, "is nested too deeply"),
+        (b"retries = " + b"{a=" * 50_000, "is nested too deeply"),
+        (b"retries = " + b"9" * 10_000, "is not TOML"),
+        (b"#" * 300_000, "it is larger than 256 KiB"),
+        (b"retries = [[1]]", "retries = […]"),
+        (b"retries = 1979-05-27T07:32:00Z", "retries = 1979-05-27"),
+        (b"timeout = nan", "timeout = nan"),
+        (b"timeout = inf", "at most 1e9"),
+        (b"timeout = " + b"9" * 400, "timeout = 999"),
+        (b'cluster_key_file = "a\\u0000b"', "text without control characters"),
+        (b'cluster_key_file = "a\\u001b[31m"', "text without control characters"),
+        (b'heads = ["a:1", "b:1\\n"]', "heads = "),
+        (b'"\\u001b[31m" = 1', r"unknown key \x1b[31m"),
+        (b"k" * 100_000 + b" = 1", "unknown key kkk"),
+        (b'listen = "' + b"x" * 100_000 + b'"', "listen = "),
+    ],
+)
+def test_whatever_the_file_holds_the_message_is_one_short_line(config, tmp_path, content, told):
+    path = config("")
+    (tmp_path / "daemon.toml").write_bytes(content)
+    message = refusal("--config", path)
+    assert told in message
+    assert message.isprintable() and len(message) < 1000
+
+
+def test_settings_are_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in refusal(f"--config={tmp_path}/pipe")
+    assert "not a regular file" in refusal("--config=/dev/zero")
+    assert "Is a directory" in refusal(f"--config={tmp_path}")
+
+
+def test_environment_that_is_not_utf_8_is_a_settings_error():
+    assert "in UTF-8" in refusal(DAIIC_CLUSTER_KEY_FILE="a\udcff")

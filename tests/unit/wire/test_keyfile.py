@@ -1,6 +1,7 @@
 """Key files: what `daiic keygen` writes, and what every daemon refuses to read."""
 
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -92,3 +93,38 @@ def test_the_secret_does_not_show_in_logs() -> None:
     key = ClusterKey(b"s" * 32)
     assert "sss" not in repr(key)
     assert "sss" not in str(key)
+
+
+def test_a_full_disk_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))
+    try:
+        with pytest.raises(KeyFileError, match="cannot be written: File too large"):
+            ClusterKey.generate().save(tmp_path / "key")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert not (tmp_path / "key").exists()
+    ClusterKey.generate().save(tmp_path / "key")
+
+
+def test_a_key_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(KeyFileError, match="not a regular file"):
+        ClusterKey.load(tmp_path / "pipe")
+    with pytest.raises(KeyFileError, match="not a regular file"):
+        ClusterKey.load("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\udfff"])
+def test_a_name_that_no_file_can_have_is_an_error_too(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyFileError, match="no file can have this name"):
+        ClusterKey.load(tmp_path / name)
+    with pytest.raises(KeyFileError, match="no file can have this name"):
+        ClusterKey.generate().save(tmp_path / name)
+
+
+def test_a_huge_file_is_no_key(key_file: Path) -> None:
+    with key_file.open("ab") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(KeyFileError, match="larger than 4 KiB"):
+        ClusterKey.load(key_file)

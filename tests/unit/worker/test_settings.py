@@ -1,6 +1,9 @@
 """The worker's settings, and what is refused with which advice."""
 
+import os
+
 import pytest
+import structlog
 
 from daiic.service.settings import SettingsError, load
 from daiic.worker.identity import identify
@@ -52,12 +55,20 @@ def test_token_comes_from_its_file_before_the_environment(tmp_path):
     assert read_hf_token(settings(), {}) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"hf_a hf_b", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"hf_a hf_b", b"hf_a\x1b[31m", b"\xff\xfe", b"hf_a" * 2000]
+)
 def test_file_without_a_token_is_refused_and_not_quoted(tmp_path, content):
     file = tmp_path / "token"
     file.write_bytes(content)
     with pytest.raises(SettingsError, match="hf_token_file = ") as caught:
         read_hf_token(settings(hf_token_file=str(file)), {})
+    assert "hf_a" not in str(caught.value)
+
+
+def test_token_of_the_environment_has_to_be_one_too():
+    with pytest.raises(SettingsError, match="HF_TOKEN does not hold a token") as caught:
+        read_hf_token(settings(), {"HF_TOKEN": "hf_a\nhf_b"})
     assert "hf_a" not in str(caught.value)
 
 
@@ -67,10 +78,29 @@ def test_worker_keeps_its_id_but_not_its_incarnation(tmp_path):
     assert identify(str(tmp_path / "other"), "name").worker_id != first.worker_id
 
 
-def test_damaged_id_is_replaced(tmp_path):
-    (tmp_path / "worker-id").write_text("not an id\n")
-    made = identify(str(tmp_path), "name").worker_id
+@pytest.mark.parametrize(
+    "content", [b"", b"not an id\n", b"\xff\xfe\0", b"x" * 65, "é".encode(), b"\0" * 5000]
+)
+def test_damaged_id_is_replaced(tmp_path, content):
+    (tmp_path / "worker-id").write_bytes(content)
+    with structlog.testing.capture_logs() as logs:
+        made = identify(str(tmp_path), "name").worker_id
     assert made.isalnum() and identify(str(tmp_path), "name").worker_id == made
+    assert logs[0]["file"] == str(tmp_path / "worker-id")
+
+
+def test_id_that_cannot_be_read_is_what_is_blamed_and_not_its_folder(tmp_path):
+    file = tmp_path / "worker-id"
+    file.mkdir()
+    for told in ("Is a directory", "not a regular file", "larger than 1 MiB"):
+        with pytest.raises(SettingsError, match=f"worker-id cannot be read.*{told}.*remove it"):
+            identify(str(tmp_path), "name")
+        if file.is_dir():
+            file.rmdir()
+            os.mkfifo(file)
+        else:
+            file.unlink()
+            file.write_bytes(bytes(2 << 20))
 
 
 def test_state_folder_that_cannot_be_made_is_a_settings_error(tmp_path):
