@@ -1,16 +1,17 @@
 """`daiic apikey`: the keys that clients of a gateway send."""
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from daiic.cli.connection import JsonOption
-from daiic.cli.exits import USAGE, err, fail, out
+from daiic.cli.exits import USAGE, err, fail, out, write_json
 from daiic.gateway.keys import ApiKeysError, KeyFile
+from daiic.shown import shown
 
 app = typer.Typer(help="Make, list and revoke API keys for the gateway.", no_args_is_help=True)
 
@@ -36,7 +37,8 @@ def create(
         key = KeyFile(file).create(name)
     except ApiKeysError as error:
         raise fail(str(error), USAGE) from None
-    err.print(f"added to {file}; a running gateway takes it at once. Keep it, it is shown once:")
+    said = f"added to {file}; a running gateway takes it at once. Keep it, it is shown once:"
+    err.print(Text(said))
     print(key)
 
 
@@ -48,12 +50,12 @@ def list_keys(file: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> N
     except ApiKeysError as error:
         raise fail(str(error), USAGE) from None
     if as_json:
-        print(json.dumps([{"id": k.id, "name": k.name, "created": k.created} for k in keys]))
+        write_json([{"id": k.id, "name": k.name, "created": k.created} for k in keys])
         return
     table = Table("name", "id", "created", box=None)
     for key in keys:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created))
-        table.add_row(key.name, key.id, created)
+        table.add_row(Text(shown(key.name)), Text(shown(key.id)), created)
     out.print(table)
 
 
@@ -67,4 +69,4 @@ def revoke(
         revoked = KeyFile(file).revoke(key)
     except ApiKeysError as error:
         raise fail(str(error), USAGE) from None
-    err.print(f"revoked {revoked.name} ({revoked.id})")
+    err.print(Text(f"revoked {shown(revoked.name)} ({shown(revoked.id)})"))

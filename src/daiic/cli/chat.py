@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import json
 import signal
 import sys
 from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from daiic.cli.connection import (
     DEFAULT_HEAD,
@@ -22,7 +22,7 @@ from daiic.cli.connection import (
     UrlOption,
     choose_model,
 )
-from daiic.cli.exits import USAGE, explain, fail, out, run
+from daiic.cli.exits import USAGE, explain, fail, out, run, write, write_json
 from daiic.cli.generate import text_as_json
 from daiic.cli.sampling import (
     MaxTokensOption,
@@ -34,6 +34,7 @@ from daiic.cli.sampling import (
     TopPOption,
 )
 from daiic.errors import TaskError
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 FAREWELL = 0.05
@@ -90,7 +91,7 @@ async def _chat(
         elif as_json:
             task = conversation.ask(message)
             result = await cluster.answer(task)
-            print(json.dumps(text_as_json(task, result), ensure_ascii=False))
+            write_json(text_as_json(task, result))
         else:
             await conversation.say(message)
 
@@ -120,7 +121,7 @@ class Conversation:
                 try:
                     async for part in parts:
                         said.append(part.text)
-                        out.print(part.text, end="", markup=False, soft_wrap=True)
+                        write(part.text)
                 except asyncio.CancelledError:
                     out.print(" [dim](stopped)[/]", end="")
         out.print()
@@ -129,7 +130,7 @@ class Conversation:
     async def hold(self) -> None:
         """Take turns until the user leaves."""
         if sys.stdin.isatty():
-            out.print(f"[bold]{self._model}[/] [dim]{HELP}[/]")
+            out.print(Text.assemble((shown(self._model), "bold"), " ", (HELP, "dim")))
         while True:
             # The prompt blocks the event loop: what is to be sent, a CANCEL say, goes before.
             await asyncio.sleep(FAREWELL)

@@ -11,6 +11,7 @@ from pathlib import Path
 from daiic.cli.connection import Target
 from daiic.cli.findings import Finding
 from daiic.errors import TaskError
+from daiic.shown import shown
 from daiic.wire.address import is_loopback, resolve
 from daiic.wire.keyfile import ClusterKey, KeyFileError
 from daiic.wire.limits import Limits
@@ -81,7 +82,7 @@ async def check_head(target: Target) -> AsyncIterator[Finding]:
     yield Finding("ok", "head", f"{target.head} answers in {round_trip * 1000:.1f} ms")
     yield _clock(status.timestamp_us / 1e6 - (started + round_trip / 2), round_trip)
     if status.workers:
-        names = ", ".join(worker.heartbeat.name for worker in status.workers)
+        names = ", ".join(shown(worker.heartbeat.name) for worker in status.workers)
         yield Finding("ok", "workers", names)
     else:
         yield Finding(

@@ -2,11 +2,10 @@
 
 import asyncio
 import dataclasses
-import json
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from daiic.cli.cluster_checks import check_head, check_key, check_ports, check_token
 from daiic.cli.connection import (
@@ -17,9 +16,10 @@ from daiic.cli.connection import (
     KeyOption,
     Target,
 )
-from daiic.cli.exits import FAILED, err, out
+from daiic.cli.exits import FAILED, err, out, write_json
 from daiic.cli.findings import Finding
 from daiic.cli.machine_checks import check_machine
+from daiic.shown import MESSAGE, shown_text
 
 MARKS = {
     "ok": "[green]ok[/]",
@@ -42,13 +42,14 @@ def doctor(
     with err.status("looking around"):
         findings = asyncio.run(_look(Target(head, key_file, allow_unauthenticated)))
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        write_json([dataclasses.asdict(finding) for finding in findings], indent=2)
     else:
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for finding in findings:
-            table.add_row(MARKS[finding.level], finding.subject, escape(finding.says))
+            says = Text(shown_text(finding.says, MESSAGE))
+            table.add_row(MARKS[finding.level], finding.subject, says)
             if finding.advice:
-                table.add_row("", "", f"[dim]{escape(finding.advice)}[/]")
+                table.add_row("", "", Text(shown_text(finding.advice, MESSAGE), "dim"))
         out.print(table)
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(FAILED)

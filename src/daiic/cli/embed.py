@@ -1,6 +1,5 @@
 """`daiic embed`: texts as vectors, and how near they are to each other."""
 
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from daiic.cli.connection import (
     DEFAULT_HEAD,
@@ -20,7 +20,8 @@ from daiic.cli.connection import (
     UrlOption,
     choose_model,
 )
-from daiic.cli.exits import USAGE, fail, out, run
+from daiic.cli.exits import USAGE, fail, out, run, write_json
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -54,15 +55,16 @@ async def _embed(
         result = await cluster.answer(task)
     vectors = [list(embedding.values) for embedding in result.embeddings]
     if as_json:
-        print(json.dumps({"model": chosen, "embeddings": vectors}))
+        write_json({"model": chosen, "embeddings": vectors})
         return
-    table = Table(title=f"{chosen}: {len(vectors[0])} dimensions, cosine similarity")
+    title = f"{shown(chosen)}: {len(vectors[0])} dimensions, cosine similarity"
+    table = Table(title=Text(title))
     table.add_column("text")
     for number in range(1, len(inputs) + 1):
         table.add_column(str(number), justify="right")
     for number, (text, vector) in enumerate(zip(inputs, vectors, strict=True), 1):
         row = [f"{cosine_similarity(vector, other):.3f}" for other in vectors]
-        table.add_row(f"{number}. {text}", *row)
+        table.add_row(Text(f"{number}. {shown(text)}"), *row)
     out.print(table)
 
 

@@ -1,6 +1,7 @@
 """How `daiic` ends: what went wrong on stderr, and an exit status that scripts can tell apart."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Coroutine
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import typer
 import uvloop
 from rich.console import Console
+from rich.text import Text
 
 from daiic.errors import TaskError
+from daiic.shown import MESSAGE, shown_text
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import KeyFileError
 from daiic.wire.udp import InsecureBind
@@ -37,17 +40,31 @@ err = Console(stderr=True, highlight=False)
 def fail(message: str, status: int) -> typer.Exit:
     """Print `message` and return the exception that ends the command with `status`."""
     err.print("[bold red]error:[/] ", end="")
-    err.print(message, markup=False, soft_wrap=True)
+    _say(message)
     return typer.Exit(status)
 
 
 def explain(error: TaskError) -> None:
     """Print what a task's error says, and its remedy on a line of its own."""
     err.print("[bold red]error:[/] ", end="")
-    err.print(error.message, markup=False, soft_wrap=True)
+    _say(error.message)
     if error.remedy:
         err.print("[dim]try:[/]   ", end="")
-        err.print(error.remedy, markup=False, soft_wrap=True)
+        _say(error.remedy)
+
+
+def write(text: str) -> None:
+    """Print what a model says as it comes: made harmless on a terminal, else unchanged."""
+    if out.is_terminal:
+        out.print(Text(shown_text(text)), end="", soft_wrap=True)
+    else:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def write_json(value: object, indent: int | None = None) -> None:
+    """Print JSON: on a terminal in ASCII, so that nothing in it is obeyed."""
+    print(json.dumps(value, indent=indent, ensure_ascii=out.is_terminal))
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -63,3 +80,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         raise fail(str(error), FAILED) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         sys.exit(INTERRUPTED)
+
+
+def _say(message: str) -> None:
+    err.print(Text(shown_text(message, MESSAGE)), soft_wrap=True)

@@ -1,9 +1,10 @@
 """The cluster behind a gateway's URL, seen as tasks and results like the mesh."""
 
 import base64
+import contextlib
 import json
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -51,10 +52,11 @@ class GatewayClient:
     async def models(self) -> list[pb.ModelStatus]:
         """Return the models that the gateway offers."""
         listed = await self._json("GET", "/v1/models", None)
-        return [
-            pb.ModelStatus(name=model["id"], kind=KINDS.get(model.get("kind", ""), pb.TEXT))
-            for model in listed["data"]
-        ]
+        with _of_this_api():
+            return [
+                pb.ModelStatus(name=model["id"], kind=KINDS.get(model.get("kind", ""), pb.TEXT))
+                for model in listed["data"]
+            ]
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Yield the parts of the answer; closing the generator ends the request.
@@ -103,15 +105,8 @@ class GatewayClient:
             body["prompt"] = text.prompt
         last = pb.Result(final=True)
         async for chunk in self._events(path, body):
-            if usage := chunk.get("usage"):
-                last.usage.prompt_tokens = usage["prompt_tokens"]
-                last.usage.completion_tokens = usage["completion_tokens"]
-            for choice in chunk.get("choices", ()):
-                if reason := choice.get("finish_reason"):
-                    last.finish_reason = FINISH_REASONS.get(reason, pb.FINISH_REASON_STOP)
-                said = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
-                if said:
-                    yield pb.Result(text=said)
+            for said in _said(chunk, last):
+                yield pb.Result(text=said)
         yield last
 
     async def _image(self, task: pb.Task) -> pb.Result:
@@ -133,16 +128,18 @@ class GatewayClient:
                 body[field] = getattr(work, field)
         answer = await self._json("POST", "/v1/images/generations", body)
         result = pb.Result(final=True)
-        for image in answer["data"]:
-            result.images.add(
-                png=base64.b64decode(image["b64_json"]), seed=int(image.get("seed", 0))
-            )
+        with _of_this_api():
+            for image in answer["data"]:
+                result.images.add(
+                    png=base64.b64decode(image["b64_json"]), seed=int(image.get("seed", 0))
+                )
         return result
 
     async def _embed(self, task: pb.Task) -> pb.Result:
         body = {"model": task.model, "input": list(task.embed.inputs)}
         answer = await self._json("POST", "/v1/embeddings", body)
-        embeddings = [pb.Embedding(values=item["embedding"]) for item in answer["data"]]
+        with _of_this_api():
+            embeddings = [pb.Embedding(values=item["embedding"]) for item in answer["data"]]
         return pb.Result(final=True, embeddings=embeddings)
 
     async def _json(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
@@ -152,7 +149,8 @@ class GatewayClient:
             raise self._unreachable(error) from None
         if response.is_error:
             raise _error(response)
-        return response.json()
+        with _of_this_api():
+            return response.json()
 
     async def _events(
         self, path: str, body: dict[str, Any]
@@ -169,9 +167,11 @@ class GatewayClient:
                     data = line.removeprefix("data:").strip()
                     if data == "[DONE]":
                         return
-                    event = json.loads(data)
-                    if "error" in event:
-                        message = event["error"].get("message", data)
+                    with _of_this_api():
+                        event = json.loads(data)
+                        failed = event.get("error")
+                        message = str(failed.get("message", data)) if failed else ""
+                    if failed:
                         raise TaskError(pb.INTERNAL, message)
                     yield event
         except httpx.HTTPError as error:
@@ -194,7 +194,35 @@ def _error(response: httpx.Response) -> TaskError:
             "set DAIIC_API_KEY (daiic apikey create)",
         )
     try:
-        message = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
+        message = str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         message = f"{response.status_code} {response.reason_phrase}"
     return TaskError(code, message)
+
+
+def _said(chunk: dict[str, Any], last: pb.Result) -> list[str]:
+    """Return the text in one event; what it says of usage and end goes into `last`."""
+    texts = []
+    with _of_this_api():
+        if usage := chunk.get("usage"):
+            last.usage.prompt_tokens = usage["prompt_tokens"]
+            last.usage.completion_tokens = usage["completion_tokens"]
+        for choice in chunk.get("choices", ()):
+            if reason := choice.get("finish_reason"):
+                last.finish_reason = FINISH_REASONS.get(reason, pb.FINISH_REASON_STOP)
+            if said := choice.get("text") or (choice.get("delta") or {}).get("content"):
+                texts.append(pb.Result(text=said).text)
+    return texts
+
+
+@contextlib.contextmanager
+def _of_this_api() -> Iterator[None]:
+    """Turn what goes wrong with an answer of another shape into a `TaskError`."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TaskError(
+            pb.INTERNAL,
+            f"what answers is not the OpenAI API ({type(error).__name__}: {error})",
+            "check --url: it should be a gateway's, such as http://127.0.0.1:7700",
+        ) from None

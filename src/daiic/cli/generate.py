@@ -1,7 +1,6 @@
 """`daiic generate`: continue a prompt as it is, without a chat template."""
 
 import contextlib
-import json
 import sys
 from typing import Annotated
 
@@ -18,7 +17,7 @@ from daiic.cli.connection import (
     UrlOption,
     choose_model,
 )
-from daiic.cli.exits import USAGE, fail, out, run
+from daiic.cli.exits import USAGE, fail, out, run, write, write_json
 from daiic.cli.sampling import (
     MaxTokensOption,
     Sampling,
@@ -28,6 +27,7 @@ from daiic.cli.sampling import (
     TopKOption,
     TopPOption,
 )
+from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -71,11 +71,11 @@ async def _generate(
         task = sampling.task(await choose_model(cluster, model, pb.TEXT), prompt=prompt)
         if as_json:
             result = await cluster.answer(task)
-            print(json.dumps(text_as_json(task, result), ensure_ascii=False))
+            write_json(text_as_json(task, result))
             return
         async with contextlib.aclosing(cluster.run(task)) as parts:
             async for part in parts:
-                out.print(part.text, end="", markup=False, soft_wrap=True)
+                write(part.text)
         out.print()
 
 
@@ -84,7 +84,7 @@ def text_as_json(task: pb.Task, result: pb.Result) -> dict[str, object]:
     return {
         "model": task.model,
         "text": result.text,
-        "finish_reason": pb.FinishReason.Name(result.finish_reason).rpartition("_")[2].lower(),
+        "finish_reason": word(pb.FinishReason, result.finish_reason).rpartition("_")[2],
         "seed": task.text.seed if task.text.HasField("seed") else None,
         "prompt_tokens": result.usage.prompt_tokens,
         "completion_tokens": result.usage.completion_tokens,

@@ -1,11 +1,11 @@
 """`daiic image`: a picture from words, written as PNG."""
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from daiic.cli.connection import (
     DEFAULT_HEAD,
@@ -18,7 +18,7 @@ from daiic.cli.connection import (
     UrlOption,
     choose_model,
 )
-from daiic.cli.exits import USAGE, fail, out, run
+from daiic.cli.exits import USAGE, fail, out, run, write_json
 from daiic.cli.progress import run_with_progress
 from daiic.wire import daiic_pb2 as pb
 
@@ -75,10 +75,11 @@ async def _image(
         path.write_bytes(made.png)
         written.append({"path": str(path), "seed": made.seed})
     if as_json:
-        print(json.dumps({"model": chosen, "worker": result.worker_id, "images": written}))
+        write_json({"model": chosen, "worker": result.worker_id, "images": written})
     else:
         for picture in written:
-            out.print(f"{picture['path']} [dim](seed {picture['seed']})[/]", soft_wrap=True)
+            seed = (f"(seed {picture['seed']})", "dim")
+            out.print(Text.assemble(f"{picture['path']} ", seed), soft_wrap=True)
 
 
 def _parse_size(size: str | None) -> tuple[int, int]:

@@ -1,11 +1,11 @@
 """`daiic models`: what the cluster can run, and how to get more of it."""
 
-import json
 from collections import defaultdict
 from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from daiic.cli.connection import (
     DEFAULT_HEAD,
@@ -15,9 +15,10 @@ from daiic.cli.connection import (
     KeyOption,
     Target,
 )
-from daiic.cli.exits import out, run
+from daiic.cli.exits import out, run, write_json
 from daiic.cli.progress import run_with_progress
 from daiic.cli.status import MODEL_STYLES, size
+from daiic.shown import shown, word
 from daiic.wire import daiic_pb2 as pb
 
 app = typer.Typer(help="List models, load one.", no_args_is_help=True)
@@ -56,20 +57,18 @@ async def _list(as_json: bool, target: Target) -> None:
         for model in worker.heartbeat.models:
             found[model.name].append((worker, model))
     if as_json:
-        print(json.dumps([_as_json(name, places) for name, places in sorted(found.items())]))
+        write_json([_as_json(name, places) for name, places in sorted(found.items())])
         return
     table = Table(header_style="bold")
     for heading in ("model", "kind", "on", "state", "memory"):
         table.add_column(heading)
     for name, places in sorted(found.items()):
         for worker, model in places:
-            state = pb.ModelState.Name(model.state).lower()
-            style = MODEL_STYLES.get(model.state, "dim")
             table.add_row(
-                name,
-                pb.ModelKind.Name(model.kind).lower(),
-                worker.heartbeat.name,
-                f"[{style}]{state}[/]",
+                Text(shown(name)),
+                word(pb.ModelKind, model.kind),
+                Text(shown(worker.heartbeat.name)),
+                Text(word(pb.ModelState, model.state), MODEL_STYLES.get(model.state, "dim")),
                 size(model.bytes) if model.bytes else "",
             )
     out.print(table)
@@ -80,12 +79,12 @@ async def _list(as_json: bool, target: Target) -> None:
 def _as_json(name: str, places: list[tuple[pb.WorkerStatus, pb.ModelStatus]]) -> dict[str, object]:
     return {
         "name": name,
-        "kind": pb.ModelKind.Name(places[0][1].kind).lower(),
+        "kind": word(pb.ModelKind, places[0][1].kind),
         "workers": [
             {
                 "id": worker.heartbeat.worker_id,
                 "name": worker.heartbeat.name,
-                "state": pb.ModelState.Name(model.state).lower(),
+                "state": word(pb.ModelState, model.state),
                 "bytes": model.bytes,
                 "quantization": model.quantization,
                 "placement": model.placement,
@@ -104,4 +103,4 @@ async def _pull(
     task = pb.Task(model=model, worker_id=worker, load=pb.LoadTask())
     async with target.mesh() as cluster:
         result = await run_with_progress(cluster, task)
-    out.print(f"{model} is loaded on {result.worker_id}")
+    out.print(Text(f"{model} is loaded on {shown(result.worker_id)}"))

@@ -6,6 +6,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from daiic.cli.connection import Cluster
 from daiic.cli.exits import err
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -17,7 +18,7 @@ async def run_with_progress(cluster: Cluster, task: pb.Task) -> pb.Result:
     """
     task.stream = True
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -25,14 +26,15 @@ async def run_with_progress(cluster: Cluster, task: pb.Task) -> pb.Result:
         transient=True,
     )
     with progress:
-        bar = progress.add_task(task.model, total=None)
+        model = shown(task.model)
+        bar = progress.add_task(model, total=None)
         async with contextlib.aclosing(cluster.run(task)) as parts:
             async for part in parts:
                 if part.HasField("progress"):
                     step = part.progress
                     progress.update(
                         bar,
-                        description=f"{task.model}: {step.phase}",
+                        description=f"{model}: {shown(step.phase)}",
                         completed=step.done,
                         total=step.total or None,
                     )

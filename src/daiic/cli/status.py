@@ -19,6 +19,7 @@ from daiic.cli.connection import (
     Target,
 )
 from daiic.cli.exits import out, run
+from daiic.shown import MESSAGE, shown, word
 from daiic.wire import daiic_pb2 as pb
 
 REFRESH = 1.0
@@ -76,7 +77,7 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
         f"{_counted(status.in_flight, 'task')} in flight · "
         f"{status.queued} of {status.queue_size} queued · {status.tasks_done} done · "
         f"{status.tasks_failed} failed · {status.tasks_moved} moved · "
-        f"up {_duration(status.uptime_s)} · daiic {status.version}",
+        f"up {_duration(status.uptime_s)} · daiic {shown(status.version)}",
         style="dim",
     )
     if not status.workers:
@@ -87,11 +88,10 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
 
 def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
     beat = worker.heartbeat
-    who = Text(beat.name or beat.worker_id, style="bold")
-    who.append(f"\n{pb.Backend.Name(beat.backend).lower()}", style="not bold")
-    who.append(f" · {beat.device}\n{worker.address}", style="not bold dim")
-    state = pb.WorkerState.Name(beat.state).lower()
-    load = Text(state, style=STATE_STYLES.get(beat.state, "white"))
+    who = Text(shown(beat.name or beat.worker_id), style="bold")
+    who.append(f"\n{word(pb.Backend, beat.backend)}", style="not bold")
+    who.append(f" · {shown(beat.device)}\n{shown(worker.address)}", style="not bold dim")
+    load = Text(word(pb.WorkerState, beat.state), style=STATE_STYLES.get(beat.state, "white"))
     waiting = f" +{beat.waiting}" if beat.waiting else ""
     load.append(f"\n{beat.running}/{beat.slots}{waiting} tasks", style="default")
     load.append(f"\n{beat.tokens_per_second:.1f} tokens/s", style="default")
@@ -100,14 +100,14 @@ def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
 
 
 def _model_line(model: pb.ModelStatus) -> Text:
-    line = Text(model.name, style=MODEL_STYLES.get(model.state, "dim"))
+    line = Text(shown(model.name), style=MODEL_STYLES.get(model.state, "dim"))
     if model.state in (pb.LOADING, pb.DOWNLOADING):
-        line.append(f"\n  {pb.ModelState.Name(model.state).lower()} {model.progress:.0%}")
+        line.append(f"\n  {word(pb.ModelState, model.state)} {model.progress:.0%}")
     elif model.state == pb.LOADED:
-        held = f"{model.quantization} · {model.placement} · {size(model.bytes)}"
+        held = f"{shown(model.quantization)} · {shown(model.placement)} · {size(model.bytes)}"
         line.append(f"\n  {held}", style="dim")
     if model.detail:
-        line.append(f"\n  {model.detail}", style="dim")
+        line.append(f"\n  {shown(model.detail, MESSAGE)}", style="dim")
     return line
 
 
@@ -115,19 +115,19 @@ def _memory(beat: pb.Heartbeat) -> Text:
     lines = []
     for label, memory in (("VRAM", beat.vram), ("RAM", beat.ram)):
         if memory.total:
-            used = 1 - memory.free / memory.total
-            bar = "█" * round(used * 10) + "░" * (10 - round(used * 10))
+            free = round(10 * min(1, memory.free / memory.total))
+            bar = "█" * (10 - free) + "░" * free
             lines.append(Text(f"{label} {bar}\n{size(memory.free)} free"))
     return Text("\n").join(lines)
 
 
 def size(count: float) -> str:
     """Return a number of bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit in ("B", "KiB") else f"{count:.1f} {unit}"
         count /= 1024
-    return f"{count:.1f} TiB"
+    return f"{count:.1f} EiB"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -11,9 +11,9 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from daiic.gateway.bounds import KEPT_REQUESTS
 from daiic.gateway.cluster_view import ClusterView
 
-KEPT = 30
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 RATES = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000)
 
@@ -58,7 +58,7 @@ class ActivityLog:
     def __init__(self, registry: CollectorRegistry, view: ClusterView) -> None:
         self._view = view
         self._running: dict[int, Activity] = {}
-        self._recent: deque[Activity] = deque(maxlen=KEPT)
+        self._recent: deque[Activity] = deque(maxlen=KEPT_REQUESTS)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"daiic_gateway_{name}", text, labels, registry=registry)

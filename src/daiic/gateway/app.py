@@ -17,7 +17,6 @@ from daiic.gateway.front_door import FrontDoor
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.images import FILES, generate, serve_file
 from daiic.gateway.json_endpoint import JsonEndpoint
-from daiic.gateway.keys import KeyFile
 from daiic.gateway.limits import Limits
 from daiic.gateway.live import LiveView
 from daiic.gateway.requests import (
@@ -26,8 +25,10 @@ from daiic.gateway.requests import (
     EmbeddingRequest,
     ImageRequest,
 )
+from daiic.gateway.revocation import Revocation
 from daiic.gateway.site import Site
 from daiic.gateway.text import chat, complete
+from daiic.shown import MESSAGE, shown
 
 Handler = Callable[[Request], Response]
 
@@ -35,7 +36,7 @@ Handler = Callable[[Request], Response]
 def build(
     gateway: Gateway,
     live: LiveView,
-    keys: KeyFile | None,
+    keys: Revocation | None,
     limits: Limits,
     why_not_ready: Callable[[], str | None],
     *,
@@ -47,7 +48,8 @@ def build(
 
     def ready(request: Request) -> Response:
         reason = why_not_ready()
-        return PlainTextResponse(f"{reason or 'ready'}\n", 503 if reason else 200)
+        said = shown(reason, MESSAGE) if reason else "ready"
+        return PlainTextResponse(f"{said}\n", 503 if reason else 200)
 
     routes = [
         Route(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
+from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 
 INTERVAL = 1.0
@@ -39,7 +40,7 @@ class KnownModel:
     @property
     def state_name(self) -> str:
         """As the API and the page spell it."""
-        return pb.ModelState.Name(self.state).lower()
+        return word(pb.ModelState, self.state)
 
 
 @dataclass(frozen=True, slots=True)

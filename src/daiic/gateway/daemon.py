@@ -16,19 +16,22 @@ from prometheus_client import CollectorRegistry
 from daiic.client import ClusterClient
 from daiic.gateway.activity import ActivityLog
 from daiic.gateway.app import build
-from daiic.gateway.cluster_view import INTERVAL, ClusterView
-from daiic.gateway.connection import (
+from daiic.gateway.bounds import (
+    BACKLOG,
+    CONNECTIONS,
     HEADER_PATIENCE,
     KEEP_ALIVE,
     UNREAD_PATIENCE,
-    Connection,
-    bound_unread,
 )
+from daiic.gateway.cluster_view import INTERVAL, ClusterView
+from daiic.gateway.connection import Connection, bound_unread
+from daiic.gateway.crowd import Crowd
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.image_store import ImageStore
 from daiic.gateway.keys import ApiKeysError, KeyFile
 from daiic.gateway.limits import Limits
 from daiic.gateway.live import LiveView
+from daiic.gateway.revocation import Revocation
 from daiic.gateway.settings import CHANGEABLE, GatewaySettings
 from daiic.service import lifecycle
 from daiic.service.settings import SettingsError
@@ -36,7 +39,8 @@ from daiic.service.status_port import StatusPort
 from daiic.wire.address import is_loopback, resolve
 from daiic.wire.keyfile import ClusterKey
 
-BACKLOG = 4096
+FILES_ASIDE = 128
+"""File descriptors that connections leave for everything else."""
 
 log = structlog.get_logger()
 
@@ -62,8 +66,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
     settings = life.settings
     keys = _open_keys(settings)
     listener = await _bind(settings, keys)
-    local = listener.getsockname()[0] in ("127.0.0.1", "::1")
-    _allow_many_connections()
+    local = is_loopback(listener.getsockname())
     cluster_key = ClusterKey.load(settings.cluster_key_file) if settings.cluster_key_file else None
     registry = CollectorRegistry()
     async with ClusterClient(
@@ -89,12 +92,20 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             limits.change(fresh.requests_per_minute, fresh.concurrent_requests)
 
         life.on_reload(reload, CHANGEABLE)
+        revocation = Revocation(keys) if keys else None
         app = build(
-            gateway, live, keys, limits, why_not_ready, only_local_names=local and keys is None
+            gateway,
+            live,
+            revocation,
+            limits,
+            why_not_ready,
+            only_local_names=local and keys is None,
         )
         # uvicorn calls this, though it declares a class.
         connection: Any = partial(
-            Connection, header_patience=min(HEADER_PATIENCE, settings.request_timeout)
+            Connection,
+            header_patience=min(HEADER_PATIENCE, settings.request_timeout),
+            crowd=Crowd(_allow_many_connections()),
         )
         server = Server(
             uvicorn.Config(
@@ -119,6 +130,8 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
                 group.create_task(_tell_systemd(life, gateway)),
                 group.create_task(life.notifier.feed_watchdog()),
             ]
+            if revocation is not None:
+                background.append(group.create_task(revocation.follow()))
             serving = group.create_task(server.serve([listener]))
             await server.accepting.wait()
             host, number = listener.getsockname()[:2]
@@ -166,9 +179,11 @@ async def _bind(settings: GatewaySettings, keys: KeyFile | None) -> socket.socke
     return listener
 
 
-def _allow_many_connections() -> None:
+def _allow_many_connections() -> int:
+    """Return how many connections may be open, after asking for as many files as may be."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return CONNECTIONS if most == resource.RLIM_INFINITY else min(CONNECTIONS, most - FILES_ASIDE)
 
 
 async def _tell_systemd(life: lifecycle.Lifecycle[GatewaySettings], gateway: Gateway) -> None:

@@ -20,17 +20,21 @@ async def while_client_waits(receive: Receive, reply: Reply, seconds: float) -> 
 
     Raises:
         ClientGone: in the first case.
-        ApiError: 504, in the second.
+        ApiError: 504, in the second; what `receive` raises, when it raises one.
     """
     loop = asyncio.get_running_loop()
-    gone = False
+    gone: Exception | None = None
 
     async def watch(scope: asyncio.Timeout) -> None:
         nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        why: Exception = ClientGone()
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except ApiError as refused:
+            why = refused
         if not reply.complete:
-            gone = True
+            gone = why
             scope.reschedule(loop.time())
 
     scope = asyncio.timeout(seconds)
@@ -44,8 +48,8 @@ async def while_client_waits(receive: Receive, reply: Reply, seconds: float) -> 
     except TimeoutError:
         if not scope.expired():
             raise
-        if gone:
-            raise ClientGone from None
+        if gone is not None:
+            raise gone from None
         raise ApiError(
             504,
             f"the answer was not complete after {seconds:g} s: ask for less, "

@@ -1,6 +1,6 @@
 """What every request passes first: its id, who sent it, whether it may, and how it ended."""
 
-import ipaddress
+import contextlib
 import time
 from urllib.parse import urlsplit
 
@@ -12,9 +12,11 @@ from daiic.gateway.activity import ActivityLog
 from daiic.gateway.errors import SERVER, ApiError
 from daiic.gateway.exchange import Exchange, request_id
 from daiic.gateway.images import FILES
-from daiic.gateway.keys import ApiKeysError, KeyFile
+from daiic.gateway.keys import ApiKey, ApiKeysError
 from daiic.gateway.limits import Limits
 from daiic.gateway.reply import Reply
+from daiic.gateway.revocation import Revocation, invalid_key
+from daiic.service.host_header import BadHost, host_named, is_local_name
 
 log = structlog.get_logger()
 
@@ -29,7 +31,7 @@ class FrontDoor:
         self,
         app: ASGIApp,
         *,
-        keys: KeyFile | None,
+        keys: Revocation | None,
         limits: Limits,
         activity: ActivityLog,
         public_url: str,
@@ -61,11 +63,15 @@ class FrontDoor:
         entered = False
         try:
             self._check_host(headers)
-            exchange.client = self._who(scope, headers)
+            key = self._key(scope, headers)
+            exchange.client = key.name if key else scope["client"][0] if scope.get("client") else ""
             if scope["method"] == "POST":
                 self._limits.enter(exchange.client)
                 entered = True
-            await self._app(scope, receive, send_with_id)
+            with contextlib.ExitStack() as stack:
+                if key is not None and self._keys is not None:
+                    receive = stack.enter_context(self._keys.guarding(key, receive))
+                await self._app(scope, receive, send_with_id)
         except ApiError as error:
             await Reply(send_with_id).fail(error)
         finally:
@@ -73,14 +79,14 @@ class FrontDoor:
                 self._limits.leave(exchange.client)
             self._note(scope, exchange)
 
-    def _who(self, scope: Scope, headers: Headers) -> str:
+    def _key(self, scope: Scope, headers: Headers) -> ApiKey | None:
+        """Return the key that the request shows, `None` if it needs none."""
         path: str = scope["path"]
-        address = scope["client"][0] if scope.get("client") else ""
         if self._keys is None or not path.startswith(GUARDED) or path.startswith(f"{FILES}/"):
-            return address
+            return None
         scheme, _, presented = headers.get("authorization", "").partition(" ")
         try:
-            key = self._keys.find(presented.strip()) if scheme.lower() == "bearer" else None
+            key = self._keys.keys.find(presented.strip()) if scheme.lower() == "bearer" else None
         except ApiKeysError as error:
             log.error("API keys cannot be checked", reason=str(error))
             raise ApiError(
@@ -88,29 +94,21 @@ class FrontDoor:
             ) from None
         if key is None:
             what = "that API key is not valid" if presented else "an API key is needed"
-            raise ApiError(
-                401,
-                f"{what}: send Authorization: Bearer <key>; `daiic apikey create` makes keys",
-                kind="authentication_error",
-                code="invalid_api_key",
-            )
-        return key.name
+            raise invalid_key(what)
+        return key
 
     def _check_host(self, headers: Headers) -> None:
-        if not self._only_local_names:
-            return
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-        if host in ("", "localhost", self._public_host) or host.endswith(".localhost"):
-            return
         try:
-            ipaddress.ip_address(host)
-        except ValueError:
+            host = host_named(headers.getlist("host"))
+        except BadHost as error:
+            raise ApiError(400, str(error), code="bad_host") from None
+        if self._only_local_names and host != self._public_host and not is_local_name(host):
             raise ApiError(
                 403,
                 f"this gateway needs no key, so it answers only to localhost and addresses, not "
                 f"to {host}: use API keys, or set public_url",
                 code="host_not_allowed",
-            ) from None
+            )
 
     def _note(self, scope: Scope, exchange: Exchange) -> None:
         seconds = time.perf_counter() - exchange.started

@@ -11,15 +11,13 @@ from starlette.types import Receive, Scope, Send
 
 from daiic.errors import TaskError
 from daiic.gateway.activity import Activity, Kind
+from daiic.gateway.bounds import BODY_PATIENCE
 from daiic.gateway.departure import ClientGone, while_client_waits
 from daiic.gateway.errors import BODY_LATE, CLIENT_GONE, SERVER, ApiError
 from daiic.gateway.exchange import Exchange
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.reply import Reply
 from daiic.gateway.requests import decode
-
-BODY_PATIENCE = 30.0
-"""Seconds in which the body of a request must arrive."""
 
 log = structlog.get_logger()
 

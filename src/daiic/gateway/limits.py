@@ -5,10 +5,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from daiic.gateway.bounds import KNOWN_CLIENTS
 from daiic.gateway.errors import ApiError
-
-REMEMBERED = 10_000
-"""Clients whose use is remembered; the one longest unseen is forgotten first."""
 
 
 class _Use:
@@ -73,7 +71,7 @@ class Limits:
             use.running -= 1
 
     def _forget(self) -> None:
-        if len(self._uses) > REMEMBERED:
+        if len(self._uses) > KNOWN_CLIENTS:
             idle = next((name for name, use in self._uses.items() if not use.running), None)
             if idle is not None:
                 del self._uses[idle]

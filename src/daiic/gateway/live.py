@@ -1,7 +1,6 @@
 """GET /api/cluster: the cluster as it is now, once a second, for the page."""
 
 import time
-from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -9,9 +8,11 @@ from starlette.types import Receive, Scope, Send
 import daiic
 from daiic.gateway.activity import Activity
 from daiic.gateway.departure import ClientGone, while_client_waits
+from daiic.gateway.errors import ApiError
 from daiic.gateway.exchange import Exchange
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.reply import Reply, event
+from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 
 FOREVER = 365 * 86400.0
@@ -110,6 +111,8 @@ class LiveView:
                     await reply.write(self._snapshot())
         except ClientGone:
             pass
+        except ApiError as error:
+            await reply.fail(error)
         finally:
             self._watching.discard(reply)
 
@@ -152,8 +155,8 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
     return LiveWorker(
         id=said.worker_id,
         name=said.name or said.worker_id,
-        state=_word(pb.WorkerState, said.state),
-        backend=_word(pb.Backend, said.backend),
+        state=word(pb.WorkerState, said.state),
+        backend=word(pb.Backend, said.backend),
         device=said.device,
         version=said.version,
         address=worker.address,
@@ -177,8 +180,8 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
 def _model(model: pb.ModelStatus) -> LiveModel:
     return LiveModel(
         name=model.name,
-        kind=_word(pb.ModelKind, model.kind),
-        state=_word(pb.ModelState, model.state),
+        kind=word(pb.ModelKind, model.kind),
+        state=word(pb.ModelState, model.state),
         progress=round(model.progress, 3),
         bytes=model.bytes,
         quantization=model.quantization,
@@ -186,11 +189,6 @@ def _model(model: pb.ModelStatus) -> LiveModel:
         detail=model.detail,
         rate=round(model.rate, 2),
     )
-
-
-def _word(enum: Any, value: int) -> str:
-    # Workers of a newer version may be in states that this one has no word for.
-    return str(enum.Name(value)).lower() if value in enum.values() else "unknown"
 
 
 def _task(activity: Activity, names: dict[str, str]) -> LiveTask:

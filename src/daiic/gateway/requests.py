@@ -10,11 +10,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from daiic.gateway.bounds import CHOICES, ERROR_TEXT, INPUTS, MESSAGES, PROMPTS
 from daiic.gateway.errors import ApiError, unsupported
-
-MAX_CHOICES = 16
-MAX_PROMPTS = 64
-MAX_INPUTS = 2048
+from daiic.shown import shown
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -45,7 +43,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelName
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    n: Annotated[int, Meta(ge=1, le=CHOICES)] | None = None
     max_tokens: Count | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -124,7 +122,7 @@ class Message(msgspec.Struct, frozen=True):
             if part.type != "text":
                 raise unsupported(
                     f"{where}.content[{index}].type",
-                    f'"{part.type}" cannot be read by the models here; send text parts only',
+                    f'"{shown(part.type)}" cannot be read by the models here; send text parts only',
                 )
         return "".join(part.text or "" for part in self.content)
 
@@ -132,7 +130,7 @@ class Message(msgspec.Struct, frozen=True):
 class ChatRequest(Sampling, frozen=True, kw_only=True):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=4096)]
+    messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES)]
     max_completion_tokens: Count | None = None
     response_format: ResponseFormat | None = None
     logprobs: bool | None = None
@@ -166,10 +164,10 @@ class ChatRequest(Sampling, frozen=True, kw_only=True):
 class CompletionRequest(Sampling, frozen=True, kw_only=True):
     """POST /v1/completions."""
 
-    prompt: str | Annotated[list[str], Meta(min_length=1, max_length=MAX_PROMPTS)]
+    prompt: str | Annotated[list[str], Meta(min_length=1, max_length=PROMPTS)]
     echo: bool | None = None
     suffix: str | None = None
-    best_of: Annotated[int, Meta(ge=1, le=MAX_CHOICES)] | None = None
+    best_of: Annotated[int, Meta(ge=1, le=CHOICES)] | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
 
     @property
@@ -236,7 +234,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """POST /v1/embeddings."""
 
     model: ModelName
-    input: str | Annotated[list[str], Meta(min_length=1, max_length=MAX_INPUTS)]
+    input: str | Annotated[list[str], Meta(min_length=1, max_length=INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = None
 
@@ -265,8 +263,16 @@ def decode(data: bytes, kind: type[Body]) -> Body:
     """
     try:
         return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise ApiError(
+            400, "the body is nested too deeply: send flat lists", code="invalid_json"
+        ) from None
     except msgspec.ValidationError as error:
-        what, _, path = str(error).partition(" - at `$")
+        what, _, path = str(error).rpartition(" - at `$")
+        if not what:
+            what, path = path, ""
+        # An unknown word is quoted as it came.
+        what = shown(what, ERROR_TEXT)
         param = path.rstrip("`").lstrip(".")
         if "missing required field" in what:
             field = what.split("`")[1]

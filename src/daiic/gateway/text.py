@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from daiic.gateway.bounds import ANSWERS
 from daiic.gateway.errors import ApiError
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.json_endpoint import Call
@@ -30,7 +31,6 @@ from daiic.gateway.responses import (
 from daiic.wire import daiic_pb2 as pb
 
 DONE = b"data: [DONE]\n\n"
-MAX_TASKS = 128
 
 
 async def chat(gateway: Gateway, request: ChatRequest, call: Call) -> None:
@@ -70,9 +70,9 @@ def _task(gateway: Gateway, request: Sampling) -> pb.Task:
 
 def _repeated(tasks: list[pb.Task], n: int, seed: int | None) -> list[pb.Task]:
     """Return `n` tasks for each; with a seed, each of the `n` gets its own, derived from it."""
-    if len(tasks) * n > MAX_TASKS:
+    if len(tasks) * n > ANSWERS:
         raise ApiError(
-            400, f"n: {len(tasks)} prompts times {n} is more than {MAX_TASKS} answers", param="n"
+            400, f"n: {len(tasks)} prompts times {n} is more than {ANSWERS} answers", param="n"
         )
     repeated = []
     for task in tasks:

@@ -2,7 +2,8 @@
 
 Under systemd each line starts with its priority (sd-daemon(3)) and carries
 no time of its own, since the journal adds both; elsewhere it is coloured if
-stderr is a terminal.
+stderr is a terminal. An entry is one line, tracebacks aside, whatever names or
+messages of other machines are in it.
 """
 
 import logging
@@ -12,6 +13,8 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
+
+from daiic.shown import MESSAGE, shown, shown_text
 
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
@@ -43,12 +46,21 @@ def configure(level: str) -> None:
 def _rendering() -> list[structlog.typing.Processor]:
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if "JOURNAL_STREAM" in os.environ:
-        return [strip, structlog.processors.format_exc_info, _for_journal]
+        return [strip, structlog.processors.format_exc_info, _made_safe, _for_journal]
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-    console = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
-    return [strip, stamp, console]
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    return [strip, structlog.processors.format_exc_info, _made_safe, stamp, console]
+
+
+def _made_safe(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if key == "exception":
+            event[key] = shown_text(str(value))
+        elif not (value is None or isinstance(value, (bool, int, float))):
+            event[key] = shown(str(value), MESSAGE)
+    return event
 
 
 _logfmt = structlog.processors.LogfmtRenderer(key_order=["event"])

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 
 import sdnotify
 
+from daiic.shown import MESSAGE, shown
+
 
 class Notifier:
     """Sends sd_notify messages to the socket named by NOTIFY_SOCKET, if there is one."""
@@ -24,7 +26,11 @@ class Notifier:
         self._systemd.notify("READY=1")
 
     def status(self, text: str) -> None:
-        """Show one line in `systemctl status`; repeated lines are not sent again."""
+        """Show one line in `systemctl status`; repeated lines are not sent again.
+
+        A line break in it would begin another of sd_notify's variables.
+        """
+        text = shown(text, MESSAGE)
         if text != self._status:
             self._status = text
             self._systemd.notify(f"STATUS={text}")

@@ -1,16 +1,18 @@
 """Who may use the gateway, how much, and how they are told."""
 
 import asyncio
+import json
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 
 from daiic.gateway.keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
 from gateway_process import RunningGateway, gateway_process
 from integration.gateway.conftest import StartGateway
-from integration.gateway.scripted_head import ScriptedHead, failing
+from integration.gateway.scripted_head import ScriptedHead, after_two_words, failing
 
 SECRET = "the moon landing of 1969"
 CHAT = {"model": "stub-chat", "messages": [{"role": "user", "content": SECRET}]}
@@ -55,6 +57,40 @@ async def test_keys_made_and_revoked_take_effect_at_once(
         assert (await http.get("/v1/models", headers=bearer(bob))).status_code == 200
         keys.revoke("bob")
         assert (await http.get("/v1/models", headers=bearer(bob))).status_code == 401
+
+
+async def test_what_runs_under_a_revoked_key_ends_at_once(
+    start_gateway: StartGateway, keys: KeyFile, head: ScriptedHead
+) -> None:
+    ann, bob = keys.create("ann"), keys.create("bob")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}")
+    go_on = asyncio.Event()
+    head.script = after_two_words(go_on.wait)
+    async with gateway.http as http, asyncio.timeout(10):
+
+        async def ask(key: str, **fields: object) -> httpx.Response:
+            return await http.post(PATH, json={**CHAT, **fields}, headers=bearer(key))
+
+        async def watch() -> str:
+            return (await http.get("/api/cluster", headers=bearer(ann))).text
+
+        whole, stream, others = (
+            asyncio.create_task(asked)
+            for asked in (ask(ann), ask(ann, stream=True), ask(bob, stream=True))
+        )
+        watching = asyncio.create_task(watch())
+        await head.received(3)
+        await asyncio.sleep(0.2)
+        keys.revoke("ann")
+        assert (await whole).status_code == 401
+        for text in ((await stream).text, await watching):
+            assert json.loads(text.strip().rpartition("data: ")[2])["error"]["code"] == (
+                "invalid_api_key"
+            )
+        for _ in range(2):
+            await head.cancelled.get()
+        go_on.set()
+        assert "[DONE]" in (await others).text
 
 
 async def test_image_files_need_no_key_since_their_names_are_secrets(
@@ -181,6 +217,9 @@ async def test_a_keyless_gateway_answers_to_local_names_only(
 ) -> None:
     gateway = await start_gateway("--public-url=https://ai.example.org/")
     async with gateway.http as http:
+        for host in ("[", "[::1", "a b", "a/b", "localhost:99999999", "ä"):
+            answer = await http.get("/v1/models", headers={"Host": host.encode()})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_host")
         for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:7700"):
             answer = await http.get("/v1/models", headers={"Host": host})
             assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_not_allowed")

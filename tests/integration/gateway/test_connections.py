@@ -101,3 +101,27 @@ async def test_a_client_that_reads_no_more_is_cut_off_and_its_task_cancelled(
         while ends in Path("/proc/net/tcp").read_text():
             await asyncio.sleep(0.1)
     deaf.close()
+
+
+async def test_headers_without_an_end_neither_fill_memory_nor_hold_others_up(
+    gateway: RunningGateway,
+) -> None:
+    before = gateway.rss
+
+    async def flood(more: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(*gateway.host_port)
+        with contextlib.suppress(ConnectionError):
+            writer.write(HEALTH[:-2])
+            for _ in range(256):
+                writer.write(more * (65536 // len(more)))
+                await writer.drain()
+        answer = await reader.read(16)
+        writer.close()
+        return answer
+
+    async with asyncio.timeout(30), gateway.http as http:
+        floods = [asyncio.create_task(flood(more)) for more in (b"a: a\r\n", b"a") * 4]
+        assert (await http.get("/healthz")).status_code == 200
+        for answer in await asyncio.gather(*floods):
+            assert answer.startswith(b"HTTP/1.1 431 ")
+    assert gateway.rss - before < 16 << 20

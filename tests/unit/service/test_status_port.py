@@ -30,7 +30,7 @@ async def exchange(port: StatusPort, request: bytes) -> tuple[str, str]:
 
 
 async def get(port: StatusPort, path: str, method: str = "GET") -> tuple[str, str]:
-    return await exchange(port, f"{method} {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+    return await exchange(port, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
 
 async def test_health_is_always_fine(port):
@@ -61,10 +61,36 @@ async def test_other_paths_are_not_found_and_head_has_no_body(port):
     assert (await get(port, "/healthz", "HEAD"))[1] == ""
 
 
-@pytest.mark.parametrize("garbage", [b"\x00\xff\r\n\r\n", b"GET\r\n\r\n"])
-async def test_garbage_ends_the_connection_and_harms_nobody(port, garbage):
-    assert await exchange(port, garbage) == ("", "")
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"\x00\xff\r\n\r\n", 400),
+        (b"GET\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: [\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * 200_000, 431),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"a: a\r\n" * 50_000, 431),
+    ],
+    ids=["noise", "half a line", "bad host", "two hosts", "endless header", "endless headers"],
+)
+async def test_what_is_not_a_request_is_refused_and_harms_nobody(port, request_, status):
+    head, _ = await exchange(port, request_)
+    assert head.startswith(f"HTTP/1.1 {status} ")
     assert (await get(port, "/healthz"))[1] == "ok\n"
+
+
+async def test_on_loopback_only_local_names_are_answered(port):
+    for host, status in (("evil.example", 403), ("127.0.0.1", 200), ("[::1]:7701", 200)):
+        head, _ = await exchange(port, f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert head.startswith(f"HTTP/1.1 {status} ")
+
+
+async def test_connections_without_a_request_do_not_keep_others_out(port):
+    held = [await asyncio.open_connection("127.0.0.1", port.port) for _ in range(100)]
+    assert (await get(port, "/healthz"))[1] == "ok\n"
+    assert await asyncio.wait_for(held[0][0].read(), 5) == b""
+    for _, writer in held:
+        writer.close()
 
 
 async def test_client_that_leaves_early_harms_nobody(port):
