@@ -127,8 +127,9 @@ class GatewayInProcess:
             self.view.why_not_ready,
             only_local_names=only_local_names,
         )
+        self.crowd = Crowd(most_connections)
         self._connection: Callable[..., Connection] = partial(
-            Connection, header_patience=header_patience, crowd=Crowd(most_connections)
+            Connection, header_patience=header_patience, crowd=self.crowd
         )
         self._config = uvicorn.Config(
             self.app,

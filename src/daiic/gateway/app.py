@@ -111,18 +111,19 @@ def _get(path: str, answer: Handler) -> Route:
     return Route(path, endpoint, methods=["GET"])
 
 
-def _explain(request: Request, error: Exception) -> Response:
+# Starlette runs handlers that are not coroutines in threads.
+async def _explain(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     headers = {name.decode(): value.decode() for name, value in error.headers}
     return Response(error.body, error.status, headers, "application/json")
 
 
-def _explain_http(request: Request, error: Exception) -> Response:
+async def _explain_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = {
         404: f"nothing is at {request.url.path}: /openapi.json says what is",
         405: f"{request.method} is not for {request.url.path}: /openapi.json says what is",
     }.get(error.status_code, error.detail)
-    answer = _explain(request, ApiError(error.status_code, what))
+    answer = await _explain(request, ApiError(error.status_code, what))
     answer.headers.update(error.headers or {})
     return answer

@@ -184,7 +184,7 @@ class Connection(HttpToolsProtocol):
         # Closed at once, with bytes of the client unread, the kernel would take the answer back.
         if linger and self.transport.can_write_eof():
             self.transport.write_eof()
-            self.loop.call_later(linger, self.transport.close)
+            self._header_late = self.loop.call_later(linger, self.transport.close)
         else:
             self.transport.close()
 

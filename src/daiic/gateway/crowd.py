@@ -18,6 +18,11 @@ class Crowd:
         self.most = most
         self._waiting: dict[Waiting, None] = {}
 
+    @property
+    def waiting(self) -> int:
+        """How many connections are without a request."""
+        return len(self._waiting)
+
     def waits(self, connection: Waiting) -> None:
         """Note that `connection` has no request from now on."""
         self._waiting.pop(connection, None)

@@ -1,0 +1,149 @@
+"""Posts bodies to each endpoint of a gateway; each is answered, or refused with a reason.
+
+By hand: `python tests/fuzz/driver.py json_bodies --coverage 900` (see there). The first byte of an
+input chooses the endpoint.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+
+import structlog
+
+from gateway_in_process import GatewayInProcess
+
+PATHS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/images/generations",
+    "/v1/embeddings",
+)
+LONGEST_ERROR = 8000
+
+_CHAT = {
+    "model": "stub-chat",
+    "messages": [
+        {"role": "system", "content": "x"},
+        {"role": "user", "content": [{"type": "text", "text": "a b"}]},
+        {"role": "assistant", "content": None, "tool_calls": []},
+    ],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "stop": ["x"],
+    "seed": 7,
+    "temperature": 0.5,
+    "top_p": 1,
+    "top_k": 4,
+    "max_tokens": 5,
+    "logit_bias": {},
+    "tools": [],
+    "response_format": {"type": "text"},
+    "n": 2,
+    "user": {"a": [1, 2.5, None, True]},
+}
+_BODIES = (
+    _CHAT,
+    {"model": "stub-chat", "prompt": ["a", "b"], "n": 2, "seed": -1, "best_of": 2, "echo": False},
+    {
+        "prompt": "x",
+        "size": "64x64",
+        "n": 1,
+        "seed": 1,
+        "steps": 3,
+        "guidance": 7.5,
+        "stream": True,
+    },
+    {"prompt": "x", "model": "stub/image", "response_format": "b64_json", "negative_prompt": "y"},
+    {"model": "stub-embed", "input": ["a", "b"], "encoding_format": "base64"},
+)
+_ENDPOINTS = (0, 1, 2, 2, 3)
+SAMPLES = [
+    bytes([endpoint]) + json.dumps(body).encode()
+    for endpoint, body in zip(_ENDPOINTS, _BODIES, strict=True)
+]
+WORDS = [
+    *(b'"', b"[", b"]", b"{", b"}", b":", b",", b"null", b"true", b"false", b"-", b"0", b"9", b"e"),
+    *(b"NaN", b"Infinity", b"1e999", b"-1e999", b"1e-999", b"0.1", b"9" * 60, b"-0", b"2147483648"),
+    *(b"18446744073709551616", b"-9223372036854775809", b"9007199254740993", b"0x0", b"99999999"),
+    *(
+        b'"\\ud800"',
+        b"\\udc00\\ud800",
+        b"\\u0000",
+        b"\\",
+        b"\0",
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"\x1b[2J",
+    ),
+    *(b'{"a":', b'[{"type":"text","text":', b'"model":"other",', b'"n":16,', b'"stream":true,'),
+    *(f'"{key}":'.encode() for body in _BODIES for key in body),
+]
+
+
+def target() -> Callable[[bytes], None]:
+    """Return what posts one body to a gateway that lives as long as the run."""
+    loop = asyncio.new_event_loop()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+    async def begin() -> GatewayInProcess:
+        return GatewayInProcess()
+
+    gateway = loop.run_until_complete(begin())
+
+    async def post(data: bytes) -> None:
+        path, body = PATHS[data[0] % len(PATHS) if data else 0], data[1:]
+        status, answer, stream = await _post(gateway, path, body)
+        said = answer.decode()
+        if stream:
+            *_, last = said.strip().split("\n\n")
+            assert (
+                last == "data: [DONE]" or "image_generation.completed" in last or '"error"' in last
+            )
+        else:
+            answered = json.loads(said)
+            assert (status == 200) == ("error" not in answered)
+        if status != 200:
+            assert status in (400, 404), (status, said)
+            assert answered["error"]["message"]
+            assert len(said) < LONGEST_ERROR
+        gateway.cluster.tasks.clear()
+
+    return lambda data: loop.run_until_complete(post(data))
+
+
+async def _post(gateway: GatewayInProcess, path: str, body: bytes) -> tuple[int, bytes, bool]:
+    """Return the status, the body, and whether it is a stream of events."""
+    started: dict[str, object] = {}
+    answer = bytearray()
+    asked = False
+
+    async def receive() -> dict[str, object]:
+        nonlocal asked
+        if asked:
+            await asyncio.Future()
+        asked = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, object]) -> None:
+        if message["type"] == "http.response.start":
+            started.update(message)
+        else:
+            answer.extend(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "scheme": "http",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 50000),
+        "server": ("127.0.0.1", 7700),
+        "state": {},
+    }
+    await gateway.app(scope, receive, send)
+    headers = dict(started["headers"])
+    return started["status"], bytes(answer), b"event-stream" in headers[b"content-type"]

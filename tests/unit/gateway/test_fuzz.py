@@ -1,0 +1,23 @@
+"""Short runs of the fuzz targets, so that they stay alive between the long ones."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from fuzz import driver, http_requests, json_bodies
+
+
+@pytest.fixture(autouse=True)
+def restored_logs() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+    uvicorn = logging.getLogger("uvicorn.error")
+    uvicorn.handlers, uvicorn.propagate = [], True
+
+
+@pytest.mark.parametrize("module", [http_requests, json_bodies], ids=lambda m: m.__name__)
+def test_nothing_that_is_sent_goes_badly(module: object) -> None:
+    inputs = driver.inputs(1500, 7, module.SAMPLES, module.WORDS)
+    assert driver.run(module.target(), inputs) == 1500
