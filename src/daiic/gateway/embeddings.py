@@ -13,7 +13,7 @@ from daiic.wire import daiic_pb2 as pb
 
 async def embed(gateway: Gateway, request: EmbeddingRequest, call: Call) -> None:
     """Answer POST /v1/embeddings."""
-    task = gateway.task(request.model, pb.EMBEDDING, stream=False)
+    task = gateway.task(request.model, pb.EMBEDDING, stream=False, client=call.client)
     task.embed.inputs.extend(request.inputs)
     result = await gateway.cluster.answer(task)
     read = result.usage.prompt_tokens

@@ -1,6 +1,8 @@
 """What every endpoint works with."""
 
-from dataclasses import dataclass
+import hashlib
+import secrets
+from dataclasses import dataclass, field
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
@@ -21,9 +23,13 @@ class Gateway:
     view: ClusterView
     activity: ActivityLog
     images: ImageStore
+    _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
-    def task(self, model: str, kind: pb.ModelKind, *, stream: bool) -> pb.Task:
+    def task(self, model: str, kind: pb.ModelKind, *, stream: bool, client: str) -> pb.Task:
         """Return a task for `model`, without its work.
+
+        Heads share the workers among our clients; they are told no more of
+        `client` than whether it is the same one.
 
         Raises:
             ApiError: if `model` is known to be of another kind.
@@ -41,7 +47,8 @@ class Gateway:
                 code="wrong_model_kind",
             )
         deadline = min(int(self.settings.request_timeout * 1000), 2**32 - 1)
-        return pb.Task(model=model, stream=stream, deadline_ms=deadline)
+        digest = hashlib.blake2b(client.encode(), digest_size=8, key=self._salt)
+        return pb.Task(model=model, stream=stream, deadline_ms=deadline, client=digest.hexdigest())
 
     def explain(self, error: TaskError) -> ApiError:
         """Return what a client is told about a task that ended with `error`."""

@@ -22,7 +22,9 @@ FILES = "/v1/images/files"
 async def generate(gateway: Gateway, request: ImageRequest, call: Call) -> None:
     """Answer POST /v1/images/generations."""
     call.activity.model = request.model or _only_image_model(gateway)
-    task = gateway.task(call.activity.model, pb.IMAGE, stream=bool(request.stream))
+    task = gateway.task(
+        call.activity.model, pb.IMAGE, stream=bool(request.stream), client=call.client
+    )
     image = task.image
     image.prompt = request.prompt
     image.negative_prompt = request.negative_prompt or ""

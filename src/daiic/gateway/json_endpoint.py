@@ -36,11 +36,15 @@ Body = TypeVar("Body", bound=Checked)
 
 @dataclass(slots=True)
 class Call:
-    """What an answer is written to; `base_url` is how the client reaches this gateway."""
+    """What an answer is written to, and for whom.
+
+    `base_url` is how the client reaches this gateway; `client` is its key's name or its address.
+    """
 
     reply: Reply
     activity: Activity
     base_url: str
+    client: str
 
 
 Answer = Callable[[Gateway, Body, Call], Awaitable[None]]
@@ -79,7 +83,8 @@ class JsonEndpoint(Generic[Body]):
                 f"{scope['scheme']}://{headers.get('host', '')}"
             )
             async with while_client_waits(receive, reply, seconds):
-                await self._run(request, exchange, Call(reply, activity, base_url))
+                call = Call(reply, activity, base_url, exchange.client)
+                await self._run(request, exchange, call)
         except ClientGone:
             exchange.status = CLIENT_GONE
         except ApiError as error:

@@ -35,7 +35,7 @@ DONE = b"data: [DONE]\n\n"
 
 async def chat(gateway: Gateway, request: ChatRequest, call: Call) -> None:
     """Answer POST /v1/chat/completions."""
-    task = _task(gateway, request)
+    task = _task(gateway, request, call)
     for index, message in enumerate(request.messages):
         role = "system" if message.role == "developer" else message.role
         task.text.messages.add(role=role, content=message.text(f"messages[{index}]"))
@@ -47,15 +47,15 @@ async def complete(gateway: Gateway, request: CompletionRequest, call: Call) -> 
     """Answer POST /v1/completions."""
     tasks = []
     for prompt in request.prompts:
-        task = _task(gateway, request)
+        task = _task(gateway, request, call)
         task.text.prompt = prompt
         tasks.append(task)
     form = _CompletionForm(f"cmpl-{call.activity.id}", int(time.time()), request.model)
     await _answer(gateway, request, tasks, form, call)
 
 
-def _task(gateway: Gateway, request: Sampling) -> pb.Task:
-    task = gateway.task(request.model, pb.TEXT, stream=bool(request.stream))
+def _task(gateway: Gateway, request: Sampling, call: Call) -> pb.Task:
+    task = gateway.task(request.model, pb.TEXT, stream=bool(request.stream), client=call.client)
     text = task.text
     text.max_tokens = request.limit
     text.stop.extend(request.stops)

@@ -19,7 +19,8 @@ MOST_REMEMBERED = 1 << 16
 class Client:
     """Whoever is at `address`; `jobs` by id are those not over yet, `known` all lately.
 
-    `host` is the machine it is on. `answers_pings` is set once it has answered one; simple clients never do.
+    `host` is the machine it is on. `answers_pings` is set once it has answered
+    one; simple clients never do.
     """
 
     __slots__ = ("address", "answers_pings", "host", "jobs", "known", "seen_at")

@@ -93,6 +93,23 @@ async def test_what_runs_under_a_revoked_key_ends_at_once(
         assert "[DONE]" in (await others).text
 
 
+async def test_head_is_told_which_tasks_are_of_one_key_and_nothing_else_of_it(
+    start_gateway: StartGateway, keys: KeyFile, head: ScriptedHead
+) -> None:
+    ann, bob = keys.create("ann"), keys.create("bob")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}")
+    async with gateway.http as http:
+        for key in (ann, bob, ann):
+            assert (await http.post(PATH, json=CHAT, headers=bearer(key))).status_code == 200
+        await http.post("/v1/images/generations", json={"prompt": "x"}, headers=bearer(bob))
+        embeddings = {"model": "stub-embed", "input": "x"}
+        await http.post("/v1/embeddings", json=embeddings, headers=bearer(bob))
+    named = [task.client for task in head.tasks]
+    of_ann, of_bob = named[:2]
+    assert named == [of_ann, of_bob, of_ann, of_bob, of_bob]
+    assert len({"", "ann", "bob", of_ann, of_bob}) == 5
+
+
 async def test_image_files_need_no_key_since_their_names_are_secrets(
     start_gateway: StartGateway, keys: KeyFile
 ) -> None:
