@@ -103,4 +103,4 @@ async def _pull(
     task = pb.Task(model=model, worker_id=worker, load=pb.LoadTask())
     async with target.mesh() as cluster:
         result = await run_with_progress(cluster, task)
-    out.print(Text(f"{model} is loaded on {shown(result.worker_id)}"))
+    out.print(Text(f"{shown(model)} is loaded on {shown(result.worker_id)}"))
