@@ -9,6 +9,16 @@ let
   inherit (lib) mkOption types;
   role = import ./role.nix { inherit config lib pkgs; } "gateway";
   cfg = config.services.daiic.gateway;
+
+  # systemd reads the keys' file, which only root can, as a unit starts. So the gateway looks at a copy of what
+  # it was given then, and a unit of the same user, started by each change of the file, renews the copy.
+  keysUnit = "${role.unit}-keys";
+  withKeys = lib.mkIf (cfg.apiKeysFile != null);
+  runtimeKeys = "/run/${role.unit}/api-keys";
+  copyKeys = [
+    "${lib.getExe' pkgs.coreutils "install"} --mode=0400 %d/api-keys ${runtimeKeys}.new"
+    "${lib.getExe' pkgs.coreutils "mv"} --force ${runtimeKeys}.new ${runtimeKeys}"
+  ];
 in
 {
   imports = [ ./machine.nix ];
@@ -35,7 +45,8 @@ in
       example = "/run/secrets/daiic-api-keys";
       description = ''
         File of the API keys that clients may present as `Authorization: Bearer KEY`, kept with
-        `daiic apikey create` and `daiic apikey revoke`; the gateway sees changes when it is restarted.
+        `daiic apikey create` and `daiic apikey revoke`. A change of it holds at once, without a restart: a key
+        that was revoked is refused, and what runs under it ends.
         `null` accepts every client that reaches the gateway, which then listens on loopback only.
       '';
     };
@@ -56,7 +67,7 @@ in
       allow_unauthenticated = cfg.allowUnauthenticated;
       cors_origins = cfg.corsOrigins;
       cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
-      api_keys_file = lib.optionalString (cfg.apiKeysFile != null) (role.credential "api-keys");
+      api_keys_file = lib.optionalString (cfg.apiKeysFile != null) runtimeKeys;
     };
 
     assertions = [
@@ -74,12 +85,45 @@ in
       }
     ];
 
-    systemd.services.${role.unit} = role.service {
-      description = "DAIIC gateway";
-      executable = "daiic-gateway";
-      credentials = {
-        cluster-key = cfg.clusterKeyFile;
-        api-keys = cfg.apiKeysFile;
+    systemd.services.${role.unit} = lib.mkMerge [
+      (role.service {
+        description = "DAIIC gateway";
+        executable = "daiic-gateway";
+        credentials = {
+          cluster-key = cfg.clusterKeyFile;
+          api-keys = cfg.apiKeysFile;
+        };
+      })
+      (withKeys {
+        wants = [ "${keysUnit}.path" ];
+        serviceConfig = {
+          RuntimeDirectory = role.unit;
+          RuntimeDirectoryMode = "0700";
+          ExecStartPre = copyKeys;
+        };
+      })
+    ];
+
+    systemd.paths.${keysUnit} = withKeys {
+      description = "Changes of the API keys of DAIIC's gateway";
+      partOf = [ "${role.unit}.service" ];
+      before = [ "${role.unit}.service" ];
+      pathConfig.PathChanged = cfg.apiKeysFile;
+    };
+
+    systemd.services.${keysUnit} = withKeys {
+      description = "Copy of the API keys for DAIIC's gateway";
+      # Not beside its start, in which it may have read the keys just before they changed.
+      after = [ "${role.unit}.service" ];
+      startLimitIntervalSec = 0;
+      serviceConfig = import ./hardening.nix // {
+        Type = "oneshot";
+        User = role.unit;
+        LoadCredential = "api-keys:${cfg.apiKeysFile}";
+        RuntimeDirectory = role.unit;
+        RuntimeDirectoryMode = "0700";
+        RuntimeDirectoryPreserve = true;
+        ExecStart = copyKeys;
       };
     };
 

@@ -32,7 +32,13 @@ let
         builtins.filter (assertion: !assertion.assertion) config.assertions
       );
       inherit (config) warnings;
-      units = lib.mapAttrs' (name: service: lib.nameValuePair "${name}.service" (unitText service)) config.systemd.services;
+      units =
+        lib.mapAttrs' (
+          name: service: lib.nameValuePair "${name}.service" (unitText.service service)
+        ) config.systemd.services
+        // lib.mapAttrs' (
+          name: path: lib.nameValuePair "${name}.path" (unitText.path path)
+        ) config.systemd.paths;
       settings = lib.mapAttrs' (
         name: role: lib.nameValuePair "${name}.toml" (tomlText role.settings)
       ) roles;

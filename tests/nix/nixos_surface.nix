@@ -53,6 +53,13 @@ let
     };
   };
 
+  path.options = {
+    description = service.options.description;
+    partOf = listOfStrings;
+    before = listOfStrings;
+    pathConfig = service.options.serviceConfig;
+  };
+
   ports = mkOption {
     type = types.listOf types.port;
     default = [ ];
@@ -69,6 +76,11 @@ in
 
     systemd.services = mkOption {
       type = types.attrsOf (types.submodule service);
+      default = { };
+    };
+
+    systemd.paths = mkOption {
+      type = types.attrsOf (types.submodule path);
       default = { };
     };
 

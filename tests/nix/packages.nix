@@ -20,6 +20,8 @@ daiic
   pkgsCuda.daiic-worker = package "daiic-worker-cuda" "/opt/daiic-cuda";
   pkgsRocm.daiic-worker = package "daiic-worker-rocm" "/opt/daiic-rocm";
 
+  coreutils = package "coreutils" "/usr";
+
   writeText = name: _text: "/nix/store/00000000000000000000000000000000-${name}";
 
   formats.toml = _: {

@@ -97,7 +97,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("gateway", "listen", "0.0.0.0:9700"),
         ("gateway", "http_listen", "127.0.0.1:9701"),
         ("gateway", "heads", ["10.0.0.1:7717"]),
-        ("gateway", "api_keys_file", "/run/credentials/daiic-gateway.service/api-keys"),
+        ("gateway", "api_keys_file", "/run/daiic-gateway/api-keys"),
         ("gateway", "cors_origins", ["https://chat.example.org"]),
         ("shim", "listen", "0.0.0.0:9737"),
         ("shim", "http_listen", "127.0.0.1:9738"),
@@ -137,6 +137,19 @@ def test_secrets_are_handed_over_by_systemd() -> None:
         "client-key:/run/secrets/client-key",
         "cluster-key:/run/secrets/shims-own-key",
     ]
+
+
+def test_a_change_of_the_api_keys_reaches_the_running_gateway() -> None:
+    units = configuration("every-option")["units"]
+    assert "PathChanged=/run/secrets/api-keys\n" in units["daiic-gateway-keys.path"]
+    gateway, renewal = unit("every-option", "gateway"), unit("every-option", "gateway-keys")
+    assert renewal["LoadCredential"] == ["api-keys:/run/secrets/api-keys"]
+    assert renewal["ExecStart"] == gateway["ExecStartPre"]
+    assert "daiic-gateway-keys.path" in gateway["Wants"][0].split()
+    assert renewal["User"] == ["daiic-gateway"]
+    assert renewal["DynamicUser"] == gateway["DynamicUser"] == ["true"]
+    copied_to = gateway["ExecStartPre"][-1].split()[-1]
+    assert settings("every-option", "gateway")["api_keys_file"] == copied_to
 
 
 def test_token_given_as_text_works_and_warns() -> None:

@@ -1,4 +1,4 @@
-# Writes an evaluated `systemd.services` entry as the unit file that NixOS would make of it.
+# Writes an evaluated `systemd.services` or `systemd.paths` entry as the unit file that NixOS would make of it.
 { lib }:
 let
   scalar =
@@ -18,17 +18,24 @@ let
 
   names = key: units: lib.optionalString (units != [ ]) (line key (toString units));
 in
-service: ''
-  [Unit]
-  ${line "Description" service.description}${names "Wants" service.wants}${
-    names "After" service.after
-  }${line "StartLimitIntervalSec" service.startLimitIntervalSec}
-  [Service]
-  ${
-    lib.concatMapAttrsStringSep "" (
-      name: value: "Environment=${builtins.toJSON "${name}=${value}"}\n"
-    ) service.environment
-  }${section service.serviceConfig}
-  [Install]
-  WantedBy=${toString service.wantedBy}
-''
+{
+  service = service: ''
+    [Unit]
+    ${line "Description" service.description}${names "Wants" service.wants}${
+      names "After" service.after
+    }${line "StartLimitIntervalSec" service.startLimitIntervalSec}
+    [Service]
+    ${
+      lib.concatMapAttrsStringSep "" (
+        name: value: "Environment=${builtins.toJSON "${name}=${value}"}\n"
+      ) service.environment
+    }${section service.serviceConfig}
+    [Install]
+    ${names "WantedBy" service.wantedBy}'';
+
+  path = path: ''
+    [Unit]
+    ${line "Description" path.description}${names "PartOf" path.partOf}${names "Before" path.before}
+    [Path]
+    ${section path.pathConfig}'';
+}

@@ -65,6 +65,8 @@ in
       worker
     ];
     services.daiic.worker.hfTokenFile = "/var/lib/hf-token";
+    services.daiic.gateway.enable = true;
+    services.daiic.gateway.apiKeysFile = "/var/lib/api-keys";
     services.daiic.worker.settings.log_level = "debug";
     services.daiic.head.settings.log_level = "debug";
   };

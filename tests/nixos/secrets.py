@@ -1,7 +1,7 @@
 """Keys and tokens reach the daemons that need them, and nobody else."""
 
 TOKEN = "hf_ThisIsTheTokenOfTheTest"
-UNITS = "daiic-head.service daiic-worker.service"
+UNITS = "daiic-head.service daiic-worker.service daiic-gateway.service"
 
 machine.start()
 
@@ -14,6 +14,7 @@ with subtest("without its key a daemon does not start, and goes on trying"):
 with subtest("with its key it starts"):
     machine.succeed(
         "daiic keygen /var/lib/cluster-key",
+        "daiic apikey create --file /var/lib/api-keys first > /root/first",
         f"install --mode=600 /dev/null /var/lib/hf-token; echo {TOKEN} > /var/lib/hf-token",
         f"systemctl restart {UNITS}",
     )
@@ -22,6 +23,22 @@ with subtest("with its key it starts"):
     machine.wait_until_succeeds(
         "daiic status --json --key-file /var/lib/cluster-key | grep daiic-tiny-chat", timeout=120
     )
+
+with subtest("an API key made or revoked while the gateway runs counts at once"):
+    ask = "curl -sS -o /dev/null -w '%{http_code}' localhost:7700/v1/models -H"
+    asked = {
+        name: f'test "$({ask} "Authorization: Bearer $(cat /root/{name})")" ='
+        for name in ("first", "second")
+    }
+    machine.wait_until_succeeds(f"{asked['first']} 200", timeout=30)
+    machine.succeed("daiic apikey create --file /var/lib/api-keys second > /root/second")
+    machine.wait_until_succeeds(f"{asked['second']} 200", timeout=30)
+    machine.succeed("daiic apikey revoke --file /var/lib/api-keys first")
+    machine.wait_until_succeeds(f"{asked['first']} 401", timeout=30)
+    machine.succeed(f"{asked['second']} 200", "systemctl restart daiic-gateway.service")
+    machine.wait_until_succeeds(f"{asked['second']} 200", timeout=30)
+    machine.succeed("daiic apikey revoke --file /var/lib/api-keys second")
+    machine.wait_until_succeeds(f"{asked['second']} 401", timeout=30)
 
 with subtest("who has another key, or none, is not answered"):
     machine.succeed("daiic keygen /root/another-key")
@@ -34,6 +51,8 @@ with subtest("other users cannot read the secrets"):
         path = f"/run/credentials/daiic-worker.service/{secret}"
         machine.succeed(f"test -s {path}")
         machine.fail(f"{other} cat {path}", f"{other} cat /var/lib/{secret}")
+    machine.succeed("test -s /run/daiic-gateway/api-keys")
+    machine.fail(f"{other} cat /run/daiic-gateway/api-keys", f"{other} cat /var/lib/api-keys")
 
 with subtest("the token is in no unit, settings file, environment, command line or journal"):
     key = machine.succeed("cat /var/lib/cluster-key").split()[-1]

@@ -82,11 +82,13 @@ def build(
         _get("/", site.serve),
         _get("/page/{file}", site.serve),
     ]
+    routed = Starlette(
+        routes=routes, exception_handlers={ApiError: _explain, HTTPException: _explain_http}
+    )
+    # A path with one slash too many would be answered with the Host of the request as the place.
+    routed.router.redirect_slashes = False
     app: ASGIApp = FrontDoor(
-        Starlette(
-            routes=routes,
-            exception_handlers={ApiError: _explain, HTTPException: _explain_http},
-        ),
+        routed,
         keys=keys,
         limits=limits,
         activity=gateway.activity,

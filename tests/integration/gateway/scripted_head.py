@@ -125,7 +125,7 @@ async def echo(task: pb.Task) -> AsyncIterator[pb.Result]:
     elif work == "image":
         for done in (1, 2):
             yield pb.Result(progress=pb.Progress(phase="steps", done=done, total=2))
-        seeds = [task.image.seed + number for number in range(task.image.n)]
+        seeds = [(task.image.seed + number) % 2**64 for number in range(task.image.n)]
         yield pb.Result(final=True, images=[pb.Image(png=PNG, seed=seed) for seed in seeds])
     elif work == "embed":
         yield pb.Result(

@@ -246,6 +246,16 @@ async def test_a_keyless_gateway_answers_to_local_names_only(
         assert made.json()["data"][0]["url"].startswith("https://ai.example.org/v1/images/files/")
 
 
+async def test_no_answer_sends_a_client_to_the_host_that_it_named(
+    start_gateway: StartGateway, keys: KeyFile
+) -> None:
+    keys.create("ann")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}")
+    async with gateway.http as http:
+        answer = await http.get("/healthz/", headers={"Host": "evil.example"})
+        assert answer.status_code == 404 and "location" not in answer.headers
+
+
 async def test_browsers_of_other_origins_need_permission(start_gateway: StartGateway) -> None:
     origin = "https://chat.example.org"
     gateway = await start_gateway(f"--cors-origins={origin}")

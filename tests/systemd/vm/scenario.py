@@ -66,7 +66,10 @@ def _machine(
         network=network,
         folder=scratch / name,
         accelerator=accelerator,
-        units={path.name: path.read_text() for path in sorted(folder.glob("*.service"))},
+        units={
+            path.name: path.read_text()
+            for path in sorted((*folder.glob("*.service"), *folder.glob("*.path")))
+        },
         files={f"/etc/daiic/{path.name}": path.read_text() for path in folder.glob("*.toml")},
         memory_mib=hardware["memorySize"],
         cores=hardware["cores"],
