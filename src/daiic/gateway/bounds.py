@@ -1,8 +1,8 @@
 """What strangers can make the gateway hold or wait for at most, and what happens at each bound.
 
-What an operator sets is in `settings` (`max_body_bytes`, `request_timeout`,
-limits per key). docs/gateway.md has all of it as a table, which a test
-compares with this file.
+A docstring here says "what: what happens", and docs/gateway.md has a table of
+them, which a test compares. What an operator sets is in `settings`
+(`max_body_bytes`, `request_timeout`, limits per key).
 """
 
 KIB = 1 << 10
@@ -13,30 +13,30 @@ HEADER_BYTES = 32 * KIB
 HEADER_LINES = 100
 """Header lines, trailers included: 431, and the connection ends."""
 FRAMING_BYTES = 16 * KIB
-"""Chunk sizes, extensions and trailers beyond `FRAMING_SHARE`: 431, and the connection ends."""
+"""Chunk extensions and trailers, beyond eight times the body: 431, and the connection ends."""
 FRAMING_SHARE = 8
 """Bytes of framing that each byte of a chunked body may have; one byte a chunk needs five."""
 PIECE = 8 * KIB
 """Bytes that the HTTP parser is fed before bounds are looked at again."""
 PIPELINED = 64
-"""Requests that wait on a connection behind the one that runs: the connection ends."""
+"""Requests that wait on one connection behind another: the connection ends."""
 DISCARDED_BYTES = 16 * MIB
-"""Of a body that nobody waits for: the connection ends."""
+"""A body that nobody waits for: the connection ends."""
 CONNECTIONS = 8192
-"""Open connections: the one that has been without a request longest ends; if none is, 503."""
+"""Open connections: the one without a request for longest ends; if all have one, 503."""
 BACKLOG = 4096
-"""Connections that the kernel holds until they are accepted: it drops more, and clients retry."""
+"""Connections that wait to be accepted: the kernel lets more of them wait outside."""
 
 HEADER_PATIENCE = 30.0
-"""Seconds in which the header of a request must arrive: the connection ends."""
+"""Time for the header of a request to arrive: the connection ends."""
 BODY_PATIENCE = 30.0
-"""Seconds in which the body of a request must arrive: 408."""
+"""Time for the body of a request to arrive: 408."""
 KEEP_ALIVE = 75
-"""Seconds between an answer and the next request: the connection ends."""
+"""Time between an answer and the next request: the connection ends."""
 UNREAD_PATIENCE = 60.0
-"""Seconds in which a client takes in nothing of its answer: the connection ends."""
+"""Time in which a client takes in nothing of its answer: the connection ends."""
 LINGER = 2.0
-"""Seconds that a refused client has to read why, before the connection ends."""
+"""Time for a refused client to read why: the connection ends."""
 
 CHOICES = 16
 """Answers to one prompt, `n`: 400."""
@@ -49,9 +49,9 @@ INPUTS = 2048
 MESSAGES = 4096
 """Messages in one conversation: 400."""
 ERROR_TEXT = 2000
-"""Characters that an error says of a request: the rest is left out."""
+"""Characters that an error quotes of a request: the rest is left out."""
 
 KEPT_REQUESTS = 30
-"""Requests that have ended and that the page still shows: the oldest goes."""
+"""Ended requests that the page still shows: the oldest goes."""
 KNOWN_CLIENTS = 10_000
-"""Clients whose use is remembered for their limits: the one longest unseen is forgotten."""
+"""Clients whose use is remembered, for limits: the one unseen for longest is forgotten."""

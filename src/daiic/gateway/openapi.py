@@ -34,6 +34,7 @@ _ERRORS = {
     "413": "The body is too large",
     "415": "The body is not JSON",
     "429": "The queue is full, or the key's limit is reached; Retry-After says when to try again",
+    "431": "The headers are too large",
     "502": "The worker was lost, and no other took over",
     "503": "No worker can serve the model now, or no head answers",
     "504": "The answer took too long",
