@@ -9,6 +9,7 @@ rustPlatform.buildRustPackage {
     fileset = lib.fileset.unions [
       ../src/dcf-shim/Cargo.toml
       ../src/dcf-shim/Cargo.lock
+      ../src/dcf-shim/README.md
       ../src/dcf-shim/src
       ../src/dcf-shim/tests
     ];

@@ -198,6 +198,22 @@ bounds! {
         "The connection is closed.";
 }
 
+/// What happens at the bounds that are settings.
+pub const SETTINGS: &[(&str, &str)] = &[
+    ("client_rate", "QUEUE_FULL."),
+    ("client_burst", "QUEUE_FULL."),
+    ("client_datagram_rate", "The datagram is dropped and counted; its sender repeats it."),
+    ("client_tasks", "QUEUE_FULL."),
+    ("client_bytes", "QUEUE_FULL, for a new task or for the one whose answer has no room; BUSY for a CHUNK."),
+    ("max_clients", "A stranger makes room, or a client that has been `QUIET`; else the datagram is dropped and counted."),
+    ("max_tasks", "QUEUE_FULL."),
+    ("max_bytes", "QUEUE_FULL, as for `client_bytes`."),
+    ("max_message", "BAD_REQUEST, with the task's id if its first CHUNK has it."),
+    ("task_deadline", "DEADLINE_EXCEEDED, and CANCEL to the head."),
+    ("head_timeout", "The head is lost: its tasks go to another."),
+    ("drain_timeout", "SHUTTING_DOWN, and CANCEL to the head."),
+];
+
 impl fmt::Display for Value {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         match *self {

@@ -26,6 +26,7 @@ use crate::heads::Heads;
 use crate::keyed_hash::Map;
 use crate::payload::{self, Answer, Delivered, ErrorCode, Failure, Refusal, Task};
 use crate::recent::Recent;
+use crate::shares::Names;
 use crate::token_bucket::TokenBucket;
 
 /// What clients may use, per client and in all.
@@ -60,6 +61,8 @@ struct Open {
 }
 
 struct Client {
+    /// What heads know it by.
+    name: String,
     /// It has answered a PING, so that its silence means something.
     answers_pings: bool,
     bucket: TokenBucket,
@@ -96,6 +99,7 @@ pub struct Bridge {
     events: Vec<Event>,
     last_id: u64,
     draining: bool,
+    names: Names,
     random: SystemRandom,
     sweep_at: Micros,
     keepalive_at: Micros,
@@ -123,6 +127,7 @@ impl Bridge {
             events: Vec::new(),
             last_id: first_id,
             draining: false,
+            names: Names::default(),
             random: SystemRandom::new(),
             sweep_at: 0,
             keepalive_at: 0,

@@ -18,6 +18,7 @@ pub mod payload;
 mod recent;
 pub mod sealing;
 pub mod settings;
+pub mod shares;
 pub mod status_port;
 pub mod sys;
 mod token_bucket;

@@ -27,7 +27,8 @@ macro_rules! settings {
             }
         }
 
-        const HELP: &[(&str, &str)] = &[$((stringify!($key), $help),)*];
+        /// What is said of each.
+        pub const HELP: &[(&str, &str)] = &[$((stringify!($key), $help),)*];
     };
 }
 

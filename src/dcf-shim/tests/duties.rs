@@ -3,26 +3,33 @@
 use std::net::SocketAddr;
 
 use dcf_shim::bridge::{Bounds, Bridge};
+use dcf_shim::clock::RunningClock;
 use dcf_shim::congestion::Micros;
 use dcf_shim::datagrams::Datagrams;
 use dcf_shim::endpoint::{Endpoint, Limits};
 use dcf_shim::frames::{self, kind};
 use dcf_shim::heads::Heads;
 use dcf_shim::payload::{self, Answer, Delivered, ErrorCode, Failure, Refusal, Task};
+use dcf_shim::shares::Names;
 use quickcheck::quickcheck;
 use serde_json::{json, Value};
 
 const WALL: u64 = 1_800_000_000_000_000;
 const SECOND: Micros = 1_000_000;
 const CLIENT_BYTES: usize = 64 << 10;
+const HEAD_PORT: u16 = 7717;
 const STOPPING: &str = "SHUTTING_DOWN";
 
 fn client() -> SocketAddr {
     ([192, 0, 2, 1], 4000).into()
 }
 
+fn client_at(host: u8, port: u16) -> SocketAddr {
+    ([192, 0, 2, host], port).into()
+}
+
 fn head(number: u8) -> SocketAddr {
-    ([198, 51, 100, number], 7717).into()
+    ([198, 51, 100, number], HEAD_PORT).into()
 }
 
 /// Message types, numbers and payloads that came out for one address.
@@ -78,7 +85,7 @@ impl Scene {
     fn give_as(&mut self, from: SocketAddr, kind: u8, sequence: u32, payload: &[u8]) {
         let mut datagram = Vec::new();
         frames::write(&mut datagram, kind, sequence, WALL + self.now, payload);
-        if from == client() {
+        if from.port() != HEAD_PORT {
             self.bridge.from_client(&mut datagram, from, self.now, WALL + self.now);
         } else {
             self.bridge.from_mesh(&mut datagram, from, self.now, WALL + self.now);
@@ -322,11 +329,48 @@ fn deadlines_go_on_while_the_process_is_stopped_and_silence_does_not_count() {
     task.extend([0x18, 0xd0, 0x0f]); // deadline_ms 2000
     scene.give(client(), kind::TASK, &task);
     assert_eq!(scene.given(head(1))[0].deadline_ms, 2000);
-    scene.bridge.paused = 20 * SECOND;
+    let mut clock = RunningClock::default();
+    for second in 1..=3 {
+        assert_eq!(clock.after(second * SECOND), 1 + second * SECOND);
+    }
+    assert_eq!(clock.after(23 * SECOND), 1 + 3 * SECOND, "it stands still while the process does");
+    scene.bridge.paused = clock.paused();
+    assert_eq!(scene.bridge.paused, 20 * SECOND);
     scene.now += SECOND;
     let answered = scene.answered();
     assert_eq!(Failure::read(answered[0].2.clone()).unwrap().code, 8);
     assert_eq!(scene.bridge.heads.alive(), 1);
+}
+
+// ----------------------------------------------------------------------- shares
+
+#[test]
+fn heads_are_told_whether_it_is_the_same_client_and_nothing_else() {
+    let mut scene = Scene::new(1);
+    let mut names = Vec::new();
+    for (host, port) in [(1, 4000), (1, 4001), (2, 4000)] {
+        let mut binary = payload::with_id(&[], 1);
+        binary.extend(bytes_field(6, b"somebody else"));
+        let mut json = value(&json_task(2));
+        json["client"] = json!("somebody else");
+        scene.give(client_at(host, port), kind::TASK, &binary);
+        scene.give(client_at(host, port), kind::TASK, json.to_string().as_bytes());
+        let said = scene.said(head(1)).into_iter();
+        let tasks: Vec<_> = said.filter(|(kind, ..)| *kind == kind::TASK).collect();
+        let json = value(&tasks.iter().find(|(.., task)| task[0] == b'{').unwrap().2);
+        let name = json["client"].as_str().unwrap().to_owned();
+        let binary = &tasks.iter().find(|(.., task)| task[0] != b'{').unwrap().2;
+        assert!(binary.ends_with(&bytes_field(6, name.as_bytes())), "{binary:?}");
+        names.push(name);
+    }
+    assert_eq!(names[0], names[1], "more ports are not more clients");
+    assert_ne!(names[0], names[2]);
+    let again = Names::default();
+    let (six, near, far) = ("2001:db8::1", "2001:db8::2:1", "2001:db8:0:1::1");
+    let name = |text: &str| again.of(text.parse().unwrap());
+    assert_eq!((name(six) == name(near), name(six) == name(far)), (true, false));
+    assert_eq!(name("::ffff:192.0.2.1"), name("192.0.2.1"));
+    assert_ne!(name("192.0.2.1"), names[0], "whoever guesses an address cannot check it");
 }
 
 // ------------------------------------------------------------------------ seeds

@@ -21,6 +21,7 @@ class StubWorker:
 
     def __init__(self) -> None:
         self.pace = 0.0
+        self.slots = 512
         self.tasks: list[pb.Task] = []
         self.cancelled: list[int] = []
         self._running: dict[tuple[object, int], asyncio.Task[None]] = {}
@@ -46,7 +47,7 @@ class StubWorker:
             state=pb.READY,
             backend=pb.CPU,
             models=[pb.ModelStatus(name=MODEL, kind=pb.TEXT, state=pb.LOADED, rate=1000)],
-            slots=512,
+            slots=self.slots,
             heads=[format_address(address) for address in addresses],
         ).SerializeToString()
         while True:

@@ -154,6 +154,31 @@ async def test_open_listening_needs_a_decision(binary) -> None:
     assert "cluster_key_file" in message
 
 
+async def test_client_with_many_tasks_does_not_keep_others_waiting(launch, head) -> None:
+    worker = StubWorker()
+    worker.slots = 1
+    worker.pace = 0.05
+    await worker.open([head.address])
+    await head.until_ready()
+    try:
+        shim = await launch(heads=head.address)
+        await shim.until_ready()
+        with (
+            PlainClient(shim.udp, acknowledges=True, host="127.0.0.2") as greedy,
+            PlainClient(shim.udp, acknowledges=True, host="127.0.0.3") as modest,
+        ):
+            for number in range(60):
+                greedy.send_task(words("much", task_id=number + 1))
+            while len(worker.tasks) < 3:
+                await greedy.answer()
+            modest.send_task(words("little"))
+            assert await modest.whole_text() == "little "
+        before = [task.text.prompt for task in worker.tasks].index("little")
+        assert before < 30, "half of what waits is before it, or more"
+    finally:
+        await worker.close()
+
+
 async def test_answer_that_nobody_acknowledges_is_bounded(launch, head, worker) -> None:
     shim: Daemon = await launch(
         heads=head.address, max_message=20_000, client_bytes=20_000, max_bytes=1_000_000

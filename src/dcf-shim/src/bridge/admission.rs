@@ -12,6 +12,7 @@ use crate::congestion::Micros;
 use crate::keyed_hash::Map;
 use crate::payload::{self, ErrorCode, Refusal, Task};
 use crate::recent::Recent;
+use crate::shares::Names;
 use crate::token_bucket::TokenBucket;
 
 const SEED_BITS: u32 = 53;
@@ -66,7 +67,7 @@ impl Bridge {
         let draining = self.draining;
         let waiting = self.clients.unacknowledged(client);
         let bounds = &self.bounds;
-        let client = known_client(&mut self.known, bounds, client, now);
+        let client = known_client(&mut self.known, bounds, &self.names, client, now);
         if draining {
             let message = "the shim is shutting down".into();
             let remedy = "send the task again in a few seconds";
@@ -99,6 +100,7 @@ impl Bridge {
 
     fn accept(&mut self, client: SocketAddr, client_id: u64, mut task: Task, now: Micros) {
         task.seed(self.draw_seed());
+        task.client.clone_from(&self.client(client, now).name);
         let bytes = task.size();
         self.last_id += 1;
         let id = self.last_id;
@@ -165,17 +167,19 @@ impl Bridge {
     }
 
     pub(super) fn client(&mut self, address: SocketAddr, now: Micros) -> &mut Client {
-        known_client(&mut self.known, &self.bounds, address, now)
+        known_client(&mut self.known, &self.bounds, &self.names, address, now)
     }
 }
 
 fn known_client<'a>(
     known: &'a mut Map<SocketAddr, Client>,
     bounds: &Bounds,
+    names: &Names,
     address: SocketAddr,
     now: Micros,
 ) -> &'a mut Client {
     known.entry(address).or_insert_with(|| Client {
+        name: names.of(address.ip()),
         answers_pings: false,
         bucket: TokenBucket::new(bounds.task_burst, now),
         tasks: Map::default(),

@@ -9,6 +9,7 @@ use super::{is_json, json, quoted, Delivered, ID};
 const TASK_DEADLINE: u64 = 3;
 const TEXT: u64 = 8;
 const IMAGE: u64 = 9;
+const TASK_CLIENT: u64 = 6;
 const TASK_RESUME: u64 = 16;
 const SEED: u64 = 7; // of TextTask and ImageTask
 const RESUME_TOKENS: u64 = 1;
@@ -22,6 +23,8 @@ pub struct Task {
     /// 0: none was given.
     pub deadline_ms: u32,
     pub resume: Delivered,
+    /// For whom it is, as a head is told whatever the client says.
+    pub client: String,
     payload: Vec<u8>,
 }
 
@@ -98,7 +101,10 @@ impl Task {
     pub fn for_head(&self, id: u64, deadline_ms: u32, resume: &Delivered) -> Vec<u8> {
         let resumed = *resume != Delivered::default();
         if self.is_json() {
-            let (mut ours, mut drop) = (vec![("id", quoted(id))], vec!["id"]);
+            let (mut ours, mut drop) = (vec![("id", quoted(id))], vec!["id", "client"]);
+            if !self.client.is_empty() {
+                ours.push(("client", serde_json::Value::from(self.client.as_str()).to_string()));
+            }
             if deadline_ms > 0 {
                 ours.push(("deadline_ms", deadline_ms.to_string()));
                 drop.extend(["deadline_ms", "deadlineMs"]);
@@ -117,7 +123,10 @@ impl Task {
         if deadline_ms > 0 {
             put_varint_field(&mut out, TASK_DEADLINE, deadline_ms.into());
         }
-        put_all_but(&mut out, &self.payload, &[ID, TASK_DEADLINE, TASK_RESUME]);
+        if !self.client.is_empty() {
+            put_bytes_field(&mut out, TASK_CLIENT, self.client.as_bytes());
+        }
+        put_all_but(&mut out, &self.payload, &[ID, TASK_DEADLINE, TASK_CLIENT, TASK_RESUME]);
         if resumed {
             let mut packed = Vec::new();
             resume.tokens.iter().for_each(|token| put_varint(&mut packed, (*token).into()));
