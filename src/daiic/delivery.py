@@ -6,6 +6,7 @@ what a second run needs to continue where the first broke off.
 """
 
 import secrets
+from dataclasses import dataclass
 
 from daiic.wire import daiic_pb2 as pb
 
@@ -13,12 +14,47 @@ SEED_BITS = 53
 """Seeds that we draw are exact in JSON's numbers too."""
 
 
+TOKEN = 40
+"""Bytes that a token takes while it is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of one answer at most.
+
+    `ahead` are the parts, and `ahead_bytes` what they take, while an earlier
+    one is missing; a sender of ours has no more parts under way. `delivered`
+    are the bytes of text and tokens that another run would go on from.
+    """
+
+    ahead: int = 2048
+    ahead_bytes: int = 64 << 20
+    delivered: int = 64 << 20
+
+
+class TooMuch(Exception):
+    """Whoever answers sends more than is kept; the message says of what."""
+
+
 class Delivery:
-    """One task's answer on its way to whoever asked."""
+    """One task's answer on its way to whoever asked.
 
-    __slots__ = ("_early", "_next", "_text", "_tokens", "finished", "task")
+    `early_bytes` is what the parts take that wait for an earlier one.
+    """
 
-    def __init__(self, task: pb.Task) -> None:
+    __slots__ = (
+        "_early",
+        "_kept",
+        "_next",
+        "_room",
+        "_text",
+        "_tokens",
+        "early_bytes",
+        "finished",
+        "task",
+    )
+
+    def __init__(self, task: pb.Task, kept: Kept = Kept()) -> None:
         """Take over `task`; one without a seed gets one, so that every run answers alike."""
         self.task = task
         work = task.WhichOneof("work")
@@ -29,6 +65,9 @@ class Delivery:
         self.finished = False
         self._next = task.resume.index
         self._early: dict[int, pb.Result] = {}
+        self.early_bytes = 0
+        self._kept = kept
+        self._room = kept.delivered - size_of(task.resume)
         self._tokens: list[int] = list(task.resume.tokens)
         self._text: list[str] = [task.resume.text]
 
@@ -36,12 +75,21 @@ class Delivery:
         """Take in a part; return those that may be passed on now, in order.
 
         A part that was passed on before is dropped.
+
+        Raises:
+            TooMuch: if it is more than is kept; nothing of it is passed on.
         """
         if self.finished or part.index < self._next:
             return []
-        self._early[part.index] = part
+        if part.index > self._next:
+            self._keep(part)
+            return []
         ready = []
-        while (following := self._early.pop(self._next, None)) is not None:
+        following: pb.Result | None = part
+        while following is not None:
+            self._room -= size_of(following)
+            if self._room < 0 and not following.final:
+                raise TooMuch(f"an answer of more than {self._kept.delivered >> 20} MiB")
             self._next += 1
             self._tokens.extend(following.tokens)
             if following.text:
@@ -49,9 +97,31 @@ class Delivery:
             ready.append(following)
             if following.final:
                 self.finished = True
-                self._early.clear()
+                self.drop_early()
                 break
+            if not self._early:
+                break
+            following = self._early.pop(self._next, None)
+            if following is not None:
+                self.early_bytes -= following.ByteSize()
         return ready
+
+    def _keep(self, part: pb.Result) -> None:
+        if part.index in self._early:
+            return
+        size = part.ByteSize()
+        # A single part may be of any size: it is not more than the wire has kept for it.
+        if self._early and self.early_bytes + size > self._kept.ahead_bytes:
+            raise TooMuch(f"more than {self._kept.ahead_bytes >> 20} MiB ahead of a missing part")
+        if part.index - self._next >= self._kept.ahead:
+            raise TooMuch(f"more than {self._kept.ahead} parts ahead of a missing one")
+        self._early[part.index] = part
+        self.early_bytes += size
+
+    def drop_early(self) -> None:
+        """Drop the parts that wait for an earlier one."""
+        self._early.clear()
+        self.early_bytes = 0
 
     @property
     def has_gap(self) -> bool:
@@ -69,9 +139,14 @@ class Delivery:
         Parts that came early are dropped; none of the run before may be given
         to `accept` any more, unless that run goes on under the same id.
         """
-        self._early.clear()
+        self.drop_early()
         if self._next:
             self._text = ["".join(self._text)]
             self.task.resume.CopyFrom(
                 pb.Resume(tokens=self._tokens, text=self._text[0], index=self._next)
             )
+
+
+def size_of(part: pb.Result | pb.Resume) -> int:
+    """Return the bytes that text and tokens take while they are kept."""
+    return len(part.text) + TOKEN * len(part.tokens)

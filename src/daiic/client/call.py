@@ -2,7 +2,7 @@
 
 import asyncio
 
-from daiic.delivery import Delivery
+from daiic.delivery import Delivery, TooMuch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import Address
@@ -28,7 +28,10 @@ class Call:
     def accept(self, part: pb.Result, now: float) -> None:
         """Take in a RESULT of this call."""
         self.heard_at = now
-        self._arrived += self.delivery.accept(part)
+        try:
+            self._arrived += self.delivery.accept(part)
+        except TooMuch as error:
+            self.fail(TaskError(pb.INTERNAL, f"the head sends {error}", "see the head's log"))
         self._news.set()
 
     def fail(self, error: TaskError) -> None:

@@ -211,12 +211,12 @@ class ClusterClient:
         if message.type == MessageType.RESULT:
             part = pb.Result.FromString(message.payload)
             call = self._calls.get(part.id)
-            if call is not None:
+            if call is not None and call.head == message.peer:
                 call.accept(part, now)
         elif message.type == MessageType.ERROR:
             error = pb.Error.FromString(message.payload)
             call = self._calls.get(error.id)
-            if call is None or call.delivery.finished:
+            if call is None or call.head != message.peer or call.delivery.finished:
                 return
             if error.code != pb.SHUTTING_DOWN:
                 call.fail(TaskError.from_wire(error))

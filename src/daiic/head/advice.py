@@ -1,7 +1,9 @@
 """The errors that the head itself answers with, and what their reader can do."""
 
 from collections.abc import Iterable
+from itertools import chain, islice
 
+from daiic.delivery import TooMuch
 from daiic.errors import TaskError
 from daiic.head.job import Job
 from daiic.head.registry import Worker
@@ -9,6 +11,8 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.endpoint import MessageTooLarge
 
 NAMED_MODELS = 20
+LOOKED_AT = 4096
+"""Models of workers that are looked at to name some."""
 
 
 def no_worker(job: Job, workers: Iterable[Worker]) -> TaskError:
@@ -29,7 +33,7 @@ def no_worker(job: Job, workers: Iterable[Worker]) -> TaskError:
             "no worker takes tasks now" if workers else "no worker has registered with this head",
             "start one with `daiic-worker`, and give it this head's address in its `heads`",
         )
-    names = sorted({m.name for worker in serving for m in worker.heartbeat.models})
+    names = _models(serving)
     return TaskError(
         pb.MODEL_NOT_FOUND,
         f'no worker has the model "{job.model}"',
@@ -104,6 +108,33 @@ def worker_lost(worker: Worker, what: str) -> TaskError:
     )
 
 
+def disorderly(worker: Worker, reason: TooMuch) -> TaskError:
+    """The worker sends more than the head keeps."""
+    return TaskError(
+        pb.INTERNAL,
+        f"the worker {worker.heartbeat.name or worker.id} sends {reason}",
+        "ask for less at once; if it is not that, see the worker's log",
+    )
+
+
+def too_much_resumed(most: int) -> TaskError:
+    """What the task says was delivered is more than an answer may have."""
+    return TaskError(
+        pb.BAD_REQUEST,
+        f"the task resumes an answer of more than {most >> 20} MiB",
+        "begin it anew, and ask for less at once",
+    )
+
+
+def no_memory(most: int) -> TaskError:
+    """All tasks together have as many bytes as they may."""
+    return TaskError(
+        pb.QUEUE_FULL,
+        f"the tasks that wait and run have {most >> 20} MiB already, as many as they may",
+        "try again later, or send smaller tasks",
+    )
+
+
 def too_large(size: int, largest: int) -> TaskError:
     """The task has more bytes than a task may have."""
     return TaskError(
@@ -124,12 +155,17 @@ def nothing_to_do() -> TaskError:
 
 def no_model(workers: Iterable[Worker]) -> TaskError:
     """The task names no model."""
-    names = sorted({m.name for worker in workers for m in worker.heartbeat.models})
+    names = _models(workers)
     return TaskError(
         pb.BAD_REQUEST,
         "the task names no model",
         f"set model to one of {_listed(names)}" if names else "set model",
     )
+
+
+def _models(workers: Iterable[Worker]) -> list[str]:
+    models = chain.from_iterable(worker.heartbeat.models for worker in workers)
+    return sorted({model.name for model in islice(models, LOOKED_AT)})
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -15,14 +15,17 @@ from daiic.wire.messages import Address, MessageType
 
 
 class Assignments:
-    """All jobs that are on workers, by attempt."""
+    """All jobs that are on workers, by attempt.
+
+    `early_bytes` is what those parts of their answers take that came before an
+    earlier one.
+    """
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._jobs: dict[int, Job] = {}
         self._count = 0
-        # Not from 0: workers may still run tasks of a head that was here before.
-        self._next_attempt = secrets.randbits(62)
+        self.early_bytes = 0
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -36,13 +39,14 @@ class Assignments:
 
     def give(self, job: Job, worker: Worker) -> bool:
         """Put `job` on `worker` and send it the task; return false if there is no room for that."""
-        self._next_attempt += 1
+        # Nobody but its worker can name an attempt.
+        attempt = secrets.randbits(63) | 1
         task = job.delivery.task
-        task.id = self._next_attempt
+        task.id = attempt
         if self._link.send(worker.address, MessageType.TASK, task.SerializeToString()) is None:
             return False
         self._count += 1
-        job.attempt = self._next_attempt
+        job.attempt = attempt
         job.attempts += 1
         job.worker = worker
         worker.jobs[job.attempt] = self._jobs[job.attempt] = job
@@ -55,9 +59,27 @@ class Assignments:
         worker = job.worker
         assert worker is not None
         job.worker = None
+        job.missed = False
+        self.early_bytes -= job.delivery.early_bytes
+        job.delivery.drop_early()
         del self._jobs[job.attempt]
         del worker.jobs[job.attempt]
         return worker
+
+    def accept(self, job: Job, part: pb.Result) -> list[pb.Result]:
+        """Take in a part of the answer to `job`; return those that may be passed on now.
+
+        Raises:
+            TooMuch: if its worker sends more than is kept.
+        """
+        before = job.delivery.early_bytes
+        ready = job.delivery.accept(part)
+        self.early_bytes += job.delivery.early_bytes - before
+        return ready
+
+    def earliest(self) -> Job:
+        """Return the job whose parts take most of `early_bytes`."""
+        return max(self._jobs.values(), key=lambda job: job.delivery.early_bytes)
 
     def recall(self, job: Job) -> None:
         """Take `job` off its worker and tell that to stop."""

@@ -6,14 +6,14 @@ for a while after their task is over.
 
 from daiic.head.dialect import Answer
 from daiic.head.job import Job
+from daiic.head.limits import HeadLimits
 from daiic.head.link import Link
 from daiic.head.shares import host_of
 from daiic.wire.messages import Address
 from daiic.wire.sequence import RecentSequences
 
 REMEMBERED = 60.0
-"""Seconds for which the id of a finished task is known at least, up to `MOST_REMEMBERED`."""
-MOST_REMEMBERED = 1 << 16
+"""Seconds for which the id of a finished task is known at least, if they are not too many."""
 
 
 class Client:
@@ -29,7 +29,7 @@ class Client:
         self.address = address
         self.host = host_of(address)
         self.jobs: dict[int, Job] = {}
-        self.known = RecentSequences(MOST_REMEMBERED, REMEMBERED)
+        self.known = RecentSequences(lifetime=REMEMBERED)
         self.answers_pings = False
         self.seen_at = 0.0
 
@@ -45,7 +45,8 @@ class Client:
 class Clients:
     """All addresses that have sent something lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
         self._clients: dict[Address, Client] = {}
 
     def waiting(self) -> list[Client]:
@@ -64,9 +65,21 @@ class Clients:
         """Return the client at `address`, which has just sent something."""
         client = self._clients.get(address)
         if client is None:
+            if len(self._clients) >= self._limits.clients:
+                self._make_room()
             client = self._clients[address] = Client(address)
         client.seen_at = now
         return client
+
+    def _make_room(self) -> None:
+        idle = next((c for c in self._clients.values() if not c.jobs), None)
+        if idle is not None:
+            del self._clients[idle.address]
+
+    def remember(self, client: Client, task_id: int, now: float) -> None:
+        """Know `task_id` of `client` from now on; each one's part of the memory is alike."""
+        client.known.capacity = max(self._limits.remembered_ids // len(self._clients), 1)
+        client.known.add(task_id, now)
 
     def expire(self, now: float) -> None:
         """Forget those without a task who have been silent for `REMEMBERED`."""

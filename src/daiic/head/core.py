@@ -5,6 +5,7 @@ from collections.abc import Callable
 from daiic.head import advice
 from daiic.head.dispatcher import Dispatcher, Policy
 from daiic.head.intake import Intake
+from daiic.head.limits import HeadLimits
 from daiic.head.link import Link
 from daiic.head.presence import presence
 from daiic.head.statistics import Statistics
@@ -21,11 +22,12 @@ class Core:
         link: Link,
         now: float,
         paused: Callable[[], float] = lambda: 0.0,
+        limits: HeadLimits = HeadLimits(),  # noqa: B008
     ) -> None:
         """`paused` tells how many seconds `now` has left out since the start."""
         self.statistics = Statistics()
         self._link = link
-        self.dispatcher = Dispatcher(policy, link, self.statistics, now, paused)
+        self.dispatcher = Dispatcher(policy, limits, link, self.statistics, now, paused)
         self.intake = Intake(self.dispatcher, link, self.statistics)
         self._handlers = {
             int(MessageType.TASK): self.intake.task,

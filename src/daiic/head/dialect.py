@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
+from daiic.wire.payload import MAX_FIELDS, SURELY_CHEAP, decode
 
 Answer = tuple[MessageType, bytes]
 
@@ -39,11 +40,11 @@ class Protobuf:
     def read(self, payload: bytes) -> pb.Task:
         """See `Dialect`."""
         try:
-            return pb.Task.FromString(payload)
+            return decode(pb.Task, payload)
         except DecodeError:
             raise TaskError(
                 pb.BAD_REQUEST,
-                "the TASK's payload is not a Protocol Buffers message",
+                "the TASK's payload is not a Protocol Buffers message, or has too many fields",
                 "encode a daiic.v1.Task of daiic.proto, or send its JSON form",
             ) from None
 
@@ -66,8 +67,10 @@ class Json:
     def read(self, payload: bytes) -> pb.Task:
         """See `Dialect`."""
         try:
+            if len(payload) > SURELY_CHEAP and _values_in(json.loads(payload)) > MAX_FIELDS:
+                raise json_format.ParseError("it has too many values")
             return json_format.Parse(payload, pb.Task())
-        except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        except (json_format.ParseError, ValueError, RecursionError) as error:
             reason = str(error).split("\n")[0].rstrip(". ")
             raise TaskError(
                 pb.BAD_REQUEST,
@@ -91,6 +94,19 @@ class Json:
         except (ValueError, TypeError, OverflowError, RecursionError):
             return 0
         return task_id if 0 <= task_id < 1 << 64 else 0
+
+
+def _values_in(data: object) -> int:
+    """Return how many values there are in decoded JSON, at any depth."""
+    count, left = 0, [data]
+    while left:
+        value = left.pop()
+        count += 1
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return count
 
 
 def _compact(part: pb.Result) -> bytes:

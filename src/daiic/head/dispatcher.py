@@ -15,11 +15,14 @@ from operator import attrgetter
 import structlog
 from google.protobuf.message import DecodeError
 
+from daiic.delivery import TooMuch
 from daiic.errors import TaskError
 from daiic.head import advice
 from daiic.head.assignments import Assignments
 from daiic.head.deadlines import Deadlines
+from daiic.head.heartbeats import read_heartbeat
 from daiic.head.job import Job
+from daiic.head.limits import HeadLimits
 from daiic.head.link import Link
 from daiic.head.placement import choose, cost, may_serve, near_to
 from daiic.head.registry import Registry, Worker
@@ -31,6 +34,7 @@ from daiic.wire.address import format_address
 from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.events import Message
 from daiic.wire.messages import Address
+from daiic.wire.payload import decode
 
 log = structlog.get_logger()
 
@@ -57,6 +61,7 @@ class Dispatcher:
     def __init__(
         self,
         policy: Policy,
+        limits: HeadLimits,
         link: Link,
         statistics: Statistics,
         now: float,
@@ -64,13 +69,15 @@ class Dispatcher:
     ) -> None:
         """`paused` tells how many seconds `now` has left out since the start."""
         self.policy = policy
-        self.workers = Registry()
+        self.limits = limits
+        self.workers = Registry(limits)
         self.line = WaitingLine()
         self.started_at = now
         self._link = link
         self._statistics = statistics
         self._assignments = Assignments(link)
         self._deadlines = Deadlines(paused)
+        self._tasks_bytes = 0
 
     @property
     def in_flight(self) -> int:
@@ -98,23 +105,33 @@ class Dispatcher:
         Raises:
             TaskError: if that is the client of this job, or no worker can serve it.
         """
+        most = self.limits.tasks_memory
+        while self._tasks_bytes + job.bytes > most:
+            self._make_way(job, attrgetter("bytes"), job.bytes, advice.no_memory(most), now)
         if self.line.row_of(job) is None:
             worker = choose(self.workers, job, now)
             if worker is not None and self._give(job, worker, now):
-                self._deadlines.add(job, self.jobs_left)
+                self._accepted(job)
                 return
             if not may_serve(self.workers, job) and now >= self._settled_at:
                 raise advice.no_worker(job, self.workers)
         if len(self.line) >= self.policy.queue_size:
-            self._make_way(job, attrgetter("waiting"), 1, now)
+            full = advice.queue_full(len(self.line))
+            self._make_way(job, attrgetter("waiting"), 1, full, now)
         self._wait(job, now)
+        self._accepted(job)
+
+    def _accepted(self, job: Job) -> None:
+        self._tasks_bytes += job.bytes
         self._deadlines.add(job, self.jobs_left)
 
-    def _make_way(self, job: Job, measure: Measure, size: int, now: float) -> None:
-        """Let a waiting job of who has most fail for `job`, or refuse that."""
+    def _make_way(
+        self, job: Job, measure: Measure, size: int, refusal: TaskError, now: float
+    ) -> None:
+        """Let a waiting job of who has most fail for `job`, or refuse that with `refusal`."""
         leaving = self.line.giving_way(job, measure, size)
         if leaving is None:
-            raise advice.queue_full(len(self.line))
+            raise refusal
         self.fail(leaving, advice.gave_way(len(self.line)), now)
 
     def cancel(self, jobs: Iterable[Job], now: float) -> None:
@@ -142,21 +159,23 @@ class Dispatcher:
 
     def heartbeat(self, message: Message, now: float) -> None:
         """Take in a HEARTBEAT."""
-        try:
-            heartbeat = pb.Heartbeat.FromString(message.payload)
-        except DecodeError:
-            heartbeat = pb.Heartbeat()
-        if not heartbeat.worker_id:
+        heartbeat = read_heartbeat(message.payload, self.limits)
+        if heartbeat is None:
             self._statistics.malformed += 1
             return
-        known = heartbeat.worker_id in self.workers
-        worker, replaced = self.workers.heard(heartbeat, message.peer, now)
+        known = self.workers.get(heartbeat.worker_id)
+        before = known.address if known is not None else None
+        worker, gone = self.workers.heard(heartbeat, message.peer, now)
         if worker is None:
+            self._statistics.refused_heartbeats += 1
             return
-        if replaced is not None:
-            self._take_back(replaced, "was restarted", now)
-        elif not known:
+        for other in gone:
+            what = "was restarted" if other.id == worker.id else "has left its address to another"
+            self._take_back(other, what, now)
+        if known is None:
             log.info("worker registered", **_described(worker))
+        elif worker is known and before != message.peer:
+            self._renew_missed(worker, now)
         if heartbeat.state == pb.STOPPED:
             self.workers.retire(worker)
             self._lose(worker, "was stopped", now)
@@ -164,10 +183,18 @@ class Dispatcher:
         self._link.ping(message.peer)
         self._place_waiting(now)
 
+    def _renew_missed(self, worker: Worker, now: float) -> None:
+        """Have those answers made again whose parts came from an address not known to be its."""
+        for job in [job for job in worker.jobs.values() if job.missed]:
+            self._assignments.recall(job)
+            job.attempts -= 1
+            job.delivery.resume_here()
+            self._wait(job, now)
+
     def result(self, message: Message, now: float) -> None:
         """Take in a RESULT."""
         try:
-            part = pb.Result.FromString(message.payload)
+            part = decode(pb.Result, message.payload)
         except DecodeError:
             self._statistics.malformed += 1
             return
@@ -176,7 +203,14 @@ class Dispatcher:
             if not part.final:  # of a task given up, or from before this head's start
                 self._assignments.stop(message.peer, part.id)
             return
-        for ready in job.delivery.accept(part):
+        if not self._is_from_its_worker(message, job):
+            return
+        try:
+            relayed = self._assignments.accept(job, part)
+        except TooMuch as reason:
+            self._disown(job, reason, now)
+            return
+        for ready in relayed:
             ready.id = job.id
             error = self._relay(ready, job)
             if error is not None:
@@ -187,6 +221,25 @@ class Dispatcher:
             worker = self._assignments.release(job)
             self._end(job, DONE, now)
             self._place_waiting(now, worker)
+        elif self._assignments.early_bytes > self.limits.ahead_memory:
+            most = TooMuch(f"more than others of {self.limits.ahead_memory >> 20} MiB out of order")
+            self._disown(self._assignments.earliest(), most, now)
+
+    def _is_from_its_worker(self, message: Message, job: Job) -> bool:
+        assert job.worker is not None
+        if message.peer == job.worker.address:
+            return True
+        self._statistics.foreign += 1
+        job.missed = True
+        return False
+
+    def _disown(self, job: Job, reason: TooMuch, now: float) -> None:
+        """Give a job elsewhere whose worker sends more than can be kept."""
+        worker = job.worker
+        assert worker is not None
+        self._assignments.recall(job)
+        self._move(job, advice.disorderly(worker, reason), worker, now)
+        self._place_waiting(now)
 
     def _relay(self, part: pb.Result, job: Job) -> TaskError | None:
         """Send a part of the answer to the client; return why it cannot be sent."""
@@ -204,7 +257,7 @@ class Dispatcher:
             self._statistics.malformed += 1
             return
         job = self._assignments.get(said.id)
-        if job is None:
+        if job is None or not self._is_from_its_worker(message, job):
             return
         error = TaskError.from_wire(said)
         worker = self._assignments.release(job)
@@ -272,6 +325,7 @@ class Dispatcher:
 
     def _end(self, job: Job, outcome: str, now: float) -> None:
         job.over = True
+        self._tasks_bytes -= job.bytes
         del job.client.jobs[job.id]
         self._statistics.outcomes[job.kind, outcome] += 1
         self._statistics.total.add(now - job.arrived_at)

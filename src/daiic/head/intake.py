@@ -2,10 +2,11 @@
 
 from google.protobuf.message import DecodeError
 
+from daiic.delivery import Kept, size_of
 from daiic.errors import TaskError
 from daiic.head import advice
 from daiic.head.clients import Client, Clients
-from daiic.head.dialect import Dialect, dialect_of
+from daiic.head.dialect import JSON, Dialect, dialect_of
 from daiic.head.dispatcher import Dispatcher
 from daiic.head.job import Job
 from daiic.head.link import Link
@@ -13,11 +14,7 @@ from daiic.head.report import status_of
 from daiic.head.statistics import DONE, Statistics
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message
-from daiic.wire.limits import Limits
 from daiic.wire.messages import Address
-
-LARGEST_TASK = Limits().max_message // 2
-"""Bytes of a TASK; a resumed one is longer, and must still fit a message."""
 
 PING_INTERVAL = 2.0
 SILENCE = 10.0
@@ -34,7 +31,10 @@ class Intake:
         self._dispatcher = dispatcher
         self._link = link
         self._statistics = statistics
-        self._clients = Clients()
+        limits = dispatcher.limits
+        self._limits = limits
+        self._kept = Kept(limits.ahead, limits.ahead_bytes, limits.delivered)
+        self._clients = Clients(limits)
         self._arrivals = 0
         self._look_at = 0.0
 
@@ -42,11 +42,13 @@ class Intake:
         """Take in a TASK; one that is known already is ignored."""
         dialect = dialect_of(message.payload)
         try:
-            if len(message.payload) > LARGEST_TASK:
-                raise advice.too_large(len(message.payload), LARGEST_TASK)
+            most = self._limits.json_task if dialect is JSON else self._limits.task
+            if len(message.payload) > most:
+                raise advice.too_large(len(message.payload), most)
             task = dialect.read(message.payload)
         except TaskError as error:
-            task_id = dialect.id_in(message.payload) or message.sequence
+            short = len(message.payload) <= self._limits.json_task
+            task_id = (dialect.id_in(message.payload) if short else 0) or message.sequence
             self._refuse(Client(message.peer), dialect, task_id, UNREADABLE, error)
             return
         task_id = task.id or message.sequence
@@ -54,7 +56,7 @@ class Intake:
         if task_id in client.jobs or task_id in client.known:
             self._statistics.repeated += 1
             return
-        client.known.add(task_id, now)
+        self._clients.remember(client, task_id, now)
         kind = task.WhichOneof("work")
         if kind == "status":
             status = status_of(self._dispatcher, self._statistics, now)
@@ -67,6 +69,8 @@ class Intake:
                 raise advice.nothing_to_do()
             if not task.model:
                 raise advice.no_model(self._dispatcher.workers)
+            if size_of(task.resume) > self._limits.delivered:
+                raise advice.too_much_resumed(self._limits.delivered)
             if self.closed:
                 raise advice.stopping()
             self._arrivals += 1
@@ -74,7 +78,18 @@ class Intake:
             if task.deadline_ms:
                 life = min(life, task.deadline_ms / 1000)
             size = len(message.payload)
-            job = Job(task, task_id, kind, client, dialect, size, self._arrivals, now, now + life)
+            job = Job(
+                task,
+                task_id,
+                kind,
+                client,
+                dialect,
+                size,
+                self._kept,
+                self._arrivals,
+                now,
+                now + life,
+            )
             self._dispatcher.submit(job, now)
             client.jobs[task_id] = job
         except TaskError as error:
@@ -88,7 +103,8 @@ class Intake:
             self._statistics.malformed += 1
             return
         client = self._clients.heard(message.peer, now)
-        client.known.add(task_id, now)  # its TASK may come later, on a link that reorders
+        # Its TASK may come later, on a link that reorders.
+        self._clients.remember(client, task_id, now)
         job = client.jobs.get(task_id)
         if job is not None:
             self._dispatcher.cancel([job], now)

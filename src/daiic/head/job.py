@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daiic.delivery import Delivery
+from daiic.delivery import Delivery, Kept
 from daiic.errors import TaskError
 from daiic.head.dialect import Dialect
 from daiic.wire import daiic_pb2 as pb
@@ -25,6 +25,7 @@ class Job:
 
     `asker` is what its client calls whoever it works for, `share` that one's
     share of the workers while it waits, `bytes` the size of the TASK.
+    `missed` says that a part of its answer came from elsewhere than its worker.
     `failed_on` are the processes on which it has failed, the last time with
     `error`. Times are of the head's monotonic clock.
     """
@@ -43,6 +44,7 @@ class Job:
         "failed_on",
         "id",
         "kind",
+        "missed",
         "model",
         "number",
         "over",
@@ -61,6 +63,7 @@ class Job:
         client: Client,
         dialect: Dialect,
         size: int,
+        kept: Kept,
         number: int,
         now: float,
         deadline: float,
@@ -78,13 +81,14 @@ class Job:
         self.asker: str = task.client[:LONGEST_ASKER]
         self.share: Share | None = None
         task.ClearField("client")  # no worker needs to know
-        self.delivery = Delivery(task)
+        self.delivery = Delivery(task, kept)
         self.arrived_at = now
         self.queued_at = now
         self.deadline = deadline
         self.worker: Worker | None = None
         self.attempt = 0
         self.attempts = 0
+        self.missed = False
         self.failed_on: frozenset[tuple[str, int]] = frozenset()
         self.error: TaskError | None = None
         self.over = False

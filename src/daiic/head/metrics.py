@@ -40,6 +40,12 @@ class HeadCollector(Collector):
             ("moved", "Tasks taken from a worker and given to another", statistics.moved),
             ("repeated", "TASKs that were known already", statistics.repeated),
             ("malformed", "Messages that could not be decoded", statistics.malformed),
+            ("foreign", "Answers from elsewhere than the task's worker", statistics.foreign),
+            (
+                "refused_heartbeats",
+                "Heartbeats of workers for which there was no room",
+                statistics.refused_heartbeats,
+            ),
         ):
             yield CounterMetricFamily(f"daiic_head_{name}", text, value=total)
         yield GaugeMetricFamily(

@@ -7,6 +7,7 @@ from enum import IntEnum
 import structlog
 
 from daiic.head.job import Job
+from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
 from daiic.wire.messages import Address
@@ -42,10 +43,11 @@ _NEARNESS = {
 class Worker:
     """One worker process: what it said last, and what this head has given it.
 
-    `jobs` are the tasks it runs for this head, by attempt. `elsewhere` is how
-    many it has from other heads; `given` orders workers by when they were
-    last given something. `retired` are processes of the same id that this one
-    has replaced, each with the number of heartbeats that came from it since.
+    `bytes` is the size of its heartbeat. `jobs` are the tasks it runs for this
+    head, by attempt. `elsewhere` is how many it has from other heads; `given`
+    orders workers by when they were last given something. `retired` are
+    processes of the same id that this one has replaced, each with the number
+    of heartbeats that came from it since.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class Worker:
         "_nearness",
         "_rates",
         "address",
+        "bytes",
         "can_download",
         "elsewhere",
         "given",
@@ -70,6 +73,7 @@ class Worker:
     def __init__(self, heartbeat: pb.Heartbeat, address: Address, now: float) -> None:
         self.id = heartbeat.worker_id
         self.incarnation = heartbeat.incarnation
+        self.bytes = 0
         self.jobs: dict[int, Job] = {}
         self.retired: dict[int, int] = {}
         self.given = 0
@@ -133,8 +137,11 @@ def names_repository(model: str) -> bool:
 class Registry:
     """All workers heard from lately, by id."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
         self._workers: dict[str, Worker] = {}
+        self._by_address: dict[Address, Worker] = {}
+        self._bytes = 0
         self._stopped: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def __iter__(self) -> Iterator[Worker]:
@@ -143,12 +150,13 @@ class Registry:
     def __len__(self) -> int:
         return len(self._workers)
 
-    def __contains__(self, worker_id: str) -> bool:
-        return worker_id in self._workers
+    def get(self, worker_id: str) -> Worker | None:
+        """Return the worker with that id."""
+        return self._workers.get(worker_id)
 
     def at(self, address: Address) -> Worker | None:
         """Return the worker at `address`."""
-        return next((w for w in self._workers.values() if w.address == address), None)
+        return self._by_address.get(address)
 
     def measured(self, address: Address, rtt: float) -> None:
         """Take in how far, in seconds, a worker is away."""
@@ -158,43 +166,73 @@ class Registry:
 
     def heard(
         self, heartbeat: pb.Heartbeat, address: Address, now: float
-    ) -> tuple[Worker | None, Worker | None]:
+    ) -> tuple[Worker | None, list[Worker]]:
         """Take in a heartbeat.
 
         Returns the worker it is about, `None` if it comes from a process that
-        has stopped or been replaced by another of the same id; and that other
-        process, if this heartbeat is the first after it.
+        has stopped or been replaced by another of the same id, or if there is
+        no room for it; and those that this heartbeat shows to be gone: an
+        earlier process of that id, and another worker at that address.
         """
         if (heartbeat.worker_id, heartbeat.incarnation) in self._stopped:
-            return None, None
+            return None, []
         known = self._workers.get(heartbeat.worker_id)
-        if known is not None and known.incarnation == heartbeat.incarnation:
-            known.update(heartbeat, address, now)
-            return known, None
-        if known is not None and heartbeat.incarnation in known.retired:
-            known.retired[heartbeat.incarnation] += 1
-            if known.retired[heartbeat.incarnation] == TWINS:
-                log.warning(
-                    "two workers have the same id, so one of them gets no tasks; "
-                    "give each a state_dir of its own",
-                    worker=known.id,
-                    served=format_address(known.address),
-                    ignored=format_address(address),
-                )
-            return None, None
-        worker = Worker(heartbeat, address, now)
+        same = known is not None and known.incarnation == heartbeat.incarnation
+        if known is not None and not same and heartbeat.incarnation in known.retired:
+            self._count_twin(known, heartbeat, address)
+            return None, []
+        size = heartbeat.ByteSize()
+        if not self._has_room(size, known):
+            return None, []
+        gone: list[Worker] = []
+        there = self._by_address.get(address)
+        if there is not None and there.id != heartbeat.worker_id:
+            gone.append(there)
+            self.remove(there)
         if known is not None:
-            worker.retired = known.retired
-            worker.retired[known.incarnation] = 0
-            if len(worker.retired) > REMEMBERED_INCARNATIONS:
-                del worker.retired[next(iter(worker.retired))]
-        self._workers[worker.id] = worker
-        return worker, known
+            self._uncount(known)
+        if known is not None and same:
+            worker = known
+            worker.update(heartbeat, address, now)
+        else:
+            worker = Worker(heartbeat, address, now)
+            if known is not None:
+                gone.append(known)
+                worker.retired = known.retired
+                worker.retired[known.incarnation] = 0
+                if len(worker.retired) > REMEMBERED_INCARNATIONS:
+                    del worker.retired[next(iter(worker.retired))]
+        worker.bytes = size
+        self._bytes += size
+        self._workers[worker.id] = self._by_address[address] = worker
+        return worker, gone
+
+    def _has_room(self, size: int, known: Worker | None) -> bool:
+        full = known is None and len(self._workers) >= self._limits.workers
+        before = known.bytes if known is not None else 0
+        return not full and self._bytes - before + size <= self._limits.heartbeats_memory
+
+    def _count_twin(self, known: Worker, heartbeat: pb.Heartbeat, address: Address) -> None:
+        known.retired[heartbeat.incarnation] += 1
+        if known.retired[heartbeat.incarnation] == TWINS:
+            log.warning(
+                "two workers have the same id, so one of them gets no tasks; "
+                "give each a state_dir of its own",
+                worker=known.id,
+                served=format_address(known.address),
+                ignored=format_address(address),
+            )
 
     def remove(self, worker: Worker) -> None:
         """Forget `worker`; its next heartbeat brings it back."""
         if self._workers.get(worker.id) is worker:
             del self._workers[worker.id]
+            self._uncount(worker)
+
+    def _uncount(self, worker: Worker) -> None:
+        self._bytes -= worker.bytes
+        if self._by_address.get(worker.address) is worker:
+            del self._by_address[worker.address]
 
     def retire(self, worker: Worker) -> None:
         """Ignore what `worker` said before it stopped and comes only now."""

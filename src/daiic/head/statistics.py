@@ -26,16 +26,29 @@ class Statistics:
 
     `outcomes` counts tasks by kind of work and by how they ended: "DONE" or
     the name of an error. `moved` counts how often a task was taken from a
-    worker and given to another.
+    worker and given to another; `refused_heartbeats` came from workers beyond
+    what is kept, `foreign` RESULTs and ERRORs from elsewhere than the task's
+    worker.
     """
 
-    __slots__ = ("malformed", "moved", "outcomes", "queued", "repeated", "total")
+    __slots__ = (
+        "foreign",
+        "malformed",
+        "moved",
+        "outcomes",
+        "queued",
+        "refused_heartbeats",
+        "repeated",
+        "total",
+    )
 
     def __init__(self) -> None:
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self.moved = 0
         self.repeated = 0
         self.malformed = 0
+        self.refused_heartbeats = 0
+        self.foreign = 0
         self.queued = Durations()
         self.total = Durations()
 

@@ -24,6 +24,7 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import (
     CARRIED,
+    CONTROL,
     HEADER,
     HEADER_SIZE,
     RELIABLE,
@@ -230,12 +231,18 @@ class Endpoint:
         `Limits`, those to this peer or all together.
 
         Raises:
-            MessageTooLarge: if `payload` exceeds `Limits.max_message`.
+            MessageTooLarge: if `payload` exceeds `Limits.max_message`, or
+                `Limits.max_control` if it is for a message of that kind.
         """
         limits, length = self._limits, len(payload)
         if length > limits.max_message:
             raise MessageTooLarge(
                 f"a message of {length} bytes exceeds max_message, {limits.max_message} bytes"
+            )
+        if length > limits.max_control and message_type in CONTROL:
+            raise MessageTooLarge(
+                f"a {message_type.name} of {length} bytes exceeds max_control, "
+                f"{limits.max_control} bytes"
             )
         peer = self._peers.get(to) or self._open(to, now)
         outbox = peer.outbox

@@ -10,7 +10,7 @@ from daiic.wire.frames import (
     ranges_of,
 )
 from daiic.wire.limits import Limits, MemoryUse
-from daiic.wire.messages import HEADER, MessageType
+from daiic.wire.messages import CONTROL, HEADER, MessageType
 from daiic.wire.reassembly import Head, Reassembly
 from daiic.wire.sequence import RecentSequences
 
@@ -78,12 +78,13 @@ class Inbox:
         return head[3], first, reassembly.message()
 
     def _begin(self, sequence: int, head: Head, now: float) -> Reassembly | None:
-        first, total, _, _ = head
+        first, total, _, message_type = head
         if first in self._recent:
             self._to_acknowledge.append(sequence)
             self._counters.duplicates += 1
             return None
-        if total > self._largest:
+        largest = self._limits.max_control if message_type in CONTROL else self._largest
+        if total > largest:
             # Acknowledged all the same: sent again it would be no smaller.
             self._to_acknowledge.append(sequence)
             self._counters.dropped_oversized += 1

@@ -18,6 +18,8 @@ class Limits:
     and does not fit is not acknowledged and so comes again later, one that is
     to go out and does not fit is not queued.
 
+    `max_control` is the largest HEARTBEAT, CANCEL or ERROR.
+
     `amplification` is how many times the bytes that came from it an address
     gets that has not shown that it receives, where that is asked for.
     """
@@ -25,6 +27,7 @@ class Limits:
     path_mtu: int = 1200
     loopback_mtu: int = 61440
     max_message: int = 256 * MIB
+    max_control: int = 64 << 10
     memory: int = 512 * MIB
     peer_memory: int = 384 * MIB
     max_window: int = 4 * MIB

@@ -38,6 +38,9 @@ RELIABLE = frozenset({MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, 
 CARRIED = RELIABLE | {MessageType.HEARTBEAT}
 """Types that reach the application as events, and that CHUNKs may carry."""
 
+CONTROL = CARRIED - {MessageType.TASK, MessageType.RESULT}
+"""Types that never have much to say."""
+
 TRANSPORT = frozenset({MessageType.SACK, MessageType.CHUNK, MessageType.BATCH, MessageType.BUSY})
 """The transport's own types; whoever sends one of them knows them all."""
 

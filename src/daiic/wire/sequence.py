@@ -26,10 +26,10 @@ class RecentSequences:
     may repeat is forgotten.
     """
 
-    __slots__ = ("_capacity", "_lifetime", "_older", "_since", "_younger")
+    __slots__ = ("_lifetime", "_older", "_since", "_younger", "capacity")
 
     def __init__(self, capacity: int = REMEMBERED, lifetime: float = 60.0) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._lifetime = lifetime
         self._younger: set[int] = set()
         self._older: set[int] = set()
@@ -42,7 +42,7 @@ class RecentSequences:
         """Remember `sequence`, seen at `now`."""
         if not self._younger:
             self._since = now
-        elif len(self._younger) >= self._capacity or now - self._since > self._lifetime:
+        elif len(self._younger) >= self.capacity or now - self._since > self._lifetime:
             self._older = self._younger
             self._younger = set()
             self._since = now

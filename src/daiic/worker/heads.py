@@ -18,6 +18,7 @@ from daiic.wire.address import format_address, resolve
 from daiic.wire.events import Acknowledged, Pong
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import MeshSocket
+from daiic.worker.limits import LIMITS
 
 INTERVAL = 2.0
 SOONEST = 0.2
@@ -99,7 +100,7 @@ class Heads:
     def beat(self) -> None:
         """Send a heartbeat to every head now."""
         beat = self._heartbeat()
-        payload = beat.SerializeToString()
+        payload = _fitting(beat)
         if not self._states or self._states[-1][1] != beat.state:
             self._states.append((self._clock() - CLOCK, beat.state))
         for head in self._heads:
@@ -195,3 +196,26 @@ class Heads:
             head.address = address
             self._socket.trust(h.address for h in self._heads if h.address)
             self.beat()
+
+
+def _fitting(beat: pb.Heartbeat) -> bytes:
+    """Return `beat` as it is sent, without the models that a head would not keep.
+
+    Loaded models, and those on their way, go before those that lie on the disk.
+    """
+    payload = beat.SerializeToString()
+    if len(beat.models) <= LIMITS.models and len(payload) <= LIMITS.heartbeat:
+        return payload
+    least = pb.Heartbeat()
+    least.CopyFrom(beat)
+    models = sorted(least.models, key=lambda model: model.state in (pb.AVAILABLE, pb.FAILED))
+    del models[LIMITS.models :]
+    for model in models:
+        model.detail = model.detail[: LIMITS.detail]
+    while True:
+        del least.models[:]
+        least.models.extend(models)
+        payload = least.SerializeToString()
+        if len(payload) <= LIMITS.heartbeat or not models:
+            return payload
+        del models[-max(len(models) // 8, 1) :]

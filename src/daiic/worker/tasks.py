@@ -15,12 +15,10 @@ from daiic.wire.address import format_address
 from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.events import Message
 from daiic.wire.messages import Address, MessageType
+from daiic.wire.payload import decode
+from daiic.worker.limits import LIMITS
 from daiic.worker.metrics import Statistics
 
-LINE = 4
-"""Tasks that may wait for a slot, as a multiple of the slots."""
-HIGH_WATER = 32 << 20
-"""Unacknowledged bytes above which tasks make nothing more to send."""
 PAUSE = 0.02
 
 Key = tuple[Address, int]
@@ -78,11 +76,11 @@ class Tasks:
     def take(self, message: Message) -> None:
         """Begin the task of a TASK message; one that is known is not begun again."""
         try:
-            task = pb.Task.FromString(message.payload)
+            task = decode(pb.Task, message.payload)
         except DecodeError:
             error = TaskError(
                 pb.BAD_REQUEST,
-                "the TASK's payload is not a Protocol Buffers message",
+                "the TASK's payload is not a Protocol Buffers message, or has too many fields",
                 "send tasks to a head, which takes JSON too",
             )
             self._refuse(message.peer, message.sequence, "unknown", error)
@@ -95,7 +93,7 @@ class Tasks:
         if self.closed:
             error = TaskError(pb.SHUTTING_DOWN, self.closed, "give the task to another worker")
             self._refuse(message.peer, task.id, kind, error)
-        elif len(self._running) >= self.slots * (1 + LINE):
+        elif len(self._running) >= self.slots * (1 + LIMITS.waiting):
             error = TaskError(
                 pb.QUEUE_FULL,
                 f"this worker runs {self.slots} tasks and as many wait as may",
@@ -197,7 +195,7 @@ class Tasks:
                     ) from None
                 if final:
                     break
-                while self._link.buffered_bytes > HIGH_WATER:  # noqa: ASYNC110
+                while self._link.buffered_bytes > LIMITS.unsent:  # noqa: ASYNC110
                     await asyncio.sleep(PAUSE)
         rate = tempo.rate()
         if rate:

@@ -8,6 +8,7 @@ import pytest
 
 from daiic.head.core import Core
 from daiic.head.dispatcher import Policy
+from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message, Pong, Unreachable
 from daiic.wire.messages import Address, MessageType
@@ -134,7 +135,7 @@ class Cluster:
     long the head's process was stopped so far.
     """
 
-    def __init__(self, **policy: object) -> None:
+    def __init__(self, limits: HeadLimits | None = None, **policy: object) -> None:
         self.now = 1000.0
         self.numbers = itertools.count(1)
         self.members: dict[Address, Member] = {}
@@ -146,11 +147,15 @@ class Cluster:
             "max_attempts": 3,
         }
         self.paused = 0.0
-        self.core = Core(Policy(**(values | policy)), self, self.now, lambda: self.paused)
+        self.limits = limits or HeadLimits()
+        self._start(Policy(**(values | policy)))
         self.now += 10.0
 
+    def _start(self, policy: Policy) -> None:
+        self.core = Core(policy, self, self.now, lambda: self.paused, self.limits)
+
     def restart_head(self) -> None:
-        self.core = Core(self.core.dispatcher.policy, self, self.now, lambda: self.paused)
+        self._start(self.core.dispatcher.policy)
 
     # The head's way out.
 

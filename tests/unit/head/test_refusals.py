@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
 
@@ -61,8 +62,8 @@ def test_payload_that_is_no_task_is_refused_under_its_sequence(cluster):
     assert (error.id, error.code) == (41, pb.BAD_REQUEST)
 
 
-def test_task_that_is_too_large_is_refused(cluster, monkeypatch):
-    monkeypatch.setattr("daiic.head.intake.LARGEST_TASK", 3 << 20)
+def test_task_that_is_too_large_is_refused(new_cluster):
+    cluster = new_cluster(HeadLimits(task=3 << 20))
     worker, client = cluster.worker(), cluster.client()
     client.ask(text=pb.TextTask(prompt="a" * (3 << 20)))
     assert client.error().message == "the task has 3 MiB, and 3 MiB are the most"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.frames import CHUNK_HEADER
 from daiic.wire.limits import MIB, Limits
-from daiic.wire.messages import HEADER, MessageType, encode
+from daiic.wire.messages import CONTROL, HEADER, MessageType, encode
 from lossy_relay import Conditions
 from unit.wire.simulated_link import EPOCH, SimulatedLink
 
@@ -122,6 +122,18 @@ def test_a_message_larger_than_the_receiver_takes_does_not_block_the_others(
     assert link.run(60.0, sender.endpoint.idle)
     assert receiver.payloads == [b"next"]
     assert receiver.endpoint.counters.dropped_oversized > 0
+
+
+@pytest.mark.parametrize("kind", sorted(CONTROL))
+def test_types_that_have_little_to_say_reserve_little_memory(kind: MessageType) -> None:
+    link = SimulatedLink()
+    node = link.node()
+    head = CHUNK_HEADER.pack(1, Limits().max_control + 1, 1172, kind)
+    node.receive(encode(MessageType.CHUNK, 1, EPOCH, head + bytes(1172)), SENDER)
+    assert node.endpoint.buffered_bytes == 0
+    assert node.endpoint.counters.dropped_oversized == 1
+    with pytest.raises(MessageTooLarge, match="max_control"):
+        node.endpoint.send(SENDER, kind, bytes(Limits().max_control + 1), link.now)
 
 
 def test_a_message_larger_than_ours_is_refused_with_both_sizes() -> None:

@@ -15,7 +15,7 @@ from daiic.wire.replay import WINDOW
 from daiic.wire.sequence import REMEMBERED
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text("utf-8")
-UNITS = {"B": 1, "MiB": 1 << 20, "s": 1, "": 1}
+UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 1, "": 1}
 
 
 def section(title: str) -> str:

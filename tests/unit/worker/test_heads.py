@@ -9,6 +9,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
+from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
 from daiic.wire.events import Acknowledged, Message, Pong, Unreachable
@@ -119,6 +120,23 @@ def test_first_answer_is_enough_to_be_known(monkeypatch):
 
     # The daemon's own event loop, whose clock stands still for a turn.
     uvloop.run(register_often())
+
+
+async def test_heartbeat_of_more_than_heads_keep_names_the_loaded_models(reporter):
+    listener = await Listener().open()
+    worker = await reporter(listener.name)
+    on_disk = [pb.ModelStatus(name=f"{n}" * 20, state=pb.AVAILABLE) for n in range(3000)]
+    failed = pb.ModelStatus(name="failed", state=pb.FAILED, detail="why " * 10_000)
+    loaded = pb.ModelStatus(name="loaded", state=pb.LOADED)
+    worker.beat.models.extend([failed, *on_disk, loaded])
+    await until(lambda: any(beat.models for beat in listener.beats))
+    told = next(beat for beat in reversed(listener.beats) if beat.models)
+    assert told.models[0].name == "loaded"
+    assert "failed" in [model.name for model in told.models]
+    assert told.ByteSize() <= HeadLimits().heartbeat
+    assert len(told.models) <= HeadLimits().models
+    await until(lambda: worker.heads.knows(pb.STARTING))
+    await listener.socket.close(0)
 
 
 async def test_heartbeat_of_many_models_registers_too(reporter):

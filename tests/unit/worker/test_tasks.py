@@ -8,8 +8,9 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message
 from daiic.wire.messages import MessageType
+from daiic.worker.limits import LIMITS
 from daiic.worker.metrics import Statistics
-from daiic.worker.tasks import HIGH_WATER, LINE, Tasks
+from daiic.worker.tasks import Tasks
 
 HEAD = ("127.0.0.1", 7717)
 OTHER = ("127.0.0.1", 7718)
@@ -148,7 +149,7 @@ async def test_answer_that_waits_for_room_can_be_cancelled():
 
 async def test_line_is_bounded_and_the_rest_is_refused_at_once():
     desk = Desk(slots=2)
-    room = 2 * (1 + LINE)
+    room = 2 * (1 + LIMITS.waiting)
     for number in range(1, room + 4):
         desk.give(number)
     await asyncio.sleep(0.01)
@@ -201,7 +202,7 @@ async def test_tasks_of_a_lost_head_end_and_others_go_on():
 async def test_nothing_more_is_made_while_the_head_does_not_take_what_there_is():
     desk = Desk(words=tuple("abcdefgh"))
     desk.go.set()
-    desk.link.buffered_bytes = HIGH_WATER + 1
+    desk.link.buffered_bytes = LIMITS.unsent + 1
     desk.give(1)
     await asyncio.sleep(0.1)
     assert len(desk.link.results) == 1

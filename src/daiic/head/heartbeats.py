@@ -1,0 +1,40 @@
+"""What workers say of themselves, cut to what a head keeps."""
+
+from math import inf
+
+from google.protobuf.message import DecodeError
+
+from daiic.head.limits import HeadLimits
+from daiic.wire import daiic_pb2 as pb
+
+
+def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
+    """Return the heartbeat of a worker, `None` if `payload` is none or too large."""
+    if len(payload) > limits.heartbeat:
+        return None
+    try:
+        said = pb.Heartbeat.FromString(payload)
+    except DecodeError:
+        return None
+    if not 0 < len(said.worker_id) <= limits.name:
+        return None
+    said.DiscardUnknownFields()
+    said.slots = min(said.slots, limits.slots)
+    said.name = said.name[: limits.name]
+    said.version = said.version[: limits.name]
+    said.device = said.device[: limits.name]
+    if len(said.heads) > limits.heads:
+        del said.heads[limits.heads :]
+    if len(said.models) > limits.models:
+        del said.models[limits.models :]
+    for index in range(len(said.models) - 1, -1, -1):
+        model = said.models[index]
+        if len(model.name) > limits.name:
+            del said.models[index]
+            continue
+        model.quantization = model.quantization[: limits.name]
+        model.placement = model.placement[: limits.name]
+        model.detail = model.detail[: limits.detail]
+        if not 0.0 <= model.rate < inf:
+            model.rate = 0.0
+    return said

@@ -1,0 +1,46 @@
+"""The bounds within which a head works, whoever sends what.
+
+`queue_size`, `task_deadline`, `max_attempts` and `worker_timeout` are
+settings; those of the wire are in `daiic.wire.limits`. docs/operations.md
+says what happens at each.
+"""
+
+from dataclasses import dataclass
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """Sizes in bytes, lengths of names in characters.
+
+    Of a TASK: `task` and, as JSON, `json_task`; `tasks_memory` is for all that
+    wait or run. Of an answer: `ahead` are the parts kept while an earlier one
+    is missing, `ahead_bytes` what they take of one task and `ahead_memory` of
+    all; `delivered` is what has to be kept of one so that another worker could
+    go on with it.
+
+    Of a worker: `heartbeat`, its `models`, `heads`, `slots`, and each `name`
+    and `detail`; `heartbeats_memory` is for all of the `workers`.
+
+    `clients` are known at once, and `remembered_ids` of their finished tasks.
+    """
+
+    task: int = 32 * MIB
+    json_task: int = 4 * MIB
+    tasks_memory: int = 512 * MIB
+    ahead: int = 2048
+    ahead_bytes: int = 64 * MIB
+    ahead_memory: int = 512 * MIB
+    delivered: int = 64 * MIB
+    heartbeat: int = 64 * KIB
+    heartbeats_memory: int = 16 * MIB
+    workers: int = 1024
+    models: int = 512
+    heads: int = 64
+    slots: int = 4096
+    name: int = 256
+    detail: int = 512
+    clients: int = 16384
+    remembered_ids: int = 1 << 20
