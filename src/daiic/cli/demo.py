@@ -21,6 +21,7 @@ from daiic.cli.progress import run_with_progress
 from daiic.cli.status import cluster_view, size
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
+from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
 
@@ -148,7 +149,7 @@ def _doing(beat: pb.Heartbeat) -> str:
     loading = [model for model in beat.models if model.state in (pb.LOADING, pb.DOWNLOADING)]
     if loading:
         return f"{beat.name} loads {loading[0].name} {loading[0].progress:.0%}"
-    return f"{beat.name} {pb.WorkerState.Name(beat.state).lower()}"
+    return f"{beat.name} {word(pb.WorkerState, beat.state)}"
 
 
 def _first_model(status: pb.ClusterStatus, kind: pb.ModelKind) -> str:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from daiic.head.core import Core
 from daiic.head.statistics import BOUNDS, Durations
+from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.counters import Counters
 
@@ -74,7 +75,7 @@ class HeadCollector(Collector):
             "daiic_head_workers", "Workers by state and backend", labels=["state", "backend"]
         )
         counts = Counter(
-            (_name(pb.WorkerState, worker.state), _name(pb.Backend, worker.heartbeat.backend))
+            (word(pb.WorkerState, worker.state), word(pb.Backend, worker.heartbeat.backend))
             for worker in self._core.dispatcher.workers
         )
         for labels, count in sorted(counts.items()):
@@ -87,14 +88,6 @@ def registry_for(core: Core, wire: Counters) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(HeadCollector(core, wire))
     return registry
-
-
-def _name(enum: object, value: int) -> str:
-    """Return the value's name in lower case; a newer member may have one unknown here."""
-    try:
-        return str(enum.Name(value)).lower()  # type: ignore[attr-defined]
-    except ValueError:
-        return str(value)
 
 
 def _histogram(name: str, text: str, durations: Durations) -> Metric:
