@@ -29,7 +29,7 @@ class EmbeddingEngine:
 
     @property
     def stalled_for(self) -> float:
-        """Seconds since an answer began or ended while there is work; 0 while there is none."""
+        """Seconds since a batch began or ended while there is work; 0 while there is none."""
         return time.monotonic() - self._moved_at if self._running else 0.0
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
@@ -43,12 +43,15 @@ class EmbeddingEngine:
         if self._embedder is None:
             raise TaskError(pb.SHUTTING_DOWN, f"{task.model} is being unloaded", "send it again")
         self._running += 1
-        self._moved_at = time.monotonic()
+        self._moved()
         try:
-            yield await self._embedder.answer(task)
+            yield await self._embedder.answer(task, self._moved)
         finally:
             self._running -= 1
-            self._moved_at = time.monotonic()
+            self._moved()
+
+    def _moved(self) -> None:
+        self._moved_at = time.monotonic()
 
     async def close(self) -> None:
         """Give the memory back; what runs ends with its batch."""

@@ -1,7 +1,7 @@
 """Loading a sentence embedding model."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import transformers
@@ -9,7 +9,8 @@ import transformers
 from daiic.worker import weights
 from daiic.worker.backend import Backend
 from daiic.worker.embedding import recipe
-from daiic.worker.embedding.embedder import Embedder
+from daiic.worker.embedding.dense import load_dense
+from daiic.worker.embedding.embedder import Embedder, Step, unit_length
 from daiic.worker.embedding.engine import EmbeddingEngine
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.tokenizer import load_tokenizer
@@ -50,9 +51,25 @@ async def load_embedding(
             ram_offload=ram_offload,
             progress=tell,
         )
-        return loaded, Embedder(loaded.model, tokenizer, steps)
+        after = _after(steps.after, loaded)
+        return loaded, Embedder(loaded.model, tokenizer, steps, after)
 
     loaded, embedder = await asyncio.to_thread(load)
     if quantization != "none":
         loaded.fallback = UNQUANTIZED
     return EmbeddingEngine(loaded, embedder)
+
+
+def _after(steps: Iterable[str | Path], loaded: Weights) -> list[Step]:
+    """Return what is done with pooled vectors, on the model's device; counts it to its memory."""
+    after: list[Step] = []
+    width = loaded.model.config.get_text_config().hidden_size
+    for step in steps:
+        if isinstance(step, Path):
+            dense = load_dense(step, width)
+            width = dense[0].out_features
+            loaded.footprint += sum(weight.nbytes for weight in dense.parameters())
+            after.append(dense.to(loaded.model.device))
+        else:
+            after.append(unit_length)
+    return after

@@ -1,7 +1,8 @@
 """How a sentence embedding is made of a model's hidden states, as its publisher says.
 
 Read from the files that sentence-transformers writes beside the weights:
-modules.json, the pooling module's config.json, sentence_bert_config.json.
+modules.json, the pooling module's config.json, sentence_bert_config.json,
+config_sentence_transformers.json.
 """
 
 from dataclasses import dataclass
@@ -22,20 +23,30 @@ _FLAGS: dict[str, Pooling] = {
 }
 
 
+NORMALIZE = "normalize"
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Which hidden states count, whether the result gets length 1, and the most tokens it knows."""
+    """Which hidden states count, and what is done before and after.
+
+    `prompt` comes before every input; its own hidden states count if
+    `pools_prompt`. `after` are the steps after pooling, in order: NORMALIZE, or
+    the folder of a linear layer. `max_tokens` is the most that the model knows.
+    """
 
     pooling: Pooling = "mean"
-    normalize: bool = True
+    after: tuple[str | Path, ...] = (NORMALIZE,)
     max_tokens: int | None = None
+    prompt: str = ""
+    pools_prompt: bool = True
 
 
 def read(path: Path) -> Recipe:
     """Return the recipe in the model directory `path`, or mean and length 1 if it has none.
 
     Raises:
-        TaskError: BAD_REQUEST for steps that are none of pooling and normalising.
+        TaskError: BAD_REQUEST for steps that are not known, or files that do not say what to do.
     """
     modules = read_json(path / "modules.json")
     if modules is None:
@@ -43,20 +54,38 @@ def read(path: Path) -> Recipe:
     if not isinstance(modules, list):
         raise bad_file(path / "modules.json", "is not a list of steps")
     pooling: Pooling = "mean"
-    normalize = False
+    pools_prompt = True
+    after: list[str | Path] = []
     for module in modules:
         step, folder = _step(path / "modules.json", module)
         if step == "Pooling":
-            pooling = _pooling(path, read_object(path / folder / "config.json") or {})
+            config = read_object(path / folder / "config.json") or {}
+            pooling = _pooling(path, config)
+            pools_prompt = config.get("include_prompt") is not False
         elif step == "Normalize":
-            normalize = True
+            after.append(NORMALIZE)
+        elif step == "Dense" and folder:
+            after.append(path / folder)
         elif step != "Transformer":
             raise _unknown(path, f'a step "{shown(step)}"')
     limits = read_object(path / "sentence_bert_config.json") or {}
     longest = limits.get("max_seq_length")
     if longest is not None and (not isinstance(longest, int) or longest < 1):
         raise bad_file(path / "sentence_bert_config.json", "has no usable max_seq_length")
-    return Recipe(pooling, normalize, longest)
+    return Recipe(pooling, tuple(after), longest, _prompt(path), pools_prompt)
+
+
+def _prompt(path: Path) -> str:
+    """Return the prompt that the publisher wants where a caller names none."""
+    file = path / "config_sentence_transformers.json"
+    config = read_object(file) or {}
+    name, prompts = config.get("default_prompt_name"), config.get("prompts")
+    if name is None:
+        return ""
+    prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
+    if not isinstance(prompt, str):
+        raise bad_file(file, f"lacks its default prompt {shown(name)}")
+    return prompt
 
 
 def _step(file: Path, module: object) -> tuple[str, str]:
@@ -82,5 +111,6 @@ def _unknown(path: Path, what: str) -> TaskError:
     return TaskError(
         pb.BAD_REQUEST,
         f"{path.name} makes its embeddings with {what}, which is not supported",
-        f"choose a model with one of the poolings {', '.join(_FLAGS.values())}",
+        f"choose a model that pools by one of {', '.join(_FLAGS.values())} and has no other steps "
+        "than Dense and Normalize; docs/models.md has a table of families",
     )
