@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -20,6 +20,8 @@ from daiic.cli.connection import (
 )
 from daiic.cli.exits import USAGE, fail, out, run, write_json
 from daiic.cli.progress import run_with_progress
+from daiic.cli.sampling import MOST, MOST_SEED
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -30,13 +32,13 @@ def image(
         typer.Option("--output", "-o", help="The PNG to write; else named after the prompt."),
     ] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
-    steps: Annotated[int, typer.Option(min=0, help="0: the model's own.")] = 0,
+    steps: Annotated[int, typer.Option(min=0, max=MOST, help="0: the model's own.")] = 0,
     guidance: Annotated[
         float | None, typer.Option(min=0.0, help="How closely to follow the prompt.")
     ] = None,
     negative: Annotated[str, typer.Option(help="What not to show.")] = "",
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
-    count: Annotated[int, typer.Option("-n", min=1, help="How many pictures.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED)] = None,
+    count: Annotated[int, typer.Option("-n", min=1, max=MOST, help="How many pictures.")] = 1,
     model: ModelOption = None,
     as_json: JsonOption = False,
     head: HeadOption = DEFAULT_HEAD,
@@ -46,21 +48,21 @@ def image(
 ) -> None:
     """Make a picture of PROMPT."""
     width, height = _parse_size(size)
-    work = pb.ImageTask(
-        prompt=prompt,
-        negative_prompt=negative,
-        width=width,
-        height=height,
-        steps=steps,
-        guidance=guidance,
-        seed=seed,
-        n=count,
-    )
+    work = {
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance": guidance,
+        "seed": seed,
+        "n": count,
+    }
     run(_image(work, output, model, as_json, Target(head, key_file, allow_unauthenticated, url)))
 
 
 async def _image(
-    work: pb.ImageTask,
+    work: dict[str, Any],
     output: Path | None,
     model: str | None,
     as_json: bool,
@@ -68,10 +70,11 @@ async def _image(
 ) -> None:
     async with target.connect() as cluster:
         chosen = await choose_model(cluster, model, pb.IMAGE)
-        result = await run_with_progress(cluster, pb.Task(model=chosen, image=work))
+        task = pb.Task(model=chosen, image=pb.ImageTask(**work))
+        result = await run_with_progress(cluster, task)
     written = []
     for made in result.images:
-        path = _free_path(output or Path(f"{_slug(work.prompt)}-{made.seed}.png"))
+        path = _free_path(output or Path(f"{_slug(task.image.prompt)}-{made.seed}.png"))
         path.write_bytes(made.png)
         written.append({"path": str(path), "seed": made.seed})
     if as_json:
@@ -85,9 +88,9 @@ async def _image(
 def _parse_size(size: str | None) -> tuple[int, int]:
     if size is None:
         return 0, 0
-    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", size)
     if match is None:
-        raise fail(f'--size "{size}" is not a size: write WIDTHxHEIGHT, e.g. 512x512', USAGE)
+        raise fail(f'--size "{shown(size)}" is not a size: write WIDTHxHEIGHT, e.g. 512x512', USAGE)
     return int(match[1]), int(match[2])
 
 

@@ -11,9 +11,17 @@ TemperatureOption = Annotated[
     float | None, typer.Option(min=0.0, help="0 always takes the likeliest token.")
 ]
 TopPOption = Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0)]
-TopKOption = Annotated[int | None, typer.Option("--top-k", min=0)]
-SeedOption = Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")]
-MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=0, help="0: the model's own.")]
+MOST = 2**32 - 1
+"""The largest count that a task can carry."""
+MOST_SEED = 2**64 - 1
+
+TopKOption = Annotated[int | None, typer.Option("--top-k", min=0, max=MOST)]
+SeedOption = Annotated[
+    int | None, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same text.")
+]
+MaxTokensOption = Annotated[
+    int, typer.Option("--max-tokens", min=0, max=MOST, help="0: the model's own.")
+]
 StopOption = Annotated[list[str] | None, typer.Option("--stop", help="End before this text.")]
 
 

@@ -32,12 +32,31 @@ def test_keygen_writes_a_private_file_and_never_overwrites(tmp_path: Path) -> No
     assert key.read_bytes() == before
 
 
-@pytest.mark.parametrize("size", ["512", "512x", "x512", "512*512", "-1x2"])
+@pytest.mark.parametrize("size", ["512", "512x", "x512", "512*512", "-1x2", "9999999999x8", "٣x٣"])
 def test_image_size_that_is_none_is_refused_with_an_example(size: str) -> None:
     status, _, err = run("image", "a cat", "--size", size)
     assert status == 2
     assert size in err
     assert "512x512" in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("image", "x", "--seed", str(2**64)),
+        ("image", "x", "-n", "9" * 30),
+        ("generate", "x", "--max-tokens", str(2**32)),
+        ("generate", "x", "--top-k", str(2**32)),
+        ("generate", "x", "--seed", "9" * 5000),
+    ],
+    ids=lambda options: options[2],
+)
+def test_numbers_that_no_task_can_carry_are_refused_with_the_range(
+    options: tuple[str, ...],
+) -> None:
+    status, _, err = run(*options)
+    assert status == 2
+    assert options[2] in err and "Traceback" not in err
 
 
 def test_remote_head_without_key_is_refused_with_advice() -> None:
