@@ -35,8 +35,13 @@ def choose_files(name: str, files: Iterable[str]) -> ModelFiles:
         TaskError: UNSAFE_WEIGHTS if all weights are pickled, BAD_REQUEST if
             there are none or the repository is not a model's.
     """
-    paths = [PurePosixPath(file) for file in files]
-    paths = [path for path in paths if len(path.parts) <= 2 and not path.parts[0].startswith(".")]
+    # Their names are as the repository's owner wishes.
+    paths = [PurePosixPath(file) for file in files if file.isprintable()]
+    paths = [
+        path
+        for path in paths
+        if len(path.parts) in (1, 2) and not any(part.startswith((".", "/")) for part in path.parts)
+    ]
     top = {path.name for path in paths if len(path.parts) == 1}
     is_pipeline = "model_index.json" in top
     by_folder: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)

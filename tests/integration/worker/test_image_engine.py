@@ -273,6 +273,24 @@ async def test_a_pipeline_with_code_of_its_own_is_refused(folder):
     assert "code of its own" in refused.value.message
 
 
+@pytest.mark.parametrize("part", [["os", "system"], ["http.server", "x"], [5, "x"], [["a"], "x"]])
+async def test_a_pipeline_names_libraries_of_ours_only(folder, part):
+    index = folder / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_bytes()) | {"unet": part}))
+    with pytest.raises(TaskError, match="code of its own"):
+        await load(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["[", "[]", "5", '{"_class_name": {}}', '{"_class_name": "UNet2DConditionModel"}']
+)
+async def test_an_index_of_any_content_is_a_clear_error(folder, content):
+    (folder / "model_index.json").write_text(content)
+    with pytest.raises(TaskError) as refused:
+        await load(folder)
+    assert refused.value.code == pb.BAD_REQUEST and refused.value.remedy
+
+
 async def test_a_pipeline_that_needs_an_image_is_refused(folder):
     index = folder / "model_index.json"
     name = "StableDiffusionImg2ImgPipeline"

@@ -88,3 +88,9 @@ def test_repository_of_something_else_is_refused(files):
     with pytest.raises(TaskError) as caught:
         weights(*files)
     assert caught.value.code == pb.BAD_REQUEST
+
+
+def test_names_that_no_file_of_a_model_has_are_left_out():
+    odd = ["", ".", "/", "..", "/config.json", "unet/../x.json", "a/..", "..//b.json", "\x1b.json"]
+    chosen = choose_files("owner/name", ["config.json", "model.safetensors", *odd])
+    assert (chosen.texts, chosen.weights) == (["config.json"], ["model.safetensors"])

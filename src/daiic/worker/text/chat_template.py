@@ -31,6 +31,8 @@ PATIENCE = 120.0
 MAX_SOURCE = 1 << 20
 GROWTH, SPARE = 2, 1 << 20
 """A text may have so many times its conversation's characters, and so many more."""
+ESCAPED = 12
+"""Bytes of a character in the JSON of an answer, at most."""
 SHORT = (64, 64 << 10)
 """Messages and characters of a conversation up to which an excess is the template's fault."""
 KEPT = ("TZ", "LD_LIBRARY_PATH", "PYTHONHOME")
@@ -68,7 +70,8 @@ class ChatTemplate:
             "add_generation_prompt": True,
         }
         length = sum(len(text) for message in messages for text in message.values())
-        request = {"values": values, "most": GROWTH * length + SPARE}
+        most = GROWTH * length + SPARE
+        request = {"values": values, "most": most}
         async with self._one:
             if self._refusal:
                 raise self._refused()
@@ -77,7 +80,9 @@ class ChatTemplate:
                 self._process = _Process(self._begin)
             try:
                 async with asyncio.timeout(PATIENCE):
-                    answer = await self._process.ask(json.dumps(request).encode("ascii"))
+                    answer = await self._process.ask(
+                        json.dumps(request).encode("ascii"), ESCAPED * most + SPARE
+                    )
             except _Ended as end:
                 self.close()
                 answer = {"excess": end.reason}
@@ -89,6 +94,7 @@ class ChatTemplate:
             text = answer.get("text")
             if isinstance(text, str):
                 return text
+            excess = answer.get("excess")
             if "error" in answer:
                 raise TaskError(
                     pb.BAD_REQUEST,
@@ -96,15 +102,15 @@ class ChatTemplate:
                     + shown(answer["error"]),
                     "many models want user and assistant in turn, and some no system message",
                 )
-            if not answer["excess"]:
+            if not excess:
                 raise self._fault("was ended")
             if len(messages) > SHORT[0] or length > SHORT[1]:
                 raise TaskError(
                     pb.BAD_REQUEST,
-                    f"the model's chat template takes {answer['excess']} for this conversation",
+                    f"the model's chat template takes {excess} for this conversation",
                     "send a shorter conversation, or the text as `prompt`",
                 )
-            self._refusal = f"takes {answer['excess']}"
+            self._refusal = f"takes {excess}"
             self.close()
             raise self._refused()
 
@@ -175,8 +181,8 @@ class _Process:
         """Whether somebody has ended it."""
         return self._child.poll() is not None
 
-    async def ask(self, request: bytes) -> dict[str, Any]:
-        """Return the answer to `request`.
+    async def ask(self, request: bytes, most: int) -> dict[str, Any]:
+        """Return the answer to `request`, at most `most` bytes.
 
         Raises:
             _Ended: if the process has ended, or speaks otherwise than it should.
@@ -188,13 +194,13 @@ class _Process:
                 frame = self._unsent.pop(0)
                 await loop.sock_sendall(self._socket, _LENGTH.pack(len(frame)) + frame)
             length = _LENGTH.unpack(await self._receive(_LENGTH.size))[0]
+            if length > most:
+                raise EOFError
             answer = json.loads(await self._receive(length))
-        except (OSError, EOFError):
-            self._child.kill()  # it may have closed its socket only
+        except (OSError, EOFError, ValueError, RecursionError):
+            self._child.kill()  # it may only have said what it must not
             raise _Ended(_EXCESSES.get(self._child.wait(), "")) from None
-        if not isinstance(answer, dict):
-            raise _Ended("more than its turn")
-        return answer
+        return answer if isinstance(answer, dict) else {}
 
     async def _receive(self, size: int) -> bytes:
         loop = asyncio.get_running_loop()

@@ -12,8 +12,9 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from daiic.errors import TaskError
 from daiic.head.dispatcher import MOVABLE
+from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engine import ModelRefused
-from daiic.worker.text import chat_template
+from daiic.worker.text import chat_template, template_process
 from daiic.worker.text.chat_template import ChatTemplate
 
 VARIABLES = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -209,3 +210,27 @@ async def test_the_process_is_small_and_has_nothing_of_the_workers(
         assert int(status["VmRSS"].split()[0]) < 64 << 10
         limits = (process / "limits").read_text()
         assert limits.count(str(chat_template.MEMORY)) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x01[",
+        b"\x00\x00\x00\x02[]",
+        b"\x00\x00\x00\x0a" + b'{"text":1}',
+        b"\x00\x01\x86\xa0" + b"[" * 100_000,
+        b"\x00",
+    ],
+)
+async def test_a_process_that_was_taken_over_does_the_worker_no_harm(
+    answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_over = tmp_path / "taken_over.py"
+    taken_over.write_text(f"import os\nos.read(0, 4)\nos.write(0, {answer!r})\n")
+    monkeypatch.setattr(template_process, "__file__", str(taken_over))
+    with template("{{ messages }}") as made:
+        for _ in range(2):
+            with pytest.raises(TaskError) as caught:
+                await made.render(HELLO)
+            assert caught.value.code == pb.INTERNAL
