@@ -6,11 +6,11 @@ from itertools import chain, islice
 from daiic.delivery import TooMuch
 from daiic.errors import TaskError
 from daiic.head.job import Job
+from daiic.head.limits import LIMITS
 from daiic.head.registry import Worker
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.endpoint import MessageTooLarge
 
-NAMED_MODELS = 20
 LOOKED_AT = 4096
 """Models of workers that are looked at to name some."""
 
@@ -170,5 +170,7 @@ def _models(workers: Iterable[Worker]) -> list[str]:
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    more = f" and {len(names) - NAMED_MODELS} more" if len(names) > NAMED_MODELS else ""
-    return ", ".join(names[:NAMED_MODELS]) + more
+    more = (
+        f" and {len(names) - LIMITS.named_models} more" if len(names) > LIMITS.named_models else ""
+    )
+    return ", ".join(names[: LIMITS.named_models]) + more

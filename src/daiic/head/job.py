@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from daiic.delivery import Delivery, Kept
 from daiic.errors import TaskError
 from daiic.head.dialect import Dialect
+from daiic.head.limits import LIMITS
 from daiic.wire import daiic_pb2 as pb
 
 if TYPE_CHECKING:
     from daiic.head.clients import Client
     from daiic.head.registry import Worker
     from daiic.head.shares import Share
-
-LONGEST_ASKER = 64
 
 Waiting = tuple[str, str, frozenset[tuple[str, int]]]
 """What jobs that can run on the same workers have in common."""
@@ -78,7 +77,7 @@ class Job:
         self.model: str = task.model
         self.pinned: str = task.worker_id
         self.size = size_of(task, kind)
-        self.asker: str = task.client[:LONGEST_ASKER]
+        self.asker: str = task.client[: LIMITS.client_name]
         self.share: Share | None = None
         task.ClearField("client")  # no worker needs to know
         self.delivery = Delivery(task, kept)

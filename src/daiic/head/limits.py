@@ -24,7 +24,11 @@ class HeadLimits:
     Of a worker: `heartbeat`, its `models`, `heads`, `slots`, and each `name`
     and `detail`; `heartbeats_memory` is for all of the `workers`.
 
-    `clients` are known at once, and `remembered_ids` of their finished tasks.
+    `clients` are known at once, and `remembered_ids` of their finished tasks;
+    of what one calls whoever it asks for, `client_name` characters count.
+    `idle_shares` are kept of those who have nothing waiting. `heads_told` are
+    those that a client is told of, `named_models` those that an error names.
+    `incarnations` of a worker and `stopped` workers are remembered.
     """
 
     task: int = 32 * MIB
@@ -44,3 +48,12 @@ class HeadLimits:
     detail: int = 512
     clients: int = 16384
     remembered_ids: int = 1 << 20
+    client_name: int = 64
+    idle_shares: int = 256
+    heads_told: int = 16
+    named_models: int = 20
+    incarnations: int = 8
+    stopped: int = 256
+
+
+LIMITS = HeadLimits()

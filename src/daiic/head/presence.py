@@ -8,13 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from daiic import __version__
+from daiic.head.limits import LIMITS
 from daiic.head.registry import Worker
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import is_loopback, numeric
 from daiic.wire.messages import Address
-
-MOST_HEADS = 16
-"""Heads told at most: those that most workers name."""
 
 
 def presence(workers: Iterable[Worker], closed: bool, asker: Address) -> pb.Heartbeat:
@@ -36,4 +34,4 @@ def _heads(workers: Iterable[Worker], asker: Address) -> list[str]:
             address = numeric(head)
             if address is not None and (not is_loopback(address) or (local and worker_local)):
                 named[head] += 1
-    return [head for head, _ in named.most_common(MOST_HEADS)]
+    return [head for head, _ in named.most_common(LIMITS.heads_told)]

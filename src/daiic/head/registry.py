@@ -14,8 +14,6 @@ from daiic.wire.messages import Address
 
 log = structlog.get_logger()
 
-REMEMBERED_INCARNATIONS = 8
-REMEMBERED_STOPS = 256
 TWINS = 3
 """Heartbeats of a replaced process that are no longer explained by delay."""
 
@@ -200,7 +198,7 @@ class Registry:
                 gone.append(known)
                 worker.retired = known.retired
                 worker.retired[known.incarnation] = 0
-                if len(worker.retired) > REMEMBERED_INCARNATIONS:
+                if len(worker.retired) > self._limits.incarnations:
                     del worker.retired[next(iter(worker.retired))]
         worker.bytes = size
         self._bytes += size
@@ -237,7 +235,7 @@ class Registry:
     def retire(self, worker: Worker) -> None:
         """Ignore what `worker` said before it stopped and comes only now."""
         self._stopped[worker.identity] = None
-        if len(self._stopped) > REMEMBERED_STOPS:
+        if len(self._stopped) > self._limits.stopped:
             self._stopped.popitem(last=False)
 
     def silent_since(self, moment: float) -> list[Worker]:

@@ -14,10 +14,8 @@ import ipaddress
 from collections.abc import Callable
 
 from daiic.head.job import Job
+from daiic.head.limits import LIMITS
 from daiic.wire.messages import Address
-
-IDLE = 256
-"""Shares without a waiting task that are kept at most, for what they still owe."""
 
 
 class Share:
@@ -44,7 +42,7 @@ class Share:
         """Return the share of the one of its clients with that name."""
         share = self.clients.get(name)
         if share is None:
-            if len(self.clients) > IDLE:
+            if len(self.clients) > LIMITS.idle_shares:
                 self._forget_idle()
             share = self.clients[name] = Share(name, self)
         return share
@@ -52,7 +50,7 @@ class Share:
     def _forget_idle(self) -> None:
         idle = [share for share in self.clients.values() if not share.waiting]
         idle.sort(key=lambda share: share.served)
-        while idle and (idle[0].served <= self.clock or len(idle) > IDLE):
+        while idle and (idle[0].served <= self.clock or len(idle) > LIMITS.idle_shares):
             del self.clients[idle.pop(0).name]
 
     def _joins(self, job: Job) -> None:

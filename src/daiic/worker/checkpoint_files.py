@@ -15,11 +15,12 @@ import msgspec
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.limits import LIMITS
 from daiic.worker.model_json import shown
 
 SUFFIX = ".safetensors"
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-MAX_HEADER = 16 << 20
+MAX_HEADER = LIMITS.tensors_header
 """Bytes, some 100,000 tensors. The safetensors library's own bound, 100 MB, takes GBs to parse."""
 _SHARD = re.compile(r"(.*)-(\d{1,6})-of-(\d{1,6})\.safetensors")
 

@@ -17,6 +17,16 @@ class WorkerLimits:
     Of tasks: `waiting` for a slot, as a multiple of the slots; `unsent` bytes
     of answers. Of a heartbeat: its size, its `models`, and the characters of
     why one failed, a `detail`.
+
+    Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
+    number of `images` and characters of a `prompt`; `stop_strings`.
+
+    Of a model's folder: `depth` below it, its `entries`, and files: `config`,
+    `template`, `tokenizer_config`, `vocabulary`, `index`, a checkpoint's
+    `tensors_header`. Of a chat template: its source is a `template`, and it may
+    take `template_seconds` of processor time (`template_patience` of real
+    time) and `template_memory` for one conversation. `failures` are those
+    models that the list shows as failed.
     """
 
     waiting: int = 4
@@ -24,6 +34,24 @@ class WorkerLimits:
     heartbeat: int = 64 * KIB
     models: int = 512
     detail: int = 512
+    side: int = 2048
+    steps: int = 200
+    guidance: float = 50.0
+    images: int = 10
+    prompt: int = 8192
+    stop_strings: int = 16
+    depth: int = 2
+    entries: int = 5000
+    config: int = 4 * MIB
+    template: int = 1 * MIB
+    tokenizer_config: int = 16 * MIB
+    vocabulary: int = 256 * MIB
+    index: int = 32 * MIB
+    tensors_header: int = 16 * MIB
+    template_seconds: float = 5.0
+    template_patience: float = 120.0
+    template_memory: int = 512 * MIB
+    failures: int = 16
 
 
 LIMITS = WorkerLimits()

@@ -14,13 +14,14 @@ from pathlib import Path, PurePosixPath
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.checkpoint_files import PICKLED, SUFFIX
+from daiic.worker.limits import LIMITS
 from daiic.worker.model_json import shown
 
 OPENED = (SUFFIX, ".json", ".txt", ".model", ".jinja", ".tiktoken")
 """How the files end that libraries are given; others, code among them, they never see."""
-DEPTH = 2
+DEPTH = LIMITS.depth
 """Folders below a model's: a pipeline's parts, and what a part may have."""
-MAX_ENTRIES = 5000
+MAX_ENTRIES = LIMITS.entries
 """In a model's folder and below; the largest published ones have some hundred."""
 
 

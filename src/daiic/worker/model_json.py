@@ -7,8 +7,9 @@ from typing import Any
 from daiic.bounded_file import read_bounded
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.limits import LIMITS
 
-MAX_CONFIG = 4 << 20
+MAX_CONFIG = LIMITS.config
 """Bytes. Published configurations have some kilobytes, with many labels one megabyte; parsed,
 the worst of this size takes 100 MB."""
 SHOWN = 200

@@ -17,6 +17,7 @@ import msgspec
 from daiic.bounded_file import read_bounded
 from daiic.worker.catalog import Model
 from daiic.worker.checkpoint_files import SUFFIX, check_header, unsafe_weights
+from daiic.worker.limits import LIMITS
 from daiic.worker.model_folder import Contents, survey
 from daiic.worker.model_json import MAX_CONFIG, bad_file, read_json, read_object, shown
 
@@ -41,10 +42,10 @@ ELSEWHERE = frozenset(
 """Keys of configurations that can name native code or weights to fetch from Hugging Face."""
 FILES = ("_file", "_files")
 """How the keys of a tokenizer's configuration end that name files to open, wherever they are."""
-MAX_TEMPLATE = 1 << 20
-MAX_TOKENIZER_CONFIG = 16 << 20
-MAX_INDEX = 32 << 20
-MAX_VOCABULARY = 256 << 20
+MAX_TEMPLATE = LIMITS.template
+MAX_TOKENIZER_CONFIG = LIMITS.tokenizer_config
+MAX_INDEX = LIMITS.index
+MAX_VOCABULARY = LIMITS.vocabulary
 """Bytes; the largest published are some 30 KB, 6 MB, 16 MB and 35 MB."""
 
 

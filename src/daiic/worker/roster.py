@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engine import Engine
+from daiic.worker.limits import LIMITS
 from daiic.worker.record import Record
 
-REMEMBERED_FAILURES = 16
+REMEMBERED_FAILURES = LIMITS.failures
 
 
 class Roster:

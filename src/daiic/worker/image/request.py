@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.limits import LIMITS
 
 MIN_SIDE = 16
-MAX_SIDE = 2048
-MAX_STEPS = 200
-MAX_GUIDANCE = 50.0
-MAX_IMAGES = 10
-MAX_PROMPT = 8192
+MAX_SIDE = LIMITS.side
+MAX_STEPS = LIMITS.steps
+MAX_GUIDANCE = LIMITS.guidance
+MAX_IMAGES = LIMITS.images
+MAX_PROMPT = LIMITS.prompt
 SEEDS = 2**64
 
 

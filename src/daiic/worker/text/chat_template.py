@@ -19,16 +19,17 @@ from typing import Any
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engine import ModelRefused
+from daiic.worker.limits import LIMITS
 from daiic.worker.model_json import shown
 from daiic.worker.text import template_process
 
-CPU_SECONDS = 5.0
+CPU_SECONDS = LIMITS.template_seconds
 """Of processor time for one conversation, compiling included; templates take milliseconds."""
-MEMORY = 512 << 20
+MEMORY = LIMITS.template_memory
 """Bytes of address space."""
-PATIENCE = 120.0
+PATIENCE = LIMITS.template_patience
 """Seconds after which the machine, not the template, is taken for too slow."""
-MAX_SOURCE = 1 << 20
+MAX_SOURCE = LIMITS.template
 GROWTH, SPARE = 2, 1 << 20
 """A text may have so many times its conversation's characters, and so many more."""
 ESCAPED = 12

@@ -8,13 +8,14 @@ from transformers import GenerationConfig
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.limits import LIMITS
 from daiic.worker.text.sampling import Sampling
 
 DEFAULT_MAX_TOKENS = 512
 COLDEST = 1e-4
 """Below this temperature, logits divided by it say no more than which is largest."""
 
-MOST_STOP_STRINGS = 16
+MOST_STOP_STRINGS = LIMITS.stop_strings
 
 
 @dataclass(frozen=True, slots=True)
