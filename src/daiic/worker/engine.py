@@ -14,17 +14,19 @@ class ModelRefused(TaskError):
 class Engine(Protocol):
     """A model in memory that answers tasks.
 
-    `kind` says which tasks; `footprint` is the memory it holds, in bytes;
-    `quantization` ("none", "8bit", "4bit") and `placement` ("gpu", "gpu+ram",
-    "ram") are what is in force, and `fallback` says why that is less than was
-    asked for, or is empty.
+    `kind` says which tasks; `quantization` ("none", "8bit", "4bit") and
+    `placement` ("gpu", "gpu+ram", "ram") are what is in force, and `fallback`
+    says why that is less than was asked for or possible, or is empty.
     """
 
     kind: pb.ModelKind
-    footprint: int
     quantization: str
     placement: str
     fallback: str
+
+    @property
+    def footprint(self) -> int:
+        """The memory that it holds now, in bytes."""
 
     @property
     def stalled_for(self) -> float:

@@ -7,6 +7,7 @@ that the one before has left.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -65,7 +66,7 @@ class Room:
                 try:
                     engine = await self._load(
                         model,
-                        record.share_of(self._meter.budget(self._roster.held)),
+                        self._budget(record),
                         lambda done: record.advance(pb.LOADING, int(done * 1000), 1000),
                     )
                 except TaskError as error:
@@ -86,6 +87,12 @@ class Room:
                 if self._roster.loaded():
                     await self._evict_one()
         raise does_not_fit(record.name)
+
+    def _budget(self, record: Record) -> MemoryBudget:
+        def measured() -> MemoryBudget:
+            return record.share_of(self._meter.budget(self._roster.held))
+
+        return replace(measured(), again=measured)
 
     async def _make_for(self, record: Record) -> None:
         """Let other models go until `record` should fit, or none is left."""

@@ -20,6 +20,9 @@ from daiic.worker.model_json import read_object
 from daiic.worker.shortage import is_out_of_memory
 from daiic.worker.weights_plan import Sizes, measure, plan, too_big
 
+PACKED_ROWS, PACKED_COLUMNS = 32, 64
+"""Of which a matrix must have multiples for bitsandbytes' layout for AVX-512."""
+
 log = structlog.get_logger()
 
 # The hook through which transformers tells of its progress, and the default
@@ -110,6 +113,7 @@ def _load(
             "choose a model whose config.json names an architecture that transformers has",
         ) from error
     if quantization != "none":
+        _leave_general(model)
         _try(model)
     return Weights(model, model.get_memory_footprint(), quantization, _placement(model), "")
 
@@ -120,6 +124,19 @@ def _placement(model: Any) -> str:
     if in_ram and len(places) > 1:
         return "gpu+ram"
     return "ram" if in_ram else "gpu"
+
+
+def _leave_general(model: Any) -> None:
+    """Let matrices that bitsandbytes cannot lay out for AVX-512 be multiplied as on other CPUs.
+
+    It would fail on them. Mamba's projections are of the kind: they yield a number for each head
+    beside whole blocks.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit" and (
+            module.out_features % PACKED_ROWS or module.in_features % PACKED_COLUMNS
+        ):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _try(model: Any) -> None:

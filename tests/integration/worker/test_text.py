@@ -16,7 +16,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
 from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.text import batch, load_text
+from daiic.worker.text import delivery, load_text
 from daiic.worker.text.engine import TextEngine
 from tiny_models import END, language_model
 
@@ -176,7 +176,7 @@ async def test_a_resumed_task_continues_as_if_nothing_had_happened(
 async def test_the_first_and_the_last_part_of_an_answer_do_not_wait_for_those_between(
     engine: TextEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "INTERVAL", 1e6)
+    monkeypatch.setattr(delivery, "INTERVAL", 1e6)
     long = engine.run(task("a", max_tokens=240, temperature=1, seed=0))
     await anext(long)
     short = engine.run(task("b", max_tokens=60, temperature=1, seed=1))
@@ -260,9 +260,9 @@ async def test_more_text_than_the_cache_holds_is_still_answered_correctly(model:
     tasks = [task("The quick", max_tokens=150, temperature=1, seed=n) for n in range(6)]
     async with serving(model) as roomy:
         expected = [await tokens(roomy, wanted) for wanted in tasks]
-    small = MemoryBudget(0, ram_bytes=5 << 20)
+    small = MemoryBudget(0, ram_bytes=5 << 19)
     async with serving(model, budget=small) as engine:
-        assert engine._batch.capacity < 6 * 150
+        assert engine._server.capacity < 6 * 150
         assert list(await asyncio.gather(*(tokens(engine, t) for t in tasks))) == expected
 
 

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 
 NAME = "daiic_packed"
 
@@ -30,23 +30,28 @@ keys need not be copied."""
 
 
 def serves(config: Any, implementation: str) -> bool:
-    """Whether a model's layers all attend to everything before, which is what this computes.
+    """Whether all of a model's layers attend to what is before, or to a window of it.
 
     `implementation` is the attention that it was loaded with.
     """
-    layers = getattr(config, "layer_types", None)
-    if layers is not None:
-        only_full = set(layers) == {"full_attention"}
-    else:
-        only_full = getattr(config, "sliding_window", None) is None
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     softcap = getattr(config, "attn_logit_softcapping", None)
-    return implementation == "sdpa" and only_full and softcap is None
+    return (
+        implementation == "sdpa"
+        and layers <= {"full_attention", "sliding_attention"}
+        and softcap is None
+    )
 
 
 def register() -> None:
-    """Make `NAME` known to transformers as an attention implementation, masked like sdpa."""
+    """Make `NAME` known to transformers as an attention implementation, masked like sdpa.
+
+    The manager's own for models that cannot have sdpa gets a mask too, without
+    which they would look ahead in what is no batch: when they make embeddings.
+    """
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register("paged|eager", eager_mask)
 
 
 def packed_attention(
@@ -58,7 +63,7 @@ def packed_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend within each task, causally.
+    """Attend within each task, causally, and in the layer's window if it has one.
 
     `query` is [1, heads, tokens, width], `key` and `value` [1, fewer heads,
     cached tokens, width]; `cu_seq_lens_q` and `cu_seq_lens_k` say where each
@@ -70,11 +75,12 @@ def packed_attention(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return plain
-    key, value = _with_cached(module, key, value, kwargs)
+    window = _window(module)
+    starts_k = kwargs["cu_seq_lens_k"]
+    if isinstance(starts_k, dict):
+        starts_k = starts_k["sliding_attention" if window else "full_attention"]
     parts = _parts(
-        tuple(kwargs["cu_seq_lens_q"].tolist()),
-        tuple(_for_full_attention(kwargs["cu_seq_lens_k"]).tolist()),
-        query.dtype,
+        tuple(kwargs["cu_seq_lens_q"].tolist()), tuple(starts_k.tolist()), window, query.dtype
     )
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     if len(parts) == 1:
@@ -85,27 +91,16 @@ def packed_attention(
     return answer.unsqueeze(0), None
 
 
-def _with_cached(
-    module: Any, key: torch.Tensor, value: torch.Tensor, kwargs: dict[str, Any]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return all keys and values; until transformers 5.12 attention itself adds the cached."""
-    cache = kwargs.get("cache")
-    if cache is None:
-        return key, value
-    key, value = cache.update(
-        key_states=key,
-        value_states=value,
-        layer_idx=module.layer_idx,
-        read_index=kwargs["read_index"],
-        write_index=kwargs["write_index"],
-    )
-    return key.transpose(0, 1).unsqueeze(0), value.transpose(0, 1).unsqueeze(0)
+def _window(module: Any) -> int:
+    """Return how many keys a query of this layer sees, its own included; 0 for all before it.
 
-
-def _for_full_attention(starts: Any) -> torch.Tensor:
-    found = starts["full_attention"] if isinstance(starts, dict) else starts
-    assert isinstance(found, torch.Tensor)
-    return found
+    The batching manager gives layers their caches by the same rule.
+    """
+    config = getattr(module, "config", None)
+    layers = getattr(config, "layer_types", None)
+    if layers is not None and layers[module.layer_idx] != "sliding_attention":
+        return 0
+    return getattr(config, "sliding_window", None) or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +118,11 @@ class _Part:
     mask: torch.Tensor | None
 
 
-@functools.lru_cache(maxsize=2)
-def _parts(starts_q: tuple[int, ...], starts_k: tuple[int, ...], dtype: torch.dtype) -> list[_Part]:
-    """Return how the tasks go together. All layers of a step ask the same, so it is remembered."""
+@functools.lru_cache(maxsize=4)
+def _parts(
+    starts_q: tuple[int, ...], starts_k: tuple[int, ...], window: int, dtype: torch.dtype
+) -> list[_Part]:
+    """Return how the tasks go together. Layers of a step ask the same, so it is remembered."""
 
     def length(task: int) -> tuple[int, int]:
         return starts_q[task + 1] - starts_q[task], starts_k[task + 1] - starts_k[task]
@@ -137,12 +134,16 @@ def _parts(starts_q: tuple[int, ...], starts_k: tuple[int, ...], dtype: torch.dt
     for runs in alike.values():
         tasks = list(itertools.chain(*runs))
         groups = runs if len(runs) * RUN <= len(tasks) else [tasks]
-        parts += [_part(starts_q, starts_k, group, dtype) for group in groups]
+        parts += [_part(starts_q, starts_k, group, window, dtype) for group in groups]
     return parts
 
 
 def _part(
-    starts_q: tuple[int, ...], starts_k: tuple[int, ...], tasks: list[int], dtype: torch.dtype
+    starts_q: tuple[int, ...],
+    starts_k: tuple[int, ...],
+    tasks: list[int],
+    window: int,
+    dtype: torch.dtype,
 ) -> _Part:
     queries = starts_q[tasks[0] + 1] - starts_q[tasks[0]]
     lengths = [starts_k[task + 1] - starts_k[task] for task in tasks]
@@ -150,8 +151,10 @@ def _part(
     seen = None
     if min(lengths) < keys:
         seen = (torch.arange(keys) < torch.tensor(lengths)[:, None])[:, None, None]
-    elif 1 < queries < keys:
+    elif queries > 1 and (queries < keys or 0 < window < keys):
         seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+        if window:
+            seen = seen.triu(keys - queries - window + 1)
     neighbours = tasks[-1] - tasks[0] == len(tasks) - 1
     return _Part(
         len(tasks),

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import structlog
@@ -12,11 +12,21 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.embedding.embedder import Embedder
 from daiic.worker.text import parameters, prompt
-from daiic.worker.text.batch import Batch
 from daiic.worker.text.chat_template import ChatTemplate
+from daiic.worker.text.choice import Server
+from daiic.worker.text.growth import RESERVE, Growth
 from daiic.worker.text.parameters import Parameters
 from daiic.worker.text.transcript import Transcript
 from daiic.worker.weights import Weights
+
+CROWDED = 0.9
+"""Share of the cache that texts may take before it grows."""
+
+PATIENCE = 5.0
+"""Seconds after which memory for a larger cache is looked for again when there was none."""
+
+IDLE = 60.0
+"""Seconds without work after which a cache that has grown is small again."""
 
 log = structlog.get_logger()
 
@@ -32,40 +42,51 @@ class TextEngine:
         tokenizer: Any,
         template: ChatTemplate | None,
         embedder: Embedder,
-        new_batch: Callable[[], Batch],
+        server: Server,
+        new_server: Callable[[int], Server],
+        *,
+        growth: Growth | None,
+        context: int,
+        fallback: str,
     ) -> None:
-        """`new_batch` is called now, and again after a generation has failed as a whole."""
-        self.footprint = weights.footprint
+        """`new_server` makes one like `server`, with a capacity, when that has failed or is full.
+
+        `growth` says how large it may be, `None` if it takes memory as it needs
+        it. A text has at most `context` tokens. `fallback` is why texts are not batched.
+        """
         self.quantization = weights.quantization
         self.placement = weights.placement
-        self.fallback = weights.fallback
+        self.fallback = "; ".join(reason for reason in (weights.fallback, fallback) if reason)
+        self._weights_bytes = weights.footprint
         self._model: Any = weights.model
         self._tokenizer = tokenizer
         self._template = template
         self._embedder = embedder
-        self._new_batch = new_batch
-        self._batch = new_batch()
-        self._renewing = asyncio.Lock()
-        known = getattr(weights.model.config.get_text_config(), "max_position_embeddings", None)
-        self._context = min(known or self._batch.capacity, self._batch.capacity)
+        self._server = server
+        self._new_server = new_server
+        self._growth = growth
+        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._refused_until = 0.0
+        self._shrinking: asyncio.TimerHandle | None = None
+        self._context = context
         self._end_tokens = _end_tokens(weights.model, tokenizer)
+
+    @property
+    def footprint(self) -> int:
+        """Bytes of the weights and of the cache as large as it is now."""
+        return self._weights_bytes + self._server.bytes
 
     @property
     def stalled_for(self) -> float:
         """Seconds since the last step while there is work; 0 while there is none."""
-        return self._batch.stalled_for
+        return self._server.stalled_for
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Answer a text task in parts, as tokens come, or an embed task at once."""
         work = task.WhichOneof("work")
         if work == "embed":
-            if self._model.config._attn_implementation.startswith("paged|"):
-                # Until transformers 5.16 batching leaves the model with attention for itself only.
-                raise TaskError(
-                    pb.BAD_REQUEST,
-                    f"{task.model} makes no embeddings with this worker's version of transformers",
-                    "choose an embedding model, or update transformers to 5.17",
-                )
             yield await self._embedder.answer(task)
             return
         if work != "text":
@@ -85,13 +106,14 @@ class TextEngine:
         transcript.resume(task.resume)
         if not transcript.finish_reason:
             so_far = prompt_tokens + list(task.resume.tokens)
-            batch = await self._living_batch()
+            server: Server | None = None
             generation = None
             try:
                 while not transcript.finish_reason:
-                    # Until transformers 5.12, what had to make room in the cache ends early.
-                    if generation is None or generation.ended:
-                        generation = batch.submit(
+                    # It has ended before the text if it had to leave a cache that became too small.
+                    if server is None or generation is None or generation.ended:
+                        server = await self._server_for(len(so_far))
+                        generation = server.submit(
                             so_far,
                             wanted.sampling,
                             max_tokens=wanted.max_tokens - transcript.count,
@@ -102,10 +124,13 @@ class TextEngine:
                         so_far.append(token)
                     if not transcript.finish_reason:
                         text, tokens = transcript.take()
-                        yield pb.Result(text=text, tokens=tokens)
+                        if tokens:
+                            yield pb.Result(text=text, tokens=tokens)
+                        await self._grow_if_crowded(server)
             finally:
-                if generation is not None:
-                    batch.cancel(generation)
+                if server is not None and generation is not None:
+                    server.cancel(generation)
+                self._shrink_later()
         text, tokens = transcript.take()
         yield pb.Result(
             final=True,
@@ -119,8 +144,13 @@ class TextEngine:
         """End what runs with SHUTTING_DOWN and give the memory back."""
         if self._template is not None:
             self._template.close()
-        await self._batch.close()
-        del self._model, self._batch, self._new_batch, self._embedder
+        self._closed = True
+        if self._shrinking is not None:
+            self._shrinking.cancel()
+        async with self._changing:
+            await self._server.close()
+        self._growth = None
+        del self._model, self._server, self._new_server, self._embedder
         await asyncio.to_thread(gc.collect)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -135,13 +165,88 @@ class TextEngine:
         )
         return tokens, wanted
 
-    async def _living_batch(self) -> Batch:
-        async with self._renewing:
-            if not self._batch.alive:
+    async def _server_for(self, length: int) -> Server:
+        """Return what generates now, with room for a text that has `length` tokens."""
+        server = self._server
+        needed = server.occupied + length + RESERVE
+        fits = self._growth is None or needed <= server.capacity
+        if self._changing.locked() or not server.alive or not fits:
+            await self._undisturbed(self._prepare_for(length))
+            server = self._server
+        if self._growth is not None and length >= server.capacity:
+            raise TaskError(
+                pb.OUT_OF_MEMORY,
+                f"the text has {length} tokens, and there is memory for {server.capacity} now",
+                "try again when other models need less, or send a shorter text",
+            )
+        return server
+
+    async def _prepare_for(self, length: int) -> None:
+        async with self._changing:
+            if self._closed:
+                raise TaskError(
+                    pb.SHUTTING_DOWN, "the model is being unloaded", "send the task again"
+                )
+            if not self._server.alive:
                 log.warning("starting generation again after it failed")
-                await self._batch.close()
-                self._batch = self._new_batch()
-            return self._batch
+                await self._exchange(self._server.capacity)
+            await self._grow(self._server.occupied + length + RESERVE)
+
+    async def _grow_if_crowded(self, server: Server) -> None:
+        """Let the cache of `server` grow before its texts have to wait for each other."""
+        if self._growth is None or server.occupied < CROWDED * server.capacity:
+            return
+        if server is self._server and asyncio.get_running_loop().time() > self._refused_until:
+            await self._undisturbed(self._relieve(server))
+
+    async def _relieve(self, server: Server) -> None:
+        async with self._changing:
+            if server is self._server and not self._closed:
+                await self._grow(server.capacity + RESERVE)
+
+    async def _grow(self, needed: int) -> None:
+        """Exchange the cache for a larger one, if memory allows; texts go on in the new one."""
+        before = self._server.capacity
+        if self._growth is None or needed <= before:
+            return
+        capacity = self._growth.capacity(before, needed)
+        if capacity > before:
+            log.info("the cache grows", tokens=capacity, before=before)
+            await self._exchange(capacity)
+            if not await self._server.ready():
+                log.warning("the cache cannot grow", tokens=capacity)
+                await self._exchange(before)
+        if self._server.capacity == before:
+            self._refused_until = asyncio.get_running_loop().time() + PATIENCE
+
+    def _shrink_later(self) -> None:
+        """Give a grown cache's memory back to others when nothing has run for a while."""
+        growth = self._growth
+        if growth is None or self._closed or self._server.capacity <= growth.start:
+            return
+        if self._shrinking is not None:
+            self._shrinking.cancel()
+        self._shrinking = asyncio.get_running_loop().call_later(
+            IDLE, lambda: self._undisturbed(self._shrink(growth.start))
+        )
+
+    async def _shrink(self, capacity: int) -> None:
+        async with self._changing:
+            if not self._closed and not self._server.occupied:
+                log.info("the cache shrinks", tokens=capacity, before=self._server.capacity)
+                await self._exchange(capacity)
+
+    async def _exchange(self, capacity: int) -> None:
+        """Put a server of another capacity in place; what runs is submitted to it again."""
+        await self._server.close(interrupt=True)
+        self._server = self._new_server(capacity)
+
+    def _undisturbed(self, change: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
+        """Run `change` to its end, even if the task that asked for it is cancelled."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return asyncio.shield(task)
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""Loading a language model, and how much of its memory the texts in work get."""
+"""Loading a language model, and starting what serves it."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,6 +7,10 @@ from typing import Any
 
 import structlog
 import transformers
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+)
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -15,14 +19,15 @@ from daiic.worker.backend import Backend
 from daiic.worker.embedding.embedder import Embedder
 from daiic.worker.embedding.recipe import Recipe
 from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.text.batch import PAGE, PREFILL, Batch
+from daiic.worker.text import growth
+from daiic.worker.text.batch import PAGE, Batch
 from daiic.worker.text.chat_template import template_of
+from daiic.worker.text.choice import batched
 from daiic.worker.text.engine import TextEngine
+from daiic.worker.text.growth import SHARE, Growth
+from daiic.worker.text.turns import Turns
 from daiic.worker.tokenizer import load_tokenizer
 from daiic.worker.weights import Weights
-
-CACHE_SHARE = 0.5
-"""Of what the weights leave of the budget."""
 
 LEAST_CONTEXT = 256
 
@@ -61,7 +66,7 @@ async def load_text(
     def load() -> tuple[Any, Weights, Embedder]:
         tokenizer = load_tokenizer(path)
         loaded = weights.load(
-            transformers.AutoModelForCausalLM,
+            causal_language_model(path),
             path,
             backend=backend,
             quantization=quantization,
@@ -69,64 +74,122 @@ async def load_text(
             ram_offload=ram_offload,
             progress=tell,
         )
-        return tokenizer, loaded, Embedder(loaded.model.base_model, tokenizer, Recipe())
+        return tokenizer, loaded, Embedder(_without_head(loaded.model), tokenizer, Recipe())
 
     tokenizer, loaded, embedder = await asyncio.to_thread(load)
-    _tell_what_is_ignored(path, loaded.model)
-    room = budget.vram_bytes if backend.is_gpu else budget.ram_bytes
-    capacity = _capacity(path, loaded, room, slots)
-    loaded.footprint += capacity * _cache_bytes(loaded.model)
+    engine = await _serve(path, loaded, tokenizer, embedder, budget, backend.is_gpu, slots)
+    try:
+        async for _ in engine.run(_TRIAL):
+            pass
+    except BaseException as error:
+        await engine.close()
+        if isinstance(error, TaskError) and error.code == pb.INTERNAL:
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"{path.name} cannot be served: {error.message}",
+                "the worker's log has the traceback; choose another model",
+            ) from error
+        raise
+    return engine
+
+
+async def _serve(
+    path: Path,
+    loaded: Weights,
+    tokenizer: Any,
+    embedder: Embedder,
+    budget: MemoryBudget,
+    on_gpu: bool,
+    slots: int,
+) -> TextEngine:
+    """Return the engine that serves a model, in batches if it can."""
+    model = loaded.model
+    room = (budget.vram_bytes if on_gpu else budget.ram_bytes) - loaded.footprint
+    known = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
+    working = growth.working_bytes(model)
+
+    def fitting(token_bytes: float) -> int:
+        tokens = int(max(room, 0) * SHARE / (token_bytes + working))
+        if tokens < min(known, LEAST_CONTEXT):
+            raise TaskError(
+                pb.OUT_OF_MEMORY,
+                f"{path.name} fits, but leaves memory for a context of {tokens} tokens only",
+                'set quantization = "4bit", or choose a smaller model',
+            )
+        return tokens
+
+    engine: TextEngine | None = None
+
+    def held() -> int:
+        return engine.footprint if engine is not None else loaded.footprint
+
+    spare = growth.spare(budget, on_gpu=on_gpu, held=held)
+    start = growth.start(model, fitting(growth.token_bytes(model)))
+    batch, reason = await batched(model, slots=slots, capacity=start)
+    if batch is not None:
+        log.info("served by continuous batching", model=path.name)
+        _tell_what_is_ignored(path, model)
+        token_bytes = batch.bytes / batch.capacity + working
+        context = min(known, fitting(batch.bytes / batch.capacity))
+        engine = TextEngine(
+            loaded,
+            tokenizer,
+            template_of(tokenizer, path.name),
+            embedder,
+            batch,
+            lambda capacity: Batch(model, slots=slots, capacity=capacity),
+            growth=Growth(start, slots * (known + PAGE), token_bytes, spare),
+            context=context,
+            fallback="",
+        )
+        return engine
+    log.warning("served text by text, not in batches", model=path.name, reason=reason)
+    token_bytes = await asyncio.to_thread(growth.measured_token_bytes, model)
+
+    def turns(_: int) -> Turns:
+        return Turns(
+            model, slots=slots, token_bytes=token_bytes, spare=lambda: int(spare() * SHARE)
+        )
+
     engine = TextEngine(
         loaded,
         tokenizer,
         template_of(tokenizer, path.name),
         embedder,
-        lambda: Batch(loaded.model, slots=slots, capacity=capacity),
+        turns(0),
+        turns,
+        growth=None,
+        context=min(known, fitting(token_bytes)),
+        fallback=f"not batched: {reason}",
     )
-    try:
-        async for _ in engine.run(_TRIAL):
-            pass
-    except BaseException:
-        await engine.close()
-        raise
     return engine
 
 
-def _capacity(path: Path, loaded: Weights, room: int, slots: int) -> int:
-    """Return how many tokens the cache shall hold: whole contexts for all, or what fits."""
-    config = loaded.model.config.get_text_config()
-    context = getattr(config, "max_position_embeddings", 4096)
-    heads = config.num_attention_heads * _head_width(config)
-    # What transformers reckons beside the cache itself: keys and values read
-    # from it, repeated for all query heads, the mask, and an index.
-    working = (3 * heads + PREFILL) * loaded.model.dtype.itemsize + 8
-    spare = max(0, room - loaded.footprint) * CACHE_SHARE
-    fitting = int(spare / (_cache_bytes(loaded.model) + working))
-    capacity = min(fitting, slots * (context + PAGE)) // PAGE * PAGE
-    if capacity < min(context, LEAST_CONTEXT):
-        raise TaskError(
-            pb.OUT_OF_MEMORY,
-            f"{path.name} fits, but leaves memory for a context of {capacity} tokens only",
-            'set quantization = "4bit", or choose a smaller model',
+def causal_language_model(path: Path) -> Any:
+    """Return the class of transformers that loads the language model in `path`.
+
+    Some that read images too are only known as that; they answer texts all the same.
+    """
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
         )
-    return capacity
+    except (OSError, ValueError):
+        return transformers.AutoModelForCausalLM  # which says what is wrong
+    kind = type(config)
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
 
 
-def _cache_bytes(model: Any) -> int:
-    """Return the bytes of one token's keys and values in all layers."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = 2 * heads * _head_width(config)
-    return int(config.num_hidden_layers * width * model.dtype.itemsize)
-
-
-def _head_width(config: Any) -> int:
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(width)
+def _without_head(model: Any) -> Any:
+    """Return the part of a language model that gives hidden states."""
+    base = model.base_model
+    return base if base is not model else model.model
 
 
 def _tell_what_is_ignored(path: Path, model: Any) -> None:
     for name, neutral in (("repetition_penalty", 1.0), ("no_repeat_ngram_size", 0)):
         value = getattr(model.generation_config, name, None)
         if value is not None and value != neutral:
-            log.warning("not applied in batches", model=path.name, setting=f"{name}={value}")
+            log.warning("not applied", model=path.name, setting=f"{name}={value}")

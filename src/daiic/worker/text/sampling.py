@@ -1,12 +1,12 @@
 """Choosing the next tokens of a batch whose tasks each have parameters of their own.
 
-`Sampler` takes the place of the batching manager's list of logits
-processors. It makes each row's choice the largest, which is what the manager,
-told not to sample, takes.
+`Sampler` takes the place of the batching manager's list of logits processors,
+or is one of `generate`'s. It makes each row's choice the largest, which is
+what either, told not to sample, takes.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +33,9 @@ class Sampling:
 
 @dataclass(slots=True)
 class _Rows:
-    """The tasks of a batch that are treated alike, as indices and columns of parameters.
-
-    `index` counts the tasks that get a token, `packed` the tokens of all.
-    """
+    """The tasks of a batch that are treated alike, as indices and columns of parameters."""
 
     index: torch.Tensor
-    packed: torch.Tensor
     temperature: torch.Tensor
     keys: torch.Tensor
     top_k: torch.Tensor
@@ -47,8 +43,8 @@ class _Rows:
     most: int
 
 
-_Row = tuple[int, int, int, Sampling]
-"""Index, place among all tokens, key of the noise, and parameters."""
+_Row = tuple[int, int, Sampling]
+"""Index, key of the noise, and parameters."""
 
 
 class Sampler:
@@ -64,7 +60,6 @@ class Sampler:
         self._device = device
         self._whole: _Rows | None = None
         self._cut: _Rows | None = None
-        self._tasks = 0
         self.stepped_at = time.monotonic()
 
     @property
@@ -82,75 +77,75 @@ class Sampler:
         self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor
     ) -> torch.Tensor:
         """Take note of who is in the next batch, in the order of its logits."""
-        whole: list[_Row] = []
-        cut: list[_Row] = []
-        row = end = 0
-        for request in requests_in_batch:
-            end += request.query_length
-            if not request.has_new_token:
-                continue
-            state = request.state
-            sampling: Sampling = state.logit_processor_kwargs["sampling"]
-            if sampling.temperature > 0:
-                position = len(state.initial_tokens) + len(state.generated_tokens)
-                group = cut if sampling.top_k > 0 or sampling.top_p < 1 else whole
-                group.append((row, end - 1, key(sampling.seed, position), sampling))
-            row += 1
-        self._whole = self._columns(whole)
-        self._cut = self._columns(cut)
-        self._tasks = len(requests_in_batch)
-        self.stepped_at = time.monotonic()
+        states = [request.state for request in requests_in_batch if request.has_new_token]
+        self.expect(
+            (
+                state.logit_processor_kwargs["sampling"],
+                len(state.initial_tokens) + len(state.generated_tokens),
+            )
+            for state in states
+        )
         return arg_storage
 
+    def expect(self, tasks: Iterable[tuple[Sampling, int]]) -> None:
+        """Take note of who is in the next batch, row by row, and of the place of its next token."""
+        whole: list[_Row] = []
+        cut: list[_Row] = []
+        for row, (sampling, position) in enumerate(tasks):
+            if sampling.temperature > 0:
+                group = cut if sampling.top_k > 0 or sampling.top_p < 1 else whole
+                group.append((row, key(sampling.seed, position), sampling))
+        self._whole = self._columns(whole)
+        self._cut = self._columns(cut)
+        self.stepped_at = time.monotonic()
+
     def __call__(
-        self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        scores: torch.Tensor,
+        logits_processor_args: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Make the choice the largest in each row of `scores` [tasks, vocabulary], in place.
 
         Tasks without a choice, whose prompt goes on, have rows at the end.
-        Before transformers 5.11 the rows are instead all tokens of the batch,
-        of which only each task's last counts.
         """
-        packed = scores.shape[0] > self._tasks
         if self._whole is not None:
-            choose(scores, self._whole, self._whole.packed if packed else self._whole.index)
+            choose(scores, self._whole)
         if self._cut is not None:
-            choose_among_likeliest(
-                scores, self._cut, self._cut.packed if packed else self._cut.index
-            )
+            choose_among_likeliest(scores, self._cut)
         return scores
 
     def _columns(self, rows: list[_Row]) -> _Rows | None:
         if not rows:
             return None
-        numbers = torch.tensor([(*row[:3], row[3].top_k) for row in rows]).to(self._device)
-        cuts = torch.tensor([(row[3].temperature, row[3].top_p) for row in rows]).to(self._device)
+        numbers = torch.tensor([(row, noise, wanted.top_k) for row, noise, wanted in rows])
+        cuts = torch.tensor([(wanted.temperature, wanted.top_p) for _, _, wanted in rows])
+        numbers, cuts = numbers.to(self._device), cuts.to(self._device)
         return _Rows(
             index=numbers[:, 0],
-            packed=numbers[:, 1],
-            keys=numbers[:, 2:3],
-            top_k=numbers[:, 3:4],
+            keys=numbers[:, 1:2],
+            top_k=numbers[:, 2:3],
             temperature=cuts[:, 0:1],
             top_p=cuts[:, 1:2],
-            most=max(row[3].top_k or CANDIDATES for row in rows),
+            most=max(wanted.top_k or CANDIDATES for _, _, wanted in rows),
         )
 
 
-def choose(scores: torch.Tensor, rows: _Rows, index: torch.Tensor) -> None:
-    """Let the largest in each row of `index` be a token drawn from the whole vocabulary."""
-    logits = scores.index_select(0, index) / rows.temperature
+def choose(scores: torch.Tensor, rows: _Rows) -> None:
+    """Let the largest in each of `rows` be a token drawn from the whole vocabulary."""
+    logits = scores.index_select(0, rows.index) / rows.temperature
     logits += gumbel(rows.keys, torch.arange(scores.shape[1], device=scores.device))
-    scores.index_copy_(0, index, logits)
+    scores.index_copy_(0, rows.index, logits)
 
 
-def choose_among_likeliest(scores: torch.Tensor, rows: _Rows, index: torch.Tensor) -> None:
+def choose_among_likeliest(scores: torch.Tensor, rows: _Rows) -> None:
     """Let it be one drawn from the `top_k`, and of those the first `top_p`.
 
     top_p counts the probability that is left after top_k, and always keeps
     the likeliest token (Holtzman et al., The Curious Case of Neural Text
     Degeneration, 2020).
     """
-    logits = (scores.index_select(0, index) / rows.temperature).log_softmax(-1)
+    logits = (scores.index_select(0, rows.index) / rows.temperature).log_softmax(-1)
     vocabulary = logits.shape[1]
     most = min(rows.most, vocabulary)
     top, tokens = logits.topk(most)
@@ -168,4 +163,4 @@ def choose_among_likeliest(scores: torch.Tensor, rows: _Rows, index: torch.Tenso
     before = likelihood.cumsum(-1) - likelihood
     top = top.masked_fill((before >= rows.top_p) & (rank > 0), -torch.inf)
     chosen = (top + gumbel(rows.keys, tokens)).argmax(-1, keepdim=True)
-    scores[index, tokens.gather(-1, chosen).squeeze(-1)] = torch.inf
+    scores[rows.index, tokens.gather(-1, chosen).squeeze(-1)] = torch.inf

@@ -126,20 +126,6 @@ def test_rows_whose_prompt_is_not_all_read_yet_have_no_logits() -> None:
     assert [chosen] == draw(table[:1], [second], [0])
 
 
-def test_only_the_last_token_of_a_prompt_has_a_choice_where_all_have_logits() -> None:
-    samplings = [Sampling(1.0, 0, 1.0, 3), Sampling(1.0, 5, 0.9, 4), Sampling(0.0, 0, 1.0, 0)]
-    lengths = [4, 1, 3]
-    sampler = Sampler(torch.device("cpu"))
-    requests = [
-        Request(State({"sampling": sampling}, [0] * 10), query_length=length)
-        for sampling, length in zip(samplings, lengths, strict=True)
-    ]
-    sampler.prepare_tensor_args(requests_in_batch=requests, arg_storage=torch.empty(0))
-    table = logits(8)
-    chosen = sampler(torch.empty(0), table.clone(), torch.empty(0)).argmax(-1)[[3, 4, 7]].tolist()
-    assert chosen == draw(table[[3, 4, 7]], samplings)
-
-
 def test_the_place_of_a_token_counts_and_not_how_it_got_there() -> None:
     table = logits(1)
     sampling = Sampling(1.0, 0, 1.0, 5)
