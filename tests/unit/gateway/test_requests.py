@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daiic.gateway.bounds import ERROR_TEXT
 from daiic.gateway.errors import ApiError
 from daiic.gateway.requests import (
     ChatRequest,
@@ -128,6 +129,41 @@ def test_what_is_not_json_is_said_to_be_so(data: bytes) -> None:
     with pytest.raises(ApiError, match="is not JSON") as refused:
         decode(data, ChatRequest)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("depth", [1000, 100_000])
+@pytest.mark.parametrize(("open_", "close"), [("[", "]"), ('{"a":', "}")])
+@pytest.mark.parametrize("field", ["tools", "anything"])
+def test_nesting_without_end_is_refused(depth: int, open_: str, close: str, field: str) -> None:
+    nested = f"{open_ * depth}1{close * depth}"
+    body = f'{{"model":"m","messages":[{{"role":"user","content":"x"}}],"{field}":{nested}}}'
+    with pytest.raises(ApiError) as refused:
+        decode(body.encode(), ChatRequest)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "1e400", "NaN", "Infinity"])
+@pytest.mark.parametrize("field", ["seed", "temperature", "max_tokens", "top_k"])
+def test_numbers_beyond_all_reason_are_refused(field: str, number: str) -> None:
+    body = f'{{"model":"m","messages":[{{"role":"user","content":"x"}}],"{field}":{number}}}'
+    with pytest.raises(ApiError) as refused:
+        decode(body.encode(), ChatRequest)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "x" * 1_000_000, "content": "x"},
+        {"role": "user", "content": [{"type": "x" * 1_000_000}]},
+    ],
+    ids=["role", "type"],
+)
+def test_a_refusal_does_not_repeat_all_that_was_sent(message: dict[str, object]) -> None:
+    body = msgspec.json.encode({**CHAT, "messages": [message]})
+    with pytest.raises(ApiError) as refused:
+        decode(body, ChatRequest).messages[0].text("messages[0]")
+    assert len(refused.value.body) < 2 * ERROR_TEXT
 
 
 @given(st.binary())

@@ -50,3 +50,22 @@ def test_terminal_gets_the_time_the_level_and_what_was_said(monkeypatch, capsys)
     assert "ValueError: 37" in text
     assert secret not in text
     assert "not of interest" not in text
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_no_foreign_name_makes_an_entry_or_moves_the_cursor(monkeypatch, capsys, journal):
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    if journal:
+        monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    logs.configure("info")
+    name = "m\n<0>event=forged\x1b[2J\u202e"
+    structlog.get_logger().info("request", model=name, reason=ValueError(name))
+    logging.getLogger("library").warning("it said %s", name)
+    try:
+        raise ValueError(name)
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    text = capsys.readouterr().err
+    assert "\x1b" not in text and "\u202e" not in text and "\\x1b[2J" in text
+    first, second, third, *_ = text.splitlines()
+    assert "request" in first and "it said" in second and "failed" in third

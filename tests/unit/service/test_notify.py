@@ -72,3 +72,9 @@ async def test_watchdog_is_fed_several_times_a_period_while_alive(systemd):
 async def test_watchdog_that_is_not_for_this_process_is_left_alone(systemd, environment):
     await asyncio.wait_for(Notifier(environment).feed_watchdog(), 1)
     assert systemd() == []
+
+
+def test_no_name_in_a_status_line_speaks_to_systemd_itself(systemd):
+    Notifier({}).status("loads a\nREADY=1\r\nMAINPID=1")
+    (line,) = systemd()
+    assert "\n" not in line and line.startswith("STATUS=loads a")
