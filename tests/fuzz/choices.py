@@ -1,9 +1,7 @@
 """Choices made of bytes, so that who mutates the bytes, a seed or a fuzzer, makes other choices."""
 
-import argparse
 import random
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -68,24 +66,7 @@ class Choices:
         return {self.pick(keys): self.value(keys, words, depth - 1) for _ in range(self.number(5))}
 
 
-def inputs(count: int, seed: int, longest: int = 600) -> list[bytes]:
-    """Return `count` inputs, the same for the same seed."""
-    rnd = random.Random(seed)
-    return [rnd.randbytes(rnd.randrange(longest)) for _ in range(count)]
-
-
-def main(about: str, one: Callable[[bytes], None]) -> None:
-    """Run `one` by hand: seeded, or with --guided by coverage, when atheris has the other flags."""
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--guided", action="store_true")
-    parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    options, rest = parser.parse_known_args()
-    if options.guided:
-        import atheris  # not a dependency: `pip install atheris`
-
-        atheris.Setup([sys.argv[0], *rest], one)
-        atheris.Fuzz()
-    for data in inputs(options.count, options.seed):
-        one(data)
-    print(f"{options.count} inputs, nothing found")
+SAMPLES = [random.Random(seed).randbytes(20 * seed) for seed in range(1, 33)]
+"""Inputs for targets that make choices of them."""
+BYTES = [b"\0", b"\xff", b"\x05\x00", b"\x02"]
+"""Words for them: first and last choices, and others."""

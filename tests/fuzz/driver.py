@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-INSTRUMENTED = ["daiic", "uvicorn", "starlette"]
+INSTRUMENTED = ["daiic", "uvicorn", "starlette", "tomllib"]
 LONGEST = 1 << 16
 
 Target = Callable[[bytes], None]

@@ -1,26 +1,17 @@
 """Makes model folders of any content; a worker lists, refuses or shows them, and nothing else.
 
-By hand, in tests/: `python -m fuzz.model_folders --count 1000000`, or, guided by coverage (with
-`pip install atheris`), `python -m fuzz.model_folders --guided -max_total_time=3600`. The test suite
-runs a smaller count.
+By hand: `python tests/fuzz/driver.py model_folders --coverage 900` (see there). An input is a
+row of choices.
 """
 
 import json
 import os
 import struct
-import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-if "--guided" in sys.argv:
-    import atheris
-
-    with atheris.instrument_imports(include=["daiic"]):
-        import daiic.worker.catalog
-        import daiic.worker.model_view
-        import daiic.worker.repository_files  # noqa: F401
 
 import structlog
 
@@ -32,7 +23,7 @@ from daiic.worker.embedding import recipe
 from daiic.worker.model_folder import OPENED
 from daiic.worker.model_view import ELSEWHERE, LINKED, checked_view, without
 from daiic.worker.repository_files import choose_files
-from fuzz.choices import Choices, inputs, main
+from fuzz.choices import BYTES, SAMPLES, Choices
 
 NAMES = [
     "config.json",
@@ -85,7 +76,7 @@ KEYS = [
     "\ud800",
     *sorted(ELSEWHERE),
 ]
-WORDS = [
+SCALARS = [
     "LlamaForCausalLM",
     ["LlamaForCausalLM"],
     ["BertModel"],
@@ -136,11 +127,11 @@ def _write(file: Path, outside: Path, choices: Choices) -> None:
             choices.pick([b"[", b'{"a":', b"[{", b"\xff", b"9"]) * choices.number(9999)
         )
     elif file.name.endswith(".safetensors"):
-        text = json.dumps(choices.value(KEYS, WORDS)).encode()
+        text = json.dumps(choices.value(KEYS, SCALARS)).encode()
         length = choices.pick([len(text), len(text), 0, 1, len(text) + 9, 1 << 30, (1 << 64) - 1])
         file.write_bytes(struct.pack("<Q", length) + text + bytes(choices.number(9)))
     else:
-        file.write_text(json.dumps(choices.value(KEYS, WORDS)), "utf-8")
+        file.write_text(json.dumps(choices.value(KEYS, SCALARS)), "utf-8")
 
 
 def check(error: TaskError) -> None:
@@ -172,6 +163,10 @@ def look_at(model: Model, root: Path) -> None:
                 assert json.dumps(without(content, ELSEWHERE)) == json.dumps(content)
         if model.kind == pb.EMBEDDING and path.is_dir():
             assert recipe.read(path).max_tokens != 0
+
+
+WORDS = BYTES
+__all__ = ["SAMPLES", "WORDS", "target"]
 
 
 def one(data: bytes) -> None:
@@ -216,11 +211,6 @@ def one(data: bytes) -> None:
         check(error)
 
 
-def run(count: int, seed: int) -> None:
-    """Try `count` inputs of `seed`."""
-    for data in inputs(count, seed):
-        one(data)
-
-
-if __name__ == "__main__":
-    main(__doc__, one)
+def target() -> Callable[[bytes], None]:
+    """Return what takes one input."""
+    return one

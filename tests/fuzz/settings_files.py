@@ -1,26 +1,15 @@
 """Makes settings, key, token and id files of any content; each is used, or named in one clear line.
 
-By hand, in tests/: `python -m fuzz.settings_files --count 1000000`, or, guided by coverage (with
-`pip install atheris`), `python -m fuzz.settings_files --guided -max_total_time=3600`. The test
-suite runs a smaller count.
+By hand: `python tests/fuzz/driver.py settings_files --coverage 900` (see there). An input is a
+row of choices.
 """
 
 import json
 import stat
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-if "--guided" in sys.argv:
-    import atheris
-
-    with atheris.instrument_imports(include=["daiic", "tomllib"]):
-        import daiic.gateway.keys
-        import daiic.service.settings
-        import daiic.wire.keyfile
-        import daiic.worker.identity  # noqa: F401
 
 import msgspec
 import structlog
@@ -33,7 +22,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey, KeyFileError
 from daiic.worker.identity import identify
 from daiic.worker.settings import WorkerSettings, read_hf_token
-from fuzz.choices import Choices, inputs, main
+from fuzz.choices import BYTES, SAMPLES, Choices
 
 REFUSALS = (SettingsError, KeyFileError, ApiKeysError)
 KINDS = (HeadSettings, WorkerSettings, GatewaySettings)
@@ -46,7 +35,7 @@ TOML = [
 ]
 ROW = {"id": "0123abcd", "name": "ann", "created": 1, "sha256": "0" * 64}
 ODD = ["0" * 64, "é" * 64, "ann", "\x1b", "\ud800", 10**15, -1, "a-b", ["keys"], ROW]
-WORDS = ["daiic-key-1:", "A" * 43 + "=", "hf_token", "0123abcd", " ", "\n", "é", "\0", "\x1b[31m"]
+PIECES = ["daiic-key-1:", "A" * 43 + "=", "hf_token", "0123abcd", " ", "\n", "é", "\0", "\x1b[31m"]
 
 
 def toml(choices: Choices) -> bytes:
@@ -75,7 +64,7 @@ def keys_file(choices: Choices) -> bytes:
 
 def words(choices: Choices) -> bytes:
     """Return a small file of text, mostly."""
-    text = "".join(choices.pick(WORDS) for _ in range(choices.number(5)))
+    text = "".join(choices.pick(PIECES) for _ in range(choices.number(5)))
     return text.encode() + choices.raw(choices.pick([1, 1, 80])) * choices.pick([1, 1, 1, 200])
 
 
@@ -97,9 +86,12 @@ def look_at_settings(settings: Any) -> None:
             if isinstance(text, str):
                 assert "\0" not in text and "\x1b" not in text
                 pb.Heartbeat(name=text).SerializeToString()
-                Path(text).exists()
             elif isinstance(text, float):
                 assert 0 < text <= 1e9
+
+
+WORDS = BYTES
+__all__ = ["SAMPLES", "WORDS", "target"]
 
 
 def one(data: bytes) -> None:
@@ -139,11 +131,6 @@ def one(data: bytes) -> None:
             assert identify(str(state), "name").worker_id == identity.worker_id
 
 
-def run(count: int, seed: int) -> None:
-    """Try `count` inputs of `seed`."""
-    for data in inputs(count, seed):
-        one(data)
-
-
-if __name__ == "__main__":
-    main(__doc__, one)
+def target() -> Callable[[bytes], None]:
+    """Return what takes one input."""
+    return one
