@@ -63,13 +63,19 @@ class Delivery:
         elif work == "image" and not task.image.HasField("seed"):
             task.image.seed = secrets.randbits(SEED_BITS)
         self.finished = False
-        self._next = task.resume.index
         self._early: dict[int, pb.Result] = {}
         self.early_bytes = 0
         self._kept = kept
-        self._room = kept.delivered - size_of(task.resume)
-        self._tokens: list[int] = list(task.resume.tokens)
-        self._text: list[str] = [task.resume.text]
+        self._room = kept.delivered
+        self._next = 0
+        self._tokens: list[int] = []
+        self._text: list[str] = []
+        if task.HasField("resume"):
+            resume = task.resume
+            self._next = resume.index
+            self._tokens.extend(resume.tokens)
+            self._text.append(resume.text)
+            self._room -= size_of(resume)
 
     def accept(self, part: pb.Result) -> list[pb.Result]:
         """Take in a part; return those that may be passed on now, in order.
@@ -87,13 +93,14 @@ class Delivery:
         ready = []
         following: pb.Result | None = part
         while following is not None:
-            self._room -= size_of(following)
+            text, tokens = following.text, following.tokens
+            self._room -= len(text) + TOKEN * len(tokens)
             if self._room < 0 and not following.final:
                 raise TooMuch(f"an answer of more than {self._kept.delivered >> 20} MiB")
             self._next += 1
-            self._tokens.extend(following.tokens)
-            if following.text:
-                self._text.append(following.text)
+            self._tokens.extend(tokens)
+            if text:
+                self._text.append(text)
             ready.append(following)
             if following.final:
                 self.finished = True
@@ -147,6 +154,6 @@ class Delivery:
             )
 
 
-def size_of(part: pb.Result | pb.Resume) -> int:
+def size_of(resume: pb.Resume) -> int:
     """Return the bytes that text and tokens take while they are kept."""
-    return len(part.text) + TOKEN * len(part.tokens)
+    return len(resume.text) + TOKEN * len(resume.tokens)

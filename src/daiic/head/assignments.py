@@ -4,7 +4,8 @@ Each time a job is given to a worker is an attempt with an id of its own, under
 which that worker knows it.
 """
 
-import secrets
+import os
+import struct
 from collections.abc import Iterator
 
 from daiic.head.job import Job
@@ -26,6 +27,7 @@ class Assignments:
         self._jobs: dict[int, Job] = {}
         self._count = 0
         self.early_bytes = 0
+        self._ids = _Ids()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -40,7 +42,7 @@ class Assignments:
     def give(self, job: Job, worker: Worker) -> bool:
         """Put `job` on `worker` and send it the task; return false if there is no room for that."""
         # Nobody but its worker can name an attempt.
-        attempt = secrets.randbits(63) | 1
+        attempt = self._ids.draw()
         task = job.delivery.task
         task.id = attempt
         if self._link.send(worker.address, MessageType.TASK, task.SerializeToString()) is None:
@@ -88,3 +90,18 @@ class Assignments:
     def stop(self, worker: Address, attempt: int) -> None:
         """Tell whoever is at `worker` that nobody wants `attempt` any more."""
         self._link.send(worker, MessageType.CANCEL, pb.Cancel(id=attempt).SerializeToString())
+
+
+class _Ids:
+    """Random ids of 64 bits; asking the system for each alone would cost more than all else."""
+
+    AT_ONCE = 512
+
+    def __init__(self) -> None:
+        self._drawn: list[int] = []
+
+    def draw(self) -> int:
+        """Return an id that nobody can guess, and that is not 0."""
+        if not self._drawn:
+            self._drawn.extend(struct.unpack(f"{self.AT_ONCE}Q", os.urandom(8 * self.AT_ONCE)))
+        return self._drawn.pop() or self.draw()

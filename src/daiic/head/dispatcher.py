@@ -203,7 +203,10 @@ class Dispatcher:
             if not part.final:  # of a task given up, or from before this head's start
                 self._assignments.stop(message.peer, part.id)
             return
-        if not self._is_from_its_worker(message, job):
+        worker = job.worker
+        assert worker is not None
+        if message.peer != worker.address:
+            self._miss(job)
             return
         try:
             relayed = self._assignments.accept(job, part)
@@ -218,20 +221,17 @@ class Dispatcher:
                 self._place_waiting(now)
                 return
         if job.delivery.finished:
-            worker = self._assignments.release(job)
+            self._assignments.release(job)
             self._end(job, DONE, now)
             self._place_waiting(now, worker)
         elif self._assignments.early_bytes > self.limits.ahead_memory:
             most = TooMuch(f"more than others of {self.limits.ahead_memory >> 20} MiB out of order")
             self._disown(self._assignments.earliest(), most, now)
 
-    def _is_from_its_worker(self, message: Message, job: Job) -> bool:
-        assert job.worker is not None
-        if message.peer == job.worker.address:
-            return True
+    def _miss(self, job: Job) -> None:
+        """Count what came from elsewhere than the job's worker, or from where it has moved."""
         self._statistics.foreign += 1
         job.missed = True
-        return False
 
     def _disown(self, job: Job, reason: TooMuch, now: float) -> None:
         """Give a job elsewhere whose worker sends more than can be kept."""
@@ -257,7 +257,10 @@ class Dispatcher:
             self._statistics.malformed += 1
             return
         job = self._assignments.get(said.id)
-        if job is None or not self._is_from_its_worker(message, job):
+        if job is None:
+            return
+        if job.worker is None or message.peer != job.worker.address:
+            self._miss(job)
             return
         error = TaskError.from_wire(said)
         worker = self._assignments.release(job)

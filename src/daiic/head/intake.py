@@ -69,7 +69,7 @@ class Intake:
                 raise advice.nothing_to_do()
             if not task.model:
                 raise advice.no_model(self._dispatcher.workers)
-            if size_of(task.resume) > self._limits.delivered:
+            if task.HasField("resume") and size_of(task.resume) > self._limits.delivered:
                 raise advice.too_much_resumed(self._limits.delivered)
             if self.closed:
                 raise advice.stopping()

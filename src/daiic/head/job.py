@@ -77,9 +77,11 @@ class Job:
         self.model: str = task.model
         self.pinned: str = task.worker_id
         self.size = size_of(task, kind)
-        self.asker: str = task.client[: LIMITS.client_name]
+        self.asker: str = task.client
         self.share: Share | None = None
-        task.ClearField("client")  # no worker needs to know
+        if self.asker:
+            self.asker = self.asker[: LIMITS.client_name]
+            task.ClearField("client")  # no worker needs to know
         self.delivery = Delivery(task, kept)
         self.arrived_at = now
         self.queued_at = now
@@ -104,7 +106,8 @@ USUAL_TOKENS = 256
 def size_of(task: pb.Task, kind: str) -> float:
     """Return how much there is to make: tokens, images or embeddings."""
     if kind == "text":
-        return max((task.text.max_tokens or USUAL_TOKENS) - len(task.resume.tokens), 1)
+        made = len(task.resume.tokens) if task.HasField("resume") else 0
+        return max((task.text.max_tokens or USUAL_TOKENS) - made, 1)
     if kind == "image":
         return task.image.n or 1
     if kind == "embed":
