@@ -11,7 +11,8 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: $(VENV)/installed ## a cluster on this machine, shown at work
-	@$(BIN)/daiic demo
+	@# Tethered to make, which may be killed too.
+	@exec $(BIN)/python src/daiic/cli/tether.py $$PPID 15 $(BIN)/daiic demo
 
 test: $(VENV)/installed ## every test this machine can run; what is left out is named at the end
 	$(BIN)/pytest
@@ -44,10 +45,14 @@ $(VENV)/installed: pyproject.toml setup.py constraints.txt src/proto/daiic.proto
 	  || { echo "DAIIC needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' \
 	  || { echo "Python lacks venv: apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV), once: some 90 Python packages. PyTorch is most of it: 0.2 GB to download"
+	@echo "for processors alone, several GB where pip's index has it with CUDA; on the disk 1.6 GB or more."
 	$(PYTHON) -m venv $(VENV)
 	@# Without isolation, so that the pinned protoc writes what the pinned protobuf reads.
-	$(BIN)/pip install --quiet --constraint constraints.txt setuptools grpcio-tools
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
+	@echo "1 of 2: what builds the package"
+	$(BIN)/pip install --constraint constraints.txt setuptools grpcio-tools
+	@echo "2 of 2: the package and all that it needs"
+	$(BIN)/pip install --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@
 
 clean: ## remove what make and the tests made

@@ -55,10 +55,20 @@ def tokenizer(*, chat: bool = True) -> PreTrainedTokenizerFast:
 
 
 def language_model(
-    path: Path, *, chat: bool = True, intermediate_size: int = 128, context: int = 256
+    path: Path,
+    *,
+    chat: bool = True,
+    ends: bool = False,
+    intermediate_size: int = 128,
+    context: int = 256,
 ) -> Path:
-    """Write a Llama of random weights, whose next tokens are far from equally likely."""
+    """Write a Llama of random weights, whose next tokens are far from equally likely.
+
+    Its texts end by themselves only with `ends`: when they do differs between processors.
+    """
     fast = tokenizer(chat=chat)
+    if not ends:
+        fast.eos_token = None
     torch.manual_seed(7)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -75,7 +85,7 @@ def language_model(
         )
     )
     model.generation_config = GenerationConfig(
-        eos_token_id=[fast.eos_token_id], pad_token_id=fast.pad_token_id
+        eos_token_id=[fast.eos_token_id] if ends else None, pad_token_id=fast.pad_token_id
     )
     model.save_pretrained(path)
     fast.save_pretrained(path)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import bitsandbytes
 import pytest
 import torch
 
@@ -60,6 +61,26 @@ async def test_what_bitsandbytes_cannot_lay_out_for_a_processor_is_quantised_all
         assert len(await answer(engine)) == 12
     finally:
         await engine.close()
+
+
+async def test_what_bitsandbytes_cannot_do_is_loaded_without_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def multiply(*_: object) -> None:
+        raise RuntimeError("no kernel for this shape")
+
+    # What it really cannot do depends on the processor.
+    monkeypatch.setattr(bitsandbytes.nn.Linear4bit, "forward", multiply)
+    path = language_model(tmp_path / "model")
+    engine, whole = await loaded(path, "4bit"), await loaded(path, "none")
+    try:
+        assert engine.quantization == "none"
+        assert engine.fallback == "bitsandbytes cannot quantise it: no kernel for this shape"
+        assert await answer(engine) == await answer(whole)
+        assert whole.fallback == ""
+    finally:
+        await engine.close()
+        await whole.close()
 
 
 async def test_a_model_beyond_the_budget_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
