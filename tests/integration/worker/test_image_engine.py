@@ -201,10 +201,29 @@ async def test_a_folder_in_diffusers_layout_draws_the_same_image_as_the_file(eng
         await from_folder.close()
 
 
-async def test_a_folder_with_only_the_fp16_variant_is_loaded(folder):
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+async def test_a_folder_with_only_a_variant_is_loaded(folder, variant):
     for file in folder.glob("*/*.safetensors"):
-        file.rename(file.with_suffix(".fp16.safetensors"))
+        file.rename(file.with_suffix(f".{variant}.safetensors"))
     await (await load(folder)).close()
+
+
+def test_weights_that_are_not_loaded_are_not_counted(folder):
+    source = find_source(folder, Hub(False, None, None))
+    alone = source.parameters()
+    for file in list(folder.glob("*/*.safetensors")):
+        shutil.copy(file, file.with_suffix(".fp16.safetensors"))
+        shutil.copy(file, file.with_suffix(".non_ema.safetensors"))
+    assert source.parameters() == alone
+
+
+async def test_a_model_too_large_in_full_precision_is_loaded_in_half_on_a_cpu():
+    whole = 2 * SHAPES.stat().st_size
+    engine = await load(SHAPES, budget=MemoryBudget(vram_bytes=0, ram_bytes=int(0.9 * whole)))
+    assert engine.footprint == pytest.approx(whole / 2, rel=0.02)
+    red, green, blue = middle(await picture(engine, "a red circle", seed=1))
+    assert red > green + 60 and red > blue + 60
+    await engine.close()
 
 
 @pytest.mark.filterwarnings("error::FutureWarning")

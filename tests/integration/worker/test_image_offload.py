@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from daiic.worker.image.placement import Placement, place, sizes_of, working_bytes
+from daiic.worker.image import placement
+from daiic.worker.image.placement import (
+    Placement,
+    decode_in_tiles,
+    place,
+    sizes_of,
+    working_bytes,
+)
 from daiic.worker.image.source import Hub, find_source
 
 torch.set_num_threads(1)
@@ -48,3 +55,19 @@ def test_sizes_count_every_weight_once(pipeline):
 def test_work_grows_with_the_image(pipeline):
     small, large = working_bytes(pipeline, 64, 64), working_bytes(pipeline, 128, 128)
     assert 0 < small == large // 4
+
+
+def test_an_autoencoder_of_large_images_decodes_them_in_tiles_too(pipeline, monkeypatch):
+    monkeypatch.setattr(placement, "TILE", 64)  # as it is, decoding takes long
+    side = 128
+    vae = pipeline.vae
+    vae.register_to_config(sample_size=side)
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.tile_sample_min_size, vae.tile_latent_min_size = side, side // scale
+    decoded = []
+    vae.decoder.register_forward_hook(lambda _, inputs, output: decoded.append(output.shape[-2:]))
+    decode_in_tiles(pipeline)
+    latents = torch.zeros(1, vae.config.latent_channels, side // scale, side // scale)
+    with torch.inference_mode():
+        assert vae.decode(latents).sample.shape[-2:] == (side, side)
+    assert max(max(shape) for shape in decoded) == 64

@@ -21,6 +21,7 @@ from daiic.worker.image.placement import (
     TILE,
     Placement,
     choose,
+    decode_in_tiles,
     gib,
     place,
     sizes_of,
@@ -63,7 +64,7 @@ def assemble(
     backend, budget = conditions.backend, conditions.budget
     progress(0.0)
     source = find_source(path, hub)
-    dtype = _dtype(backend, source)
+    dtype = _dtype(backend, source, budget)
     _check_ram(source, dtype, budget)
     progress(0.05)
     pipeline = source.load(dtype)
@@ -89,6 +90,10 @@ def assemble(
             return engine
         place(pipeline, placement, backend.device)
         where = PLACES[placement]
+    elif _beside_weights(budget, pipeline) < working_bytes(
+        pipeline, abilities.width, abilities.height
+    ):
+        decode_in_tiles(pipeline)
     progress(1.0)
     return ImageEngine(
         pipeline,
@@ -100,6 +105,10 @@ def assemble(
         placement=where,
         fallback=fallback,
     )
+
+
+def _beside_weights(budget: MemoryBudget, pipeline: Any) -> int:
+    return budget.ram_bytes - sum(sizes_of(pipeline).values())
 
 
 def _choose(pipeline: Any, name: str, abilities: Abilities, conditions: Conditions) -> Placement:
@@ -114,10 +123,11 @@ def _choose(pipeline: Any, name: str, abilities: Abilities, conditions: Conditio
     )
 
 
-def _dtype(backend: Backend, source: Source) -> torch.dtype:
-    """float32 on a CPU; on a GPU what the kind of model was made for, where the GPU has it."""
+def _dtype(backend: Backend, source: Source, budget: MemoryBudget) -> torch.dtype:
+    """float32 on a CPU if it fits; on a GPU what the kind of model was made for, if it has it."""
     if not backend.is_gpu:
-        return torch.float32
+        fits = source.parameters() * torch.float32.itemsize <= budget.ram_bytes
+        return torch.float32 if fits else torch.bfloat16
     if "transformer" in source.parts() and torch.cuda.is_bf16_supported():
         return torch.bfloat16  # their activations go beyond float16's range
     return torch.float16

@@ -65,13 +65,24 @@ def place(pipeline: Any, placement: Placement, device: torch.device) -> None:
     if placement is Placement.WHOLE:
         pipeline.to(device)
         return
-    decoder: Any = getattr(pipeline, "vae", None)
-    if hasattr(decoder, "enable_tiling"):
-        decoder.enable_tiling()
+    decode_in_tiles(pipeline)
     if placement is Placement.BY_PART:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.enable_sequential_cpu_offload(device=device)
+
+
+def decode_in_tiles(pipeline: Any) -> None:
+    """Have images decoded TILE pixels a side at a time, where the autoencoder can do that."""
+    decoder: Any = getattr(pipeline, "vae", None)
+    if not hasattr(decoder, "enable_tiling"):
+        return
+    decoder.enable_tiling()
+    side = getattr(decoder, "tile_sample_min_size", None)
+    # One that was trained on images of 1024 pixels would take them for a single tile.
+    if isinstance(side, int) and side > TILE:
+        decoder.tile_latent_min_size = decoder.tile_latent_min_size * TILE // side
+        decoder.tile_sample_min_size = TILE
 
 
 def sizes_of(pipeline: Any) -> dict[str, int]:

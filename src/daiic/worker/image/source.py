@@ -21,6 +21,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.download_errors import explained
 from daiic.worker.model_json import read_object
+from daiic.worker.repository_files import VARIANTS, choose_files
 from daiic.worker.shortage import is_out_of_memory
 
 WEIGHTS = ".safetensors"
@@ -70,22 +71,28 @@ class Source:
         ]
 
     def parameters(self) -> int:
-        """How many numbers the weights are; a variant that lies beside another counts once.
+        """How many numbers the weights are; a variant beside another counts once.
 
         Raises:
             TaskError: BAD_REQUEST if a file is damaged.
         """
-        by_part: dict[tuple[Path, bool], int] = {}
-        for file in self.files:
-            key = (file.parent, is_variant(file))
-            by_part[key] = by_part.get(key, 0) + sum(
-                torch.Size(shape).numel() for shape in shapes(file).values()
-            )
         return sum(
-            count
-            for (part, variant), count in by_part.items()
-            if not variant or (part, False) not in by_part
+            torch.Size(shape).numel() for file in self._counted() for shape in shapes(file).values()
         )
+
+    def _counted(self) -> list[Path]:
+        """The weights in one variant, and without what lies beside them for training."""
+        if self.checkpoint is not None or not self.files:
+            return self.files
+        names = [str(file.relative_to(self.configuration)) for file in self.files]
+        chosen = choose_files(self.name, ["model_index.json", *names])
+        return [self.configuration / name for name in chosen.weights]
+
+    def _variant(self) -> str | None:
+        """The precision in the names of weights that lie beside the plain ones, or instead."""
+        names = [file.name for file in self.files]
+        found = (v for v in VARIANTS if v and any(f".{v}" in name for name in names))
+        return next(found, None)
 
     def load(self, dtype: torch.dtype) -> Any:
         """Return the pipeline on the CPU with its weights as `dtype`; reads only safetensors.
@@ -99,7 +106,7 @@ class Source:
                     self.configuration,
                     use_safetensors=True,
                     local_files_only=True,
-                    variant="fp16" if any(map(is_variant, self.files)) else None,
+                    variant=self._variant(),
                     **{PRECISION: dtype},
                 )
             return self._load_checkpoint(self.checkpoint, dtype)
@@ -221,11 +228,6 @@ def shapes(file: Path) -> dict[str, list[int]]:
         raise TaskError(
             pb.BAD_REQUEST, f"{file.name} is not a whole {WEIGHTS} file: {error}", "copy it again"
         ) from error
-
-
-def is_variant(file: Path) -> bool:
-    """Return whether a weights file is the fp16 variant, beside the plain one or instead of it."""
-    return ".fp16" in file.name
 
 
 def _configuration(checkpoint: Path, hub: Hub) -> Path:
