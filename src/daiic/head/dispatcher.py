@@ -7,7 +7,6 @@ may not, is placed again and continues after what had been relayed. It ends by
 being answered, by an error, by being cancelled or at its deadline.
 """
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -349,27 +348,18 @@ class Dispatcher:
         """Place what can be placed; if only `freed` has changed, no more than it has room for."""
         if not len(self.line):
             return
-        rows = [(row.order, number, row) for number, row in enumerate(self.line.rows())]
-        heapq.heapify(rows)
-        while rows:
-            if freed is not None and freed.load >= freed.slots:
-                return
-            order, number, row = rows[0]
-            if row.order != order:  # its client has been served from another row meanwhile
-                heapq.heapreplace(rows, (row.order, number, row))
-                continue
-            job = row.first
-            worker = None
-            if freed is None or near_to(freed, job) is not None:
-                worker = choose(self.workers, job, now)
+        changed = [freed] if freed is not None else self.workers
+        free = [worker for worker in changed if worker.load < worker.slots]
+
+        def place(job: Job) -> float | None:
+            if freed is not None and near_to(freed, job) is None:
+                return None
+            worker = choose(self.workers, job, now)
             if worker is None or not self._give(job, worker, now):
-                heapq.heappop(rows)
-                continue
-            self.line.serve(job, cost(worker, job))
-            if row:
-                heapq.heapreplace(rows, (row.order, number, row))
-            else:
-                heapq.heappop(rows)
+                return None
+            return cost(worker, job)
+
+        self.line.serve(place, lambda: any(worker.load < worker.slots for worker in free))
 
     def _give_up_waiting(self, now: float) -> None:
         """Fail the jobs that no worker can serve any more, after giving them time to return."""

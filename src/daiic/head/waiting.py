@@ -7,7 +7,7 @@ that has been on a worker has had its turn already and goes before all.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from daiic.head.job import Job, Waiting
@@ -155,11 +155,31 @@ class WaitingLine:
         if not row:
             del self._rows[job.waiting]
 
-    def serve(self, job: Job, cost: float) -> None:
-        """Let `job` go to a worker, at the `cost` of its client's share."""
-        self.remove(job)
-        if job.share is not None:
-            self._shares.charge(job.share, cost)
+    def serve(self, place: Callable[[Job], float | None], room: Callable[[], bool]) -> None:
+        """Let jobs go to workers, in turn, while there is `room`.
+
+        `place` gives a job to a worker and returns its cost in seconds, `None`
+        if it, and those that can run on the same workers, has to wait.
+        """
+        rows = [(row.order, number, row) for number, row in enumerate(self._rows.values())]
+        heapq.heapify(rows)
+        while rows and room():
+            order, number, row = rows[0]
+            if row.order != order:  # its client has been served from another row meanwhile
+                heapq.heapreplace(rows, (row.order, number, row))
+                continue
+            job = row.first
+            cost = place(job)
+            if cost is None:
+                heapq.heappop(rows)
+                continue
+            self.remove(job)
+            if job.share is not None:
+                self._shares.charge(job.share, cost)
+            if row:
+                heapq.heapreplace(rows, (row.order, number, row))
+            else:
+                heapq.heappop(rows)
 
     def giving_way(self, job: Job, measure: Measure, size: int) -> Job | None:
         """Return the job that should leave for `job`, see `Shares.most`."""
