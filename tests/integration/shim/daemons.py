@@ -76,12 +76,13 @@ class Daemon:
         assert found, self.log
         return f"http://{found[2] or '127.0.0.1:' + found[1]}"
 
-    async def get(self, path: str) -> tuple[int, str]:
-        """Return status and body of a page of its status port."""
+    async def get(self, path: str, host: str = "localhost") -> tuple[int, str]:
+        """Return status and body of a page of its status port, asked for as `host`."""
+        request = urllib.request.Request(self._http + path, headers={"Host": host})
 
         def fetch() -> tuple[int, str]:
             try:
-                with urllib.request.urlopen(self._http + path, timeout=5) as answer:
+                with urllib.request.urlopen(request, timeout=5) as answer:
                     return answer.status, answer.read().decode()
             except urllib.error.HTTPError as error:
                 return error.code, error.read().decode()

@@ -88,6 +88,13 @@ async def test_help_names_every_setting_with_its_default(binary: str) -> None:
     assert (await run(binary, "--version"))[1].startswith("dcf-shim ")
 
 
+async def test_on_loopback_the_status_port_answers_to_local_names_only(shim) -> None:
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil"):
+        assert (await shim.get("/metrics", host))[0] == 403
+    for host in ("localhost:7738", "a.localhost", "127.0.0.1", "[::1]:7738"):
+        assert (await shim.get("/healthz", host))[0] == 200
+
+
 async def test_metrics_are_prometheus_text(shim) -> None:
     with PlainClient(shim.udp, acknowledges=True) as client:
         client.send_task(words("count me"))
