@@ -17,7 +17,6 @@ from math import inf
 
 from daiic.wire.address import is_loopback
 from daiic.wire.counters import Counters
-from daiic.wire.credit import Credit
 from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
 from daiic.wire.frames import Frame, Range, decode_sack, pack, split_batch
 from daiic.wire.keyfile import ClusterKey
@@ -33,6 +32,7 @@ from daiic.wire.messages import (
     encode,
 )
 from daiic.wire.peer import Peer
+from daiic.wire.peers import Peers
 from daiic.wire.sealing import OVERHEAD, Sealer
 from daiic.wire.timeouts import Timeouts
 
@@ -60,7 +60,7 @@ class Endpoint:
         """`wall_clock` gives microseconds since the Epoch, for headers and freshness.
 
         A `wary` one without a key sends little to an address that has not
-        shown that it receives (see `Credit`), unless we `trust` it.
+        shown that it receives (see `credit`), unless we `trust` it.
         """
         self.counters = Counters()
         self._limits = limits
@@ -69,9 +69,8 @@ class Endpoint:
         self._sealer = Sealer(key, limits, self.counters) if key else None
         self._overhead = OVERHEAD if key else 0
         self._wary = wary and key is None
-        self._trusted: frozenset[Address] = frozenset()
-        self._peers: dict[Address, Peer] = {}
-        self._unproven: dict[Address, Peer] = {}
+        overhead, memory = self._overhead, self._memory
+        self._peers = Peers(limits, overhead, memory, self.counters, self._wary)
         self._touched: dict[Address, Peer] = {}
         self._timeouts = Timeouts()
         self._sweep_at = 0.0
@@ -156,7 +155,7 @@ class Endpoint:
                 self._acknowledged(peer, [(sequence, sequence)], now)
                 return
             peer.outbox.recovery.heard(now)
-            self._prove(peer)
+            self._peers.prove(peer)
             self._events.append(Acknowledged(address, sequence, now - sent_at))
         elif message_type == MessageType.CHUNK:
             peer.extended = True
@@ -175,7 +174,7 @@ class Endpoint:
         elif message_type == MessageType.PONG:
             sent_at = peer.pings.pop(sequence, None)
             if sent_at is not None:
-                self._prove(peer)
+                self._peers.prove(peer)
                 self._events.append(Pong(address, now - sent_at))
                 if sequence == peer.probe:
                     peer.outbox.room = self._limits.loopback_mtu - self._overhead
@@ -189,7 +188,7 @@ class Endpoint:
         """Return a new peer if this is how one begins; answer or drop the message otherwise."""
         if message_type in CARRIED or message_type == MessageType.CHUNK:
             if self._make_room():
-                return self._insert(address, now, opened=False)
+                return self._peers.add(address, now, opened=False)
             self.counters.dropped_peer_limit += 1
         elif message_type == MessageType.PING:
             self._answer_ping(sequence, timestamp, address)
@@ -205,13 +204,7 @@ class Endpoint:
         if peer.outbox.acknowledged(ranges, now) and (
             peer.credit is None or peer.outbox.covers(ranges)
         ):
-            self._prove(peer)
-
-    def _prove(self, peer: Peer) -> None:
-        if not peer.proven:
-            peer.proven = True
-            peer.credit = None
-            del self._unproven[peer.address]
+            self._peers.prove(peer)
 
     def take_events(self) -> list[Event]:
         """Return what has happened since the last call."""
@@ -365,15 +358,12 @@ class Endpoint:
 
     def trust(self, addresses: Iterable[Address]) -> None:
         """Send without reserve to `addresses`, which nobody but us has chosen."""
-        self._trusted = frozenset(addresses)
-        for address in self._trusted & self._peers.keys():
-            self._peers[address].credit = None
+        self._peers.trust(addresses)
 
     def forget(self, address: Address) -> None:
         """Drop all that is known about a peer, and what was to be sent to it."""
-        peer = self._peers.pop(address, None)
+        peer = self._peers.remove(address)
         self._touched.pop(address, None)
-        self._unproven.pop(address, None)
         if peer is not None:
             peer.timeout = None
             peer.inbox.clear()
@@ -388,9 +378,9 @@ class Endpoint:
 
     def _make_room(self) -> bool:
         """Return whether there is room for one more peer, if need be instead of an unproven one."""
-        if len(self._peers) < self._limits.max_peers:
+        if not self._peers.full:
             return True
-        oldest = next(iter(self._unproven.values()), None)
+        oldest = self._peers.oldest_unproven
         if oldest is None:
             return False
         if self._wary or not oldest.outbox.idle():
@@ -400,25 +390,7 @@ class Endpoint:
 
     def _open(self, to: Address, now: float) -> Peer:
         self._make_room()  # a peer that the application chose is known in any case
-        return self._insert(to, now, opened=True)
-
-    def _insert(self, address: Address, now: float, opened: bool) -> Peer:
-        credit = None
-        if self._wary and address not in self._trusted:
-            credit = Credit(self._limits.amplification)
-        peer = Peer(
-            address,
-            self._limits,
-            self._overhead,
-            self._memory,
-            self.counters,
-            now,
-            opened,
-            credit,
-        )
-        self._peers[address] = peer
-        self._unproven[address] = peer
-        return peer
+        return self._peers.add(to, now, opened=True)
 
 
 def _acknowledges_only(item: tuple[Address, Peer]) -> bool:
