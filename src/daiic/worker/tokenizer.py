@@ -8,6 +8,7 @@ import transformers
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.model_json import shown
+from daiic.worker.tokenizer_growth import check_growth
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -16,6 +17,7 @@ def load_tokenizer(path: Path) -> Any:
     Raises:
         TaskError: BAD_REQUEST if there is none that the tokenizers library can run.
     """
+    check_growth(path)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, local_files_only=True

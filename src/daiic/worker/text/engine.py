@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 import torch
 
+from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.embedding.embedder import Embedder
@@ -96,7 +97,8 @@ class TextEngine:
                 "send a text or an embed task, or choose another model",
             )
         text = await prompt.text_of(self._template, task.text)
-        prompt_tokens, wanted = await asyncio.to_thread(self._prepare, task.text, text)
+        # A hostile tokenizer may take its time, and must not hold the threads that others share.
+        prompt_tokens, wanted = await in_thread(lambda: self._prepare(task.text, text))
         transcript = Transcript(
             self._tokenizer.backend_tokenizer,
             stop=wanted.stop,
