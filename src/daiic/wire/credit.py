@@ -44,10 +44,10 @@ class Credit:
             return False
         if self.held_since is None:
             self.held_since = now
-        if now < self._greet_at or not self.affords(HEADER_SIZE):
+        if now < self._greet_at:
             return False
         self._greet_at = now + GREET_AGAIN
-        return True
+        return self.affords(HEADER_SIZE)
 
     def next_timeout(self) -> float | None:
         """Return when to ask for proof again, `None` if nothing is held back."""

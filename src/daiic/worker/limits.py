@@ -14,9 +14,9 @@ MIB = 1 << 20
 class WorkerLimits:
     """Sizes in bytes, times in seconds.
 
-    Of tasks: `waiting` for a slot, as a multiple of the slots; `unsent` bytes
-    of answers. Of a heartbeat: its size, its `models`, and the characters of
-    why one failed, a `detail`.
+    Of tasks: `waiting` for a slot, as a multiple of the slots; `tasks_memory`
+    of all that wait or run; `unsent` bytes of answers. Of a heartbeat: its
+    size, its `models`, and the characters of why one failed, a `detail`.
 
     Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
     number of `images` and characters of a `prompt`; `stop_strings`.
@@ -30,6 +30,7 @@ class WorkerLimits:
     """
 
     waiting: int = 4
+    tasks_memory: int = 512 * MIB
     unsent: int = 32 * MIB
     heartbeat: int = 64 * KIB
     models: int = 512

@@ -62,6 +62,7 @@ class Tasks:
         self._free = asyncio.Semaphore(slots)
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._started = 0
+        self._bytes = 0
 
     @property
     def running(self) -> int:
@@ -100,8 +101,27 @@ class Tasks:
                 "try again later, or add workers",
             )
             self._refuse(message.peer, task.id, kind, error)
+        elif self._bytes + len(message.payload) > LIMITS.tasks_memory:
+            error = TaskError(
+                pb.QUEUE_FULL,
+                f"this worker's tasks have {LIMITS.tasks_memory >> 20} MiB, as many as they may",
+                "try again later, or send smaller tasks",
+            )
+            self._refuse(message.peer, task.id, kind, error)
         else:
-            self._running[key] = asyncio.create_task(self._run(key, kind, task))
+            self._begin(key, kind, task, len(message.payload))
+
+    def _begin(self, key: Key, kind: str, task: pb.Task, size: int) -> None:
+        running = asyncio.create_task(self._run(key, kind, task))
+        self._running[key] = running
+        self._bytes += size
+
+        # Not in `_run`: of a task that is cancelled before its first step, nothing is run.
+        def over(_: "asyncio.Task[None]") -> None:
+            del self._running[key]
+            self._bytes -= size
+
+        running.add_done_callback(over)
 
     def cancel(self, message: Message) -> None:
         """End the task that a CANCEL message names, if it runs or waits."""
@@ -166,7 +186,6 @@ class Tasks:
             fault = TaskError(pb.INTERNAL, "the worker has a fault", "see the worker's log")
             self._send(peer, MessageType.ERROR, fault.to_wire(task_id).SerializeToString())
         finally:
-            del self._running[key]
             self._statistics.outcomes[kind, outcome] += 1
 
     async def _deliver(self, peer: Address, task_id: int, kind: str, task: pb.Task) -> None:

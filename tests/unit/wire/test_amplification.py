@@ -44,13 +44,17 @@ def answer(daemon: Node, size: int) -> None:
     daemon.endpoint.send(VICTIM, MessageType.RESULT, bytes(size), daemon.link.now)
 
 
-def over_a_minute(attacker: Attacker, step: float = 0.05) -> None:
-    for _ in range(int(60 / step)):
-        attacker.link.now += step
+def over_a_minute(attacker: Attacker) -> None:
+    end = attacker.link.now + 60
+    looks = 0
+    while (at := attacker.daemon.endpoint.next_timeout()) is not None and at <= end:
+        attacker.link.now = max(at, attacker.link.now)
         attacker.look()
+        looks += 1
+        assert looks < 1000, "an endpoint asks to be called again and again"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.one_of(
@@ -109,6 +113,15 @@ def test_ping_for_what_is_held_back_is_repeated(attacker: Attacker) -> None:
         attacker.link.now += GREET_AGAIN
         assert attacker.daemon.endpoint.next_timeout() <= attacker.link.now
         assert [d[0] for d, _ in attacker.daemon.flush()] == [MessageType.PING]
+
+
+def test_address_without_credit_left_costs_no_more_than_a_look_now_and_then(
+    attacker: Attacker,
+) -> None:
+    attacker.send(encode(MessageType.TASK, 1, EPOCH))
+    answer(attacker.daemon, 5000)
+    over_a_minute(attacker)
+    assert attacker.daemon.unreachable
 
 
 def test_who_acknowledges_everything_has_shown_nothing(attacker: Attacker) -> None:

@@ -8,7 +8,8 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message
 from daiic.wire.messages import MessageType
-from daiic.worker.limits import LIMITS
+from daiic.worker import tasks
+from daiic.worker.limits import LIMITS, WorkerLimits
 from daiic.worker.metrics import Statistics
 from daiic.worker.tasks import Tasks
 
@@ -145,6 +146,34 @@ async def test_answer_that_waits_for_room_can_be_cancelled():
     desk.revoke(5)
     await desk.finished()
     assert desk.link.sent == [] and desk.statistics.done == 0
+
+
+async def test_tasks_cancelled_before_they_begin_leave_no_place_taken():
+    desk = Desk(slots=2)
+    for number in range(1, 100):
+        desk.give(number)
+        desk.revoke(number)
+        await asyncio.sleep(0)
+    desk.go.set()
+    desk.give(100)
+    await desk.finished()
+    assert not desk.link.errors
+    assert {result.id for result in desk.link.results} == {100}
+
+
+async def test_memory_of_tasks_is_bounded_and_free_again_when_they_end(monkeypatch):
+    monkeypatch.setattr(tasks, "LIMITS", WorkerLimits(tasks_memory=100))
+    desk = Desk()
+    for number in range(1, 30):
+        desk.give(number)
+    refused = [error.id for error in desk.link.errors]
+    assert 0 < len(refused) < 29
+    assert {error.code for error in desk.link.errors} == {pb.QUEUE_FULL}
+    desk.go.set()
+    await desk.finished()
+    desk.give(refused[0])
+    await desk.finished()
+    assert refused[0] in {result.id for result in desk.link.results}
 
 
 async def test_line_is_bounded_and_the_rest_is_refused_at_once():
