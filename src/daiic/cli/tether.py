@@ -28,14 +28,23 @@ def tethered(*command: "str | Path", number: "Signals" = SIGKILL) -> list[str]:
     return [*launcher, str(os.getpid()), str(int(number)), *map(str, command)]
 
 
+def end_with(parent: int, number: int = SIGKILL) -> None:
+    """Let the kernel end this process, by `number`, when its parent is gone.
+
+    Raises:
+        SystemExit: if it is gone already.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0):
+        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+    # It may have ended before it was watched.
+    if os.getppid() != parent:
+        sys.exit(f"process {parent} has ended, so this one does too")
+
+
 def main() -> None:
     """Become the command; the arguments are the parent's id, the signal, and the command."""
     parent, number, *command = sys.argv[1:]
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0):
-        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    # It may have ended before it was watched.
-    if os.getppid() != int(parent):
-        sys.exit(f"process {parent} has ended: {command[0]} is not started")
+    end_with(int(parent), int(number))
     try:
         os.execvp(command[0], command)
     except OSError as error:
