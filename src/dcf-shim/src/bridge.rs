@@ -14,9 +14,9 @@ mod tasks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use ipnet::IpNet;
-use ring::rand::SystemRandom;
 
 use crate::bounds::MAX_HEARTBEAT;
 use crate::congestion::Micros;
@@ -26,6 +26,7 @@ use crate::heads::Heads;
 use crate::keyed_hash::Map;
 use crate::payload::{self, Answer, Delivered, ErrorCode, Failure, Refusal, Task};
 use crate::recent::Recent;
+use crate::seeds::Seeds;
 use crate::shares::Names;
 use crate::token_bucket::TokenBucket;
 
@@ -62,7 +63,7 @@ struct Open {
 
 struct Client {
     /// What heads know it by.
-    name: String,
+    name: Rc<str>,
     /// It has answered a PING, so that its silence means something.
     answers_pings: bool,
     bucket: TokenBucket,
@@ -100,7 +101,7 @@ pub struct Bridge {
     last_id: u64,
     draining: bool,
     names: Names,
-    random: SystemRandom,
+    seeds: Seeds,
     sweep_at: Micros,
     keepalive_at: Micros,
 }
@@ -128,7 +129,7 @@ impl Bridge {
             last_id: first_id,
             draining: false,
             names: Names::default(),
-            random: SystemRandom::new(),
+            seeds: Seeds::default(),
             sweep_at: 0,
             keepalive_at: 0,
         };

@@ -17,6 +17,7 @@ mod outbox;
 pub mod payload;
 mod recent;
 pub mod sealing;
+mod seeds;
 pub mod settings;
 pub mod shares;
 pub mod status_port;

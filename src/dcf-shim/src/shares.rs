@@ -3,6 +3,7 @@
 //! does not keep others waiting.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
 
 use ring::hmac::{self, HMAC_SHA256};
 use ring::rand::SystemRandom;
@@ -26,7 +27,7 @@ impl Default for Names {
 impl Names {
     /// The name of the host at an address: nobody gains by more ports, or by more addresses of the
     /// /64 network that each customer of an IPv6 provider has.
-    pub fn of(&self, address: IpAddr) -> String {
+    pub fn of(&self, address: IpAddr) -> Rc<str> {
         let host = match address.to_canonical() {
             IpAddr::V6(six) => {
                 let [a, b, c, d, ..] = six.segments();
@@ -36,6 +37,6 @@ impl Names {
         };
         let tag = hmac::sign(&self.secret, host.to_string().as_bytes());
         let letter = |byte: &u8| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]);
-        tag.as_ref().iter().take(LETTERS).map(letter).collect()
+        tag.as_ref().iter().take(LETTERS).map(letter).collect::<String>().into()
     }
 }

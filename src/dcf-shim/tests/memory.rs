@@ -51,7 +51,7 @@ fn json_with_many_values_takes_no_more_memory_than_its_text() {
         let length = inner.len();
         let used = most(|| {
             let mut task = Task::read(inner.clone().into_bytes()).unwrap();
-            task.seed(5);
+            task.seed(|| 5);
             assert!(task.size() <= 3 * length);
             let delivered = std::mem::take(&mut task.resume);
             drop(task.for_head(1, 1, &Delivered::default()));

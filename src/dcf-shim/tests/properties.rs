@@ -118,7 +118,7 @@ quickcheck! {
     fn no_payload_makes_the_readers_fail(bytes: Vec<u8>, json: bool) -> bool {
         let bytes = if json { [b"{\"id\":".as_slice(), &bytes].concat() } else { bytes };
         let _ = Task::read(bytes.clone()).map(|mut task| {
-            task.seed(5);
+            task.seed(|| 5);
             task.for_head(1, 1, &Delivered::default())
         });
         let _ = Answer::read(bytes.clone()).map(|answer| answer.for_client(1));

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use ring::rand::SecureRandom;
 use tracing::debug;
 
 use super::{Bounds, Bridge, Client, Open};
@@ -14,8 +13,6 @@ use crate::payload::{self, ErrorCode, Refusal, Task};
 use crate::recent::Recent;
 use crate::shares::Names;
 use crate::token_bucket::TokenBucket;
-
-const SEED_BITS: u32 = 53;
 
 impl Bridge {
     pub(super) fn task(
@@ -99,12 +96,12 @@ impl Bridge {
     }
 
     fn accept(&mut self, client: SocketAddr, client_id: u64, mut task: Task, now: Micros) {
-        task.seed(self.draw_seed());
-        task.client.clone_from(&self.client(client, now).name);
+        task.seed(|| self.seeds.draw());
         let bytes = task.size();
         self.last_id += 1;
         let id = self.last_id;
         let known = self.client(client, now);
+        task.client = known.name.clone();
         known.tasks.insert(client_id, id);
         known.bytes += bytes;
         self.held_bytes += bytes;
@@ -129,13 +126,6 @@ impl Bridge {
         };
         self.open.insert(id, open);
         self.dispatch(id, self.heads.best(), now);
-    }
-
-    /// A seed as Python's programs draw them: exact in JSON's numbers too.
-    fn draw_seed(&self) -> u64 {
-        let mut seed = [0; 8];
-        self.random.fill(&mut seed).expect("the system gives random bytes");
-        u64::from_ne_bytes(seed) >> (64 - SEED_BITS)
     }
 
     /// Refuses a task that was not accepted; returns whether its client is told. Whoever leaves too

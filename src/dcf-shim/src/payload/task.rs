@@ -1,6 +1,8 @@
 //! A client's task: what the bridge reads of it, and its payload, which goes on but for id, deadline,
 //! seed and what has been delivered.
 
+use std::rc::Rc;
+
 use super::protobuf::{
     delivered_in, put_all_but, put_bytes_field, put_varint, put_varint_field, Field, Fields, Found,
 };
@@ -24,7 +26,7 @@ pub struct Task {
     pub deadline_ms: u32,
     pub resume: Delivered,
     /// For whom it is, as a head is told whatever the client says.
-    pub client: String,
+    pub client: Rc<str>,
     payload: Vec<u8>,
 }
 
@@ -85,12 +87,12 @@ impl Task {
         self.payload.len() + self.resume.size()
     }
 
-    /// Gives a text or image task that has no seed this one, so that every run answers alike.
-    pub fn seed(&mut self, seed: u64) {
+    /// Gives a text or image task that has no seed a new one, so that every run answers alike.
+    pub fn seed(&mut self, draw: impl FnOnce() -> u64) {
         let seeded = if self.is_json() {
-            json_with_seed(&self.payload, seed)
+            json_with_seed(&self.payload, draw)
         } else {
-            protobuf_with_seed(&self.payload, seed)
+            protobuf_with_seed(&self.payload, draw)
         };
         if let Some(payload) = seeded {
             self.payload = payload;
@@ -103,7 +105,7 @@ impl Task {
         if self.is_json() {
             let (mut ours, mut drop) = (vec![("id", quoted(id))], vec!["id", "client"]);
             if !self.client.is_empty() {
-                ours.push(("client", serde_json::Value::from(self.client.as_str()).to_string()));
+                ours.push(("client", serde_json::Value::from(&*self.client).to_string()));
             }
             if deadline_ms > 0 {
                 ours.push(("deadline_ms", deadline_ms.to_string()));
@@ -141,7 +143,7 @@ impl Task {
 }
 
 /// The task with a seed in its work; `None` if it has one, or if its work takes none.
-fn json_with_seed(task: &[u8], seed: u64) -> Option<Vec<u8>> {
+fn json_with_seed(task: &[u8], draw: impl FnOnce() -> u64) -> Option<Vec<u8>> {
     let mut work = None;
     json::each_member(task, |name, value| {
         if ["text", "image"].contains(&name) && is_json(value.as_bytes()) {
@@ -153,13 +155,13 @@ fn json_with_seed(task: &[u8], seed: u64) -> Option<Vec<u8>> {
     if json::has(work.as_bytes(), "seed").ok()? {
         return None;
     }
-    let seed = [("seed", seed.to_string())];
+    let seed = [("seed", draw().to_string())];
     let work = json::rewritten(work.as_bytes(), &seed, &["seed"]).ok()?;
     let work = String::from_utf8(work).ok()?;
     json::rewritten(task, &[(&name, work)], &[&name]).ok()
 }
 
-fn protobuf_with_seed(task: &[u8], seed: u64) -> Option<Vec<u8>> {
+fn protobuf_with_seed(task: &[u8], draw: impl FnOnce() -> u64) -> Option<Vec<u8>> {
     // Of several the last counts, and those of one kind count as one.
     let work =
         Fields(task).flatten().filter(|field| [TEXT, IMAGE].contains(&field.number)).last()?;
@@ -172,7 +174,7 @@ fn protobuf_with_seed(task: &[u8], seed: u64) -> Option<Vec<u8>> {
     }
     let Found::Bytes(inner) = work.value else { return None };
     let mut seeded = inner.to_vec();
-    put_varint_field(&mut seeded, SEED, seed);
+    put_varint_field(&mut seeded, SEED, draw());
     let mut out = Vec::with_capacity(task.len() + 16);
     for field in Fields(task).flatten() {
         if std::ptr::eq(field.raw, work.raw) {
