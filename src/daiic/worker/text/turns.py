@@ -12,16 +12,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 import torch
-from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
+from transformers.generation.continuous_batching.requests import RequestStatus
 
 from daiic.worker.text.delivery import Delivery, Generation
+from daiic.worker.text.group import Group, Text
 from daiic.worker.text.sampling import Sampler, Sampling
-from daiic.worker.text.storage import storage_bytes
 
 PREFILL = 1024
 """Most tokens of a prompt in one step, where the model's cache can be filled in pieces."""
@@ -32,50 +31,6 @@ MEASURE = 64
 STOP_PATIENCE = 30.0
 
 log = structlog.get_logger()
-
-
-@dataclass(slots=True, eq=False)
-class _Text:
-    """One task. `made` is only ever added to, so others may read it while it grows."""
-
-    name: str
-    prompt: list[int]
-    sampling: Sampling
-    max_tokens: int
-    end_tokens: frozenset[int]
-    made: list[int] = field(default_factory=list)
-
-    @property
-    def complete(self) -> bool:
-        return len(self.made) >= self.max_tokens or self.made[-1] in self.end_tokens
-
-    def output(self, status: RequestStatus, error: str | None = None) -> GenerationOutput:
-        return GenerationOutput(
-            request_id=self.name,
-            prompt_ids=[],
-            generated_tokens=self.made,
-            status=status,
-            error=error,
-        )
-
-
-@dataclass(slots=True, eq=False)
-class _Group:
-    """Texts of one length, which are a batch: `tokens` is [texts, length].
-
-    `read` tokens of them are in the cache, which is among the arguments
-    `state` that go from one step to the next.
-    """
-
-    texts: list[_Text]
-    tokens: torch.Tensor
-    state: dict[str, Any]
-    read: int = 0
-    bytes: int = 0
-
-    @property
-    def cache(self) -> Any:
-        return next((value for value in self.state.values() if _is_cache(value)), None)
 
 
 class Turns:
@@ -99,8 +54,8 @@ class Turns:
         self._in_pieces = _reads_in_pieces(model)
         self._token_bytes = token_bytes
         self._limit = 0
-        self._waiting: deque[_Text] = deque()
-        self._groups: list[_Group] = []
+        self._waiting: deque[Text] = deque()
+        self._groups: list[Group] = []
         self._cancelled: set[str] = set()
         self._news = threading.Condition()
         self._closing = False
@@ -148,7 +103,7 @@ class Turns:
         end_tokens: Iterable[int],
     ) -> Generation:
         """Start a task; it ends after `max_tokens`, or with one of `end_tokens`."""
-        text = _Text(
+        text = Text(
             str(next(self._numbers)), list(prompt), sampling, max_tokens, frozenset(end_tokens)
         )
         generation = Generation(len(prompt))
@@ -227,15 +182,17 @@ class Turns:
                 self._waiting.remove(text)
         if alike:
             tokens = torch.tensor([text.prompt for text in alike], device=self._model.device)
-            self._groups.append(_Group(alike, tokens, dict(self._first)))
+            self._groups.append(Group(alike, tokens, dict(self._first)))
 
-    def _step(self, group: _Group) -> None:
+    def _step(self, group: Group) -> None:
         """Read on in the prompts, or make the next token of each text."""
         length = group.tokens.shape[1]
         end = min(group.read + PREFILL, length) if self._in_pieces else length
+        # Without a cache all is read anew for each token.
+        new = end - group.read if group.cache is not None else None
         inputs = self._model.prepare_inputs_for_generation(
             group.tokens[:, :end],
-            next_sequence_length=end - group.read if group.read else None,
+            next_sequence_length=new,
             is_first_iteration=not group.read,
             **group.state,
         )
@@ -248,26 +205,25 @@ class Turns:
         if end < length:
             return
         if not group.bytes or length % MEASURE == 0:
-            group.bytes = storage_bytes(group.cache)
+            group.measure()
             self._token_bytes = max(group.bytes / group.tokens.numel(), 1.0)
         sampler = Sampler(group.tokens.device)
         sampler.expect((text.sampling, length) for text in group.texts)
         scores = outputs.logits[:, -1].to(copy=True, dtype=torch.float32)
         self._take(group, sampler(group.tokens, scores).argmax(-1).to(group.tokens.device))
 
-    def _take(self, group: _Group, chosen: torch.Tensor) -> None:
+    def _take(self, group: Group, chosen: torch.Tensor) -> None:
         """Add a token to each text, and let those go that are complete."""
         for text, token in zip(group.texts, chosen.tolist(), strict=True):
             text.made.append(token)
         group.tokens = torch.cat([group.tokens, chosen[:, None]], dim=1)
         done = [text.complete for text in group.texts]
-        self._delivery.deliver_batch(
-            [
-                text.output(RequestStatus.FINISHED if ended else RequestStatus.DECODING)
-                for text, ended in zip(group.texts, done, strict=True)
-            ]
-        )
-        _keep(group, [row for row, ended in enumerate(done) if not ended])
+        outputs = [
+            text.output(RequestStatus.FINISHED if ended else RequestStatus.DECODING)
+            for text, ended in zip(group.texts, done, strict=True)
+        ]
+        group.keep([row for row, ended in enumerate(done) if not ended])
+        self._delivery.deliver_batch(outputs)
 
     def _drop_cancelled(self) -> None:
         with self._news:
@@ -276,11 +232,11 @@ class Turns:
                 return
             self._waiting = deque(text for text in self._waiting if text.name not in gone)
         for group in list(self._groups):
-            _keep(group, [row for row, text in enumerate(group.texts) if text.name not in gone])
+            group.keep([row for row, text in enumerate(group.texts) if text.name not in gone])
             if not group.texts:
                 self._groups.remove(group)
 
-    def _fail(self, group: _Group, error: Exception) -> None:
+    def _fail(self, group: Group, error: Exception) -> None:
         log.error("generation failed", exc_info=error)
         reason = f"{type(error).__name__}: {error}"
         self._delivery.deliver_batch(
@@ -290,26 +246,6 @@ class Turns:
 
     def _note_progress(self, *_: Any) -> None:
         self._stepped_at = time.monotonic()
-
-
-def _keep(group: _Group, rows: list[int]) -> None:
-    """Let all texts but those in `rows` leave the group, and its cache."""
-    if len(rows) == len(group.texts):
-        return
-    group.texts = [group.texts[row] for row in rows]
-    if not rows:
-        group.state = {}
-        return
-    index = torch.tensor(rows, device=group.tokens.device)
-    group.tokens = group.tokens.index_select(0, index)
-    if group.cache is not None:
-        # Made to put beams in order, and every cache can do that; it may as well take fewer.
-        group.cache.reorder_cache(index)
-        group.bytes = storage_bytes(group.cache)
-
-
-def _is_cache(value: Any) -> bool:
-    return hasattr(value, "reorder_cache")
 
 
 def _layers(model: Any) -> list[torch.nn.Module]:
