@@ -22,16 +22,17 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker import hub_cache
 from daiic.worker.checkpoint_files import PICKLED, SUFFIX, all_there, unsafe_weights
 from daiic.worker.kinds import is_model, kind_of
+from daiic.worker.limits import LIMITS
 from daiic.worker.model_folder import Contents, survey
 from daiic.worker.model_json import shown
 
 SHOWN = 12
 """Models that an error names at most."""
-MAX_ENTRIES = 10_000
+MAX_ENTRIES = LIMITS.looked_at
 """Of a folder that are looked at."""
-MAX_MODELS = 1000
+MAX_MODELS = LIMITS.models
 """That a worker offers; each takes some 50 bytes of every heartbeat."""
-MAX_TOLD = 50
+MAX_TOLD = LIMITS.unusable
 """Unusable models that the log names after one look."""
 
 log = structlog.get_logger()

@@ -13,10 +13,10 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from daiic.bounded_file import read_bounded
+from daiic.worker.limits import LIMITS
 
 PREFIX = "models--"
-MAX_REPOSITORIES = 10_000
-MAX_SNAPSHOTS = 1000
+MAX_ENTRIES = LIMITS.looked_at
 
 
 def folder_of(cache_dir: Path | None, repository: str) -> Path:
@@ -34,7 +34,7 @@ def repositories(cache_dir: Path | None) -> Iterator[tuple[str, Path]]:
     try:
         with os.scandir(cache_dir or Path(constants.HF_HUB_CACHE).expanduser()) as entries:
             found = list(
-                islice((e.path for e in entries if e.name.startswith(PREFIX)), MAX_REPOSITORIES)
+                islice((e.path for e in entries if e.name.startswith(PREFIX)), MAX_ENTRIES)
             )
     except (FileNotFoundError, NotADirectoryError):
         return
@@ -57,7 +57,7 @@ def snapshot(folder: Path) -> Path | None:
         pass  # a download was cut off, or another revision was asked for
     try:
         with os.scandir(snapshots) as entries:
-            there = [Path(e.path) for e in islice(entries, MAX_SNAPSHOTS) if e.is_dir()]
+            there = [Path(e.path) for e in islice(entries, MAX_ENTRIES) if e.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return None
     return max(there, key=lambda path: path.stat().st_mtime, default=None)

@@ -21,9 +21,13 @@ class WorkerLimits:
     Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
     number of `images` and characters of a `prompt`; `stop_strings`.
 
+    Of the models folder, and of the download cache: entries `looked_at`, and
+    `unusable` ones that the log and the list name after one look.
+
     Of a model's folder: `depth` below it, its `entries`, and files: `config`,
     `template`, `tokenizer_config`, `vocabulary`, `index`, a checkpoint's
-    `tensors_header`. Of a chat template: its source is a `template`, and it may
+    `tensors_header`. Of a tokenizer: how many times longer it may make a text,
+    its `tokenizer_growth`. Of a chat template: its source is a `template`, and it may
     take `template_seconds` of processor time (`template_patience` of real
     time) and `template_memory` for one conversation. `failures` are those
     models that the list shows as failed.
@@ -41,6 +45,8 @@ class WorkerLimits:
     images: int = 10
     prompt: int = 8192
     stop_strings: int = 16
+    looked_at: int = 10_000
+    unusable: int = 50
     depth: int = 2
     entries: int = 5000
     config: int = 4 * MIB
@@ -49,6 +55,7 @@ class WorkerLimits:
     vocabulary: int = 256 * MIB
     index: int = 32 * MIB
     tensors_header: int = 16 * MIB
+    tokenizer_growth: int = 64
     template_seconds: float = 5.0
     template_patience: float = 120.0
     template_memory: int = 512 * MIB

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from daiic.bounded_file import read_bounded
+from daiic.worker.limits import LIMITS
 from daiic.worker.model_json import bad_file
 
-MAX_TOKENIZER = 256 << 20
+MAX_TOKENIZER = LIMITS.vocabulary
 """Bytes; the largest published has 35 MB."""
-MAX_GROWTH = 64
+MAX_GROWTH = LIMITS.tokenizer_growth
 """Times its bytes. Real ones put 3 bytes in place of a space; Unicode's own forms have up to 11."""
 MAX_STEPS = 64
 """That a text goes through; the most there are is a handful."""
