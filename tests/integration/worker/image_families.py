@@ -14,7 +14,14 @@ import torch
 import transformers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
-from integration.worker.image_text_encoders import clip, clip_tokenizer, gemma_2, qwen_2_5_vl, t5
+from integration.worker.image_text_encoders import (
+    clip,
+    clip_tokenizer,
+    gemma_2,
+    qwen_2_5_vl,
+    qwen_3,
+    t5,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +280,21 @@ def _qwen_image() -> Any:
     )
 
 
+def _z_image() -> Any:
+    text_encoder, tokenizer = qwen_3(128)
+    return diffusers.ZImagePipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_flux_autoencoder(),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        transformer=_attentive(
+            diffusers.ZImageTransformer2DModel(
+                dim=256, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=128
+            )
+        ),
+    )
+
+
 FAMILIES = (
     Family("SD 1.5", "stable-diffusion-v1-5/stable-diffusion-v1-5", _stable_diffusion_1_5, 512),
     Family("SD 2.1", "stabilityai/stable-diffusion-2-1", _stable_diffusion_2_1, 768),
@@ -282,4 +304,5 @@ FAMILIES = (
     Family("Sana", "Efficient-Large-Model/Sana_600M_512px_diffusers", _sana, 512),
     Family("Lumina 2", "Alpha-VLLM/Lumina-Image-2.0", _lumina_2, 1024),
     Family("Qwen-Image", "Qwen/Qwen-Image", _qwen_image, 1024, {"negative_prompt": " "}),
+    Family("Z-Image", "Tongyi-MAI/Z-Image-Turbo", _z_image, 1024),
 )

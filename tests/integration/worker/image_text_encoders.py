@@ -10,6 +10,11 @@ import transformers
 from tokenizers import pre_tokenizers, processors
 
 CLIP_TOKENIZER = Path(__file__).parents[3] / "local-models" / "tiny-shapes.config" / "tokenizer"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
 LETTERS = [chr(code) for code in range(ord("!"), ord("~") + 1)]
 
 
@@ -69,6 +74,28 @@ def gemma_2(width: int) -> tuple[Any, Any]:
         head_dim=64,
     )
     return transformers.Gemma2Model(config), tokenizer
+
+
+def qwen_3(width: int) -> tuple[Any, Any]:
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate(letters + special)}
+    tokenizer = transformers.Qwen2Tokenizer(
+        vocab=vocabulary, merges=[], extra_special_tokens=special[1:]
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    config = transformers.Qwen3Config(
+        vocab_size=len(vocabulary),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=128,
+        bos_token_id=vocabulary["<|endoftext|>"],
+        eos_token_id=vocabulary["<|im_end|>"],
+    )
+    return transformers.Qwen3Model(config), tokenizer
 
 
 def qwen_2_5_vl() -> tuple[Any, Any]:

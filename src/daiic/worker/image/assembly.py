@@ -27,6 +27,7 @@ from daiic.worker.image.placement import (
     sizes_of,
     working_bytes,
 )
+from daiic.worker.image.prompt_template import bound_templates
 from daiic.worker.image.quantize import QuantizationError, quantize
 from daiic.worker.image.request import Abilities
 from daiic.worker.image.source import Hub, Source, find_source
@@ -69,6 +70,7 @@ def assemble(
     progress(0.05)
     pipeline = source.load(dtype)
     pipeline.set_progress_bar_config(disable=True)
+    bound_templates(pipeline, source.name)
     calling = calling_of(pipeline)
     abilities = abilities_of(pipeline, source.name, calling)
     progress(0.7)

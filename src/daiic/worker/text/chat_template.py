@@ -56,8 +56,12 @@ class ChatTemplate:
         else:
             self._process = _Process(self._begin)
 
-    async def render(self, messages: list[dict[str, str]]) -> str:
+    async def render(
+        self, messages: list[dict[str, Any]], variables: dict[str, Any] | None = None
+    ) -> str:
         """Return the conversation as the model was trained on it, with the assistant's turn begun.
+
+        `variables` are further ones that the template may use, or others than the usual.
 
         Raises:
             ModelRefused: if the template takes what no template needs, and ever after.
@@ -69,8 +73,8 @@ class ChatTemplate:
             "tools": None,
             "documents": None,
             "add_generation_prompt": True,
-        }
-        length = sum(len(text) for message in messages for text in message.values())
+        } | (variables or {})
+        length = sum(len(str(text)) for message in messages for text in message.values())
         most = GROWTH * length + SPARE
         request = {"values": values, "most": most}
         async with self._one:
