@@ -9,6 +9,7 @@ import random
 import resource
 import struct
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from daiic.wire.endpoint import Endpoint
 from daiic.wire.events import Message
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import MIB, Limits
-from daiic.wire.messages import HEADER_SIZE, MessageType
+from daiic.wire.messages import HEADER_SIZE, Address, MessageType
 from daiic.wire.sealing import Sealer
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "wire.json"
@@ -156,10 +157,11 @@ def run(count: int, sealed: bool, seed: int) -> Outcome:
     key = ClusterKey(bytes.fromhex(vectors["sealing"]["key"])) if sealed else None
     clock = int(vectors["now"])
     fuzzer = Fuzzer(seed, clock, datagrams_in(vectors))
-    endpoint = Endpoint(LIMITS, lambda: clock, key)
+    endpoint = Endpoint(LIMITS, lambda: clock, key, wary=True)
     insider = Sealer(key, LIMITS, Counters()) if key else None
     now = 1000.0
     events = sent = peak = baseline = 0
+    given = Counter[Address]()  # what each address may get without a key, less what it got
     pick = random.Random(seed + 1)
     started = time.perf_counter()
     for number in range(count):
@@ -169,6 +171,7 @@ def run(count: int, sealed: bool, seed: int) -> Outcome:
         length = int.from_bytes(datagram[13:17], "big")
         if insider is not None and number % 2 and len(datagram) == HEADER_SIZE + length:
             datagram = insider.seal(datagram)
+        given[sender] += LIMITS.amplification * len(datagram)
         endpoint.datagram_received(datagram, sender, now)
         peak = max(peak, endpoint.buffered_bytes)
         if number % 16 == 0:
@@ -176,8 +179,10 @@ def run(count: int, sealed: bool, seed: int) -> Outcome:
                 events += 1
                 if isinstance(event, Message):
                     endpoint.send(event.peer, MessageType.RESULT, b"answer" * 40, now)
-            for datagram, _ in endpoint.datagrams_to_send(now):
+            for datagram, to in endpoint.datagrams_to_send(now):
                 sent += 1
+                given[to] -= len(datagram)
+                assert sealed or given[to] >= 0, "more than what came in somebody's name goes there"
                 assert len(datagram) <= LIMITS.path_mtu
         if number == min(SETTLE, count // 2):
             baseline = memory()
