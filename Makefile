@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := worker,gateway,test
 
-.PHONY: demo test lint shim test-systemd test-nix bench clean help
+.PHONY: demo test lint shim test-systemd test-nix test-images bench clean help
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -25,7 +25,11 @@ test-systemd: $(VENV)/installed shim ## whole machines: Debian under QEMU with t
 
 test-nix: $(VENV)/installed ## every Nix output with a whole nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix
 	@test -n "$$DAIIC_NIXPKGS" || { echo "test-nix wants a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix" >&2; exit 1; }
-	$(BIN)/pytest tests/nix
+	$(BIN)/pytest tests/nix --ignore tests/nix/containers
+
+test-images: $(VENV)/installed shim ## the container images, built and run: as test-nix, and root and podman
+	@test -n "$$DAIIC_NIXPKGS" || { echo "test-images wants a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-images" >&2; exit 1; }
+	tests/nix/containers/podman.sh $(BIN)/pytest -s tests/nix/containers
 
 bench: $(VENV)/installed ## figures for this machine: wire, head, text, gateway, shim
 	@for bench in wire head text gateway shim; do \

@@ -47,7 +47,8 @@ lib.mapAttrs machineTest (import ./scenarios.nix)
         cp ${../../pyproject.toml} pyproject.toml
         # These want git, the daemons, or Nix.
         pytest tests/nix --ignore tests/nix/test_files_parse.py --ignore tests/nix/test_compose.py \
-          --ignore tests/nix/test_settings_accepted.py --ignore tests/nix/test_package_set.py
+          --ignore tests/nix/test_settings_accepted.py --ignore tests/nix/test_package_set.py \
+          --ignore tests/nix/containers
         touch $out
       '';
 }

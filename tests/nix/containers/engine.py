@@ -1,0 +1,131 @@
+"""Builds the images with a nixpkgs and Debian's tools, and runs containers of them with podman."""
+
+import json
+import os
+import shutil
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from nix.evaluation import ROOT
+
+T = TypeVar("T")
+HERE = Path(__file__).parent
+SHIM = ROOT / "src" / "dcf-shim" / "target" / "release" / "dcf-shim"
+IMAGES = ("mesh-head", "mesh-shim", "mesh-worker-cpu", "mesh-worker-nvidia", "mesh-worker-rocm")
+NETWORK = "daiic-test"
+# What every container of the project is started with, and what podman wants without systemd.
+HARDENED = ("--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges")
+PLAIN = ("--cgroups=disabled", "--ulimit=nofile=20000:20000", "--ulimit=nproc=4000:4000")
+
+
+def missing() -> str | None:
+    """Return what keeps this machine from building and running images, or None."""
+    if not os.environ.get("DAIIC_NIXPKGS"):
+        return "DAIIC_NIXPKGS does not name a nixpkgs"
+    for program in ("nix-build", "podman", "crun", "iptables", "fakeroot", "jq", "curl", "cc"):
+        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
+            return f"{program} is not installed"
+    if os.geteuid() != 0:
+        return "only root can"
+    return None if SHIM.exists() else "the shim is not built (make shim)"
+
+
+def build() -> dict[str, str]:
+    """Return the script of each image, which writes it to its standard output."""
+    done = subprocess.run(
+        [
+            *("nix-build", "--no-out-link", str(HERE / "debian.nix")),
+            *("--option", "build-users-group", "", "--option", "sandbox", "false"),
+            *("--argstr", "packages", sysconfig.get_path("purelib")),
+            *("--arg", "shim", str(SHIM)),
+            *(argument for image in IMAGES for argument in ("--attr", image)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(zip(IMAGES, done.stdout.split(), strict=True))
+
+
+def until(what: str, look: Callable[[], T | None], patience: float = 120) -> T:
+    """Return the first truthy answer of `look`, asked again and again; fail in the end."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        if answer := look():
+            return answer
+        time.sleep(0.3)
+    raise AssertionError(f"waited {patience:.0f} s for {what}")
+
+
+class Podman:
+    """podman with a store of its own, which `close` removes with all that runs."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def _command(self, *arguments: str) -> list[str]:
+        return ["podman", f"--root={self._root}/store", f"--runroot={self._root}/run", *arguments]
+
+    def run(self, *arguments: str, check: bool = True) -> str:
+        command = self._command(*arguments)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout
+
+    def load(self, script: str) -> str:
+        """Load the image that a script streams and return its name."""
+        stream = subprocess.Popen([script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        loaded = subprocess.run(
+            self._command("load"),
+            stdin=stream.stdout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert stream.wait() == 0 and loaded.returncode == 0, loaded.stderr
+        return loaded.stdout.split()[-1]
+
+    def start(self, name: str, image: str, *options: str, command: tuple[str, ...] = ()) -> None:
+        self.run(
+            *("run", "--detach", "--name", name, "--network", NETWORK, *PLAIN, *HARDENED),
+            *("--tmpfs", "/tmp", *options, image, *command),
+        )
+
+    def state(self, name: str) -> dict[str, object]:
+        return dict(json.loads(self.run("inspect", "--format", "{{json .State}}", name)))
+
+    def address(self, name: str) -> str:
+        networks = "{{json .NetworkSettings.Networks}}"
+        return str(
+            json.loads(self.run("inspect", "--format", networks, name))[NETWORK]["IPAddress"]
+        )
+
+    def said(self, name: str) -> str:
+        done = subprocess.run(
+            self._command("logs", name),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+    def is_well(self, name: str) -> bool:
+        state = self.state(name)
+        assert state["Running"], self.said(name)
+        try:
+            self.run("healthcheck", "run", name)
+        except AssertionError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self.run("rm", "--all", "--force", "--volumes", "--time", "1", check=False)
+        self.run("network", "rm", "--force", NETWORK, check=False)
+        self.run("rmi", "--all", "--force", check=False)
+        shutil.rmtree(self._root, ignore_errors=True)
