@@ -68,6 +68,10 @@ bounds! {
         "Time without another CHUNK of a message.",
         "What nobody finishes must give its memory back.",
         "The message is dropped and its sender begins it again.";
+    MAX_CONTROL: Bytes = 64 << 10,
+        "A HEARTBEAT, CANCEL or ERROR.",
+        "docs/protocol.md, Limits.",
+        "It is acknowledged and dropped; the task of such an ERROR ends with BAD_REQUEST.";
     BUSY_PAUSE: Time = 250_000,
         "Time before a message goes again that the peer answered with BUSY.",
         "docs/protocol.md, Flow control.",
@@ -162,10 +166,6 @@ bounds! {
         "Time for which a head is kept that neither answers nor is named.",
         "docs/protocol.md, Learning of heads.",
         "It is forgotten, and what was to be sent to it.";
-    MAX_HEARTBEAT: Bytes = 64 << 10,
-        "A head's HEARTBEAT.",
-        "It has version, state and 16 addresses.",
-        "It is dropped as malformed.";
 
     // The process.
     SOCKET_BUFFER: Bytes = 8 << 20,

@@ -18,7 +18,6 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use crate::bounds::MAX_HEARTBEAT;
 use crate::congestion::Micros;
 use crate::endpoint::{Endpoint, Event, Limits};
 use crate::frames::kind;
@@ -226,8 +225,7 @@ impl Bridge {
                     }
                 }
                 Event::Message { peer, kind: kind::HEARTBEAT, payload, .. } => {
-                    let read = payload::read_head(&payload);
-                    match read.filter(|_| payload.len() <= MAX_HEARTBEAT) {
+                    match payload::read_head(&payload) {
                         Some((draining, others)) => {
                             self.heads.draining(peer, draining);
                             self.heads.told(&others, now);
@@ -238,7 +236,7 @@ impl Bridge {
                 Event::Message { .. } => self.mesh.counters.dropped_unknown_type += 1,
                 Event::Pong { peer, rtt } => self.heads.measured(peer, rtt),
                 Event::Unreachable { peer, .. } => self.lose(peer, "acknowledges nothing", now),
-                Event::TooLarge { peer, kind: kind::RESULT, start, .. } => {
+                Event::TooLarge { peer, kind: kind::RESULT | kind::ERROR, start, .. } => {
                     self.answer_too_large(peer, &start, now);
                 }
                 Event::Forgotten { .. } | Event::TooLarge { .. } => {}

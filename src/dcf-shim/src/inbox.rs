@@ -1,6 +1,6 @@
 //! The receiving side of one peer: duplicates, acknowledgements, reassembly.
 
-use crate::bounds::{MAX_SACK_RANGES, REASSEMBLY_TIMEOUT};
+use crate::bounds::{MAX_CONTROL, MAX_SACK_RANGES, REASSEMBLY_TIMEOUT};
 use crate::congestion::Micros;
 use crate::counters::Counters;
 use crate::datagrams::Frames;
@@ -89,7 +89,8 @@ impl Inbox {
             counters.duplicates += 1;
             return None;
         }
-        if total > limits.max_message {
+        let control = matches!(chunk.kind, kind::HEARTBEAT | kind::CANCEL | kind::ERROR);
+        if total > limits.max_message || (control && total > MAX_CONTROL) {
             // Acknowledged all the same: sent again it would be no smaller.
             self.to_acknowledge.push(sequence);
             counters.dropped_oversized += 1;

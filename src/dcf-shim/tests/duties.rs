@@ -303,6 +303,25 @@ fn an_answer_above_max_message_ends_its_task() {
 }
 
 #[test]
+fn an_error_or_heartbeat_above_its_bound_takes_no_memory() {
+    let mut scene = Scene::new(1);
+    scene.give(client(), kind::TASK, &payload::with_id(&[], 5));
+    let id = scene.given(head(1))[0].id;
+    for (first, kind) in [(70_000, kind::HEARTBEAT), (90_000, kind::ERROR)] {
+        let chunk = frames::Chunk { first, total: 65_537, size: 1000, kind };
+        let mut piece = payload::with_id(&[], id);
+        piece.resize(1000, 0);
+        let mut datagram = Vec::new();
+        frames::write_chunk(&mut datagram, first, WALL, chunk, &piece);
+        scene.bridge.from_mesh(&mut datagram, head(1), scene.now, WALL);
+        assert_eq!(scene.bridge.mesh.memory(), 0);
+    }
+    assert_eq!(scene.bridge.mesh.counters.dropped_oversized, 2);
+    let answered = scene.answered();
+    assert_eq!(Failure::read(answered[0].2.clone()).unwrap().code, ErrorCode::BadRequest as u64);
+}
+
+#[test]
 fn a_client_that_asks_how_the_shim_is_hears_what_a_head_would_say() {
     let mut scene = Scene::new(1);
     let heartbeat = |scene: &mut Scene| {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::{Bridge, Open};
-use crate::bounds::MAX_EARLY;
+use crate::bounds::{MAX_CONTROL, MAX_EARLY};
 use crate::congestion::Micros;
 use crate::frames::kind;
 use crate::payload::{self, Answer, ErrorCode, Failure, Refusal};
@@ -120,6 +120,9 @@ impl Bridge {
         } else {
             (kind::ERROR, failure.to_protobuf(client_id))
         };
+        if error.len() > if json { self.clients.max_message() } else { MAX_CONTROL } {
+            return self.end_for_size(id, now);
+        }
         if !self.may_owe(client, error.len()) {
             return self.end_for_room(id, now);
         }
@@ -137,7 +140,7 @@ impl Bridge {
         self.begin_again(id, self.heads.other(head), now);
     }
 
-    /// Takes in that a head's RESULT is larger than any may be; `start` is its first piece.
+    /// Takes in that a head's RESULT or ERROR is larger than any may be; `start` is its first piece.
     pub(super) fn answer_too_large(&mut self, peer: SocketAddr, start: &[u8], now: Micros) {
         let Some(id) = payload::leading_id(start) else { return };
         if self.open_at(id, peer).is_some() {
