@@ -1,4 +1,7 @@
-"""Loading a model's tokenizer."""
+"""Loading a model's tokenizer, and telling cheaply that a text is too long for the model.
+
+While a text is made into tokens each takes some 250 bytes, so it must be known before.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,11 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.model_json import shown
 from daiic.worker.tokenizer_growth import check_growth
+
+PIECE = 1 << 16
+"""Characters of a text that are made into tokens at once to see how many there are."""
+AT_A_CUT = 64
+"""Tokens that a text may have more for being cut."""
 
 
 def load_tokenizer(path: Path) -> Any:
@@ -36,6 +44,19 @@ def load_tokenizer(path: Path) -> Any:
         f"{path.name} has no tokenizer that can be used: {reason}",
         "choose a model that comes with a tokenizer.json",
     )
+
+
+def is_longer(tokenizer: Any, text: str, most: int) -> bool:
+    """Return whether `text` surely has more than `most` tokens; takes memory for a piece only."""
+    if len(text) <= max(most, PIECE):
+        return False
+    count = 0
+    for start in range(0, len(text), PIECE):
+        piece = text[start : start + PIECE]
+        count += len(tokenizer(piece, add_special_tokens=False).input_ids) - AT_A_CUT
+        if count > most:
+            return True
+    return False
 
 
 def panicked(error: BaseException) -> bool:

@@ -12,9 +12,11 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
 from daiic.worker.embedding import load_embedding
-from daiic.worker.embedding.embedder import batches
+from daiic.worker.embedding.embedder import Embedder, batches
 from daiic.worker.embedding.engine import EmbeddingEngine
+from daiic.worker.embedding.recipe import Recipe
 from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.tokenizer import PIECE
 from tiny_models import sentence_model
 
 TEXTS = ["one", "two and a little more", "🙂" * 30, "four", "schöne Häuser " * 40] * 5
@@ -187,6 +189,26 @@ async def test_the_publishers_default_prompt_comes_before_every_input(
     counted = states if pools_prompt else states[len(tokenizer("two and ").input_ids) :]
     assert torch.allclose(vectors[0], counted.mean(0), atol=1e-5)
     await engine.close()
+
+
+async def test_of_long_inputs_no_more_is_made_into_tokens_than_can_matter(tmp_path: Path) -> None:
+    path = sentence_model(tmp_path / "model")
+    tokenizer, given = AutoTokenizer.from_pretrained(path), []
+
+    class Counting:
+        model_max_length, pad_token_id = 48, tokenizer.pad_token_id
+
+        def __call__(self, texts: list[str], **options: object) -> object:
+            given.append(sum(map(len, texts)))
+            return tokenizer(texts, **options)
+
+    embedder = Embedder(AutoModel.from_pretrained(path), Counting(), Recipe())
+    long = "two and a little more" * 50_000
+    answer = await embedder.answer(pb.Task(embed=pb.EmbedTask(inputs=[long, "one", long] * 50)))
+    embedder.stop()
+    assert answer.usage.prompt_tokens > 48 * 100
+    assert max(given) <= PIECE
+    assert sum(given) < 100 * 1024
 
 
 def test_long_inputs_share_no_forward_pass_that_takes_memory_by_the_square_of_their_length() -> (

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +12,16 @@ from torch.nn.utils.rnn import pad_sequence
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.embedding.recipe import Pooling, Recipe
+from daiic.worker.one_thread import OneThread
+from daiic.worker.tokenizer import PIECE
 
 BATCH = 16
 """Inputs in one forward pass, at most."""
 BATCH_TOKENS = 8192
 """Of one forward pass with several inputs, padding included: attention takes memory by the square
 of the longest."""
+LONGEST = 16
+"""Characters that the tokens of a text have on average at most."""
 ENDLESS = 1 << 20
 """Tokenizers without a limit of their own name a far larger number."""
 
@@ -49,6 +54,7 @@ class Embedder:
         self._max_tokens = min((n for n in limits if n is not None and n < ENDLESS), default=None)
         self._unpooled = 0 if recipe.pools_prompt else self._length_of(recipe.prompt)
         self._one_batch = asyncio.Lock()
+        self._thread = OneThread("tokens")
 
     async def answer(self, task: pb.Task, moved: Callable[[], None] = lambda: None) -> pb.Result:
         """Return the only part of the answer to an embed task; inputs are cut to fit the model.
@@ -61,8 +67,9 @@ class Embedder:
         inputs = list(task.embed.inputs)
         if not inputs:
             raise TaskError(pb.BAD_REQUEST, "`inputs` is empty", "send at least one text")
-        async with self._one_batch:
-            tokens = await asyncio.to_thread(self._tokens_of, inputs)
+        tokens: list[list[int]] = []
+        for some in _pieces([self._cut(text) for text in inputs]):
+            tokens += await asyncio.wrap_future(self._thread.submit(partial(self._tokens_of, some)))
         for number, ids in enumerate(tokens):
             if not ids:
                 raise TaskError(pb.BAD_REQUEST, f"`inputs[{number}]` is empty", "leave it out")
@@ -75,6 +82,14 @@ class Embedder:
                 embeddings[number].values.extend(vector)
         used = pb.Usage(prompt_tokens=sum(map(len, tokens)))
         return pb.Result(final=True, embeddings=embeddings, usage=used)
+
+    def stop(self) -> None:
+        """End its thread."""
+        self._thread.stop()
+
+    def _cut(self, text: str) -> str:
+        """Return as much of `text` as can matter: tokens beyond those that fit are left out."""
+        return text if self._max_tokens is None else text[: self._max_tokens * LONGEST]
 
     def _tokens_of(self, inputs: list[str]) -> list[list[int]]:
         encoded: list[list[int]] = self._tokenizer(
@@ -105,6 +120,19 @@ class Embedder:
             vectors = step(vectors)
         values: list[list[float]] = vectors.tolist()
         return values
+
+
+def _pieces(inputs: list[str]) -> Iterator[list[str]]:
+    """Yield `inputs` in groups of no more than PIECE characters, or of one."""
+    group: list[str] = []
+    size = 0
+    for text in inputs:
+        if group and size + len(text) > PIECE:
+            yield group
+            group, size = [], 0
+        group.append(text)
+        size += len(text)
+    yield group
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:

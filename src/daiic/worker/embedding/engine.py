@@ -55,6 +55,8 @@ class EmbeddingEngine:
 
     async def close(self) -> None:
         """Give the memory back; what runs ends with its batch."""
+        if self._embedder is not None:
+            self._embedder.stop()
         self._embedder = None
         await asyncio.to_thread(gc.collect)
         if torch.cuda.is_available():

@@ -16,7 +16,7 @@ from daiic.worker.backend import Backend
 from daiic.worker.image.abilities import abilities_of
 from daiic.worker.image.calling import calling_of
 from daiic.worker.image.engine import ImageEngine
-from daiic.worker.image.one_thread import OneThread
+from daiic.worker.one_thread import OneThread
 from daiic.worker.image.placement import (
     TILE,
     Placement,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daiic.worker.backend import Backend
 from daiic.worker.engine import Engine
-from daiic.worker.image.one_thread import OneThread
+from daiic.worker.one_thread import OneThread
 from daiic.worker.memory_budget import MemoryBudget
 
 

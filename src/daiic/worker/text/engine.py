@@ -8,10 +8,10 @@ from typing import Any
 import structlog
 import torch
 
-from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.embedding.embedder import Embedder
+from daiic.worker.one_thread import OneThread
 from daiic.worker.text import parameters, prompt
 from daiic.worker.text.chat_template import ChatTemplate
 from daiic.worker.text.choice import Server
@@ -61,6 +61,7 @@ class TextEngine:
         self._weights_bytes = weights.footprint
         self._model: Any = weights.model
         self._tokenizer = tokenizer
+        self._thread = OneThread("tokens")
         self._template = template
         self._embedder = embedder
         self._server = server
@@ -97,8 +98,11 @@ class TextEngine:
                 "send a text or an embed task, or choose another model",
             )
         text = await prompt.text_of(self._template, task.text)
-        # A hostile tokenizer may take its time, and must not hold the threads that others share.
-        prompt_tokens, wanted = await in_thread(lambda: self._prepare(task.text, text))
+        # A hostile tokenizer may take for ever, of which cancelling frees nothing: it must not hold
+        # threads that others share, and no more than one.
+        prompt_tokens, wanted = await asyncio.wrap_future(
+            self._thread.submit(lambda: self._prepare(task.text, text))
+        )
         transcript = Transcript(
             self._tokenizer.backend_tokenizer,
             stop=wanted.stop,
@@ -146,6 +150,8 @@ class TextEngine:
         """End what runs with SHUTTING_DOWN and give the memory back."""
         if self._template is not None:
             self._template.close()
+        self._thread.stop()
+        self._embedder.stop()
         self._closed = True
         if self._shrinking is not None:
             self._shrinking.cancel()
@@ -158,7 +164,7 @@ class TextEngine:
             torch.cuda.empty_cache()
 
     def _prepare(self, task: pb.TextTask, text: str) -> tuple[list[int], Parameters]:
-        tokens = prompt.encode(self._tokenizer, task, text)
+        tokens = prompt.encode(self._tokenizer, task, text, self._context)
         wanted = parameters.resolve(
             task,
             self._model.generation_config,

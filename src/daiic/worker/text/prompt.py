@@ -5,7 +5,7 @@ from typing import Any
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.text.chat_template import ChatTemplate
-from daiic.worker.tokenizer import panicked
+from daiic.worker.tokenizer import is_longer, panicked
 
 ROLES = ("system", "user", "assistant")
 
@@ -44,13 +44,19 @@ async def text_of(template: ChatTemplate | None, task: pb.TextTask) -> str:
     )
 
 
-def encode(tokenizer: Any, task: pb.TextTask, text: str) -> list[int]:
-    """Return the tokens of the `text_of` a task.
+def encode(tokenizer: Any, task: pb.TextTask, text: str, context: int) -> list[int]:
+    """Return the tokens of the `text_of` a task for a model that takes `context` of them.
 
     Raises:
-        TaskError: BAD_REQUEST if there are none.
+        TaskError: BAD_REQUEST if there are none, or if they are by far too many.
     """
     try:
+        if is_longer(tokenizer, text, context):
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"the prompt has {len(text)} characters, and the model's context {context} tokens",
+                f"shorten the prompt to at most {context - 1} tokens",
+            )
         # A template has put the tokens in with which texts begin.
         tokens = tokenizer(text, add_special_tokens=not task.messages).input_ids
     except BaseException as error:

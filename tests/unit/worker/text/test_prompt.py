@@ -1,5 +1,6 @@
 """Conversations go through the model's template, prompts as they are."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,10 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.text.chat_template import template_of
 from daiic.worker.text.prompt import encode, text_of
+from daiic.worker.tokenizer import PIECE
 from tiny_models import tokenizer
+
+CONTEXT = 1024
 
 
 def message(role: str, content: str) -> pb.ChatMessage:
@@ -18,7 +22,7 @@ def message(role: str, content: str) -> pb.ChatMessage:
 async def encoded(tokenizer: Any, task: pb.TextTask) -> list[int]:
     template = template_of(tokenizer, "model")
     try:
-        return encode(tokenizer, task, await text_of(template, task))
+        return encode(tokenizer, task, await text_of(template, task), CONTEXT)
     finally:
         if template is not None:
             template.close()
@@ -45,6 +49,30 @@ async def test_a_prompt_is_taken_as_it_is() -> None:
     assert fast.decode(await encoded(fast, pb.TextTask(prompt="Grüße 🙂"))) == "Grüße 🙂"
 
 
+def test_a_text_that_cannot_fit_is_refused_before_it_takes_memory() -> None:
+    fast, given = tokenizer(chat=False), []
+
+    def counting(text: str, **options: Any) -> Any:
+        given.append(len(text))
+        return fast(text, **options)
+
+    with pytest.raises(TaskError, match="4194304 characters, and the model's context 1024 tokens"):
+        encode(counting, pb.TextTask(prompt="x"), "spam" * (1 << 20), CONTEXT)
+    assert given == [PIECE]
+
+
+def test_a_long_text_of_few_tokens_is_taken_whole() -> None:
+    given: list[int] = []
+
+    def generous(text: str, **options: Any) -> Any:
+        given.append(len(text))
+        return SimpleNamespace(input_ids=[1] * (len(text) >> 10))
+
+    task = pb.TextTask(prompt="x")
+    assert len(encode(generous, task, "x" * (1 << 20), CONTEXT)) == CONTEXT
+    assert given[-1] == 1 << 20
+
+
 async def test_a_tokenizer_that_panics_fails_the_task_only() -> None:
     class PanicException(BaseException):
         """As the tokenizers library's binding has it."""
@@ -53,7 +81,7 @@ async def test_a_tokenizer_that_panics_fails_the_task_only() -> None:
         raise PanicException("called `Option::unwrap()` on a `None` value")
 
     with pytest.raises(TaskError, match="tokenizer cannot take this text"):
-        encode(panics, pb.TextTask(prompt="x"), "x")
+        encode(panics, pb.TextTask(prompt="x"), "x", CONTEXT)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from daiic.worker.image.one_thread import OneThread
+from daiic.worker.one_thread import OneThread
 
 
 def test_work_runs_in_order_and_in_one_thread():
