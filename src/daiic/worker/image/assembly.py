@@ -16,7 +16,6 @@ from daiic.worker.backend import Backend
 from daiic.worker.image.abilities import abilities_of
 from daiic.worker.image.calling import calling_of
 from daiic.worker.image.engine import ImageEngine
-from daiic.worker.one_thread import OneThread
 from daiic.worker.image.placement import (
     TILE,
     Placement,
@@ -32,6 +31,7 @@ from daiic.worker.image.quantize import QuantizationError, quantize
 from daiic.worker.image.request import Abilities
 from daiic.worker.image.source import Hub, Source, find_source
 from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.one_thread import OneThread
 
 PLACES = {
     Placement.WHOLE: "gpu",

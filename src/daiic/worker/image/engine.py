@@ -17,8 +17,8 @@ import torch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.image.calling import Calling
-from daiic.worker.one_thread import OneThread
 from daiic.worker.image.request import Abilities, ImageRequest, read_request
+from daiic.worker.one_thread import OneThread
 
 
 class ImageEngine:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from daiic.worker.backend import Backend
 from daiic.worker.engine import Engine
-from daiic.worker.one_thread import OneThread
 from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.one_thread import OneThread
 
 
 async def load_image(
