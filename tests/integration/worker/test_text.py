@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import threading
 import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -173,14 +174,37 @@ async def test_a_resumed_task_continues_as_if_nothing_had_happened(
     assert rest[-1].finish_reason == whole[-1].finish_reason == pb.FINISH_REASON_LENGTH
 
 
+class Steps:
+    """Lets a model make as many steps as the test says, however busy the machine is."""
+
+    def __init__(self, engine: TextEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._allowed = threading.Semaphore(0)
+        self._forward = engine._model.forward
+        monkeypatch.setattr(engine._model, "forward", self._step)
+
+    def _step(self, *args: object, **kwargs: object) -> object:
+        self._allowed.acquire(timeout=60)
+        return self._forward(*args, **kwargs)
+
+    def allow(self, count: int) -> None:
+        self._allowed.release(count)
+
+
 async def test_the_first_and_the_last_part_of_an_answer_do_not_wait_for_those_between(
     engine: TextEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(delivery, "INTERVAL", 0.2)
+    await tokens(engine, task("c", max_tokens=3))
     monkeypatch.setattr(delivery, "INTERVAL", 1e6)
-    long = engine.run(task("a", max_tokens=240, temperature=1, seed=0))
-    await anext(long)
-    short = engine.run(task("b", max_tokens=60, temperature=1, seed=1))
+    steps = Steps(engine, monkeypatch)
+    steps.allow(3)
+    long = engine.run(task("a", max_tokens=40, temperature=1, seed=0))
+    assert not (await anext(long)).final
+    short = engine.run(task("b", max_tokens=20, temperature=1, seed=1))
+    steps.allow(5)
     assert not (await anext(short)).final
+    await asyncio.sleep(0.3)  # Nothing that an answer before them began hands out parts of these.
+    steps.allow(100)
     assert (await anext(short)).final
     assert (await anext(long)).final
 

@@ -140,7 +140,7 @@ class Delivery(OutputRouter):  # type: ignore[misc]
             urgent = [name for name, output in self._waiting.items() if self._urgent(name, output)]
             outputs = {name: self._waiting.pop(name) for name in urgent}
         self._hand_out(outputs)
-        if self._timer is None:
+        if self.running and self._timer is None:
             self._timer = self._loop.call_later(wait, self._hand_out_all)
 
     def _hand_out_all(self) -> None:
@@ -161,7 +161,14 @@ class Delivery(OutputRouter):  # type: ignore[misc]
             if output.status in ENDED:
                 del self.running[name]
             generation.deliver(output)
-        if not self.running and self._timer is not None:
+        if not self.running:
+            self._forget_the_rest()
+
+    def _forget_the_rest(self) -> None:
+        """Leave nothing behind, of tasks that have ended, for those that begin later."""
+        with self._lock:
+            self._waiting.clear()
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
