@@ -25,6 +25,7 @@ use dcf_shim::status_port::StatusPort;
 use dcf_shim::sys::{self, BatchSocket, Signals, Wait};
 
 const TICK: Micros = 250_000;
+const LOOK_UP_AGAIN: Micros = 500_000;
 /// Time for last answers to be acknowledged.
 const FAREWELL: Micros = 1_000_000;
 
@@ -41,12 +42,41 @@ fn main() -> ExitCode {
         }
     };
     let logs = Logs::start(&settings.log_level);
-    let daemon = Daemon::new(&settings, logs);
-    match daemon.and_then(|mut daemon| daemon.run().map_err(|error| error.to_string())) {
+    match serve(&settings, logs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(settings: &Settings, logs: Logs) -> Result<(), String> {
+    let signals = Signals::new().map_err(|error| error.to_string())?;
+    let Some(heads) = find_heads(&settings.heads, &signals)? else { return Ok(()) };
+    Daemon::new(settings, logs, signals, &heads)?.run().map_err(|error| error.to_string())
+}
+
+/// Looks the heads up until one is found: names may come after the programs that ask for them, as those of
+/// containers do. Returns none when told to stop before.
+fn find_heads(names: &[String], signals: &Signals) -> Result<Option<Vec<SocketAddr>>, String> {
+    let mut said = false;
+    loop {
+        let (heads, lost) = settings::resolve_heads(names)?;
+        if !heads.is_empty() {
+            lost.iter()
+                .for_each(|reason| warn!(reason, "a head is not found; going on without it"));
+            return Ok(Some(heads));
+        }
+        if !said {
+            lost.iter().for_each(|reason| warn!(reason, "no head is found; trying again"));
+            notify(&[NotifyState::Status("no head is found")]);
+            said = true;
+        }
+        let mut waits = [Wait { fd: signals.fd(), write: false, ready: false }];
+        sys::wait(&mut waits, LOOK_UP_AGAIN).map_err(|error| error.to_string())?;
+        if waits[0].ready && !signals.take_hangup() {
+            return Ok(None);
         }
     }
 }
@@ -77,15 +107,18 @@ struct Side {
 }
 
 impl Daemon {
-    fn new(settings: &Settings, logs: Logs) -> Result<Self, String> {
+    fn new(
+        settings: &Settings,
+        logs: Logs,
+        signals: Signals,
+        heads: &[SocketAddr],
+    ) -> Result<Self, String> {
         let listen = settings::resolve("listen", &settings.listen)?;
-        let (heads, lost) = settings::resolve_heads(&settings.heads)?;
-        lost.iter().for_each(|reason| warn!(reason, "a head is not found; going on without it"));
-        settings.check_exposure(listen, &heads)?;
+        settings.check_exposure(listen, heads)?;
         // Without a key, traffic does not leave this machine unless the settings say so.
         let remote = !settings.cluster_key_file.is_empty() || settings.allow_unauthenticated;
         let mesh_listen = match settings.mesh_listen.as_str() {
-            "" => any_port_towards(&heads, remote)?,
+            "" => any_port_towards(heads, remote)?,
             given => settings::resolve("mesh_listen", given)?,
         };
         let sealer = |file: &str| match file {
@@ -105,7 +138,7 @@ impl Daemon {
             Endpoint::new(client_limits, sealer(&settings.client_key_file)?),
             Endpoint::new(mesh_limits, sealer(&settings.cluster_key_file)?),
             Heads::new(
-                &heads,
+                heads,
                 micros(settings.head_timeout),
                 remote && !mesh_listen.ip().is_loopback(),
             ),
@@ -132,7 +165,7 @@ impl Daemon {
             clients: Side { socket: bind("listen", listen)?, out: Datagrams::default() },
             mesh: Side { socket: bind("mesh_listen", mesh_listen)?, out: Datagrams::default() },
             status,
-            signals: Signals::new().map_err(|error| error.to_string())?,
+            signals,
             came_from_clients: false,
             clock: RunningClock::default(),
         })

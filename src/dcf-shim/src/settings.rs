@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -285,28 +286,30 @@ impl Settings {
     }
 }
 
+fn malformed(key: &str, text: &str, why: String) -> String {
+    format!("{key} = \"{text}\" is not valid: {why}; write host:port, such as 127.0.0.1:7717")
+}
+
 /// Resolves "host:port" or "[ipv6]:port".
 pub fn resolve(key: &str, text: &str) -> Result<SocketAddr, String> {
-    let wrong = |why: String| {
-        format!("{key} = \"{text}\" is not valid: {why}; write host:port, such as 127.0.0.1:7717")
-    };
+    let wrong = |why| malformed(key, text, why);
     let mut found = text.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
     found.next().ok_or_else(|| wrong("it has no address".into()))
 }
 
-/// Resolves the heads, and names those that are not found while others are.
+/// Resolves the heads, and says why of those that are not found, which may be all of them.
 pub fn resolve_heads(names: &[String]) -> Result<(Vec<SocketAddr>, Vec<String>), String> {
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     for name in names {
-        match resolve("heads", name) {
-            Ok(address) => found.push(address),
-            // Without a port it is no address, whatever the name server knows tomorrow.
-            Err(why) if !name.contains(':') => return Err(why),
-            Err(why) => lost.push(why),
+        match name.to_socket_addrs().map(|mut addresses| addresses.next()) {
+            Ok(Some(address)) => found.push(address),
+            Ok(None) => lost.push(format!("{name} has no address")),
+            // It is no address, whatever the name server knows tomorrow.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                return Err(malformed("heads", name, error.to_string()));
+            }
+            Err(error) => lost.push(format!("{name}: {error}")),
         }
-    }
-    if found.is_empty() {
-        return Err(lost.swap_remove(0));
     }
     Ok((found, lost))
 }

@@ -225,3 +225,24 @@ async def test_drain_ends_in_time_with_an_error_for_what_is_left(launch, head, w
             pass
         assert received.error().code == pb.SHUTTING_DOWN
         assert await shim.exit_status(5) == 0
+
+
+async def test_shim_waits_for_a_head_that_has_no_name_yet(binary: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(binary, "--heads", "no-such-host.invalid:7717", "--cluster-key-file", ""),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        said = await process.stdout.readline()
+        assert b"no head is found; trying again" in said and b"no-such-host.invalid" in said
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+async def test_head_that_is_no_address_is_named(binary: str) -> None:
+    for text in ("head", "head:many"):
+        status, output = await run(binary, "--heads", text)
+        assert status == 1
+        assert f'heads = "{text}" is not valid' in output and "write host:port" in output
