@@ -27,9 +27,14 @@ test-nix: $(VENV)/installed ## every Nix output with a whole nixpkgs: DAIIC_NIXP
 	@test -n "$$DAIIC_NIXPKGS" || { echo "test-nix wants a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix" >&2; exit 1; }
 	$(BIN)/pytest tests/nix --ignore tests/nix/containers
 
-test-images: $(VENV)/installed shim ## the container images, built and run: as test-nix, and root and podman
+test-images: $(VENV)/installed $(VENV)/compose/bin/podman-compose shim ## the container images, built and run: as test-nix, and root and podman
 	@test -n "$$DAIIC_NIXPKGS" || { echo "test-images wants a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-images" >&2; exit 1; }
 	tests/nix/containers/podman.sh $(BIN)/pytest -s tests/nix/containers
+
+# Apart from the project's packages, which the images get.
+$(VENV)/compose/bin/podman-compose:
+	$(PYTHON) -m venv $(VENV)/compose
+	$(VENV)/compose/bin/pip install --quiet podman-compose==1.6.0
 
 bench: $(VENV)/installed ## figures for this machine: wire, head, text, gateway, shim
 	@for bench in wire head text gateway shim; do \

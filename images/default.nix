@@ -1,7 +1,8 @@
 # The container images alh477/mesh-*, as scripts that stream them: `nix build .#mesh-head && ./result | podman load`.
 #
 # All run as UID 10001 and work with a read-only root and every capability dropped; what a role writes goes to
-# /models and /cache, or to a tmpfs at /tmp. Settings come from the environment as DAIIC_<KEY>.
+# /models and /cache, or to a tmpfs at /tmp. Settings come from the environment as DAIIC_<KEY>. mesh-head is the
+# gateway too: its programs are in /bin.
 { pkgs }:
 let
   inherit (pkgs) lib;
@@ -28,7 +29,11 @@ let
           extraGroupLines = [ "daiic:x:10001:" ];
         })
       ];
-      extraCommands = "mkdir --mode=1777 tmp";
+      extraCommands = ''
+        mkdir --mode=1777 tmp
+        mkdir --parents bin
+        ln --symbolic ${package}/bin/* bin/
+      '';
       fakeRootCommands = ''
         mkdir --parents models cache
         chown 10001:10001 models cache

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from daiic.gateway.settings import GatewaySettings
 from daiic.head.settings import HeadSettings
 from daiic.worker.settings import WorkerSettings
 from nix.evaluation import ROOT
@@ -33,6 +34,7 @@ def test_profiles_choose_the_worker() -> None:
     profiles = {name: service.get("profiles") for name, service in SERVICES.items()}
     assert profiles == {
         "head": None,
+        "gateway": None,
         "shim": None,
         "worker-nvidia": ["nvidia"],
         "worker-rocm": ["rocm"],
@@ -51,6 +53,7 @@ def test_variables_are_settings_that_the_daemons_know() -> None:
     shim = (ROOT / "src/dcf-shim/src/settings.rs").read_text()
     known = {
         "head": keys(HeadSettings),
+        "gateway": keys(GatewaySettings),
         "worker": keys(WorkerSettings) | {"HF_TOKEN"},
         "shim": {
             f"DAIIC_{key.upper()}" for key in re.findall(r"^    (\w+): .* = ", shim, re.MULTILINE)

@@ -16,6 +16,10 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 SHIM = ROOT / "src" / "dcf-shim" / "target" / "release" / "dcf-shim"
 IMAGES = ("mesh-head", "mesh-shim", "mesh-worker-cpu", "mesh-worker-nvidia", "mesh-worker-rocm")
+# Those that need no GPU.
+RUN = IMAGES[:3]
+DAIIC = Path(sysconfig.get_path("scripts")) / "daiic"
+COMPOSE = Path(sysconfig.get_path("data")) / "compose" / "bin" / "podman-compose"
 NETWORK = "daiic-test"
 # What every container of the project is started with, and what podman wants without systemd.
 HARDENED = ("--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges")
@@ -26,12 +30,25 @@ def missing() -> str | None:
     """Return what keeps this machine from building and running images, or None."""
     if not os.environ.get("DAIIC_NIXPKGS"):
         return "DAIIC_NIXPKGS does not name a nixpkgs"
-    for program in ("nix-build", "podman", "crun", "iptables", "fakeroot", "jq", "curl", "cc"):
+    for program in (
+        "nix-build",
+        "podman",
+        "crun",
+        "iptables",
+        "ip",
+        "fakeroot",
+        "jq",
+        "curl",
+        "cc",
+    ):
         if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None:
             return f"{program} is not installed"
     if os.geteuid() != 0:
         return "only root can"
-    return None if SHIM.exists() else "the shim is not built (make shim)"
+    for made in (SHIM, COMPOSE):
+        if not made.exists():
+            return f"there is no {made.name} (make test-images makes it)"
+    return None
 
 
 def build() -> dict[str, str]:
@@ -52,6 +69,28 @@ def build() -> dict[str, str]:
     return dict(zip(IMAGES, done.stdout.split(), strict=True))
 
 
+def key(folder: Path, name: str) -> Path:
+    """Make a key that the containers' user can read."""
+    subprocess.run([DAIIC, "keygen", folder / name], check=True, capture_output=True)
+    os.chown(folder / name, 10001, 10001)
+    return folder / name
+
+
+def generate(shim: str) -> subprocess.CompletedProcess[str]:
+    """Ask for a few words as a client of the shim that its network vouches for: it has no key."""
+    return subprocess.run(
+        [
+            *(DAIIC, "generate", "Hello", "--max-tokens", "8", "--model", "daiic-tiny-chat"),
+            *("--head", shim),
+        ],
+        env=os.environ | {"DAIIC_ALLOW_UNAUTHENTICATED": "true"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
 def until(what: str, look: Callable[[], T | None], patience: float = 120) -> T:
     """Return the first truthy answer of `look`, asked again and again; fail in the end."""
     end = time.monotonic() + patience
@@ -67,9 +106,15 @@ class Podman:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # For what calls podman by itself.
+        self.program = root / "podman"
+        self.program.write_text(
+            f'#!/bin/sh\nexec podman --root={root}/store --runroot={root}/run "$@"\n'
+        )
+        self.program.chmod(0o755)
 
     def _command(self, *arguments: str) -> list[str]:
-        return ["podman", f"--root={self._root}/store", f"--runroot={self._root}/run", *arguments]
+        return [str(self.program), *arguments]
 
     def run(self, *arguments: str, check: bool = True) -> str:
         command = self._command(*arguments)
@@ -90,11 +135,30 @@ class Podman:
         assert stream.wait() == 0 and loaded.returncode == 0, loaded.stderr
         return loaded.stdout.split()[-1]
 
+    def compose(self, cluster_key: Path, *arguments: str) -> None:
+        """Run podman-compose on images/compose.yaml, with the worker for a CPU."""
+        done = subprocess.run(
+            [
+                *(COMPOSE, "--file", str(ROOT / "images" / "compose.yaml")),
+                *("--project-name", "daiic", "--in-pod", "false", "--profile", "cpu"),
+                *("--podman-path", str(self.program), f"--podman-run-args={' '.join(PLAIN)}"),
+                *arguments,
+            ],
+            env=os.environ | {"DAIIC_CLUSTER_KEY": str(cluster_key)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
     def start(self, name: str, image: str, *options: str, command: tuple[str, ...] = ()) -> None:
         self.run(
             *("run", "--detach", "--name", name, "--network", NETWORK, *PLAIN, *HARDENED),
             *("--tmpfs", "/tmp", *options, image, *command),
         )
+
+    def names(self) -> set[str]:
+        return set(self.run("ps", "--all", "--format", "{{.Names}}").split())
 
     def state(self, name: str) -> dict[str, object]:
         return dict(json.loads(self.run("inspect", "--format", "{{json .State}}", name)))
@@ -126,6 +190,6 @@ class Podman:
 
     def close(self) -> None:
         self.run("rm", "--all", "--force", "--volumes", "--time", "1", check=False)
-        self.run("network", "rm", "--force", NETWORK, check=False)
+        self.run("network", "rm", "--force", NETWORK, "daiic_default", check=False)
         self.run("rmi", "--all", "--force", check=False)
         shutil.rmtree(self._root, ignore_errors=True)
