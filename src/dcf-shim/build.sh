@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs cargo on the shim: `./build.sh build --release`, `./build.sh test`, `./build.sh clippy`.
 # `./build.sh fuzz [words]` builds fuzz/ and runs it with libFuzzer's words (-max_total_time=60, or
-# a file to try again); what it finds and learns stays in target/fuzz.
+# a file to try again); what it finds and learns stays in target/fuzz. PROFILE=dev is built sooner
+# and runs more slowly: for a few runs.
 #
 # Where Debian's librust-*-dev packages are installed, their sources are the crates, and Debian's
 # archive takes the place of Cargo.lock: some of its crates are patched or carry no checksum of
@@ -58,7 +59,13 @@ done
 if [ -n "$locked" ]; then
     cp Cargo.lock fuzz/Cargo.lock # cargo adds the package itself
 fi
-RUSTFLAGS="$coverage" cargo build --quiet --manifest-path fuzz/Cargo.toml --release --target "$host"
+profile=${PROFILE:-release}
+case $profile in
+dev) built=$CARGO_TARGET_DIR/$host/debug ;;
+*) built=$CARGO_TARGET_DIR/$host/$profile ;;
+esac
+RUSTFLAGS="$coverage" cargo build --quiet --manifest-path fuzz/Cargo.toml --profile "$profile" \
+    --target "$host"
 state=$CARGO_TARGET_DIR/fuzz
 mkdir -p "$state/corpus"
 vectors=${DAIIC_WIRE_VECTORS:-$here/../../tests/vectors/wire.json}
@@ -67,8 +74,8 @@ cd "$from" # where a file's name begins
 for word in "$@"; do
     case $word in
     -*) ;;
-    *) exec "$CARGO_TARGET_DIR/$host/release/bridge" "$@" ;;
+    *) exec "$built/bridge" "$@" ;;
     esac
 done
-exec "$CARGO_TARGET_DIR/$host/release/bridge" -artifact_prefix="$state/" "$@" \
+exec "$built/bridge" -artifact_prefix="$state/" "$@" \
     "$state/corpus" "$state/seeds"

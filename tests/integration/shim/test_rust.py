@@ -1,5 +1,6 @@
 """The shim's own tests in Rust: wire vectors, properties, and hostile peers, fuzzed as well."""
 
+import os
 import re
 import subprocess
 
@@ -16,9 +17,10 @@ def test_rust_tests_pass(binary: str) -> None:
     assert done.stdout.count("test result: ok") >= 3
 
 
-def test_fuzzer_finds_nothing_in_its_first_thousands_of_runs(binary: str) -> None:
+def test_fuzzer_finds_nothing_in_its_first_thousand_runs(binary: str) -> None:
     done = subprocess.run(
-        [SHIM / "build.sh", "fuzz", "-seed=1", "-runs=3000", "-print_final_stats=1"],
+        [SHIM / "build.sh", "fuzz", "-seed=1", "-runs=1000", "-print_final_stats=1"],
+        env={**os.environ, "PROFILE": "dev"},
         capture_output=True,
         text=True,
         timeout=900,
