@@ -17,11 +17,15 @@ from daiic.worker import quantization as quantizing
 from daiic.worker.backend import Backend
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.model_json import read_object
+from daiic.worker.promise import kept_within
 from daiic.worker.shortage import is_out_of_memory
 from daiic.worker.weights_plan import Sizes, measure, plan, too_big
 
 PACKED_ROWS, PACKED_COLUMNS = 32, 64
 """Of which a matrix must have multiples for bitsandbytes' layout for AVX-512."""
+
+PACKED = 8
+"""Weights that a number of a quantised checkpoint may hold: 32 bits of 4 each."""
 
 log = structlog.get_logger()
 
@@ -90,18 +94,23 @@ def _load(
     ram_offload: bool,
 ) -> Weights:
     dtype, where = plan(path, sizes, backend, quantization, budget, ram_offload)
+    # A weight that is shared, or quantised, is there twice while a model is put together.
+    numbers = sizes.total * 2 * (1 if quantization == "none" else 2)
     try:
-        model = kind.from_pretrained(
-            path,
-            dtype=dtype,
-            quantization_config=quantizing.config(
-                quantization, dtype, offload="max_memory" in where
-            ),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            **where,
-        ).eval()
+        with kept_within(numbers * (PACKED if _is_quantized(path) else 1), path.name):
+            model = kind.from_pretrained(
+                path,
+                dtype=dtype,
+                quantization_config=quantizing.config(
+                    quantization, dtype, offload="max_memory" in where
+                ),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                **where,
+            ).eval()
+    except TaskError:
+        raise
     except Exception as error:
         if is_out_of_memory(error):
             raise too_big(path, str(error).splitlines()[0]) from error

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import json
 import random
 import threading
 import weakref
@@ -324,6 +325,25 @@ async def test_out_of_memory_is_told_apart_and_other_failures_heal(
         monkeypatch.setattr(engine._model, "forward", whole)
         await asyncio.sleep(0.2)
         assert len(await tokens(engine, task("a", max_tokens=3))) == 3
+
+
+@pytest.mark.parametrize(
+    ("spare", "said"),
+    [(1 << 18, "more weights than its checkpoint has"), (1 << 40, "more than 5000 parts")],
+)
+async def test_a_model_that_asks_for_more_than_its_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spare: int, said: str
+) -> None:
+    path = language_model(tmp_path / "model")
+    config = json.loads((path / "config.json").read_text())
+    config.pop("layer_types", None)
+    (path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1_000}))
+    monkeypatch.setattr("daiic.worker.promise.MAX_MODULES", 5_000)
+    monkeypatch.setattr("daiic.worker.promise.SPARE", spare)
+    with pytest.raises(TaskError, match=said) as refusal:
+        async with serving(path):
+            pass
+    assert refusal.value.code == pb.BAD_REQUEST
 
 
 async def test_an_image_task_is_refused(engine: TextEngine) -> None:
