@@ -166,6 +166,8 @@ class Catalog:
     def _local(self, unusable: dict[str, str]) -> Iterator[tuple[str, Look]]:
         """Yield what may be a model, here and one folder down; say what cannot be read."""
         for path in _entries(self._models_dir, unusable):
+            if path.suffix == ".config" and is_model(path.with_suffix(SUFFIX)):
+                continue  # the configuration of the checkpoint beside it
             for place in [path] if is_model(path) else _entries(path, unusable):
                 if is_model(place):
                     name = str(place.relative_to(self._models_dir))

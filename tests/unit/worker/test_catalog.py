@@ -70,6 +70,7 @@ def test_kinds_are_told_from_the_files(catalog, models):
     }
     for name in found:
         assert catalog.find(name).path == models / name
+    assert catalog.unusable == {}, "what belongs to a model is taken for a broken one"
 
 
 def test_missing_model_is_answered_with_what_there_is(catalog, models):
