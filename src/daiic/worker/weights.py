@@ -121,10 +121,16 @@ def _load(
             f"{path.name} cannot be loaded as {kind.__name__}: {str(error).splitlines()[0]}",
             "choose a model whose config.json names an architecture that transformers has",
         ) from error
+    left_out = ""
     if quantization != "none":
         _leave_general(model)
         _try(model)
-    return Weights(model, model.get_memory_footprint(), quantization, _placement(model), "")
+        if any(
+            parameter.dim() == 3 and ".experts." in name
+            for name, parameter in model.named_parameters()
+        ):
+            left_out = "its experts are not quantised: bitsandbytes takes single matrices only"
+    return Weights(model, model.get_memory_footprint(), quantization, _placement(model), left_out)
 
 
 def _placement(model: Any) -> str:

@@ -1,5 +1,6 @@
 """What a transformers model needs, and what goes to the GPU and what to RAM."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -17,6 +18,10 @@ from daiic.worker.memory_budget import MemoryBudget
 
 WEIGHTS_SHARE = 0.8
 """Of the budget; the rest is for caches and for what a forward pass needs."""
+
+_NEVER_QUANTISED = re.compile(r"embed|lm_head|\.experts\.")
+"""In names of tensors. transformers stacks the matrices of a mixture's experts, and bitsandbytes
+quantises single ones only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def count(files: Iterable[Path]) -> Sizes:
                 for name in checkpoint.keys():  # noqa: SIM118 - it is no mapping
                     shape = checkpoint.get_slice(name).get_shape()
                     total += prod(shape)
-                    if len(shape) == 2 and "embed" not in name and "lm_head" not in name:
+                    if len(shape) == 2 and not _NEVER_QUANTISED.search(name):
                         matrices += prod(shape)
         except SafetensorError as error:
             raise TaskError(

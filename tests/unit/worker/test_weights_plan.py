@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend
 from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.weights_plan import Sizes, plan
+from daiic.worker.weights_plan import Sizes, measure, plan
 
 GIB = 1 << 30
 GPU = Backend(pb.CUDA, torch.device("cuda", 0), "A GPU")
@@ -69,3 +70,11 @@ def test_a_processor_without_the_ram_is_an_error() -> None:
     budget = MemoryBudget(vram_bytes=0, ram_bytes=8 * GIB)
     with pytest.raises(TaskError, match="of RAM"):
         plan(PATH, SEVEN_BILLION, PROCESSOR, "none", budget, ram_offload=True)
+
+
+def test_experts_are_counted_as_they_are_loaded(tmp_path: Path) -> None:
+    matrix = torch.zeros(4, 4)
+    names = ("layers.0.q_proj.weight", "layers.0.mlp.shared_experts.up_proj.weight")
+    experts = (f"layers.0.mlp.experts.{number}.up_proj.weight" for number in range(8))
+    save_file({name: matrix.clone() for name in (*names, *experts)}, tmp_path / "model.safetensors")
+    assert measure(tmp_path) == Sizes(matrices=2 * 16, total=10 * 16)
