@@ -116,13 +116,14 @@ in
       # Not beside its start, in which it may have read the keys just before they changed.
       after = [ "${role.unit}.service" ];
       startLimitIntervalSec = 0;
+      # The folder is the gateway's and goes with it: this unit having it as a runtime directory of its own would
+      # let systemd move it, or remove it, under the gateway.
+      unitConfig.ConditionPathExists = "/run/${role.unit}";
       serviceConfig = import ./hardening.nix // {
         Type = "oneshot";
         User = role.unit;
         LoadCredential = "api-keys:${cfg.apiKeysFile}";
-        RuntimeDirectory = role.unit;
-        RuntimeDirectoryMode = "0700";
-        RuntimeDirectoryPreserve = true;
+        ReadWritePaths = "/run/${role.unit}";
         ExecStart = copyKeys;
       };
     };

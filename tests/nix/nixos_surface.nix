@@ -15,6 +15,11 @@ let
         lib.mergeEqualOption location definitions;
   };
 
+  section = mkOption {
+    type = types.attrsOf sectionValue;
+    default = { };
+  };
+
   listOfStrings = mkOption {
     type = types.listOf types.str;
     default = [ ];
@@ -47,17 +52,15 @@ let
       );
       default = { };
     };
-    serviceConfig = mkOption {
-      type = types.attrsOf sectionValue;
-      default = { };
-    };
+    unitConfig = section;
+    serviceConfig = section;
   };
 
   path.options = {
     description = service.options.description;
     partOf = listOfStrings;
     before = listOfStrings;
-    pathConfig = service.options.serviceConfig;
+    pathConfig = section;
   };
 
   ports = mkOption {

@@ -23,7 +23,7 @@ in
     [Unit]
     ${line "Description" service.description}${names "Wants" service.wants}${
       names "After" service.after
-    }${line "StartLimitIntervalSec" service.startLimitIntervalSec}
+    }${line "StartLimitIntervalSec" service.startLimitIntervalSec}${section service.unitConfig}
     [Service]
     ${
       lib.concatMapAttrsStringSep "" (
