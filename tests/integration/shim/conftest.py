@@ -19,7 +19,7 @@ SHIM = Path(__file__).parents[3] / "src/dcf-shim"
 def binary() -> str:
     """Build the shim and its own tests, with Debian's crates or crates.io's; return its path.
 
-    It is the build that checks for overflows; one that is optimised would have to be made beside it.
+    It is the build that checks for overflows; an optimised one would have to be made beside it.
     """
     if shutil.which("cargo") is None:
         pytest.skip("the shim is not tested: there is no cargo (apt install cargo, or rustup)")
