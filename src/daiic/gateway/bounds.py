@@ -22,6 +22,10 @@ PIPELINED = 64
 """Requests that wait on one connection behind another: the connection ends."""
 DISCARDED_BYTES = 16 * MIB
 """A body that nobody waits for: the connection ends."""
+BODIES_BYTES = 512 * MIB
+"""Bodies of all requests in work: 429."""
+CLIENT_BODIES_BYTES = 256 * MIB
+"""Bodies of one client's requests in work: 429."""
 CONNECTIONS = 8192
 """Open connections: the one without a request for longest ends; if all have one, 503."""
 BACKLOG = 4096

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.gateway.activity import ActivityLog
+from daiic.gateway.bodies import Bodies
 from daiic.gateway.cluster_view import KINDS, ClusterView
 from daiic.gateway.errors import ApiError, from_task
 from daiic.gateway.image_store import ImageStore
@@ -23,6 +24,7 @@ class Gateway:
     view: ClusterView
     activity: ActivityLog
     images: ImageStore
+    bodies: Bodies = field(default_factory=Bodies)
     _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def task(self, model: str, kind: pb.ModelKind, *, stream: bool, client: str) -> pb.Task:

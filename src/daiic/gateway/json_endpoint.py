@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from daiic.errors import TaskError
 from daiic.gateway.activity import Activity, Kind
+from daiic.gateway.bodies import Body
 from daiic.gateway.bounds import BODY_PATIENCE
 from daiic.gateway.departure import ClientGone, while_client_waits
 from daiic.gateway.errors import BODY_LATE, CLIENT_GONE, SERVER, ApiError
@@ -31,7 +32,7 @@ class Checked(Protocol):
     def check(self) -> None: ...
 
 
-Body = TypeVar("Body", bound=Checked)
+Request = TypeVar("Request", bound=Checked)
 
 
 @dataclass(slots=True)
@@ -47,14 +48,14 @@ class Call:
     client: str
 
 
-Answer = Callable[[Gateway, Body, Call], Awaitable[None]]
+Answer = Callable[[Gateway, Request, Call], Awaitable[None]]
 
 
-class JsonEndpoint(Generic[Body]):
+class JsonEndpoint(Generic[Request]):
     """An ASGI application for one POST route."""
 
     def __init__(
-        self, gateway: Gateway, kind: Kind, body: type[Body], answer: Answer[Body]
+        self, gateway: Gateway, kind: Kind, body: type[Request], answer: Answer[Request]
     ) -> None:
         """`answer` sends the reply; it is cancelled when the client leaves."""
         self._gateway = gateway
@@ -69,22 +70,24 @@ class JsonEndpoint(Generic[Body]):
         seconds = self._gateway.settings.request_timeout
         headers = Headers(scope=scope)
         try:
-            data = await read_body(
-                headers,
-                receive,
-                self._gateway.settings.max_body_bytes,
-                min(BODY_PATIENCE, seconds),
-            )
-            request = decode(data, self._body)
-            exchange.model = request.model
-            request.check()
-            activity = Activity(exchange.id, self._kind, request.model or "")
-            base_url = self._gateway.settings.public_url.rstrip("/") or (
-                f"{scope['scheme']}://{headers.get('host', '')}"
-            )
-            async with while_client_waits(receive, reply, seconds):
-                call = Call(reply, activity, base_url, exchange.client)
-                await self._run(request, exchange, call)
+            with self._gateway.bodies.of(exchange.client) as body:
+                await read_body(
+                    body,
+                    headers,
+                    receive,
+                    self._gateway.settings.max_body_bytes,
+                    min(BODY_PATIENCE, seconds),
+                )
+                request = decode(body.take(), self._body)
+                exchange.model = request.model
+                request.check()
+                activity = Activity(exchange.id, self._kind, request.model or "")
+                base_url = self._gateway.settings.public_url.rstrip("/") or (
+                    f"{scope['scheme']}://{headers.get('host', '')}"
+                )
+                async with while_client_waits(receive, reply, seconds):
+                    call = Call(reply, activity, base_url, exchange.client)
+                    await self._run(request, exchange, call)
         except ClientGone:
             exchange.status = CLIENT_GONE
         except ApiError as error:
@@ -102,7 +105,7 @@ class JsonEndpoint(Generic[Body]):
         finally:
             reply.close()
 
-    async def _run(self, request: Body, exchange: Exchange, call: Call) -> None:
+    async def _run(self, request: Request, exchange: Exchange, call: Call) -> None:
         self._gateway.activity.begin(call.activity)
         outcome = "cancelled"
         try:
@@ -122,12 +125,15 @@ class JsonEndpoint(Generic[Body]):
             self._gateway.activity.end(call.activity, outcome)
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int, seconds: float) -> bytes:
-    """Return the body of a request.
+async def read_body(
+    body: Body, headers: Headers, receive: Receive, limit: int, seconds: float
+) -> None:
+    """Add all of a request's body to `body`.
 
     Raises:
         ApiError: 408 if it takes longer than `seconds`, 413 if it is longer
-            than `limit` bytes, 415 if it is not JSON by its header.
+            than `limit` bytes, 415 if it is not JSON by its header, 429 if
+            there is no memory for it.
         ClientGone: if it does not arrive whole.
     """
     # Browsers send other types across origins without asking; JSON they do not.
@@ -138,24 +144,22 @@ async def read_body(headers: Headers, receive: Receive, limit: int, seconds: flo
         raise _too_large(limit)
     try:
         async with asyncio.timeout(seconds):
-            return await _whole_body(receive, limit)
+            await _take_all(body, receive, limit)
     except TimeoutError:
         late = "the body of the request did not arrive in time: send it at once"
         raise ApiError(BODY_LATE, late, code="body_timeout") from None
 
 
-async def _whole_body(receive: Receive, limit: int) -> bytes:
-    body = bytearray()
+async def _take_all(body: Body, receive: Receive, limit: int) -> None:
     more = True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        body += message.get("body", b"")
+        body.add(message.get("body", b""))
         more = message.get("more_body", False)
-        if len(body) > limit:
+        if body.size > limit:
             raise _too_large(limit)
-    return bytes(body)
 
 
 def _too_large(limit: int) -> ApiError:

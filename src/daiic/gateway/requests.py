@@ -255,7 +255,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
             raise ApiError(400, "input: an empty text has no embedding", param="input")
 
 
-def decode(data: bytes, kind: type[Body]) -> Body:
+def decode(data: bytes | bytearray, kind: type[Body]) -> Body:
     """Return the request in `data`.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from daiic.gateway.bounds import (
+    CLIENT_BODIES_BYTES,
     DISCARDED_BYTES,
     FRAMING_BYTES,
     HEADER_BYTES,
@@ -112,6 +113,30 @@ async def test_a_body_that_nobody_reads_is_not_read_for_ever(keys: KeyFile) -> N
     taken, answer = await gateway.talk(without_end(header, b"a"))
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert taken <= DISCARDED_BYTES + 2 * READ
+
+
+async def test_bodies_of_all_requests_together_are_bounded_and_free_their_memory() -> None:
+    gateway = GatewayInProcess()
+    piece = b'"' + b"a" * (4 * 1024 * 1024 - 10)
+    header = POST + b"Content-Length: %d\r\n\r\n" % (len(piece) + 5)
+    open_ones = []
+    for _ in range(CLIENT_BODIES_BYTES // len(piece) + 1):
+        connection, wire = gateway.connect()
+        for start in range(0, len(header + piece), READ):
+            connection.data_received((header + piece)[start : start + READ])
+            await asyncio.sleep(0)
+        await gateway.settle(50)
+        open_ones.append(wire)
+    refused = [wire for wire in open_ones if wire.sent]
+    assert len(refused) == 1
+    assert refused[0].sent.startswith(b"HTTP/1.1 429 ") and b"retry-after" in refused[0].sent
+    for wire in open_ones:
+        wire.close()
+    await gateway.settle()
+    body = b'{"model": "stub-chat", "prompt": "a b"}'
+    for _ in range(2):
+        _, answer = await gateway.talk([POST + b"Content-Length: %d\r\n\r\n" % len(body) + body])
+        assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 async def test_what_is_left_of_an_unwanted_body_is_not_kept(keys: KeyFile) -> None:
