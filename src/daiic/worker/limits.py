@@ -26,12 +26,12 @@ class WorkerLimits:
 
     Of a model's folder: `depth` below it, its `entries`, and files: `config`,
     `template`, `tokenizer_config`, `vocabulary`, `index`, a checkpoint's
-    `tensors_header`. Of what its configuration asks for: `modules`. Of a
-    tokenizer: how many times longer it may make a text, its `tokenizer_growth`.
-    Of a chat template: its source is a `template`, and it may take
-    `template_seconds` of processor time (`template_patience` of real time) and
-    `template_memory` for one conversation. `failures` are those
-    models that the list shows as failed.
+    `tensors_header`. Of what its configuration asks for: `modules`, any number
+    of a `scheduler`, and the side of a `latent` image. Of a tokenizer: how many
+    times longer it may make a text, its `tokenizer_growth`. Of a chat template:
+    its source is a `template`, and it may take `template_seconds` of processor
+    time (`template_patience` of real time) and `template_memory` for one
+    conversation. `failures` are those models that the list shows as failed.
     """
 
     waiting: int = 4
@@ -57,6 +57,8 @@ class WorkerLimits:
     index: int = 32 * MIB
     tensors_header: int = 16 * MIB
     modules: int = 200_000
+    scheduler: int = 100_000
+    latent: int = 512
     tokenizer_growth: int = 64
     template_seconds: float = 5.0
     template_patience: float = 120.0

@@ -25,7 +25,7 @@ SPARE = 1 << 26
 
 @contextmanager
 def kept_within(numbers: int, name: str) -> Iterator[None]:
-    """Let this thread put together the model `name`, of modules with `numbers` on the meta device.
+    """Let this thread put together the model `name`, of modules with `numbers` for weights.
 
     Raises:
         TaskError: BAD_REQUEST from the inside as soon as there are more.
@@ -42,7 +42,10 @@ def kept_within(numbers: int, name: str) -> Iterator[None]:
 
     def count_numbers(parent: nn.Module, key: str, weight: Any) -> None:
         nonlocal found
-        if threading.get_ident() == thread and weight is not None and weight.is_meta:
+        if threading.get_ident() != thread or weight is None:
+            return
+        # A weight that is loaded takes the place of the one that was made up for it.
+        if weight.is_meta or parent._parameters.get(key) is None:
             found += weight.numel()
             if found > numbers + SPARE:
                 raise _refused(name, "more weights than its checkpoint has")

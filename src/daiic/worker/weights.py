@@ -16,7 +16,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker import quantization as quantizing
 from daiic.worker.backend import Backend
 from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.model_json import read_object
+from daiic.worker.model_json import read_object, shown
 from daiic.worker.promise import kept_within
 from daiic.worker.shortage import is_out_of_memory
 from daiic.worker.weights_plan import Sizes, measure, plan, too_big
@@ -98,7 +98,7 @@ def _load(
     numbers = sizes.total * 2 * (1 if quantization == "none" else 2)
     try:
         with kept_within(numbers * (PACKED if _is_quantized(path) else 1), path.name):
-            model = kind.from_pretrained(
+            model, told = kind.from_pretrained(
                 path,
                 dtype=dtype,
                 quantization_config=quantizing.config(
@@ -107,8 +107,10 @@ def _load(
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                ignore_mismatched_sizes=True,  # they are told, and refused below
+                output_loading_info=True,
                 **where,
-            ).eval()
+            )
     except TaskError:
         raise
     except Exception as error:
@@ -121,6 +123,8 @@ def _load(
             f"{path.name} cannot be loaded as {kind.__name__}: {str(error).splitlines()[0]}",
             "choose a model whose config.json names an architecture that transformers has",
         ) from error
+    _check_fit(path.name, told)
+    model.eval()
     left_out = ""
     if quantization != "none":
         _leave_general(model)
@@ -131,6 +135,20 @@ def _load(
         ):
             left_out = "its experts are not quantised: bitsandbytes takes single matrices only"
     return Weights(model, model.get_memory_footprint(), quantization, _placement(model), left_out)
+
+
+def _check_fit(name: str, told: dict[str, Any]) -> None:
+    """Refuse weights of other shapes than the configuration's; tell of those that are not there."""
+    if misfits := sorted(told["mismatched_keys"]):
+        weight, has, wanted = misfits[0]
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"the weights of {name} do not fit its config.json: {shown(weight)} is "
+            f"{tuple(has)}, not {tuple(wanted)}",
+            "download the model again, or choose another one",
+        )
+    if missing := sorted(told["missing_keys"]):
+        log.warning("weights are missing", model=name, count=len(missing), first=missing[0])
 
 
 def _placement(model: Any) -> str:

@@ -320,6 +320,34 @@ async def test_a_pipeline_that_needs_an_image_is_refused(folder):
     assert name in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**9}, "num_train_timesteps"),
+        ("scheduler/scheduler_config.json", {"solver_order": 10**9}, "solver_order"),
+        ("unet/config.json", {"sample_size": 10**6}, "sample_size"),
+        ("unet/config.json", {"sample_size": [64, 10**6]}, "sample_size"),
+        ("unet/config.json", {"layers_per_block": 1000}, "more than 2000 parts"),
+        ("vae/config.json", {"layers_per_block": 1000}, "more than 2000 parts"),
+        ("text_encoder/config.json", {"num_hidden_layers": 1000}, "more than 2000 parts"),
+        ("unet/config.json", {"cross_attention_dim": 10**6}, "more weights"),
+        ("vae/config.json", {"block_out_channels": [4096, 4096]}, "more weights"),
+        ("text_encoder/config.json", {"vocab_size": 10**7}, "more weights"),
+    ],
+)
+async def test_a_pipeline_that_asks_for_more_than_its_weights_is_refused(
+    folder, monkeypatch, file, change, said
+):
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
+    monkeypatch.setattr("daiic.worker.promise.MAX_MODULES", 2_000)
+    monkeypatch.setattr("daiic.worker.promise.SPARE", 1 << (40 if "parts" in said else 20))
+    with pytest.raises(TaskError, match=said) as refused:
+        await load(folder)
+    assert refused.value.code == pb.BAD_REQUEST
+    assert refused.value.message.startswith("shapes")
+
+
 async def test_a_kind_that_diffusers_does_not_know_is_named(folder):
     index = folder / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_bytes()) | {"_class_name": "NextPipeline"}))

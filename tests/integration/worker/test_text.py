@@ -346,6 +346,17 @@ async def test_a_model_that_asks_for_more_than_its_weights_is_refused(
     assert refusal.value.code == pb.BAD_REQUEST
 
 
+async def test_weights_that_do_not_fit_their_configuration_are_refused(tmp_path: Path) -> None:
+    path = language_model(tmp_path / "model")
+    config = json.loads((path / "config.json").read_text())
+    wider = config | {"intermediate_size": 2 * config["intermediate_size"]}
+    (path / "config.json").write_text(json.dumps(wider))
+    with pytest.raises(TaskError, match="weights of model do not fit its config") as refusal:
+        async with serving(path):
+            pass
+    assert refusal.value.code == pb.BAD_REQUEST
+
+
 async def test_an_image_task_is_refused(engine: TextEngine) -> None:
     with pytest.raises(TaskError, match="language model"):
         await parts(engine, pb.Task(model="tiny", image=pb.ImageTask(prompt="x")))

@@ -20,7 +20,9 @@ from safetensors import SafetensorError, safe_open
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.download_errors import explained
+from daiic.worker.image.configuration import check_configurations
 from daiic.worker.model_json import read_object
+from daiic.worker.promise import kept_within
 from daiic.worker.repository_files import VARIANTS, choose_files
 from daiic.worker.shortage import is_out_of_memory
 
@@ -100,20 +102,26 @@ class Source:
         Raises:
             TaskError: UNSAFE_WEIGHTS or BAD_REQUEST if it cannot be loaded.
         """
+        kinds = {part: self.index[part][1] for part in self.parts()}
+        check_configurations(self.name, self.configuration, kinds)
         try:
-            if self.checkpoint is None:
-                return diffusers.DiffusionPipeline.from_pretrained(
-                    self.configuration,
-                    use_safetensors=True,
-                    local_files_only=True,
-                    variant=self._variant(),
-                    **{PRECISION: dtype},
-                )
-            return self._load_checkpoint(self.checkpoint, dtype)
+            with kept_within(self.parameters() * 2, self.name):  # some weights are shared
+                return self._load(dtype)
         except Exception as error:
             if isinstance(error, TaskError) or is_out_of_memory(error):
                 raise
             raise self._failure(error) from error
+
+    def _load(self, dtype: torch.dtype) -> Any:
+        if self.checkpoint is None:
+            return diffusers.DiffusionPipeline.from_pretrained(
+                self.configuration,
+                use_safetensors=True,
+                local_files_only=True,
+                variant=self._variant(),
+                **{PRECISION: dtype},
+            )
+        return self._load_checkpoint(self.checkpoint, dtype)
 
     def _load_checkpoint(self, checkpoint: Path, dtype: torch.dtype) -> Any:
         pipeline: Any = getattr(diffusers, str(self.index.get("_class_name")), None)
