@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 """Seconds that a step of a load may take, while starting, before systemd takes it for hung."""
 TICK = 1.0
+STARTING_TICK = 0.1
+"""While models of the settings load: systemd is told of small ones too."""
 RESCAN = 30
 """Ticks between looks at which models are on the disk."""
 FAREWELL = 2.0
@@ -158,9 +160,9 @@ class Daemon:
                 if now != seen or node.state == pb.READY:
                     notifier.extend(PATIENCE)
                 seen = now
-            if count % RESCAN == RESCAN - 1:
+            if self._is_ready and count % RESCAN == RESCAN - 1:
                 await worker.manager.rescan()
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(TICK if self._is_ready else STARTING_TICK)
 
     def _on_events(self, events: list[Event]) -> None:
         # Before there is a node no head can have this process on its list.

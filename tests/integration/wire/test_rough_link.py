@@ -172,7 +172,7 @@ async def test_a_cut_link_is_noticed_and_its_return_used() -> None:
 async def test_close_waits_for_what_is_under_way() -> None:
     async with station() as head:
         client = await MeshSocket.open("127.0.0.1:0", on_events=lambda _: None)
-        client.send(head.mesh.local_address, MessageType.CANCEL, bytes(MIB))
+        client.send(head.mesh.local_address, MessageType.TASK, bytes(MIB))
         await client.close(drain=10)
         assert len(head.messages) == 1
 
