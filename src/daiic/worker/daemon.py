@@ -160,9 +160,10 @@ class Daemon:
                 if now != seen or node.state == pb.READY:
                     notifier.extend(PATIENCE)
                 seen = now
-            if self._is_ready and count % RESCAN == RESCAN - 1:
+            starting = node.state == pb.STARTING
+            if not starting and count % RESCAN == RESCAN - 1:
                 await worker.manager.rescan()
-            await asyncio.sleep(TICK if self._is_ready else STARTING_TICK)
+            await asyncio.sleep(STARTING_TICK if starting else TICK)
 
     def _on_events(self, events: list[Event]) -> None:
         # Before there is a node no head can have this process on its list.
