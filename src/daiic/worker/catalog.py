@@ -20,7 +20,13 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import hub_cache
-from daiic.worker.checkpoint_files import PICKLED, SUFFIX, all_there, unsafe_weights
+from daiic.worker.checkpoint_files import (
+    CONFIGURATION_SUFFIX,
+    PICKLED,
+    SUFFIX,
+    all_there,
+    unsafe_weights,
+)
 from daiic.worker.kinds import is_model, kind_of
 from daiic.worker.limits import LIMITS
 from daiic.worker.model_folder import Contents, survey
@@ -166,7 +172,7 @@ class Catalog:
     def _local(self, unusable: dict[str, str]) -> Iterator[tuple[str, Look]]:
         """Yield what may be a model, here and one folder down; say what cannot be read."""
         for path in _entries(self._models_dir, unusable):
-            if path.suffix == ".config" and is_model(path.with_suffix(SUFFIX)):
+            if path.suffix == CONFIGURATION_SUFFIX and is_model(path.with_suffix(SUFFIX)):
                 continue  # the configuration of the checkpoint beside it
             for place in [path] if is_model(path) else _entries(path, unusable):
                 if is_model(place):

@@ -19,6 +19,8 @@ from daiic.worker.limits import LIMITS
 from daiic.worker.model_json import shown
 
 SUFFIX = ".safetensors"
+CONFIGURATION_SUFFIX = ".config"
+"""Of the folder beside a single file of an image model, which has no configuration in it."""
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 MAX_HEADER = LIMITS.tensors_header
 """Bytes, some 100,000 tensors. The safetensors library's own bound, 100 MB, takes GBs to parse."""

@@ -16,7 +16,12 @@ import msgspec
 
 from daiic.bounded_file import read_bounded
 from daiic.worker.catalog import Model
-from daiic.worker.checkpoint_files import SUFFIX, check_header, unsafe_weights
+from daiic.worker.checkpoint_files import (
+    CONFIGURATION_SUFFIX,
+    SUFFIX,
+    check_header,
+    unsafe_weights,
+)
 from daiic.worker.limits import LIMITS
 from daiic.worker.model_folder import Contents, survey
 from daiic.worker.model_json import MAX_CONFIG, bad_file, read_json, read_object, shown
@@ -68,10 +73,10 @@ def checked_view(model: Model) -> Iterator[Path]:
         if not model.path.is_dir():
             path.symlink_to(contents.files[model.path.name])
             check_header(path)
-            beside = model.path.with_suffix(".config")
+            beside = model.path.with_suffix(CONFIGURATION_SUFFIX)
             if beside.is_dir():
                 configuration = survey(beside, beside.name, model.within or beside)
-                _link(configuration, beside, path.with_suffix(".config"), beside.name)
+                _link(configuration, beside, path.with_suffix(CONFIGURATION_SUFFIX), beside.name)
         else:
             _check_parts(model, contents)
             _link(contents, model.path, path, model.name)

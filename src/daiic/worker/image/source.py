@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.checkpoint_files import CONFIGURATION_SUFFIX, PICKLED, SUFFIX
 from daiic.worker.download_errors import explained
 from daiic.worker.image.configuration import check_configurations
 from daiic.worker.model_json import read_object
@@ -26,8 +27,6 @@ from daiic.worker.promise import kept_within
 from daiic.worker.repository_files import VARIANTS, choose_files
 from daiic.worker.shortage import is_out_of_memory
 
-WEIGHTS = ".safetensors"
-PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 CONFIGURATION = ("*.json", "*.txt", "*.model")
 """Files without weights: what `from_single_file` needs besides the checkpoint."""
 PRECISION = (
@@ -62,7 +61,7 @@ class Source:
         if self.checkpoint is not None:
             return [self.checkpoint]
         parts = (self.configuration / part for part in self.parts())
-        return [file for part in parts for file in part.glob(f"*{WEIGHTS}")]
+        return [file for part in parts for file in part.glob(f"*{SUFFIX}")]
 
     def parts(self) -> list[str]:
         """The names of the pipeline's parts that its index does not leave out."""
@@ -166,7 +165,7 @@ class Source:
         pickled = [
             f"{part.name}/{file.name}"
             for part in parts
-            if not list(part.glob(f"*{WEIGHTS}"))
+            if not list(part.glob(f"*{SUFFIX}"))
             for file in sorted(part.glob("*"))
             if file.suffix in PICKLED
         ]
@@ -174,7 +173,7 @@ class Source:
             return TaskError(
                 pb.UNSAFE_WEIGHTS,
                 f"{self.name} has pickled weights, which could run any code ({pickled[0]})",
-                f"get the model with {WEIGHTS} weights, or convert it",
+                f"get the model with {SUFFIX} weights, or convert it",
             )
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         kind = self.index.get("_class_name")
@@ -234,12 +233,12 @@ def shapes(file: Path) -> dict[str, list[int]]:
             return {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise TaskError(
-            pb.BAD_REQUEST, f"{file.name} is not a whole {WEIGHTS} file: {error}", "copy it again"
+            pb.BAD_REQUEST, f"{file.name} is not a whole {SUFFIX} file: {error}", "copy it again"
         ) from error
 
 
 def _configuration(checkpoint: Path, hub: Hub) -> Path:
-    beside = checkpoint.with_suffix(".config")
+    beside = checkpoint.with_suffix(CONFIGURATION_SUFFIX)
     if beside.is_dir():
         return beside
     sizes = shapes(checkpoint)
@@ -285,7 +284,7 @@ def _read_index(configuration: Path, name: str) -> dict[str, Any]:
         raise TaskError(
             pb.BAD_REQUEST,
             f"{name} is no image pipeline: it has no model_index.json",
-            f"a folder needs diffusers' layout, a single file NAME{WEIGHTS} a folder NAME.config",
+            f"a folder needs diffusers' layout, a single file NAME{SUFFIX} a folder NAME.config",
         )
     return index
 
