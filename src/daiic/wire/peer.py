@@ -130,8 +130,9 @@ class Peer:
 
     def silent_too_long(self, now: float, give_up: float) -> bool:
         """Return whether it has acknowledged nothing, or shown nothing, for `give_up` seconds."""
-        if self.credit is not None and self.credit.held_since is not None:
-            return now >= self.credit.held_since + give_up
+        held_since = self.credit.held_since if self.credit is not None else None
+        if held_since is not None and now >= held_since + give_up:
+            return True
         return self.outbox.silent_too_long(now)
 
     def unused(self, now: float) -> bool:

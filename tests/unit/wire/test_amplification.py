@@ -124,6 +124,18 @@ def test_address_without_credit_left_costs_no_more_than_a_look_now_and_then(
     assert attacker.daemon.unreachable
 
 
+def test_address_that_acknowledges_nothing_is_given_up_while_something_is_held_back(
+    attacker: Attacker,
+) -> None:
+    answer(attacker.daemon, 0)
+    answer(attacker.daemon, 13)
+    beats = encode(MessageType.HEARTBEAT, 2, EPOCH) * 6
+    attacker.send(encode(MessageType.BATCH, 0, EPOCH, beats))
+    attacker.look()
+    over_a_minute(attacker)
+    assert attacker.daemon.unreachable
+
+
 def test_who_acknowledges_everything_has_shown_nothing(attacker: Attacker) -> None:
     attacker.send(TASK)
     answer(attacker.daemon, 60)
