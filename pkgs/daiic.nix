@@ -6,7 +6,7 @@
 }:
 python3Packages.buildPythonApplication {
   pname = if withWorker then "daiic-worker" else "daiic";
-  version = "0.1.0";
+  inherit ((lib.importTOML ../pyproject.toml).project) version;
   pyproject = true;
 
   src = lib.fileset.toSource {
@@ -16,6 +16,7 @@ python3Packages.buildPythonApplication {
       ../setup.py
       ../LICENSE
       (lib.fileset.maybeMissing ../README.md)
+      ../docs
       ../src/proto
       (lib.fileset.fileFilter (file: !lib.hasSuffix ".pyc" file.name) ../src/daiic)
       ../local-models

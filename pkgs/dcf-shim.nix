@@ -2,7 +2,7 @@
 { lib, rustPlatform }:
 rustPlatform.buildRustPackage {
   pname = "dcf-shim";
-  version = "0.1.0";
+  inherit ((lib.importTOML ../pyproject.toml).project) version;
 
   src = lib.fileset.toSource {
     root = ../src/dcf-shim;

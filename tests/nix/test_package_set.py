@@ -51,6 +51,15 @@ def test_each_vendor_gets_a_worker_of_its_own() -> None:
     assert len(set(workers)) == 3
 
 
+def test_packages_and_images_have_the_version_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    given = as_it_is()["daiicVersions"]
+    images = {name: given.pop(name) for name in list(given) if name.startswith("mesh-")}
+    assert given == dict.fromkeys(("daiic", "daiic-worker", "dcf-shim"), version)
+    assert len(images) == 5
+    assert all(image == {"tag": version, "label": version} for image in images.values())
+
+
 def test_older_packages_are_raised_to_what_the_project_asks_for() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (floor,) = [

@@ -1,11 +1,11 @@
 """Puts the subcommands of `daiic` together."""
 
-from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 
 from daiic.cli import apikey, chat, demo, doctor, embed, generate, image, keygen, models, status
+from daiic.version import VERSION
 
 app = typer.Typer(
     name="daiic",
@@ -18,14 +18,17 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"daiic {installed_version('daiic')}")
+        typer.echo(f"daiic {VERSION}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print and end.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass

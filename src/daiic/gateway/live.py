@@ -5,7 +5,6 @@ import time
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-import daiic
 from daiic.gateway.activity import Activity
 from daiic.gateway.departure import ClientGone, while_client_waits
 from daiic.gateway.errors import ApiError
@@ -13,6 +12,7 @@ from daiic.gateway.exchange import Exchange
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.reply import Reply, event
 from daiic.shown import word
+from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 
 FOREVER = 365 * 86400.0
@@ -135,7 +135,7 @@ def snapshot(gateway: Gateway) -> LiveCluster:
     names = {w.heartbeat.worker_id: w.heartbeat.name for w in status.workers}
     return LiveCluster(
         now=time.time(),
-        version=daiic.__version__,
+        version=VERSION,
         problem=view.why_not_ready(),
         queued=status.queued,
         queue_size=status.queue_size,

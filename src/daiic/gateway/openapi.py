@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-import daiic
 from daiic.gateway import requests, responses
 from daiic.gateway.errors import ErrorBody
+from daiic.version import VERSION
 
 _BODIES = (
     requests.ChatRequest,
@@ -99,7 +99,7 @@ def document(keys_needed: bool) -> bytes:
         "openapi": "3.2.0",
         "info": {
             "title": "DAIIC gateway",
-            "version": daiic.__version__,
+            "version": VERSION,
             "description": "OpenAI's API, served by a DAIIC cluster.",
         },
         "paths": paths,

@@ -7,9 +7,9 @@ a client that knows one learns of the others.
 from collections import Counter
 from collections.abc import Iterable
 
-from daiic import __version__
 from daiic.head.limits import LIMITS
 from daiic.head.registry import Worker
+from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import is_loopback, numeric
 from daiic.wire.messages import Address
@@ -18,7 +18,7 @@ from daiic.wire.messages import Address
 def presence(workers: Iterable[Worker], closed: bool, asker: Address) -> pb.Heartbeat:
     """Return this head's HEARTBEAT for the client at `asker`; once `closed` it takes no tasks."""
     return pb.Heartbeat(
-        version=__version__,
+        version=VERSION,
         state=pb.DRAINING if closed else pb.READY,
         heads=_heads(workers, asker),
     )

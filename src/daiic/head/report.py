@@ -1,14 +1,12 @@
 """The head's view of the cluster, as StatusTask asks for it."""
 
 import time
-from importlib.metadata import version
 
 from daiic.head.dispatcher import Dispatcher
 from daiic.head.statistics import Statistics
+from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
-
-VERSION = version("daiic")
 
 
 def status_of(dispatcher: Dispatcher, statistics: Statistics, now: float) -> pb.ClusterStatus:

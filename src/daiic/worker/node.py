@@ -2,7 +2,7 @@
 
 import asyncio
 
-from daiic import __version__
+from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
 from daiic.wire.messages import Address, MessageType
@@ -100,7 +100,7 @@ class Node:
             worker_id=self._identity.worker_id,
             incarnation=self._identity.incarnation,
             name=self._identity.name,
-            version=__version__,
+            version=VERSION,
             state=self.state,
             backend=self._backend.kind,
             device=self._backend.name,

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daiic.client import ClusterClient
+from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 from integration.shim.daemons import Daemon
 from integration.shim.plain_client import RESULT, PlainClient
@@ -85,7 +86,7 @@ async def test_help_names_every_setting_with_its_default(binary: str) -> None:
     assert status == 0
     assert "--listen VALUE\n      Address and port for clients" in output
     assert 'default: "127.0.0.1:7737"' in output
-    assert (await run(binary, "--version"))[1].startswith("dcf-shim ")
+    assert (await run(binary, "--version"))[1] == f"dcf-shim {VERSION}\n"
 
 
 async def test_on_loopback_the_status_port_answers_to_local_names_only(shim) -> None:

@@ -53,6 +53,14 @@ in
   formatter = paths self.formatter;
   templates = lib.mapAttrs (_: template: toString template.path) self.templates;
 
+  # Where packages and images say which version of DAIIC they are.
+  daiicVersions =
+    lib.mapAttrs (_: package: package.version) (of (free older))
+    // lib.mapAttrs (_: image: {
+      tag = image.imageTag;
+      label = image.labels."org.opencontainers.image.version";
+    }) (lib.filterAttrs (name: _: lib.hasPrefix "mesh-" name) self.packages.x86_64-linux);
+
   # Without `allowUnfree`, as on a machine that computes on its CPU.
   withoutUnfree = paths (of (free older));
 

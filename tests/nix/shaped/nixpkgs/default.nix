@@ -134,6 +134,10 @@ let
             inherit (arguments) contents extraCommands fakeRootCommands;
             name = baseNameOf arguments.name;
             configuration = builtins.toJSON arguments.config;
+          }
+          // {
+            imageTag = arguments.tag;
+            labels = arguments.config.Labels;
           };
       };
       fakeNss = lib.makeOverridable (arguments: derive ({ name = "fake-nss"; } // arguments)) { };
