@@ -103,19 +103,19 @@ class Fuzzer:
             return self._chunk()
         return self._mutated(rnd.choice(self._good))
 
-    def _header(self, kind: int, payload: bytes) -> bytes:
+    def _header(self, message_type: int, payload: bytes) -> bytes:
         rnd = self._random
         sequence = rnd.choice((0, 1, 0xFFFFFFFF, rnd.getrandbits(32)))
-        return struct.pack(">BIQI", kind, sequence, self._now, len(payload)) + payload
+        return struct.pack(">BIQI", message_type, sequence, self._now, len(payload)) + payload
 
     def _chunk(self) -> bytes:
         rnd = self._random
         first, index = rnd.randrange(64) * 1000, rnd.randrange(12)
         total = rnd.choice((0, 1, 300, 3000, 3000, 3000, 70_000, 1_000_000, 2**32 - 1))
         size = rnd.choice((256, 256, 1172, 0, 65535))
-        kind = rnd.choice((1, 2, 3, 3, 3, 0x21, 0x24))
+        message_type = rnd.choice((1, 2, 3, 3, 3, 0x21, 0x24))
         length = max(0, min(size, total - index * size))
-        payload = struct.pack(">IIHB", first, total, size, kind) + bytes(min(length, 1200))
+        payload = struct.pack(">IIHB", first, total, size, message_type) + bytes(min(length, 1200))
         return struct.pack(">BIQI", 0x21, first + index, self._now, len(payload)) + payload
 
     def _mutated(self, datagram: bytes) -> bytes:

@@ -202,12 +202,14 @@ async def _what_travelled(status_port: int) -> Table:
     table.add_column("message")
     table.add_column("received", justify="right")
     table.add_column("sent", justify="right")
-    for kind in MessageType:
-        name = kind.name.lower()
+    for message_type in MessageType:
+        name = message_type.name.lower()
         received = totals.get(f"daiic_wire_frames_received_{name}_total", 0)
         sent = totals.get(f"daiic_wire_frames_sent_{name}_total", 0)
         if received or sent:
-            table.add_row(f"0x{kind:02x} {kind.name}", f"{received:.0f}", f"{sent:.0f}")
+            table.add_row(
+                f"0x{message_type:02x} {message_type.name}", f"{received:.0f}", f"{sent:.0f}"
+            )
     table.add_section()
     for row, unit in (("datagrams", "{:.0f}".format), ("bytes", size)):
         table.add_row(

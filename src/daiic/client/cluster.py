@@ -228,17 +228,20 @@ class ClusterClient:
             else:
                 call.heard_at = now  # repeated to whoever comes after this head
         elif message.type == MessageType.HEARTBEAT and message.peer in self._heads:
-            beat = pb.Heartbeat.FromString(message.payload)
-            self._heads.draining(message.peer, beat.state == pb.DRAINING)
-            self._heads.told(beat.heads, now)
+            presence = pb.Presence.FromString(message.payload)
+            self._heads.draining(message.peer, presence.state == pb.DRAINING)
+            self._heads.told(presence.heads, now)
 
     # ------------------------------------------------------------------ heads
+
+    def _ask_presence(self, head: Address) -> None:
+        self._socket.send(head, MessageType.HEARTBEAT, b"")
 
     async def _watch(self) -> None:
         while self._calls:
             for head in self._heads:
                 self._socket.ping(head)
-                self._socket.send(head, MessageType.HEARTBEAT, b"")
+                self._ask_presence(head)
             await asyncio.sleep(PING_INTERVAL)
             now = self._socket.clock()
             self._heads.expire(now)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from daiic.wire.address import format_address, is_loopback, numeric, resolve
 from daiic.wire.messages import Address
 
-SILENCE = 4.0
-"""Seconds without a sign of life after which a head is taken for lost."""
+HEAD_SILENCE = 4.0
+"""Seconds without a sign of life after which a head counts as lost."""
 FORGET_AFTER = 60.0
 """Seconds for which a head that is silent and that nobody names is kept."""
 MOST = 16
@@ -58,7 +58,7 @@ class Head:
 
     def alive(self, now: float) -> bool:
         """Return whether it has been heard lately."""
-        return self.heard_at is not None and now - self.heard_at < SILENCE
+        return self.heard_at is not None and now - self.heard_at < HEAD_SILENCE
 
 
 class Heads:

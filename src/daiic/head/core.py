@@ -10,7 +10,7 @@ from daiic.head.link import Link
 from daiic.head.presence import presence
 from daiic.head.statistics import Statistics
 from daiic.wire.events import Event, Message, Pong, Unreachable
-from daiic.wire.messages import MessageType
+from daiic.wire.messages import Address, MessageType
 
 
 class Core:
@@ -50,10 +50,13 @@ class Core:
 
     def _heartbeat(self, message: Message, now: float) -> None:
         if message.payload:
-            self.dispatcher.heartbeat(message, now)
+            self.dispatcher.heartbeat(message, now)  # a worker registers
         else:
-            own = presence(self.dispatcher.workers, self.intake.closed, message.peer)
-            self._link.send(message.peer, MessageType.HEARTBEAT, own.SerializeToString())
+            self._answer_presence(message.peer)  # a client asks
+
+    def _answer_presence(self, client: Address) -> None:
+        answer = presence(self.dispatcher.workers, self.intake.closed, client)
+        self._link.send(client, MessageType.HEARTBEAT, answer.SerializeToString())
 
     def tick(self, now: float) -> None:
         """Do what time demands; call it several times a second."""

@@ -17,7 +17,7 @@ from daiic.wire.events import Message
 from daiic.wire.messages import Address
 
 PING_INTERVAL = 2.0
-SILENCE = 10.0
+CLIENT_SILENCE = 10.0
 """Seconds without a sign of life after which a client is taken for gone."""
 
 UNREADABLE = "unreadable"
@@ -135,7 +135,7 @@ class Intake:
             return
         self._look_at = now + PING_INTERVAL
         for client in self._clients.waiting():
-            if client.answers_pings and now - client.seen_at > SILENCE:
+            if client.answers_pings and now - client.seen_at > CLIENT_SILENCE:
                 self.unreachable(client.address, now)
             else:
                 self._link.ping(client.address)

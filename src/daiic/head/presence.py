@@ -1,4 +1,4 @@
-"""What a head tells a client that asks: how it is, and which heads its workers report to.
+"""What a head answers a client that asks: its state, and which heads its workers report to.
 
 Heads do not know of each other. Workers report to all of them, and say so, so
 a client that knows one learns of the others.
@@ -15,9 +15,9 @@ from daiic.wire.address import is_loopback, numeric
 from daiic.wire.messages import Address
 
 
-def presence(workers: Iterable[Worker], closed: bool, asker: Address) -> pb.Heartbeat:
-    """Return this head's HEARTBEAT for the client at `asker`; once `closed` it takes no tasks."""
-    return pb.Heartbeat(
+def presence(workers: Iterable[Worker], closed: bool, asker: Address) -> pb.Presence:
+    """Return this head's answer to the client at `asker`; once `closed` it takes no tasks."""
+    return pb.Presence(
         version=VERSION,
         state=pb.DRAINING if closed else pb.READY,
         heads=_heads(workers, asker),

@@ -38,6 +38,6 @@ class Counters:
             if isinstance(value, int):
                 flat[item.name] = value
             else:
-                for kind in MessageType:
-                    flat[f"{item.name}_{kind.name.lower()}"] = value[kind]
+                for message_type in MessageType:
+                    flat[f"{item.name}_{message_type.name.lower()}"] = value[message_type]
         return flat

@@ -225,7 +225,7 @@ class Endpoint:
 
         Raises:
             MessageTooLarge: if `payload` exceeds `Limits.max_message`, or
-                `Limits.max_control` if it is for a message of that kind.
+                `Limits.max_control` for that type.
         """
         limits, length = self._limits, len(payload)
         if length > limits.max_message:

@@ -11,7 +11,7 @@ from daiic.wire.frames import (
 )
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import CONTROL, HEADER, MessageType
-from daiic.wire.reassembly import Head, Reassembly
+from daiic.wire.reassembly import ChunkHeader, Reassembly
 from daiic.wire.sequence import RecentSequences
 
 
@@ -57,12 +57,12 @@ class Inbox:
         if len(payload) <= CHUNK_HEADER.size:
             self._counters.dropped_malformed += 1
             return None
-        head: Head = CHUNK_HEADER.unpack_from(payload)
-        first = head[0]
-        reassembly = self._reassemblies.get(first) or self._begin(sequence, head, now)
+        header: ChunkHeader = CHUNK_HEADER.unpack_from(payload)
+        first = header[0]
+        reassembly = self._reassemblies.get(first) or self._begin(sequence, header, now)
         if reassembly is None:
             return None
-        added = reassembly.add(head, sequence, memoryview(payload)[CHUNK_HEADER.size :], now)
+        added = reassembly.add(header, sequence, memoryview(payload)[CHUNK_HEADER.size :], now)
         if added is None:
             self._counters.dropped_malformed += 1
             if reassembly.empty():
@@ -75,10 +75,10 @@ class Inbox:
             return None
         self._end(first)
         self._recent.add(first, now)
-        return head[3], first, reassembly.message()
+        return header[3], first, reassembly.message()
 
-    def _begin(self, sequence: int, head: Head, now: float) -> Reassembly | None:
-        first, total, _, message_type = head
+    def _begin(self, sequence: int, header: ChunkHeader, now: float) -> Reassembly | None:
+        first, total, _, message_type = header
         if first in self._recent:
             self._to_acknowledge.append(sequence)
             self._counters.duplicates += 1
@@ -97,7 +97,7 @@ class Inbox:
             self._counters.dropped_over_memory += 1
             return None
         try:
-            reassembly = Reassembly(head, now)
+            reassembly = Reassembly(header, now)
         except ValueError:
             self._counters.dropped_malformed += 1
             return None

@@ -37,14 +37,14 @@ def _count(data: memoryview, form: Any, left: int) -> int:
         if left < 0:
             raise DecodeError("too many fields")
         tag, position = _varint(data, position)
-        kind = tag & 7
-        if kind == 0:
+        wire_type = tag & 7
+        if wire_type == 0:
             _, position = _varint(data, position)
-        elif kind == 1:
+        elif wire_type == 1:
             position += 8
-        elif kind == 5:
+        elif wire_type == 5:
             position += 4
-        elif kind == 2:
+        elif wire_type == 2:
             length, position = _varint(data, position)
             field = form.fields_by_number.get(tag >> 3)
             if field is not None and field.type == FieldDescriptor.TYPE_MESSAGE:

@@ -6,7 +6,7 @@ from daiic.wire.frames import SMALLEST_CHUNK, Frame
 from daiic.wire.messages import CARRIED
 from daiic.wire.sequence import SEQUENCE_MASK
 
-Head = tuple[int, int, int, int]
+ChunkHeader = tuple[int, int, int, int]
 """What all CHUNKs of a message begin with: first sequence, length, chunk size, message type."""
 
 
@@ -20,20 +20,20 @@ class Reassembly:
         "_length",
         "_missing",
         "_size",
-        "head",
+        "header",
         "touched_at",
     )
 
-    def __init__(self, head: Head, now: float) -> None:
-        """Begin the message whose CHUNKs begin with `head`.
+    def __init__(self, header: ChunkHeader, now: float) -> None:
+        """Begin the message whose CHUNKs begin with `header`.
 
         Raises:
             ValueError: if no sender of ours cuts a message that way.
         """
-        _, total, size, message_type = head
+        _, total, size, message_type = header
         if size < SMALLEST_CHUNK or total <= 0 or message_type not in CARRIED:
             raise ValueError("not a chunked message")
-        self.head = head
+        self.header = header
         self._count = -(-total // size)
         self._length = total
         self._buffer = BytesIO()  # gives `bytes` without copying what it holds
@@ -45,11 +45,11 @@ class Reassembly:
     def __len__(self) -> int:
         return self._length
 
-    def add(self, head: Head, sequence: int, data: Frame, now: float) -> bool | None:
+    def add(self, header: ChunkHeader, sequence: int, data: Frame, now: float) -> bool | None:
         """Take in one piece: true if it is new, false if known, `None` if it cannot belong."""
-        if head != self.head:
+        if header != self.header:
             return None
-        index = (sequence - head[0]) & SEQUENCE_MASK
+        index = (sequence - header[0]) & SEQUENCE_MASK
         if index >= self._count:
             return None
         start = index * self._size

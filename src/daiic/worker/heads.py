@@ -23,10 +23,10 @@ from daiic.worker.limits import LIMITS
 INTERVAL = 2.0
 SOONEST = 0.2
 """Seconds between heartbeats at least, whatever changes."""
-SILENCE = 5
-"""Heartbeats without an answer after which a head is taken for lost."""
-COMPLAINT = 2
-"""Heartbeats without any answer after which that is worth a line in the log."""
+LOST_AFTER = 5
+"""Heartbeats without an answer after which a head counts as lost."""
+WARN_AFTER = 2
+"""Heartbeats without any answer after which the log says so."""
 SURELY_ONE_DATAGRAM = 900
 """Bytes of a heartbeat beyond which it may travel in chunks, which no event acknowledges."""
 
@@ -49,7 +49,7 @@ class Head:
     look_up: "asyncio.Task[None] | None" = None
     answers: bool = False
     unanswered: int = 0
-    complained: bool = False
+    warned: bool = False
     knows: pb.WorkerState = pb.WORKER_STATE_UNSPECIFIED
 
 
@@ -119,7 +119,7 @@ class Heads:
                 log.info("registered", head=head.name, rtt_ms=round(event.rtt * 1000, 2))
             head.answers = True
             head.unanswered = 0
-            head.complained = False
+            head.warned = False
             sent_at = now - event.rtt
             known = [state for since, state in self._states if since <= sent_at]
             if known:
@@ -151,8 +151,8 @@ class Heads:
         for head in self._heads:
             head.unanswered += 1
             if not head.answers:
-                if not head.complained and head.unanswered > COMPLAINT:
-                    head.complained = True
+                if not head.warned and head.unanswered > WARN_AFTER:
+                    head.warned = True
                     log.warning(
                         "the head does not answer; trying on. Is it running, is its UDP port "
                         "open, and has it the same cluster key and about the same time?"
@@ -160,7 +160,7 @@ class Heads:
                         else "the name server does not answer about the head; trying on",
                         head=head.name,
                     )
-            elif head.unanswered > SILENCE:
+            elif head.unanswered > LOST_AFTER:
                 self._lose(head)
                 if head.address is not None:
                     self._on_lost(head.address)
@@ -169,22 +169,22 @@ class Heads:
         if head.answers:
             log.warning("the head does not answer any more; trying on", head=head.name)
             head.answers = False
-            head.complained = True
+            head.warned = True
         head.knows = pb.WORKER_STATE_UNSPECIFIED
 
     async def _look_up(self, head: Head) -> None:
         try:
             address = await resolve(head.name)
         except (OSError, UnicodeError) as error:  # the latter for names that no DNS can have
-            if not head.complained:
-                head.complained = True
+            if not head.warned:
+                head.warned = True
                 log.warning("the head is not found; trying on", head=head.name, reason=str(error))
             return
         finally:
             head.look_up = None
         if (":" in address[0]) != self._six:
-            if not head.complained:
-                head.complained = True
+            if not head.warned:
+                head.warned = True
                 log.error(
                     "the head cannot be reached from this worker's address; set listen to "
                     + ("[::]:7727" if not self._six else "0.0.0.0:7727"),

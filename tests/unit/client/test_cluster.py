@@ -26,7 +26,7 @@ class FakeHead:
         self._tasks: asyncio.Queue[tuple[Address, pb.Task]] = asyncio.Queue()
         self._cancels: asyncio.Queue[int] = asyncio.Queue()
         self.client: Address = ()
-        self.presence = pb.Heartbeat(state=pb.READY)
+        self.presence = pb.Presence(state=pb.READY)
 
     async def open(self) -> "FakeHead":
         self._socket = await MeshSocket.open("127.0.0.1:0", on_events=self._on_events)
@@ -91,7 +91,7 @@ def impatience(monkeypatch):
     """Everything that takes seconds takes a tenth of them."""
     for name in ("PING_INTERVAL", "REPEAT_AFTER", "PATIENCE"):
         monkeypatch.setattr(cluster, name, getattr(cluster, name) / 10)
-    monkeypatch.setattr(heads, "SILENCE", heads.SILENCE / 10)
+    monkeypatch.setattr(heads, "HEAD_SILENCE", heads.HEAD_SILENCE / 10)
 
 
 def hello() -> pb.Task:
@@ -221,7 +221,7 @@ async def test_heads_named_by_others_than_heads_do_not_count(head, other):
     async with ClusterClient([head.address]) as client:
         answer = asyncio.create_task(collected(client))
         task = await head.task()
-        presence = pb.Heartbeat(state=pb.READY, heads=[other.address])
+        presence = pb.Presence(state=pb.READY, heads=[other.address])
         stranger.send_to(head.client, MessageType.HEARTBEAT, presence.SerializeToString())
         await asyncio.sleep(0.5)
         await head.close()

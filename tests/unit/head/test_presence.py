@@ -1,4 +1,4 @@
-"""What the head tells a client that asks for the head's own heartbeat."""
+"""What a head answers a client that asks for its presence."""
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
@@ -6,7 +6,7 @@ from daiic.wire.messages import MessageType
 
 def asked(client):
     client.send(MessageType.HEARTBEAT, b"")
-    return pb.Heartbeat.FromString(client.received(MessageType.HEARTBEAT)[-1])
+    return pb.Presence.FromString(client.received(MessageType.HEARTBEAT)[-1])
 
 
 def test_head_answers_with_its_state_and_the_heads_that_workers_name(cluster):
@@ -14,8 +14,16 @@ def test_head_answers_with_its_state_and_the_heads_that_workers_name(cluster):
     cluster.worker("b", heads=["192.0.2.10:7717"])
     presence = asked(cluster.client())
     assert presence.state == pb.READY
-    assert not presence.worker_id
     assert list(presence.heads) == ["192.0.2.10:7717", "[2001:db8::1]:7717"]
+
+
+def test_clients_that_read_the_answer_as_a_heartbeat_find_the_same_in_it(cluster):
+    cluster.worker("a", heads=["192.0.2.10:7717"])
+    presence = asked(cluster.client())
+    heartbeat = pb.Heartbeat.FromString(presence.SerializeToString())
+    assert heartbeat == pb.Heartbeat(
+        version=presence.version, state=pb.READY, heads=["192.0.2.10:7717"]
+    )
 
 
 def test_worker_that_has_gone_names_no_heads(cluster):

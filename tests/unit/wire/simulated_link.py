@@ -37,8 +37,10 @@ class Node:
     def unreachable(self) -> list[Unreachable]:
         return [event for event in self.events if isinstance(event, Unreachable)]
 
-    def send(self, to: "Node", payload: bytes, kind: MessageType = MessageType.TASK) -> int | None:
-        return self.endpoint.send(to.address, kind, payload, self.link.now)
+    def send(
+        self, to: "Node", payload: bytes, message_type: MessageType = MessageType.TASK
+    ) -> int | None:
+        return self.endpoint.send(to.address, message_type, payload, self.link.now)
 
     def receive(self, datagram: bytes, sender: Address) -> None:
         self.endpoint.datagram_received(datagram, sender, self.link.now)

@@ -16,9 +16,9 @@ def exchange(head: Node, *datagrams: bytes) -> list[tuple[int, int, bytes]]:
     answers = []
     for datagram, to in head.flush():
         assert to == CLIENT
-        kind, sequence, _, length = HEADER.unpack_from(datagram)
+        message_type, sequence, _, length = HEADER.unpack_from(datagram)
         assert length == len(datagram) - HEADER_SIZE
-        answers.append((kind, sequence, datagram[HEADER_SIZE:]))
+        answers.append((message_type, sequence, datagram[HEADER_SIZE:]))
     return answers
 
 
@@ -32,7 +32,7 @@ def test_acknowledgement_and_results_come_in_datagrams_of_their_own() -> None:
     head.receive(encode(MessageType.TASK, 1, EPOCH, b"{}"), CLIENT)
     answer(head, b"one", b"two")
     answers = exchange(head)
-    assert [(kind, payload) for kind, _, payload in answers] == [
+    assert [(message_type, payload) for message_type, _, payload in answers] == [
         (MessageType.ACK, b""),
         (MessageType.RESULT, b"one"),
         (MessageType.RESULT, b"two"),
@@ -43,7 +43,7 @@ def test_acknowledgement_and_results_come_in_datagrams_of_their_own() -> None:
 def test_several_tasks_at_once_get_an_ack_each() -> None:
     head = SimulatedLink().node()
     answers = exchange(head, *(encode(MessageType.TASK, s, EPOCH, b"{}") for s in (5, 900, 6)))
-    assert {(kind, sequence) for kind, sequence, _ in answers} == {
+    assert {(message_type, sequence) for message_type, sequence, _ in answers} == {
         (MessageType.ACK, 5),
         (MessageType.ACK, 900),
         (MessageType.ACK, 6),
@@ -89,7 +89,7 @@ def test_a_client_forgotten_meanwhile_still_gets_its_results_one_by_one() -> Non
     exchange(head, encode(MessageType.TASK, 1, EPOCH, b"{}"))
     link.run(30.0)
     answer(head, b"one", b"two")
-    payloads = [payload for kind, _, payload in exchange(head) if kind in BASE]
+    payloads = [payload for message_type, _, payload in exchange(head) if message_type in BASE]
     assert payloads == [b"one", b"two"]
 
 

@@ -19,8 +19,8 @@ SMALL = Limits(
 
 def chunk(first: int, index: int, total: int, size: int = 1172) -> bytes:
     length = min(size, total - index * size)
-    head = CHUNK_HEADER.pack(first, total, size, MessageType.RESULT)
-    return encode(MessageType.CHUNK, first + index, EPOCH, head + bytes(length))
+    header = CHUNK_HEADER.pack(first, total, size, MessageType.RESULT)
+    return encode(MessageType.CHUNK, first + index, EPOCH, header + bytes(length))
 
 
 @settings(max_examples=300, deadline=None)
@@ -124,16 +124,16 @@ def test_a_message_larger_than_the_receiver_takes_does_not_block_the_others(
     assert receiver.endpoint.counters.dropped_oversized > 0
 
 
-@pytest.mark.parametrize("kind", sorted(CONTROL))
-def test_types_that_have_little_to_say_reserve_little_memory(kind: MessageType) -> None:
+@pytest.mark.parametrize("message_type", sorted(CONTROL))
+def test_types_that_have_little_to_say_reserve_little_memory(message_type: MessageType) -> None:
     link = SimulatedLink()
     node = link.node()
-    head = CHUNK_HEADER.pack(1, Limits().max_control + 1, 1172, kind)
-    node.receive(encode(MessageType.CHUNK, 1, EPOCH, head + bytes(1172)), SENDER)
+    header = CHUNK_HEADER.pack(1, Limits().max_control + 1, 1172, message_type)
+    node.receive(encode(MessageType.CHUNK, 1, EPOCH, header + bytes(1172)), SENDER)
     assert node.endpoint.buffered_bytes == 0
     assert node.endpoint.counters.dropped_oversized == 1
     with pytest.raises(MessageTooLarge, match="max_control"):
-        node.endpoint.send(SENDER, kind, bytes(Limits().max_control + 1), link.now)
+        node.endpoint.send(SENDER, message_type, bytes(Limits().max_control + 1), link.now)
 
 
 def test_a_message_larger_than_ours_is_refused_with_both_sizes() -> None:

@@ -27,7 +27,7 @@ class Observed(SimulatedLink):
     def largest(self) -> int:
         """Return the size of the largest datagram but for PINGs, and begin again."""
         sizes, self.sizes = self.sizes, []
-        return max(size for kind, size in sizes if kind != MessageType.PING)
+        return max(size for message_type, size in sizes if message_type != MessageType.PING)
 
     def transfer(self, a: Node, b: Node, size: int = MIB) -> None:
         payload = bytes(range(256)) * (size // 256)
@@ -62,7 +62,7 @@ def test_other_machines_get_small_ones_and_no_large_ping(host: str) -> None:
     a, b = link.node(), link.node()
     for _ in range(2):
         link.transfer(a, b)
-        assert {kind for kind, _ in link.sizes}.isdisjoint({MessageType.PING})
+        assert {message_type for message_type, _ in link.sizes}.isdisjoint({MessageType.PING})
         assert link.largest() == PATH_MTU
 
 
@@ -73,7 +73,8 @@ def test_forwarder_on_loopback_that_drops_large_datagrams_costs_one_now_and_then
     for _ in range(50):
         link.transfer(a, b, 4096)
     assert link.now - began < 1.0
-    assert [size for kind, size in link.sizes if kind == MessageType.PING] == [LOOPBACK_MTU]
+    pings = [size for message_type, size in link.sizes if message_type == MessageType.PING]
+    assert pings == [LOOPBACK_MTU]
     assert link.largest() == PATH_MTU
     link.run(30.0)
     link.conditions = LOOPBACK

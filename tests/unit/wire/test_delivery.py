@@ -15,7 +15,7 @@ from lossy_relay import ROUGH, Conditions
 from unit.wire.simulated_link import Node, SimulatedLink
 
 MIB = 1 << 20
-KINDS = [MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, MessageType.ERROR]
+MESSAGE_TYPES = [MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, MessageType.ERROR]
 
 share = st.floats(0, 0.3)
 any_conditions = st.builds(
@@ -58,8 +58,8 @@ def test_every_message_arrives_exactly_once(
     key = ClusterKey(bytes(32)) if keyed else None
     with patch("random.getrandbits", return_value=start):
         a, b = link.node(Limits(give_up=1e6), key), link.node(Limits(give_up=1e6), key)
-        there = {a.send(b, p, KINDS[i % 4]): p for i, p in enumerate(payloads)}
-        back = {b.send(a, p, KINDS[i % 4]): p for i, p in enumerate(reversed(payloads))}
+        there = {a.send(b, p, MESSAGE_TYPES[i % 4]): p for i, p in enumerate(payloads)}
+        back = {b.send(a, p, MESSAGE_TYPES[i % 4]): p for i, p in enumerate(reversed(payloads))}
     both_idle = lambda: a.endpoint.idle() and b.endpoint.idle()  # noqa: E731
     assert link.run(300.0, both_idle)
     link.run(1.0)

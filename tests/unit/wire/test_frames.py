@@ -14,11 +14,13 @@ U64 = st.integers(0, 2**64 - 1)
 
 
 @given(st.integers(0, 255), U32, U64, st.binary(max_size=100))
-def test_headers_round_trip(kind: int, sequence: int, timestamp: int, payload: bytes) -> None:
-    datagram = encode(kind, sequence, timestamp, payload)
+def test_headers_round_trip(
+    message_type: int, sequence: int, timestamp: int, payload: bytes
+) -> None:
+    datagram = encode(message_type, sequence, timestamp, payload)
     assert HEADER_SIZE == 17
     assert len(datagram) == 17 + len(payload)
-    assert HEADER.unpack_from(datagram) == (kind, sequence, timestamp, len(payload))
+    assert HEADER.unpack_from(datagram) == (message_type, sequence, timestamp, len(payload))
 
 
 @given(U32, U32)
