@@ -26,9 +26,9 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import gateway_process
-from head_process import HeadProcess
-from worker_stub import Step, WorkerStub
+from support.peers.worker_stub import Step, WorkerStub
+from support.processes.gateway_process import gateway_process
+from support.processes.head_process import HeadProcess
 
 MODEL = "burst"
 TOKENS = 32

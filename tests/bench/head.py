@@ -20,8 +20,8 @@ from daiic.wire.address import resolve
 from daiic.wire.events import Event, Message
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import MeshSocket
-from head_process import HeadProcess
-from worker_stub import WorkerStub
+from support.peers.worker_stub import WorkerStub
+from support.processes.head_process import HeadProcess
 
 RATES = {1: 10, 100: 500, 1000: 5000}
 """Tasks a second, and how many of them are measured."""

@@ -30,7 +30,7 @@ from daiic.wire.messages import MessageType
 from daiic.wire.udp import MeshSocket
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from lossy_relay import Conditions, LossyRelay
+from support.links.lossy_relay import Conditions, LossyRelay
 
 KEY = ClusterKey(bytes(range(32)))
 SIZE = 64 * MIB

@@ -8,8 +8,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from browser.chromium import browser, open_page
-from browser.real_cluster import CHAT, ROOT, real_cluster
-from gateway_process import RunningGateway
+from support.processes.gateway_process import RunningGateway
+from support.processes.real_cluster import CHAT, ROOT, real_cluster
 
 QUESTIONS = ["What is DAIIC?", "Tell me a story.", "Count to twenty.", "What is a worker?"]
 SECONDS = 75

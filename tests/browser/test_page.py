@@ -10,9 +10,9 @@ import pytest
 from browser.chromium import Page
 from daiic.gateway.keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import RunningGateway
 from integration.gateway.conftest import StartGateway
-from integration.gateway.scripted_head import ScriptedHead, echo, failing
+from support.peers.scripted_head import ScriptedHead, echo, failing
+from support.processes.gateway_process import RunningGateway
 
 VIEWS = ("cluster", "chat", "images", "connect")
 LAST_FOOT = "(document.querySelector('.message.assistant:last-child .foot')?.innerText ?? '')"

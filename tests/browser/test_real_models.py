@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from browser.chromium import Page
-from browser.real_cluster import CHAT, IMAGE, real_cluster
+from support.processes.real_cluster import CHAT, IMAGE, real_cluster
 
 
 async def test_a_visitor_chats_and_paints_with_real_models(page: Page, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from daiic.gateway.bounds import DISCARDED_BYTES, PIPELINED
 from daiic.gateway.keys import KeyFile
-from gateway_in_process import READ, GatewayInProcess
+from support.gateway_in_process import READ, GatewayInProcess
 
 PIECES = (READ, 1, 7, 100, 1000, 8192, 8193, 20_000)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from gateway_in_process import GatewayInProcess
+from support.gateway_in_process import GatewayInProcess
 
 PATHS = (
     "/v1/chat/completions",

@@ -11,9 +11,9 @@ import pytest
 
 from daiic.cli.tether import tethered
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import gateway_process
-from head_process import HeadProcess
-from worker_stub import WorkerStub
+from support.peers.worker_stub import WorkerStub
+from support.processes.gateway_process import gateway_process
+from support.processes.head_process import HeadProcess
 
 
 class Cluster:

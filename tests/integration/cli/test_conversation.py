@@ -6,8 +6,8 @@ import pty
 import sys
 from pathlib import Path
 
-from head_process import HeadProcess
-from worker_stub import WorkerStub
+from support.peers.worker_stub import WorkerStub
+from support.processes.head_process import HeadProcess
 
 
 class Terminal:

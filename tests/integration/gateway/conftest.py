@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gateway_process import RunningGateway, gateway_process
-from integration.gateway.scripted_head import ScriptedHead
+from support.peers.scripted_head import ScriptedHead
+from support.processes.gateway_process import RunningGateway, gateway_process
 
 
 @pytest.fixture

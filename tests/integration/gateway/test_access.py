@@ -10,9 +10,9 @@ import pytest
 
 from daiic.gateway.keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import RunningGateway, gateway_process
 from integration.gateway.conftest import StartGateway
-from integration.gateway.scripted_head import ScriptedHead, after_two_words, failing
+from support.peers.scripted_head import ScriptedHead, after_two_words, failing
+from support.processes.gateway_process import RunningGateway, gateway_process
 
 SECRET = "the moon landing of 1969"
 CHAT = {"model": "stub-chat", "messages": [{"role": "user", "content": SECRET}]}

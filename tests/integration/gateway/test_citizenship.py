@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import gateway_process
 from integration.gateway.conftest import StartGateway
-from integration.gateway.scripted_head import ScriptedHead
+from support.peers.scripted_head import ScriptedHead
+from support.processes.gateway_process import gateway_process
 
 CHAT = {"model": "stub-chat", "messages": [{"role": "user", "content": "x"}]}
 PATH = "/v1/chat/completions"

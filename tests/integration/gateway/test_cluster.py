@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import RunningGateway, gateway_process
-from head_process import HeadProcess
 from integration.gateway.conftest import StartGateway
-from integration.gateway.scripted_head import ScriptedHead
-from worker_stub import WorkerStub
+from support.peers.scripted_head import ScriptedHead
+from support.peers.worker_stub import WorkerStub
+from support.processes.gateway_process import RunningGateway, gateway_process
+from support.processes.head_process import HeadProcess
 
 STREAMS = 2000
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import RunningGateway
 from integration.gateway.conftest import StartGateway
-from integration.gateway.scripted_head import ScriptedHead
+from support.peers.scripted_head import ScriptedHead
+from support.processes.gateway_process import RunningGateway
 
 PATIENCE = 0.6
 """Seconds; requests, and so headers, have no longer here."""

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import RunningGateway
 from integration.gateway.conftest import StartGateway
-from integration.gateway.scripted_head import ScriptedHead
+from support.peers.scripted_head import ScriptedHead
+from support.processes.gateway_process import RunningGateway
 
 
 async def forever(task: pb.Task) -> AsyncIterator[pb.Result]:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from daiic.gateway.activity import ActivityLog
 from daiic.gateway.cluster_view import ClusterView
 from daiic.gateway.settings import GatewaySettings
-from gateway_process import RunningGateway
+from support.processes.gateway_process import RunningGateway
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "gateway.md"
 DASHBOARD = DOCUMENT.parent / "grafana" / "gateway.json"

@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import RunningGateway
-from integration.gateway.scripted_head import PNG, ScriptedHead, failing
+from support.peers.scripted_head import PNG, ScriptedHead, failing
+from support.processes.gateway_process import RunningGateway
 
 SAY = [
     {"role": "developer", "content": "be brief"},

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from daiic.cli.tether import tethered
-from gateway_process import RunningGateway
+from support.processes.gateway_process import RunningGateway
 
 CHECKS = (
     "not_a_server_error",

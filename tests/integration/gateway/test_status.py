@@ -7,9 +7,9 @@ import operator
 import socket
 
 from daiic.wire import daiic_pb2 as pb
-from gateway_process import RunningGateway, gateway_process
 from integration.gateway.conftest import StartGateway
-from integration.gateway.scripted_head import ScriptedHead, failing, text_model
+from support.peers.scripted_head import ScriptedHead, failing, text_model
+from support.processes.gateway_process import RunningGateway, gateway_process
 
 CHAT = {"model": "stub-chat", "messages": [{"role": "user", "content": "one two"}]}
 PATH = "/v1/chat/completions"

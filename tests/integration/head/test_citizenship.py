@@ -17,8 +17,8 @@ from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
-from head_process import HeadProcess
-from worker_stub import WorkerStub
+from support.peers.worker_stub import WorkerStub
+from support.processes.head_process import HeadProcess
 
 MIB = 1 << 20
 

@@ -4,8 +4,8 @@ import asyncio
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
-from head_process import HeadProcess
-from worker_stub import WorkerStub
+from support.peers.worker_stub import WorkerStub
+from support.processes.head_process import HeadProcess
 
 TOKENS = 120
 

@@ -13,8 +13,8 @@ from daiic.wire.address import resolve
 from daiic.wire.events import Event, Message
 from daiic.wire.messages import MessageType
 from daiic.wire.udp import MeshSocket
-from head_process import HeadProcess
-from worker_stub import SLOW, WorkerStub
+from support.peers.worker_stub import SLOW, WorkerStub
+from support.processes.head_process import HeadProcess
 
 
 def slow_task(**fields) -> pb.Task:

@@ -8,9 +8,9 @@ import pytest
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import resolve
-from head_process import HeadProcess
-from lossy_relay import LossyRelay
-from worker_stub import WorkerStub, pixels
+from support.links.lossy_relay import LossyRelay
+from support.peers.worker_stub import WorkerStub, pixels
+from support.processes.head_process import HeadProcess
 
 MIB = 1 << 20
 HEAD_BOUND = 5

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 
-from head_process import HeadProcess
-from integration.shim.plain_client import PING, RESULT, TASK, PlainClient
-from worker_stub import WorkerStub
+from support.peers.plain_client import PING, RESULT, TASK, PlainClient
+from support.peers.worker_stub import WorkerStub
+from support.processes.head_process import HeadProcess
 
 QUESTIONS = (b'{"status":{}}', b'{"model":"x","text":{}}', b"{", b"\xff")
 

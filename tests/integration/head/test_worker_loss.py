@@ -10,9 +10,9 @@ from pathlib import Path
 from daiic.cli.tether import tethered
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
-from head_process import HeadProcess
+from support.processes.head_process import HeadProcess
 
-STUB = Path(__file__).parents[2] / "worker_stub.py"
+STUB = Path(__file__).parents[2] / "support/peers/worker_stub.py"
 HEARTBEAT_INTERVAL = 2.0
 TOKENS = 60
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.shim.daemons import Daemon
-from integration.shim.stub_worker import StubWorker
+from support.peers.stub_worker import StubWorker
+from support.processes.daemons import Daemon
 
 SHIM = Path(__file__).parents[3] / "src/dcf-shim"
 

@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from daiic.client import ClusterClient
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
-from integration.shim.daemons import Daemon
-from integration.shim.plain_client import RESULT, PlainClient
 from integration.shim.test_tasks import words
+from support.peers.plain_client import RESULT, PlainClient
+from support.processes.daemons import Daemon
 
 
 async def run(binary: str, *flags: str, **environment: str) -> tuple[int, str]:

@@ -4,9 +4,9 @@ import asyncio
 import json
 
 from daiic.client import ClusterClient
-from integration.shim.plain_client import TASK, PlainClient
-from integration.shim.stub_worker import MODEL, StubWorker
 from integration.shim.test_tasks import words
+from support.peers.plain_client import TASK, PlainClient
+from support.peers.stub_worker import MODEL, StubWorker
 
 PROMPT = " ".join(f"w{i}" for i in range(60))
 

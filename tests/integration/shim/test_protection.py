@@ -9,10 +9,10 @@ from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
-from integration.shim.daemons import Daemon
-from integration.shim.plain_client import PING, PONG, RESULT, PlainClient
-from integration.shim.stub_worker import MODEL, StubWorker
 from integration.shim.test_tasks import words
+from support.peers.plain_client import PING, PONG, RESULT, PlainClient
+from support.peers.stub_worker import MODEL, StubWorker
+from support.processes.daemons import Daemon
 
 
 async def drain(client: PlainClient, seconds: float) -> list[int]:

@@ -9,8 +9,8 @@ import pytest
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
-from integration.shim.plain_client import TASK, PlainClient
-from lossy_relay import ROUGH, LossyRelay
+from support.links.lossy_relay import ROUGH, LossyRelay
+from support.peers.plain_client import TASK, PlainClient
 
 MODELS = Path(__file__).parents[3] / "local-models"
 MODEL = "daiic-tiny-chat"

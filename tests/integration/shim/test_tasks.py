@@ -6,9 +6,9 @@ import json
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
-from integration.shim.plain_client import ACK, CANCEL, ERROR, PING, PONG, RESULT, TASK, PlainClient
-from integration.shim.stub_worker import MODEL
-from lossy_relay import ROUGH, LossyRelay
+from support.links.lossy_relay import ROUGH, LossyRelay
+from support.peers.plain_client import ACK, CANCEL, ERROR, PING, PONG, RESULT, TASK, PlainClient
+from support.peers.stub_worker import MODEL
 
 
 def words(prompt: str, task_id: int = 0) -> pb.Task:

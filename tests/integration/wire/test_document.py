@@ -8,7 +8,7 @@ from pathlib import Path
 from daiic.wire.events import Event, Message
 from daiic.wire.messages import MessageType
 from daiic.wire.udp import MeshSocket
-from lossy_relay import Conditions, LossyRelay
+from support.links.lossy_relay import Conditions, LossyRelay
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"
 DEFAULT = '("127.0.0.1", 7717)'

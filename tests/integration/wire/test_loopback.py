@@ -15,7 +15,7 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import MIB, Limits
 from daiic.wire.messages import MessageType
 from daiic.wire.udp import MeshSocket
-from lossy_relay import Conditions, LossyRelay
+from support.links.lossy_relay import Conditions, LossyRelay
 
 KEY = ClusterKey(bytes(range(32)))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from daiic.cli.tether import tethered
-from lossy_relay import Conditions, LossyRelay, Tally
+from support.links.lossy_relay import Conditions, LossyRelay, Tally
 
 COUNT = 2000
 
@@ -116,7 +116,7 @@ async def test_it_runs_as_a_program_and_says_where(
     client, server = pair
     process = await asyncio.create_subprocess_exec(
         *tethered(
-            *(sys.executable, Path(__file__).parents[2] / "lossy_relay.py"),
+            *(sys.executable, Path(__file__).parents[2] / "support/links/lossy_relay.py"),
             *("--to", f"127.0.0.1:{server.getsockname()[1]}", "--duplicate", "1.0"),
         ),
         stdout=asyncio.subprocess.PIPE,

@@ -106,7 +106,7 @@ async def test_a_large_result_crosses_from_host_to_host(namespaces: list[str]) -
         processes.append(receiver)
         assert await line(receiver) == "ready"
         relay = await run(
-            relay_side, str(TESTS / "lossy_relay.py"),
+            relay_side, str(TESTS / "support/links/lossy_relay.py"),
             "--listen", "10.77.1.1:7000", "--to", "10.77.2.2:7717", "--seed", "15",
             "--loss", "0.05", "--delay", "0.010", "--jitter", "0.005",
             "--reorder", "0.05", "--duplicate", "0.02", "--corrupt", "0.005",

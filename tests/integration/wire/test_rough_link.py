@@ -19,7 +19,7 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import MIB, Limits
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import InsecureBind, MeshSocket
-from lossy_relay import ROUGH, Conditions, LossyRelay
+from support.links.lossy_relay import ROUGH, Conditions, LossyRelay
 
 KEY = ClusterKey(bytes(range(32)))
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-import tiny_models
 from daiic.cli.tether import tethered
-from integration.worker.forked_worker import ForkedWorker
+from support.models import tiny_models
+from support.processes.forked_worker import ForkedWorker
 
 PATIENCE = 90.0
 """Seconds for what takes a fraction of that on an idle machine."""

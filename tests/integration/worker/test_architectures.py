@@ -22,8 +22,8 @@ from daiic.worker.settings import WorkerSettings
 from daiic.worker.text import load_text
 from daiic.worker.text.engine import TextEngine
 from daiic.worker.text.turns import Turns
-from integration.worker.models_document import ModelsTable
-from text_families import FAMILIES, WITH_IMAGES, family
+from support.models.models_document import ModelsTable
+from support.models.text_families import FAMILIES, WITH_IMAGES, family
 
 TABLE = ModelsTable(
     "language models",

@@ -17,7 +17,7 @@ from daiic.worker.embedding.engine import EmbeddingEngine
 from daiic.worker.embedding.recipe import Recipe
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.tokenizer import PIECE
-from tiny_models import sentence_model
+from support.models.tiny_models import sentence_model
 
 TEXTS = ["one", "two and a little more", "🙂" * 30, "four", "schöne Häuser " * 40] * 5
 

@@ -16,8 +16,8 @@ from daiic.worker import weights
 from daiic.worker.backend import choose
 from daiic.worker.embedding import load_embedding
 from daiic.worker.memory_budget import MemoryBudget
-from integration.worker.embedding_families import FAMILIES, WIDTH, Family
-from integration.worker.models_document import ModelsTable
+from support.models.embedding_families import FAMILIES, WIDTH, Family
+from support.models.models_document import ModelsTable
 
 torch.set_num_threads(1)
 

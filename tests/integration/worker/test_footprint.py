@@ -13,7 +13,7 @@ from daiic.worker.catalog import Model
 from daiic.worker.footprint import expected_weights
 from daiic.worker.image import load_image
 from daiic.worker.memory_budget import MemoryBudget
-from tiny_models import language_model
+from support.models.tiny_models import language_model
 
 torch.set_num_threads(1)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-import hostile_models
-import tiny_models
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from support.models import hostile_models, tiny_models
 
 BOMB = "{% if add_generation_prompt %}{{ 'a' * 3000000000 }}{% endif %}"
 

@@ -21,10 +21,10 @@ from daiic.worker.image.abilities import abilities_of
 from daiic.worker.image.calling import calling_of
 from daiic.worker.image.source import Source
 from daiic.worker.memory_budget import MemoryBudget
-from integration.worker.image_families import FAMILIES, Family
-from integration.worker.image_publishing import publish
-from integration.worker.image_single_files import DENOISER, LAYOUTS, write_single_file
-from integration.worker.models_document import ModelsTable
+from support.models.image_families import FAMILIES, Family
+from support.models.image_publishing import publish
+from support.models.image_single_files import DENOISER, LAYOUTS, write_single_file
+from support.models.models_document import ModelsTable
 
 torch.set_num_threads(1)
 diffusers.utils.logging.disable_progress_bar()

@@ -12,7 +12,7 @@ from daiic.worker.engine import ModelRefused
 from daiic.worker.image import load_image
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.text import chat_template
-from integration.worker.image_families import FAMILIES
+from support.models.image_families import FAMILIES
 
 torch.set_num_threads(1)
 

@@ -20,7 +20,7 @@ from daiic.worker import backend
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.text import delivery, load_text
 from daiic.worker.text.engine import TextEngine
-from tiny_models import END, language_model
+from support.models.tiny_models import END, language_model
 
 BUDGET = MemoryBudget(vram_bytes=0, ram_bytes=1 << 30)
 CONTEXT = 256

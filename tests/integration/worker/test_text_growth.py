@@ -13,7 +13,7 @@ from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.text import engine as engines
 from daiic.worker.text import growth
 from integration.worker.test_text import serving, task, tokens
-from tiny_models import language_model
+from support.models.tiny_models import language_model
 
 PLENTY = MemoryBudget(vram_bytes=0, ram_bytes=16 << 30)
 SMALL = 256

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from daiic.worker.text import attention
 from daiic.worker.text.batch import Batch
 from daiic.worker.text.sampling import Sampling
-from tiny_models import language_model
+from support.models.tiny_models import language_model
 
 PLACES = {
     "model.embed_tokens": "cpu",

@@ -12,7 +12,7 @@ from daiic.worker import backend
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.text import load_text
 from daiic.worker.text.engine import TextEngine
-from tiny_models import language_model
+from support.models.tiny_models import language_model
 
 MIB = 1 << 20
 TASK = pb.Task(text=pb.TextTask(prompt="The quick", max_tokens=12))

@@ -16,7 +16,7 @@ from daiic.worker.text import choice
 from daiic.worker.text.engine import TextEngine
 from daiic.worker.text.turns import Turns
 from integration.worker.test_text import mixed_tasks, serving, task, tokens
-from tiny_models import language_model
+from support.models.tiny_models import language_model
 
 
 @pytest.fixture(scope="module")

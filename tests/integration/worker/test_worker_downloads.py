@@ -8,7 +8,7 @@ import pytest
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from fake_hub import TOKEN, FakeHub, Repository, folder
+from support.peers.fake_hub import TOKEN, FakeHub, Repository, folder
 
 
 @pytest.fixture(scope="module")

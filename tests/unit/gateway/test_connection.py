@@ -18,8 +18,8 @@ from daiic.gateway.bounds import (
     PIPELINED,
 )
 from daiic.gateway.keys import KeyFile
-from gateway_in_process import READ, GatewayInProcess
-from integration.gateway.scripted_head import after_two_words
+from support.gateway_in_process import READ, GatewayInProcess
+from support.peers.scripted_head import after_two_words
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

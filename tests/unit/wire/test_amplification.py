@@ -9,8 +9,8 @@ from daiic.wire.frames import encode_sack
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
 from daiic.wire.messages import HEADER, HEADER_SIZE, MessageType, encode
-from lossy_relay import ROUGH, Conditions
-from unit.wire.simulated_link import EPOCH, Node, SimulatedLink
+from support.links.lossy_relay import ROUGH, Conditions
+from support.links.simulated_link import EPOCH, Node, SimulatedLink
 
 VICTIM = ("203.0.113.9", 53)
 TASK = encode(MessageType.TASK, 1, EPOCH, bytes(40))

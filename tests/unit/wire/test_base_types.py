@@ -2,8 +2,8 @@
 
 from daiic.wire.limits import Limits
 from daiic.wire.messages import HEADER, HEADER_SIZE, MessageType, encode
-from lossy_relay import Conditions
-from unit.wire.simulated_link import EPOCH, Node, SimulatedLink
+from support.links.lossy_relay import Conditions
+from support.links.simulated_link import EPOCH, Node, SimulatedLink
 
 CLIENT = ("198.51.100.7", 40000)
 BASE = {MessageType.TASK, MessageType.RESULT, MessageType.ACK}

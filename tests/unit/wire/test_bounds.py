@@ -8,8 +8,8 @@ from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.frames import CHUNK_HEADER
 from daiic.wire.limits import MIB, Limits
 from daiic.wire.messages import CONTROL, HEADER, MessageType, encode
-from lossy_relay import Conditions
-from unit.wire.simulated_link import EPOCH, SimulatedLink
+from support.links.lossy_relay import Conditions
+from support.links.simulated_link import EPOCH, SimulatedLink
 
 SENDER = ("203.0.113.5", 9)
 SMALL = Limits(

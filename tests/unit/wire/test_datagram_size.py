@@ -5,8 +5,8 @@ import pytest
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import MIB, Limits
 from daiic.wire.messages import Address, MessageType
-from lossy_relay import Conditions
-from unit.wire.simulated_link import Node, SimulatedLink
+from support.links.lossy_relay import Conditions
+from support.links.simulated_link import Node, SimulatedLink
 
 LOOPBACK = Conditions(delay=0.001, largest=65_507)
 PATH_MTU = Limits().path_mtu

@@ -11,8 +11,8 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
 from daiic.wire.messages import HEADER, HEADER_SIZE, MessageType
 from daiic.wire.sequence import REMEMBERED, distance
-from lossy_relay import ROUGH, Conditions
-from unit.wire.simulated_link import Node, SimulatedLink
+from support.links.lossy_relay import ROUGH, Conditions
+from support.links.simulated_link import Node, SimulatedLink
 
 MIB = 1 << 20
 MESSAGE_TYPES = [MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, MessageType.ERROR]

@@ -9,8 +9,8 @@ from daiic.wire.messages import MessageType
 from daiic.wire.outbox import Outbox
 from daiic.wire.recovery import PROBES, Flight, Outgoing, Recovery
 from daiic.wire.rtt import GRANULARITY, RttEstimator
-from lossy_relay import Conditions
-from unit.wire.simulated_link import SimulatedLink
+from support.links.lossy_relay import Conditions
+from support.links.simulated_link import SimulatedLink
 
 MIB = 1 << 20
 

@@ -10,8 +10,8 @@ from daiic.wire.limits import Limits
 from daiic.wire.messages import HEADER, MessageType, encode
 from daiic.wire.replay import WINDOW, ReplayWindow
 from daiic.wire.sealing import OVERHEAD, Sealer
-from lossy_relay import Conditions
-from unit.wire.simulated_link import EPOCH, SimulatedLink
+from support.links.lossy_relay import Conditions
+from support.links.simulated_link import EPOCH, SimulatedLink
 
 KEY = ClusterKey(bytes(range(32)))
 OTHER = ClusterKey(bytes(range(1, 33)))

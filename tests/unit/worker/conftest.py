@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from daiic.worker.manager import ModelManager
-from fake_engine import FakeCatalog, FakeMemory
+from support.models.fake_engine import FakeCatalog, FakeMemory
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker import answer as answering
 from daiic.worker.answer import answer
 from daiic.worker.engine import ModelRefused
-from fake_engine import WORDS, FakeMemory
+from support.models.fake_engine import WORDS, FakeMemory
 
 OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
 

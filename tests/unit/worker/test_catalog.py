@@ -11,13 +11,13 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-import hostile_models
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import catalog as catalog_module
 from daiic.worker import model_folder
 from daiic.worker.catalog import Catalog, check_name
-from hostile_models import safetensors
+from support.models import hostile_models
+from support.models.hostile_models import safetensors
 
 
 def folder(path: Path, architecture: str = "LlamaForCausalLM", weights: str = "model.safetensors"):

@@ -6,7 +6,7 @@ import pytest
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from fake_engine import FakeMemory
+from support.models.fake_engine import FakeMemory
 
 
 def states(manager):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-import hostile_models
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.catalog import Catalog
 from daiic.worker.model_view import MAX_TEMPLATE, checked_view
-from hostile_models import folder, safetensors
+from support.models import hostile_models
+from support.models.hostile_models import folder, safetensors
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from daiic.worker.identity import Identity
 from daiic.worker.metrics import Statistics
 from daiic.worker.node import STALLED, Node
 from daiic.worker.status_line import status_line
-from fake_engine import FakeMemory
+from support.models.fake_engine import FakeMemory
 
 
 class Meter:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import tiny_models
 from daiic.errors import TaskError
 from daiic.worker.tokenizer import load_tokenizer
 from daiic.worker.tokenizer_growth import check_growth
+from support.models import tiny_models
 
 
 def replace(pattern: dict[str, str], content: str) -> dict[str, Any]:

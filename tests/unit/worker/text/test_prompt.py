@@ -10,7 +10,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.text.chat_template import template_of
 from daiic.worker.text.prompt import encode, text_of
 from daiic.worker.tokenizer import PIECE
-from tiny_models import tokenizer
+from support.models.tiny_models import tokenizer
 
 CONTEXT = 1024
 

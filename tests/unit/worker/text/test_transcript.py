@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.text.transcript import Transcript
-from tiny_models import END, tokenizer
+from support.models.tiny_models import END, tokenizer
 
 
 @cache

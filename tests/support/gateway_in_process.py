@@ -25,7 +25,7 @@ from daiic.gateway.live import LiveView
 from daiic.gateway.revocation import Revocation
 from daiic.gateway.settings import GatewaySettings
 from daiic.wire import daiic_pb2 as pb
-from integration.gateway.scripted_head import Script, echo, one_worker
+from support.peers.scripted_head import Script, echo, one_worker
 
 READ = 65536
 """Bytes that a socket would give at once."""

@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from daiic.cli.tether import tethered
-from gateway_process import RunningGateway, gateway_process
-from head_process import HeadProcess
+from support.processes.gateway_process import RunningGateway, gateway_process
+from support.processes.head_process import HeadProcess
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHAT = "daiic-tiny-chat"
 IMAGE = "tiny-shapes.safetensors"
 LOADING = 180.0

@@ -14,7 +14,7 @@ import torch
 import transformers
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
-from integration.worker.image_text_encoders import (
+from support.models.image_text_encoders import (
     clip,
     clip_tokenizer,
     gemma_2,

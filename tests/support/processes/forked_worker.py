@@ -17,7 +17,7 @@ from daiic.cli.tether import end_with
 from daiic.worker import daemon
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["integration.worker.worker_imports"])
+_forks.set_forkserver_preload(["support.processes.worker_imports"])
 
 
 class ForkedWorker:

@@ -3,8 +3,8 @@
 Like most links between machines it passes no more than 1500 bytes at once, whatever loopback does.
 
 Put it between two programs, in either direction alike, in the same process (`LossyRelay.start`)
-or as one of its own (`python tests/lossy_relay.py --to 127.0.0.1:7717`). Every client gets an
-upstream socket of its own, so that the far side sees as many addresses as there are clients.
+or as one of its own (`python tests/support/links/lossy_relay.py --to 127.0.0.1:7717`). Every client
+gets an upstream socket of its own, so that the far side sees one address for each client.
 """
 
 import argparse

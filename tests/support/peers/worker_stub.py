@@ -1,8 +1,8 @@
 """A worker without a model, for tests and benches of everything around it.
 
 It answers each task as the task's model says (`SCRIPTS`), in this process (`WorkerStub.open`) or
-as one of its own (`python tests/worker_stub.py --heads 127.0.0.1:7717`), which may be killed or
-made to hang (SIGSTOP).
+as one of its own (`python tests/support/peers/worker_stub.py --heads 127.0.0.1:7717`), which may be
+killed or made to hang (SIGSTOP).
 """
 
 import argparse

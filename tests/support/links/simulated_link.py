@@ -10,7 +10,7 @@ from daiic.wire.events import Event, Message, Unreachable
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
 from daiic.wire.messages import Address, MessageType
-from lossy_relay import Conditions
+from support.links.lossy_relay import Conditions
 
 EPOCH = 1_800_000_000_000_000
 STUCK = 100_000

@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig
 
-import tiny_models
+from support.models import tiny_models
 
 SLIM: dict[str, Any] = {
     "hidden_size": 64,
