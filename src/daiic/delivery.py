@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass
 
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import work_of
 
 SEED_BITS = 53
 """Seeds that we draw are exact in JSON's numbers too."""
@@ -57,11 +58,11 @@ class Delivery:
     def __init__(self, task: pb.Task, kept: Kept = Kept()) -> None:
         """Take over `task`; one without a seed gets one, so that every run answers alike."""
         self.task = task
-        work = task.WhichOneof("work")
-        if work == "text" and not task.text.HasField("seed"):
-            task.text.seed = secrets.randbits(SEED_BITS)
-        elif work == "image" and not task.image.HasField("seed"):
-            task.image.seed = secrets.randbits(SEED_BITS)
+        kind = work_of(task)
+        if kind is not None and kind.seeded:
+            work = kind.work_in(task)
+            if not work.HasField("seed"):
+                work.seed = secrets.randbits(SEED_BITS)
         self.finished = False
         self._early: dict[int, pb.Result] = {}
         self.early_bytes = 0

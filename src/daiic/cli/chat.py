@@ -84,7 +84,7 @@ async def _chat(
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        chosen = await choose_model(cluster, model, pb.TEXT)
+        chosen = await choose_model(cluster, model, "text")
         conversation = Conversation(cluster, chosen, sampling, system)
         if message is None:
             await conversation.hold()

@@ -13,6 +13,7 @@ from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
+from daiic.work import MODEL_KINDS, WORK
 
 DEFAULT_HEAD = "127.0.0.1:7717"
 
@@ -96,10 +97,8 @@ class Target:
         return GatewayClient(self.url) if self.url else self.mesh()
 
 
-async def choose_model(cluster: Cluster, wanted: str | None, kind: pb.ModelKind) -> str:
-    """Return `wanted`, or the name of the first model of `kind` that the cluster has.
-
-    Language models make embeddings too, if there is none that is made for it.
+async def choose_model(cluster: Cluster, wanted: str | None, work: str) -> str:
+    """Return `wanted`, or the name of the most fitting model of the cluster for `work`.
 
     Raises:
         TaskError: MODEL_NOT_FOUND if there is none.
@@ -107,11 +106,12 @@ async def choose_model(cluster: Cluster, wanted: str | None, kind: pb.ModelKind)
     if wanted:
         return wanted
     usable = [model for model in await cluster.models() if model.state != pb.FAILED]
-    for fitting in (kind, pb.TEXT) if kind == pb.EMBEDDING else (kind,):
+    model_kinds = WORK[work].model_kinds
+    for fitting in model_kinds:
         for model in usable:
             if model.kind == fitting:
                 return model.name
-    noun = {pb.TEXT: "language", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}[kind]
+    noun = MODEL_KINDS[model_kinds[0]].noun
     raise TaskError(
         pb.MODEL_NOT_FOUND,
         f"the cluster has no {noun} model yet",

@@ -50,7 +50,7 @@ async def _embed(
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        chosen = await choose_model(cluster, model, pb.EMBEDDING)
+        chosen = await choose_model(cluster, model, "embed")
         task = pb.Task(model=chosen, embed=pb.EmbedTask(inputs=inputs))
         result = await cluster.answer(task)
     vectors = [list(embedding.values) for embedding in result.embeddings]

@@ -12,10 +12,11 @@ import httpx
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import MODEL_KINDS
 
 CONNECT_TIMEOUT = 10.0
 FINISH_REASONS = {"stop": pb.FINISH_REASON_STOP, "length": pb.FINISH_REASON_LENGTH}
-KINDS = {"text": pb.TEXT, "image": pb.IMAGE, "embedding": pb.EMBEDDING}
+MODEL_KIND_NUMBERS = {kind.name: number for number, kind in MODEL_KINDS.items()}
 CODES = {
     400: pb.BAD_REQUEST,
     404: pb.MODEL_NOT_FOUND,
@@ -54,7 +55,10 @@ class GatewayClient:
         listed = await self._json("GET", "/v1/models", None)
         with _of_this_api():
             return [
-                pb.ModelStatus(name=model["id"], kind=KINDS.get(model.get("kind", ""), pb.TEXT))
+                pb.ModelStatus(
+                    name=model["id"],
+                    kind=MODEL_KIND_NUMBERS.get(model.get("kind", ""), pb.TEXT),
+                )
                 for model in listed["data"]
             ]
 
@@ -64,16 +68,12 @@ class GatewayClient:
         Raises:
             TaskError: if the gateway answers with an error or not at all.
         """
-        work = task.WhichOneof("work")
-        if work == "text":
-            async for part in self._text(task):
-                yield part
-        elif work == "image":
-            yield await self._image(task)
-        elif work == "embed":
-            yield await self._embed(task)
-        else:
+        work = task.WhichOneof("work") or "empty"
+        endpoint = _ENDPOINTS.get(work)
+        if endpoint is None:
             raise TaskError(pb.BAD_REQUEST, f"a gateway has no {work} tasks", "use --head")
+        async for part in endpoint(self, task):
+            yield part
 
     async def answer(self, task: pb.Task) -> pb.Result:
         """Return the whole answer as one part."""
@@ -109,7 +109,7 @@ class GatewayClient:
                 yield pb.Result(text=said)
         yield last
 
-    async def _image(self, task: pb.Task) -> pb.Result:
+    async def _image(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         work = task.image
         body: dict[str, Any] = {
             "model": task.model,
@@ -133,14 +133,14 @@ class GatewayClient:
                 result.images.add(
                     png=base64.b64decode(image["b64_json"]), seed=int(image.get("seed", 0))
                 )
-        return result
+        yield result
 
-    async def _embed(self, task: pb.Task) -> pb.Result:
+    async def _embed(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         body = {"model": task.model, "input": list(task.embed.inputs)}
         answer = await self._json("POST", "/v1/embeddings", body)
         with _of_this_api():
             embeddings = [pb.Embedding(values=item["embedding"]) for item in answer["data"]]
-        return pb.Result(final=True, embeddings=embeddings)
+        yield pb.Result(final=True, embeddings=embeddings)
 
     async def _json(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         try:
@@ -183,6 +183,14 @@ class GatewayClient:
             f"the gateway at {self._http.base_url} does not answer ({error})",
             "check --url, and that daiic-gateway runs there",
         )
+
+
+_ENDPOINTS = {
+    "text": GatewayClient._text,
+    "image": GatewayClient._image,
+    "embed": GatewayClient._embed,
+}
+"""What asks for the work of each kind in `daiic.work`."""
 
 
 def _error(response: httpx.Response) -> TaskError:

@@ -68,7 +68,7 @@ async def _generate(
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        task = sampling.task(await choose_model(cluster, model, pb.TEXT), prompt=prompt)
+        task = sampling.task(await choose_model(cluster, model, "text"), prompt=prompt)
         if as_json:
             result = await cluster.answer(task)
             write_json(text_as_json(task, result))

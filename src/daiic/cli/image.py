@@ -69,7 +69,7 @@ async def _image(
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        chosen = await choose_model(cluster, model, pb.IMAGE)
+        chosen = await choose_model(cluster, model, "image")
         task = pb.Task(model=chosen, image=pb.ImageTask(**work))
         result = await run_with_progress(cluster, task)
     written = []

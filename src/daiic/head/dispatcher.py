@@ -329,7 +329,7 @@ class Dispatcher:
         job.over = True
         self._tasks_bytes -= job.bytes
         del job.client.jobs[job.id]
-        self._statistics.outcomes[job.kind, outcome] += 1
+        self._statistics.outcomes[job.kind.name, outcome] += 1
         self._statistics.total.add(now - job.arrived_at)
 
     # ----------------------------------------------------------------- waiting

@@ -11,10 +11,11 @@ from daiic.head.dispatcher import Dispatcher
 from daiic.head.job import Job
 from daiic.head.link import Link
 from daiic.head.report import status_of
-from daiic.head.statistics import DONE, Statistics
+from daiic.head.statistics import DONE, STATUS, Statistics
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message
 from daiic.wire.messages import Address
+from daiic.work import work_of
 
 PING_INTERVAL = 2.0
 CLIENT_SILENCE = 10.0
@@ -57,13 +58,13 @@ class Intake:
             self._statistics.repeated += 1
             return
         self._clients.remember(client, task_id, now)
-        kind = task.WhichOneof("work")
-        if kind == "status":
+        if task.HasField("status"):
             status = status_of(self._dispatcher, self._statistics, now)
             answer = dialect.result(pb.Result(id=task_id, final=True, status=status))
             client.conclude(task_id, answer, self._link)
-            self._statistics.outcomes[kind, DONE] += 1
+            self._statistics.outcomes[STATUS, DONE] += 1
             return
+        kind = work_of(task)
         try:
             if kind is None:
                 raise advice.nothing_to_do()
@@ -93,7 +94,7 @@ class Intake:
             self._dispatcher.submit(job, now)
             client.jobs[task_id] = job
         except TaskError as error:
-            self._refuse(client, dialect, task_id, kind or UNREADABLE, error)
+            self._refuse(client, dialect, task_id, kind.name if kind else UNREADABLE, error)
 
     def cancel(self, message: Message, now: float) -> None:
         """Take in a CANCEL."""
@@ -142,7 +143,7 @@ class Intake:
         self._clients.expire(now)
 
     def _refuse(
-        self, client: Client, dialect: Dialect, task_id: int, kind: str, error: TaskError
+        self, client: Client, dialect: Dialect, task_id: int, work: str, error: TaskError
     ) -> None:
         client.conclude(task_id, dialect.error(error, task_id, 0), self._link)
-        self._statistics.outcomes[kind, error.name] += 1
+        self._statistics.outcomes[work, error.name] += 1

@@ -9,6 +9,7 @@ from daiic.errors import TaskError
 from daiic.head.dialect import Dialect
 from daiic.head.limits import LIMITS
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import WorkKind
 
 if TYPE_CHECKING:
     from daiic.head.clients import Client
@@ -23,7 +24,8 @@ class Job:
     """A task on its way: waiting, or on `worker` as its `attempt`.
 
     `asker` is what its client calls whoever it works for, `share` that one's
-    share of the workers while it waits, `bytes` the size of the TASK.
+    share of the workers while it waits, `bytes` the size of the TASK, `size`
+    and `reading` what is to be made, see `daiic.work`.
     `missed` says that a part of its answer came from elsewhere than its worker.
     `failed_on` are the processes on which it has failed, the last time with
     `error`. Times are of the head's monotonic clock.
@@ -49,6 +51,7 @@ class Job:
         "over",
         "pinned",
         "queued_at",
+        "reading",
         "share",
         "size",
         "worker",
@@ -58,7 +61,7 @@ class Job:
         self,
         task: pb.Task,
         task_id: int,
-        kind: str,
+        kind: WorkKind,
         client: Client,
         dialect: Dialect,
         size: int,
@@ -76,7 +79,8 @@ class Job:
         self.kind = kind
         self.model: str = task.model
         self.pinned: str = task.worker_id
-        self.size = size_of(task, kind)
+        self.size = kind.size(task)
+        self.reading = kind.reading(task)
         self.asker: str = task.client
         self.share: Share | None = None
         if self.asker:
@@ -98,18 +102,3 @@ class Job:
     def waiting(self) -> Waiting:
         """Jobs with the same key can run on the same workers."""
         return self.model, self.pinned, self.failed_on
-
-
-USUAL_TOKENS = 256
-
-
-def size_of(task: pb.Task, kind: str) -> float:
-    """Return how much there is to make: tokens, images or embeddings."""
-    if kind == "text":
-        made = len(task.resume.tokens) if task.HasField("resume") else 0
-        return max((task.text.max_tokens or USUAL_TOKENS) - made, 1)
-    if kind == "image":
-        return task.image.n or 1
-    if kind == "embed":
-        return len(task.embed.inputs) or 1
-    return 1

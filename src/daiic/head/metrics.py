@@ -34,8 +34,8 @@ class HeadCollector(Collector):
             "Tasks that ended, by kind of work and DONE, CANCELLED or the error's name",
             labels=["kind", "outcome"],
         )
-        for (kind, outcome), count in sorted(statistics.outcomes.items()):
-            tasks.add_metric([kind, outcome], count)
+        for (work, outcome), count in sorted(statistics.outcomes.items()):
+            tasks.add_metric([work, outcome], count)
         yield tasks
         for name, text, total in (
             ("moved", "Tasks taken from a worker and given to another", statistics.moved),

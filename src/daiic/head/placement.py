@@ -1,9 +1,9 @@
 """Which worker gets a task: the nearest to its model, then the one done first.
 
 The time on a worker is what the task has to make, over the measured rate of
-one task there, stretched by what the worker has already. Workers batch texts
-and embeddings, so those share it; images come one after the other. A worker
-that has not been measured counts as the fastest, so that it gets measured.
+one task there, stretched by what the worker has already: tasks that run together share it,
+others come one after the other. A worker that has not been measured counts as
+the fastest, so that it gets measured.
 """
 
 from collections.abc import Iterable
@@ -14,9 +14,6 @@ from daiic.wire import daiic_pb2 as pb
 
 SPREAD_AFTER = 2.0
 """Seconds that a task waits for a busy worker with its model before another loads it too."""
-
-USUAL_RATES = {"text": 50.0, "image": 0.2, "embed": 100.0}
-"""What a worker makes a second of one task, as long as that has not been measured."""
 
 
 def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
@@ -62,13 +59,8 @@ def may_serve(workers: Iterable[Worker], job: Job) -> bool:
 
 
 def cost(worker: Worker, job: Job) -> float:
-    """Return the seconds that `job` takes one of the worker's slots, roughly.
-
-    Reading a prompt counts as well: a token has about four bytes, and is read
-    twenty times as fast as one is written.
-    """
-    size = job.size + (job.bytes / 80 if job.kind == "text" else 0)
-    return size / (worker.rate(job.model) or USUAL_RATES.get(job.kind, 1.0))
+    """Return the seconds that `job` takes one of the worker's slots, roughly."""
+    return (job.size + job.reading) / (worker.rate(job.model) or job.kind.usual_rate)
 
 
 def _soonest(workers: list[Worker], job: Job) -> Worker:
@@ -76,7 +68,7 @@ def _soonest(workers: list[Worker], job: Job) -> Worker:
 
     def order(worker: Worker) -> tuple[float, int]:
         seconds = job.size / (worker.rate(job.model) or fastest)
-        share = worker.load if job.kind == "image" else worker.load / worker.slots
+        share = worker.load / worker.slots if job.kind.shared else worker.load
         return seconds * (1 + share), worker.given
 
     return min(workers, key=order)

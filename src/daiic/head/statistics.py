@@ -57,8 +57,8 @@ class Statistics:
         """Tasks that were answered; questions for the status are not counted."""
         return sum(
             count
-            for (kind, outcome), count in self.outcomes.items()
-            if outcome == DONE and kind != "status"
+            for (work, outcome), count in self.outcomes.items()
+            if outcome == DONE and work != STATUS
         )
 
     @property
@@ -69,4 +69,6 @@ class Statistics:
 
 DONE = "DONE"
 CANCELLED = "CANCELLED"
+STATUS = "status"
+"""As a kind of work: the head answers it itself."""
 _NOT_FAILED = (DONE, CANCELLED)

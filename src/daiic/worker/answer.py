@@ -13,6 +13,7 @@ import structlog
 from daiic.delivery import Delivery
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import MODEL_KINDS, WorkKind, work_of
 from daiic.worker.engine import ModelRefused
 from daiic.worker.manager import ModelManager
 from daiic.worker.record import Lease
@@ -22,11 +23,6 @@ ATTEMPTS = 4
 """Engines on which a task is tried while memory runs out on them."""
 POLL = 0.5
 """Seconds between looks at how far a load is."""
-
-KINDS = {"text": pb.TEXT, "image": pb.IMAGE, "embed": pb.EMBEDDING}
-MAKES = {pb.TEXT: "text", pb.IMAGE: "images", pb.EMBEDDING: "embeddings"}
-BY_THE_WAY = {(pb.TEXT, pb.EMBEDDING)}
-"""Kinds of models and tasks that go together though they differ."""
 
 log = structlog.get_logger()
 
@@ -42,8 +38,8 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
     Raises:
         TaskError: if it cannot be answered.
     """
-    kind = KINDS.get(task.WhichOneof("work") or "")
-    if kind is None and not task.HasField("load"):
+    kind = work_of(task)
+    if kind is None:
         raise TaskError(
             pb.BAD_REQUEST,
             "the task does not say what to do",
@@ -62,7 +58,7 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
                         yield _numbered(delivery, pb.Result(progress=step))
             assert lease is not None
             _check_kind(task.model, lease.engine.kind, kind)
-            if kind is None:
+            if task.HasField("load"):
                 yield _numbered(delivery, pb.Result(final=True))
                 return
             async with contextlib.aclosing(lease.engine.run(delivery.task)) as parts:
@@ -124,12 +120,13 @@ def _numbered(delivery: Delivery, part: pb.Result) -> pb.Result:
     return part
 
 
-def _check_kind(name: str, has: pb.ModelKind | None, wants: pb.ModelKind | None) -> None:
-    if has and wants and has != wants and (has, wants) not in BY_THE_WAY:
+def _check_kind(name: str, has: pb.ModelKind | None, kind: WorkKind) -> None:
+    if has and not kind.accepts(has):
+        wanted = MODEL_KINDS[kind.model_kinds[0]].makes
         raise TaskError(
             pb.BAD_REQUEST,
-            f"{name} makes {MAKES[has]}, not {MAKES[wants]}",
-            f"choose a model that makes {MAKES[wants]}; `daiic models list` shows their kinds",
+            f"{name} makes {MODEL_KINDS[has].makes}, not {wanted}",
+            f"choose a model that makes {wanted}; `daiic models list` shows their kinds",
         )
 
 

@@ -7,15 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from daiic.background import in_thread
-from daiic.wire import daiic_pb2 as pb
+from daiic.work import MODEL_KINDS
 from daiic.worker.backend import Backend
 from daiic.worker.catalog import Model
 from daiic.worker.engine import Engine
 from daiic.worker.memory_budget import MemoryBudget
 from daiic.worker.model_view import checked_view
 from daiic.worker.settings import WorkerSettings
-
-_PACKAGES = {pb.TEXT: "text", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}
 
 
 class EngineLoader:
@@ -44,7 +42,7 @@ class EngineLoader:
             TaskError, torch.OutOfMemoryError: if it cannot be loaded.
         """
         # Each brings a library that takes seconds to import, so not before it is needed.
-        package = _PACKAGES[model.kind]
+        package = MODEL_KINDS[model.kind].name
         await in_thread(lambda: importlib.import_module(f"daiic.worker.{package}"))
         if not self._has_loaded:
             # Collections at every unload would stop the event loop for long, searching what

@@ -7,6 +7,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import MeshSocket
+from daiic.work import MODEL_KINDS
 from daiic.worker.answer import answer
 from daiic.worker.backend import Backend
 from daiic.worker.heads import Heads
@@ -15,12 +16,6 @@ from daiic.worker.manager import ModelManager
 from daiic.worker.memory import MemoryMeter
 from daiic.worker.metrics import Statistics, WorkerCollector
 from daiic.worker.tasks import Tasks
-
-STALLED = {pb.TEXT: 120.0, pb.EMBEDDING: 300.0, pb.IMAGE: 900.0}
-"""Seconds without a step, while there is work, after which an engine of a kind is taken for wedged.
-
-A large image on a CPU with its weights streamed from RAM takes minutes for one step.
-"""
 
 
 class Node:
@@ -90,7 +85,8 @@ class Node:
     def wedged(self) -> bool:
         """Return whether an engine has work but does nothing about it."""
         return any(
-            engine.stalled_for > STALLED[engine.kind] for engine in self._manager.roster.engines()
+            engine.stalled_for > MODEL_KINDS[engine.kind].stall_limit
+            for engine in self._manager.roster.engines()
         )
 
     def heartbeat(self) -> pb.Heartbeat:

@@ -16,6 +16,7 @@ from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.events import Message
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.payload import decode
+from daiic.work import WorkKind, work_of
 from daiic.worker.limits import LIMITS
 from daiic.worker.metrics import Statistics
 
@@ -190,7 +191,7 @@ class Tasks:
 
     async def _deliver(self, peer: Address, task_id: int, kind: str, task: pb.Task) -> None:
         model, stream, first_index = task.model, task.stream, task.resume.index
-        tempo = _Tempo(kind, self._statistics)
+        tempo = _Tempo(work_of(task), self._statistics)
         whole: list[pb.Result] = []
         async with contextlib.aclosing(self._answer(task)) as parts:
             async for part in parts:
@@ -231,7 +232,7 @@ class Tasks:
 class _Tempo:
     """How fast one task is answered."""
 
-    def __init__(self, kind: str, statistics: Statistics) -> None:
+    def __init__(self, kind: WorkKind | None, statistics: Statistics) -> None:
         self._kind = kind
         self._statistics = statistics
         self._asked_at = time.monotonic()
@@ -243,22 +244,20 @@ class _Tempo:
     def heard(self, part: pb.Result) -> None:
         """Take in a part as it comes from the engine."""
         now = time.monotonic()
-        if self._kind == "text":
-            number = len(part.tokens)
-            self._statistics.count_tokens(number)
-        else:
-            number = len(part.images)
+        number = self._kind.made(part) if self._kind is not None else 0
+        if part.tokens:
+            self._statistics.count_tokens(len(part.tokens))
         is_step = part.HasField("progress") and part.progress.phase == "steps"
         if not self._begun_at and (number or is_step):
             self._begun_at = now
             self._first = number
-            if self._kind == "text":
+            if part.tokens:
                 self._statistics.first_token.observe(now - self._asked_at)
         self._made += number
         self._ended_at = now
 
     def rate(self) -> float:
-        """Return tokens or images a second after the first part, 0 if that cannot be told."""
+        """Return what was made a second after the first part, 0 if that cannot be told."""
         seconds = self._ended_at - self._begun_at
         made = self._made - self._first
         return made / seconds if self._begun_at and made > 0 and seconds > 0 else 0.0

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daiic.head.placement import USUAL_RATES
 from daiic.head.shares import host_of
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import WORK
 
 
 def serve(worker, count):
@@ -21,7 +21,7 @@ def serve(worker, count):
 
 def ask(sender, name, count=1, model="m", seconds=1, **fields):
     """Send tasks that cost as many `seconds` of a worker, more or less."""
-    tokens = int(seconds * USUAL_RATES["text"])
+    tokens = int(seconds * WORK["text"].usual_rate)
     text = pb.TextTask(prompt=name, max_tokens=tokens)
     return [sender.ask(model, text=text, **fields) for _ in range(count)]
 

@@ -10,10 +10,11 @@ import torch
 from daiic.service.notify import Notifier
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.udp import MeshSocket
+from daiic.work import MODEL_KINDS
 from daiic.worker.backend import Backend, Memory
 from daiic.worker.identity import Identity
 from daiic.worker.metrics import Statistics
-from daiic.worker.node import STALLED, Node
+from daiic.worker.node import Node
 from daiic.worker.status_line import status_line
 from support.models.fake_engine import FakeMemory
 
@@ -92,7 +93,7 @@ async def test_watchdog_is_not_fed_while_an_engine_is_wedged(new_node, tmp_path,
         return set(messages)
 
     assert await heard() == {b"WATCHDOG=1"}
-    engine.stalled_for = STALLED[engine.kind] + 1
+    engine.stalled_for = MODEL_KINDS[engine.kind].stall_limit + 1
     assert await heard() == set()
     engine.stalled_for = 0.0
     assert await heard() == {b"WATCHDOG=1"}

@@ -1,0 +1,230 @@
+"""The registry of work: what the rest needs to know of each kind of task, and of model.
+
+A new kind of task is an entry here, an engine that does it, and an endpoint
+that asks for it. Heads, workers, clients and gateways branch on nothing else.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from daiic.wire import daiic_pb2 as pb
+
+USUAL_TOKENS = 256
+"""Tokens that a text is reckoned to get if the task does not limit them."""
+
+BYTES_PER_TOKEN = 4
+READ_PER_WRITTEN = 20
+"""Tokens of a prompt that are read in the time in which one token is written."""
+TOKENS_OF_MEDIA = 1024
+"""Tokens of a prompt that an image or a recording is reckoned as."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkKind:
+    """A kind of task.
+
+    `name` is its field in `Task.work`. `unit` is what is made, of which
+    `size` reckons how much a task asks for, `reading` how much could be made
+    while what the task brings is read, and `made` tells how much a part of an
+    answer has. A worker that was not measured makes `usual_rate` of it a second.
+    `shared` says whether a worker's tasks of this kind run together rather
+    than one after the other, `seeded` whether its work has a seed.
+
+    `model_kinds` are those that can do it, the most fitting one first; none
+    if any can. `needs` yields what a model must be capable of for a task.
+    """
+
+    name: str
+    unit: str
+    usual_rate: float
+    shared: bool
+    seeded: bool
+    model_kinds: tuple[pb.ModelKind, ...]
+    size: Callable[[pb.Task], float]
+    reading: Callable[[pb.Task], float]
+    made: Callable[[pb.Result], int]
+    needs: Callable[[pb.Task], Iterator[pb.Capability]]
+
+    def accepts(self, model_kind: pb.ModelKind) -> bool:
+        """Return whether models of `model_kind` can do it."""
+        return not self.model_kinds or model_kind in self.model_kinds
+
+    def work_in(self, task: pb.Task) -> Any:
+        """Return the field of `task` that describes the work."""
+        return getattr(task, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelKind:
+    """What models of a kind have in common.
+
+    `name` is how APIs spell it, `noun` goes before "model", `makes` is what
+    it makes and `unit` what its rate counts. An engine of it that makes no
+    step for `stall_limit` seconds, though it has work, has failed.
+    `capabilities` are those of a model that tells none.
+    """
+
+    name: str
+    noun: str
+    makes: str
+    unit: str
+    stall_limit: float
+    capabilities: frozenset[pb.Capability]
+
+
+MODEL_KINDS = {
+    pb.TEXT: ModelKind(
+        "text",
+        "language",
+        "text",
+        "tokens",
+        stall_limit=120.0,
+        # Language models make embeddings too.
+        capabilities=frozenset({pb.CHAT, pb.COMPLETE, pb.EMBED}),
+    ),
+    pb.IMAGE: ModelKind(
+        "image",
+        "image",
+        "images",
+        "images",
+        # A large image on a CPU with its weights streamed from RAM takes minutes for one step.
+        stall_limit=900.0,
+        capabilities=frozenset({pb.PAINT}),
+    ),
+    pb.EMBEDDING: ModelKind(
+        "embedding",
+        "embedding",
+        "embeddings",
+        "embeddings",
+        stall_limit=300.0,
+        capabilities=frozenset({pb.EMBED}),
+    ),
+}
+
+
+def _text_needs(task: pb.Task) -> Iterator[pb.Capability]:
+    text = task.text
+    yield pb.CHAT if text.messages else pb.COMPLETE
+    for message in text.messages:
+        if message.tool_calls:
+            yield pb.TOOLS
+        for part in message.parts:
+            if part.HasField("image"):
+                yield pb.SEE
+            elif part.HasField("audio"):
+                yield pb.HEAR
+    if text.tools:
+        yield pb.TOOLS
+    if text.constraint.WhichOneof("form") is not None:
+        yield pb.SCHEMA
+    if text.sampling.ByteSize():
+        yield pb.SAMPLING
+
+
+def _image_needs(task: pb.Task) -> Iterator[pb.Capability]:
+    yield pb.EDIT if task.image.HasField("image") else pb.PAINT
+
+
+def _embed_needs(task: pb.Task) -> Iterator[pb.Capability]:
+    yield pb.EMBED
+
+
+def _nothing(task: pb.Task) -> Iterator[pb.Capability]:
+    return iter(())
+
+
+def _text_size(task: pb.Task) -> float:
+    return max((task.text.max_tokens or USUAL_TOKENS) - len(task.resume.tokens), 1)
+
+
+def _text_reading(task: pb.Task) -> float:
+    size, media = task.ByteSize(), 0
+    for message in task.text.messages:
+        for part in message.parts:
+            if not part.HasField("text"):
+                media += 1
+                size -= part.ByteSize()
+    return (size / BYTES_PER_TOKEN + media * TOKENS_OF_MEDIA) / READ_PER_WRITTEN
+
+
+def _none(task: pb.Task) -> float:
+    return 0.0
+
+
+WORK = {
+    kind.name: kind
+    for kind in (
+        WorkKind(
+            "text",
+            "tokens",
+            usual_rate=50.0,
+            shared=True,
+            seeded=True,
+            model_kinds=(pb.TEXT,),
+            size=_text_size,
+            reading=_text_reading,
+            made=lambda part: len(part.tokens),
+            needs=_text_needs,
+        ),
+        WorkKind(
+            "image",
+            "images",
+            usual_rate=0.2,
+            shared=False,
+            seeded=True,
+            model_kinds=(pb.IMAGE,),
+            size=lambda task: task.image.n or 1,
+            reading=_none,
+            made=lambda part: len(part.images),
+            needs=_image_needs,
+        ),
+        WorkKind(
+            "embed",
+            "embeddings",
+            usual_rate=100.0,
+            shared=True,
+            seeded=False,
+            model_kinds=(pb.EMBEDDING, pb.TEXT),
+            size=lambda task: len(task.embed.inputs) or 1,
+            reading=_none,
+            made=lambda part: len(part.embeddings),
+            needs=_embed_needs,
+        ),
+        WorkKind(
+            "load",
+            "models",
+            usual_rate=1.0,
+            shared=True,
+            seeded=False,
+            model_kinds=(),
+            size=lambda task: 1,
+            reading=_none,
+            made=lambda part: 0,
+            needs=_nothing,
+        ),
+    )
+}
+"""What workers do, by the name in `Task.work`; a StatusTask is answered by a head itself."""
+
+
+def work_of(task: pb.Task) -> WorkKind | None:
+    """Return the kind of `task`; `None` if it has no work, or none for workers."""
+    return WORK.get(task.WhichOneof("work") or "")
+
+
+def needs_of(task: pb.Task) -> frozenset[pb.Capability]:
+    """Return what a model must be capable of to run `task`."""
+    kind = work_of(task)
+    needs = set(kind.needs(task)) if kind is not None else set()
+    if task.adapters:
+        needs.add(pb.ADAPTERS)
+    return frozenset(needs)
+
+
+def capabilities_of(model: pb.ModelStatus) -> frozenset[pb.Capability] | None:
+    """Return what `model` can do; `None` if that is not known before it is loaded."""
+    if model.capabilities:
+        return frozenset(model.capabilities)
+    kind = MODEL_KINDS.get(model.kind)
+    return kind.capabilities if kind is not None else None

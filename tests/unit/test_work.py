@@ -1,0 +1,97 @@
+"""The registry of work: it covers the schema, and says what each task needs."""
+
+import pytest
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.work import MODEL_KINDS, WORK, capabilities_of, needs_of, work_of
+
+
+def test_every_kind_of_task_in_the_schema_is_registered() -> None:
+    work = {field.name for field in pb.Task.DESCRIPTOR.oneofs_by_name["work"].fields}
+    assert set(WORK) | {"status"} == work
+
+
+def test_every_kind_of_model_in_the_schema_is_registered() -> None:
+    assert {pb.MODEL_KIND_UNSPECIFIED, *MODEL_KINDS} == set(pb.ModelKind.values())
+
+
+def test_kinds_with_a_seed_are_those_whose_work_has_that_field() -> None:
+    for name, kind in WORK.items():
+        fields = pb.Task.DESCRIPTOR.fields_by_name[name].message_type.fields_by_name
+        assert kind.seeded == ("seed" in fields)
+
+
+@pytest.mark.parametrize(
+    ("task", "needs"),
+    [
+        (pb.Task(text=pb.TextTask(prompt="go on")), {pb.COMPLETE}),
+        (pb.Task(text=pb.TextTask(messages=[pb.ChatMessage(content="hello")])), {pb.CHAT}),
+        (
+            pb.Task(
+                text=pb.TextTask(
+                    messages=[
+                        pb.ChatMessage(
+                            parts=[
+                                pb.ContentPart(text="what is this?"),
+                                pb.ContentPart(image=pb.Media(data=b"\x89PNG")),
+                                pb.ContentPart(audio=pb.Media(data=b"RIFF")),
+                            ]
+                        )
+                    ]
+                )
+            ),
+            {pb.CHAT, pb.SEE, pb.HEAR},
+        ),
+        (
+            pb.Task(
+                text=pb.TextTask(
+                    prompt="p",
+                    tools=[pb.Tool(name="look")],
+                    constraint=pb.Constraint(json=True),
+                    sampling=pb.Sampling(min_p=0.0),
+                ),
+                adapters=[pb.Adapter(name="a")],
+            ),
+            {pb.COMPLETE, pb.TOOLS, pb.SCHEMA, pb.SAMPLING, pb.ADAPTERS},
+        ),
+        (
+            pb.Task(
+                text=pb.TextTask(messages=[pb.ChatMessage(tool_calls=[pb.ToolCall(name="f")])])
+            ),
+            {pb.CHAT, pb.TOOLS},
+        ),
+        (pb.Task(image=pb.ImageTask(prompt="a fox")), {pb.PAINT}),
+        (pb.Task(image=pb.ImageTask(image=pb.Media(data=b"\x89PNG"))), {pb.EDIT}),
+        (pb.Task(embed=pb.EmbedTask(inputs=["one"])), {pb.EMBED}),
+        (pb.Task(load=pb.LoadTask()), set()),
+        (pb.Task(text=pb.TextTask(prompt="p", sampling=pb.Sampling())), {pb.COMPLETE}),
+    ],
+)
+def test_what_a_task_needs_follows_from_what_it_asks_for(
+    task: pb.Task, needs: set[pb.Capability]
+) -> None:
+    assert needs_of(task) == needs
+
+
+def test_a_model_that_tells_no_capabilities_has_those_of_its_kind() -> None:
+    assert capabilities_of(pb.ModelStatus(kind=pb.TEXT)) == {pb.CHAT, pb.COMPLETE, pb.EMBED}
+    assert capabilities_of(pb.ModelStatus(kind=pb.IMAGE)) == {pb.PAINT}
+    assert capabilities_of(pb.ModelStatus(kind=pb.EMBEDDING)) == {pb.EMBED}
+    assert capabilities_of(pb.ModelStatus()) is None
+
+
+def test_a_model_that_tells_capabilities_has_those_alone() -> None:
+    told = pb.ModelStatus(kind=pb.TEXT, capabilities=[pb.COMPLETE, pb.SEE])
+    assert capabilities_of(told) == {pb.COMPLETE, pb.SEE}
+
+
+def test_media_in_a_prompt_are_not_reckoned_by_their_bytes() -> None:
+    def reading(part: pb.ContentPart) -> float:
+        task = pb.Task(text=pb.TextTask(messages=[pb.ChatMessage(parts=[part])]))
+        kind = work_of(task)
+        assert kind is not None
+        return kind.reading(task)
+
+    small, large = (reading(pb.ContentPart(image=pb.Media(data=bytes(n)))) for n in (10, 1 << 20))
+    assert large - small < 1
+    assert reading(pb.ContentPart(text="word" * 1000)) > reading(pb.ContentPart(text="word"))
