@@ -6,6 +6,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+SCHEMA = "src/proto/daiic.proto"
 
 
 class BuildWithSchema(build_py):
@@ -17,14 +18,18 @@ class BuildWithSchema(build_py):
         out = ROOT / "src" / "daiic" / "wire"
         arguments = [
             "protoc",
-            f"--proto_path={ROOT / 'src' / 'proto'}",
+            f"--proto_path={(ROOT / SCHEMA).parent}",
             f"--python_out={out}",
             f"--pyi_out={out}",
-            "daiic.proto",
+            Path(SCHEMA).name,
         ]
         if protoc.main(arguments) != 0:
-            raise RuntimeError("src/proto/daiic.proto does not compile; see protoc's message above")
+            raise RuntimeError(f"{SCHEMA} does not compile; see protoc's message above")
         super().run()
+
+    def get_source_files(self) -> list[str]:
+        """Name the schema too, so that a source distribution has it."""
+        return [*super().get_source_files(), SCHEMA]
 
 
 setup(cmdclass={"build_py": BuildWithSchema})
