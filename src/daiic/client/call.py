@@ -2,7 +2,7 @@
 
 import asyncio
 
-from daiic.delivery import Delivery, TooMuch
+from daiic.answer_order import AnswerOrder, TooMuch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import Address
@@ -14,10 +14,10 @@ class Call:
     `head` has the task; it was last heard about, or sent, at `heard_at`.
     """
 
-    __slots__ = ("_arrived", "_error", "_news", "delivery", "head", "heard_at", "id")
+    __slots__ = ("_arrived", "_error", "_news", "answer", "head", "heard_at", "id")
 
     def __init__(self, task: pb.Task, call_id: int, head: Address, now: float) -> None:
-        self.delivery = Delivery(task)
+        self.answer = AnswerOrder(task)
         self.id = call_id
         self.head = head
         self.heard_at = now
@@ -29,7 +29,7 @@ class Call:
         """Take in a RESULT of this call."""
         self.heard_at = now
         try:
-            self._arrived += self.delivery.accept(part)
+            self._arrived += self.answer.accept(part)
         except TooMuch as error:
             self.fail(TaskError(pb.INTERNAL, f"the head sends {error}", "see the head's log"))
         self._news.set()

@@ -86,7 +86,7 @@ class ClusterClient:
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -129,7 +129,7 @@ class ClusterClient:
                     return
         finally:
             self._calls.pop(call.id, None)
-            if not call.delivery.finished:
+            if not call.answer.finished:
                 self._cancel(call)
 
     async def answer(self, task: pb.Task) -> pb.Result:
@@ -175,7 +175,7 @@ class ClusterClient:
         return self._next_id
 
     def _send(self, call: Call) -> None:
-        task = call.delivery.task
+        task = call.answer.task
         task.id = call.id
         try:
             sent = self._socket.send(call.head, MessageType.TASK, task.SerializeToString())
@@ -216,7 +216,7 @@ class ClusterClient:
         elif message.type == MessageType.ERROR:
             error = pb.Error.FromString(message.payload)
             call = self._calls.get(error.id)
-            if call is None or call.head != message.peer or call.delivery.finished:
+            if call is None or call.head != message.peer or call.answer.finished:
                 return
             if error.code != pb.SHUTTING_DOWN:
                 call.fail(TaskError.from_wire(error))
@@ -256,7 +256,7 @@ class ClusterClient:
         """Move the tasks of a head that is not heard from, or give them up in time."""
         other = self._heads.other(head, now)
         for call in list(self._calls.values()):
-            if call.head != head or call.delivery.finished:
+            if call.head != head or call.answer.finished:
                 continue
             if other is not None:
                 self._move(call, other, now)
@@ -271,12 +271,12 @@ class ClusterClient:
                 )
 
     def _repeat(self, call: Call, now: float) -> None:
-        if call.delivery.has_gap:
+        if call.answer.has_gap:
             self._cancel(call)
             self._move(call, call.head, now)
             return
         call.heard_at = now
-        call.delivery.resume_here()
+        call.answer.resume_here()
         self._send(call)
 
     def _move(self, call: Call, head: Address, now: float) -> None:
@@ -286,5 +286,5 @@ class ClusterClient:
         self._calls[call.id] = call
         call.head = head
         call.heard_at = now
-        call.delivery.resume_here()
+        call.answer.resume_here()
         self._send(call)

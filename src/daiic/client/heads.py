@@ -51,7 +51,7 @@ async def resolve_heads(names: Sequence[str]) -> list[Address]:
 class Head:
     """One head; times are of the event loop's clock."""
 
-    given: bool
+    configured: bool
     told_at: float
     heard_at: float | None = None
     draining: bool = False
@@ -64,11 +64,11 @@ class Head:
 class Heads:
     """Heads by address, the preferred first; iterates over the addresses."""
 
-    def __init__(self, given: Sequence[Address], remote: bool) -> None:
+    def __init__(self, configured: Sequence[Address], remote: bool) -> None:
         """`remote`: whether heads on other machines may be learned of."""
-        self._heads = {address: Head(given=True, told_at=0.0) for address in given}
+        self._heads = {address: Head(configured=True, told_at=0.0) for address in configured}
         self._remote = remote
-        self._first = given[0]
+        self._first = configured[0]
 
     def __iter__(self) -> Iterator[Address]:
         return iter(list(self._heads))
@@ -107,12 +107,12 @@ class Heads:
                 and (self._remote or is_loopback(address))
             ):
                 log.debug("learned of head %s", format_address(address))
-                self._heads[address] = Head(given=False, told_at=now)
+                self._heads[address] = Head(configured=False, told_at=now)
 
     def expire(self, now: float) -> None:
         """Forget those that are silent and that nobody has named for a while."""
         for address, head in list(self._heads.items()):
-            if not (head.given or head.alive(now)) and now - head.told_at > FORGET_AFTER:
+            if not (head.configured or head.alive(now)) and now - head.told_at > FORGET_AFTER:
                 del self._heads[address]
 
     def alive(self, address: Address, now: float) -> bool:

@@ -43,7 +43,7 @@ class Assignments:
         """Put `job` on `worker` and send it the task; return false if there is no room for that."""
         # Nobody but its worker can name an attempt.
         attempt = self._ids.draw()
-        task = job.delivery.task
+        task = job.answer.task
         task.id = attempt
         if self._link.send(worker.address, MessageType.TASK, task.SerializeToString()) is None:
             return False
@@ -52,7 +52,7 @@ class Assignments:
         job.attempts += 1
         job.worker = worker
         worker.jobs[job.attempt] = self._jobs[job.attempt] = job
-        worker.given = self._count
+        worker.last_assignment = self._count
         worker.began(job.model)
         return True
 
@@ -62,8 +62,8 @@ class Assignments:
         assert worker is not None
         job.worker = None
         job.missed = False
-        self.early_bytes -= job.delivery.early_bytes
-        job.delivery.drop_early()
+        self.early_bytes -= job.answer.early_bytes
+        job.answer.drop_early()
         del self._jobs[job.attempt]
         del worker.jobs[job.attempt]
         return worker
@@ -74,14 +74,14 @@ class Assignments:
         Raises:
             TooMuch: if its worker sends more than is kept.
         """
-        before = job.delivery.early_bytes
-        ready = job.delivery.accept(part)
-        self.early_bytes += job.delivery.early_bytes - before
+        before = job.answer.early_bytes
+        ready = job.answer.accept(part)
+        self.early_bytes += job.answer.early_bytes - before
         return ready
 
     def earliest(self) -> Job:
         """Return the job whose parts take most of `early_bytes`."""
-        return max(self._jobs.values(), key=lambda job: job.delivery.early_bytes)
+        return max(self._jobs.values(), key=lambda job: job.answer.early_bytes)
 
     def recall(self, job: Job) -> None:
         """Take `job` off its worker and tell that to stop."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from daiic.head import advice
+from daiic.head import task_errors
 from daiic.head.dispatcher import Dispatcher, Policy
 from daiic.head.intake import Intake
 from daiic.head.limits import HeadLimits
@@ -66,4 +66,4 @@ class Core:
     def abandon(self, now: float) -> None:
         """End every task with SHUTTING_DOWN."""
         for job in self.dispatcher.jobs():
-            self.dispatcher.fail(job, advice.stopping(), now)
+            self.dispatcher.fail(job, task_errors.stopping(), now)

@@ -113,7 +113,7 @@ class Head:
         dispatcher = self._core.dispatcher
         self._life.notifier.status(
             f"{_counted(len(dispatcher.workers), 'worker')}, "
-            f"{_counted(dispatcher.in_flight, 'task')} in flight, {len(dispatcher.line)} queued"
+            f"{_counted(dispatcher.in_flight, 'task')} in flight, {len(dispatcher.queue)} queued"
         )
 
 

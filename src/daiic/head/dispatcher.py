@@ -14,20 +14,20 @@ from operator import attrgetter
 import structlog
 from google.protobuf.message import DecodeError
 
-from daiic.delivery import TooMuch
+from daiic.answer_order import TooMuch
 from daiic.errors import TaskError
-from daiic.head import advice
+from daiic.head import task_errors
 from daiic.head.assignments import Assignments
 from daiic.head.deadlines import Deadlines
 from daiic.head.heartbeats import read_heartbeat
 from daiic.head.job import Job
+from daiic.head.job_queue import Group, JobQueue
 from daiic.head.limits import HeadLimits
 from daiic.head.link import Link
-from daiic.head.placement import choose, cost, may_serve, near_to
 from daiic.head.registry import Registry, Worker
+from daiic.head.scheduling import choose, cost, may_serve, readiness_of
 from daiic.head.shares import Measure
 from daiic.head.statistics import CANCELLED, DONE, Statistics
-from daiic.head.waiting import Row, WaitingLine
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
 from daiic.wire.endpoint import MessageTooLarge
@@ -70,7 +70,7 @@ class Dispatcher:
         self.policy = policy
         self.limits = limits
         self.workers = Registry(limits)
-        self.line = WaitingLine()
+        self.queue = JobQueue()
         self.started_at = now
         self._link = link
         self._statistics = statistics
@@ -86,13 +86,13 @@ class Dispatcher:
     @property
     def jobs_left(self) -> int:
         """Jobs that are not over."""
-        return len(self._assignments) + len(self.line)
+        return len(self._assignments) + len(self.queue)
 
     def jobs(self) -> Iterator[Job]:
         """Yield every job there is; they may end meanwhile."""
         yield from list(self._assignments)
-        for row in self.line.rows():
-            yield from row
+        for group in self.queue.groups():
+            yield from group
 
     # ----------------------------------------------------------- coming, going
 
@@ -106,17 +106,17 @@ class Dispatcher:
         """
         most = self.limits.tasks_memory
         while self._tasks_bytes + job.bytes > most:
-            self._make_way(job, attrgetter("bytes"), job.bytes, advice.no_memory(most), now)
-        if self.line.row_of(job) is None:
+            self._make_way(job, attrgetter("bytes"), job.bytes, task_errors.no_memory(most), now)
+        if self.queue.group_of(job) is None:
             worker = choose(self.workers, job, now)
             if worker is not None and self._give(job, worker, now):
                 self._accepted(job)
                 return
             if not may_serve(self.workers, job) and now >= self._settled_at:
-                raise advice.no_worker(job, self.workers)
-        if len(self.line) >= self.policy.queue_size:
-            full = advice.queue_full(len(self.line))
-            self._make_way(job, attrgetter("waiting"), 1, full, now)
+                raise task_errors.no_worker(job, self.workers)
+        if len(self.queue) >= self.policy.queue_size:
+            full = task_errors.queue_full(len(self.queue))
+            self._make_way(job, attrgetter("queued"), 1, full, now)
         self._wait(job, now)
         self._accepted(job)
 
@@ -128,10 +128,10 @@ class Dispatcher:
         self, job: Job, measure: Measure, size: int, refusal: TaskError, now: float
     ) -> None:
         """Let a waiting job of who has most fail for `job`, or refuse that with `refusal`."""
-        leaving = self.line.giving_way(job, measure, size)
+        leaving = self.queue.giving_way(job, measure, size)
         if leaving is None:
             raise refusal
-        self.fail(leaving, advice.gave_way(len(self.line)), now)
+        self.fail(leaving, task_errors.gave_way(len(self.queue)), now)
 
     def cancel(self, jobs: Iterable[Job], now: float) -> None:
         """End `jobs` without telling their client."""
@@ -148,7 +148,7 @@ class Dispatcher:
     def tick(self, now: float) -> None:
         """Do what time demands: deadlines, silent workers, jobs that waited long enough."""
         for job in self._deadlines.missed(now):
-            self.fail(job, advice.late(job), now)
+            self.fail(job, task_errors.late(job), now)
         for worker in self.workers.silent_since(now - self.policy.worker_timeout):
             self._lose(worker, "was silent for too long", now)
         self._place_waiting(now)
@@ -187,7 +187,7 @@ class Dispatcher:
         for job in [job for job in worker.jobs.values() if job.missed]:
             self._assignments.recall(job)
             job.attempts -= 1
-            job.delivery.resume_here()
+            job.answer.resume_here()
             self._wait(job, now)
 
     def result(self, message: Message, now: float) -> None:
@@ -219,7 +219,7 @@ class Dispatcher:
                 self.fail(job, error, now)
                 self._place_waiting(now)
                 return
-        if job.delivery.finished:
+        if job.answer.finished:
             self._assignments.release(job)
             self._end(job, DONE, now)
             self._place_waiting(now, worker)
@@ -237,7 +237,7 @@ class Dispatcher:
         worker = job.worker
         assert worker is not None
         self._assignments.recall(job)
-        self._move(job, advice.disorderly(worker, reason), worker, now)
+        self._move(job, task_errors.disorderly(worker, reason), worker, now)
         self._place_waiting(now)
 
     def _relay(self, part: pb.Result, job: Job) -> TaskError | None:
@@ -245,8 +245,8 @@ class Dispatcher:
         try:
             sent = self._link.send(job.client.address, *job.dialect.result(part))
         except MessageTooLarge as error:  # in JSON a part is larger than it was
-            return advice.answer_too_large(error)
-        return advice.answer_has_no_room() if sent is None else None
+            return task_errors.answer_too_large(error)
+        return task_errors.answer_has_no_room() if sent is None else None
 
     def error(self, message: Message, now: float) -> None:
         """Take in an ERROR."""
@@ -289,7 +289,7 @@ class Dispatcher:
     def _withdraw(self, job: Job) -> None:
         """Take `job` from where it is, and tell its worker."""
         if job.worker is None:
-            self.line.remove(job)
+            self.queue.remove(job)
         else:
             self._assignments.recall(job)
 
@@ -306,7 +306,7 @@ class Dispatcher:
         self._link.forget(worker.address)
         for job in list(worker.jobs.values()):
             self._assignments.release(job)
-            self._move(job, advice.worker_lost(worker, what), worker, now)
+            self._move(job, task_errors.worker_lost(worker, what), worker, now)
 
     def _move(self, job: Job, error: TaskError, worker: Worker, now: float) -> None:
         job.error = error
@@ -317,11 +317,11 @@ class Dispatcher:
             self._end_with(error, job, now)
             return
         self._statistics.moved += 1
-        job.delivery.resume_here()
+        job.answer.resume_here()
         self._wait(job, now)
 
     def _end_with(self, error: TaskError, job: Job, now: float) -> None:
-        index = job.delivery.next_index
+        index = job.answer.next_index
         job.client.conclude(job.id, job.dialect.error(error, job.id, index), self._link)
         self._end(job, error.name, now)
 
@@ -340,40 +340,40 @@ class Dispatcher:
         return self.started_at + self.policy.worker_timeout
 
     def _wait(self, job: Job, now: float) -> None:
-        row = self.line.add(job, now)
+        group = self.queue.add(job, now)
         if job.error is None and now < self._settled_at:
-            row.alone_since = self.started_at
+            group.unservable_since = self.started_at
 
     def _place_waiting(self, now: float, freed: Worker | None = None) -> None:
         """Place what can be placed; if only `freed` has changed, no more than it has room for."""
-        if not len(self.line):
+        if not len(self.queue):
             return
         changed = [freed] if freed is not None else self.workers
         free = [worker for worker in changed if worker.load < worker.slots]
 
         def place(job: Job) -> float | None:
-            if freed is not None and near_to(freed, job) is None:
+            if freed is not None and readiness_of(freed, job) is None:
                 return None
             worker = choose(self.workers, job, now)
             if worker is None or not self._give(job, worker, now):
                 return None
             return cost(worker, job)
 
-        self.line.serve(place, lambda: any(worker.load < worker.slots for worker in free))
+        self.queue.serve(place, lambda: any(worker.load < worker.slots for worker in free))
 
     def _give_up_waiting(self, now: float) -> None:
         """Fail the jobs that no worker can serve any more, after giving them time to return."""
-        for row in self.line.rows():
-            if may_serve(self.workers, row.first):
-                row.alone_since = None
-            elif row.alone_since is None:
-                row.alone_since = now
-            elif now - row.alone_since >= self.policy.worker_timeout:
-                self._fail_row(row, now)
+        for group in self.queue.groups():
+            if may_serve(self.workers, group.first):
+                group.unservable_since = None
+            elif group.unservable_since is None:
+                group.unservable_since = now
+            elif now - group.unservable_since >= self.policy.worker_timeout:
+                self._fail_group(group, now)
 
-    def _fail_row(self, row: Row, now: float) -> None:
-        for job in row:
-            self.fail(job, job.error or advice.no_worker(job, self.workers), now)
+    def _fail_group(self, group: Group, now: float) -> None:
+        for job in group:
+            self.fail(job, job.error or task_errors.no_worker(job, self.workers), now)
 
 
 def _described(worker: Worker) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from google.protobuf.message import DecodeError
 
-from daiic.delivery import Kept, size_of
+from daiic.answer_order import AnswerLimits, size_of
 from daiic.errors import TaskError
-from daiic.head import advice
+from daiic.head import task_errors
 from daiic.head.clients import Client, Clients
 from daiic.head.dialect import JSON, Dialect, dialect_of
 from daiic.head.dispatcher import Dispatcher
@@ -34,7 +34,7 @@ class Intake:
         self._statistics = statistics
         limits = dispatcher.limits
         self._limits = limits
-        self._kept = Kept(limits.ahead, limits.ahead_bytes, limits.delivered)
+        self._answer_limits = AnswerLimits(limits.ahead, limits.ahead_bytes, limits.delivered)
         self._clients = Clients(limits)
         self._arrivals = 0
         self._look_at = 0.0
@@ -45,7 +45,7 @@ class Intake:
         try:
             most = self._limits.json_task if dialect is JSON else self._limits.task
             if len(message.payload) > most:
-                raise advice.too_large(len(message.payload), most)
+                raise task_errors.too_large(len(message.payload), most)
             task = dialect.read(message.payload)
         except TaskError as error:
             short = len(message.payload) <= self._limits.json_task
@@ -67,13 +67,13 @@ class Intake:
         kind = work_of(task)
         try:
             if kind is None:
-                raise advice.nothing_to_do()
+                raise task_errors.nothing_to_do()
             if not task.model:
-                raise advice.no_model(self._dispatcher.workers)
+                raise task_errors.no_model(self._dispatcher.workers)
             if task.HasField("resume") and size_of(task.resume) > self._limits.delivered:
-                raise advice.too_much_resumed(self._limits.delivered)
+                raise task_errors.too_much_resumed(self._limits.delivered)
             if self.closed:
-                raise advice.stopping()
+                raise task_errors.stopping()
             self._arrivals += 1
             life = self._dispatcher.policy.task_deadline
             if task.deadline_ms:
@@ -86,7 +86,7 @@ class Intake:
                 client,
                 dialect,
                 size,
-                self._kept,
+                self._answer_limits,
                 self._arrivals,
                 now,
                 now + life,

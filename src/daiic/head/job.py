@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daiic.delivery import Delivery, Kept
+from daiic.answer_order import AnswerLimits, AnswerOrder
 from daiic.errors import TaskError
 from daiic.head.dialect import Dialect
 from daiic.head.limits import LIMITS
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from daiic.head.registry import Worker
     from daiic.head.shares import Share
 
-Waiting = tuple[str, str, frozenset[tuple[str, int]]]
+GroupKey = tuple[str, str, frozenset[tuple[str, int]]]
 """What jobs that can run on the same workers have in common."""
 
 
@@ -32,6 +32,7 @@ class Job:
     """
 
     __slots__ = (
+        "answer",
         "arrived_at",
         "asker",
         "attempt",
@@ -39,7 +40,6 @@ class Job:
         "bytes",
         "client",
         "deadline",
-        "delivery",
         "dialect",
         "error",
         "failed_on",
@@ -65,7 +65,7 @@ class Job:
         client: Client,
         dialect: Dialect,
         size: int,
-        kept: Kept,
+        limits: AnswerLimits,
         number: int,
         now: float,
         deadline: float,
@@ -86,7 +86,7 @@ class Job:
         if self.asker:
             self.asker = self.asker[: LIMITS.client_name]
             task.ClearField("client")  # no worker needs to know
-        self.delivery = Delivery(task, kept)
+        self.answer = AnswerOrder(task, limits)
         self.arrived_at = now
         self.queued_at = now
         self.deadline = deadline
@@ -99,6 +99,6 @@ class Job:
         self.over = False
 
     @property
-    def waiting(self) -> Waiting:
+    def group_key(self) -> GroupKey:
         """Jobs with the same key can run on the same workers."""
         return self.model, self.pinned, self.failed_on

@@ -50,7 +50,7 @@ class HeadCollector(Collector):
         ):
             yield CounterMetricFamily(f"daiic_head_{name}", text, value=total)
         yield GaugeMetricFamily(
-            "daiic_head_queued", "Tasks waiting for a worker", value=len(dispatcher.line)
+            "daiic_head_queued", "Tasks waiting for a worker", value=len(dispatcher.queue)
         )
         yield GaugeMetricFamily(
             "daiic_head_queue_size", "Tasks that may wait", value=dispatcher.policy.queue_size

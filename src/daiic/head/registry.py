@@ -18,7 +18,7 @@ TWINS = 3
 """Heartbeats of a replaced process that are no longer explained by delay."""
 
 
-class Nearness(IntEnum):
+class Readiness(IntEnum):
     """How near a worker is to running a model, the nearest first."""
 
     LOADED = 0
@@ -29,12 +29,12 @@ class Nearness(IntEnum):
     FAILED = 5
 
 
-_NEARNESS = {
-    pb.LOADED: Nearness.LOADED,
-    pb.LOADING: Nearness.LOADING,
-    pb.AVAILABLE: Nearness.ON_DISK,
-    pb.DOWNLOADING: Nearness.DOWNLOADING,
-    pb.FAILED: Nearness.FAILED,
+_READINESS = {
+    pb.LOADED: Readiness.LOADED,
+    pb.LOADING: Readiness.LOADING,
+    pb.AVAILABLE: Readiness.ON_DISK,
+    pb.DOWNLOADING: Readiness.DOWNLOADING,
+    pb.FAILED: Readiness.FAILED,
 }
 
 
@@ -42,7 +42,7 @@ class Worker:
     """One worker process: what it said last, and what this head has given it.
 
     `bytes` is the size of its heartbeat. `jobs` are the tasks it runs for this
-    head, by attempt. `elsewhere` is how many it has from other heads; `given`
+    head, by attempt. `elsewhere` is how many it has from other heads; `last_assignment`
     orders workers by when they were last given something. `retired` are
     processes of the same id that this one has replaced, each with the number
     of heartbeats that came from it since.
@@ -50,17 +50,17 @@ class Worker:
 
     __slots__ = (
         "_excess",
-        "_nearness",
         "_rates",
+        "_readiness",
         "address",
         "bytes",
         "can_download",
         "elsewhere",
-        "given",
         "heartbeat",
         "id",
         "incarnation",
         "jobs",
+        "last_assignment",
         "retired",
         "rtt",
         "seen_at",
@@ -74,7 +74,7 @@ class Worker:
         self.bytes = 0
         self.jobs: dict[int, Job] = {}
         self.retired: dict[int, int] = {}
-        self.given = 0
+        self.last_assignment = 0
         self.rtt: float | None = None
         self._excess = 0
         self.update(heartbeat, address, now)
@@ -92,10 +92,10 @@ class Worker:
         self.state: int = heartbeat.state
         self.slots = heartbeat.slots or 1
         self.can_download = heartbeat.can_download
-        self._nearness = {
-            model.name: _NEARNESS[model.state]
+        self._readiness = {
+            model.name: _READINESS[model.state]
             for model in heartbeat.models
-            if model.state in _NEARNESS
+            if model.state in _READINESS
         }
         self._rates = {model.name: model.rate for model in heartbeat.models}
         # A heartbeat may cross results on the way, so only what two of them say counts.
@@ -108,11 +108,11 @@ class Worker:
         """Tasks that it has, from all heads."""
         return len(self.jobs) + self.elsewhere
 
-    def nearness(self, model: str) -> Nearness | None:
+    def readiness(self, model: str) -> Readiness | None:
         """Return how near it is to running `model`, `None` if it cannot get there."""
-        near = self._nearness.get(model)
+        near = self._readiness.get(model)
         if near is None and self.can_download and names_repository(model):
-            return Nearness.DOWNLOADABLE
+            return Readiness.DOWNLOADABLE
         return near
 
     def rate(self, model: str) -> float:
@@ -121,9 +121,9 @@ class Worker:
 
     def began(self, model: str) -> None:
         """Expect `model` to be loaded, until the next heartbeat says how it is."""
-        near = self._nearness.get(model)
-        if near is None or near > Nearness.LOADING:
-            self._nearness[model] = Nearness.LOADING
+        near = self._readiness.get(model)
+        if near is None or near > Readiness.LOADING:
+            self._readiness[model] = Readiness.LOADING
 
 
 def names_repository(model: str) -> bool:

@@ -22,7 +22,7 @@ def status_of(dispatcher: Dispatcher, statistics: Statistics, now: float) -> pb.
             )
             for worker in sorted(dispatcher.workers, key=lambda worker: worker.heartbeat.name)
         ],
-        queued=len(dispatcher.line),
+        queued=len(dispatcher.queue),
         queue_size=dispatcher.policy.queue_size,
         in_flight=dispatcher.in_flight,
         tasks_done=statistics.done,

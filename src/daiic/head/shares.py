@@ -21,19 +21,19 @@ from daiic.wire.messages import Address
 class Share:
     """A host, or a client within its `host`.
 
-    `jobs` are those that wait, of a client, in the order of arrival; `waiting`
+    `jobs` are those that wait, of a client, in the order of arrival; `queued`
     is their number and `bytes` their size, of a host those of all its clients.
     `served` is its virtual time; `clock` is the present one of its `clients`.
     """
 
-    __slots__ = ("bytes", "clients", "clock", "host", "jobs", "name", "served", "waiting")
+    __slots__ = ("bytes", "clients", "clock", "host", "jobs", "name", "queued", "served")
 
     def __init__(self, name: str, host: "Share | None") -> None:
         self.name = name
         self.host = host
         self.clients: dict[str, Share] = {}
         self.jobs: dict[int, Job] = {}
-        self.waiting = 0
+        self.queued = 0
         self.bytes = 0
         self.served = 0.0
         self.clock = 0.0
@@ -48,24 +48,24 @@ class Share:
         return share
 
     def _forget_idle(self) -> None:
-        idle = [share for share in self.clients.values() if not share.waiting]
+        idle = [share for share in self.clients.values() if not share.queued]
         idle.sort(key=lambda share: share.served)
         while idle and (idle[0].served <= self.clock or len(idle) > LIMITS.idle_shares):
             del self.clients[idle.pop(0).name]
 
     def _joins(self, job: Job) -> None:
-        if not self.waiting and self.host is not None:
+        if not self.queued and self.host is not None:
             self.served = max(self.served, self.host.clock)
-        self.waiting += 1
+        self.queued += 1
         self.bytes += job.bytes
 
     def _leaves(self, job: Job) -> None:
-        self.waiting -= 1
+        self.queued -= 1
         self.bytes -= job.bytes
 
 
 Measure = Callable[[Share], int]
-"""What somebody may have too much of: `waiting` or `bytes`."""
+"""What somebody may have too much of: `queued` or `bytes`."""
 
 
 class Shares:

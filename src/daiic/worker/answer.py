@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 
 import structlog
 
-from daiic.delivery import Delivery
+from daiic.answer_order import AnswerOrder
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, WorkKind, work_of
@@ -46,7 +46,7 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
             "set one of text, image, embed or load",
         )
     _check_kind(task.model, manager.kind_on_disk(task.model), kind)
-    delivery = Delivery(task)
+    order = AnswerOrder(task)
     for _ in range(ATTEMPTS):
         lease: Lease | None = None
         try:
@@ -55,15 +55,15 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
                     if isinstance(step, Lease):
                         lease = step
                     else:
-                        yield _numbered(delivery, pb.Result(progress=step))
+                        yield _numbered(order, pb.Result(progress=step))
             assert lease is not None
             _check_kind(task.model, lease.engine.kind, kind)
             if task.HasField("load"):
-                yield _numbered(delivery, pb.Result(final=True))
+                yield _numbered(order, pb.Result(final=True))
                 return
-            async with contextlib.aclosing(lease.engine.run(delivery.task)) as parts:
+            async with contextlib.aclosing(lease.engine.run(order.task)) as parts:
                 async for part in parts:
-                    yield _numbered(delivery, part)
+                    yield _numbered(order, part)
                     if part.final:
                         return
             raise RuntimeError("the engine ended its answer without a final part")
@@ -84,7 +84,7 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
         finally:
             if lease is not None:
                 lease.release()
-        delivery.resume_here()
+        order.resume_here()
     raise does_not_fit(task.model)
 
 
@@ -114,9 +114,9 @@ async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progre
             coming.result().release()
 
 
-def _numbered(delivery: Delivery, part: pb.Result) -> pb.Result:
-    part.index = delivery.next_index
-    delivery.accept(part)
+def _numbered(order: AnswerOrder, part: pb.Result) -> pb.Result:
+    part.index = order.next_index
+    order.accept(part)
     return part
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from daiic.delivery import TOKEN
+from daiic.answer_order import TOKEN
 from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType

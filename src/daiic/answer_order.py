@@ -1,7 +1,7 @@
 """The order in which a task's answer is passed on, whoever gives it.
 
 RESULTs may arrive in any order, and a task may be begun again elsewhere when
-the one who ran it is lost. A `Delivery` puts the parts in order and knows
+the one who ran it is lost. A `AnswerOrder` puts the parts in order and knows
 what a second run needs to continue where the first broke off.
 """
 
@@ -20,7 +20,7 @@ TOKEN = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class AnswerLimits:
     """What is kept of one answer at most.
 
     `ahead` are the parts, and `ahead_bytes` what they take, while an earlier
@@ -37,7 +37,7 @@ class TooMuch(Exception):
     """Whoever answers sends more than is kept; the message says of what."""
 
 
-class Delivery:
+class AnswerOrder:
     """One task's answer on its way to whoever asked.
 
     `early_bytes` is what the parts take that wait for an earlier one.
@@ -45,7 +45,7 @@ class Delivery:
 
     __slots__ = (
         "_early",
-        "_kept",
+        "_limits",
         "_next",
         "_room",
         "_text",
@@ -55,7 +55,7 @@ class Delivery:
         "task",
     )
 
-    def __init__(self, task: pb.Task, kept: Kept = Kept()) -> None:
+    def __init__(self, task: pb.Task, limits: AnswerLimits = AnswerLimits()) -> None:
         """Take over `task`; one without a seed gets one, so that every run answers alike."""
         self.task = task
         kind = work_of(task)
@@ -66,8 +66,8 @@ class Delivery:
         self.finished = False
         self._early: dict[int, pb.Result] = {}
         self.early_bytes = 0
-        self._kept = kept
-        self._room = kept.delivered
+        self._limits = limits
+        self._room = limits.delivered
         self._next = 0
         self._tokens: list[int] = []
         self._text: list[str] = []
@@ -97,7 +97,7 @@ class Delivery:
             text, tokens = following.text, following.tokens
             self._room -= len(text) + TOKEN * len(tokens)
             if self._room < 0 and not following.final:
-                raise TooMuch(f"an answer of more than {self._kept.delivered >> 20} MiB")
+                raise TooMuch(f"an answer of more than {self._limits.delivered >> 20} MiB")
             self._next += 1
             self._tokens.extend(tokens)
             if text:
@@ -119,10 +119,10 @@ class Delivery:
             return
         size = part.ByteSize()
         # A single part may be of any size: it is not more than the wire has kept for it.
-        if self._early and self.early_bytes + size > self._kept.ahead_bytes:
-            raise TooMuch(f"more than {self._kept.ahead_bytes >> 20} MiB ahead of a missing part")
-        if part.index - self._next >= self._kept.ahead:
-            raise TooMuch(f"more than {self._kept.ahead} parts ahead of a missing one")
+        if self._early and self.early_bytes + size > self._limits.ahead_bytes:
+            raise TooMuch(f"more than {self._limits.ahead_bytes >> 20} MiB ahead of a missing part")
+        if part.index - self._next >= self._limits.ahead:
+            raise TooMuch(f"more than {self._limits.ahead} parts ahead of a missing one")
         self._early[part.index] = part
         self.early_bytes += size
 

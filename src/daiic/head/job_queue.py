@@ -1,8 +1,8 @@
 """The bounded queue of tasks that wait for a worker.
 
-Jobs that can run on the same workers stand in one row. Within a row and among
-the rows, clients take turns as `shares` has it, and each one's jobs go in the
-order of arrival; a row that has to wait does not hold up the others. A job
+Jobs that can run on the same workers stand in one group. Within a group and among
+the groups, clients take turns as `shares` has it, and each one's jobs go in the
+order of arrival; a group that has to wait does not hold up the others. A job
 that has been on a worker has had its turn already and goes before all.
 """
 
@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from daiic.head.job import Job, Waiting
+from daiic.head.job import GroupKey, Job
 from daiic.head.shares import Measure, Share, Shares
 
 STALE = 64
@@ -54,19 +54,19 @@ class Turns(Generic[Member]):
                 return served, number, member
 
 
-class Row:
+class Group:
     """Jobs that can run on the same workers; `moved` ones have been on another.
 
-    `alone_since` is when there was no such worker any more, `None` while
+    `unservable_since` is when there was no such worker any more, `None` while
     there is one.
     """
 
-    __slots__ = ("_hosts", "alone_since", "moved")
+    __slots__ = ("_hosts", "moved", "unservable_since")
 
     def __init__(self, moved: bool) -> None:
         self.moved = moved
         self._hosts: Turns[Turns[dict[int, Job]]] = Turns()
-        self.alone_since: float | None = None
+        self.unservable_since: float | None = None
 
     def __bool__(self) -> bool:
         return bool(self._hosts.members)
@@ -84,7 +84,7 @@ class Row:
 
     @property
     def order(self) -> tuple[bool, float, float, int]:
-        """What is least for the row that is looked at first."""
+        """What is least for the group that is looked at first."""
         host_served, _, clients = self._hosts.next()
         served, _, jobs = clients.next()
         return not self.moved, host_served, served, next(iter(jobs))
@@ -118,11 +118,11 @@ class Row:
             del self._hosts.members[share.host]
 
 
-class WaitingLine:
-    """All rows; `len` is the number of jobs in them."""
+class JobQueue:
+    """All groups; `len` is the number of jobs in them."""
 
     def __init__(self) -> None:
-        self._rows: dict[Waiting, Row] = {}
+        self._groups: dict[GroupKey, Group] = {}
         self._shares = Shares()
         self._served = Share("", Share("", None))  # of all jobs that had their turn
         self._length = 0
@@ -130,30 +130,30 @@ class WaitingLine:
     def __len__(self) -> int:
         return self._length
 
-    def row_of(self, job: Job) -> Row | None:
-        """Return the row where `job` stands, or would have to."""
-        return self._rows.get(job.waiting)
+    def group_of(self, job: Job) -> Group | None:
+        """Return the group where `job` stands, or would have to."""
+        return self._groups.get(job.group_key)
 
-    def add(self, job: Job, now: float) -> Row:
+    def add(self, job: Job, now: float) -> Group:
         """Let `job` wait."""
-        row = self._rows.get(job.waiting)
-        if row is None:
-            row = self._rows[job.waiting] = Row(moved=bool(job.failed_on))
+        group = self._groups.get(job.group_key)
+        if group is None:
+            group = self._groups[job.group_key] = Group(moved=bool(job.failed_on))
         job.queued_at = now
-        job.share = None if row.moved else self._shares.join(job)
-        row.add(job, job.share or self._served)
+        job.share = None if group.moved else self._shares.join(job)
+        group.add(job, job.share or self._served)
         self._length += 1
-        return row
+        return group
 
     def remove(self, job: Job) -> None:
         """Let `job` go; it must be waiting."""
-        row = self._rows[job.waiting]
-        row.remove(job, job.share or self._served)
+        group = self._groups[job.group_key]
+        group.remove(job, job.share or self._served)
         self._length -= 1
         if job.share is not None:
             self._shares.leave(job, job.share)
-        if not row:
-            del self._rows[job.waiting]
+        if not group:
+            del self._groups[job.group_key]
 
     def serve(self, place: Callable[[Job], float | None], room: Callable[[], bool]) -> None:
         """Let jobs go to workers, in turn, while there is `room`.
@@ -161,30 +161,32 @@ class WaitingLine:
         `place` gives a job to a worker and returns its cost in seconds, `None`
         if it, and those that can run on the same workers, has to wait.
         """
-        rows = [(row.order, number, row) for number, row in enumerate(self._rows.values())]
-        heapq.heapify(rows)
-        while rows and room():
-            order, number, row = rows[0]
-            if row.order != order:  # its client has been served from another row meanwhile
-                heapq.heapreplace(rows, (row.order, number, row))
+        groups = [
+            (group.order, number, group) for number, group in enumerate(self._groups.values())
+        ]
+        heapq.heapify(groups)
+        while groups and room():
+            order, number, group = groups[0]
+            if group.order != order:  # its client has been served from another group meanwhile
+                heapq.heapreplace(groups, (group.order, number, group))
                 continue
-            job = row.first
+            job = group.first
             cost = place(job)
             if cost is None:
-                heapq.heappop(rows)
+                heapq.heappop(groups)
                 continue
             self.remove(job)
             if job.share is not None:
                 self._shares.charge(job.share, cost)
-            if row:
-                heapq.heapreplace(rows, (row.order, number, row))
+            if group:
+                heapq.heapreplace(groups, (group.order, number, group))
             else:
-                heapq.heappop(rows)
+                heapq.heappop(groups)
 
     def giving_way(self, job: Job, measure: Measure, size: int) -> Job | None:
         """Return the job that should leave for `job`, see `Shares.most`."""
         return self._shares.most(job, measure, size)
 
-    def rows(self) -> Iterator[Row]:
-        """Yield the rows; they may change meanwhile."""
-        return iter(list(self._rows.values()))
+    def groups(self) -> Iterator[Group]:
+        """Yield the groups; they may change meanwhile."""
+        return iter(list(self._groups.values()))

@@ -9,7 +9,7 @@ the fastest, so that it gets measured.
 from collections.abc import Iterable
 
 from daiic.head.job import Job
-from daiic.head.registry import Nearness, Worker
+from daiic.head.registry import Readiness, Worker
 from daiic.wire import daiic_pb2 as pb
 
 SPREAD_AFTER = 2.0
@@ -18,12 +18,12 @@ SPREAD_AFTER = 2.0
 
 def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
     """Return the worker that should get `job` now; `None` if it has to wait, or has none."""
-    nearest = Nearness.FAILED
-    free: list[tuple[Nearness, Worker]] = []
+    nearest = Readiness.FAILED
+    free: list[tuple[Readiness, Worker]] = []
     for worker in workers:
         if worker.state != pb.READY:
             continue
-        near = near_to(worker, job)
+        near = readiness_of(worker, job)
         if near is None:
             continue
         if near < nearest:
@@ -33,7 +33,7 @@ def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
     if not free:
         return None
     best = min(near for near, _ in free)
-    if best > nearest and not (best <= Nearness.ON_DISK and now - job.queued_at >= SPREAD_AFTER):
+    if best > nearest and not (best <= Readiness.ON_DISK and now - job.queued_at >= SPREAD_AFTER):
         return None
     candidates = [worker for near, worker in free if near == best]
     if len(candidates) == 1:
@@ -41,19 +41,19 @@ def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
     return _soonest(candidates, job)
 
 
-def near_to(worker: Worker, job: Job) -> Nearness | None:
+def readiness_of(worker: Worker, job: Job) -> Readiness | None:
     """Return how near `worker` is to running `job`, `None` if it must not or cannot."""
     if job.pinned and worker.id != job.pinned:
         return None
     if job.failed_on and worker.identity in job.failed_on:
         return None
-    return worker.nearness(job.model)
+    return worker.readiness(job.model)
 
 
 def may_serve(workers: Iterable[Worker], job: Job) -> bool:
     """Return whether one of `workers` can run `job`, now or when it has started or is free."""
     return any(
-        worker.state in (pb.READY, pb.STARTING) and near_to(worker, job) is not None
+        worker.state in (pb.READY, pb.STARTING) and readiness_of(worker, job) is not None
         for worker in workers
     )
 
@@ -69,6 +69,6 @@ def _soonest(workers: list[Worker], job: Job) -> Worker:
     def order(worker: Worker) -> tuple[float, int]:
         seconds = job.size / (worker.rate(job.model) or fastest)
         share = worker.load / worker.slots if job.kind.shared else worker.load
-        return seconds * (1 + share), worker.given
+        return seconds * (1 + share), worker.last_assignment
 
     return min(workers, key=order)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import chain, islice
 
-from daiic.delivery import TooMuch
+from daiic.answer_order import TooMuch
 from daiic.errors import TaskError
 from daiic.head.job import Job
 from daiic.head.limits import LIMITS
