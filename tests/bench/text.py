@@ -24,10 +24,11 @@ import uvloop
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker import backend, quantization
-from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.text import load_text
-from daiic.worker.text.engine import TextEngine
+from daiic.worker import backend
+from daiic.worker.engines.torch import quantization
+from daiic.worker.engines.transformers_text import load_text
+from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.memory.budget import MemoryBudget
 
 PROMPT = "A head routes every task to the best worker, and a worker that dies is missed by nobody. "
 REPEATS = 3

@@ -17,12 +17,12 @@ import structlog
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.catalog import Catalog, Model
-from daiic.worker.checkpoint_files import PICKLED
-from daiic.worker.embedding import recipe
-from daiic.worker.model_folder import OPENED
-from daiic.worker.model_view import ELSEWHERE, LINKED, checked_view, without
-from daiic.worker.repository_files import choose_files
+from daiic.worker.engines.transformers_embedding import recipe
+from daiic.worker.models.catalog import Catalog, Model
+from daiic.worker.models.checkpoint_files import PICKLED
+from daiic.worker.models.model_folder import OPENED
+from daiic.worker.models.model_view import ELSEWHERE, LINKED, checked_view, without
+from daiic.worker.models.repository_files import choose_files
 from fuzz.choices import BYTES, SAMPLES, Choices
 
 NAMES = [

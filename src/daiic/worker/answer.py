@@ -14,10 +14,11 @@ from daiic.answer_order import AnswerOrder
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, WorkKind, work_of
-from daiic.worker.engine import ModelRefused
-from daiic.worker.manager import ModelManager
-from daiic.worker.record import Lease
-from daiic.worker.shortage import does_not_fit, is_device_lost, is_out_of_memory
+from daiic.worker.engines.interface import ModelRefused
+from daiic.worker.engines.torch.errors import is_device_lost, is_out_of_memory
+from daiic.worker.memory.manager import ModelManager
+from daiic.worker.memory.model_entry import Lease
+from daiic.worker.memory.resource_errors import does_not_fit
 
 ATTEMPTS = 4
 """Engines on which a task is tried while memory runs out on them."""
@@ -99,8 +100,8 @@ async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progre
     try:
         while not coming.done():
             await asyncio.wait({coming}, timeout=POLL)
-            record = manager.roster.records.get(model)
-            progress = record.progress() if record is not None and not coming.done() else None
+            entry = manager.table.entries.get(model)
+            progress = entry.progress() if entry is not None and not coming.done() else None
             if progress is not None and progress != told:
                 told = progress
                 yield progress

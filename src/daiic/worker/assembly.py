@@ -8,14 +8,14 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import choose
-from daiic.worker.catalog import Catalog
-from daiic.worker.download import Progress, fetch
-from daiic.worker.footprint import expected_footprint
+from daiic.worker.engines.loading import EngineLoader
+from daiic.worker.engines.torch.footprint import expected_footprint
 from daiic.worker.identity import Identity
-from daiic.worker.loading import EngineLoader
-from daiic.worker.manager import ModelManager
-from daiic.worker.memory import MemoryMeter
+from daiic.worker.memory.manager import ModelManager
+from daiic.worker.memory.meter import MemoryMeter
 from daiic.worker.metrics import Statistics
+from daiic.worker.models.catalog import Catalog
+from daiic.worker.models.download import Progress, fetch
 from daiic.worker.node import Node
 from daiic.worker.settings import WorkerSettings
 
@@ -78,7 +78,7 @@ class Worker:
         """Take over the settings that may change, for models loaded from now on."""
         self._meter.vram_limit, self._meter.ram_limit = settings.vram_limit, settings.ram_limit
         self._loader.settings, self._loader.token = settings, token
-        self.manager.room.ram_offload = settings.ram_offload
+        self.manager.memory.ram_offload = settings.ram_offload
         self.manager.fetch = self._fetch if settings.allow_downloads else None
         self.node.heads.hurry()
 

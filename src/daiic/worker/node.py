@@ -12,8 +12,8 @@ from daiic.worker.answer import answer
 from daiic.worker.backend import Backend
 from daiic.worker.heads import Heads
 from daiic.worker.identity import Identity
-from daiic.worker.manager import ModelManager
-from daiic.worker.memory import MemoryMeter
+from daiic.worker.memory.manager import ModelManager
+from daiic.worker.memory.meter import MemoryMeter
 from daiic.worker.metrics import Statistics, WorkerCollector
 from daiic.worker.tasks import Tasks
 
@@ -86,12 +86,12 @@ class Node:
         """Return whether an engine has work but does nothing about it."""
         return any(
             engine.stalled_for > MODEL_KINDS[engine.kind].stall_limit
-            for engine in self._manager.roster.engines()
+            for engine in self._manager.table.engines()
         )
 
     def heartbeat(self) -> pb.Heartbeat:
         """Return what this worker is and how it is."""
-        vram, ram = self._meter.vram(), self._meter.ram(self._manager.roster.held)
+        vram, ram = self._meter.vram(), self._meter.ram(self._manager.table.held)
         beat = pb.Heartbeat(
             worker_id=self._identity.worker_id,
             incarnation=self._identity.incarnation,
@@ -115,9 +115,9 @@ class Node:
         return beat
 
     def _measured(self, model: str, rate: float) -> None:
-        record = self._manager.roster.records.get(model)
-        if record is not None:
-            record.measured(rate)
+        entry = self._manager.table.entries.get(model)
+        if entry is not None:
+            entry.measured(rate)
 
     def _unreachable(self, peer: Address) -> None:
         self.heads.lost(peer)

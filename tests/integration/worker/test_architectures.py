@@ -17,11 +17,11 @@ import torch
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
-from daiic.worker.memory import MemoryMeter
+from daiic.worker.engines.transformers_text import load_text
+from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.engines.transformers_text.turns import Turns
+from daiic.worker.memory.meter import MemoryMeter
 from daiic.worker.settings import WorkerSettings
-from daiic.worker.text import load_text
-from daiic.worker.text.engine import TextEngine
-from daiic.worker.text.turns import Turns
 from support.models.models_document import ModelsTable
 from support.models.text_families import FAMILIES, WITH_IMAGES, family
 
@@ -107,7 +107,7 @@ def is_said(model: Any, prompt: list[int], made: list[int], said: list[int], nea
 
 
 def way(engine: TextEngine) -> str:
-    return "text by text" if isinstance(engine._server, Turns) else "in batches"
+    return "text by text" if isinstance(engine._generator, Turns) else "in batches"
 
 
 async def serves(path: Path, quantization: str, prompts: list[str]) -> TextEngine:

@@ -11,12 +11,12 @@ from transformers import AutoModel, AutoTokenizer
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
-from daiic.worker.embedding import load_embedding
-from daiic.worker.embedding.embedder import Embedder, batches
-from daiic.worker.embedding.engine import EmbeddingEngine
-from daiic.worker.embedding.recipe import Recipe
-from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.tokenizer import PIECE
+from daiic.worker.engines.torch.tokenizer import PIECE
+from daiic.worker.engines.transformers_embedding import load_embedding
+from daiic.worker.engines.transformers_embedding.embedder import Embedder, batches
+from daiic.worker.engines.transformers_embedding.engine import EmbeddingEngine
+from daiic.worker.engines.transformers_embedding.recipe import Recipe
+from daiic.worker.memory.budget import MemoryBudget
 from support.models.tiny_models import sentence_model
 
 TEXTS = ["one", "two and a little more", "🙂" * 30, "four", "schöne Häuser " * 40] * 5

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from transformers.modeling_outputs import BaseModelOutput
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker import weights
 from daiic.worker.backend import choose
-from daiic.worker.embedding import load_embedding
-from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.engines.torch import weights
+from daiic.worker.engines.transformers_embedding import load_embedding
+from daiic.worker.memory.budget import MemoryBudget
 from support.models.embedding_families import FAMILIES, WIDTH, Family
 from support.models.models_document import ModelsTable
 

@@ -7,12 +7,12 @@ import torch
 import transformers
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker import weights
 from daiic.worker.backend import choose
-from daiic.worker.catalog import Model
-from daiic.worker.footprint import expected_weights
-from daiic.worker.image import load_image
-from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.engines.diffusers import load_image
+from daiic.worker.engines.torch import weights
+from daiic.worker.engines.torch.footprint import expected_weights
+from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.catalog import Model
 from support.models.tiny_models import language_model
 
 torch.set_num_threads(1)

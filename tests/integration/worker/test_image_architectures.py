@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
-from daiic.worker.image import load_image
-from daiic.worker.image.abilities import abilities_of
-from daiic.worker.image.calling import calling_of
-from daiic.worker.image.source import Source
-from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.engines.diffusers import load_image
+from daiic.worker.engines.diffusers.abilities import abilities_of
+from daiic.worker.engines.diffusers.calling import calling_of
+from daiic.worker.engines.diffusers.source import Source
+from daiic.worker.memory.budget import MemoryBudget
 from support.models.image_families import FAMILIES, Family
 from support.models.image_publishing import publish
 from support.models.image_single_files import DENOISER, LAYOUTS, write_single_file

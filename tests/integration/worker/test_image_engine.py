@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
-from daiic.worker.image import load_image
-from daiic.worker.image.source import Hub, find_source
-from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.engines.diffusers import load_image
+from daiic.worker.engines.diffusers.source import Hub, find_source
+from daiic.worker.engines.torch import configuration_bounds
+from daiic.worker.memory.budget import MemoryBudget
 
 torch.set_num_threads(1)
 
@@ -340,8 +341,11 @@ async def test_a_pipeline_that_asks_for_more_than_its_weights_is_refused(
 ):
     path = folder / file
     path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
-    monkeypatch.setattr("daiic.worker.promise.MAX_MODULES", 2_000)
-    monkeypatch.setattr("daiic.worker.promise.SPARE", 1 << (40 if "parts" in said else 20))
+    monkeypatch.setattr(configuration_bounds, "MAX_MODULES", 2_000)
+    monkeypatch.setattr(
+        "daiic.worker.engines.torch.configuration_bounds.SPARE",
+        1 << (40 if "parts" in said else 20),
+    )
     with pytest.raises(TaskError, match=said) as refused:
         await load(folder)
     assert refused.value.code == pb.BAD_REQUEST

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from daiic.worker.image import placement
-from daiic.worker.image.placement import (
+from daiic.worker.engines.diffusers import placement
+from daiic.worker.engines.diffusers.placement import (
     Placement,
     decode_in_tiles,
     place,
     sizes_of,
     working_bytes,
 )
-from daiic.worker.image.source import Hub, find_source
+from daiic.worker.engines.diffusers.source import Hub, find_source
 
 torch.set_num_threads(1)
 

@@ -8,10 +8,10 @@ import torch
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
-from daiic.worker.engine import ModelRefused
-from daiic.worker.image import load_image
-from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.text import chat_template
+from daiic.worker.engines.diffusers import load_image
+from daiic.worker.engines.interface import ModelRefused
+from daiic.worker.engines.transformers_text import chat_template
+from daiic.worker.memory.budget import MemoryBudget
 from support.models.image_families import FAMILIES
 
 torch.set_num_threads(1)

@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
-from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.text import delivery, load_text
-from daiic.worker.text.engine import TextEngine
+from daiic.worker.engines.torch import configuration_bounds
+from daiic.worker.engines.transformers_text import load_text, token_streams
+from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.memory.budget import MemoryBudget
 from support.models.tiny_models import END, language_model
 
 BUDGET = MemoryBudget(vram_bytes=0, ram_bytes=1 << 30)
@@ -194,9 +195,9 @@ class Steps:
 async def test_the_first_and_the_last_part_of_an_answer_do_not_wait_for_those_between(
     engine: TextEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "INTERVAL", 0.2)
+    monkeypatch.setattr(token_streams, "INTERVAL", 0.2)
     await tokens(engine, task("c", max_tokens=3))
-    monkeypatch.setattr(delivery, "INTERVAL", 1e6)
+    monkeypatch.setattr(token_streams, "INTERVAL", 1e6)
     steps = Steps(engine, monkeypatch)
     steps.allow(3)
     long = engine.run(task("a", max_tokens=40, temperature=1, seed=0))
@@ -284,7 +285,7 @@ async def test_more_text_than_the_cache_holds_is_still_answered_correctly(model:
         expected = [await tokens(roomy, wanted) for wanted in tasks]
     small = MemoryBudget(0, ram_bytes=5 << 19)
     async with serving(model, budget=small) as engine:
-        assert engine._server.capacity < 6 * 150
+        assert engine._generator.capacity < 6 * 150
         assert list(await asyncio.gather(*(tokens(engine, t) for t in tasks))) == expected
 
 
@@ -338,8 +339,8 @@ async def test_a_model_that_asks_for_more_than_its_weights_is_refused(
     config = json.loads((path / "config.json").read_text())
     config.pop("layer_types", None)
     (path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1_000}))
-    monkeypatch.setattr("daiic.worker.promise.MAX_MODULES", 5_000)
-    monkeypatch.setattr("daiic.worker.promise.SPARE", spare)
+    monkeypatch.setattr(configuration_bounds, "MAX_MODULES", 5_000)
+    monkeypatch.setattr(configuration_bounds, "SPARE", spare)
     with pytest.raises(TaskError, match=said) as refusal:
         async with serving(path):
             pass

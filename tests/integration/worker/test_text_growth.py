@@ -9,9 +9,9 @@ import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.text import engine as engines
-from daiic.worker.text import growth
+from daiic.worker.engines.transformers_text import engine as engines
+from daiic.worker.engines.transformers_text import growth
+from daiic.worker.memory.budget import MemoryBudget
 from integration.worker.test_text import serving, task, tokens
 from support.models.tiny_models import language_model
 
@@ -49,7 +49,7 @@ async def test_texts_go_on_with_the_same_tokens_when_the_cache_grows_under_them(
     async with serving(model, budget=PLENTY) as engine:
         before = engine.footprint
         together = await asyncio.gather(*(tokens(engine, wanted) for wanted in tasks))
-        assert engine._server.capacity >= 2 * SMALL
+        assert engine._generator.capacity >= 2 * SMALL
         assert engine.footprint > before
         # All fit now: what they say alone is said without growing.
         assert [await tokens(engine, wanted) for wanted in tasks] == list(together)
@@ -63,7 +63,7 @@ async def test_a_cache_that_nobody_needs_any_more_is_small_again(
         before = engine.footprint
         first = await tokens(engine, long_tasks()[0])
         async with asyncio.timeout(60):
-            while engine._server.capacity > SMALL or engine.footprint != before:
+            while engine._generator.capacity > SMALL or engine.footprint != before:
                 await asyncio.sleep(0.05)
         assert await tokens(engine, long_tasks()[0]) == first
 
@@ -80,4 +80,4 @@ async def test_others_memory_is_not_taken_and_a_text_that_needs_it_is_refused(
         short = [task("The quick", max_tokens=150, temperature=1, seed=n) for n in range(3)]
         together = await asyncio.gather(*(tokens(engine, wanted) for wanted in short))
         assert [await tokens(engine, wanted) for wanted in short] == list(together)
-        assert engine._server.capacity == SMALL
+        assert engine._generator.capacity == SMALL

@@ -8,9 +8,9 @@ import torch
 from accelerate import dispatch_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from daiic.worker.text import attention
-from daiic.worker.text.batch import Batch
-from daiic.worker.text.sampling import Sampling
+from daiic.worker.engines.transformers_text import attention
+from daiic.worker.engines.transformers_text.batch import Batch
+from daiic.worker.engines.transformers_text.sampling import Sampling
 from support.models.tiny_models import language_model
 
 PLACES = {

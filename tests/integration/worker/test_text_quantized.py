@@ -9,9 +9,9 @@ import torch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
-from daiic.worker.memory_budget import MemoryBudget
-from daiic.worker.text import load_text
-from daiic.worker.text.engine import TextEngine
+from daiic.worker.engines.transformers_text import load_text
+from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.memory.budget import MemoryBudget
 from support.models.tiny_models import language_model
 
 MIB = 1 << 20

@@ -12,9 +12,9 @@ import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.text import choice
-from daiic.worker.text.engine import TextEngine
-from daiic.worker.text.turns import Turns
+from daiic.worker.engines.transformers_text import choice
+from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.engines.transformers_text.turns import Turns
 from integration.worker.test_text import mixed_tasks, serving, task, tokens
 from support.models.tiny_models import language_model
 
@@ -30,7 +30,7 @@ async def in_turns(path: Path, *, slots: int = 8) -> AsyncIterator[TextEngine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "_obstacle", lambda _: "this test wants it so")
         async with serving(path, slots=slots) as engine:
-            assert isinstance(engine._server, Turns)
+            assert isinstance(engine._generator, Turns)
             assert engine.fallback == "not batched: this test wants it so"
             yield engine
 

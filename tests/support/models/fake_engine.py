@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.catalog import Model
-from daiic.worker.memory_budget import MemoryBudget
+from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.catalog import Model
 
 WORDS = ["one ", "two ", "three ", "four ", "five "]
 

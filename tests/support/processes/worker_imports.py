@@ -5,8 +5,8 @@ import transformers
 
 import daiic.worker.assembly
 import daiic.worker.daemon
-import daiic.worker.embedding
-import daiic.worker.text
+import daiic.worker.engines.transformers_embedding
+import daiic.worker.engines.transformers_text
 
 __all__ = ["bitsandbytes", "daiic"]
 

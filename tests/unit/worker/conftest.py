@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from daiic.worker.manager import ModelManager
+from daiic.worker.memory.manager import ModelManager
 from support.models.fake_engine import FakeCatalog, FakeMemory
 
 

@@ -9,7 +9,7 @@ from daiic.head.dispatcher import MOVABLE
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import answer as answering
 from daiic.worker.answer import answer
-from daiic.worker.engine import ModelRefused
+from daiic.worker.engines.interface import ModelRefused
 from support.models.fake_engine import WORDS, FakeMemory
 
 OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")

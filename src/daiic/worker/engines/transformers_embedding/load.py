@@ -1,0 +1,75 @@
+"""Loading a sentence embedding model."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import transformers
+
+from daiic.worker.backend import Backend
+from daiic.worker.engines.torch import weights
+from daiic.worker.engines.torch.tokenizer import load_tokenizer
+from daiic.worker.engines.torch.weights import Weights
+from daiic.worker.engines.transformers_embedding import recipe
+from daiic.worker.engines.transformers_embedding.dense import load_dense
+from daiic.worker.engines.transformers_embedding.embedder import Embedder, Step, unit_length
+from daiic.worker.engines.transformers_embedding.engine import EmbeddingEngine
+from daiic.worker.memory.budget import MemoryBudget
+
+UNQUANTIZED = "sentence embeddings lose too much by quantisation"
+
+
+async def load_embedding(
+    path: Path,
+    *,
+    backend: Backend,
+    quantization: str,
+    budget: MemoryBudget,
+    ram_offload: bool,
+    slots: int,
+    progress: Callable[[float], None],
+) -> EmbeddingEngine:
+    """Load the model in the directory `path` and return the engine that embeds with it.
+
+    It is never quantised. Arguments and errors are those of
+    `daiic.worker.engines.transformers_text.load_text`.
+    """
+    loop = asyncio.get_running_loop()
+
+    def tell(done: float) -> None:
+        loop.call_soon_threadsafe(progress, done)
+
+    def load() -> tuple[Weights, Embedder]:
+        steps = recipe.read(path)
+        tokenizer = load_tokenizer(path)
+        loaded = weights.load(
+            transformers.AutoModel,
+            path,
+            backend=backend,
+            quantization="none",
+            budget=budget,
+            ram_offload=ram_offload,
+            progress=tell,
+        )
+        after = _after(steps.after, loaded)
+        return loaded, Embedder(loaded.model, tokenizer, steps, after)
+
+    loaded, embedder = await asyncio.to_thread(load)
+    if quantization != "none":
+        loaded.fallback = UNQUANTIZED
+    return EmbeddingEngine(loaded, embedder)
+
+
+def _after(steps: Iterable[str | Path], loaded: Weights) -> list[Step]:
+    """Return what is done with pooled vectors, on the model's device; counts it to its memory."""
+    after: list[Step] = []
+    width = loaded.model.config.get_text_config().hidden_size
+    for step in steps:
+        if isinstance(step, Path):
+            dense = load_dense(step, width)
+            width = dense[0].out_features
+            loaded.footprint += sum(weight.nbytes for weight in dense.parameters())
+            after.append(dense.to(loaded.model.device))
+        else:
+            after.append(unit_length)
+    return after

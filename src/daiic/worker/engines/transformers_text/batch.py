@@ -1,0 +1,207 @@
+"""transformers' continuous batching, fitted for this worker.
+
+The manager runs the model in a thread of its own, on all tasks at once: a
+task joins the running batch at the next token and leaves when it is done.
+"""
+
+import asyncio
+import dataclasses
+import itertools
+import logging
+import time
+from collections.abc import Iterable
+from math import lcm
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
+
+from daiic.worker.engines.transformers_text import attention
+from daiic.worker.engines.transformers_text.sampling import Sampler, Sampling
+from daiic.worker.engines.transformers_text.storage import storage_bytes
+from daiic.worker.engines.transformers_text.token_streams import TokenStream, TokenStreams
+
+PAGE = 32
+"""Tokens in a block of the cache: tasks take whole blocks, and share those with the same text."""
+
+PREFILL = 1024
+"""Most tokens of one step. Prompts are taken in pieces of it, between others' tokens."""
+
+MASKED_PREFILL = 256
+"""The same where the manager keeps a mask of so many rows for each kind of layer: with two kinds
+each column stands for several tokens' memory, and the masks would outgrow the cache."""
+
+STOP_PATIENCE = 30.0
+
+
+class Batch:
+    """A model that generates for many tasks at once.
+
+    `capacity` is the number of tokens that the cache holds, all tasks
+    together. A task that would be longer ends when the cache is full, and can
+    be submitted again with its text so far.
+    """
+
+    def __init__(self, model: Any, *, slots: int, capacity: int) -> None:
+        """Start the thread that builds the cache and runs the model.
+
+        Raises:
+            Exception: of several kinds, if transformers cannot batch `model`.
+        """
+        self.capacity = capacity
+        self._sampler = Sampler(model.device)
+        self._streams = TokenStreams(asyncio.get_running_loop())
+        self._numbers = itertools.count()
+        self._busy_since = 0.0
+        self._model = model
+        self._attention = model.config._attn_implementation
+        config = model.config.get_text_config()
+        packed = model.device.type == "cpu" and attention.serves(config, self._attention)
+        kinds = set(getattr(config, "layer_types", None) or ())
+        step = PREFILL if packed or len(kinds) < 2 else MASKED_PREFILL
+        try:
+            self._manager = model.init_continuous_batching(
+                generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
+                continuous_batching_config=_settings(
+                    page_size=PAGE,
+                    num_blocks=capacity // PAGE + _lost_blocks(config, slots),
+                    max_batch_tokens=max(step, slots),
+                    max_requests_per_batch=slots,
+                    # Whoever chose `capacity` has reckoned with what is free, and for less than
+                    # the worst case that the manager reckons with.
+                    max_memory_percent=1.0,
+                    use_async_batching=False,
+                    use_cuda_graph=False,
+                    auto_switch_to_flash=False,
+                ),
+            )
+            self._manager.logit_processor = self._sampler
+            self._manager.output_router = self._streams
+            attention.register()
+            if packed:
+                model.set_attn_implementation(attention.NAME)
+            _log_like_the_rest()
+            with torch.inference_mode():
+                self._manager.start()
+        except BaseException:
+            model.set_attn_implementation(self._attention)
+            raise
+        self._watch = asyncio.create_task(self._fail_with_the_thread())
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs; it never does again after a fatal error."""
+        return bool(self._manager.is_running())
+
+    async def ready(self) -> bool:
+        """Wait until the cache is there; return whether it is."""
+        while self.alive and self._manager.batch_processor is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        return self.alive
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since the last step while there is work; 0 while there is none."""
+        if not self._streams.running:
+            return 0.0
+        return time.monotonic() - max(self._busy_since, self._sampler.stepped_at)
+
+    @property
+    def occupied(self) -> int:
+        """Tokens of the texts in work; a block more for each, which it does not fill."""
+        return sum(stream.length + PAGE for stream in self._streams.running.values())
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the cache and of what grows with it; 0 before the first step."""
+        processor = self._manager.batch_processor
+        if processor is None:
+            return 0
+        return storage_bytes(processor.cache, processor.inputs_and_outputs)
+
+    def submit(
+        self,
+        prompt: list[int],
+        sampling: Sampling,
+        *,
+        max_tokens: int,
+        end_tokens: Iterable[int],
+    ) -> TokenStream:
+        """Start a task; it ends after `max_tokens` or with one of `end_tokens`.
+
+        It ends before that if the cache is full of it alone: `prompt` must leave room there.
+        """
+        name = str(next(self._numbers))
+        stream = TokenStream(len(prompt))
+        if not self._streams.running:
+            self._busy_since = time.monotonic()
+        self._streams.running[name] = stream
+        self._manager.add_request(
+            prompt,
+            request_id=name,
+            max_new_tokens=min(max_tokens, self.capacity - len(prompt)),
+            eos_token_id=list(end_tokens),
+            streaming=True,
+            sampling=sampling,
+        )
+        return stream
+
+    def cancel(self, stream: TokenStream) -> None:
+        """Stop a task and free its part of the cache; one that has ended is left alone."""
+        name = self._streams.name_of(stream)
+        if name is not None:
+            del self._streams.running[name]
+            self._manager.cancel_request(name)
+
+    async def close(self, *, interrupt: bool = False) -> None:
+        """End the thread, and all tasks with SHUTTING_DOWN, or, with `interrupt`, where they are.
+
+        The cache's memory is given back.
+        """
+        self._watch.cancel()
+        for name in self._streams.running:
+            self._manager.cancel_request(name)
+        if interrupt:
+            self._streams.interrupt_all()
+        else:
+            self._streams.shut_down()
+        await asyncio.to_thread(self._manager.stop, block=True, timeout=STOP_PATIENCE)
+        self._model.set_attn_implementation(self._attention)
+
+    async def _fail_with_the_thread(self) -> None:
+        """End what the thread, should it be gone without a word, would leave waiting."""
+        while True:
+            await asyncio.sleep(0.5)
+            if not self.alive:
+                self._streams.fail_all("the generation thread has ended")
+
+
+def _lost_blocks(config: Any, slots: int) -> int:
+    """Return how many blocks may be of no use although they are free.
+
+    A task leaves a block unfilled. Layers of different kinds get memory in
+    pieces that both can divide into blocks, and each kind may leave one unused.
+    """
+    layers = list(getattr(config, "layer_types", None) or ())
+    counts = [layers.count(kind) for kind in set(layers)]
+    pieces = len(counts) * lcm(*counts) // sum(counts) + 1 if len(counts) > 1 else 0
+    return slots + pieces
+
+
+def _log_like_the_rest() -> None:
+    """Leave what the manager logs to the root logger; it brings a handler of its own."""
+    logger = logging.getLogger("ContinuousBatchingLogger")
+    logger.handlers.clear()
+    logger.propagate = True
+
+
+def _settings(**wanted: Any) -> ContinuousBatchingConfig:
+    """Return a configuration of those settings that this version of transformers has.
+
+    What later versions decide by themselves, and must be told not to, is new in them.
+    """
+    known = {field.name for field in dataclasses.fields(ContinuousBatchingConfig)}
+    return ContinuousBatchingConfig(
+        **{name: value for name, value in wanted.items() if name in known}
+    )

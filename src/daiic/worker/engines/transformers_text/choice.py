@@ -1,0 +1,132 @@
+"""Which way a language model is served: by continuous batching if that computes what it does.
+
+transformers does not say which models its batching can take. It refuses some, fails on others, and
+with a few it would compute something else. So a model is tried.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+import structlog
+import torch
+
+from daiic.errors import TaskError
+from daiic.worker.engines.torch.errors import is_out_of_memory
+from daiic.worker.engines.transformers_text.batch import Batch
+from daiic.worker.engines.transformers_text.sampling import Sampling
+from daiic.worker.engines.transformers_text.token_streams import TokenStream
+
+GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, seed=0)
+
+LENGTHS = (9, 24)
+"""Of the texts of the trial, which run together."""
+
+ANSWER = 4
+
+CLOSE = 0.5
+"""How far below the model's own choice another token may be, in standard deviations of the logits:
+other kernels round otherwise. A token by chance is some four below."""
+
+log = structlog.get_logger()
+
+
+class TextGenerator(Protocol):
+    """What generates for the tasks of an engine: a `Batch` or `Turns`."""
+
+    capacity: int
+    """Tokens that it holds at most; 0 where memory is taken as it is needed."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+
+    async def ready(self) -> bool:
+        """Wait until it can take tasks; return whether it ever can."""
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since the last step while there is work; 0 while there is none."""
+
+    @property
+    def occupied(self) -> int:
+        """Tokens of the texts in work."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes beside the model."""
+
+    def submit(
+        self, prompt: list[int], sampling: Sampling, *, max_tokens: int, end_tokens: Any
+    ) -> TokenStream:
+        """Start a task."""
+
+    def cancel(self, stream: TokenStream) -> None:
+        """Stop a task; one that has ended is left alone."""
+
+    async def close(self, *, interrupt: bool = False) -> None:
+        """End all tasks, with SHUTTING_DOWN or where they are, and the thread."""
+
+
+async def batched(model: Any, *, slots: int, capacity: int) -> tuple[Batch | None, str]:
+    """Return a batch that serves `model`, or `None` and the reason why there is none.
+
+    Raises:
+        torch.OutOfMemoryError: if memory ran out.
+    """
+    reason = _obstacle(model)
+    if reason:
+        return None, reason
+    batch = None
+    try:
+        batch = Batch(model, slots=slots, capacity=capacity)
+        reason = await _differs(batch, model, slots)
+    except Exception as error:
+        if is_out_of_memory(error):
+            if batch is not None:
+                await batch.close()
+            raise
+        message = error.message if isinstance(error, TaskError) else str(error)
+        reason = message.partition("\n")[0] or type(error).__name__
+    if reason and batch is not None:
+        await batch.close()
+    return (None, reason) if reason else (batch, "")
+
+
+def _obstacle(model: Any) -> str:
+    """Return what is known to keep a model from being batched, or nothing."""
+    if getattr(model, "_is_stateful", False):
+        # It would run, and forget the state after each step.
+        return "its layers keep a state, not only keys and values"
+    config = model.config.get_text_config()
+    if getattr(config, "kv_lora_rank", None):
+        return "its keys and values are compressed (multi-head latent attention)"
+    if getattr(config, "attn_logit_softcapping", None):
+        # It would run, and leave that out.
+        return "its attention has capped logits"
+    return ""
+
+
+async def _differs(batch: Batch, model: Any, slots: int) -> str:
+    """Return how a trial's texts differ from the model's own, or nothing if they do not."""
+    vocabulary = model.config.get_text_config().vocab_size
+    prompts = [
+        [(number * 7919 + length) % vocabulary for number in range(length)] for length in LENGTHS
+    ]
+    running = [batch.submit(prompt, GREEDY, max_tokens=ANSWER, end_tokens=()) for prompt in prompts]
+    for prompt, stream in zip(prompts, running, strict=True):
+        made = await stream.new_tokens()
+        while not stream.ended:
+            made += await stream.new_tokens()
+        if not await asyncio.to_thread(_would_say, model, prompt, made):
+            return "batching computes something else than the model"
+    return ""
+
+
+@torch.inference_mode()
+def _would_say(model: Any, prompt: list[int], made: list[int]) -> bool:
+    """Whether the model itself would continue `prompt` by the tokens `made`, or nearly."""
+    tokens = torch.tensor([prompt + made], device=model.device)
+    logits = model(input_ids=tokens, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    chosen = logits.gather(-1, tokens[0, len(prompt) :, None].to(logits.device))
+    short = logits.amax(-1, keepdim=True) - chosen
+    return not bool((short > CLOSE * logits.std(-1, keepdim=True)).any())

@@ -1,0 +1,264 @@
+"""The engine of a language model: tasks in, parts of their answers out."""
+
+import asyncio
+import gc
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
+
+import structlog
+import torch
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.one_thread import OneThread
+from daiic.worker.engines.torch.weights import Weights
+from daiic.worker.engines.transformers_embedding.embedder import Embedder
+from daiic.worker.engines.transformers_text import parameters, prompt
+from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
+from daiic.worker.engines.transformers_text.choice import TextGenerator
+from daiic.worker.engines.transformers_text.growth import RESERVE, Growth
+from daiic.worker.engines.transformers_text.parameters import Parameters
+from daiic.worker.engines.transformers_text.transcript import Transcript
+
+CROWDED = 0.9
+"""Share of the cache that texts may take before it grows."""
+
+PATIENCE = 5.0
+"""Seconds after which memory for a larger cache is looked for again when there was none."""
+
+IDLE = 60.0
+"""Seconds without work after which a cache that has grown is small again."""
+
+log = structlog.get_logger()
+
+
+class TextEngine:
+    """An `Engine` of a language model. It answers embed tasks too, with its hidden states."""
+
+    kind = pb.TEXT
+
+    def __init__(
+        self,
+        weights: Weights,
+        tokenizer: Any,
+        template: ChatTemplate | None,
+        embedder: Embedder,
+        generator: TextGenerator,
+        new_generator: Callable[[int], TextGenerator],
+        *,
+        growth: Growth | None,
+        context: int,
+        fallback: str,
+    ) -> None:
+        """`new_generator` makes one of another capacity, for when `generator` fails or is full.
+
+        `growth` says how large it may be, `None` if it takes memory as it needs
+        it. A text has at most `context` tokens. `fallback` is why texts are not batched.
+        """
+        self.quantization = weights.quantization
+        self.placement = weights.placement
+        self.fallback = "; ".join(reason for reason in (weights.fallback, fallback) if reason)
+        self._weights_bytes = weights.footprint
+        self._model: Any = weights.model
+        self._tokenizer = tokenizer
+        self._thread = OneThread("tokens")
+        self._template = template
+        self._embedder = embedder
+        self._generator = generator
+        self._new_generator = new_generator
+        self._growth = growth
+        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._refused_until = 0.0
+        self._shrinking: asyncio.TimerHandle | None = None
+        self._context = context
+        self._end_tokens = _end_tokens(weights.model, tokenizer)
+
+    @property
+    def footprint(self) -> int:
+        """Bytes of the weights and of the cache as large as it is now."""
+        return self._weights_bytes + self._generator.bytes
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since the last step while there is work; 0 while there is none."""
+        return self._generator.stalled_for
+
+    async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        """Answer a text task in parts, as tokens come, or an embed task at once."""
+        work = task.WhichOneof("work")
+        if work == "embed":
+            yield await self._embedder.answer(task)
+            return
+        if work != "text":
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"{task.model} is a language model and cannot do a task of the kind `{work}`",
+                "send a text or an embed task, or choose another model",
+            )
+        text = await prompt.text_of(self._template, task.text)
+        # A hostile tokenizer may take for ever, of which cancelling frees nothing: it must not hold
+        # threads that others share, and no more than one.
+        prompt_tokens, wanted = await asyncio.wrap_future(
+            self._thread.submit(lambda: self._prepare(task.text, text))
+        )
+        transcript = Transcript(
+            self._tokenizer.backend_tokenizer,
+            stop=wanted.stop,
+            end_tokens=self._end_tokens,
+            max_tokens=wanted.max_tokens,
+        )
+        transcript.resume(task.resume)
+        if not transcript.finish_reason:
+            so_far = prompt_tokens + list(task.resume.tokens)
+            generator: TextGenerator | None = None
+            stream = None
+            try:
+                while not transcript.finish_reason:
+                    # It has ended before the text if it had to leave a cache that became too small.
+                    if generator is None or stream is None or stream.ended:
+                        generator = await self._generator_for(len(so_far))
+                        stream = generator.submit(
+                            so_far,
+                            wanted.sampling,
+                            max_tokens=wanted.max_tokens - transcript.count,
+                            end_tokens=self._end_tokens,
+                        )
+                    for token in await stream.new_tokens():
+                        transcript.push(token)
+                        so_far.append(token)
+                    if not transcript.finish_reason:
+                        text, tokens = transcript.take()
+                        if tokens:
+                            yield pb.Result(text=text, tokens=tokens)
+                        await self._grow_if_crowded(generator)
+            finally:
+                if generator is not None and stream is not None:
+                    generator.cancel(stream)
+                self._shrink_later()
+        text, tokens = transcript.take()
+        yield pb.Result(
+            final=True,
+            text=text,
+            tokens=tokens,
+            finish_reason=transcript.finish_reason,
+            usage=pb.Usage(prompt_tokens=len(prompt_tokens), completion_tokens=transcript.count),
+        )
+
+    async def close(self) -> None:
+        """End what runs with SHUTTING_DOWN and give the memory back."""
+        if self._template is not None:
+            self._template.close()
+        self._thread.stop()
+        self._embedder.stop()
+        self._closed = True
+        if self._shrinking is not None:
+            self._shrinking.cancel()
+        async with self._changing:
+            await self._generator.close()
+        self._growth = None
+        del self._model, self._generator, self._new_generator, self._embedder
+        await asyncio.to_thread(gc.collect)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _prepare(self, task: pb.TextTask, text: str) -> tuple[list[int], Parameters]:
+        tokens = prompt.encode(self._tokenizer, task, text, self._context)
+        wanted = parameters.resolve(
+            task,
+            self._model.generation_config,
+            prompt_tokens=len(tokens),
+            context=self._context,
+        )
+        return tokens, wanted
+
+    async def _generator_for(self, length: int) -> TextGenerator:
+        """Return what generates now, with room for a text that has `length` tokens."""
+        generator = self._generator
+        needed = generator.occupied + length + RESERVE
+        fits = self._growth is None or needed <= generator.capacity
+        if self._changing.locked() or not generator.alive or not fits:
+            await self._undisturbed(self._prepare_for(length))
+            generator = self._generator
+        if self._growth is not None and length >= generator.capacity:
+            raise TaskError(
+                pb.OUT_OF_MEMORY,
+                f"the text has {length} tokens, and there is memory for {generator.capacity} now",
+                "try again when other models need less, or send a shorter text",
+            )
+        return generator
+
+    async def _prepare_for(self, length: int) -> None:
+        async with self._changing:
+            if self._closed:
+                raise TaskError(
+                    pb.SHUTTING_DOWN, "the model is being unloaded", "send the task again"
+                )
+            if not self._generator.alive:
+                log.warning("starting generation again after it failed")
+                await self._exchange(self._generator.capacity)
+            await self._grow(self._generator.occupied + length + RESERVE)
+
+    async def _grow_if_crowded(self, generator: TextGenerator) -> None:
+        """Let the cache of `generator` grow before its texts have to wait for each other."""
+        if self._growth is None or generator.occupied < CROWDED * generator.capacity:
+            return
+        if generator is self._generator and asyncio.get_running_loop().time() > self._refused_until:
+            await self._undisturbed(self._relieve(generator))
+
+    async def _relieve(self, generator: TextGenerator) -> None:
+        async with self._changing:
+            if generator is self._generator and not self._closed:
+                await self._grow(generator.capacity + RESERVE)
+
+    async def _grow(self, needed: int) -> None:
+        """Exchange the cache for a larger one, if memory allows; texts go on in the new one."""
+        before = self._generator.capacity
+        if self._growth is None or needed <= before:
+            return
+        capacity = self._growth.capacity(before, needed)
+        if capacity > before:
+            log.info("the cache grows", tokens=capacity, before=before)
+            await self._exchange(capacity)
+            if not await self._generator.ready():
+                log.warning("the cache cannot grow", tokens=capacity)
+                await self._exchange(before)
+        if self._generator.capacity == before:
+            self._refused_until = asyncio.get_running_loop().time() + PATIENCE
+
+    def _shrink_later(self) -> None:
+        """Give a grown cache's memory back to others when nothing has run for a while."""
+        growth = self._growth
+        if growth is None or self._closed or self._generator.capacity <= growth.start:
+            return
+        if self._shrinking is not None:
+            self._shrinking.cancel()
+        self._shrinking = asyncio.get_running_loop().call_later(
+            IDLE, lambda: self._undisturbed(self._shrink(growth.start))
+        )
+
+    async def _shrink(self, capacity: int) -> None:
+        async with self._changing:
+            if not self._closed and not self._generator.occupied:
+                log.info("the cache shrinks", tokens=capacity, before=self._generator.capacity)
+                await self._exchange(capacity)
+
+    async def _exchange(self, capacity: int) -> None:
+        """Put a generator of another capacity in place; what runs is submitted to it again."""
+        await self._generator.close(interrupt=True)
+        self._generator = self._new_generator(capacity)
+
+    def _undisturbed(self, change: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
+        """Run `change` to its end, even if the task that asked for it is cancelled."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return asyncio.shield(task)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Return the tokens that end a text, as generation_config and the tokenizer name them."""
+    named = model.generation_config.eos_token_id
+    tokens = set(named if isinstance(named, list) else [named]) | {tokenizer.eos_token_id}
+    return frozenset(token for token in tokens if token is not None)

@@ -1,0 +1,78 @@
+"""Texts of one length that advance together, as a batch with a cache of its own."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
+
+from daiic.worker.engines.transformers_text.sampling import Sampling
+from daiic.worker.engines.transformers_text.storage import storage_bytes
+
+
+@dataclass(slots=True, eq=False)
+class Text:
+    """One task. `made` is only ever added to, so others may read it while it grows."""
+
+    name: str
+    prompt: list[int]
+    sampling: Sampling
+    max_tokens: int
+    end_tokens: frozenset[int]
+    made: list[int] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has all its tokens."""
+        return len(self.made) >= self.max_tokens or self.made[-1] in self.end_tokens
+
+    def output(self, status: RequestStatus, error: str | None = None) -> GenerationOutput:
+        """Return what is delivered of it."""
+        return GenerationOutput(
+            request_id=self.name,
+            prompt_ids=[],
+            generated_tokens=self.made,
+            status=status,
+            error=error,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Texts of one length, which are a batch: `tokens` is [texts, length].
+
+    `read` tokens of them are in the cache, which is among the arguments
+    `state` that go from one step to the next.
+    """
+
+    texts: list[Text]
+    tokens: torch.Tensor
+    state: dict[str, Any]
+    read: int = 0
+    bytes: int = 0
+
+    @property
+    def cache(self) -> Any:
+        """The model's own cache; `None` before the first step."""
+        return next(
+            (value for value in self.state.values() if hasattr(value, "reorder_cache")), None
+        )
+
+    def measure(self) -> None:
+        """Find out what the cache takes now."""
+        self.bytes = storage_bytes(self.cache) if self.cache is not None else 0
+
+    def keep(self, rows: list[int]) -> None:
+        """Let all texts but those in `rows` leave, and the cache too."""
+        if len(rows) == len(self.texts):
+            return
+        self.texts = [self.texts[row] for row in rows]
+        if not rows:
+            self.state, self.bytes = {}, 0
+            return
+        index = torch.tensor(rows, device=self.tokens.device)
+        self.tokens = self.tokens.index_select(0, index)
+        if self.cache is not None:
+            # Made to put beams in order, and every cache can do that; it may as well take fewer.
+            self.cache.reorder_cache(index)
+            self.measure()

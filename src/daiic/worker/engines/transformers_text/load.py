@@ -1,0 +1,195 @@
+"""Loading a language model, and starting what serves it."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+import transformers
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+)
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.backend import Backend
+from daiic.worker.engines.torch import weights
+from daiic.worker.engines.torch.tokenizer import load_tokenizer
+from daiic.worker.engines.torch.weights import Weights
+from daiic.worker.engines.transformers_embedding.embedder import Embedder
+from daiic.worker.engines.transformers_embedding.recipe import Recipe
+from daiic.worker.engines.transformers_text import growth
+from daiic.worker.engines.transformers_text.batch import PAGE, Batch
+from daiic.worker.engines.transformers_text.chat_template import template_of
+from daiic.worker.engines.transformers_text.choice import batched
+from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.engines.transformers_text.growth import SHARE, Growth
+from daiic.worker.engines.transformers_text.turns import Turns
+from daiic.worker.memory.budget import MemoryBudget
+
+LEAST_CONTEXT = 256
+
+_TRIAL = pb.Task(text=pb.TextTask(prompt="1", max_tokens=1))
+"""Run after loading, so that what does not work shows then."""
+
+log = structlog.get_logger()
+
+
+async def load_text(
+    path: Path,
+    *,
+    backend: Backend,
+    quantization: str,
+    budget: MemoryBudget,
+    ram_offload: bool,
+    slots: int,
+    progress: Callable[[float], None],
+) -> TextEngine:
+    """Load the language model in the directory `path` and return the engine that serves it.
+
+    `quantization` is "none", "8bit" or "4bit"; where it cannot be had the
+    engine's `fallback` says why. Weights beyond `budget.vram_bytes` go to RAM
+    if `ram_offload` allows. At most `slots` tasks run in one batch. `progress`
+    is called with 0 to 1, in the event loop.
+
+    Raises:
+        TaskError: UNSAFE_WEIGHTS without safetensors, OUT_OF_MEMORY if the
+            budget is too small, BAD_REQUEST if it is no language model.
+    """
+    loop = asyncio.get_running_loop()
+
+    def tell(done: float) -> None:
+        loop.call_soon_threadsafe(progress, done)
+
+    def load() -> tuple[Any, Weights, Embedder]:
+        tokenizer = load_tokenizer(path)
+        loaded = weights.load(
+            causal_language_model(path),
+            path,
+            backend=backend,
+            quantization=quantization,
+            budget=budget,
+            ram_offload=ram_offload,
+            progress=tell,
+        )
+        return tokenizer, loaded, Embedder(_without_head(loaded.model), tokenizer, Recipe())
+
+    tokenizer, loaded, embedder = await asyncio.to_thread(load)
+    engine = await _serve(path, loaded, tokenizer, embedder, budget, backend.is_gpu, slots)
+    try:
+        async for _ in engine.run(_TRIAL):
+            pass
+    except BaseException as error:
+        await engine.close()
+        if isinstance(error, TaskError) and error.code == pb.INTERNAL:
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"{path.name} cannot be served: {error.message}",
+                "the worker's log has the traceback; choose another model",
+            ) from error
+        raise
+    return engine
+
+
+async def _serve(
+    path: Path,
+    loaded: Weights,
+    tokenizer: Any,
+    embedder: Embedder,
+    budget: MemoryBudget,
+    on_gpu: bool,
+    slots: int,
+) -> TextEngine:
+    """Return the engine that serves a model, in batches if it can."""
+    model = loaded.model
+    room = (budget.vram_bytes if on_gpu else budget.ram_bytes) - loaded.footprint
+    known = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
+    working = growth.working_bytes(model)
+
+    def fitting(token_bytes: float) -> int:
+        tokens = int(max(room, 0) * SHARE / (token_bytes + working))
+        if tokens < min(known, LEAST_CONTEXT):
+            raise TaskError(
+                pb.OUT_OF_MEMORY,
+                f"{path.name} fits, but leaves memory for a context of {tokens} tokens only",
+                'set quantization = "4bit", or choose a smaller model',
+            )
+        return tokens
+
+    engine: TextEngine | None = None
+
+    def held() -> int:
+        return engine.footprint if engine is not None else loaded.footprint
+
+    spare = growth.spare(budget, on_gpu=on_gpu, held=held)
+    start = growth.start(model, fitting(growth.token_bytes(model)))
+    batch, reason = await batched(model, slots=slots, capacity=start)
+    if batch is not None:
+        log.info("served by continuous batching", model=path.name)
+        _tell_what_is_ignored(path, model)
+        token_bytes = batch.bytes / batch.capacity + working
+        context = min(known, fitting(batch.bytes / batch.capacity))
+        engine = TextEngine(
+            loaded,
+            tokenizer,
+            template_of(tokenizer, path.name),
+            embedder,
+            batch,
+            lambda capacity: Batch(model, slots=slots, capacity=capacity),
+            growth=Growth(start, slots * (known + PAGE), token_bytes, spare),
+            context=context,
+            fallback="",
+        )
+        return engine
+    log.warning("served text by text, not in batches", model=path.name, reason=reason)
+    token_bytes = await asyncio.to_thread(growth.measured_token_bytes, model)
+
+    def turns(_: int) -> Turns:
+        return Turns(
+            model, slots=slots, token_bytes=token_bytes, spare=lambda: int(spare() * SHARE)
+        )
+
+    engine = TextEngine(
+        loaded,
+        tokenizer,
+        template_of(tokenizer, path.name),
+        embedder,
+        turns(0),
+        turns,
+        growth=None,
+        context=min(known, fitting(token_bytes)),
+        fallback=f"not batched: {reason}",
+    )
+    return engine
+
+
+def causal_language_model(path: Path) -> Any:
+    """Return the class of transformers that loads the language model in `path`.
+
+    Some that read images too are only known as that; they answer texts all the same.
+    """
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError):
+        return transformers.AutoModelForCausalLM  # which says what is wrong
+    kind = type(config)
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM
+
+
+def _without_head(model: Any) -> Any:
+    """Return the part of a language model that gives hidden states."""
+    base = model.base_model
+    return base if base is not model else model.model
+
+
+def _tell_what_is_ignored(path: Path, model: Any) -> None:
+    for name, neutral in (("repetition_penalty", 1.0), ("no_repeat_ngram_size", 0)):
+        value = getattr(model.generation_config, name, None)
+        if value is not None and value != neutral:
+            log.warning("not applied", model=path.name, setting=f"{name}={value}")

@@ -1,0 +1,260 @@
+"""Serving what continuous batching cannot take, the way transformers' `generate` does.
+
+The model makes its own cache, whatever its layers need. One thread advances
+all tasks in turn, a token each; tasks whose prompts are equally long, and
+that wait together, make one batch.
+"""
+
+import asyncio
+import inspect
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import structlog
+import torch
+from transformers.generation.continuous_batching.requests import RequestStatus
+
+from daiic.worker.engines.transformers_text.group import Group, Text
+from daiic.worker.engines.transformers_text.sampling import Sampler, Sampling
+from daiic.worker.engines.transformers_text.token_streams import TokenStream, TokenStreams
+
+PREFILL = 1024
+"""Most tokens of a prompt in one step, where the model's cache can be filled in pieces."""
+
+MEASURE = 64
+"""Steps after which a cache is measured again."""
+
+STOP_PATIENCE = 30.0
+
+log = structlog.get_logger()
+
+
+class Turns:
+    """A model that generates for many tasks, group by group."""
+
+    def __init__(
+        self, model: Any, *, slots: int, token_bytes: float, spare: Callable[[], int]
+    ) -> None:
+        """`spare` tells how many bytes more the caches may take, of which one token takes
+        `token_bytes`. A task alone may take more."""
+        self.capacity = 0
+        self._model = model
+        self._slots = slots
+        self._spare = spare
+        self._loop = asyncio.get_running_loop()
+        self._streams = TokenStreams(self._loop)
+        self._numbers = itertools.count()
+        self._first: dict[str, Any] = {"use_cache": True}
+        if "logits_to_keep" in inspect.signature(model.forward).parameters:
+            self._first["logits_to_keep"] = 1
+        self._in_pieces = _reads_in_pieces(model)
+        self._token_bytes = token_bytes
+        self._limit = 0
+        self._waiting: deque[Text] = deque()
+        self._groups: list[Group] = []
+        self._cancelled: set[str] = set()
+        self._news = threading.Condition()
+        self._closing = False
+        self._busy_since = self._stepped_at = time.monotonic()
+        # A long prompt on a slow machine takes minutes; that its layers follow each other shows
+        # that it goes on.
+        self._hooks = [
+            layer.register_forward_pre_hook(self._note_progress) for layer in _layers(model)
+        ]
+        self._thread = threading.Thread(target=self._run, name="text turns")
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    async def ready(self) -> bool:
+        """Return whether it can take tasks."""
+        return self.alive
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since the last step while there is work; 0 while there is none."""
+        if not self._streams.running:
+            return 0.0
+        return time.monotonic() - max(self._busy_since, self._stepped_at)
+
+    @property
+    def occupied(self) -> int:
+        """Tokens of the texts in work."""
+        return sum(stream.length for stream in self._streams.running.values())
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the caches now."""
+        return sum(group.bytes for group in list(self._groups))
+
+    def submit(
+        self,
+        prompt: list[int],
+        sampling: Sampling,
+        *,
+        max_tokens: int,
+        end_tokens: Iterable[int],
+    ) -> TokenStream:
+        """Start a task; it ends after `max_tokens`, or with one of `end_tokens`."""
+        text = Text(
+            str(next(self._numbers)), list(prompt), sampling, max_tokens, frozenset(end_tokens)
+        )
+        stream = TokenStream(len(prompt))
+        if not self._streams.running:
+            self._busy_since = time.monotonic()
+        self._limit = self.bytes + self._spare()
+        self._streams.running[text.name] = stream
+        with self._news:
+            self._waiting.append(text)
+            self._news.notify()
+        return stream
+
+    def cancel(self, stream: TokenStream) -> None:
+        """Stop a task and free its part of the cache; one that has ended is left alone."""
+        name = self._streams.name_of(stream)
+        if name is not None:
+            del self._streams.running[name]
+            with self._news:
+                self._cancelled.add(name)
+                self._news.notify()
+
+    async def close(self, *, interrupt: bool = False) -> None:
+        """End the thread and all tasks: with SHUTTING_DOWN or, with `interrupt`, as they are."""
+        if interrupt:
+            self._streams.interrupt_all()
+        else:
+            self._streams.shut_down()
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        await asyncio.to_thread(self._thread.join, STOP_PATIENCE)
+        for hook in self._hooks:
+            hook.remove()
+
+    # ------------------------------------------------------------ in the thread
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:
+            log.error("the generation thread has ended", exc_info=error)
+            reason = f"{type(error).__name__}: {error}"
+            self._loop.call_soon_threadsafe(self._streams.fail_all, reason)
+
+    @torch.inference_mode()
+    def _work(self) -> None:
+        while True:
+            with self._news:
+                while not (self._closing or self._waiting or self._groups):
+                    self._news.wait()
+                if self._closing:
+                    self._groups.clear()
+                    return
+            self._drop_cancelled()
+            self._begin()
+            for group in list(self._groups):
+                try:
+                    self._step(group)
+                except Exception as error:
+                    self._fail(group, error)
+                if not group.texts:
+                    self._groups.remove(group)
+
+    def _begin(self) -> None:
+        """Make the first text that waits a group, with all others of its length."""
+        with self._news:
+            room = self._slots - sum(len(group.texts) for group in self._groups)
+            if not self._waiting or room < 1:
+                return
+            length = len(self._waiting[0].prompt)
+            if self._groups:
+                free = max(self._limit - self.bytes, 0)
+                room = min(room, int(free / (self._token_bytes * length)))
+            alike = [text for text in self._waiting if len(text.prompt) == length][:room]
+            for text in alike:
+                self._waiting.remove(text)
+        if alike:
+            tokens = torch.tensor([text.prompt for text in alike], device=self._model.device)
+            self._groups.append(Group(alike, tokens, dict(self._first)))
+
+    def _step(self, group: Group) -> None:
+        """Read on in the prompts, or make the next token of each text."""
+        length = group.tokens.shape[1]
+        end = min(group.read + PREFILL, length) if self._in_pieces else length
+        # Without a cache all is read anew for each token.
+        new = end - group.read if group.cache is not None else None
+        inputs = self._model.prepare_inputs_for_generation(
+            group.tokens[:, :end],
+            next_sequence_length=new,
+            is_first_iteration=not group.read,
+            **group.state,
+        )
+        outputs = self._model(**inputs, return_dict=True)
+        group.state = self._model._update_model_kwargs_for_generation(
+            outputs, group.state, num_new_tokens=end - group.read
+        )
+        group.read = end
+        self._note_progress()
+        if end < length:
+            return
+        if not group.bytes or length % MEASURE == 0:
+            group.measure()
+            self._token_bytes = max(group.bytes / group.tokens.numel(), 1.0)
+        sampler = Sampler(group.tokens.device)
+        sampler.expect((text.sampling, length) for text in group.texts)
+        scores = outputs.logits[:, -1].to(copy=True, dtype=torch.float32)
+        self._take(group, sampler(group.tokens, scores).argmax(-1).to(group.tokens.device))
+
+    def _take(self, group: Group, chosen: torch.Tensor) -> None:
+        """Add a token to each text, and let those go that are complete."""
+        for text, token in zip(group.texts, chosen.tolist(), strict=True):
+            text.made.append(token)
+        group.tokens = torch.cat([group.tokens, chosen[:, None]], dim=1)
+        done = [text.complete for text in group.texts]
+        outputs = [
+            text.output(RequestStatus.FINISHED if ended else RequestStatus.DECODING)
+            for text, ended in zip(group.texts, done, strict=True)
+        ]
+        group.keep([row for row, ended in enumerate(done) if not ended])
+        self._streams.deliver_batch(outputs)
+
+    def _drop_cancelled(self) -> None:
+        with self._news:
+            gone, self._cancelled = self._cancelled, set()
+            if not gone:
+                return
+            self._waiting = deque(text for text in self._waiting if text.name not in gone)
+        for group in list(self._groups):
+            group.keep([row for row, text in enumerate(group.texts) if text.name not in gone])
+            if not group.texts:
+                self._groups.remove(group)
+
+    def _fail(self, group: Group, error: Exception) -> None:
+        log.error("generation failed", exc_info=error)
+        reason = f"{type(error).__name__}: {error}"
+        self._streams.deliver_batch(
+            [text.output(RequestStatus.FAILED, reason) for text in group.texts]
+        )
+        group.texts.clear()
+
+    def _note_progress(self, *_: Any) -> None:
+        self._stepped_at = time.monotonic()
+
+
+def _layers(model: Any) -> list[torch.nn.Module]:
+    """Return the model's layers: the longest list of modules in it."""
+    lists = [list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    return max(lists, key=len, default=[])
+
+
+def _reads_in_pieces(model: Any) -> bool:
+    """Whether the model's layers take a prompt piece by piece: those with keys and values do."""
+    layers = getattr(model.config.get_text_config(), "layer_types", None) or ()
+    return not getattr(model, "_is_stateful", False) and all("attention" in kind for kind in layers)

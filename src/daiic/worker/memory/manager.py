@@ -1,0 +1,239 @@
+"""Which models are in memory: loaded when a task needs them, gone when others need the room.
+
+Every model that was asked for has a `ModelEntry`. Tasks hold a `Lease` on the
+engine while they run.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from daiic.background import in_thread
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.interface import ModelRefused
+from daiic.worker.engines.torch.errors import is_device_lost, is_out_of_memory
+from daiic.worker.memory.model_entry import Lease, ModelEntry
+from daiic.worker.memory.model_memory import Load, Meter, ModelMemory
+from daiic.worker.memory.model_table import ModelTable
+from daiic.worker.memory.resource_errors import does_not_fit
+from daiic.worker.models.catalog import Catalog, Model
+
+Expect = Callable[[Model], int]
+Fetch = Callable[[str, Callable[[int, int], None]], Awaitable[Path]]
+
+log = structlog.get_logger()
+
+
+class ModelManager:
+    """All models of one worker; `table` has those that were asked for."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        meter: Meter,
+        expect: Expect,
+        load: Load,
+        fetch: Fetch | None,
+        *,
+        ram_offload: bool,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`expect` tells the bytes that a model will need, from its files; it may block.
+
+        `fetch` downloads, `None` where that is not allowed; `on_change` tells of new states.
+        """
+        self.fetch = fetch
+        self.on_device_lost: Callable[[BaseException], None] = lambda error: None
+        self.table = ModelTable(on_change)
+        self.memory = ModelMemory(self.table, meter, load, ram_offload=ram_offload)
+        self._catalog = catalog
+        self._expect = expect
+        self._on_disk: dict[str, Model] = {}
+        self._unusable: dict[str, str] = {}
+        self._clock = 0
+
+    # ----------------------------------------------------------------- status
+
+    async def rescan(self) -> None:
+        """Look at what is on the disk now."""
+        found = {model.name: model for model in await in_thread(self._catalog.scan)}
+        if found != self._on_disk or self._catalog.unusable != self._unusable:
+            self._on_disk = found
+            self._unusable = self._catalog.unusable
+            self.table.tell()
+
+    def statuses(self) -> list[pb.ModelStatus]:
+        """Return the state of every model that is on the disk, usable or not, or on its way."""
+        on_disk = [
+            pb.ModelStatus(name=model.name, kind=model.kind, state=pb.AVAILABLE)
+            for model in self._on_disk.values()
+            if model.name not in self.table.entries
+        ]
+        unusable = [
+            pb.ModelStatus(name=name, state=pb.FAILED, detail=reason)
+            for name, reason in self._unusable.items()
+            if name not in self.table.entries
+        ]
+        return sorted(
+            [*on_disk, *unusable, *(entry.status() for entry in self.table.entries.values())],
+            key=lambda status: status.name,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Whether a model is on its way into memory."""
+        return any(entry.loading is not None for entry in self.table.entries.values())
+
+    # ------------------------------------------------------------------ leases
+
+    def lease_now(self, name: str) -> Lease | None:
+        """Return a lease on the model `name` if it is loaded, else `None`."""
+        entry = self.table.entries.get(name)
+        resident = entry.resident if entry is not None else None
+        if entry is None or resident is None or resident.leaving:
+            return None
+        self._clock += 1
+        resident.last_used = self._clock
+        resident.users += 1
+        return Lease(entry, resident, self.table.tell)
+
+    async def lease(self, name: str) -> Lease:
+        """Load the model `name` if need be and return a lease on it.
+
+        If this is cancelled the load goes on for whoever comes next.
+
+        Raises:
+            TaskError: if it cannot be loaded.
+        """
+        while True:
+            lease = self.lease_now(name)
+            if lease is not None:
+                return lease
+            entry = self.table.entries.get(name)
+            if entry is None:
+                entry = self.table.entries[name] = ModelEntry(name, self._on_disk.get(name))
+            if entry.refusal is not None:
+                raise TaskError(entry.refusal.code, entry.refusal.message, entry.refusal.remedy)
+            if entry.resident is not None:  # leaving
+                await self.table.change()
+                continue
+            if entry.loading is None:
+                entry.loading = asyncio.create_task(self._bring(entry))
+                entry.loading.add_done_callback(_retrieve)
+            await asyncio.shield(entry.loading)
+
+    def kind_on_disk(self, name: str) -> pb.ModelKind | None:
+        """Return the kind of the model `name`, if it is on the disk or in memory."""
+        entry = self.table.entries.get(name)
+        model = entry.model if entry is not None else self._on_disk.get(name)
+        return model.kind if model is not None else None
+
+    async def out_of_memory(self, lease: Lease) -> None:
+        """Take the leased engine, on which memory ran out, away; the next one gets less."""
+        entry, resident = lease.entry, lease.resident
+        if entry.resident is not resident:
+            return  # another task has said so
+        entry.expect_more()
+        entry.take_less()
+        log.warning(
+            "out of memory while serving; the model is loaded again with a smaller budget",
+            model=entry.name,
+            budget=f"{entry.headroom:.0%}",
+        )
+        await self.table.unload(entry)
+
+    async def refuse(self, lease: Lease, refusal: ModelRefused) -> None:
+        """Take the leased engine away and load its model no more; who asks for it is told why."""
+        entry = lease.entry
+        if entry.resident is not lease.resident:
+            return  # another task has said so
+        entry.refusal = refusal
+        log.error("model refused", model=entry.name, reason=refusal.message)
+        await self.table.unload(entry)
+        self.table.set_state(entry, pb.FAILED, detail=refusal.message)
+        self.table.forget_old_failures()
+
+    async def close(self) -> None:
+        """Give all models' memory back; a wedged engine may never do that."""
+        for entry in self.table.entries.values():
+            if entry.loading is not None:
+                entry.loading.cancel()
+            if entry.resident is not None:
+                await self.table.unload(entry)
+
+    # ----------------------------------------------------------------- loading
+
+    async def _bring(self, entry: ModelEntry) -> None:
+        try:
+            model = entry.model = await self._on_this_machine(entry)
+            if not entry.footprint:
+                entry.footprint = await in_thread(lambda: self._expect(model))
+            engine = await self.memory.load(entry, model)
+            log.info(
+                "model loaded",
+                model=entry.name,
+                quantization=engine.quantization,
+                placement=engine.placement,
+                bytes=engine.footprint,
+            )
+        except Exception as error:
+            failure = self._failure(entry, error)
+            if failure.code in (pb.MODEL_NOT_FOUND, pb.BAD_REQUEST):
+                self.table.entries.pop(entry.name, None)
+            self.table.set_state(entry, pb.FAILED, detail=failure.message)
+            self.table.forget_old_failures()
+            raise failure from None
+        finally:
+            entry.loading = None
+
+    async def _on_this_machine(self, entry: ModelEntry) -> Model:
+        name = entry.name
+        model = await in_thread(lambda: self._catalog.find(name))
+        model = model or await in_thread(lambda: self._catalog.downloaded(name))
+        if model is not None:
+            return model
+        if self.fetch is None:
+            raise TaskError(
+                pb.MODEL_NOT_FOUND,
+                f"{name} is not on this worker's disk, and it may not download models",
+                "set allow_downloads = true, or put the model into the models folder",
+            )
+        log.info("downloading", model=name)
+        self.table.set_state(entry, pb.DOWNLOADING)
+
+        def progress(here: int, total: int) -> None:
+            entry.advance(pb.DOWNLOADING, here, total)
+
+        await self.fetch(name, progress)
+        model = await in_thread(lambda: self._catalog.downloaded(name))
+        if model is None:
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"{name} was downloaded, but is not a model that workers can run",
+                "choose a repository in the format of transformers or diffusers",
+            )
+        self._on_disk[name] = model
+        return model
+
+    def _failure(self, entry: ModelEntry, error: BaseException) -> TaskError:
+        if isinstance(error, TaskError):
+            log.warning("model not loaded", model=entry.name, reason=error.message, code=error.name)
+            return error
+        if is_out_of_memory(error):
+            return does_not_fit(entry.name)
+        log.error("model not loaded", model=entry.name, exc_info=error)
+        if is_device_lost(error):
+            self.on_device_lost(error)
+        return TaskError(
+            pb.INTERNAL,
+            f"{entry.name} cannot be loaded: {type(error).__name__}: {error}",
+            "see the worker's log for where it failed",
+        )
+
+
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        task.exception()  # its waiters have it; without waiters nobody misses it

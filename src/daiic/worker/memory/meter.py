@@ -1,0 +1,95 @@
+"""How much memory models may take now: what is free, under the limits that are set.
+
+Limits are those of the settings and those of the control group (systemd's
+MemoryMax=, a container's), which the machine's own figures do not show.
+"""
+
+from pathlib import Path
+
+import torch
+
+from daiic.worker.backend import Backend, Memory, ram
+from daiic.worker.memory.budget import MemoryBudget
+
+SPARE_RAM = 512 << 20
+SPARE_VRAM = 256 << 20
+"""Bytes left to the worker itself, its libraries and the system."""
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+class MemoryMeter:
+    """Measures the memory of `backend` and of this machine; limits are bytes, 0 for none."""
+
+    def __init__(self, backend: Backend, vram_limit: int = 0, ram_limit: int = 0) -> None:
+        self._backend = backend
+        self.vram_limit = vram_limit
+        self.ram_limit = ram_limit
+
+    @property
+    def has_vram(self) -> bool:
+        """Whether models go to a GPU's own memory first."""
+        return self._backend.is_gpu
+
+    def vram(self) -> Memory:
+        """The GPU's memory; free is what models may still take."""
+        memory = self._backend.vram()
+        free = max(memory.free - SPARE_VRAM, 0)
+        if self._backend.is_gpu:
+            # What torch keeps for reuse is free to its next user, though not to the driver.
+            device = self._backend.device
+            reserved = torch.cuda.memory_reserved(device)
+            free += reserved - torch.cuda.memory_allocated(device)
+            if self.vram_limit:
+                free = min(free, self.vram_limit - torch.cuda.memory_allocated(device))
+        return Memory(memory.total, max(min(free, memory.total), 0))
+
+    def ram(self, held: int) -> Memory:
+        """The RAM; free is what models may still take where they `held` so many bytes in all."""
+        memory = control_group(ram())
+        free = memory.free - SPARE_RAM
+        if self.ram_limit:
+            on_gpu = torch.cuda.memory_allocated(self._backend.device) if self.has_vram else 0
+            free = min(free, self.ram_limit - max(held - on_gpu, 0))
+        return Memory(memory.total, max(free, 0))
+
+    def budget(self, held: int) -> MemoryBudget:
+        """Return what another model may take beside models that `held` so many bytes in all."""
+        return MemoryBudget(self.vram().free, self.ram(held).free)
+
+
+def control_group(memory: Memory, root: Path = CGROUPS, own: Path | None = None) -> Memory:
+    """Return `memory` narrowed by the limits on this process's control group (cgroup v2).
+
+    `own` is the file that names the group; /proc/self/cgroup if not given.
+    """
+    try:
+        name = (own or Path("/proc/self/cgroup")).read_text().rpartition("::/")[2].strip()
+    except OSError:
+        return memory
+    total, free = memory.total, memory.free
+    group = root / name
+    while True:
+        limit, used = _number(group / "memory.max"), _number(group / "memory.current")
+        if limit is not None and used is not None:
+            cached = _statistic(group / "memory.stat", "inactive_file")
+            total = min(total, limit)
+            free = min(free, max(limit - used + cached, 0))
+        if group == root or root not in group.parents:
+            return Memory(total, free)
+        group = group.parent
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # not there at the root; "max" where there is no limit
+        return None
+
+
+def _statistic(file: Path, key: str) -> int:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{key} ")), 0)

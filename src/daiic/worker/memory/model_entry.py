@@ -1,0 +1,127 @@
+"""What a worker knows of one model that was asked for."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.interface import Engine, ModelRefused
+from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.catalog import Model
+
+LOWERED = 0.8
+"""What remains of a model's share of memory each time that memory ran out on it."""
+RATE_WEIGHT = 0.3
+"""Share of the newest measurement in a model's rate."""
+
+
+@dataclass(slots=True, eq=False)
+class Resident:
+    """An engine in memory; `leaving` ones take no more tasks."""
+
+    engine: Engine
+    users: int = 0
+    last_used: int = 0
+    leaving: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class ModelEntry:
+    """One model.
+
+    `headroom` is the share of the measured budget that it gets, less after
+    each time that memory ran out. `footprint` is in bytes, what it is expected
+    to need; `done` of `total` tells how far a download or load is; `rate` is
+    in tokens or images a second of one task. After a `refusal` it is not loaded.
+    """
+
+    name: str
+    model: Model | None = None
+    state: pb.ModelState = pb.AVAILABLE
+    detail: str = ""
+    done: int = 0
+    total: int = 0
+    resident: Resident | None = None
+    loading: "asyncio.Task[None] | None" = None
+    headroom: float = 1.0
+    footprint: int = 0
+    rate: float = 0.0
+    refusal: ModelRefused | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether tasks hold leases on it."""
+        return self.resident is not None and self.resident.users > 0
+
+    def share_of(self, budget: MemoryBudget) -> MemoryBudget:
+        """Return what it may take of `budget`."""
+        return MemoryBudget(
+            int(budget.vram_bytes * self.headroom), int(budget.ram_bytes * self.headroom)
+        )
+
+    def take_less(self) -> None:
+        """Note that memory ran out on it."""
+        self.headroom *= LOWERED
+
+    def expect_more(self) -> None:
+        """Note that it needs more than was expected."""
+        self.footprint = int(self.footprint / LOWERED)
+
+    def advance(self, state: pb.ModelState, done: int, total: int) -> None:
+        """Take in how far it is, unless it is past `state`."""
+        if self.state == state:
+            self.done, self.total = done, total
+
+    def measured(self, rate: float) -> None:
+        """Take in the rate of a task that has run alone or among others."""
+        self.rate = rate if not self.rate else self.rate + RATE_WEIGHT * (rate - self.rate)
+
+    def progress(self) -> pb.Progress | None:
+        """Return how far a download or load is, `None` if there is none."""
+        phase = {pb.DOWNLOADING: "download", pb.LOADING: "load"}.get(self.state)
+        return pb.Progress(phase=phase, done=self.done, total=self.total) if phase else None
+
+    def status(self) -> pb.ModelStatus:
+        """Return this as heartbeats tell it."""
+        status = pb.ModelStatus(
+            name=self.name,
+            kind=self.model.kind if self.model else pb.MODEL_KIND_UNSPECIFIED,
+            state=self.state,
+            progress=self.done / self.total if self.total else 0.0,
+            detail=self.detail,
+            rate=self.rate,
+        )
+        if self.resident is not None:
+            engine = self.resident.engine
+            status.bytes = engine.footprint
+            status.quantization = engine.quantization
+            status.placement = engine.placement
+        return status
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The right to use an engine; `release` it when done."""
+
+    entry: ModelEntry
+    resident: Resident
+    on_release: Callable[[], None]
+    released: bool = field(default=False)
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the tasks."""
+        return self.resident.engine
+
+    @property
+    def broken(self) -> bool:
+        """Whether the engine was taken away while in use, because memory ran out on it."""
+        return self.entry.resident is not self.resident
+
+    def release(self) -> None:
+        """Give the engine back; more than once does no harm."""
+        if not self.released:
+            self.released = True
+            self.resident.users -= 1
+            if not self.resident.users and self.resident.leaving:
+                self.on_release()

@@ -1,0 +1,14 @@
+"""The errors of a worker that lacks memory, in words for whoever sent the task."""
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+
+
+def does_not_fit(name: str) -> TaskError:
+    """Return that the model `name` does not fit, however small its budget."""
+    return TaskError(
+        pb.OUT_OF_MEMORY,
+        f"{name} does not fit into this worker's memory",
+        'use a smaller model, quantization = "4bit", ram_offload = true, or raise vram_limit and '
+        "ram_limit if they are set",
+    )

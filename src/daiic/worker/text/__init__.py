@@ -1,5 +1,0 @@
-"""Language models: batched, streamed, resumable."""
-
-from daiic.worker.text.load import load_text
-
-__all__ = ["load_text"]

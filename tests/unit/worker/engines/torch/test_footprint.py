@@ -1,0 +1,79 @@
+"""What a model is expected to need follows from its weights and from how they will be loaded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.backend import Backend
+from daiic.worker.engines.torch.footprint import expected_footprint, expected_weights
+from daiic.worker.models.catalog import Model
+
+GPU = Backend(pb.CUDA, torch.device("cuda", 0), "A GPU")
+PROCESSOR = Backend(pb.CPU, torch.device("cpu"), "A processor")
+MATRIX, OTHERS = 256 * 256, 1000
+NUMBERS = MATRIX + OTHERS
+
+
+@pytest.fixture(autouse=True)
+def new_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+
+
+def weights(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {"layer.weight": torch.zeros(256, 256), "layer.bias": torch.zeros(OTHERS)}
+    save_file({name: tensor.half() for name, tensor in tensors.items()}, file)
+
+
+@pytest.fixture
+def language_model(tmp_path: Path) -> Model:
+    weights(tmp_path / "language" / "model.safetensors")
+    return Model("language", tmp_path / "language", pb.TEXT)
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Model:
+    """A pipeline of two parts, with another precision of one, and the whole as one file too."""
+    folder = tmp_path / "pipeline"
+    for name in ("unet/model", "unet/model.fp16", "vae/model", "whole"):
+        weights(folder / f"{name}.safetensors")
+    (folder / "model_index.json").write_text("{}")
+    return Model("pipeline", folder, pb.IMAGE)
+
+
+def test_processors_take_four_bytes_a_number_and_gpus_two(language_model: Model) -> None:
+    assert expected_weights(language_model, PROCESSOR, "none") == 4 * NUMBERS
+    assert expected_weights(language_model, GPU, "none") == 2 * NUMBERS
+
+
+@pytest.mark.parametrize(("backend", "rest"), [(PROCESSOR, 4), (GPU, 2)])
+def test_quantisation_takes_matrices_only(
+    language_model: Model, backend: Backend, rest: int
+) -> None:
+    eight = expected_weights(language_model, backend, "8bit")
+    four = expected_weights(language_model, backend, "4bit")
+    assert eight == pytest.approx(MATRIX + rest * OTHERS, rel=0.1)
+    assert four == pytest.approx(MATRIX / 2 + rest * OTHERS, rel=0.1)
+
+
+def test_sentence_embeddings_are_not_quantised(language_model: Model) -> None:
+    model = Model("sentences", language_model.path, pb.EMBEDDING)
+    assert expected_weights(model, GPU, "4bit") == 2 * NUMBERS
+
+
+def test_a_pipelines_parts_count_once_each(pipeline: Model) -> None:
+    assert expected_weights(pipeline, GPU, "none") == 2 * 2 * NUMBERS
+    whole = Model("whole", pipeline.path / "whole.safetensors", pb.IMAGE)
+    assert expected_weights(whole, GPU, "none") == 2 * NUMBERS
+
+
+def test_a_pipeline_is_whole_in_ram_before_it_is_quantised(pipeline: Model) -> None:
+    assert expected_weights(pipeline, PROCESSOR, "4bit") == 4 * 2 * NUMBERS
+    assert expected_weights(pipeline, GPU, "4bit") < 2 * NUMBERS
+
+
+def test_work_needs_memory_too(language_model: Model) -> None:
+    assert expected_footprint(language_model, GPU, "4bit") > 256 << 20

@@ -1,0 +1,80 @@
+"""Weights go to the GPU while they fit, then partly to RAM, and else there is an error."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.backend import Backend
+from daiic.worker.engines.torch.weights_plan import Sizes, measure, plan
+from daiic.worker.memory.budget import MemoryBudget
+
+GIB = 1 << 30
+GPU = Backend(pb.CUDA, torch.device("cuda", 0), "A GPU")
+PROCESSOR = Backend(pb.CPU, torch.device("cpu"), "A processor")
+SEVEN_BILLION = Sizes(matrices=6_500_000_000, total=7_000_000_000)
+PATH = Path("seven-billion")
+
+
+@pytest.fixture(autouse=True)
+def new_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+
+
+def test_what_fits_the_gpu_goes_there_whole() -> None:
+    budget = MemoryBudget(vram_bytes=24 * GIB, ram_bytes=0)
+    dtype, where = plan(PATH, SEVEN_BILLION, GPU, "none", budget, ram_offload=True)
+    assert dtype == torch.bfloat16
+    assert where == {"device_map": {"": GPU.device}}
+
+
+def test_four_bits_fit_where_sixteen_do_not() -> None:
+    budget = MemoryBudget(vram_bytes=8 * GIB, ram_bytes=0)
+    _, where = plan(PATH, SEVEN_BILLION, GPU, "4bit", budget, ram_offload=False)
+    assert where == {"device_map": {"": GPU.device}}
+    with pytest.raises(TaskError, match="GPU memory"):
+        plan(PATH, SEVEN_BILLION, GPU, "none", budget, ram_offload=False)
+
+
+def test_what_does_not_fit_the_gpu_is_shared_with_ram() -> None:
+    budget = MemoryBudget(vram_bytes=10 * GIB, ram_bytes=32 * GIB)
+    _, where = plan(PATH, SEVEN_BILLION, GPU, "none", budget, ram_offload=True)
+    assert where["device_map"] == "auto"
+    assert where["max_memory"]["cpu"] == 32 * GIB
+    assert 7 * GIB < where["max_memory"][0] < 10 * GIB
+
+
+def test_what_fits_neither_is_refused_with_advice() -> None:
+    budget = MemoryBudget(vram_bytes=4 * GIB, ram_bytes=4 * GIB)
+    with pytest.raises(TaskError, match="GPU and RAM have") as refusal:
+        plan(PATH, SEVEN_BILLION, GPU, "none", budget, ram_offload=True)
+    assert refusal.value.code == pb.OUT_OF_MEMORY
+    assert "quantization" in refusal.value.remedy
+
+
+@pytest.mark.parametrize(("ram", "dtype"), [(64, torch.float32), (24, torch.bfloat16)])
+def test_on_a_processor_precision_gives_way_before_the_model_is_refused(
+    ram: int, dtype: torch.dtype
+) -> None:
+    budget = MemoryBudget(vram_bytes=0, ram_bytes=ram * GIB)
+    assert plan(PATH, SEVEN_BILLION, PROCESSOR, "none", budget, ram_offload=True) == (
+        dtype,
+        {"device_map": {"": "cpu"}},
+    )
+
+
+def test_a_processor_without_the_ram_is_an_error() -> None:
+    budget = MemoryBudget(vram_bytes=0, ram_bytes=8 * GIB)
+    with pytest.raises(TaskError, match="of RAM"):
+        plan(PATH, SEVEN_BILLION, PROCESSOR, "none", budget, ram_offload=True)
+
+
+def test_experts_are_counted_as_they_are_loaded(tmp_path: Path) -> None:
+    matrix = torch.zeros(4, 4)
+    names = ("layers.0.q_proj.weight", "layers.0.mlp.shared_experts.up_proj.weight")
+    experts = (f"layers.0.mlp.experts.{number}.up_proj.weight" for number in range(8))
+    save_file({name: matrix.clone() for name in (*names, *experts)}, tmp_path / "model.safetensors")
+    assert measure(tmp_path) == Sizes(matrices=2 * 16, total=10 * 16)
