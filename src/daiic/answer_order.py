@@ -1,8 +1,8 @@
-"""The order in which a task's answer is passed on, whoever gives it.
+"""The order in which the parts of a task's answer are passed on.
 
-RESULTs may arrive in any order, and a task may be begun again elsewhere when
-the one who ran it is lost. A `AnswerOrder` puts the parts in order and knows
-what a second run needs to continue where the first broke off.
+RESULTs may arrive in any order, and another worker may continue the answer
+when the one that ran the task is lost. An `AnswerOrder` puts the parts in order
+and keeps what a second run needs to continue where the first broke off.
 """
 
 import secrets
@@ -21,11 +21,11 @@ TOKEN = 40
 
 @dataclass(frozen=True, slots=True)
 class AnswerLimits:
-    """What is kept of one answer at most.
+    """How much is kept of one answer.
 
-    `ahead` are the parts, and `ahead_bytes` what they take, while an earlier
-    one is missing; a sender of ours has no more parts under way. `delivered`
-    are the bytes of text and tokens that another run would go on from.
+    `ahead` parts, which take `ahead_bytes`, may wait for an earlier one; our
+    own senders never have more in flight. `delivered` bytes of text and
+    tokens are kept for another run to continue from.
     """
 
     ahead: int = 2048
@@ -34,18 +34,19 @@ class AnswerLimits:
 
 
 class TooMuch(Exception):
-    """Whoever answers sends more than is kept; the message says of what."""
+    """The peer that answers sends more than is kept; the message says of what."""
 
 
 class AnswerOrder:
-    """One task's answer on its way to whoever asked.
+    """The answer to one task, on its way to whoever asked.
 
-    `early_bytes` is what the parts take that wait for an earlier one.
+    `early_bytes` is the size of the parts that wait for an earlier one.
     """
 
     __slots__ = (
         "_early",
         "_limits",
+        "_model",
         "_next",
         "_room",
         "_text",
@@ -56,7 +57,7 @@ class AnswerOrder:
     )
 
     def __init__(self, task: pb.Task, limits: AnswerLimits = AnswerLimits()) -> None:
-        """Take over `task`; one without a seed gets one, so that every run answers alike."""
+        """Take over `task`; draw its seed if it has none, so that every run answers alike."""
         self.task = task
         kind = work_of(task)
         if kind is not None and kind.seeded:
@@ -71,15 +72,23 @@ class AnswerOrder:
         self._next = 0
         self._tokens: list[int] = []
         self._text: list[str] = []
+        self._model: pb.ModelIdentity | None = None
         if task.HasField("resume"):
             resume = task.resume
             self._next = resume.index
             self._tokens.extend(resume.tokens)
             self._text.append(resume.text)
             self._room -= size_of(resume)
+            if resume.HasField("model"):
+                self._model = resume.model
+
+    @property
+    def made_by(self) -> pb.ModelIdentity | None:
+        """The model that made the text so far; `None` if there is none, or it told nothing."""
+        return self._model if self._tokens or any(self._text) else None
 
     def accept(self, part: pb.Result) -> list[pb.Result]:
-        """Take in a part; return those that may be passed on now, in order.
+        """Add a part; return those that may be passed on now, in order.
 
         A part that was passed on before is dropped.
 
@@ -94,6 +103,10 @@ class AnswerOrder:
         ready = []
         following: pb.Result | None = part
         while following is not None:
+            if following.started_over:
+                self._forget_delivered()
+            if self._model is None and following.HasField("model"):
+                self._model = following.model
             text, tokens = following.text, following.tokens
             self._room -= len(text) + TOKEN * len(tokens)
             if self._room < 0 and not following.final:
@@ -114,11 +127,17 @@ class AnswerOrder:
                 self.early_bytes -= following.ByteSize()
         return ready
 
+    def _forget_delivered(self) -> None:
+        self._tokens.clear()
+        self._text.clear()
+        self._model = None
+        self._room = self._limits.delivered
+
     def _keep(self, part: pb.Result) -> None:
         if part.index in self._early:
             return
         size = part.ByteSize()
-        # A single part may be of any size: it is not more than the wire has kept for it.
+        # A single part may be of any size: it takes no more than the wire did for it.
         if self._early and self.early_bytes + size > self._limits.ahead_bytes:
             raise TooMuch(f"more than {self._limits.ahead_bytes >> 20} MiB ahead of a missing part")
         if part.index - self._next >= self._limits.ahead:
@@ -144,14 +163,19 @@ class AnswerOrder:
     def resume_here(self) -> None:
         """Change `task` so that another run of it continues after what was passed on.
 
-        Parts that came early are dropped; none of the run before may be given
-        to `accept` any more, unless that run goes on under the same id.
+        Parts that came early are dropped; those of the run before must not be
+        given to `accept` any more, unless that run goes on under the same id.
         """
         self.drop_early()
         if self._next:
             self._text = ["".join(self._text)]
             self.task.resume.CopyFrom(
-                pb.Resume(tokens=self._tokens, text=self._text[0], index=self._next)
+                pb.Resume(
+                    tokens=self._tokens,
+                    text=self._text[0],
+                    index=self._next,
+                    model=self._model,
+                )
             )
 
 

@@ -1,9 +1,10 @@
 """The order in which an answer is passed on, and what a second run needs."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daiic.answer_order import SEED_BITS, AnswerOrder
+from daiic.answer_order import SEED_BITS, AnswerLimits, AnswerOrder, TooMuch
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -62,3 +63,52 @@ def test_text_and_image_get_a_seed_that_json_can_carry_unless_they_have_one():
     drawn = {AnswerOrder(pb.Task(image=pb.ImageTask())).task.image.seed for _ in range(4)}
     assert len(drawn) == 4
     assert AnswerOrder(pb.Task(text=pb.TextTask(seed=0))).task.text.seed == 0
+
+
+ONE, OTHER = pb.ModelIdentity(weights="one"), pb.ModelIdentity(weights="other")
+
+
+def test_the_model_that_made_the_tokens_is_named_when_the_answer_is_resumed() -> None:
+    order = AnswerOrder(text_task())
+    order.accept(pb.Result(index=0, text="a", tokens=[1], model=ONE))
+    order.accept(pb.Result(index=1, text="b", tokens=[2]))
+    order.resume_here()
+    assert order.task.resume == pb.Resume(tokens=[1, 2], text="ab", index=2, model=ONE)
+    assert order.made_by == ONE
+    again = AnswerOrder(order.task)
+    again.accept(pb.Result(index=2, text="c", tokens=[3]))
+    again.resume_here()
+    assert again.task.resume.model == ONE
+
+
+def test_what_was_made_before_an_answer_started_over_is_not_resumed() -> None:
+    order = AnswerOrder(text_task())
+    order.accept(pb.Result(index=0, text="a", tokens=[1], model=ONE))
+    over = pb.Result(index=1, text="x", tokens=[9], model=OTHER, started_over=True)
+    assert order.accept(over) == [over]
+    order.resume_here()
+    assert order.task.resume == pb.Resume(tokens=[9], text="x", index=2, model=OTHER)
+
+
+def test_an_answer_that_starts_over_out_of_order_forgets_in_order() -> None:
+    order = AnswerOrder(text_task())
+    over = pb.Result(index=1, text="x", tokens=[9], model=OTHER, started_over=True)
+    assert order.accept(over) == []
+    first = pb.Result(index=0, text="a", tokens=[1], model=ONE)
+    assert order.accept(first) == [first, over]
+    order.resume_here()
+    assert order.task.resume == pb.Resume(tokens=[9], text="x", index=2, model=OTHER)
+
+
+def test_an_answer_without_text_yet_may_be_continued_by_any_model() -> None:
+    order = AnswerOrder(text_task())
+    order.accept(pb.Result(index=0, progress=pb.Progress(phase="load"), model=ONE))
+    assert order.made_by is None
+
+
+def test_an_answer_that_started_over_may_be_as_long_as_any_other() -> None:
+    order = AnswerOrder(text_task(), AnswerLimits(delivered=100))
+    order.accept(pb.Result(index=0, text="a" * 90))
+    order.accept(pb.Result(index=1, text="b" * 90, started_over=True))
+    with pytest.raises(TooMuch):
+        order.accept(pb.Result(index=2, text="c" * 90))
