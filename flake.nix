@@ -1,5 +1,5 @@
 {
-  description = "DAIIC: AI inference clusters out of NixOS machines, USB sticks and containers";
+  description = "DAIIC, a distributed AI inference cluster: NixOS modules, USB sticks and containers";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
@@ -13,7 +13,7 @@
         "aarch64-linux"
       ];
 
-      # CUDA's licence is not free, and images and the live system have it.
+      # CUDA's licence is not free, and images and the live system contain it.
       pkgsFor = eachSystem (
         system:
         import nixpkgs {

@@ -1,8 +1,8 @@
 # The container images alh477/mesh-*, as scripts that stream them: `nix build .#mesh-head && ./result | podman load`.
 #
-# All run as UID 10001 and work with a read-only root and every capability dropped; what a role writes goes to
-# /models and /cache, or to a tmpfs at /tmp. Settings come from the environment as DAIIC_<KEY>. mesh-head is the
-# gateway too: its programs are in /bin.
+# All run as UID 10001, with a read-only root and without capabilities. A role writes to /models and /cache, or to a
+# tmpfs at /tmp. Settings come from the environment as DAIIC_<KEY>. mesh-head contains the gateway too: its programs
+# are in /bin.
 { pkgs }:
 let
   inherit (pkgs) lib;

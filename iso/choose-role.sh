@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# Decides what the live system is, and starts it. Every question has an answer on the kernel command line, so
-# that machines boot unattended:
+# Decides which role the live system has, and starts it. Every question can be answered on the kernel command
+# line, so that machines can boot unattended:
 #
-#   daiic.role=worker|head|both|shell   else a person at the machine is asked
-#   daiic.heads=HOST:PORT[,HOST:PORT]   else heads are found by mDNS (_daiic._udp)
+#   daiic.role=worker|head|both|shell   otherwise it asks the person at the machine
+#   daiic.heads=HOST:PORT[,HOST:PORT]   otherwise it finds heads by mDNS (_daiic._udp)
 #   daiic.key=none                      do not ask for a cluster key
 #
-# The cluster key is the file cluster.key on a partition labelled DAIIC-KEY; else it may be typed. The same
-# partition may have authorized_keys for ssh. DAIIC_ROOT stands before all paths, for tests.
+# The cluster key is the file cluster.key on a partition labelled DAIIC-KEY, or it can be typed in. The same
+# partition can have authorized_keys for ssh. DAIIC_ROOT is a prefix of all paths, for tests.
 
 root=${DAIIC_ROOT:-}
 run=$root/run/daiic
 
-# parameter NAME prints the value that the kernel command line gives it.
+# parameter NAME prints its value on the kernel command line.
 parameter() {
   local word
   # shellcheck disable=SC2013 # The command line is words.
@@ -29,7 +29,7 @@ say() {
 
 ask_role() {
   local role
-  echo "What shall this machine be?" >&2
+  echo "Which role should this machine have?" >&2
   PS3="Number: "
   select role in worker head both shell; do
     if [[ -n $role ]]; then
@@ -39,8 +39,8 @@ ask_role() {
   done
 }
 
-# take_from_stick copies what the partition labelled DAIIC-KEY has for us.
-take_from_stick() {
+# copy_from_stick copies the keys from the partition labelled DAIIC-KEY.
+copy_from_stick() {
   local device=$root/dev/disk/by-label/DAIIC-KEY stick=$run/stick
   [[ -e $device ]] || return 0
   mkdir -p "$stick"
@@ -49,7 +49,7 @@ take_from_stick() {
     install -m 600 "$stick/cluster.key" "$run/cluster-key"
   fi
   if [[ -s $stick/authorized_keys ]]; then
-    # sshd reads it as the user who logs in.
+    # sshd reads it as the user who is logging in.
     install -m 644 "$stick/authorized_keys" "$run/authorized_keys"
   fi
   umount "$stick"
@@ -57,14 +57,14 @@ take_from_stick() {
 
 ask_key() {
   local typed
-  read -rsp "Cluster key (paste it, or press Enter to go without): " typed
+  read -rsp "Cluster key (paste it, or press Enter to continue without one): " typed
   echo >&2
   if [[ -n $typed ]]; then
     (umask 077 && printf '%s\n' "$typed" >"$run/cluster-key")
   fi
 }
 
-# find_heads prints HOST:PORT,… of the heads that announce themselves, waiting for the first.
+# find_heads waits until a head announces itself, and prints HOST:PORT,… of all that do.
 find_heads() {
   local found
   while true; do
@@ -77,12 +77,12 @@ find_heads() {
       printf '%s' "$found"
       return
     fi
-    say "no head on this network yet; boot one with daiic.role=head, or name it with daiic.heads=HOST:PORT" >&2
+    say "no head on this network yet; boot one with daiic.role=head, or give its address with daiic.heads=HOST:PORT" >&2
     sleep 5
   done
 }
 
-# drop_in UNIT LINE... sets what was found for a unit.
+# drop_in UNIT LINE... configures a unit with what was found.
 drop_in() {
   local folder=$root/run/systemd/system/$1.service.d
   mkdir -p "$folder"
@@ -101,17 +101,17 @@ main() {
   mkdir -p "$run"
   role=$(parameter daiic.role)
   role=${role:-$(ask_role)}
-  take_from_stick
+  copy_from_stick
   if [[ $role != shell && ! -s $run/cluster-key && $(parameter daiic.key) != none ]]; then
     ask_key
   fi
 
   case $role in
-    shell) say "a shell for developers; the source is in ~/daiic" ;;
+    shell) say "this is a shell for developers; the source is in ~/daiic" ;;
     head)
       if [[ ! -s $run/cluster-key ]]; then
         daiic keygen "$run/cluster-key"
-        say "made a cluster key; the other machines need it: sudo cat /run/daiic/cluster-key"
+        say "created a cluster key; the other machines need it too: sudo cat /run/daiic/cluster-key"
       fi
       drop_in daiic-head
       systemctl daemon-reload
@@ -121,7 +121,7 @@ main() {
       if [[ -s $run/cluster-key ]]; then
         drop_in daiic-head
       else
-        say "without a key the node is for this machine alone"
+        say "without a key, this node serves this machine only"
         drop_in daiic-head "Environment=DAIIC_LISTEN=127.0.0.1:7717"
       fi
       drop_in daiic-worker "Environment=DAIIC_HEADS=127.0.0.1:7717"
@@ -131,8 +131,8 @@ main() {
     worker)
       heads=$(parameter daiic.heads)
       heads=${heads:-$(find_heads)}
-      say "serves $heads"
-      # Live systems have no host names of their own to be told apart by.
+      say "worker for $heads"
+      # Live systems have no host names by which to tell them apart.
       drop_in daiic-worker "Environment=DAIIC_HEADS=$heads" "Environment=DAIIC_LISTEN=0.0.0.0:7727" \
         "Environment=DAIIC_NAME=live-$(head -c 6 "$root/etc/machine-id")"
       systemctl daemon-reload

@@ -1,5 +1,5 @@
 # The all-in-one live system: boots from USB on BIOS and UEFI, drives NVIDIA and AMD cards, and becomes a worker,
-# a head, both, or a developer's shell; choose-role.sh says how it decides.
+# a head, both, or a shell for developers; see choose-role.sh.
 {
   config,
   lib,
@@ -19,14 +19,14 @@
     volumeID = "DAIIC_LIVE";
     makeEfiBootable = true;
     makeUsbBootable = true;
-    # Two builds of torch, one a vendor, are most of the image: it has to fit a stick of 16 GB. The flake check
-    # `iso-size` holds it to 14 GiB.
+    # Two builds of torch, one per vendor, are most of the image. It has to fit on a 16 GB stick; the flake check
+    # `iso-size` limits it to 14 GiB.
     squashfsCompression = "zstd -Xcompression-level 19";
-    appendToMenuLabel = " (asks what to be)";
+    appendToMenuLabel = " (asks for the role)";
     configurationName = "DAIIC";
   };
 
-  # One entry of the boot menu a role; the entry without a role asks.
+  # One entry in the boot menu for each role; the entry without a role asks.
   specialisation = lib.genAttrs [ "worker" "head" "both" "shell" ] (role: {
     configuration = {
       isoImage.configurationName = lib.mkForce "DAIIC ${role}";
@@ -35,7 +35,7 @@
     };
   });
 
-  # The kernel loads the driver of the card that it finds.
+  # The kernel loads the driver for the GPU that it finds.
   nixpkgs.config.allowUnfree = true;
   services.xserver.videoDrivers = [ "nvidia" ];
   hardware.nvidia.open = true;
@@ -48,7 +48,7 @@
     networkmanager.enable = true;
   };
 
-  # Whoever sits at the machine may use it; from the network one needs a key, see role.nix.
+  # A person at the machine may use it without a password; over the network, ssh requires a key, see role.nix.
   users.users.daiic = {
     isNormalUser = true;
     description = "DAIIC";

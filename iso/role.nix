@@ -1,5 +1,5 @@
-# How the live system takes its role at boot: the units are there but not started; choose-role.sh writes what it
-# found (key, heads) into drop-ins under /run and starts those of the role.
+# How the live system gets its role at boot: the units exist but are not started. choose-role.sh writes what it
+# found (key, heads) into drop-ins under /run and starts the units of the role.
 {
   config,
   lib,
@@ -19,7 +19,7 @@ let
     text = builtins.readFile ./choose-role.sh;
   };
 
-  # Which of the two builds serves is known when the machine has booted.
+  # Which of the two builds to run is known only after boot.
   workers = pkgs.writeShellApplication {
     name = "daiic-worker";
     text = ''
@@ -60,7 +60,7 @@ in
     daiic-worker = {
       wantedBy = lib.mkForce [ ];
       serviceConfig = {
-        # The one system whose card is not known when it is built.
+        # The only system whose GPU is not known when it is built.
         PrivateDevices = lib.mkForce false;
         DeviceAllow = lib.mkForce [
           "char-drm"
@@ -79,7 +79,7 @@ in
     };
 
     daiic-role = {
-      description = "Choice of what this machine is in the cluster";
+      description = "Choice of this machine's role in the cluster";
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
       after = [
@@ -97,7 +97,7 @@ in
         StandardOutput = "tty";
         StandardError = "tty";
         TTYPath = "/dev/tty1";
-        # A person may be asked, and a head may still be starting.
+        # It may have to wait for a person's answer, or for a head to start.
         TimeoutStartSec = "infinity";
       };
     };

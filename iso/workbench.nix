@@ -1,4 +1,4 @@
-# The developer's side of the live system: toolchains and the project's source under the user's home.
+# What the live system has for developers: toolchains, and the project's source in the user's home.
 { lib, pkgs, ... }:
 let
   source = lib.fileset.toSource {
@@ -22,7 +22,7 @@ in
     cudaPackages.cuda_nvcc
     nvtopPackages.full
     pciutils
-    # All else
+    # Everything else
     git
     gnumake
     htop

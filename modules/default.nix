@@ -1,4 +1,4 @@
-# Every role of DAIIC. Import this, then enable what this machine shall be.
+# Every role of DAIIC. Import this, then enable the roles that this machine should have.
 {
   imports = [
     ./head.nix

@@ -10,8 +10,8 @@ let
   role = import ./role.nix { inherit config lib pkgs; } "gateway";
   cfg = config.services.daiic.gateway;
 
-  # systemd reads the keys' file, which only root can, as a unit starts. So the gateway looks at a copy of what
-  # it was given then, and a unit of the same user, started by each change of the file, renews the copy.
+  # systemd reads the keys' file, which only root can read, when a unit starts. So the gateway reads a copy of it,
+  # and a second unit of the same user makes that copy again whenever the file changes.
   keysUnit = "${role.unit}-keys";
   withKeys = lib.mkIf (cfg.apiKeysFile != null);
   runtimeKeys = "/run/${role.unit}/api-keys";
@@ -24,13 +24,13 @@ in
   imports = [ ./machine.nix ];
 
   options.services.daiic.gateway = role.options // {
-    enable = lib.mkEnableOption "DAIIC's gateway, an OpenAI-compatible HTTP API in front of the cluster";
+    enable = lib.mkEnableOption "DAIIC's gateway, the OpenAI-compatible HTTP API of the cluster";
     package = lib.mkPackageOption pkgs "daiic" { };
 
     listen = role.listenOption "127.0.0.1:7700" {
       description = ''
-        Address and port of the HTTP API. It speaks plain HTTP: put a TLS-terminating proxy in front of it
-        where the network is not your own. An address other than loopback needs
+        Address and port of the HTTP API. It speaks plain HTTP: on a network that you do not trust, put a proxy
+        that terminates TLS in front of it. An address other than loopback requires
         {option}`services.daiic.gateway.apiKeysFile`.
       '';
     };
@@ -44,10 +44,10 @@ in
       default = null;
       example = "/run/secrets/daiic-api-keys";
       description = ''
-        File of the API keys that clients may present as `Authorization: Bearer KEY`, kept with
-        `daiic apikey create` and `daiic apikey revoke`. A change of it holds at once, without a restart: a key
-        that was revoked is refused, and what runs under it ends.
-        `null` accepts every client that reaches the gateway, which then listens on loopback only.
+        File with the API keys that clients may send as `Authorization: Bearer KEY`, managed with
+        `daiic apikey create` and `daiic apikey revoke`. Changes take effect at once, without a restart: a revoked
+        key is refused, and requests that are running with it end.
+        With `null`, the gateway accepts every client that reaches it, but listens on loopback only.
       '';
     };
 
@@ -55,7 +55,7 @@ in
       type = types.listOf types.str;
       default = [ ];
       example = [ "https://chat.example.org" ];
-      description = "Origins of web pages that browsers may let call the API.";
+      description = "Origins of web pages that may call the API from a browser.";
     };
   };
 
@@ -113,11 +113,11 @@ in
 
     systemd.services.${keysUnit} = withKeys {
       description = "Copy of the API keys for DAIIC's gateway";
-      # Not beside its start, in which it may have read the keys just before they changed.
+      # Not while it starts: it may then have read the keys just before they changed.
       after = [ "${role.unit}.service" ];
       startLimitIntervalSec = 0;
-      # The folder is the gateway's and goes with it: this unit having it as a runtime directory of its own would
-      # let systemd move it, or remove it, under the gateway.
+      # The folder belongs to the gateway and disappears with it. If it were this unit's runtime directory too,
+      # systemd could move or remove it while the gateway uses it.
       unitConfig.ConditionPathExists = "/run/${role.unit}";
       serviceConfig = import ./hardening.nix // {
         Type = "oneshot";

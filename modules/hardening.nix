@@ -1,5 +1,5 @@
-# The sandbox every unit of DAIIC starts from. A role that must open one of these lines does so in its
-# own module, beside the reason.
+# The sandbox that every unit of DAIIC starts from. A role that has to relax one of these lines does so in its
+# own module, with the reason.
 {
   DynamicUser = true;
   UMask = "0077";

@@ -1,4 +1,4 @@
-# services.daiic.head: keeps the registry of workers and gives every task to the best of them.
+# services.daiic.head: knows all workers and gives every task to the best of them.
 {
   config,
   lib,
@@ -25,15 +25,15 @@ in
       type = types.numbers.positive;
       default = 10;
       description = ''
-        Seconds of silence after which a worker is taken off the registry and its tasks go to others.
-        Workers are heard every 2 seconds.
+        Seconds without a heartbeat after which a worker counts as lost and its tasks go to other workers.
+        Workers send a heartbeat every 2 seconds.
       '';
     };
 
     queueSize = mkOption {
       type = types.ints.positive;
       default = 1024;
-      description = "How many tasks may wait. Further ones are refused at once, with an error that says so.";
+      description = "How many tasks may wait for a worker. Further tasks are refused at once, with an error that says so.";
     };
 
     advertise = mkOption {
@@ -41,7 +41,7 @@ in
       default = false;
       description = ''
         Whether to announce the head on the local network as `_daiic._udp` (mDNS, through Avahi), so that
-        machines started from the live USB stick find it without configuration.
+        machines that boot from the live USB stick find it without configuration.
       '';
     };
   };
@@ -61,7 +61,7 @@ in
       {
         assertion = cfg.advertise -> !role.addresses.isLoopback cfg.settings.listen;
         message =
-          "services.daiic.head.advertise announces a head that only this machine can reach. Set "
+          "services.daiic.head.advertise would announce a head that only this machine can reach. Set "
           + "services.daiic.head.listen = \"0.0.0.0:${toString (role.addresses.port cfg.settings.listen)}\".";
       }
     ];

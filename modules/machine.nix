@@ -1,4 +1,4 @@
-# What the roles of one machine have to agree on: the key they share, and ports that no two may take.
+# What the roles of one machine have to agree on: the key that they share, and who uses which port.
 { config, lib, ... }:
 let
   addresses = import ./addresses.nix { inherit lib; };
@@ -29,19 +29,19 @@ in
     default = null;
     example = "/run/secrets/daiic-cluster-key";
     description = ''
-      File with the cluster key, made by `daiic keygen FILE`. Every role of this machine takes it unless the
-      role names another. With a key, every datagram between the machines of the cluster is authenticated
-      and encrypted; without one, roles talk over loopback only.
+      File with the cluster key, made by `daiic keygen FILE`. Every role of this machine uses it, unless the
+      role has one of its own. With a key, every datagram between the machines of the cluster is authenticated
+      and encrypted. Without one, roles talk over loopback only.
 
-      systemd reads the file as root and hands it to the units ({manpage}`systemd.exec(5)`, `LoadCredential=`);
-      it may be readable by root alone and is never copied to the Nix store.
+      systemd reads the file as root and passes it to the units ({manpage}`systemd.exec(5)`, `LoadCredential=`),
+      so it can be readable by root alone. It is never copied to the Nix store.
     '';
   };
 
   config.assertions = lib.mapAttrsToList (port: sockets: {
     assertion = builtins.length sockets == 1;
     message =
-      "${lib.concatMapStringsSep " and " (socket: socket.setBy) sockets} both take ${port}. "
+      "${lib.concatMapStringsSep " and " (socket: socket.setBy) sockets} both use ${port}. "
       + "Give one of them another port.";
   }) socketsByPort;
 }

@@ -26,8 +26,8 @@ in
       default = { };
       example.log_level = "debug";
       description = ''
-        Contents of the ${name}'s TOML file. The other options here set its keys; what is set here wins.
-        All keys are listed by the executable's `--help`; it refuses unknown ones.
+        Contents of the ${name}'s TOML file. The other options set keys of it; a key that is set here takes
+        precedence. `--help` of the executable lists all keys. An unknown key is an error.
       '';
     };
 
@@ -36,15 +36,15 @@ in
       default = config.services.daiic.clusterKeyFile;
       defaultText = lib.literalExpression "config.services.daiic.clusterKeyFile";
       example = "/run/secrets/daiic-cluster-key";
-      description = "File with the cluster key that the ${name} uses, see {option}`services.daiic.clusterKeyFile`.";
+      description = "File with the cluster key of the ${name}; see {option}`services.daiic.clusterKeyFile`.";
     };
 
     allowUnauthenticated = mkOption {
       type = types.bool;
       default = false;
       description = ''
-        Whether the ${name} may talk over the network without a cluster key. Anyone who reaches its port can
-        then run tasks and read answers; meant for networks that are closed by other means.
+        Whether the ${name} may talk over the network without a cluster key. Anyone who can reach its port can
+        then run tasks and read answers. Only for networks that are protected by other means.
       '';
     };
 
@@ -63,7 +63,7 @@ in
         inherit default;
         example = "0.0.0.0:${toString (addresses.port default)}";
         description = ''
-          Address and port that the ${name} listens on. An address other than loopback needs
+          Address and port that the ${name} listens on. An address other than loopback requires
           {option}`services.daiic.${name}.clusterKeyFile`.
         '';
       }
@@ -77,7 +77,7 @@ in
       inherit default;
       description = ''
         Address and port of the ${name}'s HTTP endpoints `/healthz`, `/readyz` and `/metrics` (Prometheus).
-        The empty string switches them off.
+        The empty string disables them.
       '';
     };
 
@@ -89,8 +89,8 @@ in
       "10.0.0.2:7717"
     ];
     description = ''
-      Heads of the cluster, the preferred one first; the others take over when it fails. From the one that
-      answers, the ${name} also learns of heads that are not named here. `null` stands for the head on this machine.
+      Heads of the cluster, in order of preference; the others take over when the first fails. The ${name} learns
+      of further heads from the one that answers. `null` means the head on this machine.
     '';
   };
 
@@ -123,7 +123,7 @@ in
       message =
         "services.daiic.${name} would talk to the network without a key (${toString exposed}). "
         + "Make a key with `daiic keygen FILE` and set services.daiic.clusterKeyFile to it on every machine of the "
-        + "cluster; on a network that is closed by other means, services.daiic.${name}.allowUnauthenticated = true.";
+        + "cluster; on a network that is protected by other means, set services.daiic.${name}.allowUnauthenticated = true.";
     };
 
   # The unit. `executable` is looked up in the role's package; `credentials` maps the names of secrets to the
@@ -144,7 +144,7 @@ in
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
       after = [ "network-online.target" ];
-      # A node that cannot start yet (no network, no driver) keeps trying, ever more slowly.
+      # A node that cannot start yet (no network, no driver) keeps trying, at growing intervals.
       startLimitIntervalSec = 0;
 
       serviceConfig =
@@ -159,7 +159,7 @@ in
           RestartSteps = 6;
           RestartMaxDelaySec = "1min";
           TimeoutStartSec = "1min";
-          # Longer than the daemon's own limit for finishing what it has begun.
+          # Longer than the daemon's own limit for finishing its work.
           TimeoutStopSec = "${toString (builtins.ceil (cfg.settings.drain_timeout or 30) + 15)}s";
         }
         // lib.optionalAttrs (given != { }) {

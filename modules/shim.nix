@@ -1,4 +1,5 @@
-# services.daiic.shim: takes DCF datagrams from clients that are not members of the cluster.
+# services.daiic.shim: serves clients that speak DCF (the DeMoD Communications Framework) over UDP and are not
+# members of the cluster.
 {
   config,
   lib,
@@ -14,12 +15,12 @@ in
   imports = [ ./machine.nix ];
 
   options.services.daiic.shim = role.options // {
-    enable = lib.mkEnableOption "DAIIC's shim, the DCF entrance for clients outside the cluster";
+    enable = lib.mkEnableOption "DAIIC's shim, which serves clients outside the cluster over DCF (UDP)";
     package = lib.mkPackageOption pkgs "dcf-shim" { };
 
     listen = role.listenOption "127.0.0.1:7737" {
       description = ''
-        Address and port that clients send DCF datagrams to. An address other than loopback needs
+        Address and port that clients send DCF datagrams to. An address other than loopback requires
         {option}`services.daiic.shim.clientKeyFile` or {option}`services.daiic.shim.allowedNetworks`.
       '';
     };
@@ -33,8 +34,8 @@ in
       default = null;
       example = "/run/secrets/daiic-client-key";
       description = ''
-        File with the key that clients have to use, made by `daiic keygen FILE`. It is another than the
-        cluster key, which clients need not know.
+        File with the key that clients must use, made by `daiic keygen FILE`. It is not the cluster key, which
+        clients do not need to know.
       '';
     };
 
@@ -45,7 +46,7 @@ in
         "192.168.0.0/16"
         "fd00::/8"
       ];
-      description = "Networks whose datagrams are taken. Those from elsewhere are dropped and counted.";
+      description = "Networks that clients may send from. Datagrams from elsewhere are dropped and counted.";
     };
   };
 

@@ -13,7 +13,7 @@ let
   nvidiaDriver = config.hardware.nvidia.enabled;
   amdgpuDriver = builtins.elem "amdgpu" (config.boot.kernelModules ++ config.boot.initrd.kernelModules);
 
-  # The hardware that the unit is made for. What `auto` finds at run time can only be less.
+  # The hardware that the unit is built for. At run time, `auto` may find less than this, never more.
   accelerator =
     if cfg.backend != "auto" then
       cfg.backend
@@ -30,7 +30,7 @@ let
     cpu = pkgs.daiic-worker;
   };
 
-  # Device classes as the drivers name them in /proc/devices; names that a driver version lacks are skipped.
+  # Device classes as the drivers name them in /proc/devices; systemd skips names that a driver does not have.
   devices = {
     cuda = [
       "char-nvidia"
@@ -62,8 +62,8 @@ in
       type = types.package;
       default = packages.${accelerator};
       defaultText = lib.literalMD ''
-        `pkgs.pkgsCuda.daiic-worker`, `pkgs.pkgsRocm.daiic-worker` or `pkgs.daiic-worker`, by
-        {option}`services.daiic.worker.backend`; with `auto`, by the GPU driver that this system loads.
+        `pkgs.pkgsCuda.daiic-worker`, `pkgs.pkgsRocm.daiic-worker` or `pkgs.daiic-worker`, according to
+        {option}`services.daiic.worker.backend`; with `auto`, according to the GPU driver that this system loads.
       '';
       description = "The worker's package, with torch built for the machine's GPU.";
     };
@@ -77,15 +77,16 @@ in
       ];
       default = "auto";
       description = ''
-        What models run on: `cuda` (NVIDIA), `rocm` (AMD), `cpu`, or `auto`, which takes NVIDIA's driver if
-        this system has it, else AMD's, else the CPU. The unit may open the devices of that vendor only.
+        What models run on: `cuda` (NVIDIA), `rocm` (AMD), `cpu`, or `auto`: NVIDIA if this system loads its
+        driver, otherwise AMD if it loads that one, otherwise the CPU. The unit has access to the devices of that
+        vendor only.
       '';
     };
 
     heads = role.headsOption // {
       description = ''
         Heads of the cluster that this worker serves; it reports to all of them. `null` makes this machine
-        a complete node of its own: a head on loopback is started with the worker.
+        a complete node by itself: a head on loopback is enabled along with the worker.
       '';
     };
 
@@ -106,8 +107,8 @@ in
         "my-finetune.safetensors"
       ];
       description = ''
-        Models to load when the worker starts, by Hugging Face id or by file name under
-        {option}`services.daiic.worker.modelsDir`. Others load when a task asks for them.
+        Models to load when the worker starts: Hugging Face ids, or file names in
+        {option}`services.daiic.worker.modelsDir`. Other models are loaded when a task asks for them.
       '';
     };
 
@@ -115,7 +116,7 @@ in
       type = types.path;
       default = "/var/lib/daiic-worker/models";
       example = "/srv/models";
-      description = "Directory of checkpoints (`.safetensors` files, model directories) that tasks name by file name.";
+      description = "Directory of models (`.safetensors` files and model directories) that tasks refer to by file name.";
     };
 
     quantization = mkOption {
@@ -125,20 +126,20 @@ in
         "4bit"
       ];
       default = "4bit";
-      description = "How weights are quantized when a model is loaded (bitsandbytes; `4bit` is NF4).";
+      description = "How weights are quantized when a model is loaded (by bitsandbytes; `4bit` is NF4).";
     };
 
     ramOffload = mkOption {
       type = types.bool;
       default = true;
-      description = "Whether weights that do not fit into GPU memory stay in RAM.";
+      description = "Whether to keep in RAM the weights that do not fit into GPU memory.";
     };
 
     memoryMax = mkOption {
       type = types.nullOr types.str;
       default = null;
       example = "48G";
-      description = "Most RAM that the worker may use ({manpage}`systemd.resource-control(5)`, `MemoryMax=`).";
+      description = "Maximum RAM that the worker may use ({manpage}`systemd.resource-control(5)`, `MemoryMax=`).";
     };
 
     hfToken = mkOption {
@@ -146,7 +147,7 @@ in
       default = null;
       description = ''
         Hugging Face token for gated models. It ends up in the Nix store, where every user of the machine
-        can read it; {option}`services.daiic.worker.hfTokenFile` keeps it secret.
+        can read it; use {option}`services.daiic.worker.hfTokenFile` to keep it secret.
       '';
     };
 
@@ -165,8 +166,8 @@ in
       default = null;
       example = "10.3.0";
       description = ''
-        What ROCm takes the GPU for (`HSA_OVERRIDE_GFX_VERSION`); for cards that are close enough to a
-        supported one.
+        GPU version that ROCm should assume (`HSA_OVERRIDE_GFX_VERSION`), for cards that are not supported but
+        similar enough to one that is.
       '';
     };
   };
@@ -257,7 +258,7 @@ in
           hf-token = hfTokenFile;
         };
         environment = {
-          # Compilers and libraries below torch keep caches of their own under these.
+          # Compilers and libraries that torch uses keep their caches here.
           HOME = "/var/lib/daiic-worker";
           XDG_CACHE_HOME = "/var/cache/daiic-worker";
         }
@@ -271,11 +272,11 @@ in
 
           # Under memory pressure the kernel takes other processes first: reloading a model is expensive.
           OOMScoreAdjust = -500;
-          # Every load step extends these while it makes progress.
+          # Loading a model extends these for as long as it makes progress.
           TimeoutStartSec = "15min";
           WatchdogSec = "1min";
 
-          # PrivateDevices hides accelerators; DevicePolicy=closed stays and opens one vendor's alone.
+          # PrivateDevices would hide accelerators. DevicePolicy=closed stays, with one vendor's devices allowed.
           PrivateDevices = accelerator == "cpu";
           DeviceAllow = devices.${accelerator};
           # torch, oneDNN and Triton generate machine code while they run.
@@ -287,7 +288,7 @@ in
             "@system-service"
             "~@privileged"
           ];
-          # Buffers that the GPU reads from RAM are locked there.
+          # Buffers that the GPU reads from RAM have to be locked there.
           LimitMEMLOCK = "infinity";
         }
         // lib.optionalAttrs (accelerator == "rocm") {
@@ -301,7 +302,7 @@ in
       { after = lib.optional config.services.daiic.head.enable "daiic-head.service"; }
     ];
 
-    # The driver's libraries are in /run/opengl-driver.
+    # Puts the driver's libraries into /run/opengl-driver.
     hardware.graphics.enable = lib.mkIf (accelerator != "cpu") (lib.mkDefault true);
 
     networking.firewall.allowedUDPPorts = lib.mkIf cfg.openFirewall [

@@ -1,4 +1,4 @@
-# `nix run .#demo`: a head and two workers on loopback, a text and an image prompt, and what travelled.
+# `nix run .#demo`: a head and two workers on loopback, a text and an image prompt, and the messages they took.
 { pkgs }:
 pkgs.writeShellApplication {
   name = "daiic-demo";

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Finds out what this machine can compute on: NVIDIA's GPU first, then AMD's, else the CPU. Sourced by the
-# development shells, which say what was found and why.
+# Finds out what this machine can compute on: an NVIDIA GPU, otherwise an AMD GPU, otherwise the CPU. Sourced by
+# the development shells, which print what was found and why.
 #
-# daiic_detect_gpu [ROOT] sets DAIIC_GPU (cuda, rocm or cpu) and DAIIC_GPU_REASON, a sentence. ROOT stands in
-# front of /proc, /sys and /dev; tests give one of their own.
+# daiic_detect_gpu [ROOT] sets DAIIC_GPU (cuda, rocm or cpu) and DAIIC_GPU_REASON, a sentence. ROOT is a
+# prefix of /proc, /sys and /dev, for tests.
 
 daiic_detect_gpu() {
   local root=${1:-} version vendor device nvidia_card=no amd_card=no
@@ -29,19 +29,19 @@ daiic_detect_gpu() {
     DAIIC_GPU=rocm
     DAIIC_GPU_REASON="the amdgpu driver is loaded and offers a compute node (/dev/kfd)."
     if [[ ! -r $root/dev/kfd || ! -w $root/dev/kfd ]]; then
-      DAIIC_GPU_REASON+=" You may not open it yet: add yourself to the groups render and video."
+      DAIIC_GPU_REASON+=" You cannot open it yet: add yourself to the groups render and video."
     fi
   elif [[ $nvidia_card == yes ]]; then
     DAIIC_GPU=cpu
-    DAIIC_GPU_REASON="there is an NVIDIA card, but its driver is not loaded"
+    DAIIC_GPU_REASON="there is an NVIDIA GPU, but its driver is not loaded"
     DAIIC_GPU_REASON+=" (NixOS: services.xserver.videoDrivers = [ \"nvidia\" ])."
   elif [[ $amd_card == yes ]]; then
     DAIIC_GPU=cpu
-    DAIIC_GPU_REASON="there is an AMD card, but amdgpu offers no compute node for it"
+    DAIIC_GPU_REASON="there is an AMD GPU, but amdgpu offers no compute node for it"
     DAIIC_GPU_REASON+=" (NixOS: boot.kernelModules = [ \"amdgpu\" ])."
   else
     DAIIC_GPU=cpu
-    DAIIC_GPU_REASON="there is no NVIDIA and no AMD card."
+    DAIIC_GPU_REASON="there is neither an NVIDIA nor an AMD GPU."
   fi
 }
 
@@ -50,9 +50,9 @@ daiic_has_amd_compute_node() {
   grep -qsE '^simd_count [1-9]' "$1"/sys/class/kfd/kfd/topology/nodes/*/properties
 }
 
-# daiic_gpu_library_folder LINKS [ROOT] prints the folder that has the driver's libraries for DAIIC_GPU; torch and
-# bitsandbytes open them by name. A folder that has the whole system's libraries would mix two C libraries, so of
-# such a one the driver's are linked into the folder LINKS.
+# daiic_gpu_library_folder LINKS [ROOT] prints the folder with the driver's libraries for DAIIC_GPU, which torch and
+# bitsandbytes open by name. Where that folder has all libraries of the system, using it would mix two C libraries;
+# then the driver's own are linked into the folder LINKS, and that is printed.
 daiic_gpu_library_folder() {
   local links=$1 root=${2:-} folder library
 

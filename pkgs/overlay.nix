@@ -1,4 +1,4 @@
-# Adds DAIIC's packages to nixpkgs and changes none that is there. What the worker computes on follows nixpkgs'
+# Adds DAIIC's packages to nixpkgs and changes none of its own. What the worker computes on follows nixpkgs'
 # `cudaSupport` and `rocmSupport`; `pkgsCuda.daiic-worker` and `pkgsRocm.daiic-worker` are the variants.
 final: _prev: {
   daiicPython = import ./python.nix { inherit (final) lib python3; };

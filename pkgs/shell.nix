@@ -1,5 +1,5 @@
-# The development shell: everything `make test`, `make demo` and `make lint` need, with the Python libraries from
-# nixpkgs, and a word on what the machine can compute on. `gpu` is cuda, rocm, cpu, or null: find out on entry.
+# The development shell: everything that `make test`, `make demo` and `make lint` need, with the Python libraries
+# from nixpkgs. It prints what the machine can compute on. `gpu` is cuda, rocm, cpu, or null to find out on entry.
 {
   pkgs,
   gpu ? null,
@@ -57,14 +57,14 @@ pkgs.mkShell {
     daiic_detect_gpu
     ${lib.optionalString (gpu != null) ''
       if [[ $DAIIC_GPU != ${gpu} ]]; then
-        echo "This is the ${gpu} shell; of this machine: $DAIIC_GPU_REASON" >&2
+        echo "This is the ${gpu} shell, but on this machine $DAIIC_GPU_REASON" >&2
       fi
       DAIIC_GPU=${gpu}
     ''}
     echo "DAIIC computes on $DAIIC_GPU: $DAIIC_GPU_REASON" >&2
     ${lib.optionalString (gpu == null) ''
       if [[ $DAIIC_GPU != cpu ]]; then
-        echo "The libraries of this shell are for the CPU; for the GPU: nix develop .#$DAIIC_GPU" >&2
+        echo "The libraries in this shell are for the CPU. For the GPU: nix develop .#$DAIIC_GPU" >&2
       fi
     ''}
     export DAIIC_GPU

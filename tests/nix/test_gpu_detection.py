@@ -60,8 +60,8 @@ AMD_DRIVER = {"dev/kfd": "", "sys/class/kfd/kfd/topology/nodes/1/properties": GP
         (NVIDIA_DRIVER | AMD_DRIVER, (AMD_PCI, NVIDIA_PCI), "cuda", "NVIDIA's driver 580.95.05"),
         ({}, (NVIDIA_PCI,), "cpu", 'services.xserver.videoDrivers = [ "nvidia" ]'),
         ({}, (AMD_PCI,), "cpu", 'boot.kernelModules = [ "amdgpu" ]'),
-        ({}, (AMD_AUDIO,), "cpu", "no NVIDIA and no AMD card"),
-        ({}, (), "cpu", "no NVIDIA and no AMD card"),
+        ({}, (AMD_AUDIO,), "cpu", "neither an NVIDIA nor an AMD GPU"),
+        ({}, (), "cpu", "neither an NVIDIA nor an AMD GPU"),
         (
             {"dev/kfd": "", "sys/class/kfd/kfd/topology/nodes/0/properties": CPU_NODE},
             (AMD_PCI,),
@@ -69,7 +69,7 @@ AMD_DRIVER = {"dev/kfd": "", "sys/class/kfd/kfd/topology/nodes/1/properties": GP
             "offers no compute node",
         ),
         ({"dev/dxg": "", "usr/lib/wsl/lib/libcuda.so.1": ""}, (), "cuda", "WSL"),
-        ({"dev/dxg": ""}, (), "cpu", "no NVIDIA and no AMD card"),
+        ({"dev/dxg": ""}, (), "cpu", "neither an NVIDIA nor an AMD GPU"),
     ],
 )
 def test_gpu_is_named_with_its_reason(

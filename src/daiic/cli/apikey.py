@@ -13,7 +13,7 @@ from daiic.cli.exits import USAGE, err, fail, out, write_json
 from daiic.gateway.keys import ApiKeysError, KeyFile
 from daiic.shown import shown
 
-app = typer.Typer(help="Make, list and revoke API keys for the gateway.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API keys for the gateway.", no_args_is_help=True)
 
 FileOption = Annotated[
     Path,
@@ -29,22 +29,22 @@ DEFAULT_FILE = Path("/etc/daiic/api-keys.json")
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whom the key is for; shown in logs and lists.")],
+    name: Annotated[str, typer.Argument(help="Who the key is for; shown in logs and lists.")],
     file: FileOption = DEFAULT_FILE,
 ) -> None:
-    """Make a key for NAME and print it; it cannot be shown again."""
+    """Create a key for NAME and print it once; it cannot be shown again."""
     try:
         key = KeyFile(file).create(name)
     except ApiKeysError as error:
         raise fail(str(error), USAGE) from None
-    said = f"added to {file}; a running gateway takes it at once. Keep it, it is shown once:"
+    said = f"added to {file}; a running gateway accepts it at once. Save it, this is the only time:"
     err.print(Text(said))
     print(key)
 
 
 @app.command("list")
 def list_keys(file: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> None:
-    """List the keys; what clients send is not stored and so not shown."""
+    """List the keys' names and ids; the keys themselves are not stored and cannot be shown."""
     try:
         keys = list(KeyFile(file).load().values())
     except ApiKeysError as error:
@@ -61,10 +61,10 @@ def list_keys(file: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> N
 
 @app.command()
 def revoke(
-    key: Annotated[str, typer.Argument(help="The key's id, or its name if only one has it.")],
+    key: Annotated[str, typer.Argument(help="The key's id, or its name if that is unique.")],
     file: FileOption = DEFAULT_FILE,
 ) -> None:
-    """Make a key invalid; a running gateway refuses it at once."""
+    """Revoke a key; a running gateway refuses it at once."""
     try:
         revoked = KeyFile(file).revoke(key)
     except ApiKeysError as error:

@@ -9,7 +9,7 @@ from daiic.version import VERSION
 
 app = typer.Typer(
     name="daiic",
-    help="An AI inference cluster out of the machines you have.",
+    help="DAIIC, a distributed AI inference cluster: the machines you have, as one AI endpoint.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,

@@ -43,9 +43,12 @@ HELP = "/clear forgets the conversation, /exit or Ctrl-D leaves, Ctrl-C stops an
 
 def chat(
     message: Annotated[
-        str | None, typer.Argument(help="Ask this and end; without it, a conversation.")
+        str | None, typer.Argument(help="Ask this one question; without it, start a conversation.")
     ] = None,
-    system: Annotated[str | None, typer.Option(help="What the model is told first.")] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(help="System prompt: instructions that come before the conversation."),
+    ] = None,
     model: ModelOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
@@ -61,7 +64,7 @@ def chat(
 ) -> None:
     """Talk with a language model."""
     if as_json and message is None:
-        raise fail("--json answers one question: give a MESSAGE", USAGE)
+        raise fail("--json works for a single question: give a MESSAGE", USAGE)
     sampling = Sampling(temperature, top_p, top_k, seed, max_tokens, stop or [])
     run(
         _chat(
@@ -132,7 +135,7 @@ class Conversation:
         if sys.stdin.isatty():
             out.print(Text.assemble((shown(self._model), "bold"), " ", (HELP, "dim")))
         while True:
-            # The prompt blocks the event loop: what is to be sent, a CANCEL say, goes before.
+            # The prompt blocks the event loop: what is unsent, such as a CANCEL, goes first.
             await asyncio.sleep(FAREWELL)
             try:
                 line = out.input("[bold cyan]> [/]" if sys.stdin.isatty() else "").strip()

@@ -33,8 +33,8 @@ def check_token() -> Finding:
     return Finding(
         "note",
         "Hugging Face token",
-        "HF_TOKEN is not set: open models work, gated ones do not",
-        "for gated models set HF_TOKEN, hf_token_file, or services.daiic.worker.hfTokenFile",
+        "HF_TOKEN is not set: public models work, gated ones do not",
+        "for gated models, set HF_TOKEN, hf_token_file or services.daiic.worker.hfTokenFile",
     )
 
 
@@ -44,14 +44,14 @@ def check_key(key_file: Path | None) -> Finding:
         return Finding(
             "note",
             "cluster key",
-            "none named: only this machine's own head can be reached",
-            "daiic keygen makes one; name it with --key-file or DAIIC_CLUSTER_KEY_FILE",
+            "none given: only a head on this machine can be reached",
+            "create one with daiic keygen; pass it with --key-file or DAIIC_CLUSTER_KEY_FILE",
         )
     try:
         ClusterKey.load(key_file)
     except KeyFileError as error:
         return Finding("problem", "cluster key", str(error))
-    return Finding("ok", "cluster key", f"{key_file} can be used")
+    return Finding("ok", "cluster key", f"{key_file} is valid")
 
 
 def check_ports() -> Iterator[Finding]:
@@ -61,9 +61,9 @@ def check_ports() -> Iterator[Finding]:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
-                said = f"taken, by a {role} or by something else"
+                said = f"in use, by a {role} or another program"
             else:
-                said = f"free (no {role} runs here)"
+                said = f"free (no {role} is running here)"
         yield Finding("note", f"port {port}", said)
 
 
@@ -88,7 +88,7 @@ async def check_head(target: Target) -> AsyncIterator[Finding]:
         yield Finding(
             "warning",
             "workers",
-            "the head knows none",
+            "the head knows no workers",
             f'start daiic-worker with heads = ["{target.head}"] and the same cluster key',
         )
 
@@ -97,7 +97,7 @@ async def _why_unreachable(head: str) -> str:
     with contextlib.suppress(ValueError, OSError, asyncio.CancelledError):
         if is_loopback(await resolve(head.partition(",")[0])):
             return "start one here: daiic-head, or services.daiic.head.enable = true"
-    return "check the address, that UDP gets through the firewall, and that the keys are the same"
+    return "check the address, the firewall (for UDP), and that both sides have the same key"
 
 
 def _clock(skew: float, round_trip: float) -> Finding:

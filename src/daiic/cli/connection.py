@@ -23,13 +23,15 @@ HeadOption = Annotated[
         "--head",
         metavar="HOST:PORT,…",
         envvar="DAIIC_HEADS",
-        help="The heads, the preferred one first.",
+        help="The cluster's heads, in order of preference.",
     ),
 ]
 KeyOption = Annotated[
     Path | None,
     typer.Option(
-        "--key-file", envvar="DAIIC_CLUSTER_KEY_FILE", help="The cluster key's file (daiic keygen)."
+        "--key-file",
+        envvar="DAIIC_CLUSTER_KEY_FILE",
+        help="File with the cluster key (made by daiic keygen).",
     ),
 ]
 InsecureOption = Annotated[
@@ -37,7 +39,7 @@ InsecureOption = Annotated[
     typer.Option(
         "--allow-unauthenticated",
         envvar="DAIIC_ALLOW_UNAUTHENTICATED",
-        help="Talk to heads on other machines without a key.",
+        help="Talk to heads on other machines without a cluster key.",
     ),
 ]
 UrlOption = Annotated[
@@ -45,11 +47,12 @@ UrlOption = Annotated[
     typer.Option(
         "--url",
         envvar="DAIIC_URL",
-        help="Use a gateway (http://host:7700) instead of a head; DAIIC_API_KEY holds its key.",
+        help="Use a gateway (http://host:7700), not a head; DAIIC_API_KEY holds the API key.",
     ),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", "-m", help="The model; the cluster's first by default.")
+    str | None,
+    typer.Option("--model", "-m", help="The model to use; by default the first suitable one."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -116,5 +119,5 @@ async def choose_model(cluster: Cluster, wanted: str | None, work: str) -> str:
         pb.MODEL_NOT_FOUND,
         f"the cluster has no {noun} model yet",
         "name one with --model (a Hugging Face id, or a name in a worker's models folder); "
-        "`daiic models list` shows what there is",
+        "`daiic models list` shows the models of all workers",
     )

@@ -34,15 +34,15 @@ PICTURE = Path("daiic-demo.png")
 
 
 def demo(
-    models_dir: Annotated[Path, typer.Option(help="The folder with the models to show.")] = Path(
+    models_dir: Annotated[Path, typer.Option(help="Folder with the models to use.")] = Path(
         "local-models"
     ),
-    prompt: Annotated[str, typer.Option(help="What to ask.")] = CHAT_PROMPT,
-    picture: Annotated[str, typer.Option(help="What to paint.")] = IMAGE_PROMPT,
+    prompt: Annotated[str, typer.Option(help="Question for the language model.")] = CHAT_PROMPT,
+    picture: Annotated[str, typer.Option(help="Prompt for the image model.")] = IMAGE_PROMPT,
 ) -> None:
-    """Start a cluster on this machine, send it a question and a picture, keep it running."""
+    """Start a cluster on this machine, have it answer and paint, and keep it running."""
     if not models_dir.is_dir():
-        raise fail(f"there is no folder {models_dir}: name one with --models-dir", USAGE)
+        raise fail(f"the folder {models_dir} does not exist: name another with --models-dir", USAGE)
     try:
         run(_demo(models_dir.resolve(), prompt, picture))
     except DaemonDied as error:
@@ -66,8 +66,8 @@ async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
                 out.print(cluster_view(status))
                 await _show_chat(client, status, prompt)
                 await _show_picture(client, status, picture)
-                out.print(await _what_travelled(status_port))
-            _how_to_go_on(head, head_port, gateway_port)
+                out.print(await _messages_at_head(status_port))
+            _print_next_steps(head, head_port, gateway_port)
             await cluster.died()
         finally:
             with err.status("stopping the cluster"):
@@ -82,7 +82,7 @@ def _stop_at_signals(cluster: LocalCluster) -> None:
         [main.cancel], itertools.repeat(cluster.kill)
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Who starts it with nohup, or in the background of a script, wants it to stay.
+        # Started with nohup, or in the background of a script, it is meant to stay.
         if signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, lambda: next(steps)())
 
@@ -140,15 +140,15 @@ async def _wait_until_ready(cluster: LocalCluster, client: ClusterClient) -> pb.
             await asyncio.sleep(0.25)
     raise TaskError(
         pb.NO_WORKER,
-        "the workers are not ready",
-        f"they had {START_TIMEOUT:.0f} s; see `daiic doctor`",
+        f"the workers were not ready within {START_TIMEOUT:.0f} s",
+        "run `daiic doctor` to see what is wrong",
     )
 
 
 def _doing(beat: pb.Heartbeat) -> str:
     loading = [model for model in beat.models if model.state in (pb.LOADING, pb.DOWNLOADING)]
     if loading:
-        return f"{beat.name} loads {loading[0].name} {loading[0].progress:.0%}"
+        return f"{beat.name} is loading {loading[0].name} {loading[0].progress:.0%}"
     return f"{beat.name} {word(pb.WorkerState, beat.state)}"
 
 
@@ -193,12 +193,12 @@ def _keep(png: bytes) -> Path:
     return PICTURE.resolve()
 
 
-async def _what_travelled(status_port: int) -> Table:
+async def _messages_at_head(status_port: int) -> Table:
     """Return the head's traffic so far, by message type."""
     async with httpx.AsyncClient() as http:
         page = (await http.get(f"http://127.0.0.1:{status_port}/metrics")).text
     totals = dict(_samples(page))
-    table = Table(title="what travelled through the head", title_justify="left")
+    table = Table(title="messages at the head", title_justify="left")
     table.add_column("message")
     table.add_column("received", justify="right")
     table.add_column("sent", justify="right")
@@ -227,7 +227,7 @@ def _samples(page: str) -> Iterator[tuple[str, float]]:
             yield name, float(value)
 
 
-def _how_to_go_on(head: str, head_port: int, gateway_port: int) -> None:
+def _print_next_steps(head: str, head_port: int, gateway_port: int) -> None:
     option = "" if head_port == 7717 else f" --head {head}"
     out.print(f"\nthe cluster is running; open [bold]http://127.0.0.1:{gateway_port}[/], or try")
     out.print(f"  [bold].venv/bin/daiic chat{option}[/]")

@@ -1,4 +1,4 @@
-"""`daiic doctor`: is this machine fit for the cluster, and if not, what to do."""
+"""`daiic doctor`: what keeps this machine from being part of a cluster, and what to do."""
 
 import asyncio
 import dataclasses
@@ -35,11 +35,11 @@ def doctor(
     key_file: KeyOption = None,
     allow_unauthenticated: InsecureOption = False,
 ) -> None:
-    """Look at drivers, devices, token, key, ports, head and clock; say what to do.
+    """Check drivers, devices, token, key, ports, head and clock, and say what to fix.
 
-    Ends with status 1 if there is a problem.
+    The exit status is 1 if there is a problem.
     """
-    with err.status("looking around"):
+    with err.status("checking"):
         findings = asyncio.run(_look(Target(head, key_file, allow_unauthenticated)))
     if as_json:
         write_json([dataclasses.asdict(finding) for finding in findings], indent=2)

@@ -27,7 +27,7 @@ from daiic.wire import daiic_pb2 as pb
 
 def embed(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="The texts; else one a line from stdin.")
+        list[str] | None, typer.Argument(help="The texts; without any, one per line from stdin.")
     ] = None,
     model: ModelOption = None,
     as_json: JsonOption = False,
@@ -36,9 +36,9 @@ def embed(
     allow_unauthenticated: InsecureOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Turn texts into vectors; prints their similarity, or with --json the vectors."""
+    """Embed texts and print how similar they are, or with --json the vectors."""
     if not texts and sys.stdin.isatty():
-        raise fail("give texts as arguments, or one a line on stdin", USAGE)
+        raise fail("give texts as arguments, or one per line on stdin", USAGE)
     inputs = texts or [line for line in sys.stdin.read().splitlines() if line.strip()]
     run(_embed(inputs, model, as_json, Target(head, key_file, allow_unauthenticated, url)))
 

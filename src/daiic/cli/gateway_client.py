@@ -71,7 +71,9 @@ class GatewayClient:
         work = task.WhichOneof("work") or "empty"
         endpoint = _ENDPOINTS.get(work)
         if endpoint is None:
-            raise TaskError(pb.BAD_REQUEST, f"a gateway has no {work} tasks", "use --head")
+            raise TaskError(
+                pb.BAD_REQUEST, f"a gateway cannot run {work} tasks", "use --head instead of --url"
+            )
         async for part in endpoint(self, task):
             yield part
 
@@ -181,7 +183,7 @@ class GatewayClient:
         return TaskError(
             pb.HEAD_UNREACHABLE,
             f"the gateway at {self._http.base_url} does not answer ({error})",
-            "check --url, and that daiic-gateway runs there",
+            "check --url, and that daiic-gateway is running there",
         )
 
 
@@ -198,8 +200,8 @@ def _error(response: httpx.Response) -> TaskError:
     if response.status_code == 401:
         return TaskError(
             pb.BAD_REQUEST,
-            "the gateway wants an API key",
-            "set DAIIC_API_KEY (daiic apikey create)",
+            "the gateway requires an API key",
+            "set DAIIC_API_KEY to one that `daiic apikey create` made",
         )
     try:
         message = str(response.json()["error"]["message"])
@@ -231,6 +233,6 @@ def _of_this_api() -> Iterator[None]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TaskError(
             pb.INTERNAL,
-            f"what answers is not the OpenAI API ({type(error).__name__}: {error})",
-            "check --url: it should be a gateway's, such as http://127.0.0.1:7700",
+            f"the server does not speak the OpenAI API ({type(error).__name__}: {error})",
+            "check --url: it should be the address of a gateway, such as http://127.0.0.1:7700",
         ) from None

@@ -33,7 +33,7 @@ from daiic.wire import daiic_pb2 as pb
 
 def generate(
     prompt: Annotated[
-        str | None, typer.Argument(help="The text to go on from; else stdin.")
+        str | None, typer.Argument(help="The text to continue; without it, read from stdin.")
     ] = None,
     model: ModelOption = None,
     temperature: TemperatureOption = None,
@@ -48,7 +48,7 @@ def generate(
     allow_unauthenticated: InsecureOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Continue PROMPT and print the text as it is made."""
+    """Continue PROMPT and print the text as it is generated."""
     if prompt is None and sys.stdin.isatty():
         raise fail("give a prompt as an argument or on stdin", USAGE)
     text = prompt if prompt is not None else sys.stdin.read()

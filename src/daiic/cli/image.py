@@ -1,4 +1,4 @@
-"""`daiic image`: a picture from words, written as PNG."""
+"""`daiic image`: makes a picture from a prompt and writes it as PNG."""
 
 import re
 from pathlib import Path
@@ -26,19 +26,25 @@ from daiic.wire import daiic_pb2 as pb
 
 
 def image(
-    prompt: Annotated[str, typer.Argument(help="What to show.")],
+    prompt: Annotated[str, typer.Argument(help="What the picture should show.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The PNG to write; else named after the prompt."),
+        typer.Option(
+            "--output", "-o", help="The PNG file to write; by default named after the prompt."
+        ),
     ] = None,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
-    steps: Annotated[int, typer.Option(min=0, max=MOST, help="0: the model's own.")] = 0,
+    steps: Annotated[
+        int, typer.Option(min=0, max=MOST, help="Denoising steps; 0 for the model's default.")
+    ] = 0,
     guidance: Annotated[
         float | None, typer.Option(min=0.0, help="How closely to follow the prompt.")
     ] = None,
-    negative: Annotated[str, typer.Option(help="What not to show.")] = "",
-    seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED)] = None,
-    count: Annotated[int, typer.Option("-n", min=1, max=MOST, help="How many pictures.")] = 1,
+    negative: Annotated[str, typer.Option(help="What the picture should not show.")] = "",
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same picture.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Number of pictures.")] = 1,
     model: ModelOption = None,
     as_json: JsonOption = False,
     head: HeadOption = DEFAULT_HEAD,
@@ -46,7 +52,7 @@ def image(
     allow_unauthenticated: InsecureOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Make a picture of PROMPT."""
+    """Make a picture from PROMPT."""
     width, height = _parse_size(size)
     work = {
         "prompt": prompt,

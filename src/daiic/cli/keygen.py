@@ -12,10 +12,10 @@ from daiic.wire.keyfile import ClusterKey, KeyFileError
 def keygen(
     file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
 ) -> None:
-    """Make a cluster key in FILE, readable only by you.
+    """Create a cluster key in FILE, readable only by you.
 
-    Copy it to every machine of the cluster and name it as cluster_key_file
-    (services.daiic.*.clusterKeyFile on NixOS).
+    Copy the file to every machine of the cluster, and set cluster_key_file to its path
+    (on NixOS, services.daiic.clusterKeyFile).
     """
     try:
         ClusterKey.generate().save(file)

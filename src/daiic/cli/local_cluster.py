@@ -110,7 +110,7 @@ def _installed(program: str) -> str:
     beside = Path(sys.argv[0]).resolve().parent
     found = shutil.which(program, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
     if found is None:
-        raise FileNotFoundError(f"{program} is not installed beside daiic, nor in PATH")
+        raise FileNotFoundError(f"{program} is neither beside daiic nor in PATH; install it")
     return found
 
 

@@ -28,7 +28,7 @@ def check_machine(root: Path = Path("/")) -> Iterator[Finding]:
     if AMD in vendors:
         yield _amd(root)
     if not vendors & {NVIDIA, AMD}:
-        yield Finding("note", "GPU", "no NVIDIA or AMD GPU: workers here run on the CPU")
+        yield Finding("note", "GPU", "no NVIDIA or AMD GPU found: workers here run on the CPU")
     yield _torch(expect_gpu=bool(vendors & {NVIDIA, AMD}))
     yield _memory()
     yield _disk()
@@ -62,8 +62,8 @@ def _nvidia(root: Path) -> Finding:
             "problem",
             "NVIDIA driver",
             f"{control} cannot be opened by this user",
-            "run as a user that may use the GPU (often group video), or check the container's "
-            "--gpus or --device options",
+            "run as a user with access to the GPU (often the group video), or check the "
+            "container's --gpus or --device options",
         )
     return Finding("ok", "NVIDIA driver", version.read_text().splitlines()[0])
 
@@ -89,9 +89,9 @@ def _amd(root: Path) -> Finding:
             "problem",
             "AMD driver",
             f"{kfd} cannot be opened by this user",
-            "add the user to the group render (and video), and log in again",
+            "add the user to the groups render and video, and log in again",
         )
-    return Finding("ok", "AMD driver", "amdgpu is loaded and /dev/kfd can be used")
+    return Finding("ok", "AMD driver", "amdgpu is loaded and /dev/kfd is accessible")
 
 
 def _torch(expect_gpu: bool) -> Finding:
@@ -99,8 +99,8 @@ def _torch(expect_gpu: bool) -> Finding:
         return Finding(
             "note",
             "torch",
-            "not installed: this machine can run a head, a gateway and this command, not a worker",
-            "pip install 'daiic[worker]' makes it a worker",
+            "not installed: this machine can run a head and a gateway, but not a worker",
+            "to run a worker: pip install 'daiic[worker]'",
         )
     import torch
 
@@ -114,7 +114,7 @@ def _torch(expect_gpu: bool) -> Finding:
             "warning",
             "torch",
             f"{torch.__version__} does not see the GPU",
-            "install the torch build for your vendor (CUDA or ROCm), or see the driver's finding",
+            "install the torch build for your GPU (CUDA or ROCm), and check the driver above",
         )
     return Finding("ok", "torch", f"{torch.__version__}, on the CPU")
 
@@ -135,7 +135,9 @@ def _disk() -> Finding:
     free = shutil.disk_usage(existing).free
     said = f"{size(free)} free for models in {cache}"
     if free < ENOUGH_DISK:
-        advice = "free some, or point cache_dir at a larger disk: a 7B model takes about 15 GB"
+        advice = (
+            "free some space, or point cache_dir to a larger disk: a 7B model takes about 15 GB"
+        )
         return Finding("warning", "disk", said, advice)
     return Finding("ok", "disk", said)
 
@@ -144,12 +146,12 @@ def _udp_buffer(root: Path) -> Finding:
     try:
         largest = int((root / "proc/sys/net/core/rmem_max").read_text())
     except OSError:
-        return Finding("note", "UDP buffers", "net.core.rmem_max cannot be read here")
+        return Finding("note", "UDP buffers", "net.core.rmem_max cannot be read")
     if largest < ENOUGH_UDP_BUFFER:
         return Finding(
             "note",
             "UDP buffers",
             f"net.core.rmem_max is {size(largest)}: large results may need retransmission",
-            f"sysctl net.core.rmem_max={ENOUGH_UDP_BUFFER} (the NixOS modules do)",
+            f"sysctl net.core.rmem_max={ENOUGH_UDP_BUFFER} (the NixOS modules set it)",
         )
     return Finding("ok", "UDP buffers", f"net.core.rmem_max is {size(largest)}")

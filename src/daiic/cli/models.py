@@ -21,7 +21,7 @@ from daiic.cli.status import MODEL_STYLES, size
 from daiic.shown import shown, word
 from daiic.wire import daiic_pb2 as pb
 
-app = typer.Typer(help="List models, load one.", no_args_is_help=True)
+app = typer.Typer(help="List models, or load one.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -40,12 +40,14 @@ def pull(
     model: Annotated[
         str, typer.Argument(help="A Hugging Face id, or a name in the models folder.")
     ],
-    worker: Annotated[str, typer.Option(help="The id of the worker; else the head chooses.")] = "",
+    worker: Annotated[
+        str, typer.Option(help="Id of the worker; by default the head chooses.")
+    ] = "",
     head: HeadOption = DEFAULT_HEAD,
     key_file: KeyOption = None,
     allow_unauthenticated: InsecureOption = False,
 ) -> None:
-    """Have a worker download MODEL, if it must, and load it."""
+    """Make a worker load MODEL, downloading it first if necessary."""
     run(_pull(model, worker, Target(head, key_file, allow_unauthenticated)))
 
 
@@ -73,7 +75,7 @@ async def _list(as_json: bool, target: Target) -> None:
             )
     out.print(table)
     if any(worker.heartbeat.can_download for worker in status.workers):
-        out.print("[dim]others come from Hugging Face: daiic models pull ORG/NAME[/]")
+        out.print("[dim]to get another from Hugging Face: daiic models pull ORG/NAME[/]")
 
 
 def _as_json(name: str, places: list[tuple[pb.WorkerStatus, pb.ModelStatus]]) -> dict[str, object]:

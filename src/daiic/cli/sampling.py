@@ -8,21 +8,34 @@ import typer
 from daiic.wire import daiic_pb2 as pb
 
 TemperatureOption = Annotated[
-    float | None, typer.Option(min=0.0, help="0 always takes the likeliest token.")
+    float | None, typer.Option(min=0.0, help="Randomness; 0 always takes the likeliest token.")
 ]
-TopPOption = Annotated[float | None, typer.Option("--top-p", min=0.0, max=1.0)]
+TopPOption = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p", min=0.0, max=1.0, help="Sample from the likeliest tokens that add up to this."
+    ),
+]
 MOST = 2**32 - 1
 """The largest count that a task can carry."""
 MOST_SEED = 2**64 - 1
 
-TopKOption = Annotated[int | None, typer.Option("--top-k", min=0, max=MOST)]
+TopKOption = Annotated[
+    int | None,
+    typer.Option("--top-k", min=0, max=MOST, help="Sample from this many of the likeliest tokens."),
+]
 SeedOption = Annotated[
     int | None, typer.Option(min=0, max=MOST_SEED, help="The same seed gives the same text.")
 ]
 MaxTokensOption = Annotated[
-    int, typer.Option("--max-tokens", min=0, max=MOST, help="0: the model's own.")
+    int,
+    typer.Option(
+        "--max-tokens", min=0, max=MOST, help="Most tokens to generate; 0 for the model's default."
+    ),
 ]
-StopOption = Annotated[list[str] | None, typer.Option("--stop", help="End before this text.")]
+StopOption = Annotated[
+    list[str] | None, typer.Option("--stop", help="Stop before this text; may be repeated.")
+]
 
 
 @dataclass(frozen=True, slots=True)

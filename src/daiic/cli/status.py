@@ -39,13 +39,15 @@ MODEL_STYLES = {
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep the table current.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Keep the table up to date.")
+    ] = False,
     as_json: JsonOption = False,
     head: HeadOption = DEFAULT_HEAD,
     key_file: KeyOption = None,
     allow_unauthenticated: InsecureOption = False,
 ) -> None:
-    """Show workers, their models, load, memory and rates."""
+    """Show the workers with their models, load, memory and speed."""
     run(_status(watch, as_json, Target(head, key_file, allow_unauthenticated)))
 
 
@@ -81,7 +83,7 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
         style="dim",
     )
     if not status.workers:
-        advice = "no workers yet: start one with `daiic-worker`, or services.daiic.worker.enable"
+        advice = "no workers yet: start `daiic-worker`, or set services.daiic.worker.enable = true"
         return Group(table, Text(advice, style="yellow"), totals)
     return Group(table, totals)
 

@@ -2,7 +2,7 @@
 
 `tethered` makes the command line. Run as a program, this file asks the kernel to send it a signal
 when its parent is gone (PR_SET_PDEATHSIG), and becomes the command, which keeps its process id.
-The tether does not reach grandchildren: who starts them tethers them.
+The tether does not reach grandchildren: a child that starts some has to tether them itself.
 """
 
 import ctypes

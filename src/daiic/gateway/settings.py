@@ -17,56 +17,66 @@ MIB = 1 << 20
 
 
 class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
-    """The HTTP face of a DAIIC cluster: OpenAI's API and a page for people."""
+    """The gateway of a DAIIC cluster: OpenAI's API over HTTP, and a web page."""
 
-    listen: Annotated[HostPort, Meta(description="where HTTP is served")] = "127.0.0.1:7700"
+    listen: Annotated[HostPort, Meta(description="HTTP address of API and page")] = "127.0.0.1:7700"
     http_listen: StatusAddress = "127.0.0.1:7701"
-    log_level: Annotated[LogLevel, Meta(description="info logs requests that fail, debug all")] = (
-        "info"
-    )
+    log_level: Annotated[
+        LogLevel, Meta(description="info logs failed requests, debug all of them")
+    ] = "info"
     heads: Annotated[
         tuple[HostPort, ...],
         Meta(
             min_length=1,
             title="a list of host:port",
-            description="heads, the preferred first; others are learned",
+            description="heads, in order of preference; it learns of others from them",
         ),
     ] = ("127.0.0.1:7717",)
 
     api_keys_file: Annotated[
-        str, Meta(description='keys that clients must send (`daiic apikey create`); "": none')
+        str, Meta(description='file with API keys (`daiic apikey create`); "" needs none')
     ] = ""
     allow_keyless_public: Annotated[
-        bool, Meta(description="listen beyond loopback although no API key is needed")
+        bool, Meta(description="serve other machines even without API keys")
     ] = False
     requests_per_minute: Annotated[
-        int, Meta(ge=0, title="a number, 0 for no limit", description="per API key; 0: no limit")
+        int,
+        Meta(
+            ge=0, title="a number, 0 for no limit", description="for each API key; 0 for no limit"
+        ),
     ] = 0
     concurrent_requests: Annotated[
-        int, Meta(ge=0, title="a number, 0 for no limit", description="per API key; 0: no limit")
+        int,
+        Meta(
+            ge=0, title="a number, 0 for no limit", description="for each API key; 0 for no limit"
+        ),
     ] = 0
 
     cors_origins: Annotated[
         tuple[str, ...],
-        Meta(description='web origins that may call the API from a browser; "*" for all'),
+        Meta(description='origins of web pages that may call the API; "*" for all'),
     ] = ()
     public_url: Annotated[
         str,
         Meta(
             pattern=r"^$|^https?://[^/]+",
             title="an http or https URL",
-            description="how clients reach this gateway, if a proxy stands before it",
+            description="URL by which clients reach this gateway behind a proxy",
         ),
     ] = ""
     max_body_bytes: Annotated[
-        int, Meta(ge=1024, title="bytes, at least 1024", description="largest request body")
+        int,
+        Meta(ge=1024, title="bytes, at least 1024", description="bytes in a request body at most"),
     ] = 4 * MIB
-    request_timeout: Annotated[Seconds, Meta(description="for one whole request")] = 600.0
+    request_timeout: Annotated[Seconds, Meta(description="seconds that one request may take")] = (
+        600.0
+    )
     image_ttl: Annotated[
-        Seconds, Meta(description="how long images asked for as URL can be fetched")
+        Seconds, Meta(description="seconds for which an image can be fetched by URL")
     ] = 3600.0
     image_store_bytes: Annotated[
-        int, Meta(ge=MIB, title="bytes, at least 1 MiB", description="memory for such images")
+        int,
+        Meta(ge=MIB, title="bytes, at least 1 MiB", description="bytes of memory for those images"),
     ] = 256 * MIB
 
     def __post_init__(self) -> None:

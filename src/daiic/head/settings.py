@@ -10,23 +10,23 @@ Count = Annotated[int, msgspec.Meta(ge=1, title="a whole number above 0")]
 
 
 class HeadSettings(DaemonSettings, frozen=True, kw_only=True):
-    """Routes the tasks of a DAIIC cluster to its workers."""
+    """The head of a DAIIC cluster: gives each task to a worker."""
 
     listen: Annotated[HostPort, msgspec.Meta(description="UDP address for workers and clients")] = (
         "127.0.0.1:7717"
     )
     http_listen: StatusAddress = "127.0.0.1:7718"
     worker_timeout: Annotated[
-        Seconds, msgspec.Meta(description="silence after which a worker is taken for lost")
+        Seconds, msgspec.Meta(description="seconds without a heartbeat until a worker is lost")
     ] = 10.0
     queue_size: Annotated[
         Count, msgspec.Meta(description="tasks that may wait for a worker; more are refused")
     ] = 1024
     task_deadline: Annotated[
-        Seconds, msgspec.Meta(description="longest life of a task; a task may ask for less")
+        Seconds, msgspec.Meta(description="seconds until a task fails; a task may set fewer")
     ] = 600.0
     max_attempts: Annotated[
-        Count, msgspec.Meta(description="workers on which a task is tried before it fails")
+        Count, msgspec.Meta(description="attempts, each on another worker, until a task fails")
     ] = 3
 
 

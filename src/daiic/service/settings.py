@@ -46,7 +46,7 @@ Seconds = Annotated[
 LogLevel = Literal["debug", "info", "warning", "error"]
 StatusAddress = Annotated[
     OptionalHostPort,
-    msgspec.Meta(description='address of /healthz, /readyz and /metrics; "" serves none'),
+    msgspec.Meta(description='HTTP address of /healthz, /readyz and /metrics; "" for none'),
 ]
 
 
@@ -56,15 +56,18 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     listen: HostPort
     http_listen: StatusAddress
     cluster_key_file: Annotated[
-        str, msgspec.Meta(description="key that all members share; `daiic keygen` makes one")
+        str,
+        msgspec.Meta(description="file with the key that all members share; see `daiic keygen`"),
     ] = ""
     allow_unauthenticated: Annotated[
-        bool, msgspec.Meta(description="speak beyond this machine without a cluster key")
+        bool, msgspec.Meta(description="talk to other machines without a cluster key")
     ] = False
     drain_timeout: Annotated[
-        Seconds, msgspec.Meta(description="time that what runs has to finish at a stop")
+        Seconds, msgspec.Meta(description="seconds to finish running work when told to stop")
     ] = 30.0
-    log_level: LogLevel = "info"
+    log_level: Annotated[LogLevel, msgspec.Meta(description="debug, info, warning or error")] = (
+        "info"
+    )
 
 
 Settings = TypeVar("Settings", bound=DaemonSettings)
@@ -132,7 +135,7 @@ def _parser(
         argument_default=argparse.SUPPRESS,
         epilog=f"Every setting is also a key of the file and a variable {ENVIRONMENT_PREFIX}<KEY>.",
     )
-    parser.add_argument("--config", metavar="FILE", help="the TOML file to read settings from")
+    parser.add_argument("--config", metavar="FILE", help="TOML file with settings")
     for key, field in fields.items():
         default = field.default if field.default is not msgspec.NODEFAULT else None
         note = f" (default: {_shown(default)})" if default not in (None, "", ()) else ""

@@ -25,43 +25,47 @@ def _default_state_dir() -> str:
 
 
 class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
-    """Runs language models, image pipelines and embeddings for a DAIIC cluster."""
+    """A worker of a DAIIC cluster: runs language, image and embedding models."""
 
-    listen: Annotated[HostPort, msgspec.Meta(description="UDP address for tasks")] = (
+    listen: Annotated[HostPort, msgspec.Meta(description="UDP address to talk to heads from")] = (
         "127.0.0.1:7727"
     )
     http_listen: StatusAddress = "127.0.0.1:7728"
-    name: Annotated[str, msgspec.Meta(description="what people call this worker")] = msgspec.field(
-        default_factory=socket.gethostname
-    )
-    state_dir: Annotated[str, msgspec.Meta(description="folder for the worker's id")] = (
+    name: Annotated[
+        str, msgspec.Meta(description="name shown to people; by default the host's")
+    ] = msgspec.field(default_factory=socket.gethostname)
+    state_dir: Annotated[str, msgspec.Meta(description="folder that keeps the worker's id")] = (
         msgspec.field(default_factory=_default_state_dir)
     )
-    heads: Annotated[
-        tuple[HostPort, ...], msgspec.Meta(description="every head of the cluster")
-    ] = ("127.0.0.1:7717",)
+    heads: Annotated[tuple[HostPort, ...], msgspec.Meta(description="all heads of the cluster")] = (
+        "127.0.0.1:7717",
+    )
     backend: Annotated[
         Literal["auto", "cuda", "rocm", "cpu"],
-        msgspec.Meta(description="what to compute on; auto takes a GPU if there is one"),
+        msgspec.Meta(description="auto (a GPU if there is one), cuda, rocm or cpu"),
     ] = "auto"
-    models: Annotated[tuple[str, ...], msgspec.Meta(description="models to load at the start")] = ()
+    models: Annotated[tuple[str, ...], msgspec.Meta(description="models to load at startup")] = ()
     models_dir: Annotated[
-        str, msgspec.Meta(description="folder of checkpoints that tasks call by file name")
+        str, msgspec.Meta(description="folder with models that tasks name by file name")
     ] = "local-models"
     cache_dir: Annotated[
-        str, msgspec.Meta(description="folder for downloads; empty: Hugging Face's own")
+        str, msgspec.Meta(description="folder for downloads; empty for Hugging Face's own")
     ] = ""
     quantization: Annotated[
-        Literal["none", "8bit", "4bit"], msgspec.Meta(description="precision of loaded weights")
+        Literal["none", "8bit", "4bit"], msgspec.Meta(description="none, 8bit or 4bit weights")
     ] = "4bit"
     ram_offload: Annotated[
-        bool, msgspec.Meta(description="keep weights that do not fit the GPU in RAM")
+        bool, msgspec.Meta(description="keep weights that do not fit into the GPU in RAM")
     ] = True
-    vram_limit: Annotated[Bytes, msgspec.Meta(description="most GPU memory to use")] = 0
-    ram_limit: Annotated[Bytes, msgspec.Meta(description="most RAM to use for models")] = 0
-    slots: Annotated[Slots, msgspec.Meta(description="tasks that run at once")] = 32
+    vram_limit: Annotated[
+        Bytes, msgspec.Meta(description="bytes of GPU memory to use; 0 for what is free")
+    ] = 0
+    ram_limit: Annotated[
+        Bytes, msgspec.Meta(description="bytes of RAM to use for models; 0 for what is free")
+    ] = 0
+    slots: Annotated[Slots, msgspec.Meta(description="tasks to run at once")] = 32
     allow_downloads: Annotated[
-        bool, msgspec.Meta(description="fetch models from Hugging Face when a task names them")
+        bool, msgspec.Meta(description="download models from Hugging Face when a task names them")
     ] = True
     hf_token_file: Annotated[
         str, msgspec.Meta(description="file with the Hugging Face token for gated models")
