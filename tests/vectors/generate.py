@@ -1,4 +1,4 @@
-"""Writes wire.json, the test vectors of docs/protocol.md for every language's implementation.
+"""Writes wire.json, the test vectors of docs/transport.md for every language's implementation.
 
 It follows the specification with nothing of daiic.wire: an implementation that agrees with the
 file agrees with the text. The same vectors come out every time; `python tests/vectors/generate.py`
@@ -31,7 +31,7 @@ SESSION = bytes(range(0xA0, 0xB0))
 REPLAY_WINDOW = 16384
 
 ABOUT = (
-    "Test vectors of DAIIC's wire protocol (docs/protocol.md). Bytes are in hex. `drop` names the "
+    "Test vectors of DAIIC's wire protocol (docs/transport.md). Bytes are in hex. `drop` names the "
     "counter under which a datagram is dropped. Written by tests/vectors/generate.py."
 )
 

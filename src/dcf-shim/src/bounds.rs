@@ -62,7 +62,7 @@ bounds! {
         "Larger messages go in CHUNKs.";
     GIVE_UP: Time = 8_000_000,
         "Silence while something is under way to a peer.",
-        "docs/protocol.md, Reliability.",
+        "docs/transport.md, Reliability.",
         "Its output is dropped: a client's tasks are cancelled, a head's go to another.";
     REASSEMBLY_TIMEOUT: Time = 30_000_000,
         "Time without another CHUNK of a message.",
@@ -70,15 +70,15 @@ bounds! {
         "The message is dropped and its sender begins it again.";
     MAX_CONTROL: Bytes = 64 << 10,
         "A HEARTBEAT, CANCEL or ERROR.",
-        "docs/protocol.md, Limits.",
+        "docs/transport.md, Limits.",
         "It is acknowledged and dropped; the task of such an ERROR ends with BAD_REQUEST.";
     BUSY_PAUSE: Time = 250_000,
         "Time before a message goes again that the peer answered with BUSY.",
-        "docs/protocol.md, Flow control.",
+        "docs/transport.md, Flow control.",
         "It is sent from its beginning.";
     REMEMBERED: Count = 4096,
         "Numbers of a peer's latest messages, and a client's latest ids, that are known at least.",
-        "docs/protocol.md, Reliability: no message counts twice.",
+        "docs/transport.md, Reliability: no message counts twice.",
         "The older half is forgotten.";
     REMEMBERED_FOR: Time = 60_000_000,
         "Time for which a number is known at least, unless `REMEMBERED` newer ones come.",
@@ -86,11 +86,11 @@ bounds! {
         "Those as old are forgotten: what then comes under one is new.";
     MESSAGE_SPAN: Count = 2048,
         "Messages begun since the oldest that a peer has not acknowledged.",
-        "Half of what the peer remembers (docs/protocol.md, Reliability).",
+        "Half of what the peer remembers (docs/transport.md, Reliability).",
         "The next wait.";
     MAX_SACK_RANGES: Count = 64,
         "Ranges in a SACK.",
-        "docs/protocol.md, SACK.",
+        "docs/transport.md, SACK.",
         "Another SACK goes beside it; a longer one from a peer is dropped as malformed.";
     LARGEST_WINDOW: Bytes = 4 << 20,
         "Bytes under way to one peer.",
@@ -120,7 +120,7 @@ bounds! {
         "The newcomer's datagram is dropped and counted.";
     MAX_SESSIONS: Count = 4096,
         "Sealing sessions that are remembered.",
-        "docs/protocol.md, Limits.",
+        "docs/transport.md, Limits.",
         "The one longest unused is forgotten; what it sends must then be fresh.";
     MAX_CLOCK_SKEW: Time = 60_000_000,
         "Age of the first datagram of a session.",
@@ -128,7 +128,7 @@ bounds! {
         "The datagram is dropped and counted.";
     REPLAY_WINDOW: Count = 16_384,
         "Counters behind a session's highest that are still told apart.",
-        "docs/protocol.md, Sealing.",
+        "docs/transport.md, Sealing.",
         "Older ones are dropped as replayed.";
 
     // Tasks.
@@ -160,11 +160,11 @@ bounds! {
     // Heads.
     MAX_HEADS: Count = 16,
         "Heads known, unless the settings name more.",
-        "docs/protocol.md, Learning of heads.",
+        "docs/cluster.md, Clients.",
         "Others that heads tell of are ignored.";
     FORGET_HEAD: Time = 60_000_000,
         "Time for which a head is kept that neither answers nor is named.",
-        "docs/protocol.md, Learning of heads.",
+        "docs/cluster.md, Clients.",
         "It is forgotten, and what was to be sent to it.";
 
     // The process.

@@ -1,6 +1,6 @@
 //! Message types, the 17-byte header and the layouts of SACK, CHUNK and BATCH.
 //!
-//! Everything is big-endian and fixed-width; `docs/protocol.md` specifies it.
+//! Everything is big-endian and fixed-width; `docs/transport.md` specifies it.
 
 pub use crate::bounds::{MAX_SACK_RANGES, PATH_MTU};
 

@@ -1,4 +1,4 @@
-"""The example of docs/protocol.md, run as it stands against a socket that answers like a head."""
+"""The example of docs/cluster.md, run as it stands against a socket that answers like a head."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from daiic.wire.messages import MessageType
 from daiic.wire.udp import MeshSocket
 from support.links.lossy_relay import Conditions, LossyRelay
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "cluster.md"
 DEFAULT = '("127.0.0.1", 7717)'
 
 

@@ -1,0 +1,72 @@
+"""docs/cluster.md: its tables are those of the code."""
+
+import re
+from pathlib import Path
+
+from daiic.wire import daiic_pb2 as schema
+from daiic.work import MODEL_KINDS, WORK, needs_of
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text("utf-8")
+
+MEDIA = schema.Media(data=b"-")
+EXAMPLES = {
+    "`text.messages`": schema.TextTask(messages=[schema.ChatMessage()]),
+    "`text.prompt`": schema.TextTask(prompt="-"),
+    "a part of a message that is an image": schema.TextTask(
+        messages=[schema.ChatMessage(parts=[schema.ContentPart(image=MEDIA)])]
+    ),
+    "a part of a message that is audio": schema.TextTask(
+        messages=[schema.ChatMessage(parts=[schema.ContentPart(audio=MEDIA)])]
+    ),
+    "`text.tools`, or a message with `tool_calls`": schema.TextTask(tools=[schema.Tool()]),
+    "`text.constraint`": schema.TextTask(constraint=schema.Constraint(json=True)),
+    "`text.sampling`": schema.TextTask(sampling=schema.Sampling(min_p=0.1)),
+}
+
+
+def section(title: str) -> str:
+    """Return the part under the heading `title`, up to the next heading."""
+    return re.split(r"^#+ ", DOCUMENT.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.M)[0]
+
+
+def test_every_error_code_is_explained() -> None:
+    table = re.findall(r"^\| (\d+) \| `(\w+)` \|", section("Error codes"), re.M)
+    codes = dict(schema.ErrorCode.items())
+    del codes["ERROR_CODE_UNSPECIFIED"]
+    assert {name: int(value) for value, name in table} == codes
+
+
+def test_a_task_needs_the_capabilities_that_the_table_names() -> None:
+    rows = re.findall(r"^\| (.+) \| ([A-Z].*) \|$", section("Capabilities and tags"), re.M)
+    needed = dict(rows)
+    for what, text in EXAMPLES.items():
+        needs = needs_of(schema.Task(text=text))
+        assert schema.Capability.Value(needed.pop(what)) in needs, what
+    assert needed == {
+        "`image`": "PAINT, or EDIT if it has an `image` to begin with",
+        "`embed`": "EMBED",
+        "`adapters`": "ADAPTERS",
+    }
+    image = schema.ImageTask
+    assert needs_of(schema.Task(image=image())) == {schema.PAINT}
+    assert needs_of(schema.Task(image=image(image=MEDIA))) == {schema.EDIT}
+    assert needs_of(schema.Task(embed=schema.EmbedTask())) == {schema.EMBED}
+    assert schema.ADAPTERS in needs_of(schema.Task(adapters=[schema.Adapter()]))
+
+
+def test_a_model_that_lists_nothing_can_do_what_the_text_says() -> None:
+    text = " ".join(section("Capabilities and tags").split())
+    names = {
+        kind: {schema.Capability.Name(capability) for capability in model.capabilities}
+        for kind, model in MODEL_KINDS.items()
+    }
+    assert names[schema.TEXT] == {"CHAT", "COMPLETE", "EMBED"}
+    assert names[schema.IMAGE] == {"PAINT"}
+    assert names[schema.EMBEDDING] == {"EMBED"}
+    assert "CHAT, COMPLETE and EMBED for TEXT, PAINT for IMAGE, EMBED for EMBEDDING" in text
+
+
+def test_every_kind_of_work_with_a_seed_is_said_to_get_one() -> None:
+    seeded = {name for name, kind in WORK.items() if kind.seeded}
+    assert seeded == {"text", "image"}
+    assert "A text or image task without a `seed`" in section("Tasks")
