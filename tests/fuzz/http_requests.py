@@ -13,8 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from daiic.gateway.bounds import DISCARDED_BYTES, PIPELINED
-from daiic.gateway.keys import KeyFile
+from daiic.gateway.http.api_keys import KeyFile
+from daiic.gateway.limits import DISCARDED_BYTES, PIPELINED
 from support.gateway_in_process import READ, GatewayInProcess
 
 PIECES = (READ, 1, 7, 100, 1000, 8192, 8193, 20_000)
@@ -90,7 +90,7 @@ def target() -> Callable[[bytes], None]:
         assert len(statuses) <= len(sent) // 10 + 1, "more answers than requests"
         assert not gateway.state.tasks, "a request goes on although its client is gone"
         assert not gateway.state.connections, "a connection is kept although it is closed"
-        assert not gateway.crowd.waiting, "a connection is kept although it is closed"
+        assert not gateway.connection_limit.idle_count, "a connection is kept although it is closed"
         assert len(gateway.cluster.tasks) <= PIPELINED + 1
         gateway.cluster.tasks.clear()
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from daiic.gateway.keys import ApiKeysError, KeyFile
+from daiic.gateway.http.api_keys import ApiKeysError, KeyFile
 from daiic.gateway.settings import GatewaySettings
 from daiic.head.settings import HeadSettings
 from daiic.service.settings import SettingsError, load

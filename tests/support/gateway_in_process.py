@@ -11,18 +11,18 @@ from prometheus_client import CollectorRegistry
 from uvicorn.server import ServerState
 
 from daiic.client import ClusterClient
-from daiic.gateway.activity import ActivityLog
 from daiic.gateway.app import build
-from daiic.gateway.bounds import CONNECTIONS, KEEP_ALIVE
-from daiic.gateway.cluster_view import ClusterView
-from daiic.gateway.connection import Connection
-from daiic.gateway.crowd import Crowd
 from daiic.gateway.gateway import Gateway
-from daiic.gateway.image_store import ImageStore
-from daiic.gateway.keys import KeyFile
-from daiic.gateway.limits import Limits
-from daiic.gateway.live import LiveView
-from daiic.gateway.revocation import Revocation
+from daiic.gateway.http.api_keys import KeyFile
+from daiic.gateway.http.connection import Connection
+from daiic.gateway.http.connection_limit import ConnectionLimit
+from daiic.gateway.http.rate_limits import RateLimits
+from daiic.gateway.http.revocation import Revocation
+from daiic.gateway.limits import CONNECTIONS, KEEP_ALIVE
+from daiic.gateway.monitoring.activity import ActivityLog
+from daiic.gateway.monitoring.cluster_stream import ClusterStream
+from daiic.gateway.monitoring.cluster_view import ClusterView
+from daiic.gateway.openai.errors import error_body
 from daiic.gateway.settings import GatewaySettings
 from daiic.wire import daiic_pb2 as pb
 from support.peers.scripted_head import Script, echo, one_worker
@@ -117,19 +117,21 @@ class GatewayInProcess:
         self.view = ClusterView(self.cluster)
         self.view.take(self.cluster.now)
         activity = ActivityLog(CollectorRegistry(), self.view)
-        images = ImageStore(settings.image_ttl, settings.image_store_bytes)
-        gateway = Gateway(settings, self.cluster, self.view, activity, images)
+        gateway = Gateway(settings, self.cluster, self.view, activity)
         self.app = build(
             gateway,
-            LiveView(gateway),
+            ClusterStream(gateway, error_body),
             Revocation(keys) if keys else None,
-            Limits(0, 0),
+            RateLimits(0, 0),
             self.view.why_not_ready,
             only_local_names=only_local_names,
         )
-        self.crowd = Crowd(most_connections)
+        self.connection_limit = ConnectionLimit(most_connections)
         self._connection: Callable[..., Connection] = partial(
-            Connection, header_patience=header_patience, crowd=self.crowd
+            Connection,
+            header_patience=header_patience,
+            connection_limit=self.connection_limit,
+            format_error=error_body,
         )
         self._config = uvicorn.Config(
             self.app,

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from daiic.cli.connection import JsonOption
 from daiic.cli.exits import USAGE, err, fail, out, write_json
-from daiic.gateway.keys import ApiKeysError, KeyFile
+from daiic.gateway.http.api_keys import ApiKeysError, KeyFile
 from daiic.shown import shown
 
 app = typer.Typer(help="Create, list and revoke API keys for the gateway.", no_args_is_help=True)

@@ -1,1 +1,1 @@
-"""The HTTP face of the cluster: OpenAI's API, API keys, and one page for people."""
+"""The HTTP side of a cluster: the APIs that it speaks, API keys, and a web page."""

@@ -14,24 +14,24 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from daiic.client import ClusterClient
-from daiic.gateway.activity import ActivityLog
 from daiic.gateway.app import build
-from daiic.gateway.bounds import (
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.http.api_keys import ApiKeysError, KeyFile
+from daiic.gateway.http.connection import Connection, bound_unread
+from daiic.gateway.http.connection_limit import ConnectionLimit
+from daiic.gateway.http.rate_limits import RateLimits
+from daiic.gateway.http.revocation import Revocation
+from daiic.gateway.limits import (
     BACKLOG,
     CONNECTIONS,
     HEADER_PATIENCE,
     KEEP_ALIVE,
     UNREAD_PATIENCE,
 )
-from daiic.gateway.cluster_view import INTERVAL, ClusterView
-from daiic.gateway.connection import Connection, bound_unread
-from daiic.gateway.crowd import Crowd
-from daiic.gateway.gateway import Gateway
-from daiic.gateway.image_store import ImageStore
-from daiic.gateway.keys import ApiKeysError, KeyFile
-from daiic.gateway.limits import Limits
-from daiic.gateway.live import LiveView
-from daiic.gateway.revocation import Revocation
+from daiic.gateway.monitoring.activity import ActivityLog
+from daiic.gateway.monitoring.cluster_stream import ClusterStream
+from daiic.gateway.monitoring.cluster_view import INTERVAL, ClusterView
+from daiic.gateway.openai.errors import error_body
 from daiic.gateway.settings import CHANGEABLE, GatewaySettings
 from daiic.service import lifecycle
 from daiic.service.settings import SettingsError
@@ -78,26 +78,25 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             cluster,
             view,
             ActivityLog(registry, view),
-            ImageStore(settings.image_ttl, settings.image_store_bytes),
         )
 
         def why_not_ready() -> str | None:
             return "the gateway is stopping" if life.stop.is_set() else view.why_not_ready()
 
-        live = LiveView(gateway)
-        limits = Limits(settings.requests_per_minute, settings.concurrent_requests)
+        cluster_stream = ClusterStream(gateway, error_body)
+        rate_limits = RateLimits(settings.requests_per_minute, settings.concurrent_requests)
 
         def reload(fresh: GatewaySettings) -> None:
             gateway.settings = fresh
-            limits.change(fresh.requests_per_minute, fresh.concurrent_requests)
+            rate_limits.change(fresh.requests_per_minute, fresh.concurrent_requests)
 
         life.on_reload(reload, CHANGEABLE)
         revocation = Revocation(keys) if keys else None
         app = build(
             gateway,
-            live,
+            cluster_stream,
             revocation,
-            limits,
+            rate_limits,
             why_not_ready,
             only_local_names=local and keys is None,
         )
@@ -105,7 +104,8 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
         connection: Any = partial(
             Connection,
             header_patience=min(HEADER_PATIENCE, settings.request_timeout),
-            crowd=Crowd(_allow_many_connections()),
+            connection_limit=ConnectionLimit(_allow_many_connections()),
+            format_error=error_body,
         )
         server = Server(
             uvicorn.Config(
@@ -142,7 +142,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             life.notifier.extend(settings.drain_timeout + 5)
             log.info("stopping", open_requests=len(gateway.activity))
             server.should_exit = True
-            await live.close()
+            await cluster_stream.close()
             await serving
             for task in background:
                 task.cancel()

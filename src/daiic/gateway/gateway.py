@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
-from daiic.gateway.activity import ActivityLog
-from daiic.gateway.bodies import Bodies
-from daiic.gateway.cluster_view import KINDS, ClusterView
-from daiic.gateway.errors import ApiError, from_task
-from daiic.gateway.image_store import ImageStore
+from daiic.gateway.http.body_memory import BodyMemory
+from daiic.gateway.http.errors import ApiError
+from daiic.gateway.monitoring.activity import ActivityLog
+from daiic.gateway.monitoring.cluster_view import KINDS, ClusterView
 from daiic.gateway.settings import GatewaySettings
+from daiic.gateway.task_errors import from_task
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -23,8 +23,7 @@ class Gateway:
     cluster: ClusterClient
     view: ClusterView
     activity: ActivityLog
-    images: ImageStore
-    bodies: Bodies = field(default_factory=Bodies)
+    bodies: BodyMemory = field(default_factory=BodyMemory)
     _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def task(self, model: str, kind: pb.ModelKind, *, stream: bool, client: str) -> pb.Task:

@@ -1,87 +1,61 @@
-"""How much one client may ask for: a bucket of requests a minute, and a number at once."""
+"""What strangers can make the gateway hold or wait for at most, and what happens at each bound.
 
-import math
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+A docstring here says "what: what happens", and docs/gateway.md has a table of
+them, which a test compares. What an operator sets is in `settings`
+(`max_body_bytes`, `request_timeout`, limits per key).
+"""
 
-from daiic.gateway.bounds import KNOWN_CLIENTS
-from daiic.gateway.errors import ApiError
+KIB = 1 << 10
+MIB = 1 << 20
 
+HEADER_BYTES = 32 * KIB
+"""A request line with its header lines: 431, and the connection ends."""
+HEADER_LINES = 100
+"""Header lines, trailers included: 431, and the connection ends."""
+FRAMING_BYTES = 16 * KIB
+"""Chunk extensions and trailers, beyond eight times the body: 431, and the connection ends."""
+FRAMING_SHARE = 8
+"""Bytes of framing that each byte of a chunked body may have; one byte a chunk needs five."""
+PIECE = 8 * KIB
+"""Bytes that the HTTP parser is fed before bounds are looked at again."""
+PIPELINED = 64
+"""Requests that wait on one connection behind another: the connection ends."""
+DISCARDED_BYTES = 16 * MIB
+"""A body that nobody waits for: the connection ends."""
+BODIES_BYTES = 512 * MIB
+"""BodyMemory of all requests in work: 429."""
+CLIENT_BODIES_BYTES = 256 * MIB
+"""BodyMemory of one client's requests in work: 429."""
+CONNECTIONS = 8192
+"""Open connections: the one without a request for longest ends; if all have one, 503."""
+BACKLOG = 4096
+"""Connections that wait to be accepted: the kernel lets more of them wait outside."""
 
-class _Use:
-    __slots__ = ("at", "running", "tokens")
+HEADER_PATIENCE = 30.0
+"""Time for the header of a request to arrive: the connection ends."""
+BODY_PATIENCE = 30.0
+"""Time for the body of a request to arrive: 408."""
+KEEP_ALIVE = 75
+"""Time between an answer and the next request: the connection ends."""
+UNREAD_PATIENCE = 60.0
+"""Time in which a client takes in nothing of its answer: the connection ends."""
+LINGER = 2.0
+"""Time for a refused client to read why: the connection ends."""
 
-    def __init__(self, tokens: float, at: float) -> None:
-        self.tokens = tokens
-        self.at = at
-        self.running = 0
+CHOICES = 16
+"""Answers to one prompt, `n`: 400."""
+PROMPTS = 64
+"""Prompts in one request: 400."""
+ANSWERS = 128
+"""Answers to one request, prompts times `n`: 400."""
+INPUTS = 2048
+"""Texts to embed in one request: 400."""
+MESSAGES = 4096
+"""Messages in one conversation: 400."""
+ERROR_TEXT = 2000
+"""Characters that an error quotes of a request: the rest is left out."""
 
-
-class Limits:
-    """Counts what each client uses; a limit of 0 is none."""
-
-    def __init__(
-        self, per_minute: int, at_once: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._per_minute = per_minute
-        self._at_once = at_once
-        self._clock = clock
-        self._uses: OrderedDict[str, _Use] = OrderedDict()
-
-    def change(self, per_minute: int, at_once: int) -> None:
-        """Let other limits hold from now on."""
-        self._per_minute = per_minute
-        self._at_once = at_once
-
-    def enter(self, client: str) -> None:
-        """Take up one request of `client`; `leave` must follow.
-
-        A minute's worth may come in one burst; it refills evenly.
-
-        Raises:
-            ApiError: 429, with the seconds after which to try again.
-        """
-        if not (self._per_minute or self._at_once):
-            return
-        now = self._clock()
-        use = self._uses.get(client)
-        if use is None:
-            use = self._uses[client] = _Use(float(self._per_minute), now)
-            self._forget()
-        self._uses.move_to_end(client)
-        if self._at_once and use.running >= self._at_once:
-            raise _exceeded(f"this key has {use.running} requests running, as many as it may", 1)
-        if self._per_minute:
-            rate = self._per_minute / 60
-            use.tokens = min(self._per_minute, use.tokens + (now - use.at) * rate)
-            use.at = now
-            if use.tokens < 1:
-                raise _exceeded(
-                    f"this key may make {self._per_minute} requests a minute",
-                    math.ceil((1 - use.tokens) / rate),
-                )
-            use.tokens -= 1
-        use.running += 1
-
-    def leave(self, client: str) -> None:
-        """End a request that `enter` let in."""
-        use = self._uses.get(client)
-        if use is not None:
-            use.running -= 1
-
-    def _forget(self) -> None:
-        if len(self._uses) > KNOWN_CLIENTS:
-            idle = next((name for name, use in self._uses.items() if not use.running), None)
-            if idle is not None:
-                del self._uses[idle]
-
-
-def _exceeded(what: str, retry_after: int) -> ApiError:
-    return ApiError(
-        429,
-        f"{what}: try again in {retry_after} s, or ask the operator for more",
-        kind="rate_limit_error",
-        code="rate_limit_exceeded",
-        retry_after=retry_after,
-    )
+KEPT_REQUESTS = 30
+"""Ended requests that the page still shows: the oldest goes."""
+KNOWN_CLIENTS = 10_000
+"""Clients whose use is remembered, for limits: the one unseen for longest is forgotten."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from daiic.gateway.keys import KeyFile
+from daiic.gateway.http.api_keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
 from integration.gateway.conftest import StartGateway
 from support.peers.scripted_head import ScriptedHead, after_two_words, failing

@@ -82,7 +82,7 @@ async def test_a_slow_answer_keeps_its_connection_alive_with_comments(
     head.script = forever
     reader, writer = await open_request(gateway, "/v1/chat/completions", {**CHAT, "stream": True})
     begin = time.monotonic()
-    answer = await asyncio.wait_for(reader.readuntil(b": still at work"), 10)
+    answer = await asyncio.wait_for(reader.readuntil(b": still working"), 10)
     assert answer.startswith(b"HTTP/1.1 200") and time.monotonic() - begin > 4
     writer.close()
     await asyncio.wait_for(head.cancelled.get(), 1)

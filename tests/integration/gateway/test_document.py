@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from daiic.gateway.activity import ActivityLog
-from daiic.gateway.cluster_view import ClusterView
+from daiic.gateway.monitoring.activity import ActivityLog
+from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.settings import GatewaySettings
 from support.processes.gateway_process import RunningGateway
 

@@ -27,7 +27,7 @@ async def test_the_live_view_follows_the_cluster(
         assert (worker["ram_total"], worker["ram_free"]) == (8 << 30, 5 << 30)
         assert {model["kind"] for model in worker["models"]} == {"text", "image", "embedding"}
         task = first["tasks"][0]
-        assert (task["kind"], task["worker"], task["outcome"]) == ("chat", "stub", "ok")
+        assert (task["endpoint"], task["worker"], task["outcome"]) == ("chat", "stub", "ok")
         head.status.workers[0].heartbeat.models.append(
             pb.ModelStatus(name="new", kind=pb.TEXT, state=pb.LOADING, progress=0.25)
         )

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from daiic.cli.apikey import app
-from daiic.gateway.keys import KeyFile
+from daiic.gateway.http.api_keys import KeyFile
 
 
 @pytest.fixture

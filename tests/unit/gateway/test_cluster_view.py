@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from daiic.errors import TaskError
-from daiic.gateway import cluster_view
-from daiic.gateway.cluster_view import ClusterView
+from daiic.gateway.monitoring import cluster_view
+from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.wire import daiic_pb2 as pb
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daiic.gateway.bounds import (
+from daiic.gateway.http.api_keys import KeyFile
+from daiic.gateway.limits import (
     CLIENT_BODIES_BYTES,
     DISCARDED_BYTES,
     FRAMING_BYTES,
@@ -17,7 +18,6 @@ from daiic.gateway.bounds import (
     PIECE,
     PIPELINED,
 )
-from daiic.gateway.keys import KeyFile
 from support.gateway_in_process import READ, GatewayInProcess
 from support.peers.scripted_head import after_two_words
 

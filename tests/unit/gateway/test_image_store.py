@@ -1,6 +1,6 @@
 """Images are kept for a while and within a bound."""
 
-from daiic.gateway.image_store import ImageStore
+from daiic.gateway.openai.image_store import ImageStore
 
 
 class Clock:

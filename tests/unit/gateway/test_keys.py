@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daiic.gateway.keys import ApiKeysError, KeyFile
+from daiic.gateway.http.api_keys import ApiKeysError, KeyFile
 
 
 @pytest.fixture

@@ -5,15 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daiic.gateway.bounds import ERROR_TEXT
-from daiic.gateway.errors import ApiError
-from daiic.gateway.requests import (
-    ChatRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    ImageRequest,
-    decode,
-)
+from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.request_body import decode
+from daiic.gateway.limits import ERROR_TEXT
+from daiic.gateway.openai.errors import error_body
+from daiic.gateway.openai.schema.chat import ChatRequest
+from daiic.gateway.openai.schema.completions import CompletionRequest
+from daiic.gateway.openai.schema.embeddings import EmbeddingRequest
+from daiic.gateway.openai.schema.images import ImageRequest
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -53,8 +52,8 @@ def refusal(kind: type, **fields: object) -> ApiError:
 )
 def test_a_wrong_chat_parameter_is_named(param: str, value: object) -> None:
     error = refusal(ChatRequest, **{**CHAT, param: value})
-    assert error.detail.param.startswith(param)
-    assert error.detail.message.startswith(param)
+    assert error.param.startswith(param)
+    assert error.message.startswith(param)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_harmless_chat_parameters_are_accepted(extra: dict[str, object]) -> None
 @pytest.mark.parametrize("field", ["model", "messages"])
 def test_a_missing_field_is_named(field: str) -> None:
     error = refusal(ChatRequest, **{k: v for k, v in CHAT.items() if k != field})
-    assert error.detail.param == field and "missing" in error.detail.message
+    assert error.param == field and "missing" in error.message
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ def test_messages_that_are_not_text_are_refused(message: dict[str, object], para
     request = decode(msgspec.json.encode({**CHAT, "messages": [message]}), ChatRequest)
     with pytest.raises(ApiError) as refused:
         request.messages[0].text("messages[0]")
-    assert refused.value.detail.param == param
+    assert refused.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -105,12 +104,12 @@ def test_messages_that_are_not_text_are_refused(message: dict[str, object], para
 )
 def test_a_wrong_completion_parameter_is_named(param: str, value: object) -> None:
     error = refusal(CompletionRequest, **{"model": "m", "prompt": "x", param: value})
-    assert error.detail.param.startswith(param)
+    assert error.param.startswith(param)
 
 
 @pytest.mark.parametrize("size", ["0x0", "100x100", "64x8192", "1024", "x", "-8x8"])
 def test_sizes_that_cannot_be_painted_are_refused(size: str) -> None:
-    assert refusal(ImageRequest, prompt="x", size=size).detail.param == "size"
+    assert refusal(ImageRequest, prompt="x", size=size).param == "size"
 
 
 def test_a_size_is_width_then_height() -> None:
@@ -121,7 +120,7 @@ def test_a_size_is_width_then_height() -> None:
 @pytest.mark.parametrize("given_input", ["", ["a", ""], [], [1, 2], [[1]]])
 def test_inputs_without_an_embedding_are_refused(given_input: object) -> None:
     error = refusal(EmbeddingRequest, model="m", input=given_input)
-    assert error.detail.param.startswith("input")
+    assert error.param.startswith("input")
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b'{"model":"\xed\xa0\x80"}', b"NaN"])
@@ -163,7 +162,7 @@ def test_a_refusal_does_not_repeat_all_that_was_sent(message: dict[str, object])
     body = msgspec.json.encode({**CHAT, "messages": [message]})
     with pytest.raises(ApiError) as refused:
         decode(body, ChatRequest).messages[0].text("messages[0]")
-    assert len(refused.value.body) < 2 * ERROR_TEXT
+    assert len(error_body(refused.value)) < 2 * ERROR_TEXT
 
 
 @given(st.binary())

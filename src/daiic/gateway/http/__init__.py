@@ -1,0 +1,1 @@
+"""HTTP, whichever API speaks over it: connections, access, bodies, errors and answers."""

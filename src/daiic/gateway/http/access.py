@@ -1,0 +1,128 @@
+"""What every request passes first: its id, who sent it, whether it may, and how it ended."""
+
+import contextlib
+import time
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from daiic.gateway.http.access_log import AccessLogEntry, request_id
+from daiic.gateway.http.api_keys import ApiKey, ApiKeysError
+from daiic.gateway.http.errors import SERVER, ApiError, ErrorFormat
+from daiic.gateway.http.rate_limits import RateLimits
+from daiic.gateway.http.response_writer import ResponseWriter
+from daiic.gateway.http.revocation import Revocation, invalid_key
+from daiic.gateway.monitoring.activity import ActivityLog
+from daiic.service.host_header import BadHost, host_named, is_local_name
+
+log = structlog.get_logger()
+
+GUARDED = ("/v1/", "/api/")
+"""Paths that need a key, unless `keyless` names them."""
+
+
+class AccessMiddleware:
+    """ASGI middleware around the whole application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Revocation | None,
+        keyless: tuple[str, ...],
+        rate_limits: RateLimits,
+        activity: ActivityLog,
+        format_error: ErrorFormat,
+        public_url: str,
+        only_local_names: bool,
+    ) -> None:
+        """`only_local_names` refuses a Host that is neither an address nor localhost.
+
+        Without keys on loopback this keeps web pages from reaching the
+        gateway under a name of their own that resolves to 127.0.0.1.
+        """
+        self._app = app
+        self._keys = keys
+        self._keyless = keyless
+        self._rate_limits = rate_limits
+        self._activity = activity
+        self._format_error = format_error
+        self._public_host = urlsplit(public_url).hostname
+        self._only_local_names = only_local_names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        entry = AccessLogEntry(request_id(headers.get("x-request-id")))
+        entry.attach(scope)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                entry.status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = entry.id
+            await send(message)
+
+        acquired = False
+        try:
+            self._check_host(headers)
+            key = self._key(scope, headers)
+            entry.client = key.name if key else scope["client"][0] if scope.get("client") else ""
+            if scope["method"] == "POST":
+                self._rate_limits.acquire(entry.client)
+                acquired = True
+            with contextlib.ExitStack() as stack:
+                if key is not None and self._keys is not None:
+                    receive = stack.enter_context(self._keys.guarding(key, receive))
+                await self._app(scope, receive, send_with_id)
+        except ApiError as error:
+            await ResponseWriter(send_with_id, self._format_error).send_error(error)
+        finally:
+            if acquired:
+                self._rate_limits.release(entry.client)
+            self._note(scope, entry)
+
+    def _key(self, scope: Scope, headers: Headers) -> ApiKey | None:
+        """Return the key that the request shows, `None` if it needs none."""
+        path: str = scope["path"]
+        if self._keys is None or not path.startswith(GUARDED) or path.startswith(self._keyless):
+            return None
+        scheme, _, presented = headers.get("authorization", "").partition(" ")
+        try:
+            key = self._keys.keys.find(presented.strip()) if scheme.lower() == "bearer" else None
+        except ApiKeysError as error:
+            log.error("API keys cannot be checked", reason=str(error))
+            raise ApiError(
+                503, "the gateway cannot read its API keys; its log says why", type=SERVER
+            ) from None
+        if key is None:
+            what = "that API key is not valid" if presented else "an API key is needed"
+            raise invalid_key(what)
+        return key
+
+    def _check_host(self, headers: Headers) -> None:
+        try:
+            host = host_named(headers.getlist("host"))
+        except BadHost as error:
+            raise ApiError(400, str(error), code="bad_host") from None
+        if self._only_local_names and host != self._public_host and not is_local_name(host):
+            raise ApiError(
+                403,
+                f"this gateway needs no key, so it answers only to localhost and addresses, not "
+                f"to {host}: use API keys, or set public_url",
+                code="host_not_allowed",
+            )
+
+    def _note(self, scope: Scope, entry: AccessLogEntry) -> None:
+        seconds = time.perf_counter() - entry.started
+        self._activity.count_request(entry.endpoint, entry.model, entry.status, seconds)
+        say = log.info if entry.status >= 400 else log.debug
+        say(
+            "request",
+            request_id=entry.id,
+            client=entry.client,
+            endpoint=entry.endpoint,
+            status=entry.status,
+            ms=round(seconds * 1000, 1),
+            **({"model": entry.model} if entry.model else {}),
+        )

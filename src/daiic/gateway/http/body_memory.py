@@ -1,0 +1,84 @@
+"""The memory of all request bodies together, from their first byte to the end of their request."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from daiic.gateway.http.errors import OVERLOADED, ApiError
+from daiic.gateway.limits import BODIES_BYTES, CLIENT_BODIES_BYTES
+
+RETRY_AFTER = 2
+"""Seconds after which a client that found no memory may try again."""
+
+
+class Body:
+    """What has arrived of one request's body, for one client; `size` is how much that is."""
+
+    __slots__ = ("_bodies", "_client", "_content", "size")
+
+    def __init__(self, bodies: "BodyMemory", client: str) -> None:
+        self._bodies = bodies
+        self._client = client
+        self._content = bytearray()
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            ApiError: 429 if there is no memory for it.
+        """
+        self._bodies.reserve(self._client, len(piece))
+        self._content += piece
+        self.size += len(piece)
+
+    def take(self) -> bytearray:
+        """Return the content and keep it no longer; what is made of it counts in its place."""
+        content, self._content = self._content, bytearray()
+        return content
+
+
+class BodyMemory:
+    """Counts the bytes that each client's bodies take."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._total = 0
+
+    @contextmanager
+    def of(self, client: str) -> Iterator[Body]:
+        """Yield a body of `client`, empty yet; its memory is free again afterwards."""
+        body = Body(self, client)
+        try:
+            yield body
+        finally:
+            self._release(client, body.size)
+
+    def reserve(self, client: str, size: int) -> None:
+        """Count `size` bytes more for `client`.
+
+        Raises:
+            ApiError: 429 if they would be too many. A body is never refused
+                for its own size alone: that has a limit of its own.
+        """
+        held = self._held.get(client, 0)
+        if (held and held + size > CLIENT_BODIES_BYTES) or (
+            self._total and self._total + size > BODIES_BYTES
+        ):
+            raise ApiError(
+                429,
+                "the requests in work take all the memory there is for them: send this one "
+                f"again in {RETRY_AFTER} s, fewer at a time, or shorter ones",
+                type=OVERLOADED,
+                code="bodies_too_large",
+                retry_after=RETRY_AFTER,
+            )
+        self._held[client] = held + size
+        self._total += size
+
+    def _release(self, client: str, size: int) -> None:
+        self._total -= size
+        left = self._held.get(client, 0) - size
+        if left > 0:
+            self._held[client] = left
+        else:
+            self._held.pop(client, None)

@@ -1,0 +1,125 @@
+"""How an answer is sent: at once, or as server-sent events.
+
+The header of a stream goes out with its first event, so that a task that is
+refused still gets the right status. After a while without events it goes out
+with a comment, so that no proxy takes the connection for dead.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+from starlette.types import Send
+
+from daiic.gateway.http.errors import ApiError, ErrorFormat
+
+FIRST_COMMENT = 5.0
+"""Seconds without an event after which a stream begins with a comment."""
+COMMENT_EVERY = 15.0
+"""Seconds without an event after which a stream that has begun sends a comment."""
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    # Without it nginx collects events until its buffer is full.
+    (b"x-accel-buffering", b"no"),
+]
+
+
+def server_sent_event(data: bytes, name: str = "") -> bytes:
+    """Return one event; `data` is a JSON text."""
+    return b"%sdata: %s\n\n" % (f"event: {name}\n".encode() if name else b"", data)
+
+
+class ResponseWriter:
+    """Sends the answer to one request."""
+
+    __slots__ = (
+        "_comment",
+        "_format_error",
+        "_loop",
+        "_quiet_since",
+        "_send",
+        "_timer",
+        "complete",
+        "started",
+    )
+
+    def __init__(self, send: Send, format_error: ErrorFormat) -> None:
+        self._send = send
+        self._format_error = format_error
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._comment: asyncio.Task[None] | None = None
+        self._quiet_since = 0.0
+        self.started = False
+        self.complete = False
+
+    async def send(self, body: bytes, status: int = 200, headers: Headers = ()) -> None:
+        """Send a whole answer; `body` is a JSON text."""
+        self.started = True
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-type", b"application/json"),
+                    (b"content-length", str(len(body)).encode()),
+                    *headers,
+                ],
+            }
+        )
+        self.complete = True
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def send_json(self, answer: msgspec.Struct) -> None:
+        """Send `answer` with status 200."""
+        await self.send(msgspec.json.encode(answer))
+
+    def start_stream(self) -> None:
+        """Begin a stream: keep the connection alive from now on."""
+        self._quiet_since = self._loop.time()
+        self._timer = self._loop.call_later(FIRST_COMMENT, self._on_timer)
+
+    async def write(self, data: bytes, last: bool = False) -> None:
+        """Send events of the stream; waits while the client is slow to read."""
+        if not self.started:
+            self.started = True
+            await self._send(
+                {"type": "http.response.start", "status": 200, "headers": EVENT_STREAM}
+            )
+        self._quiet_since = self._loop.time()
+        if last:
+            self.complete = True
+            self.stop_comments()
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def send_error(self, error: ApiError) -> None:
+        """Send `error`: as the whole answer, or as the last event of a stream."""
+        if self.complete:
+            return
+        self.stop_comments()
+        body = self._format_error(error)
+        if self.started:
+            await self.write(server_sent_event(body), last=True)
+        else:
+            await self.send(body, error.status, error.headers)
+
+    def stop_comments(self) -> None:
+        """Keep the connection alive no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._comment is not None:
+            self._comment.cancel()
+            self._comment = None
+
+    def _on_timer(self) -> None:
+        quiet = self._loop.time() - self._quiet_since
+        wait = COMMENT_EVERY - quiet
+        if wait <= 0 or not self.started:
+            self._comment = self._loop.create_task(self.write(b": still working\n\n"))
+            wait = COMMENT_EVERY
+        self._timer = self._loop.call_later(wait, self._on_timer)

@@ -1,0 +1,1 @@
+"""What the cluster and the gateway are doing: the page's live stream and the metrics."""

@@ -1,0 +1,162 @@
+"""The cluster as it is now, for the page: what `/api/cluster` sends once a second."""
+
+import time
+
+import msgspec
+
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.monitoring.activity import Activity
+from daiic.shown import word
+from daiic.version import VERSION
+from daiic.wire import daiic_pb2 as pb
+
+
+class LiveModel(msgspec.Struct, frozen=True):
+    """A model on one worker; `progress` is 0 to 1 while it loads, `rate` in tokens or images/s."""
+
+    name: str
+    kind: str
+    state: str
+    progress: float
+    bytes: int
+    quantization: str
+    placement: str
+    detail: str
+    rate: float
+
+
+class LiveWorker(msgspec.Struct, frozen=True):
+    """A worker; memory in bytes, ages and round trips in milliseconds."""
+
+    id: str
+    name: str
+    state: str
+    backend: str
+    device: str
+    version: str
+    address: str
+    age_ms: int
+    rtt_ms: float
+    vram_total: int
+    vram_free: int
+    ram_total: int
+    ram_free: int
+    slots: int
+    running: int
+    waiting: int
+    in_flight: int
+    tasks_done: int
+    tokens_per_second: float
+    can_download: bool
+    models: list[LiveModel]
+
+
+class LiveTask(msgspec.Struct, frozen=True):
+    """A request that runs or ran; nothing of what was asked or answered."""
+
+    id: str
+    endpoint: str
+    model: str
+    worker: str
+    started: float
+    seconds: float
+    produced: int
+    rate: float
+    outcome: str
+
+
+class LiveCluster(msgspec.Struct, frozen=True):
+    """Everything the page shows; `problem` says why there is nothing to show."""
+
+    now: float
+    version: str
+    problem: str | None
+    queued: int
+    queue_size: int
+    in_flight: int
+    tasks_done: int
+    tasks_failed: int
+    tasks_moved: int
+    uptime_s: int
+    workers: list[LiveWorker]
+    tokens_per_second: list[float]
+    """Measured each second, the oldest first."""
+    tasks: list[LiveTask]
+
+
+def snapshot(gateway: Gateway) -> LiveCluster:
+    """Return the cluster as it is now."""
+    view = gateway.view
+    status = view.status or pb.ClusterStatus()
+    names = {w.heartbeat.worker_id: w.heartbeat.name for w in status.workers}
+    return LiveCluster(
+        now=time.time(),
+        version=VERSION,
+        problem=view.why_not_ready(),
+        queued=status.queued,
+        queue_size=status.queue_size,
+        in_flight=status.in_flight,
+        tasks_done=status.tasks_done,
+        tasks_failed=status.tasks_failed,
+        tasks_moved=status.tasks_moved,
+        uptime_s=status.uptime_s,
+        workers=[_worker(worker) for worker in status.workers],
+        tokens_per_second=[round(m.tokens_per_second, 2) for m in view.history],
+        tasks=[_task(activity, names) for activity in gateway.activity],
+    )
+
+
+def _worker(worker: pb.WorkerStatus) -> LiveWorker:
+    said = worker.heartbeat
+    return LiveWorker(
+        id=said.worker_id,
+        name=said.name or said.worker_id,
+        state=word(pb.WorkerState, said.state),
+        backend=word(pb.Backend, said.backend),
+        device=said.device,
+        version=said.version,
+        address=worker.address,
+        age_ms=worker.age_ms,
+        rtt_ms=round(worker.rtt_ms, 2),
+        vram_total=said.vram.total,
+        vram_free=said.vram.free,
+        ram_total=said.ram.total,
+        ram_free=said.ram.free,
+        slots=said.slots,
+        running=said.running,
+        waiting=said.waiting,
+        in_flight=worker.in_flight,
+        tasks_done=said.tasks_done,
+        tokens_per_second=round(said.tokens_per_second, 2),
+        can_download=said.can_download,
+        models=[_model(model) for model in said.models],
+    )
+
+
+def _model(model: pb.ModelStatus) -> LiveModel:
+    return LiveModel(
+        name=model.name,
+        kind=word(pb.ModelKind, model.kind),
+        state=word(pb.ModelState, model.state),
+        progress=round(model.progress, 3),
+        bytes=model.bytes,
+        quantization=model.quantization,
+        placement=model.placement,
+        detail=model.detail,
+        rate=round(model.rate, 2),
+    )
+
+
+def _task(activity: Activity, names: dict[str, str]) -> LiveTask:
+    seconds = activity.seconds or time.perf_counter() - activity.clock
+    return LiveTask(
+        id=activity.id,
+        endpoint=activity.endpoint,
+        model=activity.model,
+        worker=names.get(activity.worker, activity.worker),
+        started=activity.started,
+        seconds=round(seconds, 3),
+        produced=activity.produced,
+        rate=round(activity.rate, 1),
+        outcome=activity.outcome,
+    )

@@ -1,0 +1,1 @@
+"""OpenAI's API: its endpoints, the bodies they exchange, and the document that describes them."""

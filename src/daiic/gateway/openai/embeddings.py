@@ -1,0 +1,38 @@
+"""POST /v1/embeddings."""
+
+import base64
+import sys
+from array import array
+
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.http.request_context import RequestContext
+from daiic.gateway.openai.schema.embeddings import (
+    Embedding,
+    EmbeddingRequest,
+    Embeddings,
+    EmbeddingUsage,
+)
+from daiic.wire import daiic_pb2 as pb
+
+
+async def embed(gateway: Gateway, request: EmbeddingRequest, context: RequestContext) -> None:
+    """Answer POST /v1/embeddings."""
+    task = gateway.task(request.model, pb.EMBEDDING, stream=False, client=context.client)
+    task.embed.inputs.extend(request.inputs)
+    result = await gateway.cluster.answer(task)
+    read = result.usage.prompt_tokens
+    context.activity.output(result.worker_id, len(result.embeddings))
+    gateway.activity.count_tokens(request.model, read, 0)
+    as_base64 = request.encoding_format == "base64"
+    data = [
+        Embedding(index, _base64(vector) if as_base64 else list(vector.values))
+        for index, vector in enumerate(result.embeddings)
+    ]
+    await context.response.send_json(Embeddings(request.model, data, EmbeddingUsage(read, read)))
+
+
+def _base64(vector: pb.Embedding) -> str:
+    floats = array("f", vector.values)
+    if sys.byteorder == "big":
+        floats.byteswap()
+    return base64.b64encode(floats.tobytes()).decode("ascii")

@@ -1,0 +1,26 @@
+"""GET /v1/images/files/<name>.png: the images that clients asked for as URLs."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daiic.gateway.http.errors import ApiError
+from daiic.gateway.openai.image_store import ImageStore
+
+FILES = "/v1/images/files"
+
+
+def serve_file(images: ImageStore, request: Request) -> Response:
+    """Answer a GET; who knows the name has the permission."""
+    png = images.get(request.path_params["name"])
+    if png is None:
+        raise ApiError(
+            404,
+            f"there is no such image; an image can be fetched for {images.ttl:g} s "
+            "after it was made",
+            code="image_not_found",
+        )
+    return Response(
+        png,
+        media_type="image/png",
+        headers={"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"},
+    )

@@ -1,0 +1,159 @@
+"""The OpenAPI document, made from the same types that requests are checked against."""
+
+from typing import Any
+
+import msgspec
+
+from daiic.gateway.openai.errors import ErrorBody
+from daiic.gateway.openai.schema.chat import ChatChunk, ChatCompletion, ChatRequest
+from daiic.gateway.openai.schema.completions import Completion, CompletionRequest
+from daiic.gateway.openai.schema.embeddings import EmbeddingRequest, Embeddings
+from daiic.gateway.openai.schema.images import ImageCompleted, ImageProgress, ImageRequest, Images
+from daiic.gateway.openai.schema.models import Model, Models
+from daiic.version import VERSION
+
+_BODIES = (
+    ChatRequest,
+    CompletionRequest,
+    ImageRequest,
+    EmbeddingRequest,
+    ChatCompletion,
+    ChatChunk,
+    Completion,
+    Images,
+    ImageProgress,
+    ImageCompleted,
+    Embeddings,
+    Models,
+    Model,
+    ErrorBody,
+)
+
+_ERRORS = {
+    "400": "A parameter is wrong; `param` names it",
+    "401": "The API key is missing or not valid",
+    "403": "Not allowed",
+    "404": "No such model; the message lists those that are here",
+    "408": "The body did not arrive in time",
+    "413": "The body is too large",
+    "415": "The body is not JSON",
+    "429": "The queue is full, or the key's limit is reached; Retry-After says when to try again",
+    "431": "The headers are too large",
+    "502": "The worker was lost, and no other took over",
+    "503": "No worker can serve the model now, or no head answers",
+    "504": "The answer took too long",
+}
+
+
+def document(keys_needed: bool) -> bytes:
+    """Return the document as JSON; `keys_needed` adds the bearer key."""
+    schemas, components = msgspec.json.schema_components(
+        _BODIES, ref_template="#/components/schemas/{name}"
+    )
+    of = dict(zip(_BODIES, schemas, strict=True))
+    paths = {
+        "/v1/models": {"get": _operation("List models", None, of[Models], of)},
+        "/v1/models/{model}": {
+            "get": _operation("Show a model", None, of[Model], of)
+            | {
+                "parameters": [
+                    {
+                        "name": "model",
+                        "in": "path",
+                        "required": True,
+                        "schema": {"type": "string", "minLength": 1},
+                    }
+                ]
+            }
+        },
+        "/v1/chat/completions": {
+            "post": _operation(
+                "Answer a conversation",
+                of[ChatRequest],
+                of[ChatCompletion],
+                of,
+                events=[of[ChatChunk]],
+            )
+        },
+        "/v1/completions": {
+            "post": _operation(
+                "Continue a text",
+                of[CompletionRequest],
+                of[Completion],
+                of,
+                events=[of[Completion]],
+            )
+        },
+        "/v1/images/generations": {
+            "post": _operation(
+                "Make images",
+                of[ImageRequest],
+                of[Images],
+                of,
+                events=[of[ImageProgress], of[ImageCompleted]],
+            )
+        },
+        "/v1/embeddings": {
+            "post": _operation("Embed texts", of[EmbeddingRequest], of[Embeddings], of)
+        },
+    }
+    whole: dict[str, Any] = {
+        "openapi": "3.2.0",
+        "info": {
+            "title": "DAIIC gateway",
+            "version": VERSION,
+            "description": "OpenAI's API, served by a DAIIC cluster.",
+        },
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+    if keys_needed:
+        whole["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        whole["security"] = [{"key": []}]
+    return msgspec.json.encode(whole)
+
+
+def _operation(
+    summary: str,
+    body: dict[str, Any] | None,
+    answer: dict[str, Any],
+    of: dict[Any, dict[str, Any]],
+    events: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": answer}}
+    if events:
+        content["text/event-stream"] = {"itemSchema": _event(events)}
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {"200": {"description": "The answer", "content": content}}
+        | {
+            status: {
+                "description": text,
+                "content": {"application/json": {"schema": of[ErrorBody]}},
+            }
+            for status, text in _ERRORS.items()
+        },
+    }
+    if body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": body}},
+        }
+    return operation
+
+
+def _event(data: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the schema of a server-sent event; a text stream ends with the data [DONE]."""
+    encoded = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": data},
+    }
+    return {
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "event": {"type": "string"},
+            "data": {"anyOf": [{"const": "[DONE]"}, encoded]},
+        },
+    }

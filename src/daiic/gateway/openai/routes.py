@@ -1,0 +1,46 @@
+"""Every route of OpenAI's API, and of the document that describes it."""
+
+from functools import partial
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.http.get_route import get_route
+from daiic.gateway.http.json_endpoint import Answer, JsonEndpoint, Request
+from daiic.gateway.monitoring.activity import Endpoint
+from daiic.gateway.openai import openapi
+from daiic.gateway.openai.chat import chat
+from daiic.gateway.openai.completions import complete
+from daiic.gateway.openai.embeddings import embed
+from daiic.gateway.openai.errors import error_body
+from daiic.gateway.openai.image_files import FILES, serve_file
+from daiic.gateway.openai.image_store import ImageStore
+from daiic.gateway.openai.images import generate
+from daiic.gateway.openai.models import list_models, show_model
+from daiic.gateway.openai.schema.chat import ChatRequest
+from daiic.gateway.openai.schema.completions import CompletionRequest
+from daiic.gateway.openai.schema.embeddings import EmbeddingRequest
+from daiic.gateway.openai.schema.images import ImageRequest
+
+
+def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
+    """Return the routes; `keys_needed` is said in the document."""
+    settings = gateway.settings
+    images = ImageStore(settings.image_ttl, settings.image_store_bytes)
+    document = openapi.document(keys_needed)
+
+    def post(path: str, name: Endpoint, body: type[Request], answer: Answer[Request]) -> Route:
+        endpoint = JsonEndpoint(gateway, name, body, answer, error_body)
+        return Route(path, endpoint, methods=["POST"])
+
+    return [
+        post("/v1/chat/completions", "chat", ChatRequest, chat),
+        post("/v1/completions", "completion", CompletionRequest, complete),
+        post("/v1/images/generations", "image", ImageRequest, partial(generate, images)),
+        post("/v1/embeddings", "embedding", EmbeddingRequest, embed),
+        get_route(f"{FILES}/{{name}}.png", partial(serve_file, images)),
+        get_route("/v1/models", partial(list_models, gateway)),
+        get_route("/v1/models/{name:path}", partial(show_model, gateway)),
+        get_route("/openapi.json", lambda _: Response(document, media_type="application/json")),
+    ]

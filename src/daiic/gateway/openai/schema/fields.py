@@ -1,0 +1,9 @@
+"""The types of fields that several endpoints have."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

@@ -1,0 +1,1 @@
+"""The web page: its files in `assets/`, and what serves them."""

@@ -1,0 +1,165 @@
+// The live cluster: rate, workers, models, and what was asked last.
+
+import { sparkline } from "./chart.js";
+import { byId, fill, h, keyed, meter, say, snippet } from "./dom.js";
+import { ago, bytes, duration, number } from "./format.js";
+import { onCluster } from "./live.js";
+
+const HISTORY = 120;
+const VENDORS = { cuda: "NVIDIA", rocm: "AMD", cpu: "CPU" };
+
+/** Show the cluster in its view, now and whenever it changes. */
+export function startClusterView() {
+  const draw = sparkline(byId("rate-chart"), HISTORY, "Tokens per second");
+  byId("no-workers").append(
+    h("p", { className: "lead" }, "No worker has joined yet."),
+    h("p", {}, "On a NixOS machine, one line makes a worker:"),
+    snippet("services.daiic.worker.enable = true;"),
+    h("p", {}, "Anywhere else, start one and point it at this cluster’s head:"),
+    snippet(`daiic-worker --heads ${location.hostname === "localhost" ? "127.0.0.1" : location.hostname}:7717`),
+    h("p", { className: "soft" }, "It appears here within two seconds of its first heartbeat."),
+  );
+  onCluster((cluster) => {
+    byId("cluster").classList.toggle("stale", !cluster);
+    const problem = byId("problem");
+    problem.hidden = Boolean(cluster && !cluster.problem);
+    say(problem, cluster ? (cluster.problem ?? "") : "The gateway does not answer; trying again.");
+    if (cluster) show(cluster, draw);
+  });
+}
+
+function show(cluster, draw) {
+  say(byId("rate"), number(cluster.tokens_per_second.at(-1) ?? 0));
+  draw(cluster.tokens_per_second);
+  showFacts(cluster);
+  keyed(byId("workers"), cluster.workers, (worker) => worker.id, createWorker, updateWorker);
+  byId("no-workers").hidden = cluster.workers.length > 0 || Boolean(cluster.problem);
+  showTasks(cluster);
+}
+
+function showFacts(cluster) {
+  const failed = cluster.tasks_failed ? `${number(cluster.tasks_failed)} failed` : "none failed";
+  const facts = [
+    ["Running", number(cluster.in_flight), `on ${number(cluster.workers.reduce((sum, worker) => sum + worker.slots, 0))} slots`],
+    ["Waiting", number(cluster.queued), `room for ${number(cluster.queue_size)}`],
+    ["Done", number(cluster.tasks_done), failed],
+    ["Moved", number(cluster.tasks_moved), "after losing a worker"],
+    ["Head up", duration(cluster.uptime_s), `version ${cluster.version}`],
+  ];
+  keyed(
+    byId("facts"),
+    facts,
+    ([name]) => name,
+    ([name]) => h("div", {}, h("dt", {}, name), h("dd", {}, h("b"), h("small"))),
+    (element, [, value, note]) => {
+      say(element.querySelector("b"), value);
+      say(element.querySelector("small"), note);
+    },
+  );
+}
+
+function createWorker(worker) {
+  const bar = (name) => h("div", { className: `gauge ${name.toLowerCase()}` }, h("span", { className: "what" }, name), meter(`${name} of ${worker.name}`), h("span", { className: "much" }));
+  return h(
+    "article",
+    { className: "worker", "aria-label": `Worker ${worker.name}` },
+    h("header", {}, h("h3"), h("span", { className: "badge" }), h("p", { className: "device" })),
+    h("div", { className: "gauges" }, bar("VRAM"), bar("RAM"), bar("Load")),
+    h("ul", { className: "models" }),
+    h("p", { className: "foot" }),
+  );
+}
+
+function updateWorker(card, worker) {
+  const find = (selector) => card.querySelector(selector);
+  card.dataset.vendor = worker.backend;
+  card.dataset.state = worker.state;
+  say(find("h3"), worker.name);
+  const vendor = VENDORS[worker.backend] ?? worker.backend;
+  say(find(".badge"), worker.state === "ready" ? vendor : `${vendor}, ${worker.state}`);
+  say(find(".device"), `${worker.device} · ${worker.backend}`);
+  memory(find(".vram"), worker.vram_total, worker.vram_free);
+  memory(find(".ram"), worker.ram_total, worker.ram_free);
+  const load = find(".load");
+  fill(load.querySelector(".meter"), worker.slots ? worker.running / worker.slots : 0);
+  const waiting = worker.waiting ? `, ${worker.waiting} waiting` : "";
+  say(load.querySelector(".much"), `${worker.running} of ${worker.slots}${waiting}`);
+  keyed(find(".models"), worker.models, (model) => model.name, createModel, updateModel);
+  const late = worker.age_ms > 5000 ? `silent for ${duration(worker.age_ms / 1000)}` : `${number(worker.tokens_per_second)} tokens/s`;
+  const trip = worker.rtt_ms ? ` · ${worker.rtt_ms < 10 ? worker.rtt_ms.toFixed(1) : Math.round(worker.rtt_ms)} ms away` : "";
+  say(find(".foot"), `${late} · ${number(worker.tasks_done)} done${trip}`);
+  find(".foot").title = `${worker.address} · ${worker.version} · ${worker.id}`;
+}
+
+function memory(gauge, total, free) {
+  gauge.hidden = !total;
+  if (!total) return;
+  fill(gauge.querySelector(".meter"), (total - free) / total);
+  say(gauge.querySelector(".much"), `${bytes(total - free)} of ${bytes(total)}`);
+}
+
+function createModel() {
+  return h("li", {}, h("span", { className: "name" }), h("span", { className: "state" }), h("span", { className: "detail" }), meter("Progress"));
+}
+
+const QUANTIZATION = { none: "", "": "", "8bit": "8-bit", "4bit": "4-bit" };
+const PLACEMENT = { gpu: "on GPU", "gpu+ram": "on GPU and RAM", ram: "in RAM", "": "" };
+
+function updateModel(item, model) {
+  item.dataset.state = model.state;
+  say(item.querySelector(".name"), model.name);
+  item.title = `${model.name} (${model.kind})`;
+  const busy = model.state === "loading" || model.state === "downloading";
+  const state = busy ? `${model.state} ${Math.round(model.progress * 100)} %` : model.state === "available" ? "on disk" : model.state;
+  say(item.querySelector(".state"), state);
+  const unit = model.kind === "image" ? "images/s" : model.kind === "text" ? "tokens/s each" : "";
+  const parts = [
+    model.kind === "text" ? "" : model.kind,
+    model.state === "loaded" && model.bytes ? bytes(model.bytes) : "",
+    model.state === "loaded" ? (QUANTIZATION[model.quantization] ?? model.quantization) : "",
+    model.state === "loaded" ? (PLACEMENT[model.placement] ?? model.placement) : "",
+    model.rate && unit ? `${number(model.rate)} ${unit}` : "",
+    model.detail,
+  ];
+  say(item.querySelector(".detail"), parts.filter(Boolean).join(" · "));
+  const bar = item.querySelector(".meter");
+  bar.hidden = !busy;
+  fill(bar, model.progress);
+}
+
+const NOUNS = { chat: "tokens", completion: "tokens", image: "images", embedding: "vectors" };
+
+function showTasks(cluster) {
+  const box = byId("tasks");
+  if (!cluster.tasks.length) {
+    if (!box.querySelector(".empty")) {
+      box.replaceChildren(h("div", { className: "empty slim" }, h("p", {}, "Nothing has been asked yet. Try the ", h("a", { href: "#chat" }, "chat"), " or ", h("a", { href: "#connect" }, "connect a client"), ".")));
+    }
+    return;
+  }
+  if (!box.querySelector("table")) {
+    const heads = ["Request", "Model", "Worker", "Output", "Speed", "Took", "When"].map((name) => h("th", { scope: "col" }, name));
+    box.replaceChildren(h("table", { className: "tasks" }, h("thead", {}, h("tr", {}, ...heads)), h("tbody")));
+  }
+  keyed(
+    box.querySelector("tbody"),
+    cluster.tasks,
+    (task) => task.id + task.started,
+    () => h("tr", {}, ...["endpoint", "model", "by", "output", "speed", "took", "when"].map((name) => h("td", { className: name, "data-head": name }))),
+    (row, task) => {
+      row.dataset.outcome = task.outcome === "ok" || task.outcome === "running" || task.outcome === "cancelled" ? task.outcome : "failed";
+      const outcome = task.outcome === "ok" || task.outcome === "running" ? "" : task.outcome.replaceAll("_", " ");
+      const cells = row.children;
+      if (!cells[0].childElementCount) cells[0].append(h("span", { className: "outcome" }), h("b"), h("small"));
+      say(cells[0].querySelector("b"), task.endpoint);
+      say(cells[0].querySelector("small"), outcome);
+      say(cells[1], task.model || "–");
+      say(cells[2], task.worker || "–");
+      const noun = NOUNS[task.endpoint] ?? "";
+      say(cells[3], task.produced ? `${number(task.produced)} ${task.produced === 1 ? noun.slice(0, -1) : noun}` : "–");
+      say(cells[4], task.rate && noun === "tokens" ? `${number(task.rate)}/s` : "–");
+      say(cells[5], duration(task.seconds));
+      say(cells[6], task.outcome === "running" ? "running" : ago(cluster.now - task.started - task.seconds));
+    },
+  );
+}
