@@ -23,9 +23,9 @@ PIPELINED = 64
 DISCARDED_BYTES = 16 * MIB
 """A body that nobody waits for: the connection ends."""
 BODIES_BYTES = 512 * MIB
-"""BodyMemory of all requests in work: 429."""
+"""Bodies of all requests in work: 429."""
 CLIENT_BODIES_BYTES = 256 * MIB
-"""BodyMemory of one client's requests in work: 429."""
+"""Bodies of one client's requests in work: 429."""
 CONNECTIONS = 8192
 """Open connections: the one without a request for longest ends; if all have one, 503."""
 BACKLOG = 4096
