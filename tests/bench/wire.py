@@ -61,6 +61,7 @@ def endpoints(key: ClusterKey | None, payload: int, burst: int, count: int) -> t
         arrived += len(b.take_events())
         for datagram, _ in b.datagrams_to_send(now):
             a.datagram_received(datagram, at_b, now)
+        a.take_events()
     seconds = time.perf_counter() - began
     sent = a.counters.datagrams_sent + b.counters.datagrams_sent
     return arrived / seconds, sent / seconds

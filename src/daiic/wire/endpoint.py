@@ -17,7 +17,7 @@ from math import inf
 
 from daiic.wire.address import is_loopback
 from daiic.wire.counters import Counters
-from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
+from daiic.wire.events import Delivered, Event, Message, Pong, Unreachable
 from daiic.wire.frames import Frame, Range, decode_sack, pack, split_batch
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits, MemoryUse
@@ -156,7 +156,7 @@ class Endpoint:
                 return
             peer.outbox.recovery.heard(now)
             self._peers.prove(peer)
-            self._events.append(Acknowledged(address, sequence, now - sent_at))
+            self._events.append(Delivered(address, sequence, now - sent_at))
         elif message_type == MessageType.CHUNK:
             peer.extended = True
             whole = peer.inbox.chunk(sequence, payload, now)
@@ -201,7 +201,7 @@ class Endpoint:
         self._immediate.append((encode(MessageType.PONG, sequence, timestamp), address))
 
     def _acknowledged(self, peer: Peer, ranges: list[Range], now: float) -> None:
-        if peer.outbox.acknowledged(ranges, now) and (
+        if peer.outbox.acknowledged(ranges, now, self._events) and (
             peer.credit is None or peer.outbox.covers(ranges)
         ):
             self._peers.prove(peer)
@@ -216,12 +216,14 @@ class Endpoint:
     def send(
         self, to: Address, message_type: MessageType, payload: bytes, now: float
     ) -> int | None:
-        """Queue a message and return its sequence number; `None` if there is no room for it.
+        """Queue a message and return its sequence number; `None` if there is no memory for it.
 
-        A HEARTBEAT that fits one datagram goes out once and is answered by
-        `Acknowledged`; everything else is repeated until acknowledged. There is
-        no room when messages not yet acknowledged take up the memory of
-        `Limits`, those to this peer or all together.
+        `Delivered` tells when it has arrived. A HEARTBEAT that fits one
+        datagram goes out once and may get lost; everything else is repeated
+        until it is acknowledged, or listed in an `Unreachable`. There is no
+        memory when messages not yet acknowledged take up that of `Limits`,
+        those to this peer or all together; `freed_bytes` grows when it may be
+        worth another try.
 
         Raises:
             MessageTooLarge: if `payload` exceeds `Limits.max_message`, or
@@ -356,12 +358,17 @@ class Endpoint:
         """Bytes of messages being reassembled or not yet acknowledged."""
         return self._memory.used
 
+    @property
+    def freed_bytes(self) -> int:
+        """Bytes that have left `buffered_bytes` since the start."""
+        return self._memory.freed
+
     def trust(self, addresses: Iterable[Address]) -> None:
         """Send without reserve to `addresses`, which nobody but us has chosen."""
         self._peers.trust(addresses)
 
     def forget(self, address: Address) -> None:
-        """Drop all that is known about a peer, and what was to be sent to it."""
+        """Drop all that is known about a peer, and without an event what was to be sent to it."""
         peer = self._peers.remove(address)
         self._touched.pop(address, None)
         if peer is not None:

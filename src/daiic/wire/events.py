@@ -7,7 +7,7 @@ from daiic.wire.messages import Address
 
 @dataclass(slots=True)
 class Message:
-    """A whole message arrived: HEARTBEAT, TASK, RESULT, CANCEL or ERROR.
+    """A whole message arrived here: HEARTBEAT, TASK, RESULT, CANCEL or ERROR.
 
     Reliable types arrive once each, in no particular order. `timestamp` is
     the sender's clock in microseconds since the Epoch when it sent the
@@ -21,13 +21,19 @@ class Message:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """`peer` has the HEARTBEAT that we sent with `sequence`; `rtt` is in seconds."""
+@dataclass(slots=True)
+class Delivered:
+    """`peer` has acknowledged all of the message that `send` gave the number `sequence`.
+
+    It comes once for a message, and not after an `Unreachable` that lists it.
+    What the peer does with the message is another matter. `rtt` is the round
+    trip in seconds of the last piece to be acknowledged, `None` if that was
+    sent more than once: it is not known which transmission was answered.
+    """
 
     peer: Address
     sequence: int
-    rtt: float
+    rtt: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +49,11 @@ class Unreachable:
     """`peer` acknowledged nothing for `Limits.give_up` seconds.
 
     The messages with these `sequences` may or may not have arrived; they are
-    not sent again.
+    not sent again. A HEARTBEAT of one datagram is never among them.
     """
 
     peer: Address
     sequences: tuple[int, ...]
 
 
-Event = Message | Acknowledged | Pong | Unreachable
+Event = Message | Delivered | Pong | Unreachable

@@ -109,7 +109,7 @@ class Inbox:
     def _end(self, first: int) -> None:
         size = len(self._reassemblies.pop(first))
         self.buffered -= size
-        self._memory.used -= size
+        self._memory.free(size)
 
     def acknowledgements(self, timestamp: int, extended: bool) -> list[bytes]:
         """Return the BUSYs and the ACKs or, for an `extended` peer, SACKs that are due.

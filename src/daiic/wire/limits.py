@@ -42,6 +42,15 @@ class Limits:
 
 @dataclass(slots=True)
 class MemoryUse:
-    """Bytes of messages being reassembled or not yet acknowledged, all peers together."""
+    """Bytes of messages being reassembled or not yet acknowledged, all peers together.
+
+    `freed` counts those that no longer are, since the start.
+    """
 
     used: int = 0
+    freed: int = 0
+
+    def free(self, size: int) -> None:
+        """Give `size` bytes back."""
+        self.used -= size
+        self.freed += size

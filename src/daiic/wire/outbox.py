@@ -9,9 +9,10 @@ from collections import deque
 
 from daiic.wire.congestion import Pacer
 from daiic.wire.counters import Counters
+from daiic.wire.events import Delivered, Event
 from daiic.wire.frames import CHUNK_OVERHEAD, Range, encode_chunk
 from daiic.wire.limits import Limits, MemoryUse
-from daiic.wire.messages import HEADER, HEADER_SIZE, MessageType
+from daiic.wire.messages import HEADER, HEADER_SIZE, Address, MessageType
 from daiic.wire.recovery import Flight, Outgoing, Recovery
 from daiic.wire.sequence import REMEMBERED, distance, following
 
@@ -42,6 +43,7 @@ class Outbox:
         "_origin",
         "_pacer",
         "_paused",
+        "_peer",
         "_sent_whole",
         "_small",
         "_unacknowledged",
@@ -52,13 +54,14 @@ class Outbox:
     )
 
     def __init__(
-        self, limits: Limits, overhead: int, memory: MemoryUse, counters: Counters
+        self, peer: Address, limits: Limits, overhead: int, memory: MemoryUse, counters: Counters
     ) -> None:
         """`overhead` is what sealing adds to a datagram.
 
         `room` is what a datagram has for messages. `held` says that the last
         call of `frames_to_send` kept something back because of its `credit`.
         """
+        self._peer = peer
         self._memory = memory
         self._counters = counters
         self._give_up = limits.give_up
@@ -157,19 +160,25 @@ class Outbox:
         counters.frames_sent[message.message_type] += 1
         return HEADER.pack(message.message_type, flight.sequence, timestamp, len(payload)) + payload
 
-    def acknowledged(self, ranges: list[Range], now: float) -> bool:
-        """Take in the peer's acknowledgement of `ranges`; return whether there is any news."""
+    def acknowledged(self, ranges: list[Range], now: float, events: list[Event]) -> bool:
+        """Handle the peer's acknowledgement of `ranges`; return whether it tells anything new.
+
+        A `Delivered` is added to `events` for each message that is now whole there.
+        """
         self.recovery.heard(now)
         done = self.recovery.acknowledged(ranges, now)
         for flight in done:
             message = flight.message
             message.unacknowledged -= 1
             if not message.unacknowledged:
+                first = message.first
                 self.buffered -= len(message.payload)
-                self._memory.used -= len(message.payload)
-                del self._unacknowledged[message.first]
+                self._memory.free(len(message.payload))
+                del self._unacknowledged[first]
                 if message.size:
-                    del self._incomplete[message.first]
+                    del self._incomplete[first]
+                rtt = None if flight.resent else now - flight.sent_at
+                events.append(Delivered(self._peer, first, rtt))
         return bool(done)
 
     def busy(self, first: int, now: float) -> None:
@@ -217,7 +226,7 @@ class Outbox:
         self._paused.clear()
         self._incomplete.clear()
         self._unacknowledged.clear()
-        self._memory.used -= self.buffered
+        self._memory.free(self.buffered)
         self.buffered = 0
         self.held = False
         return tuple(dropped)

@@ -64,7 +64,7 @@ class Peer:
         self.proven = False
         self.credit = credit
         self.inbox = Inbox(limits, memory, counters)
-        self.outbox = Outbox(limits, overhead, memory, counters)
+        self.outbox = Outbox(address, limits, overhead, memory, counters)
         self.once: list[bytes] = []
         self.heartbeats: dict[int, float] = {}
         self.pings: dict[int, float] = {}

@@ -62,6 +62,8 @@ class MeshSocket:
         self._closed = False
         self._kernel_cuts = _kernel_cuts(sock)
         self._drained: asyncio.Event | None = None
+        self._freed: asyncio.Event | None = None
+        self._freed_before = 0
         self.local_address: Address = sock.getsockname()
         self.counters = endpoint.counters
         self.clock = RunningClock()
@@ -114,11 +116,20 @@ class MeshSocket:
         """Bytes of messages being reassembled or not yet acknowledged."""
         return self._endpoint.buffered_bytes
 
+    async def memory_freed(self) -> None:
+        """Wait until some of the `buffered_bytes` of now, or of later, are no longer buffered."""
+        if self._freed is None:
+            self._freed = asyncio.Event()
+            self._freed_before = self._endpoint.freed_bytes
+        await self._freed.wait()
+
     def send(self, to: Address, message_type: MessageType, payload: bytes) -> int | None:
         """Queue a message of any size and return its sequence number; never blocks.
 
-        `None` says that it was not queued: so much waits to be acknowledged
-        that there is no room for it (`Limits.memory`, `Limits.peer_memory`).
+        A `Delivered` event tells when it has arrived. `None` says that it was
+        not queued: so much waits to be acknowledged that there is no memory
+        for it (`Limits.memory`, `Limits.peer_memory`); `memory_freed` tells
+        when to try again.
 
         Raises:
             MessageTooLarge: if `payload` exceeds `Limits.max_message`.
@@ -141,8 +152,9 @@ class MeshSocket:
         return self._endpoint.rtt(to)
 
     def forget(self, peer: Address) -> None:
-        """Drop all that is known about `peer`, and what was to be sent to it."""
+        """Drop all that is known about `peer`, and without an event what was to be sent to it."""
         self._endpoint.forget(peer)
+        self._flush_soon()
 
     def idle(self) -> bool:
         """Return whether every message has been acknowledged or given up."""
@@ -211,6 +223,9 @@ class MeshSocket:
         self._set_timer()
         if self._drained is not None and self.idle():
             self._drained.set()
+        if self._freed is not None and self._endpoint.freed_bytes != self._freed_before:
+            self._freed.set()
+            self._freed = None
 
     def _deliver(self) -> None:
         events = self._endpoint.take_events()

@@ -1,47 +1,46 @@
 """The heads that a worker reports to: finding them, heartbeats, and who answers.
 
 A heartbeat goes to every head every two seconds, and sooner when something
-has changed that heads place tasks by. A head that is silent is looked up
-again, since its name may have got another address; however long that takes,
-it holds up nothing else.
+changes that heads schedule by. Once it is delivered, the head knows the state
+that it reports. The name of a head that does not answer is looked up again,
+because it may have a new address; however long that takes, it delays nothing
+else.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address, resolve
-from daiic.wire.events import Acknowledged, Pong
+from daiic.wire.events import Delivered
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import MeshSocket
 from daiic.worker.limits import LIMITS
 
 INTERVAL = 2.0
-SOONEST = 0.2
+SHORTEST_INTERVAL = 0.2
 """Seconds between heartbeats at least, whatever changes."""
 LOST_AFTER = 5
 """Heartbeats without an answer after which a head counts as lost."""
 WARN_AFTER = 2
 """Heartbeats without any answer after which the log says so."""
-SURELY_ONE_DATAGRAM = 900
-"""Bytes of a heartbeat beyond which it may travel in chunks, which no event acknowledges."""
-
-CLOCK = 0.002
-"""Seconds that two readings of the socket's clock may differ by for the same moment."""
+UNDER_WAY = 16
+"""Heartbeats to one head of which it is remembered what they said."""
 
 log = structlog.get_logger()
 
 
 @dataclass(slots=True)
 class Head:
-    """One head, what it said last, and the state of ours that it `knows`.
+    """One head, and the state of this worker that it `knows`.
 
-    It is silent for `unanswered` heartbeats, counted every interval: time
-    alone would blame it for a pause of this process.
+    `unanswered` heartbeats, counted every interval, have gone by since it
+    acknowledged one: time alone would blame it for a pause of this process.
+    `under_way` has the states in heartbeats not acknowledged yet, by sequence.
     """
 
     name: str
@@ -50,6 +49,7 @@ class Head:
     answers: bool = False
     unanswered: int = 0
     warned: bool = False
+    under_way: dict[int, pb.WorkerState] = field(default_factory=dict)
     knows: pb.WorkerState = pb.WORKER_STATE_UNSPECIFIED
 
 
@@ -73,8 +73,7 @@ class Heads:
         self._heads = [Head(name) for name in names]
         self._loop = asyncio.get_running_loop()
         self._due = asyncio.Event()
-        self._states: list[tuple[float, pb.WorkerState]] = []
-        self._six = ":" in socket.local_address[0]
+        self._ipv6 = ":" in socket.local_address[0]
 
     async def report(self) -> None:
         """Send heartbeats until cancelled."""
@@ -88,43 +87,43 @@ class Heads:
                     head.look_up = self._loop.create_task(self._look_up(head))
             self.beat()
             self._due.clear()
-            await asyncio.sleep(SOONEST)
+            await asyncio.sleep(SHORTEST_INTERVAL)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL - SOONEST):
+                async with asyncio.timeout(INTERVAL - SHORTEST_INTERVAL):
                     await self._due.wait()
 
     def hurry(self) -> None:
-        """Send a heartbeat as soon as may be."""
+        """Send a heartbeat before the interval is over, `SHORTEST_INTERVAL` after the last."""
         self._due.set()
 
     def beat(self) -> None:
         """Send a heartbeat to every head now."""
         beat = self._heartbeat()
         payload = _fitting(beat)
-        if not self._states or self._states[-1][1] != beat.state:
-            self._states.append((self._clock() - CLOCK, beat.state))
         for head in self._heads:
             if head.address is not None:
-                self._socket.send(head.address, MessageType.HEARTBEAT, payload)
-                if len(payload) > SURELY_ONE_DATAGRAM:
-                    self._socket.ping(head.address)
+                sequence = self._socket.send(head.address, MessageType.HEARTBEAT, payload)
+                if sequence is not None:
+                    head.under_way[sequence] = beat.state
+                    if len(head.under_way) > UNDER_WAY:
+                        del head.under_way[next(iter(head.under_way))]
 
-    def answered(self, event: Acknowledged | Pong) -> None:
-        """Take in that a head has answered a heartbeat."""
-        now = self._clock()
+    def delivered(self, event: Delivered) -> None:
+        """Note what a head knows if the message that was delivered is a heartbeat."""
         for head in self._heads:
-            if head.address != event.peer:
+            if head.address != event.peer or event.sequence not in head.under_way:
                 continue
             if not head.answers:
-                log.info("registered", head=head.name, rtt_ms=round(event.rtt * 1000, 2))
+                rtt_ms = "unknown" if event.rtt is None else round(event.rtt * 1000, 2)
+                log.info("registered", head=head.name, rtt_ms=rtt_ms)
             head.answers = True
             head.unanswered = 0
             head.warned = False
-            sent_at = now - event.rtt
-            known = [state for since, state in self._states if since <= sent_at]
-            if known:
-                head.knows = known[-1]
-                self._on_registered()
+            for sequence in list(head.under_way):  # the earlier ones say nothing new
+                head.knows = head.under_way.pop(sequence)
+                if sequence == event.sequence:
+                    break
+            self._on_registered()
 
     def knows(self, state: pb.WorkerState) -> bool:
         """Return whether a head that answers knows that this worker is in `state`."""
@@ -141,7 +140,7 @@ class Heads:
         return [head.name for head in self._heads if not head.answers]
 
     def lost(self, address: Address) -> None:
-        """Take in that the head at `address` acknowledges nothing any more."""
+        """Note that the head at `address` acknowledges nothing any more."""
         for head in self._heads:
             if head.address == address:
                 self._lose(head)
@@ -182,18 +181,19 @@ class Heads:
             return
         finally:
             head.look_up = None
-        if (":" in address[0]) != self._six:
+        if (":" in address[0]) != self._ipv6:
             if not head.warned:
                 head.warned = True
                 log.error(
                     "the head cannot be reached from this worker's address; set listen to "
-                    + ("[::]:7727" if not self._six else "0.0.0.0:7727"),
+                    + ("[::]:7727" if not self._ipv6 else "0.0.0.0:7727"),
                     head=head.name,
                     listen=format_address(self._socket.local_address),
                 )
             return
         if address != head.address:
             head.address = address
+            head.under_way.clear()
             self._socket.trust(h.address for h in self._heads if h.address)
             self.beat()
 

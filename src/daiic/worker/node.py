@@ -4,7 +4,7 @@ import asyncio
 
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
-from daiic.wire.events import Acknowledged, Event, Message, Pong, Unreachable
+from daiic.wire.events import Delivered, Event, Message, Unreachable
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import MeshSocket
 from daiic.work import MODEL_KINDS
@@ -70,15 +70,15 @@ class Node:
         self.heads.beat()
 
     def on_events(self, events: list[Event]) -> None:
-        """Take in what arrived at the socket."""
+        """Act on what the socket reports."""
         for event in events:
             if isinstance(event, Message):
                 if event.type == MessageType.TASK:
                     self.tasks.take(event)
                 elif event.type == MessageType.CANCEL:
                     self.tasks.cancel(event)
-            elif isinstance(event, (Acknowledged, Pong)):
-                self.heads.answered(event)
+            elif isinstance(event, Delivered):
+                self.heads.delivered(event)
             elif isinstance(event, Unreachable):
                 self._unreachable(event.peer)
 

@@ -20,8 +20,6 @@ from daiic.work import WorkKind, work_of
 from daiic.worker.limits import LIMITS
 from daiic.worker.metrics import Statistics
 
-PAUSE = 0.02
-
 Key = tuple[Address, int]
 Answer = Callable[[pb.Task], AsyncGenerator[pb.Result, None]]
 
@@ -35,8 +33,11 @@ class Link(Protocol):
     def buffered_bytes(self) -> int:
         """Bytes of messages being reassembled or not yet acknowledged."""
 
+    async def memory_freed(self) -> None:
+        """Wait until some of the buffered bytes no longer are."""
+
     def send(self, to: Address, message_type: MessageType, payload: bytes) -> int | None:
-        """Queue a message of any size; `None` if there is no room for it."""
+        """Queue a message of any size; `None` if there is no memory for it."""
 
 
 class Tasks:
@@ -205,18 +206,17 @@ class Tasks:
                 part.worker_id = self._worker_id
                 final = part.final
                 payload = part.SerializeToString()
-                # The socket tells nobody that it has sent something, so the loops look again.
                 try:
-                    while self._link.send(peer, MessageType.RESULT, payload) is None:  # noqa: ASYNC110
-                        await asyncio.sleep(PAUSE)
+                    while self._link.send(peer, MessageType.RESULT, payload) is None:
+                        await self._link.memory_freed()
                 except MessageTooLarge as error:
                     raise TaskError(
                         pb.BAD_REQUEST, f"the answer is too large: {error}", "ask for less at once"
                     ) from None
                 if final:
                     break
-                while self._link.buffered_bytes > LIMITS.unsent:  # noqa: ASYNC110
-                    await asyncio.sleep(PAUSE)
+                while self._link.buffered_bytes > LIMITS.unsent:
+                    await self._link.memory_freed()
         rate = tempo.rate()
         if rate:
             self._measured(model, rate)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daiic.wire.endpoint import Endpoint
-from daiic.wire.events import Event, Message, Unreachable
+from daiic.wire.events import Delivered, Event, Message, Unreachable
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
 from daiic.wire.messages import Address, MessageType
@@ -34,6 +34,10 @@ class Node:
         return [message.payload for message in self.messages]
 
     @property
+    def delivered(self) -> list[Delivered]:
+        return [event for event in self.events if isinstance(event, Delivered)]
+
+    @property
     def unreachable(self) -> list[Unreachable]:
         return [event for event in self.events if isinstance(event, Unreachable)]
 
@@ -57,7 +61,8 @@ class SimulatedLink:
     """Carries the nodes' datagrams under `conditions`, one second of its time in no time.
 
     `rate` (bytes a second) and `queue` (bytes) make it a bottleneck that drops what overflows.
-    `host` is the address of all nodes, which differ in their ports.
+    `host` is the address of all nodes, which differ in their ports. What is for a node in `deaf`
+    gets lost.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class SimulatedLink:
         self.now = 1000.0
         self.nodes: dict[Address, Node] = {}
         self.overflows = 0
+        self.deaf: set[Address] = set()
         self._random = random.Random(seed)
         self._under_way: list[tuple[float, int, bytes, Address, Address]] = []
         self._number = 0
@@ -145,7 +151,7 @@ class SimulatedLink:
     def carry(self, datagram: bytes, sender: Address, to: Address) -> None:
         """Send `datagram` over the link."""
         conditions, chance = self.conditions, self._random.random
-        if len(datagram) > conditions.largest or chance() < conditions.loss:
+        if to in self.deaf or len(datagram) > conditions.largest or chance() < conditions.loss:
             return
         starts = max(self.now, self._free_at.get(to, 0.0))
         if (starts - self.now) * self._rate > self._queue:

@@ -181,7 +181,7 @@ def test_the_pacer_spreads_what_the_window_allows() -> None:
 
 
 def test_a_silent_peer_is_probed_at_each_timeout_however_slow_the_pace() -> None:
-    outbox = Outbox(Limits(), 0, MemoryUse(), Counters())
+    outbox = Outbox(("10.0.0.1", 2), Limits(), 0, MemoryUse(), Counters())
     outbox.room = Limits().loopback_mtu  # large ones are what a slow pace holds back longest
     outbox.queue(MessageType.TASK, bytes(80 * MIB))
     now = 0.0
@@ -189,7 +189,7 @@ def test_a_silent_peer_is_probed_at_each_timeout_however_slow_the_pace() -> None
         sent = outbox.frames_to_send(now, 0)
         now += 0.2
         sequences = [int.from_bytes(frame[1:5], "big") for frame in sent]
-        outbox.acknowledged([(s, s) for s in sequences], now)
+        outbox.acknowledged([(s, s) for s in sequences], now, [])
     outbox.frames_to_send(now, 0)
     give_up = now + Limits().give_up
     while True:
@@ -204,7 +204,7 @@ def test_a_silent_peer_is_probed_at_each_timeout_however_slow_the_pace() -> None
 
 
 def test_silence_is_answered_with_a_few_probes_and_not_with_all_that_is_under_way() -> None:
-    outbox = Outbox(Limits(), 0, MemoryUse(), Counters())
+    outbox = Outbox(("10.0.0.1", 2), Limits(), 0, MemoryUse(), Counters())
     now = 1.0
     for _ in range(40):
         outbox.queue(MessageType.TASK, bytes(100))

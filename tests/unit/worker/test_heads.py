@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
-from daiic.wire.events import Acknowledged, Message, Pong, Unreachable
+from daiic.wire.events import Delivered, Message, Unreachable
+from daiic.wire.messages import MessageType
 from daiic.wire.udp import MeshSocket
 from daiic.worker import heads as heading
 from daiic.worker.heads import Heads
@@ -24,6 +25,7 @@ class Reporter:
     def __init__(self):
         self.beat = pb.Heartbeat(worker_id="me", state=pb.STARTING)
         self.lost = []
+        self.delivered = []
 
     async def open(self, *names):
         self.socket = await MeshSocket.open("127.0.0.1:0", on_events=self._on_events)
@@ -31,8 +33,9 @@ class Reporter:
 
     def _on_events(self, events):
         for event in events:
-            if isinstance(event, (Acknowledged, Pong)):
-                self.heads.answered(event)
+            if isinstance(event, Delivered):
+                self.heads.delivered(event)
+                self.delivered.append(event)
             elif isinstance(event, Unreachable):
                 self.heads.lost(event.peer)
 
@@ -55,7 +58,7 @@ class Listener:
 @pytest.fixture
 async def reporter(monkeypatch):
     monkeypatch.setattr(heading, "INTERVAL", 0.1)
-    monkeypatch.setattr(heading, "SOONEST", 0.02)
+    monkeypatch.setattr(heading, "SHORTEST_INTERVAL", 0.02)
     running = []
     reporter = Reporter()
 
@@ -93,6 +96,23 @@ async def test_head_knows_a_state_only_after_a_heartbeat_that_says_so(reporter):
     worker.heads.beat()
     await until(lambda: worker.heads.knows(pb.READY))
     assert listener.beats[-1].state == pb.READY
+    await listener.socket.close(0)
+
+
+async def test_head_knows_what_its_heartbeat_said_not_what_is_so_now(reporter, monkeypatch):
+    monkeypatch.setattr(heading, "INTERVAL", 60.0)
+    listener = await Listener().open()
+    worker = await reporter(listener.name)
+    await until(lambda: worker.heads.knows(pb.STARTING))
+    worker.beat.state = pb.READY
+    worker.socket.send(listener.socket.local_address, MessageType.HEARTBEAT, b"")
+    worker.socket.send(listener.socket.local_address, MessageType.RESULT, b"")
+    before = len(worker.delivered)
+    await until(lambda: len(worker.delivered) == before + 2)
+    assert worker.heads.knows(pb.STARTING)
+    worker.heads.beat()
+    worker.beat.state = pb.DRAINING
+    await until(lambda: worker.heads.knows(pb.READY))
     await listener.socket.close(0)
 
 
@@ -146,6 +166,7 @@ async def test_heartbeat_of_many_models_registers_too(reporter):
     worker.beat.state = pb.READY
     await until(lambda: worker.heads.knows(pb.READY))
     await until(lambda: any(len(beat.models) == 200 for beat in listener.beats))
+    assert not listener.socket.counters.frames_received[MessageType.PING]
     await listener.socket.close(0)
 
 

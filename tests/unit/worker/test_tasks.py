@@ -20,14 +20,25 @@ OTHER = ("127.0.0.1", 7718)
 class FakeLink:
     def __init__(self):
         self.buffered_bytes = 0
-        self.has_room = True
+        self.full = False
         self.sent = []
+        self._freed = asyncio.Event()
+
+    def free(self):
+        """Be empty from now on, and tell those who wait."""
+        self.full = False
+        self.buffered_bytes = 0
+        self._freed.set()
+
+    async def memory_freed(self):
+        self._freed.clear()
+        await self._freed.wait()
 
     def send(self, to, message_type, payload):
-        if not self.has_room:
+        if self.full:
             return None
-        kind = {MessageType.RESULT: pb.Result, MessageType.ERROR: pb.Error}[message_type]
-        self.sent.append((to, kind.FromString(payload)))
+        form = {MessageType.RESULT: pb.Result, MessageType.ERROR: pb.Error}[message_type]
+        self.sent.append((to, form.FromString(payload)))
         return 0
 
     @property
@@ -127,19 +138,19 @@ async def test_task_without_an_id_is_known_by_its_sequence():
 
 async def test_answer_waits_while_there_is_no_room_for_it():
     desk = Desk()
-    desk.link.has_room = False
+    desk.link.full = True
     desk.go.set()
     desk.give(5)
     await asyncio.sleep(0.1)
     assert (desk.tasks.running, desk.link.sent) == (1, [])
-    desk.link.has_room = True
+    desk.link.free()
     await desk.finished()
     assert [result.text for result in desk.link.results] == ["a", "b", "c"]
 
 
 async def test_answer_that_waits_for_room_can_be_cancelled():
     desk = Desk()
-    desk.link.has_room = False
+    desk.link.full = True
     desk.go.set()
     desk.give(5)
     await asyncio.sleep(0.05)
@@ -235,7 +246,7 @@ async def test_nothing_more_is_made_while_the_head_does_not_take_what_there_is()
     desk.give(1)
     await asyncio.sleep(0.1)
     assert len(desk.link.results) == 1
-    desk.link.buffered_bytes = 0
+    desk.link.free()
     await desk.finished()
     assert len(desk.link.results) == 8
 
