@@ -10,8 +10,8 @@ from daiic.wire.frames import encode_sack
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
 from daiic.wire.messages import CARRIED, HEADER, RELIABLE, MessageType, encode
-from lossy_relay import ROUGH, Conditions
-from unit.wire.simulated_link import EPOCH, Node, SimulatedLink
+from support.links.lossy_relay import ROUGH, Conditions
+from support.links.simulated_link import EPOCH, Node, SimulatedLink
 
 LOST = Conditions(loss=1.0)
 ONE_DATAGRAM = 1183

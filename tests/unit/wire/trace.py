@@ -9,7 +9,7 @@ from typing import Any
 
 from daiic.wire.counters import Counters
 from daiic.wire.endpoint import Endpoint
-from daiic.wire.events import Acknowledged, Event, Message, Pong
+from daiic.wire.events import Delivered, Event, Message, Pong
 from daiic.wire.frames import CHUNK_HEADER, SMALLEST_CHUNK, decode_sack, split_batch
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
@@ -240,8 +240,8 @@ class Player:
                 "sequence": event.sequence,
                 "payload": event.payload.hex(),
             }
-        if isinstance(event, Acknowledged):
-            return {"event": "acknowledged", "message": event.sequence}
+        if isinstance(event, Delivered):
+            return {"event": "delivered", "message": event.sequence}
         if isinstance(event, Pong):
             return {"event": "pong", "rtt": round(event.rtt, 6)}
         return {"event": "unreachable", "messages": sorted(event.sequences)}

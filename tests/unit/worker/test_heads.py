@@ -166,7 +166,6 @@ async def test_heartbeat_of_many_models_registers_too(reporter):
     worker.beat.state = pb.READY
     await until(lambda: worker.heads.knows(pb.READY))
     await until(lambda: any(len(beat.models) == 200 for beat in listener.beats))
-    assert not listener.socket.counters.frames_received[MessageType.PING]
     await listener.socket.close(0)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from vectors.generate import CANCEL, ERROR, NOW, PING, RESULT, TASK, message
-from vectors.traces.format import OTHER, SMALL, ack, arrived, out, receive, send, wait
+from vectors.traces.format import OTHER, SMALL, ack, arrived, delivered, out, receive, send, wait
 
 
 def traces() -> list[dict[str, Any]]:
@@ -15,7 +15,7 @@ def traces() -> list[dict[str, Any]]:
             "steps": [
                 receive(task, events=[arrived(TASK, 9, SMALL)], acknowledges=[9]),
                 send(RESULT, OTHER, wait=0.02, sent=[out(RESULT, OTHER, "r")]),
-                receive(ack("r")),
+                receive(ack("r"), events=[delivered("r")]),
                 wait(10),
             ],
         },
@@ -41,7 +41,7 @@ def traces() -> list[dict[str, Any]]:
                 ),
                 send(RESULT, SMALL, sent=[out(RESULT, SMALL, "r")]),
                 send(RESULT, OTHER, wait=0.02, sent=[out(RESULT, OTHER, "s")]),
-                receive(ack("s"), ack("r")),
+                receive(ack("s"), ack("r"), events=[delivered("s"), delivered("r")]),
             ],
         },
         {
@@ -94,7 +94,7 @@ def traces() -> list[dict[str, Any]]:
                 send(TASK, SMALL, wait=0.02, sent=[out(TASK, SMALL, "t")]),
                 receive(ack("t+1000"), ack("t-1")),
                 wait(4, sent=[out(TASK, SMALL, "t")]),
-                receive(ack("t")),
+                receive(ack("t"), events=[delivered("t")]),
                 wait(10),
             ],
         },

@@ -3,7 +3,19 @@
 from typing import Any
 
 from vectors.generate import BUSY, CHUNK, RESULT, chunk, pattern
-from vectors.traces.format import LARGE, SMALL, ack, arrived, named, out, receive, sack, send, wait
+from vectors.traces.format import (
+    LARGE,
+    SMALL,
+    ack,
+    arrived,
+    delivered,
+    named,
+    out,
+    receive,
+    sack,
+    send,
+    wait,
+)
 
 
 def traces() -> list[dict[str, Any]]:
@@ -40,7 +52,7 @@ def traces() -> list[dict[str, Any]]:
                 receive(named(BUSY, "{r}")),
                 wait(0.2),
                 wait(0.2, sent=[out(RESULT, LARGE, "r")]),
-                receive(sack(("r", "r.last"))),
+                receive(sack(("r", "r.last")), events=[delivered("r")]),
                 wait(20),
             ],
         },
@@ -52,7 +64,7 @@ def traces() -> list[dict[str, Any]]:
                 receive(named(BUSY, "{r}")),
                 wait(4, sent=[out(CHUNK, sequence="{r+1}")], may=[out(CHUNK)],
                      never=[out(CHUNK, sequence="{r}")]),
-                receive(sack(("r+1", "r.last"))),
+                receive(sack(("r+1", "r.last")), events=[delivered("r")]),
                 wait(20),
             ],
         },
@@ -62,7 +74,7 @@ def traces() -> list[dict[str, Any]]:
                 send(RESULT, SMALL, sent=[out(RESULT, SMALL, "r")], wait=0.02),
                 receive(named(BUSY, "{r}"), named(BUSY, "{r+5}")),
                 wait(4, sent=[out(RESULT, SMALL, "r")]),
-                receive(ack("r")),
+                receive(ack("r"), events=[delivered("r")]),
             ],
         },
     ]  # fmt: skip

@@ -4,7 +4,7 @@ import struct
 from typing import Any
 
 from vectors.generate import ACK, CHUNK, ERROR, RESULT, TASK, chunk, message, pattern
-from vectors.traces.format import LARGE, SMALL, arrived, out, receive, sack, send, wait
+from vectors.traces.format import LARGE, SMALL, arrived, delivered, out, receive, sack, send, wait
 
 
 def traces() -> list[dict[str, Any]]:
@@ -164,7 +164,7 @@ def traces() -> list[dict[str, Any]]:
                 send(RESULT, LARGE, sent=[out(RESULT, LARGE, "r")], wait=0.02),
                 receive(sack(("r+1", "r.last"))),
                 wait(4, sent=[out(CHUNK, sequence="{r}")]),
-                receive(sack(("r", "r"))),
+                receive(sack(("r", "r")), events=[delivered("r")]),
                 wait(20),
             ],
         },

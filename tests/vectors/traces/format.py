@@ -46,7 +46,7 @@ called whenever its timeout is due. What it reports and sends from the beginning
 end is compared with the rest of the step:
   events    what it reports, exactly, in this order; those that are `optional` may be missing.
             message: a message has arrived, with its type, sequence and payload.
-            acknowledged: the peer has the HEARTBEAT `message`.
+            delivered: the peer has acknowledged all of `message`, small or in CHUNKs.
             pong: the peer answered a PING, after `rtt` seconds if that is given.
             unreachable: the peer was given up, and with it these `messages`, in any order; if
             none are given, it does not matter which.
@@ -152,6 +152,10 @@ def arrived(kind: int, sequence: int, payload: bytes) -> dict[str, Any]:
         "sequence": sequence,
         "payload": payload.hex(),
     }
+
+
+def delivered(message: str) -> dict[str, Any]:
+    return {"event": "delivered", "message": message}
 
 
 def unreachable(*messages: str) -> dict[str, Any]:

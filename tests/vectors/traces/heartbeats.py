@@ -8,6 +8,7 @@ from vectors.traces.format import (
     OTHER,
     SMALL,
     arrived,
+    delivered,
     named,
     out,
     receive,
@@ -36,12 +37,12 @@ def traces() -> list[dict[str, Any]]:
             ],
         },
         {
-            "name": "a HEARTBEAT goes once, and its ACK is reported",
+            "name": "a HEARTBEAT goes once, and its ACK says that it was delivered",
             "steps": [
                 send(HEARTBEAT, SMALL, wait=0.02, sent=[out(HEARTBEAT, SMALL, "h")]),
                 receive(
                     named(ACK, "{h}", timestamp="{h.timestamp}"),
-                    events=[{"event": "acknowledged", "message": "h"}],
+                    events=[delivered("h")],
                 ),
                 send(HEARTBEAT, OTHER, sent=[out(HEARTBEAT, OTHER, "i")]),
                 wait(20),
@@ -52,7 +53,7 @@ def traces() -> list[dict[str, Any]]:
             "steps": [
                 send(HEARTBEAT, LARGE, sent=[out(HEARTBEAT, LARGE, "h")]),
                 wait(4, may=[out(HEARTBEAT)], sent=[out(CHUNK)]),
-                receive(sack(("h", "h.last"))),
+                receive(sack(("h", "h.last")), events=[delivered("h")]),
                 wait(10),
             ],
         },

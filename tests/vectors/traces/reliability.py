@@ -3,7 +3,18 @@
 from typing import Any
 
 from vectors.generate import CHUNK, RESULT, TASK
-from vectors.traces.format import LARGE, OTHER, SMALL, ack, out, receive, send, unreachable, wait
+from vectors.traces.format import (
+    LARGE,
+    OTHER,
+    SMALL,
+    ack,
+    delivered,
+    out,
+    receive,
+    send,
+    unreachable,
+    wait,
+)
 
 
 def traces() -> list[dict[str, Any]]:
@@ -14,7 +25,7 @@ def traces() -> list[dict[str, Any]]:
             "steps": [
                 send(TASK, SMALL, sent=[out(TASK, SMALL, "t")]),
                 wait(3, sent=[out(TASK, SMALL, "t")]),
-                receive(ack("t")),
+                receive(ack("t"), events=[delivered("t")]),
                 wait(20),
             ],
         },
@@ -23,9 +34,9 @@ def traces() -> list[dict[str, Any]]:
             "steps": [
                 send(RESULT, SMALL, sent=[out(RESULT, SMALL, "r")]),
                 send(RESULT, OTHER, wait=0.02, sent=[out(RESULT, OTHER, "s")]),
-                receive(ack("s")),
+                receive(ack("s"), events=[delivered("s")]),
                 wait(4, sent=[out(RESULT, SMALL, "r")]),
-                receive(ack("r")),
+                receive(ack("r"), events=[delivered("r")]),
                 wait(20),
             ],
         },
@@ -45,8 +56,9 @@ def traces() -> list[dict[str, Any]]:
                     may=[out(TASK, SMALL, "t"), out(TASK, LARGE, "l"), out(CHUNK)],
                 ),
                 wait(30),
+                receive(ack("t")),
                 send(TASK, OTHER, sent=[out(TASK, OTHER, "u")]),
-                receive(ack("u")),
+                receive(ack("u"), events=[delivered("u")]),
                 wait(20),
             ],
         },
@@ -56,9 +68,9 @@ def traces() -> list[dict[str, Any]]:
                 send(TASK, SMALL, sent=[out(TASK, SMALL, "t")]),
                 send(TASK, OTHER, sent=[out(TASK, OTHER, "u")]),
                 wait(6, sent=[out(TASK, SMALL, "t"), out(TASK, OTHER, "u")]),
-                receive(ack("u")),
+                receive(ack("u"), events=[delivered("u")]),
                 wait(6, sent=[out(TASK, SMALL, "t")]),
-                receive(ack("t")),
+                receive(ack("t"), events=[delivered("t")]),
                 wait(20),
             ],
         },

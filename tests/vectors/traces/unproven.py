@@ -3,7 +3,18 @@
 from typing import Any
 
 from vectors.generate import PING, PONG, RESULT, SACK, TASK, message, pattern
-from vectors.traces.format import Step, ack, arrived, named, numbers, out, receive, send, wait
+from vectors.traces.format import (
+    Step,
+    ack,
+    arrived,
+    delivered,
+    named,
+    numbers,
+    out,
+    receive,
+    send,
+    wait,
+)
 
 
 def traces() -> list[dict[str, Any]]:
@@ -30,7 +41,7 @@ def traces() -> list[dict[str, Any]]:
                     sent=[out(RESULT, answer, "r")],
                     wait=0.02,
                 ),
-                receive(ack("r")),
+                receive(ack("r"), events=[delivered("r")]),
                 wait(20),
             ],
         },
@@ -40,9 +51,9 @@ def traces() -> list[dict[str, Any]]:
             "steps": [
                 begin(),
                 send(RESULT, small, sent=[out(RESULT, small, "r")], wait=0.02, at_most=credit),
-                receive(ack("r")),
+                receive(ack("r"), events=[delivered("r")]),
                 send(RESULT, answer, sent=[out(RESULT, answer, "s")], wait=0.02),
-                receive(ack("s")),
+                receive(ack("s"), events=[delivered("s")]),
             ],
         },
         {
@@ -74,6 +85,7 @@ def traces() -> list[dict[str, Any]]:
                     wait=5,
                     at_most=credit + 3 * (34 + 33),
                     may=[out(RESULT, small, "r")],
+                    events=[{**delivered("r"), "optional": True}],
                 ),
             ],
         },
