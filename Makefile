@@ -17,8 +17,8 @@ demo: $(VENV)/installed ## a cluster on this machine, shown at work
 test: $(VENV)/installed ## every test this machine can run; what is left out is named at the end
 	$(BIN)/pytest
 
-shim: ## the UDP ingress: src/dcf-shim/target/release/dcf-shim
-	src/dcf-shim/build.sh build --release
+shim: ## the UDP ingress, src/target/release/dcf-shim, and libdcf beside it
+	src/cargo.sh build --release
 
 test-systemd: $(VENV)/installed shim ## whole machines: Debian under QEMU with the modules' units (needs root)
 	$(BIN)/pytest -s tests/systemd $(SYSTEMD_TESTS)
@@ -45,8 +45,8 @@ lint: $(VENV)/installed ## ruff and mypy; rustfmt and clippy where there is a ca
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@if command -v cargo >/dev/null; then \
-	  cd src/dcf-shim && cargo fmt --check && cargo fmt --check --manifest-path fuzz/Cargo.toml && \
-	  ./build.sh clippy --release --all-targets -- -D warnings; \
+	  cd src && cargo fmt --check --all && \
+	  ./cargo.sh clippy --release --all-targets -- -D warnings; \
 	else echo "left out: rustfmt and clippy, there is no cargo"; fi
 
 $(VENV)/installed: pyproject.toml setup.py constraints.txt src/proto/daiic.proto

@@ -1,21 +1,23 @@
-# The Rust shim: the cluster's UDP entrance for clients outside it.
+# The Rust shim: the cluster's UDP ingress for outside clients.
 { lib, rustPlatform }:
 rustPlatform.buildRustPackage {
   pname = "dcf-shim";
   inherit ((lib.importTOML ../pyproject.toml).project) version;
 
   src = lib.fileset.toSource {
-    root = ../src/dcf-shim;
+    root = ../src;
     fileset = lib.fileset.unions [
-      ../src/dcf-shim/Cargo.toml
-      ../src/dcf-shim/Cargo.lock
-      ../src/dcf-shim/README.md
-      ../src/dcf-shim/src
-      ../src/dcf-shim/tests
+      ../src/Cargo.toml
+      ../src/Cargo.lock
+      ../src/dcf
+      ../src/dcf-fuzz
+      ../src/dcf-shim
     ];
   };
 
-  cargoLock.lockFile = ../src/dcf-shim/Cargo.lock;
+  cargoLock.lockFile = ../src/Cargo.lock;
+  cargoBuildFlags = [ "--package=dcf-shim" ];
+  cargoTestFlags = [ "--package=dcf-shim" ];
 
   # Its tests check the wire vectors that all languages share.
   env.DAIIC_WIRE_VECTORS = "${../tests/vectors/wire.json}";

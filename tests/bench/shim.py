@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SHIM = HERE.parents[1] / "src/dcf-shim"
+WORKSPACE = HERE.parents[1] / "src"
 TICKS = os.sysconf("SC_CLK_TCK")
 NGINX = """
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--realtime", action="store_true")
     options = parser.parse_args()
-    subprocess.run([SHIM / "build.sh", "build", "--release", "--quiet"], check=True)
+    subprocess.run([WORKSPACE / "cargo.sh", "build", "--release", "--quiet"], check=True)
     print(f"cores {os.cpu_count()}, load average before {os.getloadavg()[0]:.2f}")
     print(
         f"{'':10} {'size':>7} {'messages':>9} {'packets':>9} {'core':>6} {'a core-second':>13}"
@@ -198,7 +198,7 @@ def main() -> None:
         # To a task of 1190 bytes or more the shim adds what makes it two CHUNKs towards the head.
         for size in (64, 1180):
             for contender, kind, between in contenders(
-                folder, load, str(SHIM / "target/release/dcf-shim")
+                folder, load, str(WORKSPACE / "target/release/dcf-shim")
             ):
                 bench.contender(contender, kind, size, between)
     print(f"load average after {os.getloadavg()[0]:.2f}")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "security.md").read_text("utf-8")
-PROGRAMS = (*(ROOT / "tests").rglob("*.py"), *(ROOT / "src" / "dcf-shim" / "tests").rglob("*.rs"))
+RUST = (path for crate in ("dcf", "dcf-shim") for path in (ROOT / "src" / crate).rglob("*.rs"))
+PROGRAMS = (*(ROOT / "tests").rglob("*.py"), *RUST)
 
 
 def claims() -> list[list[str]]:

@@ -18,7 +18,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "worker": WorkerSettings,
     "gateway": GatewaySettings,
 }
-BUILT = [ROOT / "src/dcf-shim/target" / profile / "dcf-shim" for profile in ("debug", "release")]
+BUILT = [ROOT / "src/target" / profile / "dcf-shim" for profile in ("debug", "release")]
 WRITTEN = sorted(render.RENDERED.rglob("*.toml"))
 
 
@@ -27,7 +27,7 @@ def test_daemon_takes_its_settings_file(path: Path) -> None:
     if path.stem == "shim":
         shim = next((path for path in BUILT if path.exists()), None)
         if shim is None:
-            pytest.skip("the shim is not built (src/dcf-shim/build.sh build)")
+            pytest.skip("the shim is not built (src/cargo.sh build)")
         # An unknown key, or a value of the wrong type, ends it before it listens.
         said = subprocess.run(
             [shim, "--config", path, "--listen", "nowhere"], capture_output=True, text=True

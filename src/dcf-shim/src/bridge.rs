@@ -18,16 +18,18 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use crate::congestion::Micros;
-use crate::endpoint::{Endpoint, Event, Limits};
-use crate::frames::kind;
+use crate::client_names::ClientNames;
 use crate::heads::Heads;
-use crate::keyed_hash::Map;
 use crate::payload::{self, Answer, Delivered, ErrorCode, Failure, Refusal, Task};
-use crate::recent::Recent;
 use crate::seeds::Seeds;
-use crate::shares::Names;
-use crate::token_bucket::TokenBucket;
+use dcf::endpoint::Endpoint;
+use dcf::events::Event;
+use dcf::frames::message_type;
+use dcf::keyed_hash::Map;
+use dcf::limits::Limits;
+use dcf::recent::RecentSet;
+use dcf::time::Micros;
+use dcf::token_bucket::TokenBucket;
 
 /// What clients may use, per client and in all.
 pub struct Bounds {
@@ -69,7 +71,7 @@ struct Client {
     /// The client's ids to ours.
     tasks: Map<u64, u64>,
     /// Its ids lately, so that a task it repeats does not run twice.
-    recent: Recent<u64>,
+    recent: RecentSet<u64>,
     bytes: usize,
 }
 
@@ -99,7 +101,9 @@ pub struct Bridge {
     events: Vec<Event>,
     last_id: u64,
     draining: bool,
-    names: Names,
+    /// What a client hears that asks for the shim's state.
+    heartbeat: Rc<Vec<u8>>,
+    names: ClientNames,
     seeds: Seeds,
     sweep_at: Micros,
     keepalive_at: Micros,
@@ -127,7 +131,8 @@ impl Bridge {
             events: Vec::new(),
             last_id: first_id,
             draining: false,
-            names: Names::default(),
+            heartbeat: Rc::default(),
+            names: ClientNames::default(),
             seeds: Seeds::default(),
             sweep_at: 0,
             keepalive_at: 0,
@@ -188,22 +193,22 @@ impl Bridge {
         self.clients.take_events(&mut events);
         for event in events.drain(..) {
             match event {
-                Event::Message { peer, kind: kind::TASK, sequence, payload } => {
+                Event::Message { peer, message_type: message_type::TASK, sequence, payload } => {
                     self.task(peer, sequence, payload, now);
                 }
-                Event::Message { peer, kind: kind::CANCEL, payload, .. } => {
+                Event::Message { peer, message_type: message_type::CANCEL, payload, .. } => {
                     self.client_cancel(peer, &payload, now);
                 }
-                Event::Message { peer, kind: kind::HEARTBEAT, payload, .. } => {
+                Event::Message { peer, message_type: message_type::HEARTBEAT, payload, .. } => {
                     if payload.is_empty() {
-                        self.clients.beat(peer, now);
+                        self.clients.heartbeat(peer, self.heartbeat.clone(), now);
                     }
                 }
                 Event::Message { .. } => self.clients.counters.dropped_unknown_type += 1,
-                Event::TooLarge { peer, kind: kind::TASK, sequence, start } => {
+                Event::TooLarge { peer, message_type: message_type::TASK, sequence, start } => {
                     self.too_large(peer, sequence, &start, now);
                 }
-                Event::TooLarge { .. } => {}
+                Event::TooLarge { .. } | Event::Delivered { .. } => {}
                 Event::Pong { peer, .. } => self.client(peer, now).answers_pings = true,
                 Event::Unreachable { peer, proven } => self.client_lost(peer, proven, now),
                 Event::Forgotten { peer } => drop(self.known.remove(&peer)),
@@ -212,19 +217,19 @@ impl Bridge {
         self.mesh.take_events(&mut events);
         for event in events.drain(..) {
             match event {
-                Event::Message { peer, kind: kind::RESULT, payload, .. } => {
+                Event::Message { peer, message_type: message_type::RESULT, payload, .. } => {
                     match Answer::read(payload) {
                         Some(answer) => self.answer(peer, answer, now),
                         None => self.mesh.counters.dropped_malformed += 1,
                     }
                 }
-                Event::Message { peer, kind: kind::ERROR, payload, .. } => {
+                Event::Message { peer, message_type: message_type::ERROR, payload, .. } => {
                     match Failure::read(payload) {
                         Some(failure) => self.failure(peer, &failure, now),
                         None => self.mesh.counters.dropped_malformed += 1,
                     }
                 }
-                Event::Message { peer, kind: kind::HEARTBEAT, payload, .. } => {
+                Event::Message { peer, message_type: message_type::HEARTBEAT, payload, .. } => {
                     match payload::read_head(&payload) {
                         Some((draining, others)) => {
                             self.heads.draining(peer, draining);
@@ -236,10 +241,15 @@ impl Bridge {
                 Event::Message { .. } => self.mesh.counters.dropped_unknown_type += 1,
                 Event::Pong { peer, rtt } => self.heads.measured(peer, rtt),
                 Event::Unreachable { peer, .. } => self.lose(peer, "acknowledges nothing", now),
-                Event::TooLarge { peer, kind: kind::RESULT | kind::ERROR, start, .. } => {
+                Event::TooLarge {
+                    peer,
+                    message_type: message_type::RESULT | message_type::ERROR,
+                    start,
+                    ..
+                } => {
                     self.answer_too_large(peer, &start, now);
                 }
-                Event::Forgotten { .. } | Event::TooLarge { .. } => {}
+                Event::Forgotten { .. } | Event::TooLarge { .. } | Event::Delivered { .. } => {}
             }
         }
         self.events = events;
@@ -260,7 +270,7 @@ impl Bridge {
     /// Lets clients hear what they would of a head; of the cluster's heads they need not know.
     fn say_how_it_is(&mut self) {
         let heartbeat = payload::head_heartbeat(env!("CARGO_PKG_VERSION"), self.draining);
-        self.clients.set_heartbeat(heartbeat);
+        self.heartbeat = heartbeat.into();
     }
 
     /// Ends every task that is still open.

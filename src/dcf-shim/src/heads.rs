@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use tracing::{info, warn};
 
 use crate::bounds::{FORGET_HEAD, MAX_HEADS};
-use crate::congestion::Micros;
+use dcf::time::Micros;
 
 const ASK_EVERY: Micros = 1_000_000;
 

@@ -10,19 +10,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sd_notify::NotifyState;
 use tracing::{error, info, warn};
 
-use dcf_shim::bounds::{MAX_HEADS, RECEIVE_TURN};
+use dcf::clock::RunningClock;
+use dcf::datagrams::Datagrams;
+use dcf::endpoint::Endpoint;
+use dcf::limits::{Limits, Unproven};
+use dcf::sealing::Sealer;
+use dcf::socket::BatchSocket;
+use dcf::time::Micros;
+use dcf::wait::{wait, Wait};
+use dcf_shim::bounds::{AMPLIFICATION, MAX_HEADS, RECEIVE_TURN, UNPROVEN_MEMORY, UNPROVEN_SHARE};
 use dcf_shim::bridge::{Bounds, Bridge};
-use dcf_shim::clock::RunningClock;
-use dcf_shim::congestion::Micros;
-use dcf_shim::datagrams::Datagrams;
-use dcf_shim::endpoint::{Endpoint, Limits};
 use dcf_shim::heads::Heads;
 use dcf_shim::logs::Logs;
 use dcf_shim::metrics;
-use dcf_shim::sealing::Sealer;
 use dcf_shim::settings::{self, Invocation, Settings};
+use dcf_shim::signals::Signals;
 use dcf_shim::status_port::StatusPort;
-use dcf_shim::sys::{self, BatchSocket, Signals, Wait};
 
 const TICK: Micros = 250_000;
 const LOOK_UP_AGAIN: Micros = 500_000;
@@ -74,7 +77,7 @@ fn find_heads(names: &[String], signals: &Signals) -> Result<Option<Vec<SocketAd
             said = true;
         }
         let mut waits = [Wait { fd: signals.fd(), write: false, ready: false }];
-        sys::wait(&mut waits, LOOK_UP_AGAIN).map_err(|error| error.to_string())?;
+        wait(&mut waits, LOOK_UP_AGAIN).map_err(|error| error.to_string())?;
         if waits[0].ready && !signals.take_hangup() {
             return Ok(None);
         }
@@ -131,7 +134,8 @@ impl Daemon {
             max_message: memory,
             peer_memory: memory,
             max_peers: MAX_HEADS.max(heads.len()),
-            edge: None,
+            datagram_rate: f64::INFINITY,
+            unproven: None,
             memory,
         };
         let bridge = Bridge::new(
@@ -260,16 +264,14 @@ impl Daemon {
 
     /// Waits for input and takes it in; returns whether a signal came.
     fn wait(&mut self, timeout: Micros) -> io::Result<bool> {
-        let wait = |fd, write| Wait { fd, write, ready: false };
+        let on = |fd, write| Wait { fd, write, ready: false };
         let mut waits = vec![
-            wait(self.signals.fd(), false),
-            wait(self.clients.socket.fd(), !self.clients.out.items.is_empty()),
-            wait(self.mesh.socket.fd(), !self.mesh.out.items.is_empty()),
+            on(self.signals.fd(), false),
+            on(self.clients.socket.fd(), !self.clients.out.items.is_empty()),
+            on(self.mesh.socket.fd(), !self.mesh.out.items.is_empty()),
         ];
-        waits.extend(
-            self.status.iter().flat_map(StatusPort::fds).map(|(fd, write)| wait(fd, write)),
-        );
-        sys::wait(&mut waits, timeout)?;
+        waits.extend(self.status.iter().flat_map(StatusPort::fds).map(|(fd, write)| on(fd, write)));
+        wait(&mut waits, timeout)?;
         self.came_from_clients = waits[1].ready;
         let (now, wall) = (self.now(), wall_clock());
         let bridge = &mut self.bridge;
@@ -343,7 +345,12 @@ fn client_limits(settings: &Settings) -> Limits {
         memory: settings.max_bytes as usize,
         peer_memory: settings.client_bytes as usize,
         max_peers: settings.max_clients as usize,
-        edge: Some(settings.client_datagram_rate),
+        datagram_rate: settings.client_datagram_rate,
+        unproven: Some(Unproven {
+            amplification: AMPLIFICATION,
+            peer_memory: UNPROVEN_MEMORY,
+            memory: settings.max_bytes as usize / UNPROVEN_SHARE,
+        }),
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::bounds::{MAX_CONNECTIONS, MAX_HEADERS, MAX_REQUEST, REQUEST_TIME};
-use crate::congestion::Micros;
+use dcf::time::Micros;
 
 struct Connection {
     stream: TcpStream,

@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 
+use dcf::clock::RunningClock;
+use dcf::datagrams::Datagrams;
+use dcf::endpoint::Endpoint;
+use dcf::frames::{self, message_type};
+use dcf::limits::{Limits, Unproven};
+use dcf::time::Micros;
 use dcf_shim::bridge::{Bounds, Bridge};
-use dcf_shim::clock::RunningClock;
-use dcf_shim::congestion::Micros;
-use dcf_shim::datagrams::Datagrams;
-use dcf_shim::endpoint::{Endpoint, Limits};
-use dcf_shim::frames::{self, kind};
+use dcf_shim::client_names::ClientNames;
 use dcf_shim::heads::Heads;
 use dcf_shim::payload::{self, Answer, Delivered, ErrorCode, Failure, Refusal, Task};
-use dcf_shim::shares::Names;
 use quickcheck::quickcheck;
 use serde_json::{json, Value};
 
@@ -50,7 +51,8 @@ impl Scene {
             memory: 1 << 20,
             peer_memory: CLIENT_BYTES,
             max_peers: 8,
-            edge: None,
+            datagram_rate: f64::INFINITY,
+            unproven: None,
         };
         let bounds = Bounds {
             networks: Vec::new(),
@@ -63,7 +65,8 @@ impl Scene {
             task_deadline: 600 * SECOND,
         };
         let heads: Vec<_> = (1..=heads).map(head).collect();
-        let edge = Limits { edge: Some(1e6), ..limits };
+        let unproven = Unproven { amplification: 3, peer_memory: 64 << 10, memory: 1 << 18 };
+        let edge = Limits { datagram_rate: 1e6, unproven: Some(unproven), ..limits };
         let bridge = Bridge::new(
             Endpoint::new(edge, None),
             Endpoint::new(Limits { peer_memory: 1 << 20, max_message: 1 << 20, ..limits }, None),
@@ -76,15 +79,15 @@ impl Scene {
         scene
     }
 
-    fn give(&mut self, from: SocketAddr, kind: u8, payload: &[u8]) {
+    fn give(&mut self, from: SocketAddr, message_type: u8, payload: &[u8]) {
         let sequence = self.sequence;
         self.sequence += 1;
-        self.give_as(from, kind, sequence, payload);
+        self.give_as(from, message_type, sequence, payload);
     }
 
-    fn give_as(&mut self, from: SocketAddr, kind: u8, sequence: u32, payload: &[u8]) {
+    fn give_as(&mut self, from: SocketAddr, message_type: u8, sequence: u32, payload: &[u8]) {
         let mut datagram = Vec::new();
-        frames::write(&mut datagram, kind, sequence, WALL + self.now, payload);
+        frames::write(&mut datagram, message_type, sequence, WALL + self.now, payload);
         if from.port() != HEAD_PORT {
             self.bridge.from_client(&mut datagram, from, self.now, WALL + self.now);
         } else {
@@ -94,7 +97,7 @@ impl Scene {
 
     /// A head says how it is.
     fn beat(&mut self, head: SocketAddr, draining: bool) {
-        self.give(head, kind::HEARTBEAT, &payload::head_heartbeat("1", draining));
+        self.give(head, message_type::HEARTBEAT, &payload::head_heartbeat("1", draining));
     }
 
     /// Lets the bridge act; returns what `to` is sent, acknowledged and answered if it should be.
@@ -108,20 +111,22 @@ impl Scene {
             endpoint.flush(self.now, WALL + self.now, &mut out);
             for (range, address) in &out.items {
                 let (header, payload) = frames::split(&out.bytes[range.clone()]).unwrap();
-                let messages = match header.kind {
-                    kind::BATCH => frames::split_batch(payload).unwrap(),
+                let messages = match header.message_type {
+                    message_type::BATCH => frames::split_batch(payload).unwrap(),
                     _ => vec![(header, payload)],
                 };
                 for (header, payload) in messages {
                     if self.acknowledges {
-                        match header.kind {
-                            kind::PING => self.give_as(*address, kind::PONG, header.sequence, &[]),
-                            kind::ACK | kind::SACK | kind::PONG => {}
-                            _ => self.give_as(*address, kind::ACK, header.sequence, &[]),
+                        match header.message_type {
+                            message_type::PING => {
+                                self.give_as(*address, message_type::PONG, header.sequence, &[])
+                            }
+                            message_type::ACK | message_type::SACK | message_type::PONG => {}
+                            _ => self.give_as(*address, message_type::ACK, header.sequence, &[]),
                         }
                     }
                     if *address == to {
-                        said.push((header.kind, header.sequence, payload.to_vec()));
+                        said.push((header.message_type, header.sequence, payload.to_vec()));
                     }
                 }
             }
@@ -131,14 +136,20 @@ impl Scene {
 
     /// The tasks that a head is given now.
     fn given(&mut self, head: SocketAddr) -> Vec<Task> {
-        let tasks = self.said(head).into_iter().filter(|(kind, ..)| *kind == kind::TASK);
+        let tasks = self
+            .said(head)
+            .into_iter()
+            .filter(|(message_type, ..)| *message_type == message_type::TASK);
         tasks.map(|(.., payload)| Task::read(payload).unwrap()).collect()
     }
 
     /// The RESULTs and ERRORs that the client is sent now.
     fn answered(&mut self) -> Said {
         let said = self.said(client()).into_iter();
-        said.filter(|(kind, ..)| [kind::RESULT, kind::ERROR].contains(kind)).collect()
+        said.filter(|(message_type, ..)| {
+            [message_type::RESULT, message_type::ERROR].contains(message_type)
+        })
+        .collect()
     }
 
     /// Lets seconds pass in which `heads` say that they are there.
@@ -171,14 +182,14 @@ fn value(payload: &[u8]) -> Value {
 #[test]
 fn a_task_that_a_stopping_head_refuses_in_json_goes_to_another() {
     let mut scene = Scene::new(2);
-    scene.give(client(), kind::TASK, &json_task(5));
+    scene.give(client(), message_type::TASK, &json_task(5));
     let first = scene.given(head(1)).remove(0);
     let stopping =
         json!({"id": first.id.to_string(), "final": true, "error": {"code": STOPPING}}).to_string();
-    scene.give(head(1), kind::RESULT, stopping.as_bytes());
+    scene.give(head(1), message_type::RESULT, stopping.as_bytes());
     let second = scene.given(head(2)).remove(0);
     assert_ne!(second.id, first.id, "whatever the first still says no longer counts");
-    scene.give(head(2), kind::RESULT, &part(second.id, 0, "whole", true));
+    scene.give(head(2), message_type::RESULT, &part(second.id, 0, "whole", true));
     let answered = scene.answered();
     assert_eq!(answered.len(), 1);
     assert_eq!(value(&answered[0].2)["text"], "whole");
@@ -187,9 +198,9 @@ fn a_task_that_a_stopping_head_refuses_in_json_goes_to_another() {
 #[test]
 fn a_task_that_the_only_head_refuses_waits_while_that_one_stops_and_for_its_successor() {
     let mut scene = Scene::new(1);
-    scene.give(client(), kind::TASK, &payload::with_id(&[], 5));
+    scene.give(client(), message_type::TASK, &payload::with_id(&[], 5));
     let id = scene.given(head(1))[0].id;
-    scene.give(head(1), kind::ERROR, &failure(ErrorCode::ShuttingDown, id));
+    scene.give(head(1), message_type::ERROR, &failure(ErrorCode::ShuttingDown, id));
     for _ in 0..60 {
         scene.now += SECOND;
         scene.beat(head(1), true);
@@ -200,7 +211,7 @@ fn a_task_that_the_only_head_refuses_waits_while_that_one_stops_and_for_its_succ
     scene.bridge.act(scene.now);
     let again = scene.given(head(1)).remove(0);
     assert_ne!(again.id, id, "one that has not been restarted would know the id");
-    scene.give(head(1), kind::ERROR, &failure(ErrorCode::BadRequest, again.id));
+    scene.give(head(1), message_type::ERROR, &failure(ErrorCode::BadRequest, again.id));
     assert_eq!(scene.answered().len(), 1);
     assert_eq!(scene.bridge.tasks_in_flight(), 0);
 }
@@ -208,11 +219,11 @@ fn a_task_that_the_only_head_refuses_waits_while_that_one_stops_and_for_its_succ
 #[test]
 fn an_error_message_reaches_a_json_client_as_a_result() {
     let mut scene = Scene::new(1);
-    scene.give(client(), kind::TASK, &json_task(5));
+    scene.give(client(), message_type::TASK, &json_task(5));
     let id = scene.given(head(1))[0].id;
-    scene.give(head(1), kind::ERROR, &failure(ErrorCode::DeadlineExceeded, id));
+    scene.give(head(1), message_type::ERROR, &failure(ErrorCode::DeadlineExceeded, id));
     let answered = scene.answered();
-    assert_eq!(answered[0].0, kind::RESULT);
+    assert_eq!(answered[0].0, message_type::RESULT);
     let result = value(&answered[0].2);
     let error = json!({"id": "5", "code": "DEADLINE_EXCEEDED", "message": "so", "remedy": "do"});
     assert_eq!(result, json!({"id": "5", "index": 0, "final": true, "error": error}));
@@ -221,22 +232,22 @@ fn an_error_message_reaches_a_json_client_as_a_result() {
 #[test]
 fn a_client_that_was_given_up_may_ask_again() {
     let mut scene = Scene::new(1);
-    scene.give(client(), kind::TASK, &json_task(5));
+    scene.give(client(), message_type::TASK, &json_task(5));
     let id = scene.given(head(1))[0].id;
     scene.said(client()); // it has answered the PING, and so is proven
     scene.acknowledges = false;
-    scene.give(head(1), kind::RESULT, &part(id, 0, "so", false));
+    scene.give(head(1), message_type::RESULT, &part(id, 0, "so", false));
     scene.pass(9, &[head(1)]);
     assert_eq!(scene.bridge.tasks_in_flight(), 0, "a client that vanished has its tasks cancelled");
     scene.acknowledges = true;
-    scene.give(client(), kind::TASK, &json_task(5));
+    scene.give(client(), message_type::TASK, &json_task(5));
     assert_eq!(scene.given(head(1)).len(), 1);
 }
 
 #[test]
 fn a_client_that_answers_pings_no_more_has_its_tasks_cancelled() {
     let mut scene = Scene::new(1);
-    scene.give(client(), kind::TASK, &json_task(5));
+    scene.give(client(), message_type::TASK, &json_task(5));
     let id = scene.given(head(1))[0].id;
     scene.pass(30, &[head(1)]);
     assert_eq!(scene.bridge.tasks_in_flight(), 1, "it answers, and waits");
@@ -245,7 +256,10 @@ fn a_client_that_answers_pings_no_more_has_its_tasks_cancelled() {
     for _ in 0..13 {
         scene.now += SECOND;
         scene.beat(head(1), false);
-        let said = scene.said(head(1)).into_iter().filter(|(kind, ..)| *kind == kind::CANCEL);
+        let said = scene
+            .said(head(1))
+            .into_iter()
+            .filter(|(message_type, ..)| *message_type == message_type::CANCEL);
         cancelled.extend(said.map(|(.., payload)| payload::read_cancel(&payload).unwrap()));
     }
     assert!(cancelled.contains(&id), "{cancelled:?}");
@@ -255,13 +269,13 @@ fn a_client_that_answers_pings_no_more_has_its_tasks_cancelled() {
 #[test]
 fn whoever_is_not_told_of_a_refusal_may_ask_again() {
     let mut scene = Scene::new(1);
-    scene.give(client(), kind::TASK, &json_task(1));
+    scene.give(client(), message_type::TASK, &json_task(1));
     scene.said(client());
     scene.acknowledges = false;
     let mut told = 0;
     for id in 2..500 {
-        scene.give_as(client(), kind::TASK, 1000 + id as u32, b"{\"id\": what?");
-        scene.give_as(client(), kind::TASK, 2000 + id as u32, &json_task(id));
+        scene.give_as(client(), message_type::TASK, 1000 + id as u32, b"{\"id\": what?");
+        scene.give_as(client(), message_type::TASK, 2000 + id as u32, &json_task(id));
         told += scene.answered().len();
     }
     assert!(told > 0);
@@ -270,19 +284,19 @@ fn whoever_is_not_told_of_a_refusal_may_ask_again() {
     scene.acknowledges = true;
     scene.pass(2, &[head(1)]); // what was owed goes again, and is acknowledged
     assert_eq!(scene.bridge.clients.unacknowledged(client()), 0);
-    scene.give_as(client(), kind::TASK, 1499, b"{\"id\": what?"); // the same datagram again
+    scene.give_as(client(), message_type::TASK, 1499, b"{\"id\": what?"); // the same datagram again
     assert_eq!(scene.answered().len(), 1);
 }
 
 #[test]
 fn parts_that_wait_for_an_earlier_one_are_bounded() {
     let mut scene = Scene::new(1);
-    scene.give(client(), kind::TASK, &json_task(5));
+    scene.give(client(), message_type::TASK, &json_task(5));
     let id = scene.given(head(1))[0].id;
     let text = "x".repeat(1000);
     let mut answered = Vec::new();
     for index in 1..1000 {
-        scene.give(head(1), kind::RESULT, &part(id, index, &text, false));
+        scene.give(head(1), message_type::RESULT, &part(id, index, &text, false));
         answered.extend(scene.answered());
         assert!(scene.bridge.memory() < 2 * CLIENT_BYTES, "{}", scene.bridge.memory());
     }
@@ -294,9 +308,9 @@ fn parts_that_wait_for_an_earlier_one_are_bounded() {
 #[test]
 fn an_answer_above_max_message_ends_its_task() {
     let mut scene = Scene::new(1);
-    scene.give(client(), kind::TASK, &json_task(5));
+    scene.give(client(), message_type::TASK, &json_task(5));
     let id = scene.given(head(1))[0].id;
-    scene.give(head(1), kind::RESULT, &part(id, 0, &"x".repeat(CLIENT_BYTES), true));
+    scene.give(head(1), message_type::RESULT, &part(id, 0, &"x".repeat(CLIENT_BYTES), true));
     let answered = scene.answered();
     assert_eq!(answered.len(), 1);
     assert_eq!(value(&answered[0].2)["error"]["code"], "BAD_REQUEST");
@@ -305,10 +319,11 @@ fn an_answer_above_max_message_ends_its_task() {
 #[test]
 fn an_error_or_heartbeat_above_its_bound_takes_no_memory() {
     let mut scene = Scene::new(1);
-    scene.give(client(), kind::TASK, &payload::with_id(&[], 5));
+    scene.give(client(), message_type::TASK, &payload::with_id(&[], 5));
     let id = scene.given(head(1))[0].id;
-    for (first, kind) in [(70_000, kind::HEARTBEAT), (90_000, kind::ERROR)] {
-        let chunk = frames::Chunk { first, total: 65_537, size: 1000, kind };
+    for (first, message_type) in [(70_000, message_type::HEARTBEAT), (90_000, message_type::ERROR)]
+    {
+        let chunk = frames::Chunk { first, total: 65_537, size: 1000, message_type };
         let mut piece = payload::with_id(&[], id);
         piece.resize(1000, 0);
         let mut datagram = Vec::new();
@@ -325,20 +340,26 @@ fn an_error_or_heartbeat_above_its_bound_takes_no_memory() {
 fn a_client_that_asks_how_the_shim_is_hears_what_a_head_would_say() {
     let mut scene = Scene::new(1);
     let heartbeat = |scene: &mut Scene| {
-        scene.give(client(), kind::HEARTBEAT, &[]);
+        scene.give(client(), message_type::HEARTBEAT, &[]);
         scene.bridge.act(scene.now);
         let said = scene.said(client());
-        assert!(said.iter().any(|(kind, ..)| *kind == kind::ACK));
-        let beat = said.iter().find(|(kind, ..)| *kind == kind::HEARTBEAT).expect("its own");
+        assert!(said.iter().any(|(message_type, ..)| *message_type == message_type::ACK));
+        let beat = said
+            .iter()
+            .find(|(message_type, ..)| *message_type == message_type::HEARTBEAT)
+            .expect("its own");
         payload::read_head(&beat.2)
     };
-    scene.give(client(), kind::HEARTBEAT, &[]);
+    scene.give(client(), message_type::HEARTBEAT, &[]);
     scene.said(client()); // a PING and an ACK: for more, a stranger has not sent enough
     assert_eq!(heartbeat(&mut scene), Some((false, vec![])));
     scene.bridge.drain();
     assert_eq!(heartbeat(&mut scene), Some((true, vec![])));
-    scene.give(client(), kind::HEARTBEAT, b"\x0a\x01w"); // a worker's, which gets no answer
-    assert!(scene.said(client()).iter().all(|(kind, ..)| *kind != kind::HEARTBEAT));
+    scene.give(client(), message_type::HEARTBEAT, b"\x0a\x01w"); // a worker's, which gets no answer
+    assert!(scene
+        .said(client())
+        .iter()
+        .all(|(message_type, ..)| *message_type != message_type::HEARTBEAT));
 }
 
 #[test]
@@ -346,7 +367,7 @@ fn deadlines_go_on_while_the_process_is_stopped_and_silence_does_not_count() {
     let mut scene = Scene::new(1);
     let mut task = payload::with_id(&[], 5);
     task.extend([0x18, 0xd0, 0x0f]); // deadline_ms 2000
-    scene.give(client(), kind::TASK, &task);
+    scene.give(client(), message_type::TASK, &task);
     assert_eq!(scene.given(head(1))[0].deadline_ms, 2000);
     let mut clock = RunningClock::default();
     for second in 1..=3 {
@@ -372,10 +393,11 @@ fn heads_are_told_whether_it_is_the_same_client_and_nothing_else() {
         binary.extend(bytes_field(6, b"somebody else"));
         let mut json = value(&json_task(2));
         json["client"] = json!("somebody else");
-        scene.give(client_at(host, port), kind::TASK, &binary);
-        scene.give(client_at(host, port), kind::TASK, json.to_string().as_bytes());
+        scene.give(client_at(host, port), message_type::TASK, &binary);
+        scene.give(client_at(host, port), message_type::TASK, json.to_string().as_bytes());
         let said = scene.said(head(1)).into_iter();
-        let tasks: Vec<_> = said.filter(|(kind, ..)| *kind == kind::TASK).collect();
+        let tasks: Vec<_> =
+            said.filter(|(message_type, ..)| *message_type == message_type::TASK).collect();
         let json = value(&tasks.iter().find(|(.., task)| task[0] == b'{').unwrap().2);
         let name = json["client"].as_str().unwrap().to_owned();
         let binary = &tasks.iter().find(|(.., task)| task[0] != b'{').unwrap().2;
@@ -384,7 +406,7 @@ fn heads_are_told_whether_it_is_the_same_client_and_nothing_else() {
     }
     assert_eq!(names[0], names[1], "more ports are not more clients");
     assert_ne!(names[0], names[2]);
-    let again = Names::default();
+    let again = ClientNames::default();
     let (six, near, far) = ("2001:db8::1", "2001:db8::2:1", "2001:db8:0:1::1");
     let name = |text: &str| again.of(text.parse().unwrap());
     assert_eq!((name(six) == name(near), name(six) == name(far)), (true, false));
@@ -451,7 +473,7 @@ fn a_task_that_is_sent_again_has_the_seed_that_it_had() {
     for json in [false, true] {
         let mut scene = Scene::new(2);
         let binary = [payload::with_id(&[], 5), bytes_field(8, &bytes_field(2, b"p"))].concat();
-        scene.give(client(), kind::TASK, &if json { json_task(5) } else { binary });
+        scene.give(client(), message_type::TASK, &if json { json_task(5) } else { binary });
         let runs: Vec<Vec<u8>> = (0..12)
             .flat_map(|second| {
                 scene.now += SECOND;
@@ -459,7 +481,9 @@ fn a_task_that_is_sent_again_has_the_seed_that_it_had() {
                 [head(1), head(2)].map(|head| scene.said(head))
             })
             .flatten()
-            .filter_map(|(kind, _, payload)| (kind == kind::TASK).then_some(payload))
+            .filter_map(|(message_type, _, payload)| {
+                (message_type == message_type::TASK).then_some(payload)
+            })
             .collect();
         assert!(runs.len() >= 2, "repeated, and moved: {}", runs.len());
         let seeds: Vec<Vec<u8>> = runs

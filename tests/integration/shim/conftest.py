@@ -12,19 +12,19 @@ import pytest
 from support.peers.stub_worker import StubWorker
 from support.processes.daemons import Daemon
 
-SHIM = Path(__file__).parents[3] / "src/dcf-shim"
+WORKSPACE = Path(__file__).parents[3] / "src"
 
 
 @pytest.fixture(scope="session")
 def binary() -> str:
-    """Build the shim and its own tests, with Debian's crates or crates.io's; return its path.
+    """Build the shim and the Rust tests, with Debian's crates or crates.io's; return its path.
 
     It is the build that checks for overflows; an optimised one would have to be made beside it.
     """
     if shutil.which("cargo") is None:
         pytest.skip("the shim is not tested: there is no cargo (apt install cargo, or rustup)")
     built = subprocess.run(
-        [SHIM / "build.sh", "test", "--no-run", "--quiet"], capture_output=True, text=True
+        [WORKSPACE / "cargo.sh", "test", "--no-run", "--quiet"], capture_output=True, text=True
     )
     if built.returncode and "no matching package" in built.stderr + built.stdout:
         pytest.skip("the shim is not tested: its crates are missing; src/dcf-shim/README.md")
@@ -34,7 +34,7 @@ def binary() -> str:
             "installed; src/dcf-shim/README.md names the packages"
         )
     assert built.returncode == 0, built.stderr
-    return str(SHIM / "target/debug/dcf-shim")
+    return str(WORKSPACE / "target/debug/dcf-shim")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from nix.evaluation import ROOT
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
-SHIM = ROOT / "src" / "dcf-shim" / "target" / "release" / "dcf-shim"
+SHIM = ROOT / "src" / "target" / "release" / "dcf-shim"
 IMAGES = ("mesh-head", "mesh-shim", "mesh-worker-cpu", "mesh-worker-nvidia", "mesh-worker-rocm")
 # Those that need no GPU.
 RUN = IMAGES[:3]

@@ -183,9 +183,9 @@ def _install_project(tree: Path) -> None:
         "--no-index", "--force-reinstall", "--root-user-action=ignore", f"/tmp/{wheel.name}",
     )  # fmt: skip
     (tree / "tmp" / wheel.name).unlink()
-    shim = ROOT / "src/dcf-shim/target/release/dcf-shim"
+    shim = ROOT / "src/target/release/dcf-shim"
     if not shim.exists():
-        raise RuntimeError("the shim is not built: src/dcf-shim/build.sh build --release")
+        raise RuntimeError("the shim is not built: src/cargo.sh build --release")
     shutil.copy2(shim, tree / "opt/daiic/bin/dcf-shim")
     models = tree / "opt/daiic/share/daiic/local-models"
     shutil.rmtree(models, ignore_errors=True)

@@ -7,12 +7,12 @@ use tracing::debug;
 
 use super::{Bounds, Bridge, Client, Open};
 use crate::bounds::{DEADLINE_GRACE, REFUSAL};
-use crate::congestion::Micros;
-use crate::keyed_hash::Map;
+use crate::client_names::ClientNames;
 use crate::payload::{self, ErrorCode, Refusal, Task};
-use crate::recent::Recent;
-use crate::shares::Names;
-use crate::token_bucket::TokenBucket;
+use dcf::keyed_hash::Map;
+use dcf::recent::RecentSet;
+use dcf::time::Micros;
+use dcf::token_bucket::TokenBucket;
 
 impl Bridge {
     pub(super) fn task(
@@ -37,7 +37,7 @@ impl Bridge {
             Ok(task) => self.accept(client, client_id, task, now),
             Err(refusal) => {
                 if !self.turn_away(client, client_id, json, &refusal, now) {
-                    self.clients.take_again(client, sequence);
+                    self.clients.accept_again(client, sequence);
                 }
             }
         }
@@ -164,7 +164,7 @@ impl Bridge {
 fn known_client<'a>(
     known: &'a mut Map<SocketAddr, Client>,
     bounds: &Bounds,
-    names: &Names,
+    names: &ClientNames,
     address: SocketAddr,
     now: Micros,
 ) -> &'a mut Client {
@@ -173,7 +173,7 @@ fn known_client<'a>(
         answers_pings: false,
         bucket: TokenBucket::new(bounds.task_burst, now),
         tasks: Map::default(),
-        recent: Recent::default(),
+        recent: RecentSet::default(),
         bytes: 0,
     })
 }

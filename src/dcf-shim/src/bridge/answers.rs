@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::{Bridge, Open};
-use crate::bounds::{MAX_CONTROL, MAX_EARLY};
-use crate::congestion::Micros;
-use crate::frames::kind;
+use crate::bounds::MAX_OUT_OF_ORDER;
 use crate::payload::{self, Answer, ErrorCode, Failure, Refusal};
+use dcf::bounds::MAX_CONTROL;
+use dcf::frames::message_type;
+use dcf::time::Micros;
 
 const STOPPING: u64 = ErrorCode::ShuttingDown as u64;
 
@@ -22,7 +23,10 @@ impl Bridge {
         }
         let (index, next) = (answer.part.next, open.delivered.next);
         if index != next {
-            if index > next && open.early.len() < MAX_EARLY && !open.early.contains_key(&index) {
+            if index > next
+                && open.early.len() < MAX_OUT_OF_ORDER
+                && !open.early.contains_key(&index)
+            {
                 let size = answer.size();
                 open.early.insert(index, answer);
                 self.hold(id, size, now);
@@ -53,7 +57,7 @@ impl Bridge {
             self.end_for_room(id, now);
             return None;
         }
-        self.clients.send(client, kind::RESULT, Rc::new(part), now);
+        self.clients.send(client, message_type::RESULT, Rc::new(part), now);
         if last {
             self.close(id);
             self.totals.answered += 1;
@@ -115,10 +119,10 @@ impl Bridge {
             return self.leave(id, peer, now);
         }
         let (client, client_id, json) = (open.client, open.client_id, open.task.is_json());
-        let (kind, error) = if json {
-            (kind::RESULT, failure.to_json(client_id, open.delivered.next))
+        let (message_type, error) = if json {
+            (message_type::RESULT, failure.to_json(client_id, open.delivered.next))
         } else {
-            (kind::ERROR, failure.to_protobuf(client_id))
+            (message_type::ERROR, failure.to_protobuf(client_id))
         };
         if error.len() > if json { self.clients.max_message() } else { MAX_CONTROL } {
             return self.end_for_size(id, now);
@@ -126,7 +130,7 @@ impl Bridge {
         if !self.may_owe(client, error.len()) {
             return self.end_for_room(id, now);
         }
-        self.clients.send(client, kind, Rc::new(error), now);
+        self.clients.send(client, message_type, Rc::new(error), now);
         self.close(id);
         self.totals.answered += 1;
     }

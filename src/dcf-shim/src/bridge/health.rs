@@ -1,13 +1,14 @@
 //! What time brings: heads that fall silent, tasks that hear nothing, deadlines, NATs that forget.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use tracing::warn;
 
 use super::{Bridge, Open};
-use crate::bounds::{CLIENT_SILENCE, PATIENCE, REPEAT_AFTER};
-use crate::congestion::Micros;
+use crate::bounds::{CLIENT_TIMEOUT, HEAD_WAIT, RESEND_AFTER};
 use crate::payload::{ErrorCode, Refusal};
+use dcf::time::Micros;
 
 const SWEEP_EVERY: Micros = 1_000_000;
 /// A NAT forgets an idle UDP mapping after 30 s or more (RFC 4787, REQ-5 asks for 2 min).
@@ -20,7 +21,7 @@ impl Bridge {
     pub fn tick(&mut self, now: Micros) {
         for head in self.heads.due(now) {
             self.mesh.ping(head, now);
-            self.mesh.beat(head, now);
+            self.mesh.heartbeat(head, Rc::default(), now);
         }
         for head in self.heads.silent(now) {
             self.lose(head, "has fallen silent", now);
@@ -47,7 +48,7 @@ impl Bridge {
         let (mut gone, mut quiet) = (Vec::new(), Vec::new());
         for (address, client) in self.known.iter().filter(|(_, client)| !client.tasks.is_empty()) {
             let silence = now - self.clients.seen_at(*address).unwrap_or(now);
-            if client.answers_pings && silence > CLIENT_SILENCE {
+            if client.answers_pings && silence > CLIENT_TIMEOUT {
                 gone.push(*address);
             } else if keepalive || (client.answers_pings && silence >= ASK_EVERY) {
                 quiet.push(*address);
@@ -61,7 +62,7 @@ impl Bridge {
     fn review(&mut self, id: u64, now: Micros) {
         let Some(open) = self.open.get(&id) else { return };
         let (head, quiet, gap) = (open.head, now - open.news_at, !open.early.is_empty());
-        let repeat_after = REPEAT_AFTER + open.bytes as Micros;
+        let repeat_after = RESEND_AFTER + open.bytes as Micros;
         if now + self.paused >= open.deadline {
             let message = "the task's deadline passed without an answer".into();
             let remedy = "give it more deadline_ms, or look at the head's log";
@@ -76,7 +77,7 @@ impl Bridge {
         } else if head.is_none() && self.heads.alive() > 0 {
             // A head that is stopping: its successor may be about to start.
             self.open.entry(id).and_modify(|open| open.news_at = now);
-        } else if head.is_none() && quiet >= PATIENCE {
+        } else if head.is_none() && quiet >= HEAD_WAIT {
             let message = "no head of the cluster answers".into();
             let remedy = "send the task again later; check that daiic-head runs, and the shim's \
                           heads and cluster_key_file";

@@ -7,10 +7,10 @@ use tracing::debug;
 
 use super::{Bridge, Open};
 use crate::bounds::DEADLINE_GRACE;
-use crate::congestion::Micros;
-use crate::frames::kind;
 use crate::payload::{self, Answer, Refusal};
-use crate::recent::Recent;
+use dcf::frames::message_type;
+use dcf::recent::RecentSet;
+use dcf::time::Micros;
 
 impl Bridge {
     /// Gives a task to `head`; without one it waits for one that takes it.
@@ -23,7 +23,7 @@ impl Bridge {
         let left_ms = left_ms.clamp(1, u32::MAX.into()) as u32; // 0 would be as long as it takes
         let deadline_ms = if now == open.since { open.task.deadline_ms } else { left_ms };
         let payload = open.task.for_head(id, deadline_ms, &open.delivered);
-        self.mesh.send(head, kind::TASK, Rc::new(payload), now);
+        self.mesh.send(head, message_type::TASK, Rc::new(payload), now);
     }
 
     /// Begins a task again after what was delivered, at `head` and under a new id: whatever the
@@ -67,7 +67,7 @@ impl Bridge {
             }
         }
         let Some(known) = self.known.get_mut(&client) else { return };
-        known.recent = Recent::default();
+        known.recent = RecentSet::default();
         for id in known.tasks.keys() {
             known.recent.add(*id, now);
         }
@@ -84,7 +84,7 @@ impl Bridge {
     pub(super) fn cancel_at(&mut self, head: Option<SocketAddr>, id: u64, now: Micros) {
         let Some(head) = head else { return };
         let cancel = Rc::new(payload::with_id(&[], id));
-        self.mesh.send(head, kind::CANCEL, cancel, now);
+        self.mesh.send(head, message_type::CANCEL, cancel, now);
     }
 
     pub(super) fn close(&mut self, id: u64) -> Option<Open> {
@@ -118,11 +118,11 @@ impl Bridge {
     ) {
         debug!(%client, client_id, code = refusal.code.name(), "{}", refusal.message);
         *self.totals.refused.entry(refusal.code.name()).or_default() += 1;
-        let (kind, payload) = if json {
-            (kind::RESULT, refusal.to_json(client_id, index))
+        let (message_type, payload) = if json {
+            (message_type::RESULT, refusal.to_json(client_id, index))
         } else {
-            (kind::ERROR, refusal.to_protobuf(client_id))
+            (message_type::ERROR, refusal.to_protobuf(client_id))
         };
-        self.clients.send(client, kind, Rc::new(payload), now);
+        self.clients.send(client, message_type, Rc::new(payload), now);
     }
 }

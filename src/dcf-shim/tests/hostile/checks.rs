@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use dcf::frames::message_type;
 use dcf_shim::bounds::MAX_HEADS;
-use dcf_shim::frames::kind;
 use dcf_shim::payload::{Answer, ErrorCode, Failure};
 
 use super::payloads::Asked;
@@ -43,12 +43,12 @@ impl Run {
 
 impl World {
     /// Checks that a client sees each part of an answer once and none after the last.
-    pub fn follow(&mut self, client: usize, kind: u8, payload: Vec<u8>) {
+    pub fn follow(&mut self, client: usize, message_type: u8, payload: Vec<u8>) {
         if self.parties[client].wild {
             return;
         }
-        let (id, code, part) = match kind {
-            kind::ERROR => {
+        let (id, code, part) = match message_type {
+            message_type::ERROR => {
                 let error = Failure::read(payload).expect("an ERROR that can be read");
                 (Some(error.id), Some(error.code), None)
             }

@@ -13,14 +13,15 @@ mod steps;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 
-use dcf_shim::bounds::MAX_HEADS;
+use dcf::datagrams::Datagrams;
+use dcf::endpoint::Endpoint;
+use dcf::frames::message_type;
+use dcf::limits::{Limits, Unproven};
+use dcf::sealing::Sealer;
+use dcf::time::Micros;
+use dcf_shim::bounds::{AMPLIFICATION, MAX_HEADS, UNPROVEN_MEMORY, UNPROVEN_SHARE};
 use dcf_shim::bridge::{Bounds, Bridge};
-use dcf_shim::congestion::Micros;
-use dcf_shim::datagrams::Datagrams;
-use dcf_shim::endpoint::{Endpoint, Limits};
-use dcf_shim::frames::kind;
 use dcf_shim::heads::Heads;
-use dcf_shim::sealing::Sealer;
 
 use checks::Run;
 use party::{Habit, Party};
@@ -120,7 +121,8 @@ impl World {
             memory: MAX_BYTES,
             peer_memory: MAX_BYTES,
             max_peers: MAX_HEADS,
-            edge: None,
+            datagram_rate: f64::INFINITY,
+            unproven: None,
         };
         let client = |number: usize| {
             let address = ([192, 0, 2, 1 + number as u8], 4000).into();
@@ -200,11 +202,13 @@ impl World {
             };
             assert_eq!(party >= CLIENTS, on_mesh, "{to} is on the other side");
             let datagram = &out.bytes[range.clone()];
-            for (kind, payload) in self.parties[party].hear(datagram) {
-                match kind {
-                    kind::TASK if on_mesh && self.honest => self.serve(party, payload),
-                    kind::TASK if on_mesh => self.parties[party].take(&payload),
-                    kind::RESULT | kind::ERROR if !on_mesh => self.follow(party, kind, payload),
+            for (message_type, payload) in self.parties[party].hear(datagram) {
+                match message_type {
+                    message_type::TASK if on_mesh && self.honest => self.serve(party, payload),
+                    message_type::TASK if on_mesh => self.parties[party].take(&payload),
+                    message_type::RESULT | message_type::ERROR if !on_mesh => {
+                        self.follow(party, message_type, payload)
+                    }
                     _ => {}
                 }
             }
@@ -302,6 +306,11 @@ fn client_limits(max_peers: usize) -> Limits {
         memory: MAX_BYTES,
         peer_memory: CLIENT_BYTES,
         max_peers,
-        edge: Some(20_000.0),
+        datagram_rate: 20_000.0,
+        unproven: Some(Unproven {
+            amplification: AMPLIFICATION,
+            peer_memory: UNPROVEN_MEMORY,
+            memory: MAX_BYTES / UNPROVEN_SHARE,
+        }),
     }
 }

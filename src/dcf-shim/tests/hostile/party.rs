@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
-use dcf_shim::counters::Counters;
-use dcf_shim::frames::{self, kind, Chunk, Header, CHUNK_HEADER_SIZE, HEADER_SIZE, PATH_MTU};
+use dcf::counters::Counters;
+use dcf::frames::{self, message_type, Chunk, Header, CHUNK_HEADER_SIZE, HEADER_SIZE, PATH_MTU};
+use dcf::sealing::{Sealer, OVERHEAD};
 use dcf_shim::payload::Task;
-use dcf_shim::sealing::{Sealer, OVERHEAD};
 
 use super::WALL;
 
@@ -90,13 +90,13 @@ impl Party {
     }
 
     /// Encodes a message of any size: one datagram, or CHUNKs.
-    pub fn encode(&mut self, kind: u8, payload: &[u8], wall: u64) -> Vec<Vec<u8>> {
+    pub fn encode(&mut self, message_type: u8, payload: &[u8], wall: u64) -> Vec<Vec<u8>> {
         let first = self.next_sequence;
-        let chunk = Chunk { first, total: payload.len() as u32, size: PIECE as u16, kind };
+        let chunk = Chunk { first, total: payload.len() as u32, size: PIECE as u16, message_type };
         let encode = |index: usize| {
             let mut datagram = Vec::new();
             if payload.len() <= PIECE {
-                frames::write(&mut datagram, kind, first, wall, payload);
+                frames::write(&mut datagram, message_type, first, wall, payload);
             } else {
                 let piece = &payload[index * PIECE..((index + 1) * PIECE).min(payload.len())];
                 let sequence = first.wrapping_add(index as u32);
@@ -109,9 +109,9 @@ impl Party {
         datagrams
     }
 
-    pub fn frame(&self, kind: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    pub fn frame(&self, message_type: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
         let mut datagram = Vec::new();
-        frames::write(&mut datagram, kind, sequence, WALL, payload);
+        frames::write(&mut datagram, message_type, sequence, WALL, payload);
         datagram
     }
 
@@ -129,14 +129,14 @@ impl Party {
             None => Some(payload),
         };
         let payload = payload.expect("a datagram sealed with the key, once");
-        let messages = match header.kind {
-            kind::BATCH => frames::split_batch(payload).expect("a whole BATCH"),
+        let messages = match header.message_type {
+            message_type::BATCH => frames::split_batch(payload).expect("a whole BATCH"),
             _ => vec![(header, payload)],
         };
         let new = messages.into_iter().filter_map(|(header, payload)| {
             self.note(header).then_some(())?;
-            match header.kind {
-                kind::CHUNK => self.assemble(header.sequence, payload),
+            match header.message_type {
+                message_type::CHUNK => self.assemble(header.sequence, payload),
                 other => Some((other, payload.to_vec())),
             }
         });
@@ -153,14 +153,14 @@ impl Party {
             return None;
         }
         let pieces = self.pieces.remove(&chunk.first)?;
-        Some((chunk.kind, pieces.into_values().flatten().collect()))
+        Some((chunk.message_type, pieces.into_values().flatten().collect()))
     }
 
     /// Remembers what it owes for a message; returns whether it brings something new.
     fn note(&mut self, header: Header) -> bool {
-        match header.kind {
-            kind::PING => self.pings.push((header.sequence, header.timestamp)),
-            other if frames::is_reliable(other) || other == kind::CHUNK => {
+        match header.message_type {
+            message_type::PING => self.pings.push((header.sequence, header.timestamp)),
+            other if frames::is_reliable(other) || other == message_type::CHUNK => {
                 self.owed.push(header.sequence);
                 return self.heard.insert(header.sequence);
             }
@@ -193,11 +193,11 @@ impl Party {
         self.proved |= !(owed.is_empty() && pings.is_empty());
         let mut datagrams = Vec::new();
         for (sequence, timestamp) in pings {
-            frames::write(put(&mut datagrams), kind::PONG, sequence, timestamp, &[]);
+            frames::write(put(&mut datagrams), message_type::PONG, sequence, timestamp, &[]);
         }
         if self.habit == Habit::Plain {
             for sequence in owed {
-                frames::write(put(&mut datagrams), kind::ACK, sequence, wall, &[]);
+                frames::write(put(&mut datagrams), message_type::ACK, sequence, wall, &[]);
             }
         } else {
             for ranges in frames::ranges_of(&mut owed).chunks(frames::MAX_SACK_RANGES) {

@@ -1,7 +1,7 @@
 //! Better times at the end of a life: heads that have been restarted and do their work, clients that
 //! listen and ask again. Every task ends then, and nobody waits for ever.
 
-use dcf_shim::frames::kind;
+use dcf::frames::message_type;
 use dcf_shim::payload::Task;
 
 use super::party::Habit;
@@ -45,7 +45,7 @@ impl World {
         let payload = payloads::heartbeat(READY, self.parties[CLIENTS].address);
         for head in CLIENTS..CLIENTS + HEADS {
             let sequence = 0x1000_0000 + second as u32;
-            let beat = self.parties[head].frame(kind::HEARTBEAT, sequence, &payload);
+            let beat = self.parties[head].frame(message_type::HEARTBEAT, sequence, &payload);
             self.throw(head, beat);
         }
         self.turn();
@@ -69,7 +69,7 @@ impl World {
         }
         for (client, payload) in &again {
             for datagram in
-                self.parties[*client].encode(kind::TASK, payload, super::WALL + self.now)
+                self.parties[*client].encode(message_type::TASK, payload, super::WALL + self.now)
             {
                 self.throw(*client, datagram);
             }
@@ -84,7 +84,9 @@ impl World {
         let json = payload.first() == Some(&b'{');
         let Ok(task) = Task::read(payload) else { return };
         let whole = payloads::part(json, task.id, task.resume.next, "all of it", true);
-        for datagram in self.parties[head].encode(kind::RESULT, &whole, super::WALL + self.now) {
+        for datagram in
+            self.parties[head].encode(message_type::RESULT, &whole, super::WALL + self.now)
+        {
             self.throw(head, datagram);
         }
     }

@@ -1,7 +1,7 @@
 //! What clients and heads do in one step: from any bytes at all to honest tasks and answers.
 
-use dcf_shim::congestion::Micros;
-use dcf_shim::frames::{self, kind, Chunk, PATH_MTU};
+use dcf::frames::{self, message_type, Chunk, PATH_MTU};
+use dcf::time::Micros;
 use dcf_shim::payload::{self, ErrorCode};
 
 use super::party::{Given, Habit};
@@ -47,7 +47,7 @@ impl World {
                     _ => self.last_asked,
                 };
                 self.cancelled.insert((client, id));
-                self.post(client, kind::CANCEL, &payload::with_id(&[], id), choices);
+                self.post(client, message_type::CANCEL, &payload::with_id(&[], id), choices);
             }
             6..=7 => self.answer(choices),
             8 => self.report(choices),
@@ -123,7 +123,7 @@ impl World {
             let asked =
                 if deadline_ms == 0 { TASK_DEADLINE } else { Micros::from(deadline_ms) * 1000 };
             self.deadline = self.deadline.max(asked.min(TASK_DEADLINE));
-            self.post(client, kind::TASK, &payload, choices);
+            self.post(client, message_type::TASK, &payload, choices);
         }
     }
 
@@ -138,8 +138,14 @@ impl World {
         }
         let size = choices.of(&[1000, 1000, 256, 255, 0]);
         let total = choices.of(&[2500, 900, 39_000, 62_000, 150_000, u32::MAX]);
-        let kind = choices.of(&[kind::TASK, kind::RESULT, kind::CANCEL, kind::HEARTBEAT, 0]);
-        let chunk = Chunk { first: party.upload, total, size, kind };
+        let message_type = choices.of(&[
+            message_type::TASK,
+            message_type::RESULT,
+            message_type::CANCEL,
+            message_type::HEARTBEAT,
+            0,
+        ]);
+        let chunk = Chunk { first: party.upload, total, size, message_type };
         let left = (total as usize).saturating_sub(index as usize * usize::from(size));
         let mut datagram = Vec::new();
         let sequence = party.upload.wrapping_add(index);
@@ -160,7 +166,7 @@ impl World {
         let id = task.id;
         let text = "x".repeat(choices.of(&SIZES) / 2);
         let payload = payloads::part(json, id, index, &text, last);
-        self.post(head, kind::RESULT, &payload, choices);
+        self.post(head, message_type::RESULT, &payload, choices);
     }
 
     fn error(&mut self, choices: &mut impl Choices) {
@@ -171,14 +177,14 @@ impl World {
         };
         let Some(task) = self.given(head, choices) else { return };
         let payload = payloads::error(task.id, code);
-        self.post(head, kind::ERROR, &payload, choices);
+        self.post(head, message_type::ERROR, &payload, choices);
     }
 
     /// A head says how it is, and names another.
     fn report(&mut self, choices: &mut impl Choices) {
         let (head, other) = (self.head(choices), self.head(choices));
         let payload = payloads::heartbeat(choices.next(5), self.parties[other].address);
-        self.post(head, kind::HEARTBEAT, &payload, choices);
+        self.post(head, message_type::HEARTBEAT, &payload, choices);
     }
 
     /// One of the last tasks that a head was given.
@@ -201,7 +207,7 @@ impl World {
     fn busy(&mut self, choices: &mut impl Choices) {
         let party = self.party(choices);
         let first = self.parties[party].download;
-        let busy = self.parties[party].frame(kind::BUSY, first, &[]);
+        let busy = self.parties[party].frame(message_type::BUSY, first, &[]);
         self.throw(party, busy);
     }
 
@@ -219,8 +225,8 @@ impl World {
     }
 
     /// Sends a message as a party would, mostly whole and in order.
-    fn post(&mut self, from: usize, kind: u8, payload: &[u8], choices: &mut impl Choices) {
-        let mut datagrams = self.parties[from].encode(kind, payload, WALL + self.now);
+    fn post(&mut self, from: usize, message_type: u8, payload: &[u8], choices: &mut impl Choices) {
+        let mut datagrams = self.parties[from].encode(message_type, payload, WALL + self.now);
         match choices.next(32) {
             0 => datagrams.reverse(),
             1 => datagrams.truncate(1),
@@ -230,7 +236,13 @@ impl World {
                 let mut batch = Vec::new();
                 let first = datagrams.first().map_or(&[][..], Vec::as_slice);
                 let count = (PATH_MTU / first.len().max(1)).min(3);
-                frames::write(&mut batch, kind::BATCH, 0, WALL + self.now, &first.repeat(count));
+                frames::write(
+                    &mut batch,
+                    message_type::BATCH,
+                    0,
+                    WALL + self.now,
+                    &first.repeat(count),
+                );
                 datagrams = vec![batch];
             }
             5 => {

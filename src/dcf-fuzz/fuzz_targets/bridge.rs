@@ -1,7 +1,7 @@
 //! libFuzzer's side of `tests/hostile`: an input is the list of choices.
 #![no_main]
 
-#[path = "../../tests/hostile/mod.rs"]
+#[path = "../../dcf-shim/tests/hostile/mod.rs"]
 mod hostile;
 
 use hostile::Choices;

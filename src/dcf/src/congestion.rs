@@ -6,9 +6,7 @@
 //! short, and shrinks when that queue is long or more than a tenth of the round was lost.
 
 use crate::bounds::{LARGEST_WINDOW, PATH_MTU};
-
-/// Microseconds of a monotonic clock.
-pub type Micros = u64;
+use crate::time::Micros;
 
 const GRANULARITY: f64 = 2e3;
 const INITIAL_TIMEOUT: f64 = 1e6;

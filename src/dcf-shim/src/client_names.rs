@@ -12,19 +12,19 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// Letters of a name: 40 bits, so that no two of some thousand clients have the same.
 const LETTERS: usize = 8;
 
-/// Names clients; another process names them otherwise.
-pub struct Names {
+/// ClientNames clients; another process names them otherwise.
+pub struct ClientNames {
     secret: hmac::Key,
 }
 
-impl Default for Names {
+impl Default for ClientNames {
     fn default() -> Self {
         let secret = hmac::Key::generate(HMAC_SHA256, &SystemRandom::new());
         Self { secret: secret.expect("the system gives random bytes") }
     }
 }
 
-impl Names {
+impl ClientNames {
     /// The name of the host at an address: nobody gains by more ports, or by more addresses of the
     /// /64 network that each customer of an IPv6 provider has.
     pub fn of(&self, address: IpAddr) -> Rc<str> {

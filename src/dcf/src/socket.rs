@@ -1,15 +1,14 @@
-//! The system calls that the standard library lacks: datagrams in batches, signals, and waiting.
+//! A UDP socket that receives and sends in batches, which the standard library cannot.
 //!
-//! The only `unsafe` of the crate. recvmmsg and sendmmsg move up to `BATCH` datagrams a call, and
-//! with UDP_GRO and UDP_SEGMENT the kernel joins and cuts runs of equal ones, which is where a
-//! forwarder's time goes. Each call is safe for the same reason: every pointer in the structures
+//! recvmmsg and sendmmsg move up to `BATCH` datagrams a call, and with UDP_GRO and UDP_SEGMENT the
+//! kernel joins and cuts runs of equal ones, which is where a forwarder's time goes. Each call is safe for the same reason: every pointer in the structures
 //! passed to the kernel is made, right before the call, from a slice that is borrowed until after
 //! it, with that slice's length.
 
 use std::io::{self, ErrorKind};
 use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 
 use libc::{c_int, c_void, cmsghdr, iovec, mmsghdr};
@@ -215,10 +214,10 @@ fn run_length(items: &[(std::ops::Range<usize>, SocketAddr)]) -> usize {
 /// The size of the datagrams that the kernel joined, if it did.
 fn segment_size(header: &mmsghdr, control: &Control) -> Option<usize> {
     let there = header.msg_hdr.msg_controllen >= size_of::<cmsghdr>() + size_of::<c_int>();
-    let kind = (control.header.cmsg_level, control.header.cmsg_type);
+    let joined = (control.header.cmsg_level, control.header.cmsg_type);
     let [a, b, c, d, ..] = control.value;
     let size = c_int::from_ne_bytes([a, b, c, d]);
-    (there && kind == (libc::SOL_UDP, libc::UDP_GRO) && size > 0).then_some(size as usize)
+    (there && joined == (libc::SOL_UDP, libc::UDP_GRO) && size > 0).then_some(size as usize)
 }
 
 fn address_from(storage: &sockaddr_storage) -> Option<SocketAddr> {
@@ -271,66 +270,4 @@ fn set_option(fd: RawFd, level: c_int, option: c_int, value: c_int) -> io::Resul
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-/// Signals as something to wait for: readable when SIGTERM, SIGINT or SIGHUP has arrived.
-pub struct Signals(OwnedFd);
-
-impl Signals {
-    pub fn new() -> io::Result<Self> {
-        // SAFETY: the set is initialised by sigemptyset before it is read; the descriptor is new
-        // and owned by nobody else.
-        unsafe {
-            let mut set = zeroed();
-            libc::sigemptyset(&mut set);
-            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-                libc::sigaddset(&mut set, signal);
-            }
-            libc::sigprocmask(libc::SIG_BLOCK, &set, ptr::null_mut());
-            let fd = libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
-            if fd < 0 {
-                Err(io::Error::last_os_error())
-            } else {
-                Ok(Self(OwnedFd::from_raw_fd(fd)))
-            }
-        }
-    }
-
-    pub fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-
-    /// Takes one signal; returns whether it asks to read the settings again, not to stop.
-    pub fn take_hangup(&self) -> bool {
-        let mut information = [0u8; size_of::<libc::signalfd_siginfo>()];
-        // SAFETY: the kernel writes at most the length given.
-        unsafe { libc::read(self.fd(), information.as_mut_ptr().cast(), information.len()) };
-        let [a, b, c, d, ..] = information; // the signal's number comes first
-        u32::from_ne_bytes([a, b, c, d]) == libc::SIGHUP as u32
-    }
-}
-
-/// Something to wait for: `ready` is set when it is readable, or with `write`, writable.
-pub struct Wait {
-    pub fd: RawFd,
-    pub write: bool,
-    pub ready: bool,
-}
-
-/// Waits for any of `waits` for up to `timeout_us` microseconds.
-pub fn wait(waits: &mut [Wait], timeout_us: u64) -> io::Result<()> {
-    let events = |write| if write { libc::POLLIN | libc::POLLOUT } else { libc::POLLIN };
-    let pollfd = |wait: &Wait| libc::pollfd { fd: wait.fd, events: events(wait.write), revents: 0 };
-    let mut fds: Vec<libc::pollfd> = waits.iter().map(pollfd).collect();
-    let (tv_sec, tv_nsec) = (timeout_us / 1_000_000, timeout_us % 1_000_000 * 1000);
-    let timeout = libc::timespec { tv_sec: tv_sec as _, tv_nsec: tv_nsec as _ };
-    // SAFETY: the kernel writes `revents` of as many structures as the length says.
-    let count = unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as _, &timeout, ptr::null()) };
-    if count < 0 && io::Error::last_os_error().kind() != ErrorKind::Interrupted {
-        return Err(io::Error::last_os_error());
-    }
-    for (wait, fd) in waits.iter_mut().zip(&fds) {
-        wait.ready = fd.revents != 0;
-    }
-    Ok(())
 }

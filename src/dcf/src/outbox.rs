@@ -11,10 +11,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::bounds::{BUSY_PAUSE, GIVE_UP, MESSAGE_SPAN, TURN};
-use crate::congestion::{Micros, Pacer, Rtt, Window};
+use crate::congestion::{Pacer, Rtt, Window};
 use crate::datagrams::Frames;
 use crate::frames::{self, Chunk, Range, CHUNK_HEADER_SIZE, HEADER_SIZE};
 use crate::keyed_hash::Map;
+use crate::time::Micros;
 
 const PROBES: usize = 2;
 const EXPIRATIONS_BEFORE_COLLAPSE: u32 = 2;
@@ -22,7 +23,7 @@ const EXPIRATIONS_BEFORE_COLLAPSE: u32 = 2;
 /// A message to send; `size` is that of its chunks, 0 if it needs none.
 struct Outgoing {
     first: u32,
-    kind: u8,
+    message_type: u8,
     payload: Rc<Vec<u8>>,
     size: usize,
     unacknowledged: Cell<usize>,
@@ -76,12 +77,12 @@ impl Flight {
     }
 
     fn write(&self, out: &mut Vec<u8>, timestamp: u64) {
-        let Outgoing { first, kind, payload, size, .. } = &*self.message;
+        let Outgoing { first, message_type, payload, size, .. } = &*self.message;
         if *size == 0 {
-            return frames::write(out, *kind, *first, timestamp, payload);
+            return frames::write(out, *message_type, *first, timestamp, payload);
         }
         let (total, size) = (payload.len() as u32, *size as u16);
-        let chunk = Chunk { first: *first, total, size, kind: *kind };
+        let chunk = Chunk { first: *first, total, size, message_type: *message_type };
         frames::write_chunk(out, self.sequence(), timestamp, chunk, self.piece());
     }
 }
@@ -159,14 +160,15 @@ impl Outbox {
     }
 
     /// Queues a message of any size and returns its sequence number.
-    pub fn queue(&mut self, kind: u8, payload: Rc<Vec<u8>>) -> u32 {
+    pub fn queue(&mut self, message_type: u8, payload: Rc<Vec<u8>>) -> u32 {
         self.buffered += payload.len();
         let whole = HEADER_SIZE + payload.len() <= self.room;
         let size = if whole { 0 } else { self.room - HEADER_SIZE - CHUNK_HEADER_SIZE };
         let count = if whole { 1 } else { payload.len().div_ceil(size) };
         let first = self.reserve(count);
         let (unacknowledged, number) = (Cell::new(count), Cell::new(0));
-        let message = Rc::new(Outgoing { first, kind, payload, size, unacknowledged, number });
+        let message =
+            Rc::new(Outgoing { first, message_type, payload, size, unacknowledged, number });
         if whole {
             self.small.push_back(message);
         } else {
@@ -299,10 +301,16 @@ impl Outbox {
         self.paused.push_back((now + BUSY_PAUSE, message));
     }
 
-    /// Takes in the peer's acknowledgement of `ranges`; returns whether it named anything that
-    /// was under way, and so proves that the peer receives what we send. A range wider than all
-    /// that was ever sent is a guess, and counts for nothing.
-    pub fn acknowledged(&mut self, ranges: &[Range], now: Micros) -> bool {
+    /// Acts on the peer's acknowledgement of `ranges`; returns whether it named anything that was
+    /// in flight, and so proves that the peer receives what we send. A range wider than all that
+    /// was ever sent is a guess, and counts for nothing. `delivered` gets the sequence of each
+    /// message that is now acknowledged whole.
+    pub fn acknowledged(
+        &mut self,
+        ranges: &[Range],
+        now: Micros,
+        mut delivered: impl FnMut(u32),
+    ) -> bool {
         self.heard(now);
         let mut done = Vec::new();
         for &(start, end) in ranges {
@@ -326,6 +334,7 @@ impl Outbox {
             if message.unacknowledged.get() == 0 {
                 self.buffered -= message.payload.len();
                 self.end_of(message);
+                delivered(message.first);
             }
         }
         !done.is_empty()

@@ -9,7 +9,7 @@ pub const CHUNK_HEADER_SIZE: usize = 11;
 pub const SMALLEST_CHUNK: usize = 256;
 
 /// The `msg_type` values that DAIIC knows; DCF's own lie below 0x20, extensions from there.
-pub mod kind {
+pub mod message_type {
     pub const HEARTBEAT: u8 = 0x01;
     pub const TASK: u8 = 0x02;
     pub const RESULT: u8 = 0x03;
@@ -26,18 +26,37 @@ pub mod kind {
 
 /// Whether messages of this type are sent again until acknowledged and delivered once.
 pub fn is_reliable(message: u8) -> bool {
-    matches!(message, kind::TASK | kind::RESULT | kind::CANCEL | kind::ERROR)
+    matches!(
+        message,
+        message_type::TASK | message_type::RESULT | message_type::CANCEL | message_type::ERROR
+    )
 }
 
 /// Whether messages of this type reach the application and may travel in CHUNKs.
 pub fn is_carried(message: u8) -> bool {
-    is_reliable(message) || message == kind::HEARTBEAT
+    is_reliable(message) || message == message_type::HEARTBEAT
+}
+
+/// Whether messages of this type are bounded by `MAX_CONTROL`.
+pub fn is_control(message: u8) -> bool {
+    matches!(message, message_type::HEARTBEAT | message_type::CANCEL | message_type::ERROR)
+}
+
+/// Whether messages of this type only answer others, so that they mean nothing from a stranger.
+pub fn is_answer(message: u8) -> bool {
+    use message_type::{ACK, BATCH, BUSY, PONG, SACK};
+    matches!(message, ACK | SACK | PONG | BATCH | BUSY)
+}
+
+/// Whether the sender of a message of this type knows the extensions.
+pub fn is_extended(message: u8) -> bool {
+    matches!(message, message_type::SACK | message_type::CHUNK | message_type::BUSY)
 }
 
 /// What opens every message; `timestamp` is in microseconds since the Epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    pub kind: u8,
+    pub message_type: u8,
     pub sequence: u32,
     pub timestamp: u64,
     pub length: u32,
@@ -47,7 +66,7 @@ impl Header {
     pub fn read(bytes: &[u8]) -> Option<Header> {
         let bytes: &[u8; HEADER_SIZE] = bytes.get(..HEADER_SIZE)?.try_into().ok()?;
         Some(Header {
-            kind: bytes[0],
+            message_type: bytes[0],
             sequence: u32_at(bytes, 1),
             timestamp: u64::from_be_bytes(bytes[5..13].try_into().ok()?),
             length: u32_at(bytes, 13),
@@ -56,7 +75,7 @@ impl Header {
 
     pub fn to_bytes(self) -> [u8; HEADER_SIZE] {
         let mut bytes = [0; HEADER_SIZE];
-        bytes[0] = self.kind;
+        bytes[0] = self.message_type;
         bytes[1..5].copy_from_slice(&self.sequence.to_be_bytes());
         bytes[5..13].copy_from_slice(&self.timestamp.to_be_bytes());
         bytes[13..].copy_from_slice(&self.length.to_be_bytes());
@@ -65,8 +84,8 @@ impl Header {
 }
 
 /// Appends one message to `out`.
-pub fn write(out: &mut Vec<u8>, kind: u8, sequence: u32, timestamp: u64, payload: &[u8]) {
-    let header = Header { kind, sequence, timestamp, length: payload.len() as u32 };
+pub fn write(out: &mut Vec<u8>, message_type: u8, sequence: u32, timestamp: u64, payload: &[u8]) {
+    let header = Header { message_type, sequence, timestamp, length: payload.len() as u32 };
     out.extend_from_slice(&header.to_bytes());
     out.extend_from_slice(payload);
 }
@@ -85,7 +104,7 @@ pub fn split_batch(mut payload: &[u8]) -> Option<Vec<(Header, &[u8])>> {
     while !payload.is_empty() {
         let header = Header::read(payload)?;
         let body = payload[HEADER_SIZE..].get(..header.length as usize)?;
-        if matches!(header.kind, kind::BATCH | kind::PING) {
+        if matches!(header.message_type, message_type::BATCH | message_type::PING) {
             return None;
         }
         payload = &payload[HEADER_SIZE + body.len()..];
@@ -106,8 +125,12 @@ pub fn read_sack(payload: &[u8]) -> Option<Vec<Range>> {
 }
 
 pub fn write_sack(out: &mut Vec<u8>, ranges: &[Range], timestamp: u64) {
-    let header =
-        Header { kind: kind::SACK, sequence: 0, timestamp, length: 8 * ranges.len() as u32 };
+    let header = Header {
+        message_type: message_type::SACK,
+        sequence: 0,
+        timestamp,
+        length: 8 * ranges.len() as u32,
+    };
     out.extend_from_slice(&header.to_bytes());
     for (start, end) in ranges {
         out.extend_from_slice(&start.to_be_bytes());
@@ -136,7 +159,7 @@ pub struct Chunk {
     pub first: u32,
     pub total: u32,
     pub size: u16,
-    pub kind: u8,
+    pub message_type: u8,
 }
 
 /// Returns a CHUNK's own header and its piece; `None` if there is no piece.
@@ -145,19 +168,23 @@ pub fn read_chunk(payload: &[u8]) -> Option<(Chunk, &[u8])> {
         return None;
     }
     let size = u16::from_be_bytes([payload[8], payload[9]]);
-    let chunk =
-        Chunk { first: u32_at(payload, 0), total: u32_at(payload, 4), size, kind: payload[10] };
+    let chunk = Chunk {
+        first: u32_at(payload, 0),
+        total: u32_at(payload, 4),
+        size,
+        message_type: payload[10],
+    };
     Some((chunk, &payload[CHUNK_HEADER_SIZE..]))
 }
 
 pub fn write_chunk(out: &mut Vec<u8>, sequence: u32, timestamp: u64, chunk: Chunk, piece: &[u8]) {
     let length = (CHUNK_HEADER_SIZE + piece.len()) as u32;
-    let header = Header { kind: kind::CHUNK, sequence, timestamp, length };
+    let header = Header { message_type: message_type::CHUNK, sequence, timestamp, length };
     out.extend_from_slice(&header.to_bytes());
     out.extend_from_slice(&chunk.first.to_be_bytes());
     out.extend_from_slice(&chunk.total.to_be_bytes());
     out.extend_from_slice(&chunk.size.to_be_bytes());
-    out.push(chunk.kind);
+    out.push(chunk.message_type);
     out.extend_from_slice(piece);
 }
 

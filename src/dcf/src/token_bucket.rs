@@ -1,6 +1,6 @@
 //! A token bucket: so many a second, and a burst of as many more at once.
 
-use crate::congestion::Micros;
+use crate::time::Micros;
 
 /// Starts full. The rate is the caller's, because it may change while the bucket is in use.
 pub struct TokenBucket {

@@ -1,26 +1,26 @@
-//! The memory of numbers seen lately.
+//! Duplicate detection: the numbers seen lately.
 
 use std::hash::Hash;
 
 use crate::bounds::{REMEMBERED, REMEMBERED_FOR};
-use crate::congestion::Micros;
 use crate::keyed_hash::Set;
+use crate::time::Micros;
 
 /// Two generations of sets: the younger becomes the older when it is full or old. No order is
 /// assumed, so a peer that restarts at another number is not mistaken for its old self.
-pub struct Recent<T> {
+pub struct RecentSet<T> {
     younger: Set<T>,
     older: Set<T>,
     since: Micros,
 }
 
-impl<T> Default for Recent<T> {
+impl<T> Default for RecentSet<T> {
     fn default() -> Self {
         Self { younger: Set::default(), older: Set::default(), since: 0 }
     }
 }
 
-impl<T: Eq + Hash> Recent<T> {
+impl<T: Eq + Hash> RecentSet<T> {
     pub fn contains(&self, number: &T) -> bool {
         self.younger.contains(number) || self.older.contains(number)
     }

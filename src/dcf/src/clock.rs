@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use crate::bounds::STALL;
-use crate::congestion::Micros;
+use crate::time::Micros;
 
 /// A monotonic clock that has to be read several times a second.
 pub struct RunningClock {

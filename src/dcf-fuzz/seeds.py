@@ -1,6 +1,6 @@
-"""Writes the fuzzer's first inputs: each datagram of the wire vectors as a step of `tests/hostile`.
+"""Writes a target's first inputs: each datagram of the wire vectors, as a step of that target.
 
-Usage: seeds.py WIRE_JSON FOLDER
+Usage: seeds.py TARGET WIRE_JSON FOLDER
 """
 
 import json

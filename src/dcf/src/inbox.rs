@@ -1,13 +1,13 @@
 //! The receiving side of one peer: duplicates, acknowledgements, reassembly.
 
 use crate::bounds::{MAX_CONTROL, MAX_SACK_RANGES, REASSEMBLY_TIMEOUT};
-use crate::congestion::Micros;
 use crate::counters::Counters;
 use crate::datagrams::Frames;
-use crate::endpoint::Limits;
-use crate::frames::{self, kind, Chunk, Range, HEADER_SIZE, SMALLEST_CHUNK};
+use crate::frames::{self, message_type, Chunk, Range, HEADER_SIZE, SMALLEST_CHUNK};
 use crate::keyed_hash::{Map, Set};
-use crate::recent::Recent;
+use crate::limits::Limits;
+use crate::recent::RecentSet;
+use crate::time::Micros;
 
 /// One message on its way in; its whole length is reserved from the start.
 struct Reassembly {
@@ -21,7 +21,7 @@ struct Reassembly {
 /// Decides which message is new; collects what is to be acknowledged.
 #[derive(Default)]
 pub struct Inbox {
-    recent: Recent<u32>,
+    recent: RecentSet<u32>,
     reassemblies: Map<u32, Reassembly>,
     to_acknowledge: Vec<u32>,
     last_ranges: Vec<Range>,
@@ -39,7 +39,7 @@ impl Inbox {
         new
     }
 
-    /// Takes in a CHUNK; returns type, sequence and payload of a message that it completes.
+    /// Processes a CHUNK; returns type, sequence and payload of a message that it completes.
     pub fn chunk(
         &mut self,
         sequence: u32,
@@ -71,7 +71,7 @@ impl Inbox {
         }
         let whole = self.end(chunk.first, memory)?;
         self.recent.add(chunk.first, now);
-        Some((chunk.kind, chunk.first, whole.bytes))
+        Some((chunk.message_type, chunk.first, whole.bytes))
     }
 
     fn begin(
@@ -89,7 +89,7 @@ impl Inbox {
             counters.duplicates += 1;
             return None;
         }
-        let control = matches!(chunk.kind, kind::HEARTBEAT | kind::CANCEL | kind::ERROR);
+        let control = frames::is_control(chunk.message_type);
         if total > limits.max_message || (control && total > MAX_CONTROL) {
             // Acknowledged all the same: sent again it would be no smaller.
             self.to_acknowledge.push(sequence);
@@ -101,7 +101,7 @@ impl Inbox {
             counters.dropped_over_memory += 1;
             return None;
         }
-        if size < SMALLEST_CHUNK || total == 0 || !frames::is_carried(chunk.kind) {
+        if size < SMALLEST_CHUNK || total == 0 || !frames::is_carried(chunk.message_type) {
             counters.dropped_malformed += 1;
             return None;
         }
@@ -128,21 +128,24 @@ impl Inbox {
     /// Appends each BUSY, ACK or SACK that is due to `frames`.
     ///
     /// A SACK also repeats the ranges of the one before while there is room, so that a lost one
-    /// costs nothing. A peer that is not `modern` gets ACKs only, the form that DCF itself has.
-    pub fn acknowledge(&mut self, timestamp: u64, modern: bool, frames: &mut Frames) {
+    /// costs nothing. A peer that is not `extended` gets ACKs only, the form that DCF itself has.
+    pub fn acknowledge(&mut self, timestamp: u64, extended: bool, frames: &mut Frames) {
         for first in self.refused.drain() {
             if frames.afford(HEADER_SIZE) {
-                frames::write(&mut frames.bytes, kind::BUSY, first, timestamp, &[]);
+                frames::write(&mut frames.bytes, message_type::BUSY, first, timestamp, &[]);
                 frames.end();
             }
         }
         let alone = self.to_acknowledge.len() == 1 && self.reassemblies.is_empty();
-        let ranges =
-            if modern && !alone { frames::ranges_of(&mut self.to_acknowledge) } else { Vec::new() };
-        if !modern || alone {
+        let ranges = if extended && !alone {
+            frames::ranges_of(&mut self.to_acknowledge)
+        } else {
+            Vec::new()
+        };
+        if !extended || alone {
             for &sequence in &self.to_acknowledge {
                 if frames.afford(HEADER_SIZE) {
-                    frames::write(&mut frames.bytes, kind::ACK, sequence, timestamp, &[]);
+                    frames::write(&mut frames.bytes, message_type::ACK, sequence, timestamp, &[]);
                     frames.end();
                 }
             }
@@ -160,7 +163,7 @@ impl Inbox {
         self.to_acknowledge.clear();
     }
 
-    /// Drops messages of which nothing has come for `REASSEMBLY_TIMEOUT`.
+    /// Drops messages whose CHUNKs have not come for `REASSEMBLY_TIMEOUT`.
     pub fn expire(&mut self, now: Micros, memory: &mut usize, counters: &mut Counters) {
         let late = |(first, r): (&u32, &Reassembly)| {
             (now > r.touched_at + REASSEMBLY_TIMEOUT).then_some(*first)
@@ -175,9 +178,9 @@ impl Inbox {
         self.recent.remove(&sequence);
     }
 
-    /// Takes whatever comes from now on for new.
+    /// Treats whatever comes from now on as new.
     pub fn forget_recent(&mut self) {
-        self.recent = Recent::default();
+        self.recent = RecentSet::default();
     }
 
     /// Drops every message that is not whole yet.
@@ -194,7 +197,7 @@ impl Reassembly {
         self.missing == self.arrived.len()
     }
 
-    /// Takes in one piece: true if it is new, `None` if it cannot belong to this message.
+    /// Stores one piece: true if it is new, `None` if it cannot belong to this message.
     fn add(&mut self, sequence: u32, chunk: Chunk, piece: &[u8], now: Micros) -> Option<bool> {
         if chunk != self.chunk {
             return None;

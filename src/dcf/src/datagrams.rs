@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use crate::frames::{kind, Header, HEADER_SIZE};
+use crate::frames::{self, message_type, Header, HEADER_SIZE};
 use crate::sealing::Sealer;
 
 /// Encoded messages for one peer, in order.
@@ -46,11 +46,10 @@ impl Frames {
         self.ends.is_empty()
     }
 
-    /// Whether one of the messages is of the types that not everyone knows.
+    /// Whether one of the messages tells the peer that we know the extensions.
     pub fn extended(&self) -> bool {
         let starts = std::iter::once(&0).chain(&self.ends).take(self.ends.len());
-        let mut kinds = starts.map(|start| self.bytes[*start]);
-        kinds.any(|kind| matches!(kind, kind::SACK | kind::CHUNK | kind::BUSY))
+        starts.into_iter().any(|start| frames::is_extended(self.bytes[*start]))
     }
 
     /// Ends the message that was appended to `bytes`.
@@ -104,7 +103,8 @@ impl Datagrams {
         let start = self.bytes.len();
         if count > 1 {
             let length = messages.len() as u32;
-            let header = Header { kind: kind::BATCH, sequence: 0, timestamp, length };
+            let header =
+                Header { message_type: message_type::BATCH, sequence: 0, timestamp, length };
             self.bytes.extend_from_slice(&header.to_bytes());
         }
         self.bytes.extend_from_slice(messages);

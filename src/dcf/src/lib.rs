@@ -1,0 +1,23 @@
+//! The DCF transport: reliable messages over UDP, sans-IO. `README.md` explains the design;
+//! `endpoint.rs` is where to start reading, `docs/transport.md` is the specification.
+
+pub mod bounds;
+pub mod clock;
+mod congestion;
+pub mod counters;
+pub mod datagrams;
+pub mod endpoint;
+pub mod events;
+pub mod frames;
+mod inbox;
+pub mod keyed_hash;
+pub mod limits;
+mod outbox;
+mod peer;
+mod peers;
+pub mod recent;
+pub mod sealing;
+pub mod socket;
+pub mod time;
+pub mod token_bucket;
+pub mod wait;
