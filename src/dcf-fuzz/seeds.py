@@ -32,7 +32,7 @@ def datagrams(vectors: object, name: str = "") -> Iterator[bytes]:
 
 
 def main() -> None:
-    wire, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    wire, folder = Path(sys.argv[2]), Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     groups = {name: set(datagrams(group)) for name, group in json.loads(wire.read_text()).items()}
     unread = {name for name, found in groups.items() if not found} ^ NO_DATAGRAMS.keys()
