@@ -1,4 +1,4 @@
-"""The tests written in Rust, of transport and shim: vectors, properties, hostile peers; fuzzed too."""
+"""The tests written in Rust, of transport and shim; vectors, properties, hostile peers, fuzzing."""
 
 import os
 import re
