@@ -102,6 +102,23 @@ MODEL_KINDS = {
     ),
 }
 
+ABILITIES: dict[int, str] = {
+    pb.CHAT: "answer a conversation",
+    pb.COMPLETE: "continue a text",
+    pb.EMBED: "make embeddings",
+    pb.SEE: "see images",
+    pb.HEAR: "hear audio",
+    pb.SPEAK: "make speech",
+    pb.PAINT: "make images",
+    pb.EDIT: "edit images",
+    pb.RERANK: "rank texts",
+    pb.TOOLS: "call tools",
+    pb.SCHEMA: "keep to a format",
+    pb.SAMPLING: "sample in this way",
+    pb.ADAPTERS: "use adapters",
+}
+"""What a model with each capability can do, for sentences."""
+
 
 def _text_needs(task: pb.Task) -> Iterator[pb.Capability]:
     text = task.text

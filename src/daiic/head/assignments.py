@@ -1,24 +1,23 @@
 """Which job is on which worker, and what workers are told about it.
 
-Each time a job is given to a worker is an attempt with an id of its own, under
-which that worker knows it.
+Each time a job is assigned to a worker is an attempt, with an id of its own
+under which that worker knows it.
 """
 
 import os
 import struct
-from collections.abc import Iterator
 
 from daiic.head.job import Job
 from daiic.head.link import Link
-from daiic.head.registry import Worker
+from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import Address, MessageType
 
 
 class Assignments:
-    """All jobs that are on workers, by attempt.
+    """All jobs that are on workers, by attempt id.
 
-    `early_bytes` is what those parts of their answers take that came before an
+    `early_bytes` is the size of those parts of their answers that wait for an
     earlier one.
     """
 
@@ -32,15 +31,16 @@ class Assignments:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def __iter__(self) -> Iterator[Job]:
-        return iter(self._jobs.values())
-
     def get(self, attempt: int) -> Job | None:
         """Return the job that runs as `attempt`."""
         return self._jobs.get(attempt)
 
-    def give(self, job: Job, worker: Worker) -> bool:
-        """Put `job` on `worker` and send it the task; return false if there is no room for that."""
+    def of(self, worker: Worker) -> list[Job]:
+        """Return the jobs on `worker`."""
+        return [self._jobs[attempt] for attempt in worker.attempts]
+
+    def assign(self, job: Job, worker: Worker) -> bool:
+        """Send `job` to `worker`; return false if there is no room for the message."""
         # Nobody but its worker can name an attempt.
         attempt = self._ids.draw()
         task = job.answer.task
@@ -51,7 +51,8 @@ class Assignments:
         job.attempt = attempt
         job.attempts += 1
         job.worker = worker
-        worker.jobs[job.attempt] = self._jobs[job.attempt] = job
+        self._jobs[attempt] = job
+        worker.attempts.add(attempt)
         worker.last_assignment = self._count
         worker.began(job.model)
         return True
@@ -65,11 +66,11 @@ class Assignments:
         self.early_bytes -= job.answer.early_bytes
         job.answer.drop_early()
         del self._jobs[job.attempt]
-        del worker.jobs[job.attempt]
+        worker.attempts.remove(job.attempt)
         return worker
 
     def accept(self, job: Job, part: pb.Result) -> list[pb.Result]:
-        """Take in a part of the answer to `job`; return those that may be passed on now.
+        """Add a part to the answer to `job`; return those that may be passed on now.
 
         Raises:
             TooMuch: if its worker sends more than is kept.
@@ -84,16 +85,16 @@ class Assignments:
         return max(self._jobs.values(), key=lambda job: job.answer.early_bytes)
 
     def recall(self, job: Job) -> None:
-        """Take `job` off its worker and tell that to stop."""
+        """Take `job` off its worker and tell the worker to stop."""
         self.stop(self.release(job).address, job.attempt)
 
     def stop(self, worker: Address, attempt: int) -> None:
-        """Tell whoever is at `worker` that nobody wants `attempt` any more."""
+        """Tell the worker at that address that nobody wants `attempt` any more."""
         self._link.send(worker, MessageType.CANCEL, pb.Cancel(id=attempt).SerializeToString())
 
 
 class _Ids:
-    """Random ids of 64 bits; asking the system for each alone would cost more than all else."""
+    """Random ids of 64 bits; asking the system for each one alone would be slow."""
 
     AT_ONCE = 512
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from daiic.head import task_errors
+from daiic.head.client_messages import ClientMessages
 from daiic.head.dispatcher import Dispatcher, Policy
-from daiic.head.intake import Intake
 from daiic.head.limits import HeadLimits
 from daiic.head.link import Link
 from daiic.head.presence import presence
 from daiic.head.statistics import Statistics
+from daiic.head.worker_messages import WorkerMessages
 from daiic.wire.events import Event, Message, Pong, Unreachable
 from daiic.wire.messages import Address, MessageType
 
@@ -28,12 +29,13 @@ class Core:
         self.statistics = Statistics()
         self._link = link
         self.dispatcher = Dispatcher(policy, limits, link, self.statistics, now, paused)
-        self.intake = Intake(self.dispatcher, link, self.statistics)
+        self.clients = ClientMessages(self.dispatcher, link, self.statistics)
+        self._workers = WorkerMessages(self.dispatcher, link, self.statistics)
         self._handlers = {
-            int(MessageType.TASK): self.intake.task,
-            int(MessageType.CANCEL): self.intake.cancel,
-            int(MessageType.RESULT): self.dispatcher.result,
-            int(MessageType.ERROR): self.dispatcher.error,
+            int(MessageType.TASK): self.clients.task,
+            int(MessageType.CANCEL): self.clients.cancel,
+            int(MessageType.RESULT): self._workers.result,
+            int(MessageType.ERROR): self._workers.error,
             int(MessageType.HEARTBEAT): self._heartbeat,
         }
 
@@ -42,28 +44,28 @@ class Core:
         if isinstance(event, Message):
             self._handlers[event.type](event, now)
         elif isinstance(event, Unreachable):
-            self.intake.unreachable(event.peer, now)
-            self.dispatcher.unreachable(event.peer, now)
+            self.clients.unreachable(event.peer, now)
+            self._workers.unreachable(event.peer, now)
         elif isinstance(event, Pong):
-            self.intake.pong(event.peer, now)
+            self.clients.pong(event.peer, now)
             self.dispatcher.workers.measured(event.peer, event.rtt)
 
     def _heartbeat(self, message: Message, now: float) -> None:
         if message.payload:
-            self.dispatcher.heartbeat(message, now)  # a worker registers
+            self._workers.heartbeat(message, now)  # a worker registers
         else:
             self._answer_presence(message.peer)  # a client asks
 
     def _answer_presence(self, client: Address) -> None:
-        answer = presence(self.dispatcher.workers, self.intake.closed, client)
+        answer = presence(self.dispatcher.workers, self.clients.closed, client)
         self._link.send(client, MessageType.HEARTBEAT, answer.SerializeToString())
 
     def tick(self, now: float) -> None:
         """Do what time demands; call it several times a second."""
         self.dispatcher.tick(now)
-        self.intake.tick(now)
+        self.clients.tick(now)
 
     def abandon(self, now: float) -> None:
         """End every task with SHUTTING_DOWN."""
-        for job in self.dispatcher.jobs():
+        for job in list(self.dispatcher.jobs.values()):
             self.dispatcher.fail(job, task_errors.stopping(), now)

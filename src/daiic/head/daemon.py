@@ -82,7 +82,7 @@ class Head:
             except Exception:
                 log.exception("a fault in the head; please report this")
             self._show()
-            if self._core.intake.closed and not self._core.dispatcher.jobs_left:
+            if self._core.clients.closed and not self._core.dispatcher.jobs:
                 self._emptied.set()
             await asyncio.sleep(TICK)
 
@@ -90,14 +90,14 @@ class Head:
         timeout = self._settings.drain_timeout
         core, notifier = self._core, self._life.notifier
         dispatcher = core.dispatcher
-        core.intake.closed = True
+        core.clients.closed = True
         notifier.stopping()
         notifier.extend(timeout + 2 * FAREWELL)
-        log.info("stopping", tasks_left=dispatcher.jobs_left)
+        log.info("stopping", tasks_left=len(dispatcher.jobs))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._emptied.wait(), timeout)
-        if dispatcher.jobs_left:
-            log.warning("tasks given up", tasks=dispatcher.jobs_left, drain_timeout=timeout)
+        if dispatcher.jobs:
+            log.warning("tasks given up", tasks=len(dispatcher.jobs), drain_timeout=timeout)
             core.abandon(self._socket.clock())
 
     def _reload(self, settings: HeadSettings) -> None:
@@ -105,7 +105,7 @@ class Head:
         self._core.dispatcher.policy = _policy(settings)
 
     def _why_not_ready(self) -> str | None:
-        if self._core.intake.closed:
+        if self._core.clients.closed:
             return "shutting down"
         return None if len(self._core.dispatcher.workers) else "no worker has registered"
 

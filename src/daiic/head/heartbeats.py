@@ -1,4 +1,4 @@
-"""What workers say of themselves, cut to what a head keeps."""
+"""What workers say of themselves, cut down to what a head keeps."""
 
 from math import inf
 
@@ -9,7 +9,7 @@ from daiic.wire import daiic_pb2 as pb
 
 
 def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
-    """Return the heartbeat of a worker, `None` if `payload` is none or too large."""
+    """Return the heartbeat of a worker, `None` if `payload` is not one or too large."""
     if len(payload) > limits.heartbeat:
         return None
     try:
@@ -25,6 +25,9 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
     said.device = said.device[: limits.name]
     if len(said.heads) > limits.heads:
         del said.heads[limits.heads :]
+    tags = [tag[: limits.name] for tag in said.tags[: limits.tags]]
+    del said.tags[:]
+    said.tags.extend(tags)
     if len(said.models) > limits.models:
         del said.models[limits.models :]
     for index in range(len(said.models) - 1, -1, -1):
@@ -35,6 +38,13 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         model.quantization = model.quantization[: limits.name]
         model.placement = model.placement[: limits.name]
         model.detail = model.detail[: limits.detail]
+        if len(model.capabilities) > limits.capabilities:
+            del model.capabilities[limits.capabilities :]
+        if model.HasField("identity"):
+            identity = model.identity
+            identity.weights = identity.weights[: limits.name]
+            identity.tokenizer = identity.tokenizer[: limits.name]
+            identity.quantization = identity.quantization[: limits.name]
         if not 0.0 <= model.rate < inf:
             model.rate = 0.0
     return said

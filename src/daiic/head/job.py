@@ -1,40 +1,40 @@
-"""One task that the head has accepted, until it is answered."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+"""One task that the head has accepted, until it has ended."""
 
 from daiic.answer_order import AnswerLimits, AnswerOrder
 from daiic.errors import TaskError
+from daiic.head.clients import Client
 from daiic.head.dialect import Dialect
 from daiic.head.limits import LIMITS
+from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import WorkKind
+from daiic.wire.messages import Address
+from daiic.work import WorkKind, needs_of
 
-if TYPE_CHECKING:
-    from daiic.head.clients import Client
-    from daiic.head.registry import Worker
-    from daiic.head.shares import Share
-
-GroupKey = tuple[str, str, frozenset[tuple[str, int]]]
+GroupKey = tuple[
+    str,
+    str,
+    frozenset[pb.Capability],
+    frozenset[str],
+    frozenset[tuple[str, int]],
+    tuple[str, str, str] | None,
+]
 """What jobs that can run on the same workers have in common."""
 
 
 class Job:
-    """A task on its way: waiting, or on `worker` as its `attempt`.
+    """A task that waits in the queue, or runs on `worker` as its `attempt`.
 
-    `asker` is what its client calls whoever it works for, `share` that one's
-    share of the workers while it waits, `bytes` the size of the TASK, `size`
-    and `reading` what is to be made, see `daiic.work`.
-    `missed` says that a part of its answer came from elsewhere than its worker.
-    `failed_on` are the processes on which it has failed, the last time with
-    `error`. Times are of the head's monotonic clock.
+    `user` is on whose behalf its client asks, `bytes` the size of the TASK,
+    `size` and `reading` what it has a worker make, see `daiic.work`. Its
+    worker needs a model with all of `needs`, and all of `tags`.
+    `missed` says that a part of its answer came from another address than its
+    worker's. `failed_on` are the processes on which it has failed, the last
+    time with `error`. Times are of the head's monotonic clock.
     """
 
     __slots__ = (
         "answer",
         "arrived_at",
-        "asker",
         "attempt",
         "attempts",
         "bytes",
@@ -47,13 +47,15 @@ class Job:
         "kind",
         "missed",
         "model",
+        "needs",
         "number",
         "over",
         "pinned",
         "queued_at",
         "reading",
-        "share",
         "size",
+        "tags",
+        "user",
         "worker",
     )
 
@@ -79,12 +81,13 @@ class Job:
         self.kind = kind
         self.model: str = task.model
         self.pinned: str = task.worker_id
+        self.needs = needs_of(task)
+        self.tags = frozenset(task.tags)
         self.size = kind.size(task)
         self.reading = kind.reading(task)
-        self.asker: str = task.client
-        self.share: Share | None = None
-        if self.asker:
-            self.asker = self.asker[: LIMITS.client_name]
+        self.user: str = task.client
+        if self.user:
+            self.user = self.user[: LIMITS.client_name]
             task.ClearField("client")  # no worker needs to know
         self.answer = AnswerOrder(task, limits)
         self.arrived_at = now
@@ -99,6 +102,13 @@ class Job:
         self.over = False
 
     @property
+    def key(self) -> tuple[Address, int]:
+        """What no other job has that is not over."""
+        return self.client.address, self.id
+
+    @property
     def group_key(self) -> GroupKey:
-        """Jobs with the same key can run on the same workers."""
-        return self.model, self.pinned, self.failed_on
+        """Jobs with the same key can run on the same workers; it is constant while one waits."""
+        model = self.answer.made_by
+        identity = (model.weights, model.tokenizer, model.quantization) if model else None
+        return self.model, self.pinned, self.needs, self.tags, self.failed_on, identity

@@ -1,9 +1,9 @@
-"""The bounded queue of tasks that wait for a worker.
+"""The bounded queue of jobs that wait for a worker.
 
-Jobs that can run on the same workers stand in one group. Within a group and among
-the groups, clients take turns as `shares` has it, and each one's jobs go in the
+Jobs that can run on the same workers form a group. Within a group and among
+groups, clients take turns as `shares` says, and each client's jobs go in the
 order of arrival; a group that has to wait does not hold up the others. A job
-that has been on a worker has had its turn already and goes before all.
+that was on a worker before has had its turn already and goes first.
 """
 
 import heapq
@@ -55,9 +55,9 @@ class Turns(Generic[Member]):
 
 
 class Group:
-    """Jobs that can run on the same workers; `moved` ones have been on another.
+    """Jobs that can run on the same workers; `moved` ones were on another one before.
 
-    `unservable_since` is when there was no such worker any more, `None` while
+    `unservable_since` is when the last such worker was lost, `None` while
     there is one.
     """
 
@@ -84,13 +84,13 @@ class Group:
 
     @property
     def order(self) -> tuple[bool, float, float, int]:
-        """What is least for the group that is looked at first."""
+        """The group with the least value is served first."""
         host_served, _, clients = self._hosts.next()
         served, _, jobs = clients.next()
         return not self.moved, host_served, served, next(iter(jobs))
 
     def add(self, job: Job, share: Share) -> None:
-        """Let `job` of the client with that share wait; it keeps its place by arrival."""
+        """Add `job`, of the client with that share, in the order of arrival."""
         assert share.host is not None
         clients = self._hosts.members.get(share.host)
         if clients is None:
@@ -107,7 +107,7 @@ class Group:
                 jobs[number] = jobs.pop(number)
 
     def remove(self, job: Job, share: Share) -> None:
-        """Let `job` go."""
+        """Remove `job`."""
         assert share.host is not None
         clients = self._hosts.members[share.host]
         jobs = clients.members[share]
@@ -119,47 +119,51 @@ class Group:
 
 
 class JobQueue:
-    """All groups; `len` is the number of jobs in them."""
+    """All jobs that wait, in their groups; `len` is the number of jobs."""
 
     def __init__(self) -> None:
         self._groups: dict[GroupKey, Group] = {}
         self._shares = Shares()
-        self._served = Share("", Share("", None))  # of all jobs that had their turn
-        self._length = 0
+        self._share_of: dict[int, Share] = {}
+        self._had_turn = Share("", Share("", None))
+        """Of all jobs that were on a worker before."""
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._share_of)
 
     def group_of(self, job: Job) -> Group | None:
-        """Return the group where `job` stands, or would have to."""
+        """Return the group that `job` belongs to, if there are jobs in it."""
         return self._groups.get(job.group_key)
 
     def add(self, job: Job, now: float) -> Group:
-        """Let `job` wait."""
-        group = self._groups.get(job.group_key)
+        """Let `job` wait; return its group."""
+        key = job.group_key
+        group = self._groups.get(key)
         if group is None:
-            group = self._groups[job.group_key] = Group(moved=bool(job.failed_on))
+            group = self._groups[key] = Group(moved=bool(job.failed_on))
         job.queued_at = now
-        job.share = None if group.moved else self._shares.join(job)
-        group.add(job, job.share or self._served)
-        self._length += 1
+        share = self._had_turn if group.moved else self._shares.join(job)
+        self._share_of[job.number] = share
+        group.add(job, share)
         return group
 
-    def remove(self, job: Job) -> None:
-        """Let `job` go; it must be waiting."""
-        group = self._groups[job.group_key]
-        group.remove(job, job.share or self._served)
-        self._length -= 1
-        if job.share is not None:
-            self._shares.leave(job, job.share)
+    def remove(self, job: Job, cost: float = 0.0) -> None:
+        """Remove `job`, which must be waiting; charge its client `cost` for its turn."""
+        key = job.group_key
+        group = self._groups[key]
+        share = self._share_of.pop(job.number)
+        group.remove(job, share)
+        if not group.moved:
+            self._shares.leave(job, share)
+            self._shares.charge(share, cost)
         if not group:
-            del self._groups[job.group_key]
+            del self._groups[key]
 
-    def serve(self, place: Callable[[Job], float | None], room: Callable[[], bool]) -> None:
-        """Let jobs go to workers, in turn, while there is `room`.
+    def serve(self, assign: Callable[[Job], float | None], room: Callable[[], bool]) -> None:
+        """Assign jobs to workers, in turn, while there is `room`.
 
-        `place` gives a job to a worker and returns its cost in seconds, `None`
-        if it, and those that can run on the same workers, has to wait.
+        `assign` assigns a job and returns its cost in seconds, `None` if it
+        has to wait, with all others of its group.
         """
         groups = [
             (group.order, number, group) for number, group in enumerate(self._groups.values())
@@ -171,20 +175,18 @@ class JobQueue:
                 heapq.heapreplace(groups, (group.order, number, group))
                 continue
             job = group.first
-            cost = place(job)
+            cost = assign(job)
             if cost is None:
                 heapq.heappop(groups)
                 continue
-            self.remove(job)
-            if job.share is not None:
-                self._shares.charge(job.share, cost)
+            self.remove(job, cost)
             if group:
                 heapq.heapreplace(groups, (group.order, number, group))
             else:
                 heapq.heappop(groups)
 
     def giving_way(self, job: Job, measure: Measure, size: int) -> Job | None:
-        """Return the job that should leave for `job`, see `Shares.most`."""
+        """Return the job that should give way to `job`, see `Shares.most`."""
         return self._shares.most(job, measure, size)
 
     def groups(self) -> Iterator[Group]:

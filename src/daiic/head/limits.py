@@ -21,8 +21,8 @@ class HeadLimits:
     all; `delivered` is what has to be kept of one so that another worker could
     go on with it.
 
-    Of a worker: `heartbeat`, its `models`, `heads`, `slots`, and each `name`
-    and `detail`; `heartbeats_memory` is for all of the `workers`.
+    Of a worker: `heartbeat`, its `models`, `heads`, `tags`, `slots`, and each
+    `name`, `detail` and number of `capabilities`; `heartbeats_memory` is for all of the `workers`.
 
     `clients` are known at once, and `remembered_ids` of their finished tasks;
     of what one calls whoever it asks for, `client_name` characters count.
@@ -43,6 +43,8 @@ class HeadLimits:
     workers: int = 1024
     models: int = 512
     heads: int = 64
+    tags: int = 64
+    capabilities: int = 64
     slots: int = 4096
     name: int = 256
     detail: int = 512

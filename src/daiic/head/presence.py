@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from daiic.head.limits import LIMITS
-from daiic.head.registry import Worker
+from daiic.head.worker import Worker
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import is_loopback, numeric

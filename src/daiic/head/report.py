@@ -17,7 +17,7 @@ def status_of(dispatcher: Dispatcher, statistics: Statistics, now: float) -> pb.
                 heartbeat=worker.heartbeat,
                 address=format_address(worker.address),
                 age_ms=int((now - worker.seen_at) * 1000),
-                in_flight=len(worker.jobs),
+                in_flight=len(worker.attempts),
                 rtt_ms=(worker.rtt or 0.0) * 1000,
             )
             for worker in sorted(dispatcher.workers, key=lambda worker: worker.heartbeat.name)

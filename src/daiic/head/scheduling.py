@@ -1,69 +1,90 @@
-"""Which worker gets a task: the nearest to its model, then the one done first.
+"""Which worker gets a task: one that could run its model soonest, then the one done first.
 
-The time on a worker is what the task has to make, over the measured rate of
-one task there, stretched by what the worker has already: tasks that run together share it,
-others come one after the other. A worker that has not been measured counts as
-the fastest, so that it gets measured.
+Only workers count that have all the tags that the task asks for, and whose
+model can do what it needs. An answer that was begun goes on where the same
+model is loaded, if it is anywhere.
+
+The time on a worker is what the task has it make, over the measured rate of
+one task there, stretched by what the worker has already: tasks that run
+together share it, others come one after the other. A worker that was not
+measured counts as the fastest, so that it gets measured.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from daiic.head.job import Job
-from daiic.head.registry import Readiness, Worker
+from daiic.head.worker import Readiness, Worker
 from daiic.wire import daiic_pb2 as pb
 
 SPREAD_AFTER = 2.0
 """Seconds that a task waits for a busy worker with its model before another loads it too."""
 
+Candidate = tuple[Readiness, Worker]
+
 
 def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
-    """Return the worker that should get `job` now; `None` if it has to wait, or has none."""
-    nearest = Readiness.FAILED
-    free: list[tuple[Readiness, Worker]] = []
-    for worker in workers:
-        if worker.state != pb.READY:
-            continue
-        near = readiness_of(worker, job)
-        if near is None:
-            continue
-        if near < nearest:
-            nearest = near
-        if worker.load < worker.slots:
-            free.append((near, worker))
+    """Return the worker that should get `job` now; `None` if it has to wait, or there is none."""
+    candidates = list(_candidates((w for w in workers if w.state == pb.READY), job))
+    made_by = job.answer.made_by
+    if made_by is not None:
+        same = [(r, w) for r, w in candidates if w.can_continue(job.model, made_by)]
+        candidates = same or candidates
+    free = [(readiness, worker) for readiness, worker in candidates if worker.load < worker.slots]
     if not free:
         return None
-    best = min(near for near, _ in free)
-    if best > nearest and not (best <= Readiness.ON_DISK and now - job.queued_at >= SPREAD_AFTER):
+    soonest = min(readiness for readiness, _ in candidates)
+    best = min(readiness for readiness, _ in free)
+    spread = best <= Readiness.ON_DISK and now - job.queued_at >= SPREAD_AFTER
+    if best > soonest and not spread:
         return None
-    candidates = [worker for near, worker in free if near == best]
-    if len(candidates) == 1:
-        return candidates[0]
-    return _soonest(candidates, job)
+    equals = [worker for readiness, worker in free if readiness == best]
+    return equals[0] if len(equals) == 1 else _done_first(equals, job)
 
 
-def readiness_of(worker: Worker, job: Job) -> Readiness | None:
-    """Return how near `worker` is to running `job`, `None` if it must not or cannot."""
+def may_run(worker: Worker, job: Job) -> bool:
+    """Return whether `worker` can run `job`, as far as can be told from it alone."""
+    return _readiness(worker, job) is not None
+
+
+def may_serve(workers: Iterable[Worker], job: Job) -> bool:
+    """Return whether one of `workers` can run `job`, now or once it has started or is free."""
+    return any(True for _ in _candidates((w for w in workers if w.serving), job))
+
+
+def cost(worker: Worker, job: Job) -> float:
+    """Return roughly for how many seconds `job` takes one of the worker's slots."""
+    return (job.size + job.reading) / (worker.rate(job.model) or job.kind.usual_rate)
+
+
+def _candidates(workers: Iterable[Worker], job: Job) -> Iterator[Candidate]:
+    """Yield those of `workers` that can run `job`."""
+    downloads: list[Candidate] = []
+    known_to_lack = False
+    for worker in workers:
+        readiness = _readiness(worker, job)
+        if readiness is None:
+            known_to_lack = known_to_lack or worker.lacks(job.model, job.needs)
+        elif readiness == Readiness.DOWNLOADABLE:
+            downloads.append((readiness, worker))
+        else:
+            yield readiness, worker
+    # What a model cannot do here it will not do after it was downloaded there.
+    if not known_to_lack:
+        yield from downloads
+
+
+def _readiness(worker: Worker, job: Job) -> Readiness | None:
+    """Return how soon `worker` could run `job`, `None` if it must not or cannot."""
     if job.pinned and worker.id != job.pinned:
         return None
-    if job.failed_on and worker.identity in job.failed_on:
+    if job.failed_on and worker.process in job.failed_on:
+        return None
+    if not job.tags <= worker.tags or worker.lacks(job.model, job.needs):
         return None
     return worker.readiness(job.model)
 
 
-def may_serve(workers: Iterable[Worker], job: Job) -> bool:
-    """Return whether one of `workers` can run `job`, now or when it has started or is free."""
-    return any(
-        worker.state in (pb.READY, pb.STARTING) and readiness_of(worker, job) is not None
-        for worker in workers
-    )
-
-
-def cost(worker: Worker, job: Job) -> float:
-    """Return the seconds that `job` takes one of the worker's slots, roughly."""
-    return (job.size + job.reading) / (worker.rate(job.model) or job.kind.usual_rate)
-
-
-def _soonest(workers: list[Worker], job: Job) -> Worker:
+def _done_first(workers: list[Worker], job: Job) -> Worker:
     fastest = max(worker.rate(job.model) for worker in workers) or 1.0
 
     def order(worker: Worker) -> tuple[float, int]:

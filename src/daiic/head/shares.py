@@ -1,29 +1,27 @@
-"""Whose turn it is among those whose tasks wait.
+"""Whose turn it is among the clients whose tasks wait.
 
 Workers' time is shared by start-time fair queueing (Goyal, Vin and Cheng,
 1996) on two levels: among hosts, and within a host among its clients. A share
 has a virtual time, which grows by what its tasks cost when they get a worker;
-the one that is behind the others is next. One that comes anew starts at the
-present, so nobody saves up turns.
+the share with the least virtual time is next. One that had nothing waiting
+starts at the present, so nobody can save up turns.
 
-A client is an address and what it says in `Task.client`. Nobody can gain by
-more ports or more names, as those only divide his host's share.
+A client is an address together with what it says in `Task.client`. More ports
+or more names gain nothing, as they only divide the host's share.
 """
 
-import ipaddress
 from collections.abc import Callable
 
 from daiic.head.job import Job
 from daiic.head.limits import LIMITS
-from daiic.wire.messages import Address
 
 
 class Share:
     """A host, or a client within its `host`.
 
-    `jobs` are those that wait, of a client, in the order of arrival; `queued`
-    is their number and `bytes` their size, of a host those of all its clients.
-    `served` is its virtual time; `clock` is the present one of its `clients`.
+    A client's `jobs` are those that wait, in the order of arrival. `queued` is
+    their number and `bytes` their size; a host's are those of all its clients.
+    `served` is the share's virtual time, `clock` the present for its `clients`.
     """
 
     __slots__ = ("bytes", "clients", "clock", "host", "jobs", "name", "queued", "served")
@@ -39,7 +37,7 @@ class Share:
         self.clock = 0.0
 
     def client(self, name: str) -> "Share":
-        """Return the share of the one of its clients with that name."""
+        """Return the share of its client with that name."""
         share = self.clients.get(name)
         if share is None:
             if len(self.clients) > LIMITS.idle_shares:
@@ -65,11 +63,11 @@ class Share:
 
 
 Measure = Callable[[Share], int]
-"""What somebody may have too much of: `queued` or `bytes`."""
+"""What a share may have too much of: `queued` or `bytes`."""
 
 
 class Shares:
-    """The shares of everybody whose tasks wait, or lately did."""
+    """The shares of all whose tasks wait, or recently did."""
 
     def __init__(self) -> None:
         self._all = Share("", None)
@@ -77,7 +75,7 @@ class Shares:
     def of(self, job: Job) -> Share:
         """Return the share to which `job` belongs."""
         client = job.client
-        return self._all.client(client.host).client(f"{client.address[1]} {job.asker}")
+        return self._all.client(client.host).client(f"{client.address[1]} {job.user}")
 
     def join(self, job: Job) -> Share:
         """Let `job` wait for its turn; return its client's share."""
@@ -102,9 +100,9 @@ class Shares:
                 level.served += cost
 
     def most(self, job: Job, measure: Measure, size: int) -> Job | None:
-        """Return the waiting job that should make room for `job`, which adds `size` to `measure`.
+        """Return the waiting job that should give way to `job`, which adds `size` to `measure`.
 
-        It is the latest of who has most, and `None` if that is who sends `job`.
+        It is the latest job of the share that has most, and `None` if that is the share of `job`.
         """
         own = self.of(job)
         above = self._all
@@ -125,13 +123,3 @@ class Shares:
     def _levels(self, share: Share) -> tuple[Share, Share, Share]:
         assert share.host is not None
         return share, share.host, self._all
-
-
-def host_of(address: Address) -> str:
-    """Return what the addresses of one host have in common; of IPv6, that is its /64 network."""
-    ip = ipaddress.ip_address(address[0].partition("%")[0])
-    if ip.version == 4:
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.ip_network((ip, 64), strict=False))

@@ -1,4 +1,4 @@
-"""The errors that the head itself answers with, and what their reader can do."""
+"""The errors that the head itself ends tasks with, and what their reader can do."""
 
 from collections.abc import Iterable
 from itertools import chain, islice
@@ -7,59 +7,118 @@ from daiic.answer_order import TooMuch
 from daiic.errors import TaskError
 from daiic.head.job import Job
 from daiic.head.limits import LIMITS
-from daiic.head.registry import Worker
+from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.endpoint import MessageTooLarge
+from daiic.work import ABILITIES
 
 LOOKED_AT = 4096
 """Models of workers that are looked at to name some."""
 
 
-def no_worker(job: Job, workers: Iterable[Worker]) -> TaskError:
-    """No worker can serve the task: NO_WORKER or MODEL_NOT_FOUND, with what there is."""
+def unservable(job: Job, workers: Iterable[Worker]) -> TaskError:
+    """No worker can serve the task: NO_WORKER, MODEL_NOT_FOUND or UNSUPPORTED, and who could."""
     workers = list(workers)
-    serving = [worker for worker in workers if worker.state in (pb.READY, pb.STARTING)]
+    serving = [worker for worker in workers if worker.serving]
     if job.pinned and job.pinned not in {worker.id for worker in serving}:
-        return TaskError(
-            pb.NO_WORKER,
-            f'there is no worker "{job.pinned}"',
-            f"name one of {_listed(worker.id for worker in serving)}"
-            if serving
-            else "no worker takes tasks now; leave worker_id empty and try again later",
-        )
+        return _pinned_away(job, serving)
     if not serving:
         return TaskError(
             pb.NO_WORKER,
             "no worker takes tasks now" if workers else "no worker has registered with this head",
             "start one with `daiic-worker`, and give it this head's address in its `heads`",
         )
-    names = _models(serving)
+    allowed = [worker for worker in serving if job.pinned in ("", worker.id)]
+    tagged = [worker for worker in allowed if job.tags <= worker.tags]
+    if not tagged:
+        return _no_worker_with_tags(job, allowed)
+    if any(worker.lacks(job.model, job.needs) for worker in tagged):
+        return _unsupported(job, tagged)
+    return _model_not_found(job, tagged, serving)
+
+
+def _pinned_away(job: Job, serving: list[Worker]) -> TaskError:
+    return TaskError(
+        pb.NO_WORKER,
+        f'there is no worker "{job.pinned}"',
+        f"name one of {_listed(worker.id for worker in serving)}"
+        if serving
+        else "no worker takes tasks now; leave worker_id empty and try again later",
+    )
+
+
+def _no_worker_with_tags(job: Job, allowed: list[Worker]) -> TaskError:
+    there = frozenset[str]().union(*(worker.tags for worker in allowed))
+    missing = sorted(job.tags - there)
+    if missing:
+        noun = "tag" if len(missing) == 1 else "tags"
+        message = f"no worker has the {noun} {_quoted(missing)}"
+    else:
+        message = f"no worker has all of the tags {_quoted(sorted(job.tags))}"
+    return TaskError(
+        pb.NO_WORKER,
+        message,
+        f"ask for fewer tags; the workers' are {_quoted(sorted(there))}"
+        if there
+        else "leave the tags out, or give workers some with their setting `tags`",
+    )
+
+
+def _unsupported(job: Job, tagged: list[Worker]) -> TaskError:
+    known = (worker.models[job.model] for worker in tagged if worker.lacks(job.model, job.needs))
+    missing = min((job.needs - (model.capabilities or frozenset()) for model in known), key=len)
+    verbs = " or ".join(ABILITIES[capability] for capability in sorted(missing))
+    could = _models_that_can(job.needs, tagged)
+    if could:
+        return TaskError(
+            pb.UNSUPPORTED, f"{job.model} cannot {verbs}", f"models that can: {_listed(could)}"
+        )
+    return TaskError(
+        pb.UNSUPPORTED,
+        f"{job.model} cannot {verbs}, and no other model of this cluster can",
+        "add a model that can to a worker, or ask for less",
+    )
+
+
+def _models_that_can(needs: frozenset[pb.Capability], workers: list[Worker]) -> list[str]:
+    """Return the models with all of `needs`, each with a worker that has it."""
+    models = ((name, model, worker) for worker in workers for name, model in worker.models.items())
+    found: dict[str, str] = {}
+    for name, model, worker in islice(models, LOOKED_AT):
+        if model.capabilities is not None and needs <= model.capabilities:
+            found.setdefault(name, f"{name} on worker {worker.title}")
+    return sorted(found.values())
+
+
+def _model_not_found(job: Job, tagged: list[Worker], serving: list[Worker]) -> TaskError:
+    names = _models(tagged)
+    whose = f" with the tags {_quoted(sorted(job.tags))}" if len(tagged) < len(serving) else ""
     return TaskError(
         pb.MODEL_NOT_FOUND,
-        f'no worker has the model "{job.model}"',
+        f'no worker{whose if job.tags else ""} has the model "{job.model}"',
         (f"there is {_listed(names)}; " if names else "")
         + (
             "or name one of Hugging Face as owner/name"
-            if any(worker.can_download for worker in serving)
+            if any(worker.can_download for worker in tagged)
             else "put it into a worker's models folder, or allow a worker downloads"
         ),
     )
 
 
 def queue_full(length: int) -> TaskError:
-    """The line is as long as it may be."""
+    """The queue has no room for another task."""
     return TaskError(
         pb.QUEUE_FULL,
-        f"{length} tasks wait already, as many as may",
+        f"the queue is full: {length} tasks wait already",
         "try again later, add workers, or raise the head's queue_size",
     )
 
 
 def gave_way(length: int) -> TaskError:
-    """The line is full, and its client has more in it than others."""
+    """The queue is full, and this client has more in it than others."""
     return TaskError(
         pb.QUEUE_FULL,
-        f"{length} tasks wait, as many as may, and this client has more of them than others",
+        f"the queue is full: {length} tasks wait, and this client has more of them than others",
         "send fewer at once, add workers, or raise the head's queue_size",
     )
 
@@ -68,13 +127,13 @@ def answer_has_no_room() -> TaskError:
     """Too much waits for the client to acknowledge it."""
     return TaskError(
         pb.QUEUE_FULL,
-        "so much waits for the client to take it that this answer has no room in the head's memory",
-        "take answers faster, or ask for less at once",
+        "the head has no memory left for this answer, because the client is slow to receive others",
+        "receive answers faster, or ask for less at once",
     )
 
 
 def answer_too_large(reason: MessageTooLarge) -> TaskError:
-    """The answer does not fit a message."""
+    """The answer does not fit into a message."""
     return TaskError(
         pb.BAD_REQUEST,
         f"the answer cannot be sent: {reason}",
@@ -103,7 +162,7 @@ def worker_lost(worker: Worker, what: str) -> TaskError:
     """The worker is gone; `what` says in which way."""
     return TaskError(
         pb.WORKER_LOST,
-        f"the worker {worker.heartbeat.name or worker.id} {what}",
+        f"the worker {worker.title} {what}",
         "send the task again; the worker's log says why it ended",
     )
 
@@ -112,8 +171,8 @@ def disorderly(worker: Worker, reason: TooMuch) -> TaskError:
     """The worker sends more than the head keeps."""
     return TaskError(
         pb.INTERNAL,
-        f"the worker {worker.heartbeat.name or worker.id} sends {reason}",
-        "ask for less at once; if it is not that, see the worker's log",
+        f"the worker {worker.title} sends {reason}",
+        "ask for less at once; if that does not help, see the worker's log",
     )
 
 
@@ -122,30 +181,30 @@ def too_much_resumed(most: int) -> TaskError:
     return TaskError(
         pb.BAD_REQUEST,
         f"the task resumes an answer of more than {most >> 20} MiB",
-        "begin it anew, and ask for less at once",
+        "send it without `resume`, and ask for less at once",
     )
 
 
 def no_memory(most: int) -> TaskError:
-    """All tasks together have as many bytes as they may."""
+    """The tasks that are not over take all the memory that there is for them."""
     return TaskError(
         pb.QUEUE_FULL,
-        f"the tasks that wait and run have {most >> 20} MiB already, as many as they may",
+        f"the tasks that wait and run already take the {most >> 20} MiB that there are for them",
         "try again later, or send smaller tasks",
     )
 
 
 def too_large(size: int, largest: int) -> TaskError:
-    """The task has more bytes than a task may have."""
+    """The task is larger than a task may be."""
     return TaskError(
         pb.BAD_REQUEST,
-        f"the task has {size >> 20} MiB, and {largest >> 20} MiB are the most",
+        f"the task has {size >> 20} MiB, and {largest >> 20} MiB is the limit",
         "send a shorter prompt, or fewer inputs at once",
     )
 
 
 def nothing_to_do() -> TaskError:
-    """The task says not what to do."""
+    """The task does not say what to do."""
     return TaskError(
         pb.BAD_REQUEST,
         "the task has no work",
@@ -166,6 +225,10 @@ def no_model(workers: Iterable[Worker]) -> TaskError:
 def _models(workers: Iterable[Worker]) -> list[str]:
     models = chain.from_iterable(worker.heartbeat.models for worker in workers)
     return sorted({model.name for model in islice(models, LOOKED_AT)})
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return _listed(f'"{name}"' for name in names)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -129,9 +129,9 @@ class Turmoil(RuleBasedStateMachine):
     def books_balance(self):
         self.collect()
         dispatcher = self.cluster.core.dispatcher
-        assert dispatcher.in_flight == sum(len(worker.jobs) for worker in dispatcher.workers)
+        assert dispatcher.in_flight == sum(len(worker.attempts) for worker in dispatcher.workers)
         for worker in dispatcher.workers:
-            assert len(worker.jobs) <= worker.slots
+            assert len(worker.attempts) <= worker.slots
 
     def teardown(self):
         """In the end all workers work, and nothing is left."""
@@ -149,7 +149,7 @@ class Turmoil(RuleBasedStateMachine):
         self.collect()
         left = {task_id for task_id in self.texts if task_id not in self.cancelled}
         assert left <= self.ended.keys()
-        assert self.cluster.core.dispatcher.jobs_left == 0
+        assert self.cluster.core.dispatcher.jobs == {}
         for text in self.texts.values():
             assert text == [str(number) for number in range(len(text))]
 

@@ -58,7 +58,7 @@ def test_only_so_many_heads_are_told_those_most_named(cluster):
 
 
 def test_head_that_shuts_down_says_so(cluster):
-    cluster.core.intake.closed = True
+    cluster.core.clients.closed = True
     assert asked(cluster.client()).state == pb.DRAINING
 
 

@@ -66,7 +66,7 @@ def test_task_that_is_too_large_is_refused(new_cluster):
     cluster = new_cluster(HeadLimits(task=3 << 20))
     worker, client = cluster.worker(), cluster.client()
     client.ask(text=pb.TextTask(prompt="a" * (3 << 20)))
-    assert client.error().message == "the task has 3 MiB, and 3 MiB are the most"
+    assert client.error().message == "the task has 3 MiB, and 3 MiB is the limit"
     assert not worker.tasks()
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daiic.head.shares import host_of
+from daiic.head.clients import host_of
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import WORK
 

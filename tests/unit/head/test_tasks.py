@@ -250,14 +250,14 @@ def test_draining_head_finishes_what_it_has_and_refuses_the_rest(cluster):
     worker, client = cluster.worker(slots=1), cluster.client()
     client.ask()
     client.ask()
-    cluster.core.intake.closed = True
+    cluster.core.clients.closed = True
     refused = client.ask()
     error = client.error()
     assert (error.id, error.code) == (refused, pb.SHUTTING_DOWN)
     worker.answer(worker.task())
     worker.answer(worker.task())
     assert len(client.results()) == 2
-    assert cluster.core.dispatcher.jobs_left == 0
+    assert cluster.core.dispatcher.jobs == {}
 
 
 def test_tasks_that_do_not_finish_in_time_are_given_up_with_an_error(cluster):
@@ -269,4 +269,4 @@ def test_tasks_that_do_not_finish_in_time_are_given_up_with_an_error(cluster):
     assert {error.id for error in errors} == ids
     assert {error.code for error in errors} == {pb.SHUTTING_DOWN}
     assert worker.cancelled() == [task.id]
-    assert cluster.core.dispatcher.jobs_left == 0
+    assert cluster.core.dispatcher.jobs == {}

@@ -19,13 +19,13 @@ from daiic.work import work_of
 
 PING_INTERVAL = 2.0
 CLIENT_SILENCE = 10.0
-"""Seconds without a sign of life after which a client is taken for gone."""
+"""Seconds without a sign of life after which a client is considered gone."""
 
 UNREADABLE = "unreadable"
 
 
-class Intake:
-    """The door for clients; once `closed`, new tasks are refused."""
+class ClientMessages:
+    """Acts on them for the dispatcher; once `closed`, new tasks are refused."""
 
     def __init__(self, dispatcher: Dispatcher, link: Link, statistics: Statistics) -> None:
         self.closed = False
@@ -40,7 +40,7 @@ class Intake:
         self._look_at = 0.0
 
     def task(self, message: Message, now: float) -> None:
-        """Take in a TASK; one that is known already is ignored."""
+        """Act on a TASK; one that is known already is ignored."""
         dialect = dialect_of(message.payload)
         try:
             most = self._limits.json_task if dialect is JSON else self._limits.task
@@ -54,7 +54,7 @@ class Intake:
             return
         task_id = task.id or message.sequence
         client = self._clients.heard(message.peer, now)
-        if task_id in client.jobs or task_id in client.known:
+        if task_id in client.unfinished or task_id in client.known:
             self._statistics.repeated += 1
             return
         self._clients.remember(client, task_id, now)
@@ -64,40 +64,55 @@ class Intake:
             client.conclude(task_id, answer, self._link)
             self._statistics.outcomes[STATUS, DONE] += 1
             return
-        kind = work_of(task)
         try:
-            if kind is None:
-                raise task_errors.nothing_to_do()
-            if not task.model:
-                raise task_errors.no_model(self._dispatcher.workers)
-            if task.HasField("resume") and size_of(task.resume) > self._limits.delivered:
-                raise task_errors.too_much_resumed(self._limits.delivered)
-            if self.closed:
-                raise task_errors.stopping()
-            self._arrivals += 1
-            life = self._dispatcher.policy.task_deadline
-            if task.deadline_ms:
-                life = min(life, task.deadline_ms / 1000)
-            size = len(message.payload)
-            job = Job(
-                task,
-                task_id,
-                kind,
-                client,
-                dialect,
-                size,
-                self._answer_limits,
-                self._arrivals,
-                now,
-                now + life,
-            )
+            job = self._job(task, task_id, client, dialect, len(message.payload), now)
             self._dispatcher.submit(job, now)
-            client.jobs[task_id] = job
         except TaskError as error:
+            kind = work_of(task)
             self._refuse(client, dialect, task_id, kind.name if kind else UNREADABLE, error)
 
+    def _job(
+        self,
+        task: pb.Task,
+        task_id: int,
+        client: Client,
+        dialect: Dialect,
+        size: int,
+        now: float,
+    ) -> Job:
+        """Return the job of `task`.
+
+        Raises:
+            TaskError: if it is not to be run, whatever workers there are.
+        """
+        kind = work_of(task)
+        if kind is None:
+            raise task_errors.nothing_to_do()
+        if not task.model:
+            raise task_errors.no_model(self._dispatcher.workers)
+        if task.HasField("resume") and size_of(task.resume) > self._limits.delivered:
+            raise task_errors.too_much_resumed(self._limits.delivered)
+        if self.closed:
+            raise task_errors.stopping()
+        self._arrivals += 1
+        life = self._dispatcher.policy.task_deadline
+        if task.deadline_ms:
+            life = min(life, task.deadline_ms / 1000)
+        return Job(
+            task,
+            task_id,
+            kind,
+            client,
+            dialect,
+            size,
+            self._answer_limits,
+            self._arrivals,
+            now,
+            now + life,
+        )
+
     def cancel(self, message: Message, now: float) -> None:
-        """Take in a CANCEL."""
+        """Act on a CANCEL."""
         try:
             task_id = pb.Cancel.FromString(message.payload).id
         except DecodeError:
@@ -106,31 +121,32 @@ class Intake:
         client = self._clients.heard(message.peer, now)
         # Its TASK may come later, on a link that reorders.
         self._clients.remember(client, task_id, now)
-        job = client.jobs.get(task_id)
+        job = self._dispatcher.jobs.get((client.address, task_id))
         if job is not None:
             self._dispatcher.cancel([job], now)
 
     def unreachable(self, peer: Address, now: float) -> None:
-        """Take in that `peer` acknowledges nothing any more: its tasks end.
+        """`peer` no longer acknowledges anything, so its tasks end.
 
-        If it comes back and repeats them, they are taken up again.
+        If it comes back and repeats them, they are run again.
         """
         client = self._clients.forget(peer)
         if client is not None:
-            self._dispatcher.cancel(list(client.jobs.values()), now)
+            jobs = [self._dispatcher.jobs[peer, task_id] for task_id in client.unfinished]
+            self._dispatcher.cancel(jobs, now)
 
     def pong(self, peer: Address, now: float) -> None:
-        """Take in that `peer` has answered a PING."""
+        """`peer` has answered a PING."""
         client = self._clients.get(peer)
         if client is not None:
             client.answers_pings = True
             client.seen_at = now
 
     def tick(self, now: float) -> None:
-        """See who still waits for an answer; forget who has long gone.
+        """Ask clients that wait for an answer whether they are there; forget those long gone.
 
         A client to which there is nothing to send could leave unnoticed. One
-        that has answered a PING and does so no more is gone.
+        that has answered a PING before and no longer does is gone.
         """
         if now < self._look_at:
             return

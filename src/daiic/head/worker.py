@@ -1,0 +1,171 @@
+"""One worker, as its heartbeats describe it."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from daiic.model_identity import differences
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.messages import Address
+from daiic.work import capabilities_of
+
+
+class Readiness(IntEnum):
+    """How soon a worker could run a model, the soonest first."""
+
+    LOADED = 0
+    LOADING = 1
+    ON_DISK = 2
+    DOWNLOADING = 3
+    DOWNLOADABLE = 4
+    FAILED = 5
+
+
+_READINESS = {
+    pb.LOADED: Readiness.LOADED,
+    pb.LOADING: Readiness.LOADING,
+    pb.AVAILABLE: Readiness.ON_DISK,
+    pb.DOWNLOADING: Readiness.DOWNLOADING,
+    pb.FAILED: Readiness.FAILED,
+}
+
+
+@dataclass(slots=True)
+class WorkerModel:
+    """A model on one worker.
+
+    `rate` is what it makes a second of one task, 0 if that was not measured.
+    `capabilities` are `None` until they are known. `identity` is known while
+    the model is loaded.
+    """
+
+    readiness: Readiness
+    rate: float
+    capabilities: frozenset[pb.Capability] | None
+    identity: pb.ModelIdentity
+
+
+class Worker:
+    """One worker process: what it said last, and what this head has assigned to it.
+
+    `bytes` is the size of its heartbeat. `attempts` are the ids of what it
+    runs for this head, and `elsewhere` is how many tasks it has from other
+    heads. `last_assignment` orders workers by when they last got a task.
+    `retired` are processes of the same id that this one has replaced, each
+    with the number of heartbeats that came from it since.
+    """
+
+    __slots__ = (
+        "_excess",
+        "address",
+        "attempts",
+        "bytes",
+        "can_download",
+        "elsewhere",
+        "heartbeat",
+        "id",
+        "incarnation",
+        "last_assignment",
+        "models",
+        "retired",
+        "rtt",
+        "seen_at",
+        "slots",
+        "state",
+        "tags",
+    )
+
+    def __init__(self, heartbeat: pb.Heartbeat, address: Address, now: float) -> None:
+        self.id = heartbeat.worker_id
+        self.incarnation = heartbeat.incarnation
+        self.bytes = 0
+        self.attempts: set[int] = set()
+        self.retired: dict[int, int] = {}
+        self.last_assignment = 0
+        self.rtt: float | None = None
+        self._excess = 0
+        self.update(heartbeat, address, now)
+
+    @property
+    def process(self) -> tuple[str, int]:
+        """The process: a worker that was restarted is another one."""
+        return self.id, self.incarnation
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.heartbeat.name or self.id
+
+    @property
+    def serving(self) -> bool:
+        """Whether it runs tasks, or soon will."""
+        return self.state in (pb.READY, pb.STARTING)
+
+    @property
+    def load(self) -> int:
+        """Tasks that it has, from all heads."""
+        return len(self.attempts) + self.elsewhere
+
+    def update(self, heartbeat: pb.Heartbeat, address: Address, now: float) -> None:
+        """Replace what the same process said before."""
+        self.heartbeat = heartbeat
+        self.address = address
+        self.seen_at = now
+        self.state: int = heartbeat.state
+        self.slots = heartbeat.slots or 1
+        self.can_download = heartbeat.can_download
+        self.tags = frozenset(heartbeat.tags)
+        self.models = {
+            model.name: WorkerModel(
+                _READINESS[model.state], model.rate, capabilities_of(model), model.identity
+            )
+            for model in heartbeat.models
+            if model.state in _READINESS
+        }
+        # A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
+        excess = max(heartbeat.running + heartbeat.waiting - len(self.attempts), 0)
+        self.elsewhere = min(excess, self._excess)
+        self._excess = excess
+
+    def readiness(self, model: str) -> Readiness | None:
+        """Return how soon it could run `model`, `None` if never."""
+        known = self.models.get(model)
+        if known is not None:
+            return known.readiness
+        if self.can_download and names_repository(model):
+            return Readiness.DOWNLOADABLE
+        return None
+
+    def lacks(self, model: str, needs: frozenset[pb.Capability]) -> bool:
+        """Return whether it has `model` and knows that it cannot do all of `needs`."""
+        known = self.models.get(model)
+        return (
+            known is not None and known.capabilities is not None and not needs <= known.capabilities
+        )
+
+    def rate(self, model: str) -> float:
+        """Return what `model` makes a second of one task, 0 if that was not measured."""
+        known = self.models.get(model)
+        return known.rate if known is not None else 0.0
+
+    def can_continue(self, model: str, identity: pb.ModelIdentity) -> bool:
+        """Return whether it has loaded `model`, and that is the same as `identity`."""
+        known = self.models.get(model)
+        return (
+            known is not None
+            and known.readiness == Readiness.LOADED
+            and not differences(known.identity, identity)
+        )
+
+    def began(self, model: str) -> None:
+        """Expect `model` to be loaded soon, until the next heartbeat."""
+        known = self.models.get(model)
+        if known is None:
+            self.models[model] = WorkerModel(Readiness.LOADING, 0.0, None, pb.ModelIdentity())
+        elif known.readiness > Readiness.LOADING:
+            known.readiness = Readiness.LOADING
+
+
+def names_repository(model: str) -> bool:
+    """Return whether `model` has the form of a Hugging Face id, "owner/name"."""
+    owner, _, name = model.partition("/")
+    return bool(owner and name) and "/" not in name and not name.endswith(".safetensors")
