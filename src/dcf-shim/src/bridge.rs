@@ -193,7 +193,13 @@ impl Bridge {
         self.clients.take_events(&mut events);
         for event in events.drain(..) {
             match event {
-                Event::Message { peer, message_type: message_type::TASK, sequence, payload } => {
+                Event::Message {
+                    peer,
+                    message_type: message_type::TASK,
+                    sequence,
+                    payload,
+                    ..
+                } => {
                     self.task(peer, sequence, payload, now);
                 }
                 Event::Message { peer, message_type: message_type::CANCEL, payload, .. } => {
@@ -210,7 +216,7 @@ impl Bridge {
                 }
                 Event::TooLarge { .. } | Event::Delivered { .. } => {}
                 Event::Pong { peer, .. } => self.client(peer, now).answers_pings = true,
-                Event::Unreachable { peer, proven } => self.client_lost(peer, proven, now),
+                Event::Unreachable { peer, proven, .. } => self.client_lost(peer, proven, now),
                 Event::Forgotten { peer } => drop(self.known.remove(&peer)),
             }
         }

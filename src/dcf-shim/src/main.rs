@@ -307,9 +307,7 @@ impl Daemon {
             if side.out.items.is_empty() {
                 endpoint.flush(now, wall, &mut side.out);
             }
-            if side.socket.send(&side.out)? {
-                side.out.clear();
-            }
+            side.socket.send(&mut side.out)?;
         }
         Ok(())
     }

@@ -89,7 +89,7 @@ bounds! {
         "Messages and CHUNKs that go to one peer in a row.",
         "No peer waits long behind another's large message.",
         "The other peers have their turn first.";
-    EXPECTED_PONGS: Count = 16,
+    EXPECTED_ANSWERS: Count = 16,
         "PINGs, and HEARTBEATs, to one peer whose answers are waited for.",
         "A peer may never answer.",
         "The oldest is forgotten, and its answer ignored.";

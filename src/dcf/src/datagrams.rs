@@ -82,12 +82,20 @@ impl Frames {
 pub struct Datagrams {
     pub bytes: Vec<u8>,
     pub items: Vec<(Range<usize>, SocketAddr)>,
+    /// How many of the items have gone.
+    pub gone: usize,
 }
 
 impl Datagrams {
+    /// Whether all have gone.
+    pub fn is_empty(&self) -> bool {
+        self.gone == self.items.len()
+    }
+
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.items.clear();
+        self.gone = 0;
     }
 
     /// Appends a datagram of `count` encoded messages, a BATCH if there are several, and returns

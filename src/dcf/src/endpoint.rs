@@ -20,6 +20,7 @@ use crate::datagrams::Frames;
 use crate::events::Event;
 use crate::frames::{self, message_type, Chunk, Header, HEADER_SIZE};
 use crate::limits::Limits;
+use crate::peer::answered;
 use crate::peers::{touch, Peers};
 use crate::sealing::{Sealer, OVERHEAD};
 use crate::time::Micros;
@@ -173,12 +174,17 @@ impl Endpoint {
             message_type::PING => self.answer(message_type::PONG, sequence, timestamp, from),
             message_type::HEARTBEAT => {
                 let payload = payload.to_vec();
-                events.push(Event::Message { peer: from, message_type, sequence, payload });
+                events.push(Event::Message {
+                    peer: from,
+                    message_type,
+                    sequence,
+                    timestamp,
+                    payload,
+                });
                 self.answer(message_type::ACK, sequence, timestamp, from);
             }
             message_type::PONG => {
-                let found = peer.pings.iter().position(|(ping, _)| *ping == sequence);
-                if let Some((_, sent_at)) = found.and_then(|index| peer.pings.remove(index)) {
+                if let Some(sent_at) = answered(&mut peer.pings, sequence) {
                     peer.credit = None;
                     touch(peer, from, touched);
                     events.push(Event::Pong { peer: from, rtt: now - sent_at });
@@ -197,15 +203,22 @@ impl Endpoint {
                         return;
                     }
                 };
-                let delivered = |sequence| events.push(Event::Delivered { peer: from, sequence });
+                let delivered = |sequence, rtt| {
+                    events.push(Event::Delivered { peer: from, sequence, rtt });
+                };
                 let before = peer.outbox.buffered;
                 if peer.outbox.acknowledged(ranges, now, delivered) {
                     peer.credit = None;
                 }
                 *memory -= before - peer.outbox.buffered;
-                if message_type == message_type::ACK && peer.heartbeat_acknowledged(sequence) {
+                let heartbeat = match message_type {
+                    message_type::ACK => answered(&mut peer.heartbeats, sequence),
+                    _ => None,
+                };
+                if let Some(sent_at) = heartbeat {
                     peer.credit = None;
-                    events.push(Event::Delivered { peer: from, sequence });
+                    let rtt = Some(now - sent_at);
+                    events.push(Event::Delivered { peer: from, sequence, rtt });
                 }
                 touch(peer, from, touched);
             }
@@ -233,14 +246,26 @@ impl Endpoint {
                 }
                 if let Some((message_type, sequence, payload)) = whole {
                     counters.messages_received += 1;
-                    events.push(Event::Message { peer: from, message_type, sequence, payload });
+                    events.push(Event::Message {
+                        peer: from,
+                        message_type,
+                        sequence,
+                        timestamp,
+                        payload,
+                    });
                 }
             }
             _ if frames::is_reliable(message_type) => {
                 if peer.inbox.is_new(sequence, now, counters) {
                     counters.messages_received += 1;
                     let payload = payload.to_vec();
-                    events.push(Event::Message { peer: from, message_type, sequence, payload });
+                    events.push(Event::Message {
+                        peer: from,
+                        message_type,
+                        sequence,
+                        timestamp,
+                        payload,
+                    });
                 }
                 touch(peer, from, touched);
             }
@@ -309,6 +334,11 @@ impl Endpoint {
     /// Drops what was to be sent to a peer.
     pub fn drop_output(&mut self, address: SocketAddr) {
         self.peers.drop_output(address);
+    }
+
+    /// Sends without reserve to an address that the application has chosen, not a stranger.
+    pub fn trust(&mut self, address: SocketAddr) {
+        self.peers.trust(address);
     }
 
     /// Drops all that is known of a peer.

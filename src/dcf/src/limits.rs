@@ -17,6 +17,20 @@ pub struct Limits {
     pub unproven: Option<Unproven>,
 }
 
+/// The specification's (docs/transport.md, Limits), for an endpoint that trusts its peers.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message: 256 << 20,
+            memory: 512 << 20,
+            peer_memory: 384 << 20,
+            max_peers: 16_384,
+            datagram_rate: f64::INFINITY,
+            unproven: None,
+        }
+    }
+}
+
 /// The bounds for addresses that have not proved that they receive: whoever writes first from an
 /// address may have made it up (RFC 9000, section 8).
 #[derive(Clone, Copy, Debug)]

@@ -304,12 +304,12 @@ impl Outbox {
     /// Acts on the peer's acknowledgement of `ranges`; returns whether it named anything that was
     /// in flight, and so proves that the peer receives what we send. A range wider than all that
     /// was ever sent is a guess, and counts for nothing. `delivered` gets the sequence of each
-    /// message that is now acknowledged whole.
+    /// message that is now acknowledged whole, and the round trip of its last piece.
     pub fn acknowledged(
         &mut self,
         ranges: &[Range],
         now: Micros,
-        mut delivered: impl FnMut(u32),
+        mut delivered: impl FnMut(u32, Option<Micros>),
     ) -> bool {
         self.heard(now);
         let mut done = Vec::new();
@@ -334,7 +334,9 @@ impl Outbox {
             if message.unacknowledged.get() == 0 {
                 self.buffered -= message.payload.len();
                 self.end_of(message);
-                delivered(message.first);
+                // Karn's rule: of a piece sent twice it is unknown which one was answered.
+                let rtt = (!flight.resent).then(|| now - flight.sent_at);
+                delivered(message.first, rtt);
             }
         }
         !done.is_empty()
@@ -452,16 +454,20 @@ impl Outbox {
         !self.flights.is_empty() && now >= self.silent_since + GIVE_UP
     }
 
-    /// Drops every message.
-    pub fn clear(&mut self) {
-        self.small.clear();
-        self.large.clear();
-        self.paused.clear();
+    /// Drops every message; returns the sequence of each.
+    pub fn clear(&mut self) -> Vec<u32> {
+        let paused = self.paused.drain(..).map(|(_, message)| message);
+        let large = self.large.drain(..).map(|(message, _)| message);
+        let sent = self.flights.drain().map(|(_, flight)| flight.message);
+        let waiting = self.small.drain(..).chain(large).chain(paused);
+        let all = waiting.chain(self.held.take().map(|flight| flight.message)).chain(sent);
+        let mut dropped: Vec<u32> = all.map(|message| message.first).collect();
+        dropped.sort_unstable();
+        dropped.dedup();
         self.again.clear();
-        self.held = None;
-        self.flights.clear();
         self.sent.clear();
         self.open.clear();
         (self.buffered, self.in_flight, self.probes, self.expirations) = (0, 0, 0, 0);
+        dropped
     }
 }

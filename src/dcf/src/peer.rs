@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::bounds::{EVICTION_AGE, EXPECTED_PONGS, PEER_IDLE};
+use crate::bounds::{EVICTION_AGE, EXPECTED_ANSWERS, PEER_IDLE};
 use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
@@ -14,8 +14,8 @@ pub struct Peer {
     pub outbox: Outbox,
     /// Sequence numbers of PINGs that await their PONG, and when they went.
     pub pings: VecDeque<(u32, Micros)>,
-    /// Sequence numbers of HEARTBEATs that went once and await their ACK.
-    pub heartbeats: VecDeque<u32>,
+    /// Sequence numbers of HEARTBEATs that await their ACK, and when they went.
+    pub heartbeats: VecDeque<(u32, Micros)>,
     pub datagrams: TokenBucket,
     /// Bytes that may still go to an address that has not proved itself.
     pub credit: Option<usize>,
@@ -59,26 +59,6 @@ impl Peer {
         }
     }
 
-    pub fn expect_pong(&mut self, sequence: u32, now: Micros) {
-        self.pings.push_back((sequence, now));
-        if self.pings.len() > EXPECTED_PONGS {
-            self.pings.pop_front();
-        }
-    }
-
-    pub fn expect_ack(&mut self, sequence: u32) {
-        self.heartbeats.push_back(sequence);
-        if self.heartbeats.len() > EXPECTED_PONGS {
-            self.heartbeats.pop_front();
-        }
-    }
-
-    /// Whether that HEARTBEAT was awaiting its ACK.
-    pub fn heartbeat_acknowledged(&mut self, sequence: u32) -> bool {
-        let found = self.heartbeats.iter().position(|heartbeat| *heartbeat == sequence);
-        found.and_then(|index| self.heartbeats.remove(index)).is_some()
-    }
-
     /// Whether it may be forgotten in favour of another: an unproven address, or a peer that has
     /// been idle for a while.
     pub fn evictable(&self, now: Micros) -> bool {
@@ -95,4 +75,18 @@ impl Peer {
     fn idle(&self) -> bool {
         self.holds == 0 && self.inbox.buffered == 0 && self.outbox.idle()
     }
+}
+
+/// Notes that a message sent at `now` will be answered; a peer may never answer.
+pub fn expect(answers: &mut VecDeque<(u32, Micros)>, sequence: u32, now: Micros) {
+    answers.push_back((sequence, now));
+    if answers.len() > EXPECTED_ANSWERS {
+        answers.pop_front();
+    }
+}
+
+/// Takes what was expected under `sequence`: when it was sent.
+pub fn answered(answers: &mut VecDeque<(u32, Micros)>, sequence: u32) -> Option<Micros> {
+    let found = answers.iter().position(|(sent, _)| *sent == sequence)?;
+    answers.remove(found).map(|(_, sent_at)| sent_at)
 }

@@ -7,7 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::bounds::EVICTION_TRIES;
 use crate::counters::Counters;
-use crate::keyed_hash::Map;
+use crate::keyed_hash::{Map, Set};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::time::Micros;
@@ -22,6 +22,8 @@ pub struct Peers {
     pub turn: u64,
     /// Addresses in the order in which they become candidates for eviction.
     queue: VecDeque<SocketAddr>,
+    /// Addresses that need not prove themselves.
+    trusted: Set<SocketAddr>,
     /// The largest datagram before sealing.
     room: usize,
     random: SystemRandom,
@@ -35,6 +37,7 @@ impl Peers {
             touched: Vec::new(),
             turn: 0,
             queue: VecDeque::new(),
+            trusted: Set::default(),
             room,
             random: SystemRandom::new(),
         }
@@ -61,7 +64,10 @@ impl Peers {
             let mut sequence = [0; 4];
             self.random.fill(&mut sequence).expect("the system gives random bytes");
             let mut peer = Peer::new(self.room, u32::from_ne_bytes(sequence), limits, now);
-            peer.opened = opened && limits.unproven.is_none();
+            if self.trusted.contains(&address) {
+                peer.credit = None;
+            }
+            peer.opened = opened && peer.credit.is_none();
             peer.seen_in = self.turn;
             peer
         })
@@ -74,13 +80,21 @@ impl Peers {
         }
     }
 
-    /// Drops what was to be sent to a peer.
-    pub fn drop_output(&mut self, address: SocketAddr) {
+    /// Drops what was to be sent to a peer; returns the sequence of each message.
+    pub fn drop_output(&mut self, address: SocketAddr) -> Vec<u32> {
+        let Some(peer) = self.table.get_mut(&address) else { return Vec::new() };
+        self.memory -= peer.outbox.buffered;
+        peer.held_since = None;
+        peer.outbox.clear()
+    }
+
+    /// Gives an address, which the application has chosen, no credit to keep to.
+    pub fn trust(&mut self, address: SocketAddr) {
+        self.trusted.insert(address);
         if let Some(peer) = self.table.get_mut(&address) {
-            self.memory -= peer.outbox.buffered;
-            peer.outbox.clear();
-            peer.held_since = None;
+            peer.credit = None;
         }
+        self.touch(address);
     }
 
     /// Drops all that is known of a peer; returns whether there was one.

@@ -39,8 +39,6 @@ pub struct BatchSocket {
     controls: Vec<Control>,
     vectors: Vec<iovec>,
     headers: Vec<mmsghdr>,
-    /// How much of the `Datagrams` last given to `send` has gone.
-    sent: usize,
     /// Runs of equal datagrams go as one; some network devices cannot cut them.
     joins: bool,
 }
@@ -70,7 +68,6 @@ impl BatchSocket {
             controls: vec![control; BATCH],
             vectors: vec![iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH],
             headers: vec![header; BATCH],
-            sent: 0,
             joins: true,
         })
     }
@@ -118,12 +115,12 @@ impl BatchSocket {
         Ok(count as usize == BATCH)
     }
 
-    /// Sends `datagrams` from where the last call stopped; returns whether all have gone. If not,
-    /// call it again with the same when the socket is writable.
-    pub fn send(&mut self, datagrams: &Datagrams) -> io::Result<bool> {
-        while self.sent < datagrams.items.len() {
+    /// Sends `datagrams` from where the last call stopped; returns whether all have gone, which
+    /// clears them. If not, call it again when the socket is writable.
+    pub fn send(&mut self, datagrams: &mut Datagrams) -> io::Result<bool> {
+        while !datagrams.is_empty() {
             let mut counts = [0; BATCH];
-            let mut at = self.sent;
+            let mut at = datagrams.gone;
             let mut slot = 0;
             while slot < BATCH && at < datagrams.items.len() {
                 counts[slot] = if self.joins { run_length(&datagrams.items[at..]) } else { 1 };
@@ -138,7 +135,7 @@ impl BatchSocket {
                 libc::sendmmsg(self.fd(), headers, slot as u32, libc::MSG_DONTWAIT)
             };
             if gone >= 0 {
-                self.sent += counts[..gone as usize].iter().sum::<usize>();
+                datagrams.gone += counts[..gone as usize].iter().sum::<usize>();
                 continue;
             }
             let error = io::Error::last_os_error();
@@ -154,10 +151,10 @@ impl BatchSocket {
                     self.joins = false;
                 }
                 // Unreachable just now, or refused: to the protocol a loss like any other.
-                _ => self.sent += counts[0],
+                _ => datagrams.gone += counts[0],
             }
         }
-        self.sent = 0;
+        datagrams.clear();
         Ok(true)
     }
 

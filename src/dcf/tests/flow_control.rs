@@ -123,7 +123,10 @@ fn a_peer_that_falls_silent_after_a_busy_is_given_up() {
     }
     let mut events = Vec::new();
     endpoint.take_events(&mut events);
-    assert_eq!(events, [Event::Unreachable { peer: peer(), proven: true }]);
+    assert_eq!(
+        events,
+        [Event::Unreachable { peer: peer(), proven: true, sequences: vec![begun[0]] }]
+    );
 }
 
 #[test]

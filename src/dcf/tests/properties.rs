@@ -131,7 +131,7 @@ quickcheck! {
                 for event in events {
                     match event {
                         Event::Message { payload, .. } => *sent.get_mut(&payload).unwrap() += 1,
-                        Event::Delivered { peer, sequence } => {
+                        Event::Delivered { peer, sequence, .. } => {
                             *delivered.get_mut(&(peer, sequence)).unwrap() += 1;
                         }
                         // The last acknowledgement may be lost as often as it is asked for.

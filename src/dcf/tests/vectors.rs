@@ -153,7 +153,8 @@ fn messages() {
         let (message_type, sequence) =
             (number(&case["type"]) as u8, number(&case["sequence"]) as u32);
         let payload = bytes(&case["payload"]);
-        let event = Event::Message { peer: peer(), message_type, sequence, payload };
+        let timestamp = number(&case["timestamp"]);
+        let event = Event::Message { peer: peer(), message_type, sequence, timestamp, payload };
         assert_eq!(happened(&mut endpoint), [event]);
     }
 }
@@ -212,7 +213,8 @@ fn chunks() {
         for datagram in datagrams.iter().rev() {
             endpoint.received(&mut datagram.clone(), peer(), 1, now);
         }
-        let event = Event::Message { peer: peer(), message_type, sequence: first, payload: whole };
+        let (sequence, timestamp, payload) = (first, now, whole);
+        let event = Event::Message { peer: peer(), message_type, sequence, timestamp, payload };
         assert_eq!(happened(&mut endpoint), [event], "{}", case["name"]);
     }
     for case in list(&all, "/chunks/malformed") {

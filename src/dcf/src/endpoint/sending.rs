@@ -9,6 +9,7 @@ use crate::bounds::{GIVE_UP, MAX_CONTROL};
 use crate::datagrams::Datagrams;
 use crate::events::Event;
 use crate::frames::{self, message_type, HEADER_SIZE};
+use crate::peer::expect;
 use crate::peers::touch;
 use crate::time::Micros;
 
@@ -66,7 +67,7 @@ impl Endpoint {
     pub fn ping(&mut self, to: SocketAddr, now: Micros) {
         let peer = self.peers.open(to, &self.limits, now, true);
         let sequence = peer.outbox.reserve(1);
-        peer.expect_pong(sequence, now);
+        expect(&mut peer.pings, sequence, now);
         let (message_type, timestamp, payload) = (message_type::PING, 0, None);
         self.immediate.push(Immediate { to, message_type, sequence, timestamp, payload });
     }
@@ -79,7 +80,7 @@ impl Endpoint {
         }
         let peer = self.peers.open(to, &self.limits, now, true);
         let sequence = peer.outbox.reserve(1);
-        peer.expect_ack(sequence);
+        expect(&mut peer.heartbeats, sequence, now);
         let (message_type, timestamp, payload) = (message_type::HEARTBEAT, 0, Some(payload));
         self.immediate.push(Immediate { to, message_type, sequence, timestamp, payload });
         sequence
@@ -178,8 +179,8 @@ impl Endpoint {
                     // What it repeats is then done again, rather than dropped as known.
                     peer.inbox.forget_recent();
                 }
-                self.events.push(Event::Unreachable { peer: address, proven });
-                self.drop_output(address);
+                let sequences = self.peers.drop_output(address);
+                self.events.push(Event::Unreachable { peer: address, proven, sequences });
             } else if peer.held_since.is_some() {
                 self.ping(address, now);
             }
