@@ -12,20 +12,17 @@ and is known by the first. What arrives is acknowledged by number, with ACK or
 SACK; what is not acknowledged is sent again unchanged under its number.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import inf
+from collections.abc import Callable, Iterable, Iterator
 
-from daiic.wire.address import is_loopback
 from daiic.wire.counters import Counters
-from daiic.wire.events import Delivered, Event, Message, Pong, Unreachable
-from daiic.wire.frames import Frame, Range, decode_sack, pack, split_batch
+from daiic.wire.datagrams import Datagrams
+from daiic.wire.events import Delivered, Event, Message, Pong
+from daiic.wire.frames import Frame, Range, decode_sack
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import (
     CARRIED,
     CONTROL,
-    HEADER,
-    HEADER_SIZE,
     RELIABLE,
     Address,
     MessageType,
@@ -33,13 +30,8 @@ from daiic.wire.messages import (
 )
 from daiic.wire.peer import Peer
 from daiic.wire.peers import Peers
-from daiic.wire.sealing import OVERHEAD, Sealer
-from daiic.wire.timeouts import Timeouts
 
 _RELIABLE = frozenset(map(int, RELIABLE))
-
-PROBE_INTERVAL = 10.0
-"""Seconds between two tries of whether larger datagrams reach a peer."""
 
 
 class MessageTooLarge(ValueError):
@@ -66,48 +58,34 @@ class Endpoint:
         self._limits = limits
         self._memory = MemoryUse()
         self._wall_clock = wall_clock
-        self._sealer = Sealer(key, limits, self.counters) if key else None
-        self._overhead = OVERHEAD if key else 0
         self._wary = wary and key is None
-        overhead, memory = self._overhead, self._memory
-        self._peers = Peers(limits, overhead, memory, self.counters, self._wary)
-        self._touched: dict[Address, Peer] = {}
-        self._timeouts = Timeouts()
-        self._sweep_at = 0.0
         self._events: list[Event] = []
+        self._datagrams = Datagrams(limits, wall_clock, key, self.counters)
+        self._peers = Peers(
+            limits,
+            self._datagrams.overhead,
+            self._memory,
+            self.counters,
+            self._wary,
+            self._events,
+        )
         self._immediate: list[tuple[bytes, Address]] = []
 
     # ------------------------------------------------------------- receiving
 
     def datagram_received(self, datagram: Frame, peer: Address, now: float) -> None:
-        """Take in one datagram; whatever is wrong with it is counted, never raised."""
-        counters = self.counters
-        counters.datagrams_received += 1
-        counters.bytes_received += len(datagram)
-        if len(datagram) < HEADER_SIZE:
-            counters.dropped_malformed += 1
+        """Handle one datagram; whatever is wrong with it is counted, never raised."""
+        opened = self._datagrams.open(datagram)
+        if opened is None:
             return
-        message_type, sequence, timestamp, length = HEADER.unpack_from(datagram)
-        if len(datagram) != HEADER_SIZE + length:
-            counters.dropped_malformed += 1
-            return
-        payload: Frame | None
-        if self._sealer is not None:
-            payload = self._sealer.open(datagram, timestamp, self._wall_clock())
-            if payload is None:
-                return
-        else:
-            payload = datagram[HEADER_SIZE:]
-        if message_type != MessageType.BATCH:
-            self._message_received(message_type, sequence, timestamp, payload, peer, now)
+        if opened[0] != MessageType.BATCH:
+            self._message_received(*opened, peer, now)
             if self._wary:
                 self._earn(peer, len(datagram))
             return
-        messages = split_batch(payload)
+        messages = self._datagrams.split(opened[3])
         if messages is None:
-            counters.dropped_malformed += 1
             return
-        counters.frames_received[message_type] += 1
         for message in messages:
             self._message_received(*message, peer, now)
         known = self._peers.get(peer)
@@ -136,7 +114,7 @@ class Endpoint:
             if peer is None:
                 return
         peer.seen_at = now
-        self._touched[address] = peer
+        self._peers.touched[address] = peer
         if message_type in _RELIABLE:
             if peer.inbox.is_new(sequence, now):
                 self._events.append(
@@ -176,9 +154,8 @@ class Endpoint:
             if sent_at is not None:
                 self._peers.prove(peer)
                 self._events.append(Pong(address, now - sent_at))
-                if sequence == peer.probe:
-                    peer.outbox.room = self._limits.loopback_mtu - self._overhead
-                    peer.probe_at = inf
+                if peer.size_probe.answered(sequence):
+                    peer.outbox.room = peer.size_probe.room
         else:
             self.counters.dropped_unknown_type += 1
 
@@ -187,10 +164,8 @@ class Endpoint:
     ) -> Peer | None:
         """Return a new peer if this is how one begins; answer or drop the message otherwise."""
         if message_type in CARRIED or message_type == MessageType.CHUNK:
-            if self._make_room():
-                return self._peers.add(address, now, opened=False)
-            self.counters.dropped_peer_limit += 1
-        elif message_type == MessageType.PING:
+            return self._peers.admit(address, now)
+        if message_type == MessageType.PING:
             self._answer_ping(sequence, timestamp, address)
         elif message_type not in _ANSWERS:
             self.counters.dropped_unknown_type += 1
@@ -208,7 +183,8 @@ class Endpoint:
 
     def take_events(self) -> list[Event]:
         """Return what has happened since the last call."""
-        events, self._events = self._events, []
+        events = self._events.copy()
+        self._events.clear()
         return events
 
     # --------------------------------------------------------------- sending
@@ -239,13 +215,11 @@ class Endpoint:
                 f"a {message_type.name} of {length} bytes exceeds max_control, "
                 f"{limits.max_control} bytes"
             )
-        peer = self._peers.get(to) or self._open(to, now)
+        peer = self._peers.get(to) or self._peers.open(to, now)
         outbox = peer.outbox
-        self._touched[to] = peer
+        self._peers.touched[to] = peer
         if message_type == MessageType.HEARTBEAT and outbox.fits(payload):
-            sequence = outbox.reserve()
-            peer.expect(peer.heartbeats, sequence, now)
-            self.counters.frames_sent[message_type] += 1
+            sequence = peer.expect_ack(now)
             peer.once.append(encode(message_type, sequence, self._wall_clock(), payload))
             return sequence
         if (
@@ -254,95 +228,54 @@ class Endpoint:
         ):
             self.counters.refused_over_memory += 1
             return None
-        if now >= peer.probe_at and not outbox.fits(payload) and peer.credit is None:
-            self._probe(peer, now)
+        if not outbox.fits(payload) and peer.credit is None and peer.size_probe.due(now):
+            peer.size_probe.sent(self._ping(peer, now, peer.size_probe.padding()), now)
         return outbox.queue(message_type, payload)
 
     def ping(self, to: Address, now: float) -> None:
         """Send a PING; `Pong` reports the answer."""
-        self._ping(self._peers.get(to) or self._open(to, now), b"", now)
+        self._ping(self._peers.get(to) or self._peers.open(to, now), now)
 
-    def _ping(self, peer: Peer, payload: bytes, now: float) -> int:
-        sequence = peer.outbox.reserve()
-        peer.expect(peer.pings, sequence, now)
-        self.counters.frames_sent[MessageType.PING] += 1
+    def _ping(self, peer: Peer, now: float, payload: bytes = b"") -> int:
+        sequence = peer.expect_pong(now)
         ping = encode(MessageType.PING, sequence, self._wall_clock(), payload)
         self._immediate.append((ping, peer.address))
         return sequence
 
-    def _probe(self, peer: Peer, now: float) -> None:
-        """See whether a PING of `loopback_mtu` bytes is answered, if `peer` is on this machine.
-
-        What is at a loopback address may be a forwarder to another machine, or
-        have a small buffer.
-        """
-        if not is_loopback(peer.address):
-            peer.probe_at = inf
-            return
-        peer.probe_at = now + PROBE_INTERVAL
-        padding = bytes(self._limits.loopback_mtu - self._overhead - HEADER_SIZE)
-        peer.probe = self._ping(peer, padding, now)
-
     def datagrams_to_send(self, now: float) -> Iterator[tuple[bytes, Address]]:
         """Yield what is to be sent now, datagrams to the same peer in a row."""
-        self._expire(now)
+        peers, close = self._peers, self._datagrams.close
+        peers.expire(now)
         if self._immediate:
             immediate, self._immediate = self._immediate, []
             for datagram, address in immediate:
                 if self._affords(address, len(datagram)):
-                    yield self._finish(datagram), address
-        if not self._touched:
+                    yield close(datagram), address
+        if not peers.touched:
             return
-        touched, self._touched = self._touched, {}
+        touched, peers.touched = list(peers.touched.values()), {}
         timestamp = self._wall_clock()
-        peers = list(touched.items())
-        if len(peers) > 1:  # what somebody waits for goes before mere acknowledgements
-            peers.sort(key=_acknowledges_only)
-        for address, peer in peers:
-            frames: Sequence[bytes] = peer.frames_to_send(now, timestamp)
-            # Whoever pays for each byte gets each message as it is.
-            if peer.extended and len(frames) > 1 and peer.credit is None:
-                frames = pack(frames, peer.outbox.room, timestamp)
-                batches = sum(frame[0] == MessageType.BATCH for frame in frames)
-                self.counters.frames_sent[MessageType.BATCH] += batches
-            for datagram in frames:
-                yield self._finish(datagram), address
-            self._timeouts.schedule(peer, peer.next_timeout())
+        if len(touched) > 1:  # what somebody waits for goes before mere acknowledgements
+            touched.sort(key=_acknowledges_only)
+        for peer in touched:
+            messages = peer.frames_to_send(now, timestamp)
+            # A peer with a credit pays for each byte: it gets each message as it is.
+            if peer.extended and len(messages) > 1 and peer.credit is None:
+                messages = self._datagrams.join(messages, peer.outbox.room, timestamp)
+            for datagram in messages:
+                yield close(datagram), peer.address
+            peers.schedule(peer)
 
     def _affords(self, address: Address, size: int) -> bool:
         """Return whether an answer of `size` bytes may go to `address`."""
         peer = self._peers.get(address) if self._wary else None
         return peer is None or peer.credit is None or peer.credit.affords(size)
 
-    def _finish(self, datagram: bytes) -> bytes:
-        if self._sealer is not None:
-            datagram = self._sealer.seal(datagram)
-        self.counters.datagrams_sent += 1
-        self.counters.bytes_sent += len(datagram)
-        return datagram
-
-    # ---------------------------------------------------------------- timing
-
     def next_timeout(self) -> float | None:
         """Return when `datagrams_to_send` has to be called next, or `None`."""
-        if not self._peers:
-            return None
-        at = self._timeouts.next()
-        return self._sweep_at if at is None else min(at, self._sweep_at)
+        return self._peers.next_timeout()
 
-    def _expire(self, now: float) -> None:
-        for peer in self._timeouts.take_due(now):
-            if peer.silent_too_long(now, self._limits.give_up):
-                self._give_up(peer)
-            self._touched[peer.address] = peer
-        if now >= self._sweep_at:
-            self._sweep_at = now + self._limits.reassembly_timeout / 4
-            for peer in list(self._peers.values()):
-                peer.inbox.expire(now)
-                if peer.unused(now):
-                    self.forget(peer.address)
-
-    # ----------------------------------------------------------------- peers
+    # ----------------------------------------------------------------- state
 
     def rtt(self, to: Address) -> float | None:
         """Return the smoothed round trip to `to` in seconds, `None` if not known."""
@@ -369,39 +302,11 @@ class Endpoint:
 
     def forget(self, address: Address) -> None:
         """Drop all that is known about a peer, and without an event what was to be sent to it."""
-        peer = self._peers.remove(address)
-        self._touched.pop(address, None)
-        if peer is not None:
-            peer.timeout = None
-            peer.inbox.clear()
-            peer.outbox.clear()
-
-    def _give_up(self, peer: Peer) -> None:
-        self.counters.unreachable += 1
-        if peer.credit is not None:
-            peer.credit.held_since = None
-            peer.inbox.forget_recent()  # what it repeats is done again, not dropped as known
-        self._events.append(Unreachable(peer.address, peer.outbox.clear()))
-
-    def _make_room(self) -> bool:
-        """Return whether there is room for one more peer, if need be instead of an unproven one."""
-        if not self._peers.full:
-            return True
-        oldest = self._peers.oldest_unproven
-        if oldest is None:
-            return False
-        if self._wary or not oldest.outbox.idle():
-            self._give_up(oldest)
-        self.forget(oldest.address)
-        return True
-
-    def _open(self, to: Address, now: float) -> Peer:
-        self._make_room()  # a peer that the application chose is known in any case
-        return self._peers.add(to, now, opened=True)
+        self._peers.forget(address)
 
 
-def _acknowledges_only(item: tuple[Address, Peer]) -> bool:
-    return not item[1].outbox.has_new()
+def _acknowledges_only(peer: Peer) -> bool:
+    return not peer.outbox.has_new()
 
 
 _ANSWERS = frozenset({MessageType.ACK, MessageType.SACK, MessageType.PONG, MessageType.BUSY})

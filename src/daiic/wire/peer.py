@@ -7,8 +7,10 @@ from daiic.wire.inbox import Inbox
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import HEADER_SIZE, TRANSPORT, Address, MessageType, encode
 from daiic.wire.outbox import Outbox
+from daiic.wire.size_probe import SizeProbe
 
 EXPECTED_ANSWERS = 16
+"""Answers to HEARTBEATs, and to PINGs, that are waited for; more are not recognised."""
 
 
 class Peer:
@@ -19,8 +21,7 @@ class Peer:
     `proven`: it has acknowledged something, so its address is not made up.
     `credit`: what it may get until then, `None` if that is not bounded.
     `once`: messages that go out with the next datagrams and are not repeated.
-    `probe`: the sequence of the latest PING that was as large as the datagrams
-    it may be ready for; no other is sent before `probe_at`.
+    `heartbeats` and `pings` not answered yet: when each was sent, by number.
     `timeout`: when the endpoint looks at it again, for its `Outbox`.
     """
 
@@ -37,10 +38,9 @@ class Peer:
         "opened",
         "outbox",
         "pings",
-        "probe",
-        "probe_at",
         "proven",
         "seen_at",
+        "size_probe",
         "timeout",
     )
 
@@ -68,17 +68,27 @@ class Peer:
         self.once: list[bytes] = []
         self.heartbeats: dict[int, float] = {}
         self.pings: dict[int, float] = {}
-        self.probe: int | None = None
-        self.probe_at = now
+        self.size_probe = SizeProbe(address, limits.loopback_mtu - overhead, now)
         self.seen_at = now
         self.timeout: float | None = None
 
-    def expect(self, answers: dict[int, float], sequence: int, now: float) -> None:
-        """Note in `answers` that `sequence` was sent at `now`; the oldest of many is dropped."""
+    def expect_pong(self, now: float) -> int:
+        """Return the number for a PING that is sent at `now`."""
+        self._counters.frames_sent[MessageType.PING] += 1
+        return self._expect(self.pings, now)
+
+    def expect_ack(self, now: float) -> int:
+        """Return the number for a HEARTBEAT that is sent at `now` and not repeated."""
+        self._counters.frames_sent[MessageType.HEARTBEAT] += 1
+        return self._expect(self.heartbeats, now)
+
+    def _expect(self, answers: dict[int, float], now: float) -> int:
+        sequence = self.outbox.reserve()
         self.seen_at = now
         answers[sequence] = now
         if len(answers) > EXPECTED_ANSWERS:
             del answers[next(iter(answers))]
+        return sequence
 
     def frames_to_send(self, now: float, timestamp: int) -> list[bytes]:
         """Return the messages to send now: acknowledgements, then what is queued.
@@ -114,10 +124,7 @@ class Peer:
         credit.left -= sum(map(len, queued))
         sent += queued
         if credit.held(len(sent) < len(frames) + len(queued) or self.outbox.held, now):
-            sequence = self.outbox.reserve()
-            self.expect(self.pings, sequence, now)
-            self._counters.frames_sent[MessageType.PING] += 1
-            sent.append(encode(MessageType.PING, sequence, timestamp))
+            sent.append(encode(MessageType.PING, self.expect_pong(now), timestamp))
         return sent
 
     def next_timeout(self) -> float | None:

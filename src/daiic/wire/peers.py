@@ -1,36 +1,63 @@
-"""The table of an endpoint's peers: who is known, who is trusted, who makes room."""
+"""The peers of an endpoint from beginning to end: who is known, trusted, given up, forgotten."""
 
 from collections.abc import Iterable
 
 from daiic.wire.counters import Counters
 from daiic.wire.credit import Credit
+from daiic.wire.events import Event, Unreachable
 from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import Address
 from daiic.wire.peer import Peer
+from daiic.wire.timeouts import Timeouts
 
 
 class Peers(dict[Address, Peer]):
     """Peers by address; those that have acknowledged nothing yet give way to others.
 
-    In a `wary` table they have a `Credit` until then, unless they are trusted.
+    With `wary` they have a `Credit` until then, unless they are trusted.
+    `touched` are those that may have something to send. Peers that are given
+    up are told of in `events`.
     """
 
     def __init__(
-        self, limits: Limits, overhead: int, memory: MemoryUse, counters: Counters, wary: bool
+        self,
+        limits: Limits,
+        overhead: int,
+        memory: MemoryUse,
+        counters: Counters,
+        wary: bool,
+        events: list[Event],
     ) -> None:
         super().__init__()
-        self.wary = wary
+        self.touched: dict[Address, Peer] = {}
         self._limits = limits
         self._overhead = overhead
         self._memory = memory
         self._counters = counters
+        self._wary = wary
+        self._events = events
         self._unproven: dict[Address, Peer] = {}
         self._trusted: frozenset[Address] = frozenset()
+        self._timeouts = Timeouts()
+        self._sweep_at = 0.0
 
-    def add(self, address: Address, now: float, opened: bool) -> Peer:
-        """Return the new peer at `address`; `opened` says that we write first."""
+    # ------------------------------------------------------------- beginning
+
+    def open(self, address: Address, now: float) -> Peer:
+        """Return the new peer at `address`, to whom we write first."""
+        self._make_room()  # a peer that the application chose is known in any case
+        return self._add(address, now, opened=True)
+
+    def admit(self, address: Address, now: float) -> Peer | None:
+        """Return the new peer at `address`, who wrote to us; `None` if there are too many."""
+        if self._make_room():
+            return self._add(address, now, opened=False)
+        self._counters.dropped_peer_limit += 1
+        return None
+
+    def _add(self, address: Address, now: float, opened: bool) -> Peer:
         credit = None
-        if self.wary and address not in self._trusted:
+        if self._wary and address not in self._trusted:
             credit = Credit(self._limits.amplification)
         peer = Peer(
             address,
@@ -45,6 +72,20 @@ class Peers(dict[Address, Peer]):
         self[address] = self._unproven[address] = peer
         return peer
 
+    def _make_room(self) -> bool:
+        """Return whether one more peer may be known, if need be instead of an unproven one."""
+        if len(self) < self._limits.max_peers:
+            return True
+        oldest = next(iter(self._unproven.values()), None)
+        if oldest is None:
+            return False
+        if self._wary or not oldest.outbox.idle():
+            self._give_up(oldest)
+        self.forget(oldest.address)
+        return True
+
+    # ----------------------------------------------------------------- trust
+
     def trust(self, addresses: Iterable[Address]) -> None:
         """Give those at `addresses`, and nobody else, no credit to keep to."""
         self._trusted = frozenset(addresses)
@@ -52,23 +93,53 @@ class Peers(dict[Address, Peer]):
             self[address].credit = None
 
     def prove(self, peer: Peer) -> None:
-        """Take in that `peer` has received something from us."""
+        """Note that `peer` has received something from us."""
         if not peer.proven:
             peer.proven = True
             peer.credit = None
             del self._unproven[peer.address]
 
-    def remove(self, address: Address) -> Peer | None:
-        """Forget and return the peer at `address`, if there is one."""
+    # ------------------------------------------------------------------ time
+
+    def schedule(self, peer: Peer) -> None:
+        """Have `peer` touched again when it is due."""
+        self._timeouts.schedule(peer, peer.next_timeout())
+
+    def next_timeout(self) -> float | None:
+        """Return when to call `expire` next, or `None`."""
+        if not self:
+            return None
+        at = self._timeouts.next()
+        return self._sweep_at if at is None else min(at, self._sweep_at)
+
+    def expire(self, now: float) -> None:
+        """Touch the peers that are due, give up the silent ones, forget the unused ones."""
+        for peer in self._timeouts.take_due(now):
+            if peer.silent_too_long(now, self._limits.give_up):
+                self._give_up(peer)
+            self.touched[peer.address] = peer
+        if now >= self._sweep_at:
+            self._sweep_at = now + self._limits.reassembly_timeout / 4
+            for peer in list(self.values()):
+                peer.inbox.expire(now)
+                if peer.unused(now):
+                    self.forget(peer.address)
+
+    # ------------------------------------------------------------------- end
+
+    def _give_up(self, peer: Peer) -> None:
+        self._counters.unreachable += 1
+        if peer.credit is not None:
+            peer.credit.held_since = None
+            peer.inbox.forget_recent()  # what it repeats is done again, not dropped as known
+        self._events.append(Unreachable(peer.address, peer.outbox.clear()))
+
+    def forget(self, address: Address) -> None:
+        """Drop all that is known about a peer, and what was to be sent to it."""
+        peer = self.pop(address, None)
         self._unproven.pop(address, None)
-        return self.pop(address, None)
-
-    @property
-    def full(self) -> bool:
-        """Whether there are as many as may be."""
-        return len(self) >= self._limits.max_peers
-
-    @property
-    def oldest_unproven(self) -> Peer | None:
-        """The first to make room."""
-        return next(iter(self._unproven.values()), None)
+        self.touched.pop(address, None)
+        if peer is not None:
+            peer.timeout = None
+            peer.inbox.clear()
+            peer.outbox.clear()

@@ -1,14 +1,8 @@
-"""The mesh's socket under asyncio: the only file of the protocol that does I/O.
-
-On Linux it lets the kernel cut and join datagrams (UDP_SEGMENT, UDP_GRO), so
-that a large message costs one system call for every fifty-odd datagrams.
-"""
+"""The mesh's socket under asyncio: an `Endpoint` gets its datagrams, its time and its turn."""
 
 import asyncio
 import contextlib
-import errno
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -20,18 +14,8 @@ from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
 from daiic.wire.messages import Address, MessageType
+from daiic.wire.udp_socket import UdpSocket, bind, grouped
 
-# Linux's numbers, from include/uapi/linux/udp.h; Python's socket module lacks them.
-SOL_UDP = socket.IPPROTO_UDP
-UDP_SEGMENT = 103
-UDP_GRO = 104
-SO_RCVBUFFORCE = 33
-SO_SNDBUFFORCE = 32
-
-MAX_SEGMENTS = 64
-MAX_SEGMENTED = 65000
-RECEIVE_TURN = 32
-SOCKET_BUFFER = 8 << 20
 TIMER_GRANULARITY = 0.001
 """Seconds; the event loop's timers are no finer, and a shorter wait would make it spin."""
 
@@ -54,13 +38,12 @@ class MeshSocket:
         self._endpoint = endpoint
         self._on_events = on_events
         self._loop = asyncio.get_running_loop()
-        self._buffer = memoryview(bytearray(65536))
         self._backlog: deque[tuple[list[bytes], Address]] = deque()
         self._timer: asyncio.Handle | None = None
         self._timer_at: float | None = None
         self._flush_due = False
         self._closed = False
-        self._kernel_cuts = _kernel_cuts(sock)
+        self._udp = UdpSocket(sock)
         self._drained: asyncio.Event | None = None
         self._freed: asyncio.Event | None = None
         self._freed_before = 0
@@ -83,8 +66,8 @@ class MeshSocket:
     ) -> "MeshSocket":
         """Bind to `listen` ("host:port", port 0 for any) and start.
 
-        `on_events` is called with what arrived, once a turn of the event loop.
-        `wary` is for who serves strangers, see `Endpoint`.
+        `on_events` is called with what happened, once a turn of the event loop.
+        `wary` is for those who serve strangers, see `Endpoint`.
 
         Raises:
             InsecureBind: if `listen` is not loopback, there is no `key` and
@@ -98,15 +81,9 @@ class MeshSocket:
                 "could use this cluster. Set cluster_key_file (`daiic keygen` makes one), listen "
                 "on 127.0.0.1, or set allow_unauthenticated if the network is trusted"
             )
-        sock = socket.socket(
-            socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM
-        )
         try:
-            sock.setblocking(False)
-            _tune(sock)
-            sock.bind(address)
+            sock = bind(address)
         except OSError as error:
-            sock.close()
             raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror}") from None
         endpoint = Endpoint(limits or Limits(), lambda: time.time_ns() // 1000, key, wary=wary)
         return cls(sock, endpoint, on_events)
@@ -117,7 +94,7 @@ class MeshSocket:
         return self._endpoint.buffered_bytes
 
     async def memory_freed(self) -> None:
-        """Wait until some of the `buffered_bytes` of now, or of later, are no longer buffered."""
+        """Wait until some of what `buffered_bytes` counts has left the memory."""
         if self._freed is None:
             self._freed = asyncio.Event()
             self._freed_before = self._endpoint.freed_bytes
@@ -180,24 +157,7 @@ class MeshSocket:
     # ------------------------------------------------------------- receiving
 
     def _readable(self) -> None:
-        now = self.clock()
-        buffer = self._buffer
-        buffers = [buffer]
-        receive = self._endpoint.datagram_received
-        for _ in range(RECEIVE_TURN):
-            try:
-                size, ancillary, _, address = self._socket.recvmsg_into(buffers, 64)
-            except BlockingIOError:
-                break
-            except OSError:  # an ICMP error of an earlier datagram; timeouts deal with it
-                continue
-            if not ancillary:
-                receive(buffer[:size], address, now)
-                continue
-            # UDP_GRO is the only ancillary data that was asked for.
-            (segment,) = struct.unpack_from("i", ancillary[0][2])
-            for start in range(0, size, segment):
-                receive(buffer[start : min(start + segment, size)], address, now)
+        self._udp.receive(self._endpoint.datagram_received, self.clock())
         self._flush()
 
     # --------------------------------------------------------------- sending
@@ -217,7 +177,7 @@ class MeshSocket:
         finally:
             self._flush_due = False
         if not self._backlog:
-            for group in _grouped(self._endpoint.datagrams_to_send(self.clock())):
+            for group in grouped(self._endpoint.datagrams_to_send(self.clock())):
                 self._transmit(*group)
             self._deliver()
         self._set_timer()
@@ -237,37 +197,17 @@ class MeshSocket:
             self._backlog.append((datagrams, address))
             return
         try:
-            self._send_group(datagrams, address)
+            self._udp.send(datagrams, address)
         except BlockingIOError:
             self._backlog.append((datagrams, address))
             self._loop.add_writer(self._socket, self._writable)
         except OSError:  # unreachable just now: to the protocol a loss like any other
             pass
 
-    def _send_group(self, datagrams: list[bytes], address: Address) -> None:
-        """Send `datagrams`; those still in the list have not left if this raises."""
-        cut_failed = False
-        if len(datagrams) > 1 and self._kernel_cuts:
-            control = [(SOL_UDP, UDP_SEGMENT, struct.pack("H", len(datagrams[0])))]
-            try:
-                self._socket.sendmsg(datagrams, control, 0, address)
-                return
-            except OSError as error:
-                # What kernels say that do not know UDP_SEGMENT, whose device cannot do it, or
-                # when the MTU is smaller than a piece: a lone one is then fragmented.
-                if error.errno not in (errno.EIO, errno.EINVAL, errno.EMSGSIZE):
-                    raise
-                cut_failed = True
-        while datagrams:
-            self._socket.sendto(datagrams[0], address)
-            del datagrams[0]
-        if cut_failed:
-            self._kernel_cuts = False
-
     def _writable(self) -> None:
         while self._backlog:
             try:
-                self._send_group(*self._backlog[0])
+                self._udp.send(*self._backlog[0])
             except BlockingIOError:
                 return
             except OSError:
@@ -299,41 +239,3 @@ class MeshSocket:
     def _read_clock(self) -> None:
         self.clock()
         self._beat = self._loop.call_later(BEAT, self._read_clock)
-
-
-def _grouped(datagrams: Iterable[tuple[bytes, Address]]) -> Iterable[tuple[list[bytes], Address]]:
-    """Join what the kernel can cut apart again: one address, one size, the last may be short."""
-    group: list[bytes] = []
-    to: Address = ()
-    size = 0
-    for datagram, address in datagrams:
-        if group:
-            full = len(group) == MAX_SEGMENTS or size + len(group[0]) > MAX_SEGMENTED
-            uneven = len(group[-1]) != len(group[0]) or len(datagram) > len(group[0])
-            if full or uneven or address != to:
-                yield group, to
-                group, size = [], 0
-        group.append(datagram)
-        size += len(datagram)
-        to = address
-    if group:
-        yield group, to
-
-
-def _kernel_cuts(sock: socket.socket) -> bool:
-    """Return whether the kernel knows UDP_SEGMENT; one that does not may ignore it in silence."""
-    try:
-        sock.getsockopt(SOL_UDP, UDP_SEGMENT)
-    except OSError:
-        return False
-    return True
-
-
-def _tune(sock: socket.socket) -> None:
-    for option, forced in ((socket.SO_RCVBUF, SO_RCVBUFFORCE), (socket.SO_SNDBUF, SO_SNDBUFFORCE)):
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER)
-        except OSError:  # needs CAP_NET_ADMIN; else as much as the system allows
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
-    with contextlib.suppress(OSError):
-        sock.setsockopt(SOL_UDP, UDP_GRO, 1)
