@@ -37,6 +37,7 @@ async def test_it_shows_the_cluster_as_it_is_and_as_it_changes(
     card = await page.text(".worker")
     for shown in ("stub", "AMD EPYC", "3.0 GiB of 8.0 GiB", "8 of 32", "stub/image", "loaded"):
         assert shown in card
+    assert "paint" in await page.text(".models")
     load = "document.querySelector('[role=meter][aria-label=\"Load of stub\"]')"
     assert await page.js(f"{load}.getAttribute('aria-valuenow')") == "25"
     assert await page.text("#rate") == "123"
@@ -175,6 +176,19 @@ async def test_errors_are_said_where_they_happen(
     await page.js("document.getElementById('image-form').elements.prompt.value = 'x'")
     await page.js("document.getElementById('make').click()")
     await page.until("document.getElementById('image-problem').innerText.includes('full')")
+
+
+async def test_each_view_offers_the_models_that_can_do_what_it_does(
+    page: Page, gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    offered = "[...document.getElementById('{}').options].map(option => option.value)"
+    models = head.status.workers[0].heartbeat.models
+    models.add(name="reader", kind=pb.TEXT, state=pb.LOADED, capabilities=[pb.EMBED])
+    models.add(name="painter", kind=pb.IMAGE, state=pb.LOADED, capabilities=[pb.PAINT, pb.EDIT])
+    await page.go(gateway.url)
+    await page.until("document.querySelector('.models')?.innerText.includes('paint, edit')")
+    assert await page.js(offered.format("chat-model")) == ["stub-chat"]
+    assert await page.js(offered.format("image-model")) == ["painter", "stub/image"]
 
 
 async def test_images_show_their_steps_and_then_themselves(

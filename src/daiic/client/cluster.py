@@ -135,6 +135,8 @@ class ClusterClient:
     async def answer(self, task: pb.Task) -> pb.Result:
         """Return the whole answer to `task` as one final part.
 
+        What came before the answer started over is dropped.
+
         Raises:
             TaskError: if the task ends without an answer.
         """
@@ -143,6 +145,9 @@ class ClusterClient:
         async with contextlib.aclosing(self.bursts(task)) as bursts:
             async for burst in bursts:
                 for part in burst:
+                    if part.started_over:
+                        texts.clear()
+                        tokens.clear()
                     texts.append(part.text)
                     tokens.extend(part.tokens)
         part.text = "".join(texts)

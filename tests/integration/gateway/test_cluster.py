@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import resource
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import openai
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
 from integration.gateway.conftest import StartGateway
 from support.peers.scripted_head import ScriptedHead
-from support.peers.worker_stub import WorkerStub
+from support.peers.worker_stub import SCRIPTS, WorkerStub
 from support.processes.gateway_process import RunningGateway, gateway_process
 from support.processes.head_process import HeadProcess
 
@@ -71,6 +72,49 @@ async def test_a_client_does_not_notice_that_its_worker_died(
     assert said == "".join(f"{number} " for number in range(60))
     assert len(workers) == 1 and workers[0].tasks[0].resume.tokens
     await workers[0].close()
+
+
+async def test_a_client_is_told_when_another_model_begins_its_answer_again(
+    real_head: HeadProcess, real_gateway: RunningGateway
+) -> None:
+    def over(task: pb.Task) -> Iterator[pb.Result]:
+        if task.HasField("resume"):
+            yield pb.Result(text="other", tokens=[1], started_over=True)
+            yield pb.Result(final=True, finish_reason=pb.FINISH_REASON_STOP)
+        else:
+            yield from SCRIPTS["count"](task)
+
+    workers = [
+        await WorkerStub.open([real_head.address], worker_id=name, interval=0.3) for name in "ab"
+    ]
+    for worker in workers:
+        worker.scripts["count"] = over
+    await real_head.wait_for_workers(2)
+    said = ""
+    with pytest.raises(openai.APIError, match="send the request again") as told:
+        async for event in await counting(real_gateway, 1000):
+            said += event.choices[0].text
+            if said.endswith("5 ") and len(workers) == 2:
+                first = next(worker for worker in workers if worker.tasks)
+                await first.close(polite=False)
+                workers.remove(first)
+    assert told.value.code == "answer_started_over"
+    assert said.startswith("0 1 2 3 4 5 ") and "other" not in said
+    await workers[0].close()
+
+
+async def test_what_a_model_cannot_do_is_refused_with_those_that_can(
+    real_head: HeadProcess, real_gateway: RunningGateway
+) -> None:
+    worker = await WorkerStub.open([real_head.address])
+    await real_head.wait_for_workers(1)
+    with pytest.raises(openai.BadRequestError, match=r"echo cannot make images.*picture") as told:
+        await real_gateway.openai.images.generate(model="echo", prompt="x")
+    assert (told.value.code, told.value.param) == ("unsupported", "model")
+    with pytest.raises(openai.BadRequestError, match=r"picture cannot continue a text.*echo"):
+        await real_gateway.openai.completions.create(model="picture", prompt="x")
+    assert worker.tasks == []
+    await worker.close()
 
 
 async def test_a_full_queue_is_a_429_that_says_when_to_come_back() -> None:

@@ -26,6 +26,12 @@ async def test_models_are_listed_and_shown(gateway: RunningGateway) -> None:
     assert set(models) == {"stub-chat", "stub/image", "stub-embed"}
     shown = await client.models.retrieve("stub/image")
     assert shown.object == "model" and shown.created > 1_700_000_000
+    capabilities = {name: model.capabilities for name, model in models.items()}
+    assert capabilities == {
+        "stub-chat": ["chat", "complete", "embed"],
+        "stub/image": ["paint"],
+        "stub-embed": ["embed"],
+    }
     with pytest.raises(openai.NotFoundError, match="stub-chat"):
         await client.models.retrieve("other")
 
@@ -118,13 +124,17 @@ async def test_images_stream_their_steps(gateway: RunningGateway) -> None:
     assert base64.b64decode(events[-1].b64_json) == PNG
 
 
-async def test_language_models_embed_and_image_models_do_not(gateway: RunningGateway) -> None:
-    async with gateway.openai as client:
-        answer = await client.embeddings.create(model="stub-chat", input="ab")
-        assert answer.data[0].embedding == [0.5, -1.25, 2]
-        with pytest.raises(openai.BadRequestError, match="stub-embed") as refusal:
-            await client.embeddings.create(model="stub/image", input="ab")
-        assert refusal.value.param == "model"
+async def test_what_no_model_can_do_is_refused_in_the_heads_words(
+    gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    head.script = failing(
+        pb.UNSUPPORTED, "stub/image cannot make embeddings", "models that can: stub-embed"
+    )
+    said = "stub/image cannot make embeddings: models that can: stub-embed"
+    with pytest.raises(openai.BadRequestError, match=said) as refusal:
+        await gateway.openai.embeddings.create(model="stub/image", input="ab")
+    assert (refusal.value.param, refusal.value.code) == ("model", "unsupported")
+    assert refusal.value.type == "invalid_request_error"
 
 
 async def test_embeddings_come_as_floats_and_base64(gateway: RunningGateway) -> None:

@@ -73,6 +73,25 @@ async def test_a_model_that_failed_everywhere_cannot_be_asked_for(view, head) ->
     assert view.usable == [] and view.label("m") == "m"
 
 
+async def test_a_model_can_do_what_any_worker_says_on_which_it_has_not_failed(view, head) -> None:
+    status = with_models(pb.LOADED, pb.AVAILABLE, pb.FAILED)
+    for worker, capabilities in zip(
+        status.workers, ((pb.TOOLS, pb.CHAT), (pb.SEE, pb.CHAT), (pb.HEAR,)), strict=True
+    ):
+        worker.heartbeat.models[0].capabilities.extend(capabilities)
+    head.status_now = status
+    await fresh(view)
+    assert view.models["m"].capability_names == ["chat", "see", "tools"]
+
+
+async def test_a_model_of_no_known_kind_is_not_said_to_do_anything(view, head) -> None:
+    status = with_models(pb.AVAILABLE)
+    status.workers[0].heartbeat.models[0].kind = pb.MODEL_KIND_UNSPECIFIED
+    head.status_now = status
+    await fresh(view)
+    assert (view.models["m"].kind_name, view.models["m"].capability_names) == ("unknown", [])
+
+
 async def test_labels_are_models_that_exist(view, head) -> None:
     head.status_now = with_models(pb.LOADED)
     await fresh(view)

@@ -17,6 +17,7 @@ from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.http.response_writer import ResponseWriter
 from daiic.gateway.limits import BODY_PATIENCE
 from daiic.gateway.monitoring.activity import Activity, Endpoint
+from daiic.work import WorkKind
 
 log = structlog.get_logger()
 
@@ -41,16 +42,18 @@ class JsonEndpoint(Generic[Request]):
         self,
         gateway: Gateway,
         endpoint: Endpoint,
+        work: WorkKind,
         body: type[Request],
         answer: Answer[Request],
         format_error: ErrorFormat,
     ) -> None:
         """`answer` sends the response; it is cancelled when the client disconnects.
 
-        `endpoint` is its name in logs and metrics.
+        `endpoint` is its name in logs and metrics, `work` what it asks of the cluster.
         """
         self._gateway = gateway
         self._endpoint = endpoint
+        self._unit = work.unit
         self._body = body
         self._answer = answer
         self._format_error = format_error
@@ -73,7 +76,7 @@ class JsonEndpoint(Generic[Request]):
                 request = decode(body.take(), self._body)
                 entry.model = request.model
                 request.check()
-                activity = Activity(entry.id, self._endpoint, request.model or "")
+                activity = Activity(entry.id, self._endpoint, self._unit, request.model or "")
                 base_url = self._gateway.settings.public_url.rstrip("/") or (
                     f"{scope['scheme']}://{headers.get('host', '')}"
                 )

@@ -26,6 +26,8 @@ class Activity:
 
     id: str
     endpoint: Endpoint
+    unit: str
+    """What is produced: "tokens", "images", "embeddings"."""
     model: str
     started: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.perf_counter)
@@ -33,11 +35,11 @@ class Activity:
     seconds: float = 0.0
     worker: str = ""
     produced: int = 0
-    """Tokens, images or vectors."""
+    """How many of its unit."""
     outcome: str = "running"
 
     def output(self, worker: str, amount: int, *, streamed: bool = False) -> None:
-        """Note that `worker` gave `amount` tokens, images or vectors."""
+        """Note that `worker` produced `amount` more."""
         if streamed and self.first_output is None:
             self.first_output = time.perf_counter() - self.clock
         self.worker = worker or self.worker
@@ -118,8 +120,6 @@ class ActivityLog:
             self._first.labels(model).observe(activity.first_output)
             if activity.rate:
                 self._rate.labels(model).observe(activity.rate)
-        if activity.endpoint == "image" and outcome == "ok":
-            self._images.labels(model).inc(activity.produced)
         if outcome not in ("ok", "cancelled"):
             self._errors.labels(outcome).inc()
 
@@ -128,6 +128,10 @@ class ActivityLog:
         label = self._view.label(model)
         self._tokens.labels(label, "prompt").inc(read)
         self._tokens.labels(label, "completion").inc(written)
+
+    def count_images(self, model: str, made: int) -> None:
+        """Count the images of one answer."""
+        self._images.labels(self._view.label(model)).inc(made)
 
     def count_request(self, endpoint: str, model: str | None, status: int, seconds: float) -> None:
         """Count one HTTP request; `endpoint` is a route, not a path."""

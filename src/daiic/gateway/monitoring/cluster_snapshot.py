@@ -6,16 +6,22 @@ import msgspec
 
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.monitoring.activity import Activity
+from daiic.gateway.monitoring.cluster_view import capability_names, kind_name
 from daiic.shown import word
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import MODEL_KINDS, capabilities_of
 
 
 class LiveModel(msgspec.Struct, frozen=True):
-    """A model on one worker; `progress` is 0 to 1 while it loads, `rate` in tokens or images/s."""
+    """A model on one worker.
+
+    `progress` is 0 to 1 while it loads, `rate` how many of `unit` one request gets each second.
+    """
 
     name: str
     kind: str
+    capabilities: list[str]
     state: str
     progress: float
     bytes: int
@@ -23,6 +29,7 @@ class LiveModel(msgspec.Struct, frozen=True):
     placement: str
     detail: str
     rate: float
+    unit: str
 
 
 class LiveWorker(msgspec.Struct, frozen=True):
@@ -61,6 +68,7 @@ class LiveTask(msgspec.Struct, frozen=True):
     started: float
     seconds: float
     produced: int
+    unit: str
     rate: float
     outcome: str
 
@@ -134,9 +142,11 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
 
 
 def _model(model: pb.ModelStatus) -> LiveModel:
+    kind = MODEL_KINDS.get(model.kind)
     return LiveModel(
         name=model.name,
-        kind=word(pb.ModelKind, model.kind),
+        kind=kind_name(model.kind),
+        capabilities=capability_names(capabilities_of(model) or ()),
         state=word(pb.ModelState, model.state),
         progress=round(model.progress, 3),
         bytes=model.bytes,
@@ -144,6 +154,7 @@ def _model(model: pb.ModelStatus) -> LiveModel:
         placement=model.placement,
         detail=model.detail,
         rate=round(model.rate, 2),
+        unit=kind.unit if kind is not None else "",
     )
 
 
@@ -157,6 +168,7 @@ def _task(activity: Activity, names: dict[str, str]) -> LiveTask:
         started=activity.started,
         seconds=round(seconds, 3),
         produced=activity.produced,
+        unit=activity.unit,
         rate=round(activity.rate, 1),
         outcome=activity.outcome,
     )

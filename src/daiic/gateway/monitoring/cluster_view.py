@@ -7,40 +7,50 @@ when to try again, metrics, and the page.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import MODEL_KINDS, capabilities_of
 
 INTERVAL = 1.0
 HISTORY = 120
 """Seconds of measurements kept for curves."""
 
-KINDS: dict[int, str] = {pb.TEXT: "text", pb.IMAGE: "image", pb.EMBEDDING: "embedding"}
 _READINESS = (pb.LOADED, pb.LOADING, pb.DOWNLOADING, pb.AVAILABLE, pb.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model and the best state it has on any worker; `since` is when it was first seen."""
+    """A model on all workers together.
+
+    `state` is the best that it has on any of them, `capabilities` are what it can do on any
+    on which it has not failed, `since` is when it was first seen, in seconds since the Epoch.
+    """
 
     name: str
-    kind: int
-    state: int
+    kind: pb.ModelKind
+    state: pb.ModelState
+    capabilities: frozenset[pb.Capability]
     since: int
 
     @property
     def kind_name(self) -> str:
         """As the API and the page spell it."""
-        return KINDS.get(self.kind, "unknown")
+        return kind_name(self.kind)
 
     @property
     def state_name(self) -> str:
         """As the API and the page spell it."""
         return word(pb.ModelState, self.state)
+
+    @property
+    def capability_names(self) -> list[str]:
+        """As the API and the page spell them."""
+        return capability_names(self.capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +99,21 @@ class ClusterView:
             await fresh.wait()
 
     def take(self, status: pb.ClusterStatus) -> None:
-        """Take in what the head says."""
+        """Replace what is known by what the head says."""
         self.problem, self.status = None, status
         now = int(time.time())
         best: dict[str, pb.ModelStatus] = {}
+        able: dict[str, frozenset[pb.Capability]] = {}
         for worker in status.workers:
             for model in worker.heartbeat.models:
                 held = best.get(model.name)
                 if held is None or _readiness(model) < _readiness(held):
                     best[model.name] = model
+                can = capabilities_of(model) if model.state != pb.FAILED else None
+                able[model.name] = able.get(model.name, frozenset()) | (can or frozenset())
         self._first_seen = {name: self._first_seen.get(name, now) for name in best}
         self.models = {
-            name: KnownModel(name, model.kind, model.state, self._first_seen[name])
+            name: KnownModel(name, model.kind, model.state, able[name], self._first_seen[name])
             for name, model in sorted(best.items())
         }
         self.history.append(
@@ -140,6 +153,17 @@ class ClusterView:
         if self.status is None:
             return "the head has not answered yet"
         return None
+
+
+def kind_name(kind: pb.ModelKind) -> str:
+    """Return the name of a kind of model as the API and the page spell it."""
+    known = MODEL_KINDS.get(kind)
+    return known.name if known is not None else "unknown"
+
+
+def capability_names(capabilities: Iterable[pb.Capability]) -> list[str]:
+    """Return the names of capabilities as the API and the page spell them."""
+    return [word(pb.Capability, capability) for capability in sorted(capabilities)]
 
 
 def _readiness(model: pb.ModelStatus) -> int:

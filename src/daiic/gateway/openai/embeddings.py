@@ -17,7 +17,7 @@ from daiic.wire import daiic_pb2 as pb
 
 async def embed(gateway: Gateway, request: EmbeddingRequest, context: RequestContext) -> None:
     """Answer POST /v1/embeddings."""
-    task = gateway.task(request.model, pb.EMBEDDING, stream=False, client=context.client)
+    task = gateway.task(request.model, stream=False, client=context.client)
     task.embed.inputs.extend(request.inputs)
     result = await gateway.cluster.answer(task)
     read = result.usage.prompt_tokens

@@ -27,9 +27,7 @@ async def generate(
 ) -> None:
     """Answer a POST; images that are asked for as URLs are kept in `store`."""
     context.activity.model = request.model or _only_image_model(gateway)
-    task = gateway.task(
-        context.activity.model, pb.IMAGE, stream=bool(request.stream), client=context.client
-    )
+    task = gateway.task(context.activity.model, stream=bool(request.stream), client=context.client)
     image = task.image
     image.prompt = request.prompt
     image.negative_prompt = request.negative_prompt or ""
@@ -45,12 +43,15 @@ async def generate(
     images: list[pb.Image] = []
     async with contextlib.aclosing(gateway.cluster.run(task)) as parts:
         async for part in parts:
+            if part.started_over:
+                images.clear()
             images.extend(part.images)
             context.activity.output(part.worker_id, len(part.images))
             if request.stream and part.HasField("progress"):
                 await context.response.write(_progress(part.progress))
     if not images:
         raise ApiError(502, "the worker sent no image: try again", type=SERVER, code="no_image")
+    gateway.activity.count_images(context.activity.model, len(images))
     if request.stream:
         await context.response.write(_completed(images), last=True)
     elif request.response_format == "b64_json":
@@ -66,9 +67,13 @@ async def generate(
 
 
 def _only_image_model(gateway: Gateway) -> str:
-    names = [model.name for model in gateway.view.usable if model.kind == pb.IMAGE]
+    names = [model.name for model in gateway.view.usable if pb.PAINT in model.capabilities]
     if len(names) != 1:
-        listed = f"choose one of {', '.join(names)}" if names else "no worker has an image model"
+        listed = (
+            f"choose one of {', '.join(names)}"
+            if names
+            else "no worker has a model that makes images"
+        )
         raise ApiError(400, f"model: is missing; {listed}", param="model")
     return names[0]
 

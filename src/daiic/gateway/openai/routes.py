@@ -22,6 +22,7 @@ from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.completions import CompletionRequest
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest
 from daiic.gateway.openai.schema.images import ImageRequest
+from daiic.work import WORK
 
 
 def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
@@ -30,15 +31,17 @@ def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
     images = ImageStore(settings.image_ttl, settings.image_store_bytes)
     document = openapi.document(keys_needed)
 
-    def post(path: str, name: Endpoint, body: type[Request], answer: Answer[Request]) -> Route:
-        endpoint = JsonEndpoint(gateway, name, body, answer, error_body)
+    def post(
+        path: str, name: Endpoint, work: str, body: type[Request], answer: Answer[Request]
+    ) -> Route:
+        endpoint = JsonEndpoint(gateway, name, WORK[work], body, answer, error_body)
         return Route(path, endpoint, methods=["POST"])
 
     return [
-        post("/v1/chat/completions", "chat", ChatRequest, chat),
-        post("/v1/completions", "completion", CompletionRequest, complete),
-        post("/v1/images/generations", "image", ImageRequest, partial(generate, images)),
-        post("/v1/embeddings", "embedding", EmbeddingRequest, embed),
+        post("/v1/chat/completions", "chat", "text", ChatRequest, chat),
+        post("/v1/completions", "completion", "text", CompletionRequest, complete),
+        post("/v1/images/generations", "image", "image", ImageRequest, partial(generate, images)),
+        post("/v1/embeddings", "embedding", "embed", EmbeddingRequest, embed),
         get_route(f"{FILES}/{{name}}.png", partial(serve_file, images)),
         get_route("/v1/models", partial(list_models, gateway)),
         get_route("/v1/models/{name:path}", partial(show_model, gateway)),

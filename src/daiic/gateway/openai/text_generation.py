@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from daiic.gateway.gateway import Gateway
-from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.errors import SERVER, ApiError
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.limits import ANSWERS
 from daiic.gateway.openai.schema.text import (
@@ -25,7 +25,7 @@ DONE = b"data: [DONE]\n\n"
 
 def text_task(gateway: Gateway, request: Sampling, context: RequestContext) -> pb.Task:
     """Return a task with the request's model and sampling, without its text."""
-    task = gateway.task(request.model, pb.TEXT, stream=bool(request.stream), client=context.client)
+    task = gateway.task(request.model, stream=bool(request.stream), client=context.client)
     text = task.text
     text.max_tokens = request.limit
     text.stop.extend(request.stops)
@@ -105,12 +105,21 @@ async def _stream(
     answer_format: AnswerFormat,
     context: RequestContext,
 ) -> pb.Result:
-    """Send the events of one answer; return its last part."""
+    """Send the events of one answer; return its last part.
+
+    Raises:
+        ApiError: if the answer starts over when some of it has been sent.
+    """
     opening = answer_format.opening(index)
+    sent = False
     async with contextlib.aclosing(gateway.cluster.bursts(task)) as bursts:
         async for burst in bursts:
-            events = []
+            events: list[bytes] = []
             for part in burst:
+                if part.started_over:
+                    if sent:
+                        raise _started_over()
+                    events.clear()
                 if not part.text and not part.final:
                     continue
                 context.activity.output(part.worker_id, len(part.tokens), streamed=True)
@@ -120,8 +129,18 @@ async def _stream(
                     events.append(answer_format.part(index, "", finish_reason(part)))
             if events:
                 await context.response.write(opening + b"".join(events))
-                opening = b""
+                opening, sent = b"", True
     return part
+
+
+def _started_over() -> ApiError:
+    return ApiError(
+        502,
+        "the worker that wrote this answer was lost, and another model has begun it again: "
+        "discard what was sent of it and send the request again",
+        type=SERVER,
+        code="answer_started_over",
+    )
 
 
 async def _together(jobs: list[Coroutine[Any, Any, pb.Result]]) -> list[pb.Result]:

@@ -6,12 +6,16 @@ import msgspec
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model; `kind` and `state` are not OpenAI's."""
+    """A model; `kind`, `state` and `capabilities` are not OpenAI's.
+
+    `capabilities` are what it can do on some worker, such as "chat", "embed" or "paint".
+    """
 
     id: str
     created: int
     kind: str
     state: str
+    capabilities: list[str]
     owned_by: str = "daiic"
     object: Literal["model"] = "model"
 

@@ -4,7 +4,7 @@ import { events } from "./api.js";
 import { byId, h } from "./dom.js";
 import { duration, number } from "./format.js";
 import { onCluster } from "./live.js";
-import { modelChoice, numbers, whatHoldsUp } from "./models.js";
+import { modelChoice, numbers, loadingState } from "./models.js";
 import { renderText } from "./prose.js";
 
 const SUGGESTIONS = ["Once upon a time", "Explain a hash table to a gardener", "Write a haiku about rain"];
@@ -15,7 +15,7 @@ export function startChat() {
   const thread = byId("thread");
   const input = byId("say");
   const send = byId("send");
-  const model = modelChoice(settings, byId("chat-model"), "text");
+  const model = modelChoice(settings, byId("chat-model"), "chat");
   let messages = [];
   let running = null;
 
@@ -80,7 +80,7 @@ export function startChat() {
     let reason = "";
     let failed = "";
     const hold = setInterval(() => {
-      if (!first) foot.textContent = whatHoldsUp(request.model, "text") || `waiting ${duration((performance.now() - begin) / 1000)}`;
+      if (!first) foot.textContent = loadingState(request.model, "chat") || `waiting ${duration((performance.now() - begin) / 1000)}`;
     }, 500);
     try {
       for await (const event of events("/v1/chat/completions", { body: request, signal: controller.signal })) {

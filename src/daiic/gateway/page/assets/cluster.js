@@ -112,13 +112,12 @@ function updateModel(item, model) {
   const busy = model.state === "loading" || model.state === "downloading";
   const state = busy ? `${model.state} ${Math.round(model.progress * 100)} %` : model.state === "available" ? "on disk" : model.state;
   say(item.querySelector(".state"), state);
-  const unit = model.kind === "image" ? "images/s" : model.kind === "text" ? "tokens/s each" : "";
   const parts = [
-    model.kind === "text" ? "" : model.kind,
+    model.capabilities.join(", "),
     model.state === "loaded" && model.bytes ? bytes(model.bytes) : "",
     model.state === "loaded" ? (QUANTIZATION[model.quantization] ?? model.quantization) : "",
     model.state === "loaded" ? (PLACEMENT[model.placement] ?? model.placement) : "",
-    model.rate && unit ? `${number(model.rate)} ${unit}` : "",
+    model.rate ? `${number(model.rate)} ${model.unit}/s per request` : "",
     model.detail,
   ];
   say(item.querySelector(".detail"), parts.filter(Boolean).join(" · "));
@@ -126,8 +125,6 @@ function updateModel(item, model) {
   bar.hidden = !busy;
   fill(bar, model.progress);
 }
-
-const NOUNS = { chat: "tokens", completion: "tokens", image: "images", embedding: "vectors" };
 
 function showTasks(cluster) {
   const box = byId("tasks");
@@ -155,9 +152,8 @@ function showTasks(cluster) {
       say(cells[0].querySelector("small"), outcome);
       say(cells[1], task.model || "–");
       say(cells[2], task.worker || "–");
-      const noun = NOUNS[task.endpoint] ?? "";
-      say(cells[3], task.produced ? `${number(task.produced)} ${task.produced === 1 ? noun.slice(0, -1) : noun}` : "–");
-      say(cells[4], task.rate && noun === "tokens" ? `${number(task.rate)}/s` : "–");
+      say(cells[3], task.produced ? `${number(task.produced)} ${task.produced === 1 ? task.unit.slice(0, -1) : task.unit}` : "–");
+      say(cells[4], task.rate && task.unit === "tokens" ? `${number(task.rate)}/s` : "–");
       say(cells[5], duration(task.seconds));
       say(cells[6], task.outcome === "running" ? "running" : ago(cluster.now - task.started - task.seconds));
     },

@@ -2,15 +2,17 @@
 
 import { key } from "./api.js";
 import { byId, h, snippet } from "./dom.js";
-import { modelsOf, onCluster } from "./live.js";
+import { modelsThat, onCluster } from "./live.js";
 
 /** Keep the view's examples true to the cluster. */
 export function startConnect() {
   let shown = "";
   onCluster((cluster) => {
     if (!cluster && shown) return;
-    const model = modelsOf("text", cluster)[0]?.name ?? "MODEL";
-    const embedding = modelsOf("embedding", cluster)[0]?.name;
+    const model = modelsThat("chat", cluster)[0]?.name ?? "MODEL";
+    const embedders = modelsThat("embed", cluster);
+    // Language models can, but models made for it are better.
+    const embedding = (embedders.find((known) => !known.capabilities.includes("chat")) ?? embedders[0])?.name;
     const now = JSON.stringify([model, embedding]);
     if (now === shown) return;
     shown = now;

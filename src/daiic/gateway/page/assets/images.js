@@ -4,7 +4,7 @@ import { events } from "./api.js";
 import { byId, fill, h, say } from "./dom.js";
 import { duration } from "./format.js";
 import { onCluster } from "./live.js";
-import { modelChoice, numbers, whatHoldsUp } from "./models.js";
+import { modelChoice, numbers, loadingState } from "./models.js";
 
 const PHASES = { steps: "painting", load: "loading the model", download: "downloading the model" };
 
@@ -14,7 +14,7 @@ export function startImages() {
   const button = byId("make");
   const gallery = byId("gallery");
   const bar = byId("making-meter");
-  const model = modelChoice(form, byId("image-model"), "image");
+  const model = modelChoice(form, byId("image-model"), "paint");
   let running = null;
   bar.setAttribute("role", "progressbar");
   bar.setAttribute("aria-label", "Progress");
@@ -46,7 +46,7 @@ export function startImages() {
     say(byId("making-text"), "waiting");
     let begun = false;
     const hold = setInterval(() => {
-      if (!begun) say(byId("making-text"), whatHoldsUp(request.model, "image") || "waiting");
+      if (!begun) say(byId("making-text"), loadingState(request.model, "paint") || "waiting");
     }, 500);
     try {
       for await (const event of events("/v1/images/generations", { body: request, signal: controller.signal })) {

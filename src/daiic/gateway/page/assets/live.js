@@ -49,13 +49,13 @@ export async function follow() {
   }
 }
 
-/** Return the models of a kind, best state first: [{name, state, workers, quantization, progress}]. */
-export function modelsOf(kind, snapshot = cluster) {
+/** Return the models with a capability, best state first: [{name, state, workers, quantization, progress}]. */
+export function modelsThat(capability, snapshot = cluster) {
   const order = ["loaded", "loading", "downloading", "available"];
   const found = new Map();
   for (const worker of snapshot?.workers ?? []) {
     for (const model of worker.models) {
-      if (model.kind !== kind || !order.includes(model.state)) continue;
+      if (!model.capabilities.includes(capability) || !order.includes(model.state)) continue;
       const held = found.get(model.name);
       if (!held || order.indexOf(model.state) < order.indexOf(held.state)) found.set(model.name, model);
     }

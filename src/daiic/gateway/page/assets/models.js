@@ -1,13 +1,13 @@
 // The choice of a model: those the cluster has, and any other if a worker may download.
 
 import { h } from "./dom.js";
-import { modelsOf, onCluster } from "./live.js";
+import { modelsThat, onCluster } from "./live.js";
 
 const OTHER = "\u0000other";
 const STATES = { loaded: "", available: " (on disk)", loading: " (loading)", downloading: " (downloading)" };
 
-/** Keep `select` filled with models of `kind`; return a function that gives the chosen name. */
-export function modelChoice(form, select, kind) {
+/** Keep `select` filled with models that have `capability`; return a function that gives the chosen name. */
+export function modelChoice(form, select, capability) {
   const other = form.querySelector(".other");
   let shown = "";
   const toggle = () => {
@@ -17,7 +17,7 @@ export function modelChoice(form, select, kind) {
   select.addEventListener("change", toggle);
   onCluster((cluster) => {
     if (!cluster) return;
-    const models = modelsOf(kind, cluster);
+    const models = modelsThat(capability, cluster);
     const options = models.map((model) => [model.name, model.name + STATES[model.state]]);
     if (cluster.workers.some((worker) => worker.can_download)) options.push([OTHER, "another from Hugging Face …"]);
     const now = JSON.stringify(options);
@@ -32,8 +32,8 @@ export function modelChoice(form, select, kind) {
 }
 
 /** Say what a model is doing when it is not ready: "loading stories, 40 %", or nothing. */
-export function whatHoldsUp(name, kind) {
-  const model = modelsOf(kind).find((known) => known.name === name);
+export function loadingState(name, capability) {
+  const model = modelsThat(capability).find((known) => known.name === name);
   if (!model || (model.state !== "loading" && model.state !== "downloading")) return "";
   return `${model.state} ${name}, ${Math.round(model.progress * 100)} %`;
 }
