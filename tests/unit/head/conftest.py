@@ -180,19 +180,22 @@ class Cluster:
     def worker(
         self,
         worker_id: str = "w",
-        models: dict[str, pb.ModelState] | tuple[str, ...] = ("m",),
+        models: dict[str, pb.ModelState] | tuple[str, ...] | list[pb.ModelStatus] = ("m",),
         rates: dict[str, float] | None = None,
         **fields: object,
     ) -> Worker:
-        states = models if isinstance(models, dict) else dict.fromkeys(models, pb.LOADED)
+        """Add a worker; `models` are names of loaded ones, names and states, or all it says."""
+        if not isinstance(models, list):
+            states = models if isinstance(models, dict) else dict.fromkeys(models, pb.LOADED)
+            models = [
+                pb.ModelStatus(name=name, state=state, rate=(rates or {}).get(name, 0.0))
+                for name, state in states.items()
+            ]
         values = {"incarnation": 1, "state": pb.READY, "slots": 4} | fields
         heartbeat = pb.Heartbeat(
             worker_id=worker_id,
             name=worker_id,
-            models=[
-                pb.ModelStatus(name=name, state=state, rate=(rates or {}).get(name, 0.0))
-                for name, state in states.items()
-            ],
+            models=models,
             **values,
         )
         return Worker(self, heartbeat)
