@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import unicodedata
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import structlog
 
@@ -107,12 +107,15 @@ class _Cluster:
     """Answers with what the input says; it is a command's target as well."""
 
     head = "127.0.0.1:7717"
+    tags: Sequence[str] = ()
 
     def __init__(self, pieces: _Pieces) -> None:
         self._status = pb.ClusterStatus()
         filled(self._status, pieces)
         self._parts = [pb.Result(text=pieces.text()), pb.Result(text=pieces.text(), final=True)]
         self._parts[0].progress.phase = pieces.text()
+        self._parts[1].started_over = True
+        self._parts[1].model.weights = pieces.text()
         self.error = TaskError(pieces.number(31), pieces.text(), pieces.text())
 
     @contextlib.asynccontextmanager
@@ -124,7 +127,7 @@ class _Cluster:
     async def status(self) -> pb.ClusterStatus:
         return self._status
 
-    async def models(self) -> list[pb.ModelStatus]:
+    async def models(self, tags: Sequence[str] = ()) -> list[pb.ModelStatus]:
         return [model for worker in self._status.workers for model in worker.heartbeat.models]
 
     async def run(self, task: pb.Task) -> AsyncIterator[pb.Result]:
@@ -138,7 +141,7 @@ async def _everything(cluster: _Cluster, name: str) -> None:
     await models._pull(name, "", cluster)
     findings = [finding async for finding in cluster_checks.check_head(cluster)]
     assert not any(obeyed(finding.says) for finding in findings)
-    conversation = chat.Conversation(cluster, name, Sampling(), None)
+    conversation = chat.Conversation(cluster, name, Sampling(), None, ())
     await conversation.say("hello")
     await generate._generate("x", name, Sampling(), False, cluster)
     await run_with_progress(cluster, pb.Task(model=name))

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from daiic.cli.answer_printer import AnswerPrinter
 from daiic.cli.connection import (
     DEFAULT_HEAD,
     Cluster,
@@ -18,11 +19,12 @@ from daiic.cli.connection import (
     JsonOption,
     KeyOption,
     ModelOption,
+    TagOption,
     Target,
     UrlOption,
     choose_model,
 )
-from daiic.cli.exits import USAGE, explain, fail, out, run, write, write_json
+from daiic.cli.exits import USAGE, explain, fail, out, run, write_json
 from daiic.cli.generate import text_as_json
 from daiic.cli.sampling import (
     MaxTokensOption,
@@ -50,6 +52,7 @@ def chat(
         typer.Option(help="System prompt: instructions that come before the conversation."),
     ] = None,
     model: ModelOption = None,
+    tag: TagOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
     top_k: TopKOption = None,
@@ -73,7 +76,7 @@ def chat(
             model,
             sampling,
             as_json,
-            Target(head, key_file, allow_unauthenticated, url),
+            Target(head, key_file, allow_unauthenticated, url, tag or []),
         )
     )
 
@@ -87,8 +90,8 @@ async def _chat(
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        chosen = await choose_model(cluster, model, "text")
-        conversation = Conversation(cluster, chosen, sampling, system)
+        chosen = await choose_model(cluster, model, "text", pb.CHAT, target.tags)
+        conversation = Conversation(cluster, chosen, sampling, system, target.tags)
         if message is None:
             await conversation.hold()
         elif as_json:
@@ -103,32 +106,37 @@ class Conversation:
     """What was said so far, and how to go on."""
 
     def __init__(
-        self, cluster: Cluster, model: str, sampling: Sampling, system: str | None
+        self,
+        cluster: Cluster,
+        model: str,
+        sampling: Sampling,
+        system: str | None,
+        tags: Sequence[str],
     ) -> None:
         self._cluster = cluster
         self._model = model
         self._sampling = sampling
+        self._tags = tags
         self._opening = [pb.ChatMessage(role="system", content=system)] if system else []
         self._messages = list(self._opening)
 
     def ask(self, message: str) -> pb.Task:
         """Return the task that has `message` answered after what was said so far."""
         self._messages.append(pb.ChatMessage(role="user", content=message))
-        return self._sampling.task(self._model, messages=self._messages)
+        return self._sampling.task(self._model, self._tags, messages=self._messages)
 
     async def say(self, message: str) -> None:
         """Print the answer to `message` while it is made, and remember both."""
-        said: list[str] = []
+        answer = AnswerPrinter()
         async with contextlib.aclosing(self._cluster.run(self.ask(message))) as parts:
             with _ctrl_c_cancels():
                 try:
                     async for part in parts:
-                        said.append(part.text)
-                        write(part.text)
+                        answer.add(part)
                 except asyncio.CancelledError:
                     out.print(" [dim](stopped)[/]", end="")
         out.print()
-        self._messages.append(pb.ChatMessage(role="assistant", content="".join(said)))
+        self._messages.append(pb.ChatMessage(role="assistant", content=answer.text))
 
     async def hold(self) -> None:
         """Take turns until the user leaves."""

@@ -1,8 +1,8 @@
 """Which cluster a command talks to: the options for it, and the client they make."""
 
 import contextlib
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -13,7 +13,7 @@ from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
-from daiic.work import MODEL_KINDS, WORK
+from daiic.work import MODEL_KINDS, WORK, capabilities_of
 
 DEFAULT_HEAD = "127.0.0.1:7717"
 
@@ -54,6 +54,10 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="The model to use; by default the first suitable one."),
 ]
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option("--tag", help="Only workers with this tag; may be given more than once."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -66,18 +70,19 @@ class Cluster(Protocol):
     async def answer(self, task: pb.Task) -> pb.Result:
         """Return the whole answer as one part."""
 
-    async def models(self) -> list[pb.ModelStatus]:
-        """Return the cluster's models, those that are loaded first."""
+    async def models(self, tags: Sequence[str] = ()) -> list[pb.ModelStatus]:
+        """Return the models of all workers with `tags`, those that are loaded first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which cluster, as the options name it; `url` goes before `head`."""
+    """Which cluster, as the options name it; `url` goes before `head`, `tags` are of workers."""
 
     head: str
     key_file: Path | None
     allow_unauthenticated: bool
     url: str | None = None
+    tags: list[str] = field(default_factory=list)
 
     def mesh(self) -> ClusterClient:
         """Return the client of the heads; enter it to connect.
@@ -100,15 +105,25 @@ class Target:
         return GatewayClient(self.url) if self.url else self.mesh()
 
 
-async def choose_model(cluster: Cluster, wanted: str | None, work: str) -> str:
-    """Return `wanted`, or the name of the most fitting model of the cluster for `work`.
+async def choose_model(
+    cluster: Cluster,
+    wanted: str | None,
+    work: str,
+    capability: pb.Capability,
+    tags: Sequence[str],
+) -> str:
+    """Return `wanted`, or the cluster's best model for `work` on a worker with all of `tags`.
 
     Raises:
         TaskError: MODEL_NOT_FOUND if there is none.
     """
     if wanted:
         return wanted
-    usable = [model for model in await cluster.models() if model.state != pb.FAILED]
+    usable = [
+        model
+        for model in await cluster.models(tags)
+        if model.state != pb.FAILED and capability in (capabilities_of(model) or {capability})
+    ]
     model_kinds = WORK[work].model_kinds
     for fitting in model_kinds:
         for model in usable:
@@ -117,7 +132,9 @@ async def choose_model(cluster: Cluster, wanted: str | None, work: str) -> str:
     noun = MODEL_KINDS[model_kinds[0]].noun
     raise TaskError(
         pb.MODEL_NOT_FOUND,
-        f"the cluster has no {noun} model yet",
+        f"the cluster has no {noun} model"
+        + (f" on a worker with the tags {', '.join(tags)}" if tags else "")
+        + " yet",
         "name one with --model (a Hugging Face id, or a name in a worker's models folder); "
         "`daiic models list` shows the models of all workers",
     )

@@ -16,6 +16,7 @@ from daiic.cli.connection import (
     JsonOption,
     KeyOption,
     ModelOption,
+    TagOption,
     Target,
     UrlOption,
     choose_model,
@@ -30,6 +31,7 @@ def embed(
         list[str] | None, typer.Argument(help="The texts; without any, one per line from stdin.")
     ] = None,
     model: ModelOption = None,
+    tag: TagOption = None,
     as_json: JsonOption = False,
     head: HeadOption = DEFAULT_HEAD,
     key_file: KeyOption = None,
@@ -40,7 +42,11 @@ def embed(
     if not texts and sys.stdin.isatty():
         raise fail("give texts as arguments, or one per line on stdin", USAGE)
     inputs = texts or [line for line in sys.stdin.read().splitlines() if line.strip()]
-    run(_embed(inputs, model, as_json, Target(head, key_file, allow_unauthenticated, url)))
+    run(
+        _embed(
+            inputs, model, as_json, Target(head, key_file, allow_unauthenticated, url, tag or [])
+        )
+    )
 
 
 async def _embed(
@@ -50,8 +56,8 @@ async def _embed(
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        chosen = await choose_model(cluster, model, "embed")
-        task = pb.Task(model=chosen, embed=pb.EmbedTask(inputs=inputs))
+        chosen = await choose_model(cluster, model, "embed", pb.EMBED, target.tags)
+        task = pb.Task(model=chosen, embed=pb.EmbedTask(inputs=inputs), tags=target.tags)
         result = await cluster.answer(task)
     vectors = [list(embedding.values) for embedding in result.embeddings]
     if as_json:

@@ -4,7 +4,7 @@ import base64
 import contextlib
 import json
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -50,8 +50,8 @@ class GatewayClient:
     ) -> None:
         await self._http.aclose()
 
-    async def models(self) -> list[pb.ModelStatus]:
-        """Return the models that the gateway offers."""
+    async def models(self, tags: Sequence[str] = ()) -> list[pb.ModelStatus]:
+        """Return the models that the gateway offers, whatever `tags` their workers have."""
         listed = await self._json("GET", "/v1/models", None)
         with _of_this_api():
             return [
@@ -73,6 +73,12 @@ class GatewayClient:
         if endpoint is None:
             raise TaskError(
                 pb.BAD_REQUEST, f"a gateway cannot run {work} tasks", "use --head instead of --url"
+            )
+        if task.tags:
+            raise TaskError(
+                pb.BAD_REQUEST,
+                "a gateway cannot choose workers by tag",
+                "use --head instead of --url, or leave --tag out",
             )
         async for part in endpoint(self, task):
             yield part

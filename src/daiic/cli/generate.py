@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from daiic.cli.answer_printer import AnswerPrinter
 from daiic.cli.connection import (
     DEFAULT_HEAD,
     HeadOption,
@@ -13,11 +14,12 @@ from daiic.cli.connection import (
     JsonOption,
     KeyOption,
     ModelOption,
+    TagOption,
     Target,
     UrlOption,
     choose_model,
 )
-from daiic.cli.exits import USAGE, fail, out, run, write, write_json
+from daiic.cli.exits import USAGE, fail, out, run, write_json
 from daiic.cli.sampling import (
     MaxTokensOption,
     Sampling,
@@ -36,6 +38,7 @@ def generate(
         str | None, typer.Argument(help="The text to continue; without it, read from stdin.")
     ] = None,
     model: ModelOption = None,
+    tag: TagOption = None,
     temperature: TemperatureOption = None,
     top_p: TopPOption = None,
     top_k: TopKOption = None,
@@ -55,7 +58,11 @@ def generate(
     sampling = Sampling(temperature, top_p, top_k, seed, max_tokens, stop or [])
     run(
         _generate(
-            text, model, sampling, as_json, Target(head, key_file, allow_unauthenticated, url)
+            text,
+            model,
+            sampling,
+            as_json,
+            Target(head, key_file, allow_unauthenticated, url, tag or []),
         )
     )
 
@@ -68,14 +75,16 @@ async def _generate(
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        task = sampling.task(await choose_model(cluster, model, "text"), prompt=prompt)
+        chosen = await choose_model(cluster, model, "text", pb.COMPLETE, target.tags)
+        task = sampling.task(chosen, target.tags, prompt=prompt)
         if as_json:
             result = await cluster.answer(task)
             write_json(text_as_json(task, result))
             return
+        answer = AnswerPrinter()
         async with contextlib.aclosing(cluster.run(task)) as parts:
             async for part in parts:
-                write(part.text)
+                answer.add(part)
         out.print()
 
 

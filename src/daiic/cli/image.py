@@ -14,6 +14,7 @@ from daiic.cli.connection import (
     JsonOption,
     KeyOption,
     ModelOption,
+    TagOption,
     Target,
     UrlOption,
     choose_model,
@@ -46,6 +47,7 @@ def image(
     ] = None,
     count: Annotated[int, typer.Option("-n", min=1, max=MOST, help="Number of pictures.")] = 1,
     model: ModelOption = None,
+    tag: TagOption = None,
     as_json: JsonOption = False,
     head: HeadOption = DEFAULT_HEAD,
     key_file: KeyOption = None,
@@ -64,7 +66,15 @@ def image(
         "seed": seed,
         "n": count,
     }
-    run(_image(work, output, model, as_json, Target(head, key_file, allow_unauthenticated, url)))
+    run(
+        _image(
+            work,
+            output,
+            model,
+            as_json,
+            Target(head, key_file, allow_unauthenticated, url, tag or []),
+        )
+    )
 
 
 async def _image(
@@ -75,8 +85,8 @@ async def _image(
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        chosen = await choose_model(cluster, model, "image")
-        task = pb.Task(model=chosen, image=pb.ImageTask(**work))
+        chosen = await choose_model(cluster, model, "image", pb.PAINT, target.tags)
+        task = pb.Task(model=chosen, image=pb.ImageTask(**work), tags=target.tags)
         result = await run_with_progress(cluster, task)
     written = []
     for made in result.images:

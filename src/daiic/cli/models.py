@@ -13,11 +13,12 @@ from daiic.cli.connection import (
     InsecureOption,
     JsonOption,
     KeyOption,
+    TagOption,
     Target,
 )
 from daiic.cli.exits import out, run, write_json
 from daiic.cli.progress import run_with_progress
-from daiic.cli.status import MODEL_STYLES, size
+from daiic.cli.status import MODEL_STYLES, abilities, size
 from daiic.shown import shown, word
 from daiic.wire import daiic_pb2 as pb
 
@@ -43,12 +44,13 @@ def pull(
     worker: Annotated[
         str, typer.Option(help="Id of the worker; by default the head chooses.")
     ] = "",
+    tag: TagOption = None,
     head: HeadOption = DEFAULT_HEAD,
     key_file: KeyOption = None,
     allow_unauthenticated: InsecureOption = False,
 ) -> None:
     """Make a worker load MODEL, downloading it first if necessary."""
-    run(_pull(model, worker, Target(head, key_file, allow_unauthenticated)))
+    run(_pull(model, worker, Target(head, key_file, allow_unauthenticated, tags=tag or [])))
 
 
 async def _list(as_json: bool, target: Target) -> None:
@@ -62,13 +64,13 @@ async def _list(as_json: bool, target: Target) -> None:
         write_json([_as_json(name, places) for name, places in sorted(found.items())])
         return
     table = Table(header_style="bold")
-    for heading in ("model", "kind", "on", "state", "memory"):
+    for heading in ("model", "can", "on", "state", "memory"):
         table.add_column(heading)
     for name, places in sorted(found.items()):
         for worker, model in places:
             table.add_row(
                 Text(shown(name)),
-                word(pb.ModelKind, model.kind),
+                ", ".join(abilities(model)) or "unknown",
                 Text(shown(worker.heartbeat.name)),
                 Text(word(pb.ModelState, model.state), MODEL_STYLES.get(model.state, "dim")),
                 size(model.bytes) if model.bytes else "",
@@ -87,6 +89,7 @@ def _as_json(name: str, places: list[tuple[pb.WorkerStatus, pb.ModelStatus]]) ->
                 "id": worker.heartbeat.worker_id,
                 "name": worker.heartbeat.name,
                 "state": word(pb.ModelState, model.state),
+                "capabilities": abilities(model),
                 "bytes": model.bytes,
                 "quantization": model.quantization,
                 "placement": model.placement,
@@ -102,7 +105,7 @@ async def _pull(
     worker: str,
     target: Target,
 ) -> None:
-    task = pb.Task(model=model, worker_id=worker, load=pb.LoadTask())
+    task = pb.Task(model=model, worker_id=worker, load=pb.LoadTask(), tags=target.tags)
     async with target.mesh() as cluster:
         result = await run_with_progress(cluster, task)
     out.print(Text(f"{shown(model)} is loaded on {shown(result.worker_id)}"))

@@ -1,5 +1,6 @@
 """The options that shape generated text, the same for `chat` and `generate`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -50,9 +51,14 @@ class Sampling:
     stop: list[str] = field(default_factory=list)
 
     def task(
-        self, model: str, *, prompt: str = "", messages: list[pb.ChatMessage] | None = None
+        self,
+        model: str,
+        tags: Sequence[str],
+        *,
+        prompt: str = "",
+        messages: list[pb.ChatMessage] | None = None,
     ) -> pb.Task:
-        """Return a streamed text task with these options."""
+        """Return a streamed text task with these options, for workers with `tags`."""
         text = pb.TextTask(
             prompt=prompt,
             messages=messages or [],
@@ -63,4 +69,4 @@ class Sampling:
             seed=self.seed,
             stop=self.stop,
         )
-        return pb.Task(model=model, stream=True, text=text)
+        return pb.Task(model=model, stream=True, text=text, tags=tags)

@@ -21,6 +21,7 @@ from daiic.cli.connection import (
 from daiic.cli.exits import out, run
 from daiic.shown import MESSAGE, shown, word
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import MODEL_KINDS, capabilities_of
 
 REFRESH = 1.0
 
@@ -93,6 +94,8 @@ def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
     who = Text(shown(beat.name or beat.worker_id), style="bold")
     who.append(f"\n{word(pb.Backend, beat.backend)}", style="not bold")
     who.append(f" · {shown(beat.device)}\n{shown(worker.address)}", style="not bold dim")
+    if beat.tags:
+        who.append(f"\ntags: {', '.join(map(shown, beat.tags))}", style="not bold dim")
     load = Text(word(pb.WorkerState, beat.state), style=STATE_STYLES.get(beat.state, "white"))
     waiting = f" +{beat.waiting}" if beat.waiting else ""
     load.append(f"\n{beat.running}/{beat.slots}{waiting} tasks", style="default")
@@ -107,7 +110,9 @@ def _model_line(model: pb.ModelStatus) -> Text:
         line.append(f"\n  {word(pb.ModelState, model.state)} {model.progress:.0%}")
     elif model.state == pb.LOADED:
         held = f"{shown(model.quantization)} · {shown(model.placement)} · {size(model.bytes)}"
-        line.append(f"\n  {held}", style="dim")
+        if model.rate:
+            held += f" · {model.rate:.1f} {unit_of(model)}/s"
+        line.append(f"\n  {held}\n  {', '.join(abilities(model))}", style="dim")
     if model.detail:
         line.append(f"\n  {shown(model.detail, MESSAGE)}", style="dim")
     return line
@@ -121,6 +126,17 @@ def _memory(beat: pb.Heartbeat) -> Text:
             bar = "█" * (10 - free) + "░" * free
             lines.append(Text(f"{label} {bar}\n{size(memory.free)} free"))
     return Text("\n").join(lines)
+
+
+def unit_of(model: pb.ModelStatus) -> str:
+    """Return what the rate of `model` counts."""
+    kind = MODEL_KINDS.get(model.kind)
+    return kind.unit if kind is not None else "tasks"
+
+
+def abilities(model: pb.ModelStatus) -> list[str]:
+    """Return what `model` can do, by the names that tasks ask for; empty if that is not known."""
+    return [word(pb.Capability, number) for number in sorted(capabilities_of(model) or ())]
 
 
 def size(count: float) -> str:

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from daiic.client.call import Call
 from daiic.client.heads import Heads, resolve_heads
 from daiic.errors import TaskError
+from daiic.whole_answer import joined
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address, is_loopback
 from daiic.wire.events import Event, Message, Pong, Unreachable
@@ -99,8 +100,10 @@ class ClusterClient:
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Yield the parts of the answer to `task` in order, the last one `final`.
 
-        Closing the generator cancels the task. `task` is taken over: its `id`
-        is set, and its seed if it has none.
+        A part with `started_over` voids all parts before it: another model
+        has begun the answer again, so discard what came before. Closing the
+        generator cancels the task. `task` belongs to the client from now on,
+        which sets its `id`, and its seed if it has none.
 
         Raises:
             TaskError: if the task ends without an answer.
@@ -113,7 +116,7 @@ class ClusterClient:
     async def bursts(self, task: pb.Task) -> AsyncGenerator[list[pb.Result], None]:
         """Yield what `run` does, as lists of all that has arrived since the last one.
 
-        Who falls behind catches up at less cost than part by part.
+        A caller that falls behind catches up at less cost than part by part.
         """
         now = self._socket.clock()
         call = Call(task, self._take_id(), self._heads.best(now), now)
@@ -140,20 +143,11 @@ class ClusterClient:
         Raises:
             TaskError: if the task ends without an answer.
         """
-        texts: list[str] = []
-        tokens: list[int] = []
+        parts: list[pb.Result] = []
         async with contextlib.aclosing(self.bursts(task)) as bursts:
             async for burst in bursts:
-                for part in burst:
-                    if part.started_over:
-                        texts.clear()
-                        tokens.clear()
-                    texts.append(part.text)
-                    tokens.extend(part.tokens)
-        part.text = "".join(texts)
-        del part.tokens[:]
-        part.tokens.extend(tokens)
-        return part
+                parts += burst
+        return joined(parts)
 
     async def status(self) -> pb.ClusterStatus:
         """Return the head's view of the cluster.
@@ -163,14 +157,14 @@ class ClusterClient:
         """
         return (await self.answer(pb.Task(status=pb.StatusTask()))).status
 
-    async def models(self) -> list[pb.ModelStatus]:
-        """Return every model that a worker reports, those that are loaded first.
+    async def models(self, tags: Sequence[str] = ()) -> list[pb.ModelStatus]:
+        """Return the models that workers with all of `tags` report, those that are loaded first.
 
         Raises:
             TaskError: if no head answers.
         """
-        workers = (await self.status()).workers
-        models = [model for worker in workers for model in worker.heartbeat.models]
+        beats = [worker.heartbeat for worker in (await self.status()).workers]
+        models = [model for beat in beats if {*tags} <= {*beat.tags} for model in beat.models]
         return sorted(models, key=lambda model: model.state != pb.LOADED)
 
     # --------------------------------------------------------------- messages

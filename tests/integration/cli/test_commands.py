@@ -4,23 +4,36 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from daiic.cli.tether import tethered
 from daiic.wire import daiic_pb2 as pb
-from support.peers.worker_stub import WorkerStub
+from support.peers.worker_stub import SCRIPTS, Step, WorkerStub
 from support.processes.gateway_process import gateway_process
 from support.processes.head_process import HeadProcess
 
+ONE = pb.ModelIdentity(weights="one", tokenizer="t", quantization="4bit")
+OTHER = pb.ModelIdentity(weights="other", tokenizer="t", quantization="none")
+
+
+def started_over(task: pb.Task) -> Iterator[Step]:
+    """Say two words; then another model says three."""
+    yield pb.Result(text="one two", tokens=[1, 2], model=ONE)
+    yield 0.1
+    yield pb.Result(text="three", tokens=[3], model=OTHER, started_over=True)
+    yield pb.Result(text=" four five", tokens=[4, 5])
+    yield pb.Result(final=True, finish_reason=pb.FINISH_REASON_STOP)
+
 
 class Cluster:
-    """A head's address, and `daiic` pointed at it."""
+    """A head's address and its one worker, and `daiic` pointed at the head."""
 
-    def __init__(self, head: str, folder: Path) -> None:
+    def __init__(self, head: str, stub: WorkerStub, folder: Path) -> None:
         self.head = head
+        self.stub = stub
         self._folder = folder
 
     async def daiic(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
@@ -41,9 +54,11 @@ class Cluster:
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     async with HeadProcess(http_listen="") as head:
-        stub = await WorkerStub.open([head.address])
+        models = dict.fromkeys((*SCRIPTS, "over"), pb.LOADED)
+        stub = await WorkerStub.open([head.address], models=models)
         await head.wait_for_workers(1)
-        yield Cluster(head.address, tmp_path)
+        stub.scripts["over"] = started_over
+        yield Cluster(head.address, stub, tmp_path)
         await stub.close()
 
 
@@ -124,6 +139,45 @@ async def test_models_lists_each_with_its_places(cluster: Cluster) -> None:
     models = {model["name"]: model for model in json.loads(out)}
     assert models["echo"]["workers"][0]["state"] == "loaded"
     assert models["echo"]["kind"] == pb.ModelKind.Name(pb.TEXT).lower()
+    assert models["echo"]["workers"][0]["capabilities"] == ["chat", "complete", "embed"]
+    _, table, _ = await cluster.daiic("models", "list")
+    assert "paint" in next(line for line in table.splitlines() if "picture" in line)
+
+
+async def test_a_task_with_tags_needs_a_worker_with_them(cluster: Cluster) -> None:
+    arguments = ("generate", "hi", "-m", "echo", "--tag", "eu", "--tag", "fast")
+    status, _, err = await cluster.daiic(*arguments)
+    assert status == 3
+    assert 'no worker has the tags "eu", "fast"' in err
+    cluster.stub.heartbeat.tags.extend(["fast", "eu"])
+    cluster.stub.say()
+    status, out, _ = await cluster.daiic(*arguments)
+    assert (status, out) == (0, "hi\n")
+    _, table, _ = await cluster.daiic("status")
+    assert "tags: fast, eu" in table
+
+
+async def test_what_a_model_cannot_do_is_told_with_one_that_can(cluster: Cluster) -> None:
+    status, _, err = await cluster.daiic("image", "a fox", "-m", "echo")
+    assert status == 1
+    assert "echo cannot make images" in err
+    assert "models that can: picture on worker stub" in err
+
+
+@pytest.mark.parametrize("command", ["chat", "generate"])
+async def test_an_answer_that_starts_over_is_said_to_and_printed_again(
+    cluster: Cluster, command: str
+) -> None:
+    status, out, err = await cluster.daiic(command, "x", "-m", "over")
+    assert (status, out) == (0, "one two\nthree four five\n")
+    assert "starts over" in err
+    assert "with other weights and quantization" in err
+
+
+@pytest.mark.parametrize("command", ["chat", "generate"])
+async def test_json_has_the_answer_that_holds_alone(cluster: Cluster, command: str) -> None:
+    _, out, _ = await cluster.daiic(command, "x", "-m", "over", "--json")
+    assert json.loads(out)["text"] == "three four five"
 
 
 async def test_doctor_finds_the_head_and_its_clock(cluster: Cluster) -> None:

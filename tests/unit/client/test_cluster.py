@@ -114,6 +114,40 @@ async def test_parts_are_yielded_in_order_and_answer_joins_them(head):
         assert whole.finish_reason == pb.FINISH_REASON_STOP
 
 
+ONE, OTHER = pb.ModelIdentity(weights="one"), pb.ModelIdentity(weights="other")
+
+
+async def test_another_head_is_told_which_model_made_the_answer(head, other):
+    async with ClusterClient([head.address, other.address]) as client:
+        parts = client.run(hello())
+        first = asyncio.create_task(anext(parts))
+        task = await head.task()
+        head.answer(task, 0, text="a", tokens=[1], model=ONE)
+        await first
+        head.fail(task, pb.SHUTTING_DOWN)
+        second = asyncio.create_task(anext(parts))
+        task = await other.task()
+        assert task.resume == pb.Resume(tokens=[1], text="a", index=1, model=ONE)
+        other.answer(task, 1, text="x", tokens=[7], model=OTHER, started_over=True)
+        assert (await second).started_over
+        await parts.aclose()
+
+
+async def test_an_answer_is_resumed_after_it_started_over_without_what_is_void(head, other):
+    async with ClusterClient([head.address, other.address]) as client:
+        answer = asyncio.create_task(client.answer(hello()))
+        task = await head.task()
+        head.answer(task, 0, text="void", tokens=[1], model=ONE)
+        head.answer(task, 1, text="x", tokens=[7], model=OTHER, started_over=True)
+        await asyncio.sleep(cluster.PING_INTERVAL)
+        head.fail(task, pb.SHUTTING_DOWN)
+        task = await other.task()
+        assert task.resume == pb.Resume(tokens=[7], text="x", index=2, model=OTHER)
+        other.answer(task, 2, text="y", tokens=[8], final=True)
+        whole = await answer
+        assert (whole.text, list(whole.tokens)) == ("xy", [7, 8])
+
+
 async def test_task_without_room_fails_at_once_and_the_others_go_on(head, monkeypatch):
     monkeypatch.setattr(udp, "Limits", lambda: Limits(peer_memory=100_000))
     async with ClusterClient([head.address]) as client:

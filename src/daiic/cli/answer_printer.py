@@ -1,0 +1,31 @@
+"""A text answer on the terminal while it is made, even if another model starts it over."""
+
+from daiic.cli.exits import err, out, write
+from daiic.model_identity import differences
+from daiic.wire import daiic_pb2 as pb
+
+
+class AnswerPrinter:
+    """Prints an answer part by part; `text` is the answer so far."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._model = pb.ModelIdentity()
+
+    def add(self, part: pb.Result) -> None:
+        """Print what `part` adds, or say that what was printed so far is void."""
+        if part.started_over:
+            if self.text:
+                out.print()
+            err.print(f"[yellow]the answer starts over:[/] {self._why(part.model)}")
+            self.text = ""
+        if part.HasField("model"):
+            self._model = part.model
+        self.text += part.text
+        write(part.text)
+
+    def _why(self, model: pb.ModelIdentity) -> str:
+        differing = differences(self._model, model)
+        if not differing:
+            return "another model took over"
+        return f"another model took over, with other {' and '.join(differing)}"
