@@ -279,7 +279,7 @@ async def hold_streams(gateway) -> None:  # type: ignore[no-untyped-def]
         f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body
-    before = gateway.rss
+    before = gateway.rss()
     writers = []
 
     async def begin() -> None:
@@ -293,8 +293,8 @@ async def hold_streams(gateway) -> None:  # type: ignore[no-untyped-def]
     seconds = time.perf_counter() - begun
     print(
         f"DAIIC     {len(writers)} streams open at once, all begun in {seconds:.1f} s: "
-        f"{(gateway.rss - before) / len(writers) / 1024:.1f} KiB of memory each "
-        f"({before >> 20} MiB before, {gateway.rss >> 20} MiB now)",
+        f"{(gateway.rss() - before) / len(writers) / 1024:.1f} KiB of memory each "
+        f"({before >> 20} MiB before, {gateway.rss() >> 20} MiB now)",
         flush=True,
     )
     for writer in writers:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -270,7 +271,7 @@ async def test_it_says_so_when_the_gateway_goes_and_comes_back_by_itself(
     gateway = await start_gateway()
     await page.go(gateway.url)
     await page.until("document.querySelector('.worker')")
-    gateway.process.terminate()
+    gateway.signal(signal.SIGTERM)
     await page.until("document.getElementById('problem').innerText.includes('does not answer')")
     await start_gateway(f"--listen=127.0.0.1:{gateway.host_port[1]}")
     await page.until("document.getElementById('problem').hidden", 15)

@@ -134,7 +134,7 @@ async def test_no_prompt_answer_or_key_is_logged(
         head.script = failing(pb.INTERNAL)
         await http.post(PATH, json=CHAT, headers=bearer(key))
     await asyncio.sleep(0.2)
-    log = "".join(gateway.log)
+    log = gateway.log
     assert "client=ann" in log
     assert SECRET not in log and key not in log and key.rpartition("-")[2] not in log
 
@@ -149,7 +149,7 @@ async def test_request_ids_are_in_answers_and_in_the_log(start_gateway: StartGat
         assert re.fullmatch(r"req-[0-9a-f]{16}", forged.headers["x-request-id"])
         failed = await http.post(PATH, json={})
     await asyncio.sleep(0.2)
-    log = "".join(gateway.log)
+    log = gateway.log
     for answer in (own, forged, failed):
         assert f"request_id={answer.headers['x-request-id']}" in log
 

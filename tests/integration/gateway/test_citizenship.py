@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,50 +13,34 @@ from daiic.wire import daiic_pb2 as pb
 from integration.gateway.conftest import StartGateway
 from support.peers.scripted_head import ScriptedHead
 from support.processes.gateway_process import gateway_process
+from support.processes.notify_socket import NotifySocket
 
 CHAT = {"model": "stub-chat", "messages": [{"role": "user", "content": "x"}]}
 PATH = "/v1/chat/completions"
 
 
-class Systemd:
-    """The other end of NOTIFY_SOCKET."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.setblocking(False)
-
-    async def until(self, wanted: str) -> list[str]:
-        """Return what is said up to the first line that begins so."""
-        said: list[str] = []
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(10):
-            while not any(line.startswith(wanted) for line in said):
-                said += (await loop.sock_recv(self._socket, 4096)).decode().split("\n")
-        return said
-
-
 @pytest.fixture
-async def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    return Systemd(tmp_path / "notify")
+def systemd(notify: NotifySocket, monkeypatch: pytest.MonkeyPatch) -> NotifySocket:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(notify.path))
+    return notify
 
 
 async def test_it_tells_systemd_how_it_is(
-    head: ScriptedHead, systemd: Systemd, monkeypatch: pytest.MonkeyPatch
+    head: ScriptedHead, systemd: NotifySocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "300000")
     async with gateway_process(f"--heads={head.address}") as gateway:
-        await systemd.until("READY=1")
-        await systemd.until("STATUS=0 requests running; 1 workers, 3 models, 0 tasks queued")
+        await systemd.hears("READY=1")
+        await systemd.hears("STATUS=0 requests running; 1 workers, 3 models, 0 tasks queued")
         for _ in range(3):
-            await systemd.until("WATCHDOG=1")
-        gateway.process.terminate()
-        await systemd.until("STOPPING=1")
+            systemd.forget()
+            await systemd.hears("WATCHDOG=1")
+        gateway.signal(signal.SIGTERM)
+        await systemd.hears("STOPPING=1")
 
 
 async def test_limits_change_at_a_reload_and_nothing_is_cut(
-    head: ScriptedHead, systemd: Systemd, tmp_path: Path
+    head: ScriptedHead, systemd: NotifySocket, tmp_path: Path
 ) -> None:
     go_on = asyncio.Event()
 
@@ -72,10 +55,11 @@ async def test_limits_change_at_a_reload_and_nothing_is_cut(
     async with gateway_process(f"--heads={head.address}", f"--config={config}") as gateway:
         await gateway.ready()
         stream = await gateway.openai.chat.completions.create(**CHAT, stream=True)
-        await systemd.until("READY=1")
+        await systemd.hears("READY=1")
+        systemd.forget()
         config.write_text("concurrent_requests = 1\n")
-        gateway.process.send_signal(signal.SIGHUP)
-        await systemd.until("READY=1")
+        gateway.signal(signal.SIGHUP)
+        await systemd.hears("READY=1")
         async with gateway.http as http:
             assert (await http.post(PATH, json=CHAT)).status_code == 429
         go_on.set()
@@ -95,9 +79,9 @@ async def test_what_does_not_end_in_time_is_cut_and_cancelled(
     stream = await gateway.openai.chat.completions.create(**CHAT, stream=True)
     await anext(stream)
     begin = time.monotonic()
-    gateway.process.terminate()
-    assert await asyncio.wait_for(gateway.process.wait(), 8) == 0
-    assert 0.8 < time.monotonic() - begin < 6
+    gateway.signal(signal.SIGTERM)
+    assert await gateway.ended() == 0
+    assert time.monotonic() - begin > 0.8
     await asyncio.wait_for(head.cancelled.get(), 1)
     with contextlib.suppress(Exception):
         await stream.close()
@@ -107,6 +91,6 @@ async def test_it_may_open_as_many_files_as_the_system_lets_it(
     start_gateway: StartGateway,
 ) -> None:
     gateway = await start_gateway()
-    limits = Path(f"/proc/{gateway.process.pid}/limits").read_text()
+    limits = Path(f"/proc/{gateway.pid}/limits").read_text()
     row = next(line for line in limits.splitlines() if line.startswith("Max open files"))
     assert row.split()[3] == row.split()[4]

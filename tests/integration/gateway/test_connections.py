@@ -106,7 +106,7 @@ async def test_a_client_that_reads_no_more_is_cut_off_and_its_task_cancelled(
 async def test_headers_without_an_end_neither_fill_memory_nor_hold_others_up(
     gateway: RunningGateway,
 ) -> None:
-    before = gateway.rss
+    before = gateway.rss()
 
     async def flood(more: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(*gateway.host_port)
@@ -124,4 +124,4 @@ async def test_headers_without_an_end_neither_fill_memory_nor_hold_others_up(
         assert (await http.get("/healthz")).status_code == 200
         for answer in await asyncio.gather(*floods):
             assert answer.startswith(b"HTTP/1.1 431 ")
-    assert gateway.rss - before < 16 << 20
+    assert gateway.rss() - before < 16 << 20

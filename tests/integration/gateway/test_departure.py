@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import signal
 import time
 from collections.abc import AsyncIterator
 
@@ -115,11 +116,11 @@ async def test_a_stop_lets_open_requests_finish(
     stream = await gateway.openai.chat.completions.create(**CHAT, stream=True)
     said = [await anext(stream), await anext(stream)]
     async with gateway.http as http, http.stream("GET", "/api/cluster") as watching:
-        gateway.process.terminate()
+        gateway.signal(signal.SIGTERM)
         async for _ in watching.aiter_lines():  # ends by itself
             pass
-    assert gateway.process.returncode is None
+    assert gateway.exit_status is None
     go_on.set()
     said += [event async for event in stream]
     assert "".join(event.choices[0].delta.content or "" for event in said) == "one two"
-    assert await asyncio.wait_for(gateway.process.wait(), 5) == 0
+    assert await gateway.ended() == 0

@@ -1,15 +1,14 @@
 """Workers that are killed with tasks in flight, and their return."""
 
 import asyncio
-import contextlib
 import signal
 import sys
 import time
 from pathlib import Path
 
-from daiic.cli.tether import tethered
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
+from support.processes.daemon import Daemon
 from support.processes.head_process import HeadProcess
 
 STUB = Path(__file__).parents[2] / "support/peers/worker_stub.py"
@@ -17,23 +16,11 @@ HEARTBEAT_INTERVAL = 2.0
 TOKENS = 60
 
 
-@contextlib.asynccontextmanager
-async def worker_process(head: HeadProcess, worker_id: str, interval: float = HEARTBEAT_INTERVAL):
-    """Yield a worker stub that runs in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *tethered(
-            *(sys.executable, STUB),
-            *(f"--heads={head.address}", f"--id={worker_id}", f"--interval={interval}"),
-        ),
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    assert await process.stdout.readline()
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+def worker_process(
+    head: HeadProcess, worker_id: str, interval: float = HEARTBEAT_INTERVAL
+) -> Daemon:
+    """A worker stub that runs in a process of its own."""
+    return Daemon(sys.executable, STUB, heads=head.address, id=worker_id, interval=interval)
 
 
 async def count_to(client: ClusterClient, tokens: int) -> tuple[str, set[str]]:
@@ -60,7 +47,7 @@ async def test_tasks_of_a_killed_worker_complete_on_the_other_and_it_leaves_the_
         await head.wait_for_workers(2)
         streams = [asyncio.create_task(count_to(client, TOKENS)) for _ in range(20)]
         await asyncio.sleep(TOKENS * 0.02 / 2)
-        doomed.kill()
+        await doomed.kill()
         killed_at = time.monotonic()
         texts = await asyncio.gather(*streams)
         assert {text for text, _ in texts} == {numbers(TOKENS)}
@@ -91,12 +78,12 @@ async def test_tasks_of_a_worker_that_hangs_complete_on_the_other_and_it_may_com
         await head.wait_for_workers(2)
         streams = [asyncio.create_task(count_to(client, TOKENS)) for _ in range(10)]
         await asyncio.sleep(TOKENS * 0.02 / 2)
-        hanging.send_signal(signal.SIGSTOP)
+        hanging.signal(signal.SIGSTOP)
         texts = await asyncio.gather(*streams)
         assert {text for text, _ in texts} == {numbers(TOKENS)}
         assert sum(workers == {"hanging", "other"} for _, workers in texts) == 5
         await head.wait_for_workers(1)
-        hanging.send_signal(signal.SIGCONT)
+        hanging.signal(signal.SIGCONT)
         await head.wait_for_workers(2)
         task = pb.Task(model="echo", worker_id="hanging", text=pb.TextTask(prompt="back"))
         assert (await client.answer(task)).text == "back"
@@ -117,4 +104,4 @@ async def test_head_that_was_stopped_takes_no_worker_for_silent():
         assert {text for text, _ in await asyncio.gather(*streams)} == {numbers(TOKENS)}
         status = await client.status()
         assert (status.tasks_moved, len(status.workers)) == (0, 1)
-    assert not any("silent" in line for line in head.log)
+    assert "silent" not in head.log

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.peers.stub_worker import StubWorker
-from support.processes.daemons import Daemon
+from support.peers.worker_stub import WorkerStub
+from support.processes.daemon import Daemon
+from support.processes.head_process import HeadProcess
 
 WORKSPACE = Path(__file__).parents[3] / "src"
 
@@ -38,47 +39,53 @@ def binary() -> str:
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Callable[..., object]]:
-    """Start daemons that end with the test: `await start(program, key=value, ...)`."""
+async def enter() -> AsyncIterator[Callable[..., object]]:
+    """Enter contexts that end with the test: `await enter(HeadProcess())`."""
     async with contextlib.AsyncExitStack() as stack:
-
-        async def started(program: str, **settings: object) -> Daemon:
-            daemon = Daemon(program, settings)
-            await daemon.start()
-            stack.push_async_callback(daemon.kill)
-            return daemon
-
-        yield started
+        yield stack.enter_async_context
 
 
 @pytest.fixture
-async def head(start) -> Daemon:
-    return await start("daiic-head", listen="127.0.0.1:0", http_listen="127.0.0.1:0")
+async def head(enter) -> HeadProcess:
+    return await enter(HeadProcess())
 
 
 @pytest.fixture
-async def worker(head: Daemon) -> AsyncIterator[StubWorker]:
+async def serve() -> AsyncIterator[Callable[..., object]]:
+    """Start a worker stub at heads, and wait until they know it: `await serve(head, ...)`."""
+    stubs: list[WorkerStub] = []
+
+    async def served(*heads: HeadProcess, **options: object) -> WorkerStub:
+        stub = await WorkerStub.open([head.address for head in heads], interval=0.3, **options)
+        stubs.append(stub)
+        for head in heads:
+            await head.until_ready()
+        return stub
+
+    yield served
+    for stub in stubs:
+        await stub.close(polite=False)
+
+
+@pytest.fixture
+async def worker(serve, head: HeadProcess) -> WorkerStub:
     """A worker that the head knows."""
-    worker = StubWorker()
-    await worker.open([head.address])
-    await head.until_ready()
-    yield worker
-    await worker.close()
+    return await serve(head)
 
 
 @pytest.fixture
-def launch(binary: str, start) -> Callable[..., object]:
+def launch(binary: str, enter) -> Callable[..., object]:
     """Start a shim with free ports: `await launch(heads=..., ...)`."""
 
     async def launched(**settings: object) -> Daemon:
         free = {"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0"}
-        return await start(binary, **(free | settings))
+        return await enter(Daemon(binary, **(free | settings)))
 
     return launched
 
 
 @pytest.fixture
-async def shim(launch, head: Daemon, worker: StubWorker) -> Daemon:
+async def shim(launch, head: HeadProcess, worker: WorkerStub) -> Daemon:
     """A shim before the head and its worker."""
     shim = await launch(heads=head.address)
     await shim.until_ready()

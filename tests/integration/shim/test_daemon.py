@@ -3,7 +3,6 @@
 import asyncio
 import re
 import signal
-import socket
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from daiic.client import ClusterClient
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
-from integration.shim.test_tasks import words
+from integration.shim.tasks import words
 from support.peers.plain_client import RESULT, PlainClient
-from support.processes.daemons import Daemon
+from support.peers.worker_stub import words_every
+from support.processes.daemon import Daemon
+from support.processes.head_process import HeadProcess
+from support.processes.notify_socket import NotifySocket
 
 
 async def run(binary: str, *flags: str, **environment: str) -> tuple[int, str]:
@@ -97,7 +99,7 @@ async def test_on_loopback_the_status_port_answers_to_local_names_only(shim) -> 
 
 
 async def test_metrics_are_prometheus_text(shim) -> None:
-    with PlainClient(shim.udp, acknowledges=True) as client:
+    with PlainClient(shim.host_port, acknowledges=True) as client:
         client.send_task(words("count me"))
         await client.whole_text()
     assert await shim.get("/healthz") == (200, "ok\n")
@@ -112,39 +114,25 @@ async def test_metrics_are_prometheus_text(shim) -> None:
     assert samples["daiic_shim_tasks_answered_total",] == 1
     assert samples["daiic_shim_messages_received_total", "client"] == 1
     assert samples["daiic_shim_messages_received_total", "mesh"] == 3
-    assert samples["daiic_shim_head_up", shim._settings["heads"]] == 1
+    assert samples["daiic_shim_head_up", shim.settings["heads"]] == 1
     assert (await shim.get("/nothing"))[0] == 404
 
 
 async def test_systemd_is_told_and_sigterm_lets_answers_finish(
-    binary: str, head, worker, tmp_path: Path
+    binary: str, head, worker, notify: NotifySocket
 ) -> None:
-    worker.pace = 0.2
-    told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    told.bind(str(tmp_path / "notify"))
-    told.setblocking(False)
-    flags = {"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0", "heads": head.address}
-    shim = Daemon(binary, flags)
-    shim.environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
-    await shim.start()
-    said: list[str] = []
-    loop = asyncio.get_running_loop()
-    loop.add_reader(told, lambda: said.append(told.recv(4096).decode()))
-
-    async def until(message: str) -> None:
-        async with asyncio.timeout(5):
-            while not any(message in line for line in said):
-                await asyncio.sleep(0.01)
-
-    try:
-        await until("READY=1")
-        await until("STATUS=1 of 1 heads answer")
-        await until("WATCHDOG=1")
-        with PlainClient(shim.udp, acknowledges=True) as client:
+    worker.scripts["words"] = words_every(0.2)
+    free = {"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0"}
+    environment = {"NOTIFY_SOCKET": str(notify.path), "WATCHDOG_USEC": "300000"}
+    async with Daemon(binary, environment=environment, heads=head.address, **free) as shim:
+        await notify.hears("READY=1")
+        await notify.hears("STATUS=1 of 1 heads answer")
+        await notify.hears("WATCHDOG=1")
+        with PlainClient(shim.host_port, acknowledges=True) as client:
             client.send_task(words("a b c d e f", task_id=1))
             first = (await client.answer()).result()
-            shim.terminate()
-            await until("STOPPING=1")
+            shim.signal(signal.SIGTERM)
+            await notify.hears("STOPPING=1")
             assert (await shim.get("/readyz")) == (503, "shutting down\n")
             client.send_task(words("too late", task_id=2))
             rest = [await client.answer() for _ in range(7)]
@@ -152,32 +140,26 @@ async def test_systemd_is_told_and_sigterm_lets_answers_finish(
         assert [(error.id, error.code) for error in late] == [(2, pb.SHUTTING_DOWN)]
         text = first.text + "".join(r.result().text for r in rest if r.kind == RESULT)
         assert text == "a b c d e f "
-        assert await shim.exit_status() == 0
-    finally:
-        await shim.kill()
-        loop.remove_reader(told)
-        told.close()
+        assert await shim.ended() == 0
 
 
 async def test_second_sigterm_ends_the_wait(launch, head, worker) -> None:
-    worker.pace = 0.2
+    worker.scripts["words"] = words_every(0.2)
     shim = await launch(heads=head.address)
     await shim.until_ready()
-    with PlainClient(shim.udp, acknowledges=True) as client:
+    with PlainClient(shim.host_port, acknowledges=True) as client:
         client.send_task(words(" ".join(map(str, range(200)))))
         await client.answer()
-        shim.terminate()
+        shim.signal(signal.SIGTERM)
         await asyncio.sleep(0.3)
-        shim.terminate()
+        shim.signal(signal.SIGTERM)
         while (received := await client.answer()).kind == RESULT:
             pass
         assert received.error().code == pb.SHUTTING_DOWN
-        assert await shim.exit_status(5) == 0
+        assert await shim.ended() == 0
 
 
-async def test_sighup_changes_what_can_change(
-    launch, head, worker, tmp_path: Path, eventually
-) -> None:
+async def test_sighup_changes_what_can_change(launch, head, worker, tmp_path: Path) -> None:
     file = tmp_path / "shim.toml"
     file.write_text("client_tasks = 5\n")
     shim = await launch(heads=head.address, config=file)
@@ -185,10 +167,10 @@ async def test_sighup_changes_what_can_change(
 
     async def reload(text: str, said: str) -> None:
         file.write_text(text)
-        shim.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: said in shim.log)
+        shim.signal(signal.SIGHUP)
+        await shim.says(said)
 
-    with PlainClient(shim.udp, acknowledges=True) as client:
+    with PlainClient(shim.host_port, acknowledges=True) as client:
         client.send_task(words("before"))
         assert await client.whole_text() == "before "
         await reload("client_tasks = 'five'\n", "settings not reloaded")
@@ -202,12 +184,12 @@ async def test_sighup_changes_what_can_change(
             await client.answer(0.5)
         await reload("log_level = 'debug'\n", "log_level")
         client.send_task(words("seen"))
-        await eventually(lambda: "task accepted" in shim.log)
-    assert shim.process.returncode is None
+        await shim.says("task accepted")
+    assert shim.exit_status is None
 
 
-async def test_ipv6_is_served_like_ipv4(launch, start) -> None:
-    head = await start("daiic-head", listen="[::1]:0", http_listen="127.0.0.1:0")
+async def test_ipv6_is_served_like_ipv4(launch, enter) -> None:
+    head = await enter(HeadProcess(listen="[::1]:0"))
     shim = await launch(listen="[::1]:0", heads=head.address)
     await shim.until_ready()
     async with ClusterClient([shim.address]) as client:
@@ -215,17 +197,17 @@ async def test_ipv6_is_served_like_ipv4(launch, start) -> None:
 
 
 async def test_drain_ends_in_time_with_an_error_for_what_is_left(launch, head, worker) -> None:
-    worker.pace = 0.2
+    worker.scripts["words"] = words_every(0.2)
     shim = await launch(heads=head.address, drain_timeout=0.5)
     await shim.until_ready()
-    with PlainClient(shim.udp, acknowledges=True) as client:
+    with PlainClient(shim.host_port, acknowledges=True) as client:
         client.send_task(words(" ".join("abcdefghijklmnopqrstuvwxyz")))
         await client.answer()
-        shim.terminate()
+        shim.signal(signal.SIGTERM)
         while (received := await client.answer()).kind == RESULT:
             pass
         assert received.error().code == pb.SHUTTING_DOWN
-        assert await shim.exit_status(5) == 0
+        assert await shim.ended() == 0
 
 
 async def test_shim_waits_for_a_head_that_has_no_name_yet(binary: str) -> None:

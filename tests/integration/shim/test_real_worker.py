@@ -26,19 +26,21 @@ QUESTION = {
 
 
 @pytest.fixture
-async def real_worker(start, head, tmp_path):
+async def real_worker(enter, head, tmp_path):
     pytest.importorskip("torch", reason="the worker's dependencies are not installed")
-    worker = await start(
-        "daiic-worker",
-        heads=head.address,
-        listen="127.0.0.1:0",
-        http_listen="127.0.0.1:0",
-        state_dir=tmp_path,
-        models_dir=MODELS,
-        models=MODEL,
-        backend="cpu",
-        quantization="none",
-        allow_downloads=False,
+    # Here, for it imports torch.
+    from support.processes.worker_process import WorkerProcess
+
+    worker = await enter(
+        WorkerProcess(
+            heads=head.address,
+            state_dir=tmp_path,
+            models_dir=MODELS,
+            models=MODEL,
+            backend="cpu",
+            quantization="none",
+            allow_downloads=False,
+        )
     )
     async with asyncio.timeout(120):
         async with ClusterClient([head.address]) as client:
@@ -61,7 +63,7 @@ async def test_real_answer_is_the_same_by_every_way(launch, head, real_worker) -
         )
         direct = (await client.answer(task)).text
     assert direct
-    async with await LossyRelay.start(shim.udp, ROUGH, seed=9) as relay:
+    async with await LossyRelay.start(shim.host_port, ROUGH, seed=9) as relay:
         with PlainClient(relay.address, acknowledges=True, answers_pings=True) as plain:
             question = json.dumps(QUESTION).encode()
             sequence = plain.send(TASK, question)

@@ -6,18 +6,15 @@ import json
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
+from integration.shim.tasks import large, words
 from support.links.lossy_relay import ROUGH, LossyRelay
 from support.peers.plain_client import ACK, CANCEL, ERROR, PING, PONG, RESULT, TASK, PlainClient
-from support.peers.stub_worker import MODEL
-
-
-def words(prompt: str, task_id: int = 0) -> pb.Task:
-    return pb.Task(id=task_id, model=MODEL, stream=True, text=pb.TextTask(prompt=prompt))
+from support.peers.worker_stub import words_every
 
 
 async def test_client_that_knows_only_base_types_is_served_in_json(shim) -> None:
-    with PlainClient(shim.udp) as client:
-        task = json.dumps({"model": MODEL, "text": {"prompt": "large 40"}}).encode()
+    with PlainClient(shim.host_port) as client:
+        task = json.dumps({"model": "large", "text": {"maxTokens": 40}}).encode()
         sequence = client.send(TASK, task)
         first = (await client.answer()).json()
         client.send(TASK, task, sequence)  # as it would to hear the rest: it earns the shim's trust
@@ -28,7 +25,7 @@ async def test_client_that_knows_only_base_types_is_served_in_json(shim) -> None
 
 
 async def test_client_that_knows_only_base_types_is_served_in_protobuf(shim) -> None:
-    with PlainClient(shim.udp, acknowledges=True) as client:
+    with PlainClient(shim.host_port, acknowledges=True) as client:
         sequence = client.send_task(words("one two three"))
         parts = [(await client.answer()).result() for _ in range(4)]
         client.send_task(words("four", task_id=77))
@@ -39,7 +36,7 @@ async def test_client_that_knows_only_base_types_is_served_in_protobuf(shim) -> 
 
 
 async def test_task_is_acknowledged_and_ping_answered(shim) -> None:
-    with PlainClient(shim.udp) as client:
+    with PlainClient(shim.host_port) as client:
         sequence = client.send(PING)
         pong = await client.datagram()
         assert (pong.kind, pong.sequence, pong.payload) == (PONG, sequence, b"")
@@ -52,7 +49,7 @@ async def test_task_is_acknowledged_and_ping_answered(shim) -> None:
 
 
 async def test_many_clients_with_the_same_numbers_get_their_own_answers(shim) -> None:
-    clients = [PlainClient(shim.udp, acknowledges=True) for _ in range(400)]
+    clients = [PlainClient(shim.host_port, acknowledges=True) for _ in range(400)]
     try:
         for number, client in enumerate(clients):
             client.send_task(words(f"client {number}", task_id=5), sequence=9)
@@ -65,7 +62,7 @@ async def test_many_clients_with_the_same_numbers_get_their_own_answers(shim) ->
 
 
 async def test_repeated_task_runs_once(shim, worker, eventually) -> None:
-    with PlainClient(shim.udp, acknowledges=True) as client:
+    with PlainClient(shim.host_port, acknowledges=True) as client:
         for sequence in (3, 3, 4, 3, 5):
             client.send_task(words("just once", task_id=12), sequence=sequence)
         assert await client.whole_text() == "just once "
@@ -77,8 +74,8 @@ async def test_repeated_task_runs_once(shim, worker, eventually) -> None:
 
 
 async def test_cancel_reaches_the_worker(shim, worker, eventually) -> None:
-    worker.pace = 0.05
-    with PlainClient(shim.udp, acknowledges=True) as client:
+    worker.scripts["words"] = words_every(0.05)
+    with PlainClient(shim.host_port, acknowledges=True) as client:
         client.send_task(words("a b c d e f g h i j k l m n o p", task_id=4))
         await client.answer()
         client.send(CANCEL, pb.Cancel(id=4).SerializeToString())
@@ -87,17 +84,17 @@ async def test_cancel_reaches_the_worker(shim, worker, eventually) -> None:
 
 
 async def test_client_that_vanishes_has_its_task_cancelled(shim, worker, eventually) -> None:
-    worker.pace = 0.05
-    with PlainClient(shim.udp, acknowledges=True) as client:
+    worker.scripts["words"] = words_every(0.05)
+    with PlainClient(shim.host_port, acknowledges=True) as client:
         client.send_task(words(" ".join(map(str, range(1000)))))
         await client.answer()
     await eventually(lambda: len(worker.cancelled) == 1, seconds=15)
 
 
 async def test_client_that_never_acknowledges_is_served_again_and_again(shim, worker) -> None:
-    worker.pace = 3.0
-    with PlainClient(shim.udp) as client:
-        client.send_task(words("large 20", task_id=1))
+    worker.scripts["words"] = words_every(3.0)
+    with PlainClient(shim.host_port) as client:
+        client.send_task(words("x" * 20, task_id=1))
         slow = client.send_task(words("a b c d", task_id=2))
         first = await client.answer()
         assert first.result().id in (1, 2)
@@ -113,7 +110,7 @@ async def test_client_that_never_acknowledges_is_served_again_and_again(shim, wo
 
 
 async def test_unreadable_tasks_are_answered_in_their_language(shim) -> None:
-    with PlainClient(shim.udp, answers_pings=True) as client:
+    with PlainClient(shim.host_port, answers_pings=True) as client:
         sequence = client.send(TASK, b'{"model": ' + b" " * 100)
         refused = (await client.answer()).json()
         assert refused["id"] == str(sequence)
@@ -132,7 +129,7 @@ async def test_unreadable_tasks_are_answered_in_their_language(shim) -> None:
 
 async def test_streams_cross_a_lossy_reordering_link_whole(shim) -> None:
     async with (
-        await LossyRelay.start(shim.udp, ROUGH, seed=4) as relay,
+        await LossyRelay.start(shim.host_port, ROUGH, seed=4) as relay,
         ClusterClient([format_address(relay.address)]) as client,
     ):
         prompts = [" ".join(f"w{i}-{j}" for j in range(20)) for i in range(40)]
@@ -143,19 +140,19 @@ async def test_streams_cross_a_lossy_reordering_link_whole(shim) -> None:
 
 async def test_large_tasks_and_answers_cross_a_lossy_link_whole(shim, worker) -> None:
     async with (
-        await LossyRelay.start(shim.udp, ROUGH, seed=5) as relay,
+        await LossyRelay.start(shim.host_port, ROUGH, seed=5) as relay,
         ClusterClient([format_address(relay.address)]) as client,
     ):
         prompt = "y" * 1_000_000
         assert (await client.answer(words(prompt))).text == f"{prompt} "
-        assert len((await client.answer(words("large 3000000"))).text) == 3_000_000
+        assert len((await client.answer(large(3_000_000))).text) == 3_000_000
     assert worker.tasks[0].text.prompt == prompt
 
 
 async def test_status_of_the_cluster_is_seen_through_the_shim(shim) -> None:
     async with ClusterClient([shim.address]) as client:
         assert [w.heartbeat.worker_id for w in (await client.status()).workers] == ["stub"]
-    with PlainClient(shim.udp, answers_pings=True) as client:
+    with PlainClient(shim.host_port, answers_pings=True) as client:
         client.send(TASK, b'{"id": 3, "status": {}}')
         assert (await client.answer()).json()["status"]["workers"]
 
@@ -164,7 +161,10 @@ async def test_garbage_does_not_disturb_others(shim) -> None:
     import random
 
     source = random.Random(8)
-    with PlainClient(shim.udp) as hostile, PlainClient(shim.udp, acknowledges=True) as client:
+    with (
+        PlainClient(shim.host_port) as hostile,
+        PlainClient(shim.host_port, acknowledges=True) as client,
+    ):
         good = bytes.fromhex("02000000010006651728988000000000") + b"\x04abcd"
         for _ in range(3000):
             data = bytearray(good if source.random() < 0.5 else source.randbytes(40))
@@ -178,7 +178,7 @@ async def test_garbage_does_not_disturb_others(shim) -> None:
 
 async def test_error_type_is_not_used_towards_json_clients(launch) -> None:
     shim = await launch(heads="127.0.0.1:9")
-    with PlainClient(shim.udp) as client, PlainClient(shim.udp) as binary:
+    with PlainClient(shim.host_port) as client, PlainClient(shim.host_port) as binary:
         client.send(TASK, b'{"id": "18446744073709551615", "status": {}}' + b" " * 100)
         binary.send_task(pb.Task(id=6, model="m" * 100, status=pb.StatusTask()))
         refused = (await client.answer(12)).json()

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from daiic.client import ClusterClient
@@ -109,19 +108,17 @@ async def test_hostile_template_refuses_its_model_and_is_told_to_the_cluster(clu
         await asyncio.sleep(0.1)
     assert (found.state, "is refused" in found.detail) == (pb.FAILED, True)
     assert status.tasks_moved == 0
-    port = worker[0].said(r"http_port=(\d+)")
-    async with httpx.AsyncClient() as client:
-        assert (await client.get(f"http://127.0.0.1:{port}/readyz")).status_code == 200
+    assert (await worker[0].get("/readyz"))[0] == 200
     assert (await cluster.answer(chat("tiny"))).final
 
 
 async def test_template_process_ends_with_a_killed_worker(cluster, worker):
     assert (await cluster.answer(chat("tiny"))).final
-    tasks = Path(f"/proc/{worker[0].process.pid}/task").glob("*/children")
+    tasks = Path(f"/proc/{worker[0].pid}/task").glob("*/children")
     children = [child for task in tasks for child in task.read_text().split()]
     renders = [c for c in children if "template_process" in Path(f"/proc/{c}/cmdline").read_text()]
     assert len(renders) == 1
-    worker[0].process.kill()
+    await worker[0].kill()
     cmdline = Path(f"/proc/{renders[0]}/cmdline")
     for _ in range(600):
         # A zombie, which waits for its new parent, has none.

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 import signal
-import urllib.request
 
 import pytest
 
@@ -29,7 +28,6 @@ def worker(start, head, models_dir):
         models_dir=models_dir,
         models=["tiny"],
         name="first",
-        http_listen="127.0.0.1:0",
         quantization="none",
         ram_limit=1 << 30,
     )
@@ -119,13 +117,7 @@ async def test_wrong_names_are_refused_with_advice(cluster, model, code):
 
 
 async def metrics_of(worker) -> str:
-    return await asyncio.to_thread(fetch, worker, "/metrics")
-
-
-def fetch(worker, path: str) -> str:
-    base = "http://127.0.0.1:" + worker.said(r"http_port=(\d+)")
-    with urllib.request.urlopen(base + path) as response:
-        return response.read().decode()
+    return (await worker.get("/metrics"))[1]
 
 
 async def test_cancelled_task_ends_on_the_worker(cluster, worker):
@@ -142,7 +134,7 @@ async def test_cancelled_task_ends_on_the_worker(cluster, worker):
 
 async def test_metrics_and_readiness_are_served(cluster, worker):
     await cluster.answer(text("go", max_tokens=5))
-    assert await asyncio.to_thread(fetch, worker, "/readyz") == "ready\n"
+    assert await worker.get("/readyz") == (200, "ready\n")
     metrics = await metrics_of(worker)
     done = re.search(r'daiic_worker_tasks_total\{kind="text",outcome="DONE"\} (\S+)', metrics)
     assert float(done.group(1)) > 0

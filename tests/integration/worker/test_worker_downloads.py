@@ -136,7 +136,7 @@ async def test_what_the_hub_refuses_is_explained(client, worker, model, code, wo
 
 async def test_downloaded_model_is_served_when_the_hub_is_gone(client, begin, worker):
     await client.answer(load("owner/tiny", worker))
-    offline = begin({"HF_ENDPOINT": "http://127.0.0.1:9"}, cache_dir=worker.folder / "cache")
+    offline = begin({"HF_ENDPOINT": "http://127.0.0.1:9"}, cache_dir=worker.settings["cache_dir"])
     assert (await client.answer(load("owner/tiny", offline))).final
     error = await refusal(client, "owner/other", offline)
     assert "cannot be reached" in error.message
@@ -175,7 +175,7 @@ async def test_interrupted_download_is_taken_up_again(client, begin, hub, tmp_pa
         await asyncio.sleep(0.05)
     worker.signal(signal.SIGTERM)
     # Neither the download nor its threads keep it from ending.
-    assert await asyncio.to_thread(worker.process.wait, 10) == 0
+    assert await worker.ended() == 0
     running.cancel()
     again = begin(cache_dir=tmp_path / "cache")
     states = {m.name: m.state for m in await models_of(client, again)}

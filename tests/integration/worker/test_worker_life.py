@@ -9,6 +9,7 @@ import pytest
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
+from support.processes.daemon import PATIENCE
 
 
 def story(max_tokens: int = 180) -> pb.Task:
@@ -66,16 +67,16 @@ async def test_stream_survives_worker_kill(start, begin):
 async def test_running_tasks_finish_at_sigterm_and_new_ones_are_not_taken(start, begin, notify):
     head = start("head")
     worker = begin(head.address, {"NOTIFY_SOCKET": str(notify.path)})
-    await asyncio.to_thread(notify.wait_for, "READY=1")
+    await notify.hears("READY=1")
     async with ClusterClient([head.address]) as client:
         parts = await collect(
             client.run(story()), after=3, act=lambda part: worker.signal(signal.SIGTERM)
         )
         assert parts[-1].final and sum(len(part.tokens) for part in parts) == 180
-        assert await asyncio.to_thread(worker.process.wait, 20) == 0
+        assert await worker.ended() == 0
         status = (await client.answer(pb.Task(status=pb.StatusTask()))).status
     assert len(status.workers) == 0
-    await asyncio.to_thread(notify.wait_for, "STOPPING=1")
+    await notify.hears("STOPPING=1")
     assert "tasks given up" not in worker.log
 
 
@@ -99,18 +100,20 @@ async def test_ready_is_said_once_models_are_loaded_and_a_head_knows(begin, star
     # Nobody listens on this address yet.
     early = start("head")
     address = early.address
-    early.end()
+    early.stop()
     worker = begin(address, {"NOTIFY_SOCKET": str(notify.path)})
     worker.said("model loaded")
-    said = await asyncio.to_thread(notify.wait_for, "STATUS=serving tiny")
+    said = await notify.hears("STATUS=serving tiny")
     assert f"no answer from head {address}" in said
-    assert not await asyncio.to_thread(notify.hears, "READY=1", 3)
-    assert any(message.startswith("EXTEND_TIMEOUT_USEC=") for message in notify.messages)
-    assert any(message.startswith("STATUS=loading tiny") for message in notify.messages)
+    with pytest.raises(TimeoutError):
+        await notify.hears("READY=1", patience=3)
+    assert await notify.hears("EXTEND_TIMEOUT_USEC=")
+    assert await notify.hears("STATUS=loading tiny")
     assert worker.log.count("the head does not answer") <= 1
+    notify.forget()
     start("head", listen=address)
-    await asyncio.to_thread(notify.wait_for, "READY=1")
-    await asyncio.to_thread(notify.wait_for, "STATUS=serving tiny: 0 running, 0 tokens/s")
+    await notify.hears("READY=1")
+    await notify.hears("STATUS=serving tiny: 0 running, 0 tokens/s")
 
 
 async def test_watchdog_is_fed_while_the_loop_turns_and_not_while_it_is_stopped(
@@ -119,14 +122,17 @@ async def test_watchdog_is_fed_while_the_loop_turns_and_not_while_it_is_stopped(
     head = start("head")
     environment = {"NOTIFY_SOCKET": str(notify.path), "WATCHDOG_USEC": "600000"}
     worker = begin(head.address, environment)
-    await asyncio.to_thread(notify.wait_for, "READY=1")
+    await notify.hears("READY=1")
     for _ in range(5):
-        await asyncio.to_thread(notify.wait_for, "WATCHDOG=1", 5)
+        notify.forget()
+        await notify.hears("WATCHDOG=1")
     worker.signal(signal.SIGSTOP)
-    await asyncio.to_thread(notify.hears, "nothing begins so", 0.5)
-    assert not await asyncio.to_thread(notify.hears, "WATCHDOG=1", 1.5)
+    await asyncio.sleep(0.5)  # what it said before is read
+    notify.forget()
+    with pytest.raises(TimeoutError):
+        await notify.hears("WATCHDOG=1", patience=1.5)
     worker.signal(signal.SIGCONT)
-    await asyncio.to_thread(notify.wait_for, "WATCHDOG=1", 5)
+    await notify.hears("WATCHDOG=1")
 
 
 async def test_model_that_cannot_be_loaded_does_not_keep_the_worker_from_serving(start, begin):
@@ -145,16 +151,23 @@ async def test_model_that_cannot_be_loaded_does_not_keep_the_worker_from_serving
         ({"cluster_key_file": "/nonexistent"}, "daiic keygen"),
         ({"hf_token_file": "/nonexistent"}, "hf_token_file"),
         ({"backend": "rocm"}, "rocminfo"),
-        ({"moodels": []}, "did you mean models?"),
     ],
 )
 def test_settings_that_cannot_work_end_it_at_once_with_advice(start, settings, words):
     began = time.monotonic()
     worker = start("worker", **{"heads": ["127.0.0.1:1"], **settings})
-    assert worker.process.wait(60) == 2
+    assert worker.process.wait(PATIENCE) == 2
     assert words in worker.log and "Traceback" not in worker.log
     if "backend" not in settings:  # for that torch has to be asked
         assert time.monotonic() - began < 10
+
+
+def test_setting_of_its_file_that_there_is_not_ends_it_with_advice(start, tmp_path):
+    config = tmp_path / "settings.toml"
+    config.write_text("moodels = []\n")
+    worker = start("worker", config=config)
+    assert worker.process.wait(PATIENCE) == 2
+    assert "did you mean models?" in worker.log and "Traceback" not in worker.log
 
 
 async def test_cluster_key_joins_worker_and_head_and_keeps_others_out(start, begin, tmp_path):
@@ -171,12 +184,13 @@ async def test_cluster_key_joins_worker_and_head_and_keeps_others_out(start, beg
     assert [found.heartbeat.worker_id for found in status.workers] == [member.worker_id]
 
 
-async def test_reloaded_settings_hold_and_fixed_ones_are_named(start, begin):
+async def test_reloaded_settings_hold_and_fixed_ones_are_named(start, begin, tmp_path):
     head = start("head")
-    worker = begin(head.address, models=[])
+    config = tmp_path / "settings.toml"
+    config.write_text("")
+    worker = begin(head.address, models=[], config=config)
     worker.said("serving")
-    config = worker.folder / "settings.toml"
-    config.write_text(config.read_text() + 'quantization = "none"\nslots = 3\n')
+    config.write_text('quantization = "none"\nslots = 3\n')
     worker.signal(signal.SIGHUP)
     worker.said("some changes need a restart .*slots")
     async with ClusterClient([head.address]) as client:

@@ -53,6 +53,30 @@ def count(task: pb.Task) -> Iterator[Step]:
     )
 
 
+def words_every(pause: float) -> Script:
+    """Return a script that says the prompt's words, the next after `pause` seconds."""
+
+    def words(task: pb.Task) -> Iterator[Step]:
+        said = [
+            pb.Result(text=f"{word} ", tokens=[number])
+            for number, word in enumerate(task.text.prompt.split(" "))
+        ]
+        said.append(pb.Result(final=True, finish_reason=pb.FINISH_REASON_STOP))
+        for part in said[task.resume.index :]:
+            yield part
+            if pause and not part.final:
+                yield pause
+
+    return words
+
+
+def large(task: pb.Task) -> Iterator[Step]:
+    """Answer with `max_tokens` bytes in one part, and end with the next."""
+    if task.resume.index == 0:
+        yield pb.Result(text="x" * task.text.max_tokens, tokens=[0])
+    yield pb.Result(final=True, finish_reason=pb.FINISH_REASON_STOP)
+
+
 def picture(task: pb.Task) -> Iterator[Step]:
     """Answer with `width` times `height` bytes that follow from the seed."""
     yield pb.Result(final=True, images=[pb.Image(png=pixels(task.image), seed=task.image.seed)])
@@ -75,7 +99,15 @@ def refusing(task: pb.Task) -> Iterator[Step]:
 
 
 SCRIPTS: dict[str, Script] = {
-    script.__name__: script for script in (echo, slow, count, picture, mute, broken, refusing)
+    "echo": echo,
+    "slow": slow,
+    "count": count,
+    "words": words_every(0.0),
+    "large": large,
+    "picture": picture,
+    "mute": mute,
+    "broken": broken,
+    "refusing": refusing,
 }
 
 
@@ -85,7 +117,10 @@ def pixels(task: pb.ImageTask) -> bytes:
 
 
 class WorkerStub:
-    """One worker; `tasks` are those it was given, `cancelled` the ids that were cancelled."""
+    """One worker; `tasks` are those it was given, `cancelled` the ids of those it had to give up.
+
+    A test may change `scripts`.
+    """
 
     def __init__(self, heads: list[Address], heartbeat: pb.Heartbeat, interval: float) -> None:
         self.heartbeat = heartbeat
@@ -175,16 +210,18 @@ class WorkerStub:
                 continue
             if event.type == MessageType.TASK:
                 task = pb.Task.FromString(event.payload)
+                if (event.peer, task.id) in self._running:
+                    continue
                 self.tasks.append(task)
                 script = self.scripts.get(task.model, echo)
                 self._running[event.peer, task.id] = None
                 self._step(event.peer, task, script(task), task.resume.index)
             elif event.type == MessageType.CANCEL:
                 task_id = pb.Cancel.FromString(event.payload).id
-                self.cancelled.append(task_id)
                 timer = self._running.pop((event.peer, task_id), None)
                 if timer is not None:
                     timer.cancel()
+                    self.cancelled.append(task_id)
 
     def _step(self, head: Address, task: pb.Task, steps: Iterator[Step], index: int) -> None:
         for step in steps:
@@ -212,7 +249,7 @@ async def _serve(options: argparse.Namespace) -> None:
         listen=options.listen,
         interval=options.interval,
     )
-    print(stub.address, flush=True)
+    print(f"serving listen={stub.address}", flush=True)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -221,7 +258,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run a stub until stopped; its first line of output is its address."""
+    """Run a stub until stopped; its first line of output says where it listens."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--heads", default="127.0.0.1:7717")
     parser.add_argument("--id", default="stub")

@@ -23,14 +23,14 @@ _forks.set_forkserver_preload(["support.processes.worker_imports"])
 class ForkedWorker:
     """A `daiic-worker`, as `subprocess.Popen` would start it."""
 
-    def __init__(self, config: Path, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: str) -> None:
         tests = str(Path(__file__).parents[2])
         outside = dict(os.environ)
         # Only the first one starts the process that is forked, with what is set here.
         os.environ.clear()
         os.environ.update(environment | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": tests})
         try:
-            self._process = _forks.Process(target=_work, args=(config, environment, log))
+            self._process = _forks.Process(target=_work, args=(arguments, environment, log))
             self._process.start()
         finally:
             os.environ.clear()
@@ -60,12 +60,12 @@ class ForkedWorker:
         self.send_signal(signal.SIGKILL)
 
 
-def _work(config: Path, environment: dict[str, str], log: Path) -> None:
+def _work(arguments: list[str], environment: dict[str, str], log: str) -> None:
     end_with(os.getppid())
     os.environ.clear()
     os.environ.update(environment)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    sys.argv = ["daiic-worker", "--config", str(config)]
+    sys.argv = ["daiic-worker", *arguments]
     sys.exit(daemon.main())

@@ -2,47 +2,29 @@
 
 import asyncio
 import json
-import os
-import re
 import signal
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 
-from daiic.cli.tether import tethered
-
-ADDRESS = re.compile(r"serving\s+address=(http://\S+?)/\s*$")
+from support.processes.daemon import PATIENCE, Daemon
 
 
-@dataclass
-class RunningGateway:
-    """`log` collects what it writes to stderr."""
+class RunningGateway(Daemon):
+    """A gateway, and the clients of it."""
 
-    url: str
-    process: asyncio.subprocess.Process
-    log: list[str]
+    listens = r"serving\s+address=http://(\S+?)/\s*\n"
 
     @property
-    def host_port(self) -> tuple[str, int]:
-        """Where it listens."""
-        host, port = re.fullmatch(r"http://(.+):(\d+)", self.url).groups()
-        return host, int(port)
-
-    @property
-    def rss(self) -> int:
-        """The resident memory in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) << 10
+    def url(self) -> str:
+        return f"http://{self.address}"
 
     async def ready(self) -> None:
         """Wait until a head answers it."""
-        async with self.http as http, asyncio.timeout(10):
+        async with self.http as http, asyncio.timeout(PATIENCE):
             while (await http.get("/readyz")).status_code != 200:
                 await asyncio.sleep(0.05)
 
@@ -65,42 +47,11 @@ class RunningGateway:
 @asynccontextmanager
 async def gateway_process(*flags: str) -> AsyncIterator[RunningGateway]:
     """Start `daiic-gateway` on a free port; it must have ended well when the test is over."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("DAIIC_")}
-    process = await asyncio.create_subprocess_exec(
-        *tethered(
-            *(sys.executable, "-m", "daiic.gateway.daemon"),
-            *("--listen=127.0.0.1:0", "--http-listen="),
-            *flags,
-        ),
-        stderr=asyncio.subprocess.PIPE,
-        env=environment,
-    )
-    log: list[str] = []
-    assert process.stderr is not None
-
-    async def next_line() -> str:
-        line = (await process.stderr.readline()).decode()
-        log.append(line)
-        return line
-
-    async def read_on() -> None:
-        while await next_line():
-            pass
-
-    async with asyncio.timeout(20):
-        while (found := ADDRESS.search(line := await next_line())) is None:
-            assert line, "".join(log)
-    reading = asyncio.create_task(read_on())
-    try:
-        yield RunningGateway(found[1], process, log)
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
+    gateway = RunningGateway("daiic-gateway", "--listen=127.0.0.1:0", "--http-listen=", *flags)
+    async with gateway:
         try:
-            async with asyncio.timeout(10):
-                status = await process.wait()
-        except TimeoutError:
-            process.kill()
-            raise
-        await reading
-    assert status == 0, "".join(log)
+            yield gateway
+        finally:
+            gateway.signal(signal.SIGTERM)
+            status = await gateway.ended(10)
+        assert status == 0, gateway.log
