@@ -124,14 +124,15 @@ def _text_needs(task: pb.Task) -> Iterator[pb.Capability]:
     text = task.text
     yield pb.CHAT if text.messages else pb.COMPLETE
     for message in text.messages:
-        if message.tool_calls:
+        if message.tool_calls or message.tool_call_id or message.role == "tool":
             yield pb.TOOLS
         for part in message.parts:
             if part.HasField("image"):
                 yield pb.SEE
             elif part.HasField("audio"):
                 yield pb.HEAR
-    if text.tools:
+    must_call = text.tool_choice.name or text.tool_choice.mode == pb.ToolChoice.REQUIRED
+    if text.tools or must_call:
         yield pb.TOOLS
     if text.constraint.WhichOneof("form") is not None:
         yield pb.SCHEMA
@@ -140,7 +141,8 @@ def _text_needs(task: pb.Task) -> Iterator[pb.Capability]:
 
 
 def _image_needs(task: pb.Task) -> Iterator[pb.Capability]:
-    yield pb.EDIT if task.image.HasField("image") else pb.PAINT
+    begins = task.image.HasField("image") or task.image.HasField("mask")
+    yield pb.EDIT if begins else pb.PAINT
 
 
 def _embed_needs(task: pb.Task) -> Iterator[pb.Capability]:

@@ -25,9 +25,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import quantization
-from daiic.worker.engines.transformers_text import load_text
 from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.engines.transformers_text.load import load as load_text
 from daiic.worker.memory.budget import MemoryBudget
 
 PROMPT = "A head routes every task to the best worker, and a worker that dies is missed by nobody. "
@@ -142,12 +143,9 @@ def main() -> None:
             engine = loop.run(
                 load_text(
                     path,
-                    backend=chosen,
-                    quantization="none",
-                    budget=MemoryBudget(chosen.vram().free, backend.ram().free),
-                    ram_offload=False,
-                    slots=32,
-                    progress=lambda done: None,
+                    LoadOptions(chosen, ram_offload=False, slots=32),
+                    MemoryBudget(chosen.vram().free, backend.ram().free),
+                    lambda done: None,
                 )
             )
             for streams in map(int, options.streams.split(",")):

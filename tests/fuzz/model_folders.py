@@ -18,8 +18,9 @@ import structlog
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.transformers_embedding import recipe
-from daiic.worker.models.catalog import Catalog, Model
+from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.checkpoint_files import PICKLED
+from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import OPENED
 from daiic.worker.models.model_view import ELSEWHERE, LINKED, checked_view, without
 from daiic.worker.models.repository_files import choose_files

@@ -12,13 +12,14 @@ import structlog
 
 from daiic.answer_order import AnswerOrder
 from daiic.errors import TaskError
+from daiic.model_identity import differences
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, WorkKind, work_of
-from daiic.worker.engines.interface import ModelRefused
-from daiic.worker.engines.torch.errors import is_device_lost, is_out_of_memory
+from daiic.worker.engines.interface import DeviceLost, EngineDied, ModelRefused
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.model_entry import Lease
-from daiic.worker.memory.resource_errors import does_not_fit
+from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
+from daiic.worker.supported import check_supported
 
 ATTEMPTS = 4
 """Engines on which a task is tried while memory runs out on them."""
@@ -46,7 +47,9 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
             "the task does not say what to do",
             "set one of text, image, embed or load",
         )
-    _check_kind(task.model, manager.kind_on_disk(task.model), kind)
+    on_disk = manager.on_disk(task.model)
+    if on_disk is not None:
+        _check(task, kind, on_disk.kind, on_disk.capabilities)
     order = AnswerOrder(task)
     for _ in range(ATTEMPTS):
         lease: Lease | None = None
@@ -58,12 +61,17 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
                     else:
                         yield _numbered(order, pb.Result(progress=step))
             assert lease is not None
-            _check_kind(task.model, lease.engine.kind, kind)
+            engine = lease.engine
+            _check(task, kind, engine.model_kind, engine.capabilities)
             if task.HasField("load"):
                 yield _numbered(order, pb.Result(final=True))
                 return
-            async with contextlib.aclosing(lease.engine.run(order.task)) as parts:
+            origin: pb.Result | None = _begin(order, lease)
+            async with contextlib.aclosing(engine.run(order.task)) as parts:
                 async for part in parts:
+                    if origin is not None:
+                        part.MergeFrom(origin)
+                        origin = None
                     yield _numbered(order, part)
                     if part.final:
                         return
@@ -74,12 +82,17 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
                 raise
             if lease is None or not lease.broken:
                 raise
+        except OUT_OF_MEMORY:
+            assert lease is not None
+            await manager.out_of_memory(lease)
+        except EngineDied as error:
+            assert lease is not None
+            await manager.died(lease.entry, lease.resident)
+            raise _died(task.model, error) from None
         except Exception as error:
             assert lease is not None
-            if is_out_of_memory(error):
-                await manager.out_of_memory(lease)
-            elif not lease.broken:
-                if is_device_lost(error):
+            if not lease.broken:
+                if isinstance(error, DeviceLost):
                     manager.on_device_lost(error)
                 raise _internal(task.model, error) from None
         finally:
@@ -87,6 +100,26 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
                 lease.release()
         order.resume_here()
     raise does_not_fit(task.model)
+
+
+def _begin(order: AnswerOrder, lease: Lease) -> pb.Result:
+    """Return what the first part of this run says besides its content.
+
+    Another model than the one that began the answer begins it again.
+    """
+    origin = pb.Result(model=lease.identity)
+    made_by = order.made_by
+    differing = differences(made_by, lease.identity) if made_by is not None else []
+    if differing:
+        log.warning(
+            "another model began this answer, so it starts over",
+            model=lease.entry.name,
+            task=order.task.id,
+            differs=", ".join(differing),
+        )
+        order.task.resume.CopyFrom(pb.Resume(index=order.next_index))
+        origin.started_over = True
+    return origin
 
 
 async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progress | Lease, None]:
@@ -121,14 +154,27 @@ def _numbered(order: AnswerOrder, part: pb.Result) -> pb.Result:
     return part
 
 
-def _check_kind(name: str, has: pb.ModelKind | None, kind: WorkKind) -> None:
-    if has and not kind.accepts(has):
+def _check(
+    task: pb.Task, kind: WorkKind, has: pb.ModelKind, capabilities: frozenset[pb.Capability]
+) -> None:
+    """Refuse `task` if a model of the kind `has`, with these `capabilities`, cannot run it."""
+    if not kind.accepts(has):
         wanted = MODEL_KINDS[kind.model_kinds[0]].makes
         raise TaskError(
             pb.BAD_REQUEST,
-            f"{name} makes {MODEL_KINDS[has].makes}, not {wanted}",
+            f"{task.model} makes {MODEL_KINDS[has].makes}, not {wanted}",
             f"choose a model that makes {wanted}; `daiic models list` shows their kinds",
         )
+    check_supported(task, capabilities)
+
+
+def _died(name: str, error: EngineDied) -> TaskError:
+    log.error("an engine died", model=name, reason=str(error))
+    return TaskError(
+        pb.INTERNAL,
+        f"what ran {name} has died: {error}",
+        "try again: the model is loaded again; the worker's log may say more",
+    )
 
 
 def _internal(name: str, error: Exception) -> TaskError:

@@ -8,8 +8,8 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import choose
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.loading import EngineLoader
-from daiic.worker.engines.torch.footprint import expected_footprint
 from daiic.worker.identity import Identity
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.meter import MemoryMeter
@@ -44,11 +44,11 @@ class Worker:
             log.warning("there is no models folder", models_dir=str(models_dir.absolute()))
         self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit)
-        self._loader = EngineLoader(backend, settings, token, self._cache_dir)
+        self._backend = backend
+        self._loader = EngineLoader(self._options(settings, token))
         self.manager = ModelManager(
             Catalog(models_dir, self._cache_dir),
             self._meter,
-            lambda model: expected_footprint(model, backend, self._loader.settings.quantization),
             self._loader,
             self._fetch if settings.allow_downloads else None,
             ram_offload=settings.ram_offload,
@@ -77,10 +77,21 @@ class Worker:
     def follow(self, settings: WorkerSettings, token: str | None) -> None:
         """Take over the settings that may change, for models loaded from now on."""
         self._meter.vram_limit, self._meter.ram_limit = settings.vram_limit, settings.ram_limit
-        self._loader.settings, self._loader.token = settings, token
+        self._loader.options = self._options(settings, token)
         self.manager.memory.ram_offload = settings.ram_offload
         self.manager.fetch = self._fetch if settings.allow_downloads else None
         self.node.heads.hurry()
 
+    def _options(self, settings: WorkerSettings, token: str | None) -> LoadOptions:
+        return LoadOptions(
+            self._backend,
+            quantization=settings.quantization,
+            ram_offload=settings.ram_offload,
+            slots=settings.slots,
+            allow_downloads=settings.allow_downloads,
+            token=token,
+            cache_dir=self._cache_dir,
+        )
+
     async def _fetch(self, name: str, progress: Progress) -> Path:
-        return await fetch(name, self._cache_dir, self._loader.token, progress)
+        return await fetch(name, self._cache_dir, self._loader.options.token, progress)

@@ -85,7 +85,7 @@ class Node:
     def wedged(self) -> bool:
         """Return whether an engine has work but does nothing about it."""
         return any(
-            engine.stalled_for > MODEL_KINDS[engine.kind].stall_limit
+            engine.stalled_for > MODEL_KINDS[engine.model_kind].stall_limit
             for engine in self._manager.table.engines()
         )
 

@@ -17,8 +17,9 @@ import torch
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
-from daiic.worker.engines.transformers_text import load_text
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.engines.transformers_text.load import load as load_text
 from daiic.worker.engines.transformers_text.turns import Turns
 from daiic.worker.memory.meter import MemoryMeter
 from daiic.worker.settings import WorkerSettings
@@ -66,12 +67,9 @@ async def loaded(path: Path, quantization: str) -> TextEngine:
     cpu = backend.choose("cpu")
     return await load_text(
         path,
-        backend=cpu,
-        quantization=quantization,
-        budget=MemoryMeter(cpu).budget(0),
-        ram_offload=True,
-        slots=4,
-        progress=lambda done: None,
+        LoadOptions(cpu, quantization=quantization, slots=4),
+        MemoryMeter(cpu).budget(0),
+        lambda done: None,
     )
 
 

@@ -11,10 +11,11 @@ from transformers import AutoModel, AutoTokenizer
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch.tokenizer import PIECE
-from daiic.worker.engines.transformers_embedding import load_embedding
 from daiic.worker.engines.transformers_embedding.embedder import Embedder, batches
 from daiic.worker.engines.transformers_embedding.engine import EmbeddingEngine
+from daiic.worker.engines.transformers_embedding.load import load as load_embedding
 from daiic.worker.engines.transformers_embedding.recipe import Recipe
 from daiic.worker.memory.budget import MemoryBudget
 from support.models.tiny_models import sentence_model
@@ -26,12 +27,9 @@ async def loaded(path: Path, quantization: str = "none") -> EmbeddingEngine:
     torch.set_num_threads(1)
     return await load_embedding(
         path,
-        backend=backend.choose("cpu"),
-        quantization=quantization,
-        budget=MemoryBudget(vram_bytes=0, ram_bytes=1 << 30),
-        ram_offload=True,
-        slots=2,
-        progress=lambda done: None,
+        LoadOptions(backend.choose("cpu"), quantization=quantization),
+        MemoryBudget(vram_bytes=0, ram_bytes=1 << 30),
+        lambda done: None,
     )
 
 

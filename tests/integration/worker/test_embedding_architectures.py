@@ -13,8 +13,9 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import weights
-from daiic.worker.engines.transformers_embedding import load_embedding
+from daiic.worker.engines.transformers_embedding.load import load as load_embedding
 from daiic.worker.memory.budget import MemoryBudget
 from support.models.embedding_families import FAMILIES, WIDTH, Family
 from support.models.models_document import ModelsTable
@@ -43,12 +44,9 @@ TABLE = ModelsTable(
 async def load(path):
     return await load_embedding(
         path,
-        backend=choose("cpu"),
-        quantization="none",
-        budget=MemoryBudget(vram_bytes=0, ram_bytes=2 << 30),
-        ram_offload=True,
-        slots=2,
-        progress=lambda done: None,
+        LoadOptions(choose("cpu")),
+        MemoryBudget(vram_bytes=0, ram_bytes=2 << 30),
+        lambda done: None,
     )
 
 
@@ -105,7 +103,7 @@ async def test_each_family_embeds_as_its_publisher_says(
 ):
     reference = Reference(family, tmp_path / family.name)
     engine = await load(reference.folder)
-    assert (engine.kind, engine.quantization, engine.fallback) == (pb.EMBEDDING, "none", "")
+    assert (engine.model_kind, engine.quantization, engine.fallback) == (pb.EMBEDDING, "none", "")
     vectors, tokens = await embedded(engine, TEXTS)
     expected = torch.stack([reference.embed(text) for text in TEXTS])
     assert torch.allclose(vectors, expected, atol=1e-4)

@@ -8,11 +8,12 @@ import transformers
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
-from daiic.worker.engines.diffusers import load_image
+from daiic.worker.engines.diffusers import load as image
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import weights
-from daiic.worker.engines.torch.footprint import expected_weights
+from daiic.worker.engines.transformers_text import load as text
 from daiic.worker.memory.budget import MemoryBudget
-from daiic.worker.models.catalog import Model
+from daiic.worker.models.model import Model
 from support.models.tiny_models import language_model
 
 torch.set_num_threads(1)
@@ -35,22 +36,14 @@ def test_language_models_take_what_was_expected(tmp_path: Path, quantization: st
         progress=lambda done: None,
     )
     assert loaded.quantization == quantization
-    expected = expected_weights(Model("model", path, pb.TEXT), PROCESSOR, quantization)
+    expected = text.expected_weights(
+        Model("model", path, pb.TEXT), LoadOptions(PROCESSOR, quantization=quantization)
+    )
     assert loaded.footprint == pytest.approx(expected, rel=0.1)
 
 
 async def test_image_pipelines_take_what_was_expected() -> None:
-    engine = await load_image(
-        SHAPES,
-        backend=PROCESSOR,
-        quantization="none",
-        budget=PLENTY,
-        ram_offload=True,
-        allow_downloads=False,
-        token=None,
-        cache_dir=None,
-        progress=lambda done: None,
-    )
+    engine = await image.load(SHAPES, LoadOptions(PROCESSOR), PLENTY, lambda done: None)
     await engine.close()
-    expected = expected_weights(Model("shapes", SHAPES, pb.IMAGE), PROCESSOR, "none")
+    expected = image.expected_weights(Model("shapes", SHAPES, pb.IMAGE), LoadOptions(PROCESSOR))
     assert engine.footprint == pytest.approx(expected, rel=0.02)

@@ -16,10 +16,11 @@ from safetensors.torch import save_file
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
-from daiic.worker.engines.diffusers import load_image
 from daiic.worker.engines.diffusers.abilities import abilities_of
 from daiic.worker.engines.diffusers.calling import calling_of
+from daiic.worker.engines.diffusers.load import load as load_image
 from daiic.worker.engines.diffusers.source import Source
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.memory.budget import MemoryBudget
 from support.models.image_families import FAMILIES, Family
 from support.models.image_publishing import publish
@@ -40,14 +41,9 @@ TABLE = ModelsTable(
 async def load(path, quantization="none"):
     return await load_image(
         path,
-        backend=choose("cpu"),
-        quantization=quantization,
-        budget=MemoryBudget(vram_bytes=0, ram_bytes=2 << 30),
-        ram_offload=True,
-        allow_downloads=False,
-        token=None,
-        cache_dir=None,
-        progress=lambda share: None,
+        LoadOptions(choose("cpu"), quantization=quantization),
+        MemoryBudget(vram_bytes=0, ram_bytes=2 << 30),
+        lambda share: None,
     )
 
 
@@ -128,7 +124,7 @@ def parts_alive(monkeypatch):
 async def test_each_family_draws_what_its_pipeline_draws(published, parts_alive):
     family, folder, expected = published
     engine = await load(folder)
-    assert (engine.kind, engine.quantization, engine.fallback) == (pb.IMAGE, "none", "")
+    assert (engine.model_kind, engine.quantization, engine.fallback) == (pb.IMAGE, "none", "")
     drawn, steps = await picture(engine)
     assert steps == [1, 2]
     assert same(drawn, expected)

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
-from daiic.worker.engines.diffusers import load_image
-from daiic.worker.engines.diffusers.source import Hub, find_source
+from daiic.worker.engines.diffusers.load import load as load_image
+from daiic.worker.engines.diffusers.source import find_source
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import configuration_bounds
 from daiic.worker.memory.budget import MemoryBudget
 
@@ -28,18 +29,9 @@ SHAPES = MODELS / "tiny-shapes.safetensors"
 PLENTY = MemoryBudget(vram_bytes=0, ram_bytes=8 << 30)
 
 
-async def load(path, **changes):
-    arguments = {
-        "backend": choose("cpu"),
-        "quantization": "none",
-        "budget": PLENTY,
-        "ram_offload": True,
-        "allow_downloads": False,
-        "token": None,
-        "cache_dir": None,
-        "progress": lambda share: None,
-    }
-    return await load_image(path, **(arguments | changes))
+async def load(path, *, budget=PLENTY, progress=lambda share: None, **changes):
+    options = LoadOptions(choose("cpu"), **changes)
+    return await load_image(path, options, budget, progress)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +93,7 @@ async def test_one_file_is_loaded_without_a_network_and_draws(engines, monkeypat
     assert result.final
     assert result.images[0].seed == 1
     assert Image.open(io.BytesIO(result.images[0].png)).size == (64, 64)
-    assert (engine.kind, engine.placement, engine.quantization) == (pb.IMAGE, "ram", "none")
+    assert (engine.model_kind, engine.placement, engine.quantization) == (pb.IMAGE, "ram", "none")
     # Its weights in float32, as they are computed with on a CPU.
     assert engine.footprint == pytest.approx(SHAPES.stat().st_size * 2, rel=0.02)
 
@@ -210,7 +202,7 @@ async def test_a_folder_with_only_a_variant_is_loaded(folder, variant):
 
 
 def test_weights_that_are_not_loaded_are_not_counted(folder):
-    source = find_source(folder, Hub(False, None, None))
+    source = find_source(folder, LoadOptions(choose("cpu")))
     alone = source.parameters()
     for file in list(folder.glob("*/*.safetensors")):
         shutil.copy(file, file.with_suffix(".fp16.safetensors"))
@@ -230,7 +222,7 @@ async def test_a_model_too_large_in_full_precision_is_loaded_in_half_on_a_cpu():
 @pytest.mark.filterwarnings("error::FutureWarning")
 @pytest.mark.parametrize("single", [True, False], ids=["file", "folder"])
 def test_weights_are_loaded_in_the_precision_asked_for_by_no_outdated_name(folder, single):
-    source = find_source(SHAPES if single else folder, Hub(False, None, None))
+    source = find_source(SHAPES if single else folder, LoadOptions(choose("cpu")))
     pipeline = source.load(torch.float16)
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     assert {part.dtype for part in parts} == {torch.float16}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from daiic.worker.backend import choose as backend_of
 from daiic.worker.engines.diffusers import placement
 from daiic.worker.engines.diffusers.placement import (
     Placement,
@@ -17,7 +18,8 @@ from daiic.worker.engines.diffusers.placement import (
     sizes_of,
     working_bytes,
 )
-from daiic.worker.engines.diffusers.source import Hub, find_source
+from daiic.worker.engines.diffusers.source import find_source
+from daiic.worker.engines.interface import LoadOptions
 
 torch.set_num_threads(1)
 
@@ -27,8 +29,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def pipeline():
-    hub = Hub(allow_downloads=False, token=None, cache_dir=None)
-    loaded = find_source(SHAPES, hub).load(torch.float32)
+    loaded = find_source(SHAPES, LoadOptions(backend_of("cpu"))).load(torch.float32)
     loaded.set_progress_bar_config(disable=True)
     return loaded
 

@@ -8,8 +8,8 @@ import torch
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose
-from daiic.worker.engines.diffusers import load_image
-from daiic.worker.engines.interface import ModelRefused
+from daiic.worker.engines.diffusers.load import load as load_image
+from daiic.worker.engines.interface import LoadOptions, ModelRefused
 from daiic.worker.engines.transformers_text import chat_template
 from daiic.worker.memory.budget import MemoryBudget
 from support.models.image_families import FAMILIES
@@ -46,14 +46,9 @@ async def load(pipeline, path, template):
     pipeline.save_pretrained(path)
     return await load_image(
         path,
-        backend=choose("cpu"),
-        quantization="none",
-        budget=MemoryBudget(vram_bytes=0, ram_bytes=2 << 30),
-        ram_offload=True,
-        allow_downloads=False,
-        token=None,
-        cache_dir=None,
-        progress=lambda share: None,
+        LoadOptions(choose("cpu")),
+        MemoryBudget(vram_bytes=0, ram_bytes=2 << 30),
+        lambda share: None,
     )
 
 

@@ -17,9 +17,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
+from daiic.worker.engines.interface import EngineOutOfMemory, LoadOptions
 from daiic.worker.engines.torch import configuration_bounds
-from daiic.worker.engines.transformers_text import load_text, token_streams
+from daiic.worker.engines.transformers_text import token_streams
 from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.engines.transformers_text.load import load as load_text
 from daiic.worker.memory.budget import MemoryBudget
 from support.models.tiny_models import END, language_model
 
@@ -33,12 +35,9 @@ async def serving(
 ) -> AsyncIterator[TextEngine]:
     engine = await load_text(
         path,
-        backend=backend.choose("cpu"),
-        quantization=quantization,
-        budget=budget,
-        ram_offload=True,
-        slots=slots,
-        progress=lambda done: None,
+        LoadOptions(backend.choose("cpu"), quantization=quantization, slots=slots),
+        budget,
+        lambda done: None,
     )
     try:
         yield engine
@@ -311,7 +310,7 @@ async def test_out_of_memory_is_told_apart_and_other_failures_heal(
     for raised, expected in (
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-            torch.OutOfMemoryError,
+            EngineOutOfMemory,
         ),
         (RuntimeError("a fault"), TaskError),
     ):

@@ -9,8 +9,9 @@ import torch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
-from daiic.worker.engines.transformers_text import load_text
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.engines.transformers_text.load import load as load_text
 from daiic.worker.memory.budget import MemoryBudget
 from support.models.tiny_models import language_model
 
@@ -22,12 +23,9 @@ async def loaded(path: Path, quantization: str, ram: int = 1024 * MIB) -> TextEn
     torch.set_num_threads(1)
     return await load_text(
         path,
-        backend=backend.choose("cpu"),
-        quantization=quantization,
-        budget=MemoryBudget(vram_bytes=0, ram_bytes=ram),
-        ram_offload=True,
-        slots=2,
-        progress=lambda done: None,
+        LoadOptions(backend.choose("cpu"), quantization=quantization, slots=2),
+        MemoryBudget(vram_bytes=0, ram_bytes=ram),
+        lambda done: None,
     )
 
 
@@ -113,12 +111,9 @@ async def test_progress_goes_from_nothing_to_everything(tmp_path: Path) -> None:
     told: list[float] = []
     engine = await load_text(
         language_model(tmp_path / "model"),
-        backend=backend.choose("cpu"),
-        quantization="none",
-        budget=MemoryBudget(0, 1024 * MIB),
-        ram_offload=True,
-        slots=1,
-        progress=told.append,
+        LoadOptions(backend.choose("cpu"), slots=1),
+        MemoryBudget(0, 1024 * MIB),
+        told.append,
     )
     await engine.close()
     assert told == sorted(told)

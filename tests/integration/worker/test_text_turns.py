@@ -12,6 +12,7 @@ import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.interface import EngineOutOfMemory
 from daiic.worker.engines.transformers_text import choice
 from daiic.worker.engines.transformers_text.engine import TextEngine
 from daiic.worker.engines.transformers_text.turns import Turns
@@ -88,7 +89,7 @@ async def test_a_failure_ends_what_it_concerns_and_lack_of_memory_is_told_apart(
     async with in_turns(model) as engine:
         whole = engine._model.forward
         for raised, expected in (
-            (torch.OutOfMemoryError("CUDA out of memory."), torch.OutOfMemoryError),
+            (torch.OutOfMemoryError("CUDA out of memory."), EngineOutOfMemory),
             (RuntimeError("a fault"), TaskError),
         ):
             failing = raised

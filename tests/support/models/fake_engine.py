@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.memory.budget import MemoryBudget
-from daiic.worker.models.catalog import Model
+from daiic.worker.models.model import Model
 
 WORDS = ["one ", "two ", "three ", "four ", "five "]
 
@@ -14,7 +14,9 @@ WORDS = ["one ", "two ", "three ", "four ", "five "]
 class FakeEngine:
     """Answers text tasks with `WORDS`, one a part, token by token; `before_word` may raise."""
 
-    kind = pb.TEXT
+    model_kind = pb.TEXT
+    capabilities = frozenset({pb.CHAT, pb.COMPLETE, pb.EMBED})
+    alive = True
     quantization = "4bit"
     placement = "ram"
     fallback = ""
@@ -61,6 +63,9 @@ class FakeMemory:
     async def before_word(self, engine: FakeEngine, index: int) -> None:
         await asyncio.sleep(0)
 
+    def footprint(self, model: Model) -> int:
+        return self.sizes[model.name]
+
     def budget(self, held: int) -> MemoryBudget:
         return MemoryBudget(0, self.size - self.used)
 
@@ -82,7 +87,9 @@ class FakeCatalog:
     """A catalogue of models that are nowhere."""
 
     def __init__(self, names: list[str]) -> None:
-        self.models = [Model(name, Path(name), pb.TEXT) for name in names]
+        self.models = [
+            Model(name, Path(name), pb.TEXT, None, FakeEngine.capabilities) for name in names
+        ]
         self.unusable: dict[str, str] = {}
 
     def scan(self) -> list[Model]:

@@ -15,8 +15,6 @@ def new_manager() -> Callable[..., ModelManager]:
     def make(memory: FakeMemory, **options: object) -> ModelManager:
         catalog = FakeCatalog(list(memory.sizes))
         given = {"fetch": None, "ram_offload": True, **options}
-        return ModelManager(
-            catalog, memory, lambda model: memory.sizes[model.name], memory.load, **given
-        )
+        return ModelManager(catalog, memory, memory, **given)
 
     return make

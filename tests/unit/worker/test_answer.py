@@ -9,10 +9,10 @@ from daiic.head.dispatcher import MOVABLE
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import answer as answering
 from daiic.worker.answer import answer
-from daiic.worker.engines.interface import ModelRefused
+from daiic.worker.engines.interface import DeviceLost, EngineOutOfMemory, ModelRefused
 from support.models.fake_engine import WORDS, FakeMemory
 
-OUT_OF_MEMORY = RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+OUT_OF_MEMORY = EngineOutOfMemory("Tried to allocate 20.00 MiB")
 
 
 def text_task(**fields):
@@ -147,7 +147,7 @@ async def test_lost_device_is_told_since_only_a_new_process_helps(new_manager):
     memory = FakeMemory(1000, {"a": 10})
 
     async def before_word(engine, index):
-        raise RuntimeError("CUDA error: device-side assert triggered")
+        raise DeviceLost("device-side assert triggered")
 
     memory.before_word = before_word
     manager = new_manager(memory)

@@ -93,7 +93,7 @@ async def test_watchdog_is_not_fed_while_an_engine_is_wedged(new_node, tmp_path,
         return set(messages)
 
     assert await heard() == {b"WATCHDOG=1"}
-    engine.stalled_for = MODEL_KINDS[engine.kind].stall_limit + 1
+    engine.stalled_for = MODEL_KINDS[engine.model_kind].stall_limit + 1
     assert await heard() == set()
     engine.stalled_for = 0.0
     assert await heard() == {b"WATCHDOG=1"}

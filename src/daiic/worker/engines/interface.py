@@ -1,49 +1,150 @@
-"""What the worker expects of a loaded model, whatever library runs it."""
+"""What the worker asks of engines, whatever runs their models, and how they report trouble.
 
-from collections.abc import AsyncGenerator
-from typing import Protocol
+An engine may run its models in this process or in a child process of its own:
+it measures their memory itself, says when what ran a model is gone, and raises
+the errors below, never those of the library that it uses.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.model import Model
+
+if TYPE_CHECKING:
+    from daiic.worker.backend import Backend
+
+
+class EngineOutOfMemory(Exception):
+    """Memory ran out. The engine cannot be used after that; its tasks may go on on another one."""
+
+
+class EngineDied(Exception):
+    """What ran the model is gone, a child process for example; the message says why."""
+
+
+class DeviceLost(Exception):
+    """The accelerator no longer serves this process; only a new process helps."""
 
 
 class ModelRefused(TaskError):
     """A model has shown that it must not be used on this worker; its code moves no task."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How models are loaded: on what, how far quantised, and for how many tasks at once.
+
+    `quantization` is "none", "8bit" or "4bit", as it is asked for. `ram_offload`
+    allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
+    a configuration that a checkpoint lacks may be fetched from Hugging Face, with
+    `token`, into `cache_dir`; `None` is the library's own.
+    """
+
+    backend: "Backend"
+    quantization: str = "none"
+    ram_offload: bool = True
+    slots: int = 1
+    allow_downloads: bool = False
+    token: str | None = None
+    cache_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a model on the disk is to an engine that can run it."""
+
+    model_kind: pb.ModelKind
+    capabilities: frozenset[pb.Capability]
+
+
 class Engine(Protocol):
     """A model in memory that answers tasks.
 
-    `kind` says which tasks; `quantization` ("none", "8bit", "4bit") and
-    `placement` ("gpu", "gpu+ram", "ram") are what is in force, and `fallback`
-    says why that is less than was asked for or possible, or is empty.
+    `model_kind` says which tasks, and `capabilities` what they may ask for.
+    `quantization` ("none", "8bit", "4bit", or as a GGUF calls it) and
+    `placement` ("gpu", "gpu+ram", "ram") are in force; `fallback` says why that
+    is less than was asked for or possible, or is empty.
     """
 
-    kind: pb.ModelKind
+    model_kind: pb.ModelKind
+    capabilities: frozenset[pb.Capability]
     quantization: str
     placement: str
     fallback: str
 
     @property
     def footprint(self) -> int:
-        """The memory that it holds now, in bytes."""
+        """The memory that it holds now, in bytes, wherever that is."""
 
     @property
     def stalled_for(self) -> float:
         """Seconds since the last step while there is work; 0 while there is none."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can still run tasks; if not, it is closed, and loaded again when needed."""
+
     def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Answer `task` in parts, the last one `final`; closing the generator cancels it.
 
-        `id`, `index` and `worker_id` are left to the caller. Tasks may run at
-        the same time.
+        `id`, `index`, `worker_id` and `model` are left to the caller. Tasks may
+        run at the same time.
 
         Raises:
             TaskError: if the task cannot be answered, in words for its sender.
             ModelRefused: if the model must not be used any more.
-            torch.OutOfMemoryError: if memory ran out; the engine cannot be
-                used after that, and the task may be tried on another one.
+            EngineOutOfMemory, EngineDied, DeviceLost: as those say.
         """
 
     async def close(self) -> None:
         """Cancel what runs and give the memory back."""
+
+
+class EngineModule(Protocol):
+    """The module of an engine that loads models with it; importing it may take seconds."""
+
+    def footprint(self, model: Model, options: LoadOptions) -> int:
+        """Return the bytes that `model` will need for weights, caches and work; reads the disk.
+
+        They are those of the GPU's own memory if the backend has any, else of RAM.
+
+        Raises:
+            TaskError: if its weights cannot be used.
+        """
+
+    async def load(
+        self,
+        path: Path,
+        options: LoadOptions,
+        budget: MemoryBudget,
+        progress: Callable[[float], None],
+    ) -> Engine:
+        """Load the model at `path`, whose files were checked, within `budget`.
+
+        `path` is gone afterwards. `progress` is called with 0 to 1, in the event loop.
+
+        Raises:
+            TaskError: OUT_OF_MEMORY if the budget is too small; else if the
+                model cannot be loaded, in words for whoever asked for it.
+            EngineOutOfMemory, EngineDied, DeviceLost: as those say.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """An engine as the registry has it.
+
+    `probe` looks at the model `name` at a path, without loading anything, and
+    returns what it is to this engine; `None` if it cannot run it. It raises a
+    TaskError or an OSError for files that cannot be read. `module` is the name
+    of an `EngineModule`.
+    """
+
+    name: str
+    probe: Callable[[Path, str], Probed | None]
+    module: str

@@ -2,54 +2,44 @@
 
 import gc
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from typing import cast
 
 from daiic.background import in_thread
-from daiic.wire import daiic_pb2 as pb
-from daiic.worker.backend import Backend
-from daiic.worker.engines.interface import Engine
+from daiic.worker.engines.interface import Engine, EngineEntry, EngineModule, LoadOptions
+from daiic.worker.engines.registry import ENGINES, choose
 from daiic.worker.memory.budget import MemoryBudget
-from daiic.worker.models.catalog import Model
+from daiic.worker.models.model import Model
 from daiic.worker.models.model_view import checked_view
-from daiic.worker.settings import WorkerSettings
-
-_PACKAGES = {
-    pb.TEXT: "transformers_text",
-    pb.IMAGE: "diffusers",
-    pb.EMBEDDING: "transformers_embedding",
-}
 
 
 class EngineLoader:
-    """Loads models on one backend, as `settings` says, which may be exchanged."""
+    """Loads models with the engines that accept them, as `options` say, which may be exchanged."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        settings: WorkerSettings,
-        token: str | None,
-        cache_dir: Path | None,
-    ) -> None:
-        """`token` is Hugging Face's; `cache_dir` is `None` for Hugging Face's own."""
-        self._backend = backend
-        self._cache_dir = cache_dir
+    def __init__(self, options: LoadOptions, engines: Sequence[EngineEntry] = ENGINES) -> None:
+        self.options = options
+        self._engines = engines
         self._has_loaded = False
-        self.settings = settings
-        self.token = token
 
-    async def __call__(
+    def footprint(self, model: Model) -> int:
+        """Return the bytes that `model` will need; blocks, for seconds at first.
+
+        Raises:
+            TaskError: if no engine runs it, or its weights cannot be used.
+        """
+        return self._module_for(model).footprint(model, self.options)
+
+    async def load(
         self, model: Model, budget: MemoryBudget, progress: Callable[[float], None]
     ) -> Engine:
         """Load `model` within `budget`; `progress` is called with 0 to 1 in the event loop.
 
         Raises:
-            TaskError, torch.OutOfMemoryError: if it cannot be loaded.
+            TaskError: if it cannot be loaded.
+            EngineOutOfMemory, EngineDied, DeviceLost: as those say.
         """
-        # Each brings a library that takes seconds to import, so not before it is needed.
-        package = _PACKAGES[model.kind]
-        await in_thread(lambda: importlib.import_module(f"daiic.worker.engines.{package}"))
+        module = await in_thread(lambda: self._module_for(model))
         if not self._has_loaded:
             # Collections at every unload would stop the event loop for long, searching what
             # the libraries have made. Later there are models among it, which have to go.
@@ -57,44 +47,9 @@ class EngineLoader:
             gc.freeze()
         with ExitStack() as view:
             path = await in_thread(lambda: view.enter_context(checked_view(model)))
-            return await self._load(package, path, budget, progress)
+            return await module.load(path, self.options, budget, progress)
 
-    async def _load(
-        self,
-        package: str,
-        path: Path,
-        budget: MemoryBudget,
-        progress: Callable[[float], None],
-    ) -> Engine:
-        settings = self.settings
-        if package == "diffusers":
-            from daiic.worker.engines.diffusers import load_image
-
-            return await load_image(
-                path,
-                backend=self._backend,
-                quantization=settings.quantization,
-                budget=budget,
-                ram_offload=settings.ram_offload,
-                allow_downloads=settings.allow_downloads,
-                token=self.token,
-                cache_dir=self._cache_dir,
-                progress=progress,
-            )
-        if package == "transformers_embedding":
-            from daiic.worker.engines.transformers_embedding import load_embedding
-
-            load: Callable[..., Awaitable[Engine]] = load_embedding
-        else:
-            from daiic.worker.engines.transformers_text import load_text
-
-            load = load_text
-        return await load(
-            path,
-            backend=self._backend,
-            quantization=settings.quantization,
-            budget=budget,
-            ram_offload=settings.ram_offload,
-            slots=settings.slots,
-            progress=progress,
-        )
+    def _module_for(self, model: Model) -> EngineModule:
+        """Return what loads `model`; it brings a library, which is imported when first needed."""
+        engine, _ = choose(model.path, model.name, self._engines)
+        return cast(EngineModule, importlib.import_module(engine.module))

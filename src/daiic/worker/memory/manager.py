@@ -13,15 +13,14 @@ import structlog
 from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.interface import ModelRefused
-from daiic.worker.engines.torch.errors import is_device_lost, is_out_of_memory
-from daiic.worker.memory.model_entry import Lease, ModelEntry
-from daiic.worker.memory.model_memory import Load, Meter, ModelMemory
+from daiic.worker.engines.interface import DeviceLost, ModelRefused
+from daiic.worker.memory.model_entry import Lease, ModelEntry, Resident
+from daiic.worker.memory.model_memory import Loader, Meter, ModelMemory
 from daiic.worker.memory.model_table import ModelTable
-from daiic.worker.memory.resource_errors import does_not_fit
-from daiic.worker.models.catalog import Catalog, Model
+from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
+from daiic.worker.models.catalog import Catalog
+from daiic.worker.models.model import Model
 
-Expect = Callable[[Model], int]
 Fetch = Callable[[str, Callable[[int, int], None]], Awaitable[Path]]
 
 log = structlog.get_logger()
@@ -34,23 +33,19 @@ class ModelManager:
         self,
         catalog: Catalog,
         meter: Meter,
-        expect: Expect,
-        load: Load,
+        loader: Loader,
         fetch: Fetch | None,
         *,
         ram_offload: bool,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`expect` tells the bytes that a model will need, from its files; it may block.
-
-        `fetch` downloads, `None` where that is not allowed; `on_change` tells of new states.
-        """
+        """`fetch` downloads, `None` where that is not allowed; `on_change` tells of new states."""
         self.fetch = fetch
-        self.on_device_lost: Callable[[BaseException], None] = lambda error: None
+        self.on_device_lost: Callable[[Exception], None] = lambda error: None
         self.table = ModelTable(on_change)
-        self.memory = ModelMemory(self.table, meter, load, ram_offload=ram_offload)
+        self.memory = ModelMemory(self.table, meter, loader, ram_offload=ram_offload)
         self._catalog = catalog
-        self._expect = expect
+        self._loader = loader
         self._on_disk: dict[str, Model] = {}
         self._unusable: dict[str, str] = {}
         self._clock = 0
@@ -68,7 +63,12 @@ class ModelManager:
     def statuses(self) -> list[pb.ModelStatus]:
         """Return the state of every model that is on the disk, usable or not, or on its way."""
         on_disk = [
-            pb.ModelStatus(name=model.name, kind=model.kind, state=pb.AVAILABLE)
+            pb.ModelStatus(
+                name=model.name,
+                kind=model.kind,
+                state=pb.AVAILABLE,
+                capabilities=sorted(model.capabilities),
+            )
             for model in self._on_disk.values()
             if model.name not in self.table.entries
         ]
@@ -93,7 +93,7 @@ class ModelManager:
         """Return a lease on the model `name` if it is loaded, else `None`."""
         entry = self.table.entries.get(name)
         resident = entry.resident if entry is not None else None
-        if entry is None or resident is None or resident.leaving:
+        if entry is None or resident is None or resident.leaving or not resident.engine.alive:
             return None
         self._clock += 1
         resident.last_used = self._clock
@@ -117,19 +117,20 @@ class ModelManager:
                 entry = self.table.entries[name] = ModelEntry(name, self._on_disk.get(name))
             if entry.refusal is not None:
                 raise TaskError(entry.refusal.code, entry.refusal.message, entry.refusal.remedy)
-            if entry.resident is not None:  # leaving
+            if entry.resident is not None and entry.resident.leaving:
                 await self.table.change()
                 continue
+            if entry.resident is not None:
+                await self.died(entry, entry.resident)
             if entry.loading is None:
                 entry.loading = asyncio.create_task(self._bring(entry))
                 entry.loading.add_done_callback(_retrieve)
             await asyncio.shield(entry.loading)
 
-    def kind_on_disk(self, name: str) -> pb.ModelKind | None:
-        """Return the kind of the model `name`, if it is on the disk or in memory."""
+    def on_disk(self, name: str) -> Model | None:
+        """Return the model `name`, if it is on the disk or in memory."""
         entry = self.table.entries.get(name)
-        model = entry.model if entry is not None else self._on_disk.get(name)
-        return model.kind if model is not None else None
+        return entry.model if entry is not None else self._on_disk.get(name)
 
     async def out_of_memory(self, lease: Lease) -> None:
         """Take the leased engine, on which memory ran out, away; the next one gets less."""
@@ -144,6 +145,21 @@ class ModelManager:
             budget=f"{entry.headroom:.0%}",
         )
         await self.table.unload(entry)
+
+    async def unload_dead(self) -> None:
+        """Give back the memory of models whose engines have died; tasks load them again."""
+        for entry in self.table.loaded():
+            resident = entry.resident
+            if resident is not None and not resident.engine.alive:
+                await self.died(entry, resident)
+
+    async def died(self, entry: ModelEntry, resident: Resident) -> None:
+        """Take away an engine that runs no more tasks."""
+        if entry.resident is resident:  # else another task has said so
+            log.error(
+                "what ran the model is gone; it is loaded again when needed", model=entry.name
+            )
+            await self.table.unload(entry)
 
     async def refuse(self, lease: Lease, refusal: ModelRefused) -> None:
         """Take the leased engine away and load its model no more; who asks for it is told why."""
@@ -170,7 +186,7 @@ class ModelManager:
         try:
             model = entry.model = await self._on_this_machine(entry)
             if not entry.footprint:
-                entry.footprint = await in_thread(lambda: self._expect(model))
+                entry.footprint = await in_thread(lambda: self._loader.footprint(model))
             engine = await self.memory.load(entry, model)
             log.info(
                 "model loaded",
@@ -218,14 +234,14 @@ class ModelManager:
         self._on_disk[name] = model
         return model
 
-    def _failure(self, entry: ModelEntry, error: BaseException) -> TaskError:
+    def _failure(self, entry: ModelEntry, error: Exception) -> TaskError:
         if isinstance(error, TaskError):
             log.warning("model not loaded", model=entry.name, reason=error.message, code=error.name)
             return error
-        if is_out_of_memory(error):
+        if isinstance(error, OUT_OF_MEMORY):
             return does_not_fit(entry.name)
         log.error("model not loaded", model=entry.name, exc_info=error)
-        if is_device_lost(error):
+        if isinstance(error, DeviceLost):
             self.on_device_lost(error)
         return TaskError(
             pb.INTERNAL,

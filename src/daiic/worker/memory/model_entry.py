@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Engine, ModelRefused
 from daiic.worker.memory.budget import MemoryBudget
-from daiic.worker.models.catalog import Model
+from daiic.worker.models.digests import Digests
+from daiic.worker.models.model import Model
 
 LOWERED = 0.8
 """What remains of a model's share of memory each time that memory ran out on it."""
@@ -20,9 +21,19 @@ class Resident:
     """An engine in memory; `leaving` ones take no more tasks."""
 
     engine: Engine
+    digests: Digests
     users: int = 0
     last_used: int = 0
     leaving: bool = False
+
+    @property
+    def identity(self) -> pb.ModelIdentity:
+        """What tells this model from others, as it is loaded."""
+        return pb.ModelIdentity(
+            weights=self.digests.weights,
+            tokenizer=self.digests.tokenizer,
+            quantization=self.engine.quantization,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -52,6 +63,13 @@ class ModelEntry:
     def in_use(self) -> bool:
         """Whether tasks hold leases on it."""
         return self.resident is not None and self.resident.users > 0
+
+    @property
+    def capabilities(self) -> frozenset[pb.Capability]:
+        """What tasks may ask of it; nothing while that is not known."""
+        if self.resident is not None:
+            return self.resident.engine.capabilities
+        return self.model.capabilities if self.model is not None else frozenset()
 
     def share_of(self, budget: MemoryBudget) -> MemoryBudget:
         """Return what it may take of `budget`."""
@@ -90,9 +108,11 @@ class ModelEntry:
             progress=self.done / self.total if self.total else 0.0,
             detail=self.detail,
             rate=self.rate,
+            capabilities=sorted(self.capabilities),
         )
         if self.resident is not None:
             engine = self.resident.engine
+            status.identity.CopyFrom(self.resident.identity)
             status.bytes = engine.footprint
             status.quantization = engine.quantization
             status.placement = engine.placement
@@ -114,8 +134,13 @@ class Lease:
         return self.resident.engine
 
     @property
+    def identity(self) -> pb.ModelIdentity:
+        """What tells the model from others, as it is loaded."""
+        return self.resident.identity
+
+    @property
     def broken(self) -> bool:
-        """Whether the engine was taken away while in use, because memory ran out on it."""
+        """Whether the engine was taken away while in use, because it failed."""
         return self.entry.resident is not self.resident
 
     def release(self) -> None:

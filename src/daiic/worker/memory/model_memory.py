@@ -6,27 +6,26 @@ that the one before has left.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
+from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Engine
-from daiic.worker.engines.torch.errors import is_out_of_memory
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.memory.model_entry import ModelEntry, Resident
 from daiic.worker.memory.model_table import ModelTable
-from daiic.worker.memory.resource_errors import does_not_fit
-from daiic.worker.models.catalog import Model
+from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
+from daiic.worker.models.digests import digests_of
+from daiic.worker.models.model import Model
 
 LOAD_ATTEMPTS = 4
 HOPELESS = 2
 """Times all memory that a model may be expected to need and still make others leave."""
-
-Load = Callable[[Model, MemoryBudget, Callable[[float], None]], Awaitable[Engine]]
 
 log = structlog.get_logger()
 
@@ -42,15 +41,29 @@ class Meter(Protocol):
         """Return what another model may take beside models that `held` so many bytes."""
 
 
+class Loader(Protocol):
+    """What loads models; see `daiic.worker.engines.loading.EngineLoader`."""
+
+    def footprint(self, model: Model) -> int:
+        """Return the bytes that `model` will need; may block."""
+
+    async def load(
+        self, model: Model, budget: MemoryBudget, progress: Callable[[float], None]
+    ) -> Engine:
+        """Load `model` within `budget`."""
+
+
 class ModelMemory:
     """The memory that the models of a `ModelTable` share."""
 
-    def __init__(self, table: ModelTable, meter: Meter, load: Load, *, ram_offload: bool) -> None:
+    def __init__(
+        self, table: ModelTable, meter: Meter, loader: Loader, *, ram_offload: bool
+    ) -> None:
         """`ram_offload`: whether what does not fit a GPU may lie in RAM."""
         self.ram_offload = ram_offload
         self._table = table
         self._meter = meter
-        self._load = load
+        self._loader = loader
         self._loading = asyncio.Lock()
 
     async def load(self, entry: ModelEntry, model: Model) -> Engine:
@@ -60,12 +73,13 @@ class ModelMemory:
             TaskError: OUT_OF_MEMORY if it does not fit; else as `load` does.
         """
         async with self._loading:
+            digests = asyncio.ensure_future(in_thread(lambda: digests_of(model)))
             for _ in range(LOAD_ATTEMPTS):
                 await self._make_for(entry)
                 self._table.set_state(entry, pb.LOADING)
                 log.info("loading", model=entry.name, kind=pb.ModelKind.Name(model.kind).lower())
                 try:
-                    engine = await self._load(
+                    engine = await self._loader.load(
                         model,
                         self._budget(entry),
                         lambda done: entry.advance(pb.LOADING, int(done * 1000), 1000),
@@ -75,14 +89,12 @@ class ModelMemory:
                         raise
                     # The budget was too small: the estimate was, so let others make more room.
                     entry.expect_more()
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
+                except OUT_OF_MEMORY:
                     log.warning("out of memory while loading", model=entry.name)
                     entry.expect_more()
                     entry.take_less()
                 else:
-                    entry.resident = Resident(engine)
+                    entry.resident = Resident(engine, await digests)
                     self._table.set_state(entry, pb.LOADED, detail=engine.fallback)
                     return engine
                 if self._table.loaded():

@@ -2,6 +2,10 @@
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.interface import EngineOutOfMemory
+
+OUT_OF_MEMORY = (EngineOutOfMemory, MemoryError)
+"""What is raised when memory runs out, in an engine or beside it."""
 
 
 def does_not_fit(name: str) -> TaskError:

@@ -8,7 +8,6 @@ read, whatever a name or a symbolic link says.
 import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.registry import choose
 from daiic.worker.limits import LIMITS
 from daiic.worker.models import hub_cache
 from daiic.worker.models.checkpoint_files import (
@@ -26,11 +26,12 @@ from daiic.worker.models.checkpoint_files import (
     PICKLED,
     SUFFIX,
     all_there,
+    is_model,
     unsafe_weights,
 )
-from daiic.worker.models.model_folder import Contents, survey
+from daiic.worker.models.model import Model
+from daiic.worker.models.model_folder import survey
 from daiic.worker.models.model_json import shown
-from daiic.worker.models.model_kind import is_model, kind_of
 
 SHOWN = 12
 """Models that an error names at most."""
@@ -42,20 +43,6 @@ MAX_TOLD = LIMITS.unusable
 """Unusable models that the log names after one look."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model on this machine's disk; its files may be links to others in `within`."""
-
-    name: str
-    path: Path
-    kind: pb.ModelKind
-    within: Path | None = None
-
-    def contents(self) -> Contents:
-        """Look at its files once more; errors are `survey`'s."""
-        return survey(self.path, self.name, self.within or self.path)
 
 
 Look = Callable[[], Model | None]
@@ -149,7 +136,7 @@ class Catalog:
             return None
         if not all_there(survey(path, name, folder).files.keys()):
             return None
-        return Model(name, path, kind_of(path, name), folder)
+        return _model(name, path, folder)
 
     def _model_at(self, name: str, path: Path) -> Model:
         """Return the model `name` in the folder or file `path` of `models_dir`.
@@ -167,7 +154,7 @@ class Catalog:
                 f"{name} has no weights",
                 f"put its {SUFFIX} files beside its config",
             )
-        return Model(name, path, kind_of(path, name), self._models_dir)
+        return _model(name, path, self._models_dir)
 
     def _local(self, unusable: dict[str, str]) -> Iterator[tuple[str, Look]]:
         """Yield what may be a model, here and one folder down; say what cannot be read."""
@@ -208,6 +195,11 @@ class Catalog:
             f"{guess}it has: {there or 'none yet'}; others go into {self._models_dir}, or are "
             'named by their Hugging Face id, "owner/name"',
         )
+
+
+def _model(name: str, path: Path, within: Path) -> Model:
+    _, probed = choose(path, name)
+    return Model(name, path, probed.model_kind, within, probed.capabilities)
 
 
 def _looked_at(

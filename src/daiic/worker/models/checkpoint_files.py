@@ -100,6 +100,21 @@ def all_there(names: Collection[str]) -> bool:
     return bool(weights)
 
 
+def is_model(path: Path) -> bool:
+    """Return whether `path` is a .safetensors file, or a folder with a model's config."""
+    if is_file(path):
+        return path.suffix == SUFFIX
+    return any(is_file(path / name) for name in ("config.json", "model_index.json"))
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file `path` that the worker may look at."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def unsafe_weights(name: str, pickled: Iterable[str]) -> TaskError:
     """Return the refusal of a model that has only `pickled` weights."""
     return TaskError(

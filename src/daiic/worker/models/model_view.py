@@ -16,13 +16,13 @@ import msgspec
 
 from daiic.bounded_file import read_bounded
 from daiic.worker.limits import LIMITS
-from daiic.worker.models.catalog import Model
 from daiic.worker.models.checkpoint_files import (
     CONFIGURATION_SUFFIX,
     SUFFIX,
     check_header,
     unsafe_weights,
 )
+from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import Contents, survey
 from daiic.worker.models.model_json import MAX_CONFIG, bad_file, read_json, read_object, shown
 

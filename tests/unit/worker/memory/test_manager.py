@@ -6,6 +6,7 @@ import pytest
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.interface import EngineOutOfMemory
 from support.models.fake_engine import FakeMemory
 
 
@@ -71,7 +72,7 @@ async def test_model_that_waits_for_room_is_not_starved_by_new_tasks(new_manager
 
 async def test_out_of_memory_while_loading_lowers_the_budget_and_tries_again(new_manager):
     memory = FakeMemory(1000, {"a": 10})
-    memory.failures = [RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryError()]
+    memory.failures = [EngineOutOfMemory("2 GiB"), MemoryError()]
     manager = new_manager(memory)
     lease = await manager.lease("a")
     assert lease.engine.budget.ram_bytes == int(1000 * 0.8 * 0.8)

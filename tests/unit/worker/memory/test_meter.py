@@ -1,10 +1,8 @@
 """The memory that models may take under a control group's limits."""
 
 import pytest
-import torch
 
 from daiic.worker.backend import Memory
-from daiic.worker.engines.torch.errors import is_out_of_memory
 from daiic.worker.memory.meter import control_group
 
 MACHINE = Memory(total=1000, free=800)
@@ -49,12 +47,3 @@ def test_overdrawn_limit_leaves_nothing(group):
     group("system.slice/w.service/memory.max", "100\n")
     group("system.slice/w.service/memory.current", "300\n")
     assert group.measure().free == 0
-
-
-def test_memory_errors_are_told_from_others():
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB"))
-    assert is_out_of_memory(MemoryError())
-    assert not is_out_of_memory(RuntimeError("shape mismatch"))
-    with pytest.raises(RuntimeError) as caught:
-        torch.empty(1 << 60, dtype=torch.uint8)
-    assert is_out_of_memory(caught.value)

@@ -25,7 +25,7 @@ _FOREIGN = (
 """Parameters of pipelines that change an image, follow one, or make something else."""
 _PARTIAL = ("Edit", "Refiner", "Prior")
 """In the names of pipelines that begin with an image, or end without one."""
-_GIVEN = ("self", "prompt", "args", "kwargs")
+_SUPPLIED = ("self", "prompt", "args", "kwargs")
 DEFAULT_SIDE = 1024
 """Pixels, for the few pipelines whose configuration has no size."""
 
@@ -75,7 +75,7 @@ def _unfit(kind: str, parameters: Any, calling: Calling) -> str:
     unknown = [
         name
         for name, parameter in parameters.items()
-        if parameter.default is inspect.Parameter.empty and name not in _GIVEN
+        if parameter.default is inspect.Parameter.empty and name not in _SUPPLIED
     ]
     if unknown:
         return f"it needs {' and '.join(unknown)}"

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from daiic.worker.engines.diffusers.placement import (
 from daiic.worker.engines.diffusers.prompt_template import bound_templates
 from daiic.worker.engines.diffusers.quantize import QuantizationError, quantize
 from daiic.worker.engines.diffusers.request import Abilities
-from daiic.worker.engines.diffusers.source import Hub, Source, find_source
+from daiic.worker.engines.diffusers.source import Source, find_source
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.one_thread import OneThread
 from daiic.worker.memory.budget import MemoryBudget
 
@@ -42,29 +43,19 @@ PLACES = {
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """On what a pipeline is to run, and what it may take; see `load_image`."""
-
-    backend: Backend
-    quantization: str
-    budget: MemoryBudget
-    ram_offload: bool
-
-
 def assemble(
     path: Path,
-    hub: Hub,
-    conditions: Conditions,
+    options: LoadOptions,
+    budget: MemoryBudget,
     thread: OneThread,
     progress: Callable[[float], None],
 ) -> ImageEngine:
-    """Load the pipeline at `path`, in `thread`, where it will run; errors are `load_image`'s."""
+    """Load the pipeline at `path`, in `thread`, where it will run; errors are those of `load`."""
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
-    backend, budget = conditions.backend, conditions.budget
+    backend = options.backend
     progress(0.0)
-    source = find_source(path, hub)
+    source = find_source(path, options)
     dtype = _dtype(backend, source, budget)
     _check_ram(source, dtype, budget)
     progress(0.05)
@@ -74,19 +65,19 @@ def assemble(
     calling = calling_of(pipeline)
     abilities = abilities_of(pipeline, source.name, calling)
     progress(0.7)
-    fallback = _quantize(pipeline, source.name, conditions, dtype)
-    in_force = "none" if fallback else conditions.quantization
+    fallback = _quantize(pipeline, source.name, options, dtype)
+    in_force = "none" if fallback else options.quantization
     progress(0.9)
     where = "ram"
     if backend.is_gpu:
-        placement = _choose(pipeline, source.name, abilities, conditions)
+        placement = _choose(pipeline, source.name, abilities, budget, options.ram_offload)
         if unmovable := _unmovable(placement, in_force):
             # Only weights as they were loaded can be moved so; they are gone, so once more.
             del pipeline
             gc.collect()
             torch.cuda.empty_cache()
-            unquantised = replace(conditions, quantization="none")
-            engine = assemble(path, hub, unquantised, thread, lambda share: progress(0.9))
+            unquantised = replace(options, quantization="none")
+            engine = assemble(path, unquantised, budget, thread, lambda share: progress(0.9))
             engine.fallback = f"not {in_force}: it does not fit the GPU whole, and {unmovable}"
             progress(1.0)
             return engine
@@ -113,15 +104,17 @@ def _beside_weights(budget: MemoryBudget, pipeline: Any) -> int:
     return budget.ram_bytes - sum(sizes_of(pipeline).values())
 
 
-def _choose(pipeline: Any, name: str, abilities: Abilities, conditions: Conditions) -> Placement:
+def _choose(
+    pipeline: Any, name: str, abilities: Abilities, budget: MemoryBudget, ram_offload: bool
+) -> Placement:
     width, height = abilities.width, abilities.height
     return choose(
         name,
         sizes_of(pipeline),
         working_bytes(pipeline, width, height),
         working_bytes(pipeline, min(width, TILE), min(height, TILE)),
-        conditions.budget.vram_bytes,
-        ram_offload=conditions.ram_offload,
+        budget.vram_bytes,
+        ram_offload=ram_offload,
     )
 
 
@@ -146,13 +139,13 @@ def _check_ram(source: Source, dtype: torch.dtype, budget: MemoryBudget) -> None
         )
 
 
-def _quantize(pipeline: Any, name: str, conditions: Conditions, dtype: torch.dtype) -> str:
+def _quantize(pipeline: Any, name: str, options: LoadOptions, dtype: torch.dtype) -> str:
     """Quantise; return why it was not, or nothing."""
-    wanted = conditions.quantization
+    wanted = options.quantization
     if wanted == "none":
         return ""
     try:
-        quantize(pipeline, wanted, conditions.backend.device, dtype)
+        quantize(pipeline, wanted, options.backend.device, dtype)
     except QuantizationError as error:
         log.warning("not quantised", model=name, wanted=wanted, reason=str(error))
         return f"not {wanted}: {error}"

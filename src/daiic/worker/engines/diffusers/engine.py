@@ -17,18 +17,22 @@ import torch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.diffusers.calling import Calling
+from daiic.worker.engines.diffusers.probe import CAPABILITIES
 from daiic.worker.engines.diffusers.request import Abilities, ImageRequest, read_request
 from daiic.worker.engines.one_thread import OneThread
+from daiic.worker.engines.torch.errors import translated
 
 
 class ImageEngine:
-    """See `daiic.worker.engines.interface.Engine`.
+    """An `Engine` of one pipeline.
 
     `thread` is the one in which `pipeline` was loaded. Tasks queue for it in
     the order in which they came.
     """
 
-    kind = pb.IMAGE
+    model_kind = pb.IMAGE
+    capabilities = CAPABILITIES
+    alive = True
 
     def __init__(
         self,
@@ -67,8 +71,7 @@ class ImageEngine:
         Raises:
             TaskError: BAD_REQUEST for parameters out of bounds or an image that
                 the model's own safety checker withholds; CANCELLED by `close`.
-            torch.OutOfMemoryError: if memory ran out; a plain RuntimeError if
-                it was RAM.
+            EngineOutOfMemory, DeviceLost: as those say.
         """
         request = read_request(task.image, self._abilities)
         if self._closed:
@@ -95,7 +98,9 @@ class ImageEngine:
                 if task.stream and done > told:
                     told = done
                     yield pb.Result(progress=pb.Progress(phase="steps", done=done, total=total))
-            yield pb.Result(final=True, images=await drawing)
+            with translated():
+                images = await drawing
+            yield pb.Result(final=True, images=images)
         finally:
             stop.set()
             drawing.cancel()

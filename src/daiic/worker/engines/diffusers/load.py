@@ -4,40 +4,56 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from daiic.worker.backend import Backend
-from daiic.worker.engines.interface import Engine
+from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.one_thread import OneThread
+from daiic.worker.engines.torch.errors import translated
+from daiic.worker.engines.torch.footprint import weights_bytes, with_work
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.model import Model
+from daiic.worker.models.repository_files import choose_files
 
 
-async def load_image(
-    path: Path,
-    *,
-    backend: Backend,
-    quantization: str,
-    budget: MemoryBudget,
-    ram_offload: bool,
-    allow_downloads: bool,
-    token: str | None,
-    cache_dir: Path | None,
-    progress: Callable[[float], None],
+def footprint(model: Model, options: LoadOptions) -> int:
+    """See `EngineModule`."""
+    return with_work(expected_weights(model, options))
+
+
+def expected_weights(model: Model, options: LoadOptions) -> int:
+    """Return the bytes of the weights of `model` when they are the most.
+
+    Raises:
+        TaskError: if they cannot be used.
+    """
+    # A pipeline is quantised when it is whole in RAM.
+    quantization = options.quantization if options.backend.is_gpu else "none"
+    return weights_bytes(_weights_in(model.path), options.backend, quantization)
+
+
+def _weights_in(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    names = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
+    return [path / name for name in choose_files(path.name, names).weights]
+
+
+async def load(
+    path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
 ) -> Engine:
     """Load the pipeline at `path`: a directory in diffusers' layout, or one .safetensors file.
 
     A file NAME.safetensors takes its configuration from the folder NAME.config
     beside it; without one, diffusers' usual configuration for its kind is
-    taken from the Hugging Face cache in `cache_dir`, or fetched with `token` if
-    `allow_downloads`. `quantization` is "none", "8bit" or "4bit"; where it
-    cannot be had the engine's `fallback` says why. Weights beyond
-    `budget.vram_bytes` stay in RAM if `ram_offload` allows, so that loading
-    again with a smaller budget answers a lack of memory. `progress` is called
-    with 0 to 1, in the event loop.
+    taken from the Hugging Face cache, or fetched. Where a quantisation cannot
+    be had the engine's `fallback` says why. Weights beyond `budget.vram_bytes`
+    stay in RAM if `options.ram_offload` allows, so that loading again with a
+    smaller budget answers a lack of memory. `progress` is called with 0 to 1,
+    in the event loop.
 
     Raises:
         TaskError: UNSAFE_WEIGHTS without safetensors, OUT_OF_MEMORY if the
             budget is too small, MODEL_NOT_FOUND without a configuration,
             BAD_REQUEST if it is no pipeline that makes images from text.
-        torch.OutOfMemoryError: if memory ran out on the way.
+        EngineOutOfMemory, DeviceLost: as those say.
     """
     loop = asyncio.get_running_loop()
     thread = OneThread(f"image-{path.name}")
@@ -46,13 +62,11 @@ async def load_image(
         loop.call_soon_threadsafe(progress, share)
 
     def work() -> Engine:
-        # These imports take seconds, which the event loop has not.
-        from daiic.worker.engines.diffusers.assembly import Conditions, assemble
-        from daiic.worker.engines.diffusers.source import Hub
+        # Importing these takes seconds: too slow for the event loop.
+        from daiic.worker.engines.diffusers.assembly import assemble
 
-        hub = Hub(allow_downloads, token, cache_dir)
-        conditions = Conditions(backend, quantization, budget, ram_offload)
-        return assemble(path, hub, conditions, thread, report)
+        with translated():
+            return assemble(path, options, budget, thread, report)
 
     try:
         return await asyncio.wrap_future(thread.submit(work))

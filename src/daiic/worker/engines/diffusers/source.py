@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.diffusers.configuration import check_configurations
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch.configuration_bounds import kept_within
 from daiic.worker.engines.torch.errors import is_out_of_memory
 from daiic.worker.models.checkpoint_files import CONFIGURATION_SUFFIX, PICKLED, SUFFIX
@@ -35,15 +36,6 @@ PRECISION = (
 """What diffusers calls the precision to load in; 0.40 took another name and warns of the old."""
 UNET = "model.diffusion_model."
 """How a Stable Diffusion checkpoint's UNet begins its names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hub:
-    """How far Hugging Face may be asked; `cache_dir` None is its own default."""
-
-    allow_downloads: bool
-    token: str | None
-    cache_dir: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +181,7 @@ class Source:
         )
 
 
-def find_source(path: Path, hub: Hub) -> Source:
+def find_source(path: Path, options: LoadOptions) -> Source:
     """Return what the pipeline at `path` is loaded from; may download a checkpoint's configuration.
 
     Raises:
@@ -198,7 +190,7 @@ def find_source(path: Path, hub: Hub) -> Source:
             checkpoint's configuration cannot be had.
     """
     checkpoint = path if path.is_file() else None
-    configuration = _configuration(path, hub) if checkpoint else path
+    configuration = _configuration(path, options) if checkpoint else path
     index = _read_index(configuration, path.name)
     source = Source(path.name, configuration, checkpoint, index)
     own_code = not isinstance(index.get("_class_name"), str) or any(
@@ -237,7 +229,7 @@ def shapes(file: Path) -> dict[str, list[int]]:
         ) from error
 
 
-def _configuration(checkpoint: Path, hub: Hub) -> Path:
+def _configuration(checkpoint: Path, options: LoadOptions) -> Path:
     beside = checkpoint.with_suffix(CONFIGURATION_SUFFIX)
     if beside.is_dir():
         return beside
@@ -252,12 +244,12 @@ def _configuration(checkpoint: Path, hub: Hub) -> Path:
             f"{checkpoint.name} is no checkpoint of an image pipeline",
             "a single file must hold the whole model: UNet, autoencoder and text encoder",
         )
-    cache = (hub.cache_dir or Path(constants.HF_HUB_CACHE)).expanduser()
+    cache = (options.cache_dir or Path(constants.HF_HUB_CACHE)).expanduser()
     try:
-        return _from_cache_or_hub(repository, cache, hub)
+        return _from_cache_or_hub(repository, cache, options)
     except (HTTPError, OSError, ValueError) as error:
-        if hub.allow_downloads:
-            raise explained(repository, cache, hub.token is not None, error) from None
+        if options.allow_downloads:
+            raise explained(repository, cache, options.token is not None, error) from None
         raise TaskError(
             pb.MODEL_NOT_FOUND,
             f"{checkpoint.name} needs the configuration of {repository}, which is not on this disk",
@@ -265,15 +257,15 @@ def _configuration(checkpoint: Path, hub: Hub) -> Path:
         ) from None
 
 
-def _from_cache_or_hub(repository: str, cache: Path, hub: Hub) -> Path:
+def _from_cache_or_hub(repository: str, cache: Path, options: LoadOptions) -> Path:
     folders = [f"*/{pattern}" for pattern in CONFIGURATION]
     return Path(
         snapshot_download(
             repository,
             cache_dir=cache,
             allow_patterns=[*CONFIGURATION, *folders],
-            local_files_only=not hub.allow_downloads,
-            token=hub.token,
+            local_files_only=not options.allow_downloads,
+            token=options.token,
         )
     )
 

@@ -44,6 +44,15 @@ def measure(path: Path) -> Sizes:
     Raises:
         TaskError: UNSAFE_WEIGHTS without safetensors, BAD_REQUEST if they are damaged.
     """
+    return count(files_of(path))
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files with the weights of the model in the directory `path`.
+
+    Raises:
+        TaskError: UNSAFE_WEIGHTS without safetensors.
+    """
     files = sorted(path.glob("*.safetensors"))
     if not files:
         raise TaskError(
@@ -51,7 +60,7 @@ def measure(path: Path) -> Sizes:
             f"{path.name} has no .safetensors weights",
             "choose a model, or a revision of it, that is published as safetensors",
         )
-    return count(files)
+    return files
 
 
 def count(files: Iterable[Path]) -> Sizes:

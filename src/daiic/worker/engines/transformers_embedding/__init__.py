@@ -1,5 +1,1 @@
-"""Sentence embeddings."""
-
-from daiic.worker.engines.transformers_embedding.load import load_embedding
-
-__all__ = ["load_embedding"]
+"""Sentence embeddings through transformers."""

@@ -9,14 +9,18 @@ import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
+from daiic.worker.engines.transformers_embedding.probe import CAPABILITIES
 
 
 class EmbeddingEngine:
-    """See `daiic.worker.engines.interface.Engine`."""
+    """An `Engine` of one model."""
 
-    kind = pb.EMBEDDING
+    model_kind = pb.EMBEDDING
+    capabilities = CAPABILITIES
+    alive = True
 
     def __init__(self, weights: Weights, embedder: Embedder) -> None:
         self.footprint = weights.footprint
@@ -45,7 +49,9 @@ class EmbeddingEngine:
         self._running += 1
         self._moved()
         try:
-            yield await self._embedder.answer(task, self._moved)
+            with translated():
+                answer = await self._embedder.answer(task, self._moved)
+            yield answer
         finally:
             self._running -= 1
             self._moved()

@@ -6,56 +6,67 @@ from pathlib import Path
 
 import transformers
 
-from daiic.worker.backend import Backend
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import weights
+from daiic.worker.engines.torch.errors import translated
+from daiic.worker.engines.torch.footprint import weights_bytes, with_work
 from daiic.worker.engines.torch.tokenizer import load_tokenizer
 from daiic.worker.engines.torch.weights import Weights
+from daiic.worker.engines.torch.weights_plan import files_of
 from daiic.worker.engines.transformers_embedding import recipe
 from daiic.worker.engines.transformers_embedding.dense import load_dense
 from daiic.worker.engines.transformers_embedding.embedder import Embedder, Step, unit_length
 from daiic.worker.engines.transformers_embedding.engine import EmbeddingEngine
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.model import Model
 
 UNQUANTIZED = "sentence embeddings lose too much by quantisation"
 
 
-async def load_embedding(
-    path: Path,
-    *,
-    backend: Backend,
-    quantization: str,
-    budget: MemoryBudget,
-    ram_offload: bool,
-    slots: int,
-    progress: Callable[[float], None],
+def footprint(model: Model, options: LoadOptions) -> int:
+    """See `EngineModule`."""
+    return with_work(expected_weights(model, options))
+
+
+def expected_weights(model: Model, options: LoadOptions) -> int:
+    """Return the bytes of the weights of `model`, which are never quantised.
+
+    Raises:
+        TaskError: if they cannot be used.
+    """
+    return weights_bytes(files_of(model.path), options.backend, "none")
+
+
+async def load(
+    path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
 ) -> EmbeddingEngine:
     """Load the model in the directory `path` and return the engine that embeds with it.
 
-    It is never quantised. Arguments and errors are those of
-    `daiic.worker.engines.transformers_text.load_text`.
+    It is never quantised. Arguments and errors are those of `EngineModule.load`.
     """
     loop = asyncio.get_running_loop()
 
     def tell(done: float) -> None:
         loop.call_soon_threadsafe(progress, done)
 
-    def load() -> tuple[Weights, Embedder]:
+    def work() -> tuple[Weights, Embedder]:
         steps = recipe.read(path)
         tokenizer = load_tokenizer(path)
         loaded = weights.load(
             transformers.AutoModel,
             path,
-            backend=backend,
+            backend=options.backend,
             quantization="none",
             budget=budget,
-            ram_offload=ram_offload,
+            ram_offload=options.ram_offload,
             progress=tell,
         )
         after = _after(steps.after, loaded)
         return loaded, Embedder(loaded.model, tokenizer, steps, after)
 
-    loaded, embedder = await asyncio.to_thread(load)
-    if quantization != "none":
+    with translated():
+        loaded, embedder = await asyncio.to_thread(work)
+    if options.quantization != "none":
         loaded.fallback = UNQUANTIZED
     return EmbeddingEngine(loaded, embedder)
 

@@ -1,5 +1,1 @@
-"""Language models: batched, streamed, resumable."""
-
-from daiic.worker.engines.transformers_text.load import load_text
-
-__all__ = ["load_text"]
+"""Language models through transformers: batched, streamed, resumable."""

@@ -71,7 +71,7 @@ async def batched(model: Any, *, slots: int, capacity: int) -> tuple[Batch | Non
     """Return a batch that serves `model`, or `None` and the reason why there is none.
 
     Raises:
-        torch.OutOfMemoryError: if memory ran out.
+        Exception: of several kinds, if memory ran out.
     """
     reason = _obstacle(model)
     if reason:

@@ -11,6 +11,7 @@ import torch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.one_thread import OneThread
+from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
 from daiic.worker.engines.transformers_text import parameters, prompt
@@ -18,6 +19,7 @@ from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
 from daiic.worker.engines.transformers_text.choice import TextGenerator
 from daiic.worker.engines.transformers_text.growth import RESERVE, Growth
 from daiic.worker.engines.transformers_text.parameters import Parameters
+from daiic.worker.engines.transformers_text.probe import CHATS, COMPLETES
 from daiic.worker.engines.transformers_text.transcript import Transcript
 
 CROWDED = 0.9
@@ -35,7 +37,8 @@ log = structlog.get_logger()
 class TextEngine:
     """An `Engine` of a language model. It answers embed tasks too, with its hidden states."""
 
-    kind = pb.TEXT
+    model_kind = pb.TEXT
+    alive = True
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class TextEngine:
         `growth` says how large it may be, `None` if it takes memory as it needs
         it. A text has at most `context` tokens. `fallback` is why texts are not batched.
         """
+        self.capabilities = COMPLETES if template is None else CHATS
         self.quantization = weights.quantization
         self.placement = weights.placement
         self.fallback = "; ".join(reason for reason in (weights.fallback, fallback) if reason)
@@ -87,64 +91,67 @@ class TextEngine:
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Answer a text task in parts, as tokens come, or an embed task at once."""
-        work = task.WhichOneof("work")
-        if work == "embed":
-            yield await self._embedder.answer(task)
-            return
-        if work != "text":
-            raise TaskError(
-                pb.BAD_REQUEST,
-                f"{task.model} is a language model and cannot do a task of the kind `{work}`",
-                "send a text or an embed task, or choose another model",
+        with translated():
+            work = task.WhichOneof("work")
+            if work == "embed":
+                yield await self._embedder.answer(task)
+                return
+            if work != "text":
+                raise TaskError(
+                    pb.BAD_REQUEST,
+                    f"{task.model} is a language model and cannot do a task of the kind `{work}`",
+                    "send a text or an embed task, or choose another model",
+                )
+            text = await prompt.text_of(self._template, task.text)
+            # A hostile tokenizer may take for ever, and cancelling frees nothing: it must not hold
+            # threads that others share, and no more than one.
+            prompt_tokens, wanted = await asyncio.wrap_future(
+                self._thread.submit(lambda: self._prepare(task.text, text))
             )
-        text = await prompt.text_of(self._template, task.text)
-        # A hostile tokenizer may take for ever, of which cancelling frees nothing: it must not hold
-        # threads that others share, and no more than one.
-        prompt_tokens, wanted = await asyncio.wrap_future(
-            self._thread.submit(lambda: self._prepare(task.text, text))
-        )
-        transcript = Transcript(
-            self._tokenizer.backend_tokenizer,
-            stop=wanted.stop,
-            end_tokens=self._end_tokens,
-            max_tokens=wanted.max_tokens,
-        )
-        transcript.resume(task.resume)
-        if not transcript.finish_reason:
-            so_far = prompt_tokens + list(task.resume.tokens)
-            generator: TextGenerator | None = None
-            stream = None
-            try:
-                while not transcript.finish_reason:
-                    # It has ended before the text if it had to leave a cache that became too small.
-                    if generator is None or stream is None or stream.ended:
-                        generator = await self._generator_for(len(so_far))
-                        stream = generator.submit(
-                            so_far,
-                            wanted.sampling,
-                            max_tokens=wanted.max_tokens - transcript.count,
-                            end_tokens=self._end_tokens,
-                        )
-                    for token in await stream.new_tokens():
-                        transcript.push(token)
-                        so_far.append(token)
-                    if not transcript.finish_reason:
-                        text, tokens = transcript.take()
-                        if tokens:
-                            yield pb.Result(text=text, tokens=tokens)
-                        await self._grow_if_crowded(generator)
-            finally:
-                if generator is not None and stream is not None:
-                    generator.cancel(stream)
-                self._shrink_later()
-        text, tokens = transcript.take()
-        yield pb.Result(
-            final=True,
-            text=text,
-            tokens=tokens,
-            finish_reason=transcript.finish_reason,
-            usage=pb.Usage(prompt_tokens=len(prompt_tokens), completion_tokens=transcript.count),
-        )
+            transcript = Transcript(
+                self._tokenizer.backend_tokenizer,
+                stop=wanted.stop,
+                end_tokens=self._end_tokens,
+                max_tokens=wanted.max_tokens,
+            )
+            transcript.resume(task.resume)
+            if not transcript.finish_reason:
+                so_far = prompt_tokens + list(task.resume.tokens)
+                generator: TextGenerator | None = None
+                stream = None
+                try:
+                    while not transcript.finish_reason:
+                        # It ends before the text where it had to leave a cache that was too small.
+                        if generator is None or stream is None or stream.ended:
+                            generator = await self._generator_for(len(so_far))
+                            stream = generator.submit(
+                                so_far,
+                                wanted.sampling,
+                                max_tokens=wanted.max_tokens - transcript.count,
+                                end_tokens=self._end_tokens,
+                            )
+                        for token in await stream.new_tokens():
+                            transcript.push(token)
+                            so_far.append(token)
+                        if not transcript.finish_reason:
+                            text, tokens = transcript.take()
+                            if tokens:
+                                yield pb.Result(text=text, tokens=tokens)
+                            await self._grow_if_crowded(generator)
+                finally:
+                    if generator is not None and stream is not None:
+                        generator.cancel(stream)
+                    self._shrink_later()
+            text, tokens = transcript.take()
+            yield pb.Result(
+                final=True,
+                text=text,
+                tokens=tokens,
+                finish_reason=transcript.finish_reason,
+                usage=pb.Usage(
+                    prompt_tokens=len(prompt_tokens), completion_tokens=transcript.count
+                ),
+            )
 
     async def close(self) -> None:
         """End what runs with SHUTTING_DOWN and give the memory back."""

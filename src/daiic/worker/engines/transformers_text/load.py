@@ -14,10 +14,13 @@ from transformers.models.auto.modeling_auto import (
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.backend import Backend
+from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import weights
+from daiic.worker.engines.torch.errors import translated
+from daiic.worker.engines.torch.footprint import weights_bytes, with_work
 from daiic.worker.engines.torch.tokenizer import load_tokenizer
 from daiic.worker.engines.torch.weights import Weights
+from daiic.worker.engines.torch.weights_plan import files_of
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
 from daiic.worker.engines.transformers_embedding.recipe import Recipe
 from daiic.worker.engines.transformers_text import growth
@@ -28,6 +31,7 @@ from daiic.worker.engines.transformers_text.engine import TextEngine
 from daiic.worker.engines.transformers_text.growth import SHARE, Growth
 from daiic.worker.engines.transformers_text.turns import Turns
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.model import Model
 
 LEAST_CONTEXT = 256
 
@@ -37,47 +41,56 @@ _TRIAL = pb.Task(text=pb.TextTask(prompt="1", max_tokens=1))
 log = structlog.get_logger()
 
 
-async def load_text(
-    path: Path,
-    *,
-    backend: Backend,
-    quantization: str,
-    budget: MemoryBudget,
-    ram_offload: bool,
-    slots: int,
-    progress: Callable[[float], None],
+def footprint(model: Model, options: LoadOptions) -> int:
+    """See `EngineModule`."""
+    return with_work(expected_weights(model, options))
+
+
+def expected_weights(model: Model, options: LoadOptions) -> int:
+    """Return the bytes of the weights of `model`.
+
+    Raises:
+        TaskError: if they cannot be used.
+    """
+    return weights_bytes(files_of(model.path), options.backend, options.quantization)
+
+
+async def load(
+    path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
 ) -> TextEngine:
     """Load the language model in the directory `path` and return the engine that serves it.
 
-    `quantization` is "none", "8bit" or "4bit"; where it cannot be had the
-    engine's `fallback` says why. Weights beyond `budget.vram_bytes` go to RAM
-    if `ram_offload` allows. At most `slots` tasks run in one batch. `progress`
-    is called with 0 to 1, in the event loop.
+    Where a quantisation cannot be had the engine's `fallback` says why. Weights
+    beyond `budget.vram_bytes` go to RAM if `options.ram_offload` allows. At most
+    `options.slots` tasks run in one batch. `progress` is called with 0 to 1, in
+    the event loop.
 
     Raises:
         TaskError: UNSAFE_WEIGHTS without safetensors, OUT_OF_MEMORY if the
             budget is too small, BAD_REQUEST if it is no language model.
+        EngineOutOfMemory, DeviceLost: as those say.
     """
     loop = asyncio.get_running_loop()
 
     def tell(done: float) -> None:
         loop.call_soon_threadsafe(progress, done)
 
-    def load() -> tuple[Any, Weights, Embedder]:
+    def work() -> tuple[Any, Weights, Embedder]:
         tokenizer = load_tokenizer(path)
         loaded = weights.load(
             causal_language_model(path),
             path,
-            backend=backend,
-            quantization=quantization,
+            backend=options.backend,
+            quantization=options.quantization,
             budget=budget,
-            ram_offload=ram_offload,
+            ram_offload=options.ram_offload,
             progress=tell,
         )
         return tokenizer, loaded, Embedder(_without_head(loaded.model), tokenizer, Recipe())
 
-    tokenizer, loaded, embedder = await asyncio.to_thread(load)
-    engine = await _serve(path, loaded, tokenizer, embedder, budget, backend.is_gpu, slots)
+    with translated():
+        tokenizer, loaded, embedder = await asyncio.to_thread(work)
+        engine = await _serve(path, loaded, tokenizer, embedder, options, budget)
     try:
         async for _ in engine.run(_TRIAL):
             pass
@@ -98,12 +111,11 @@ async def _serve(
     loaded: Weights,
     tokenizer: Any,
     embedder: Embedder,
+    options: LoadOptions,
     budget: MemoryBudget,
-    on_gpu: bool,
-    slots: int,
 ) -> TextEngine:
     """Return the engine that serves a model, in batches if it can."""
-    model = loaded.model
+    model, slots, on_gpu = loaded.model, options.slots, options.backend.is_gpu
     room = (budget.vram_bytes if on_gpu else budget.ram_bytes) - loaded.footprint
     known = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
     working = growth.working_bytes(model)

@@ -40,8 +40,19 @@ async def text_of(template: ChatTemplate | None, task: pb.TextTask) -> str:
             "send the text as `prompt`, or choose a model made for chat (often named -instruct)",
         )
     return await template.render(
-        [{"role": message.role, "content": message.content} for message in task.messages]
+        [{"role": message.role, "content": _content(message)} for message in task.messages]
     )
+
+
+def _content(message: pb.ChatMessage) -> str:
+    """Return the text of `message`; that of parts is joined with nothing in between."""
+    if message.content and message.parts:
+        raise TaskError(
+            pb.BAD_REQUEST,
+            "a message has both `content` and `parts`",
+            "send `content` for a text, or `parts` for a text in pieces",
+        )
+    return message.content or "".join(part.text for part in message.parts)
 
 
 def encode(tokenizer: Any, task: pb.TextTask, text: str, context: int) -> list[int]:

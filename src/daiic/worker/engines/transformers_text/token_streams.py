@@ -3,13 +3,12 @@
 import asyncio
 import threading
 
-import torch
 from transformers.generation.continuous_batching.continuous_api import OutputRouter
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.torch.errors import is_out_of_memory
+from daiic.worker.engines.torch.errors import translation
 
 INTERVAL = 0.02
 """Seconds between parts of one answer: fifty a second read as a stream, and what is sent for each
@@ -49,7 +48,7 @@ class TokenStream:
         """Wait for tokens and return all that have arrived; none if it was interrupted.
 
         Raises:
-            torch.OutOfMemoryError: if memory ran out; what generates is of no use then.
+            EngineOutOfMemory, DeviceLost: as those say; what generates is of no use then.
             TaskError: INTERNAL if generation failed otherwise, SHUTTING_DOWN
                 if the model is being unloaded.
         """
@@ -175,8 +174,9 @@ class TokenStreams(OutputRouter):  # type: ignore[misc]
 
 def _failure(reason: str) -> Exception:
     """Return an exception for what the thread reports only as a string."""
-    if is_out_of_memory(RuntimeError(reason)):
-        return torch.OutOfMemoryError(reason)
+    error = translation(RuntimeError(reason))
+    if not isinstance(error, RuntimeError):
+        return error
     return TaskError(
         pb.INTERNAL, f"generation failed: {reason}", "the worker's log has the traceback"
     )

@@ -8,8 +8,11 @@ from safetensors.torch import save_file
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend
-from daiic.worker.engines.torch.footprint import expected_footprint, expected_weights
-from daiic.worker.models.catalog import Model
+from daiic.worker.engines.diffusers import load as image
+from daiic.worker.engines.interface import LoadOptions
+from daiic.worker.engines.transformers_embedding import load as embedding
+from daiic.worker.engines.transformers_text import load as text
+from daiic.worker.models.model import Model
 
 GPU = Backend(pb.CUDA, torch.device("cuda", 0), "A GPU")
 PROCESSOR = Backend(pb.CPU, torch.device("cpu"), "A processor")
@@ -45,35 +48,38 @@ def pipeline(tmp_path: Path) -> Model:
 
 
 def test_processors_take_four_bytes_a_number_and_gpus_two(language_model: Model) -> None:
-    assert expected_weights(language_model, PROCESSOR, "none") == 4 * NUMBERS
-    assert expected_weights(language_model, GPU, "none") == 2 * NUMBERS
+    assert text.expected_weights(language_model, LoadOptions(PROCESSOR)) == 4 * NUMBERS
+    assert text.expected_weights(language_model, LoadOptions(GPU)) == 2 * NUMBERS
 
 
 @pytest.mark.parametrize(("backend", "rest"), [(PROCESSOR, 4), (GPU, 2)])
 def test_quantisation_takes_matrices_only(
     language_model: Model, backend: Backend, rest: int
 ) -> None:
-    eight = expected_weights(language_model, backend, "8bit")
-    four = expected_weights(language_model, backend, "4bit")
+    eight = text.expected_weights(language_model, LoadOptions(backend, quantization="8bit"))
+    four = text.expected_weights(language_model, LoadOptions(backend, quantization="4bit"))
     assert eight == pytest.approx(MATRIX + rest * OTHERS, rel=0.1)
     assert four == pytest.approx(MATRIX / 2 + rest * OTHERS, rel=0.1)
 
 
 def test_sentence_embeddings_are_not_quantised(language_model: Model) -> None:
     model = Model("sentences", language_model.path, pb.EMBEDDING)
-    assert expected_weights(model, GPU, "4bit") == 2 * NUMBERS
+    assert embedding.expected_weights(model, LoadOptions(GPU, quantization="4bit")) == 2 * NUMBERS
 
 
 def test_a_pipelines_parts_count_once_each(pipeline: Model) -> None:
-    assert expected_weights(pipeline, GPU, "none") == 2 * 2 * NUMBERS
+    assert image.expected_weights(pipeline, LoadOptions(GPU)) == 2 * 2 * NUMBERS
     whole = Model("whole", pipeline.path / "whole.safetensors", pb.IMAGE)
-    assert expected_weights(whole, GPU, "none") == 2 * NUMBERS
+    assert image.expected_weights(whole, LoadOptions(GPU)) == 2 * NUMBERS
 
 
 def test_a_pipeline_is_whole_in_ram_before_it_is_quantised(pipeline: Model) -> None:
-    assert expected_weights(pipeline, PROCESSOR, "4bit") == 4 * 2 * NUMBERS
-    assert expected_weights(pipeline, GPU, "4bit") < 2 * NUMBERS
+    assert (
+        image.expected_weights(pipeline, LoadOptions(PROCESSOR, quantization="4bit"))
+        == 4 * 2 * NUMBERS
+    )
+    assert image.expected_weights(pipeline, LoadOptions(GPU, quantization="4bit")) < 2 * NUMBERS
 
 
 def test_work_needs_memory_too(language_model: Model) -> None:
-    assert expected_footprint(language_model, GPU, "4bit") > 256 << 20
+    assert text.footprint(language_model, LoadOptions(GPU, quantization="4bit")) > 256 << 20

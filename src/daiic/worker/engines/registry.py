@@ -1,0 +1,53 @@
+"""The engines that there are. Another one is an entry here and a folder beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.diffusers.probe import probe as probe_pipeline
+from daiic.worker.engines.interface import EngineEntry, Probed
+from daiic.worker.engines.transformers_embedding.probe import probe as probe_encoder
+from daiic.worker.engines.transformers_text.probe import probe as probe_language_model
+from daiic.worker.models.architectures import architectures_in
+from daiic.worker.models.model_json import shown
+
+ENGINES = (
+    EngineEntry("diffusers", probe_pipeline, "daiic.worker.engines.diffusers.load"),
+    EngineEntry(
+        "transformers_text", probe_language_model, "daiic.worker.engines.transformers_text.load"
+    ),
+    EngineEntry(
+        "transformers_embedding", probe_encoder, "daiic.worker.engines.transformers_embedding.load"
+    ),
+)
+"""By order of preference: the first that accepts a model runs it."""
+
+
+def choose(
+    path: Path, name: str, engines: Sequence[EngineEntry] = ENGINES
+) -> tuple[EngineEntry, Probed]:
+    """Return the engine for the model `name` in the folder or file `path`, and what it is to that.
+
+    Raises:
+        TaskError: BAD_REQUEST if no engine can run it, or its files are not valid.
+        OSError: if they cannot be read.
+    """
+    for engine in engines:
+        probed = engine.probe(path, name)
+        if probed is not None:
+            return engine, probed
+    if path.is_file():
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"{path.name} is not a checkpoint of an image model",
+            "a single file must be a whole Stable Diffusion checkpoint; put a language model into "
+            "the models folder as a folder with its config.json and tokenizer",
+        )
+    architectures = ", ".join(architectures_in(path, name))
+    raise TaskError(
+        pb.BAD_REQUEST,
+        f"{name} is a model of a kind that workers do not run "
+        f"({shown(architectures) or 'its config.json names no architecture'})",
+        "use a causal language model, a text-to-image pipeline of diffusers, or a text encoder",
+    )

@@ -1,0 +1,102 @@
+"""Digests that tell whether two copies of a model are the same, wherever their files lie.
+
+Reading all of a large model takes minutes, so its weights are sampled: their
+names, sizes and headers count whole, of their content SAMPLES blocks of BLOCK
+bytes, evenly spaced. Up to SAMPLES * BLOCK bytes (64 MiB) that is everything.
+Beyond that, a tensor that is longer than the space between two blocks
+(1/SAMPLES of the model: 3.4 MB of 14 GB) has a block in it, so that another
+fine-tune of the same shape has another digest. What is changed between blocks
+is not seen: this is no protection against people who mean to deceive.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import structlog
+
+from daiic.errors import TaskError
+from daiic.worker.models.checkpoint_files import SUFFIX, check_header
+from daiic.worker.models.model import Model
+from daiic.worker.models.repository_files import choose_files
+
+SAMPLES = 4096
+BLOCK = 16 << 10
+PIECE = 1 << 20
+"""Bytes of a file that are read at once where all of it counts."""
+
+TOKENIZER_FILES = frozenset(
+    {
+        "added_tokens.json",
+        "chat_template.jinja",
+        "merges.txt",
+        "sentencepiece.bpe.model",
+        "special_tokens_map.json",
+        "spiece.model",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "vocab.json",
+        "vocab.txt",
+    }
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """Hexadecimal SHA-256 of a model's weights and of its tokenizer's files; empty if unknown."""
+
+    weights: str = ""
+    tokenizer: str = ""
+
+
+def digests_of(model: Model) -> Digests:
+    """Return the digests of the files of `model` as they are now; blocks, reading some 64 MiB.
+
+    They are empty if the files cannot be read.
+    """
+    try:
+        files = model.contents().files
+        if not model.path.is_dir():
+            # What a single file is called says nothing about it.
+            named = {PurePosixPath(name).suffix: file for name, file in files.items()}
+            return Digests(_sampled(named)) if named else Digests()
+        chosen = choose_files(model.name, files)
+        texts = [name for name in chosen.texts if PurePosixPath(name).name in TOKENIZER_FILES]
+        return Digests(
+            _sampled({name: files[name] for name in chosen.weights}),
+            _whole((name, files[name]) for name in texts),
+        )
+    except (OSError, TaskError) as error:
+        log.warning(
+            "a model's files cannot be told from others", model=model.name, reason=str(error)
+        )
+        return Digests()
+
+
+def _sampled(files: Mapping[str, Path]) -> str:
+    sizes = {name: file.stat().st_size for name, file in files.items()}
+    spacing = max(-(-sum(sizes.values()) // SAMPLES), BLOCK)
+    digest = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        digest.update(f"{name}\0{sizes[name]}\0".encode())
+        header = check_header(file) if name.endswith(SUFFIX) else 0
+        with file.open("rb") as content:
+            digest.update(content.read(8 + header))
+            for start in range(0, sizes[name], spacing):
+                digest.update(os.pread(content.fileno(), BLOCK, start))
+    return digest.hexdigest()
+
+
+def _whole(files: Iterable[tuple[str, Path]]) -> str:
+    digest = hashlib.sha256()
+    for name, file in sorted(files):
+        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as content:
+            while piece := content.read(PIECE):
+                digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""What a task asks for and its model cannot do: it is refused by name, never ignored."""
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.work import needs_of
+
+_FIELDS = {
+    pb.TOOLS: ("call tools", "leave out `tools`, `tool_choice` and messages about tools"),
+    pb.SCHEMA: ("keep to a `constraint`", "leave it out and say in the prompt what is wanted"),
+    pb.SAMPLING: ("sample as `sampling` asks", "leave it out; use temperature, top_p and top_k"),
+    pb.SEE: ("see images", "send text only"),
+    pb.HEAR: ("hear audio", "send text only"),
+    pb.EDIT: ("make images from images", "leave out `image` and `mask`"),
+    pb.ADAPTERS: ("use `adapters`", "leave them out, or merge them into a model of its own"),
+}
+"""What engines may lack, by what a task asks for, and what to do. A model without a chat template
+says so itself."""
+
+
+def check_supported(task: pb.Task, capabilities: frozenset[pb.Capability]) -> None:
+    """Refuse `task` if it needs what a model with `capabilities` cannot do.
+
+    Raises:
+        TaskError: UNSUPPORTED, with everything that is missing and what to do.
+    """
+    missing = [_FIELDS[need] for need in sorted((needs_of(task) & _FIELDS.keys()) - capabilities)]
+    # No engine does these yet, so there is no capability for them.
+    if task.text.reasoning_effort:
+        missing.append(("follow `reasoning_effort`", "leave it out"))
+    if any(message.reasoning for message in task.text.messages):
+        missing.append(("read the `reasoning` of messages", "leave it out"))
+    if missing:
+        raise TaskError(
+            pb.UNSUPPORTED,
+            f"{task.model} cannot {' or '.join(what for what, _ in missing)} on this worker",
+            "; ".join(dict.fromkeys(remedy for _, remedy in missing)),
+        )
