@@ -69,6 +69,7 @@ class Endpoint:
             self._wary,
             self._events,
         )
+        self._touched = self._peers.touched
         self._immediate: list[tuple[bytes, Address]] = []
 
     # ------------------------------------------------------------- receiving
@@ -78,12 +79,13 @@ class Endpoint:
         opened = self._datagrams.open(datagram)
         if opened is None:
             return
-        if opened[0] != MessageType.BATCH:
-            self._message_received(*opened, peer, now)
+        message_type, sequence, timestamp, payload = opened
+        if message_type != MessageType.BATCH:
+            self._message_received(message_type, sequence, timestamp, payload, peer, now)
             if self._wary:
                 self._earn(peer, len(datagram))
             return
-        messages = self._datagrams.split(opened[3])
+        messages = self._datagrams.split(payload)
         if messages is None:
             return
         for message in messages:
@@ -114,7 +116,7 @@ class Endpoint:
             if peer is None:
                 return
         peer.seen_at = now
-        self._peers.touched[address] = peer
+        self._touched[address] = peer
         if message_type in _RELIABLE:
             if peer.inbox.is_new(sequence, now):
                 self._events.append(
@@ -217,7 +219,7 @@ class Endpoint:
             )
         peer = self._peers.get(to) or self._peers.open(to, now)
         outbox = peer.outbox
-        self._peers.touched[to] = peer
+        self._touched[to] = peer
         if message_type == MessageType.HEARTBEAT and outbox.fits(payload):
             sequence = peer.expect_ack(now)
             peer.once.append(encode(message_type, sequence, self._wall_clock(), payload))
@@ -251,9 +253,10 @@ class Endpoint:
             for datagram, address in immediate:
                 if self._affords(address, len(datagram)):
                     yield close(datagram), address
-        if not peers.touched:
+        if not self._touched:
             return
-        touched, peers.touched = list(peers.touched.values()), {}
+        touched = list(self._touched.values())
+        self._touched.clear()
         timestamp = self._wall_clock()
         if len(touched) > 1:  # what somebody waits for goes before mere acknowledgements
             touched.sort(key=_acknowledges_only)
