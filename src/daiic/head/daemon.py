@@ -74,6 +74,7 @@ class Head:
                 self._core.take(event, now)
             except Exception:  # a fault in the handling of one message must not cost the others
                 log.exception("a message could not be handled; please report this")
+        self._note_emptied()
 
     async def _tick(self) -> None:
         while True:
@@ -82,15 +83,19 @@ class Head:
             except Exception:
                 log.exception("a fault in the head; please report this")
             self._show()
-            if self._core.clients.closed and not self._core.dispatcher.jobs:
-                self._emptied.set()
+            self._note_emptied()
             await asyncio.sleep(TICK)
+
+    def _note_emptied(self) -> None:
+        if self._core.clients.closed and not self._core.dispatcher.jobs:
+            self._emptied.set()
 
     async def _drain(self) -> None:
         timeout = self._settings.drain_timeout
         core, notifier = self._core, self._life.notifier
         dispatcher = core.dispatcher
         core.clients.closed = True
+        self._note_emptied()
         notifier.stopping()
         notifier.extend(timeout + 2 * FAREWELL)
         log.info("stopping", tasks_left=len(dispatcher.jobs))
