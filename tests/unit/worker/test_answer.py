@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from daiic.errors import TaskError
-from daiic.head.dispatcher import MOVABLE
+from daiic.head.worker_messages import MOVABLE
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import answer as answering
 from daiic.worker.answer import answer

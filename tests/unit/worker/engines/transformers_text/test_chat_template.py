@@ -11,7 +11,7 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from daiic.errors import TaskError
-from daiic.head.dispatcher import MOVABLE
+from daiic.head.worker_messages import MOVABLE
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import ModelRefused
 from daiic.worker.engines.transformers_text import chat_template, template_process
