@@ -24,6 +24,11 @@ EXAMPLES = {
 }
 
 
+TESTS = Path(__file__).parents[1]
+RULE = re.compile(r"^\| `([a-z-]+)` \|", re.M)
+MARK = re.compile(r"@pytest\.mark\.rule\(([^)]*)\)")
+
+
 def section(title: str) -> str:
     """Return the part under the heading `title`, up to the next heading."""
     return re.split(r"^#+ ", DOCUMENT.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.M)[0]
@@ -70,3 +75,14 @@ def test_every_kind_of_work_with_a_seed_is_said_to_get_one() -> None:
     seeded = {name for name, kind in WORK.items() if kind.seeded}
     assert seeded == {"text", "image"}
     assert "A text or image task without a `seed`" in section("Tasks")
+
+
+def test_every_rule_has_a_name_of_its_own_and_a_test() -> None:
+    tables = [table for table in DOCUMENT.split("\n\n") if table.startswith("| rule |")]
+    rules = RULE.findall("\n".join(tables))
+    assert len(rules) == len(set(rules)) > 50
+    tested: set[str] = set()
+    for path in TESTS.rglob("test_*.py"):
+        for mark in MARK.findall(path.read_text("utf-8")):
+            tested |= set(re.findall(r'"([a-z-]+)"', mark))
+    assert tested == set(rules)

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from support.processes.daemon import Daemon
@@ -37,6 +39,7 @@ def numbers(count: int) -> str:
     return "".join(f"{number} " for number in range(count))
 
 
+@pytest.mark.rule("silent", "replaced", "worker-lost")
 async def test_tasks_of_a_killed_worker_complete_on_the_other_and_it_leaves_the_registry():
     async with (
         HeadProcess() as head,
@@ -68,6 +71,7 @@ async def test_tasks_of_a_killed_worker_complete_on_the_other_and_it_leaves_the_
             assert time.monotonic() - restarted_at < HEARTBEAT_INTERVAL
 
 
+@pytest.mark.rule("unreachable", "worker-lost")
 async def test_tasks_of_a_worker_that_hangs_complete_on_the_other_and_it_may_come_back():
     async with (
         HeadProcess() as head,

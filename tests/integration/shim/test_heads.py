@@ -20,6 +20,7 @@ async def two_heads(enter) -> list[HeadProcess]:
     return [await enter(HeadProcess()) for _ in range(2)]
 
 
+@pytest.mark.rule("head-silent")
 async def test_stream_continues_at_another_head_when_one_is_killed(
     launch, two_heads, serve
 ) -> None:
@@ -41,6 +42,7 @@ async def test_stream_continues_at_another_head_when_one_is_killed(
         assert (await client.answer(words("a b"))).text == "a b "
 
 
+@pytest.mark.rule("heads-told", "head-silent")
 async def test_one_head_is_enough_to_learn_of_the_others(launch, two_heads, serve) -> None:
     first, second = two_heads
     worker = await serve(first, second)
@@ -67,6 +69,7 @@ async def test_head_whose_name_is_not_found_does_not_keep_from_the_others(
     assert "a head is not found" in shim.log
 
 
+@pytest.mark.rule("head-stopping")
 async def test_head_that_shuts_down_passes_its_tasks_on(launch, two_heads, serve) -> None:
     first, second = two_heads
     worker = await serve(first, second)
@@ -83,6 +86,7 @@ async def test_head_that_shuts_down_passes_its_tasks_on(launch, two_heads, serve
         assert (await running).text == "a b c d e f "
 
 
+@pytest.mark.rule("no-news", "head-back")
 async def test_task_survives_the_restart_of_the_only_head(launch, head, worker) -> None:
     worker.scripts["words"] = words_every(0.1)
     shim = await launch(heads=head.address)
@@ -95,6 +99,7 @@ async def test_task_survives_the_restart_of_the_only_head(launch, head, worker) 
         assert (await asyncio.wait_for(running, 40)).text == f"{PROMPT} "
 
 
+@pytest.mark.rule("head-stopping", "head-back")
 async def test_task_refused_by_the_only_head_goes_to_its_successor(launch, head, worker) -> None:
     shim = await launch(heads=head.address)
     await shim.until_ready()

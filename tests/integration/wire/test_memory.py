@@ -1,4 +1,4 @@
-"""A sender that finds the wire's memory full, or has sent much, can wait until some is free."""
+"""Whoever finds the wire's memory full, or has sent much, can wait until some of it is free."""
 
 import asyncio
 from collections.abc import AsyncIterator

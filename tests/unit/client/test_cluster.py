@@ -160,6 +160,7 @@ async def test_task_without_room_fails_at_once_and_the_others_go_on(head, monkey
         assert (await answer).text == "fine"
 
 
+@pytest.mark.rule("task-error")
 async def test_error_is_raised_with_its_name_and_remedy(head):
     async with ClusterClient([head.address]) as client:
         answer = asyncio.create_task(client.answer(hello()))
@@ -190,6 +191,7 @@ async def test_closing_the_answer_cancels_the_task(head):
         assert await head.cancelled() == task.id
 
 
+@pytest.mark.rule("all-lost")
 async def test_without_any_head_the_error_says_where_it_looked():
     async with ClusterClient([NOBODY]) as client:
         with pytest.raises(TaskError, match=r"127\.0\.0\.1:9") as raised:
@@ -198,6 +200,7 @@ async def test_without_any_head_the_error_says_where_it_looked():
         assert "daiic-head" in raised.value.remedy
 
 
+@pytest.mark.rule("preferred", "head-silent")
 async def test_second_head_serves_when_the_first_is_not_there(head):
     async with ClusterClient([NOBODY, head.address]) as client:
         answer = asyncio.create_task(collected(client))
@@ -238,11 +241,13 @@ async def check_stream_moves(client: ClusterClient, head: FakeHead, other: FakeH
     assert await answer == "one two"
 
 
+@pytest.mark.rule("head-silent")
 async def test_stream_moves_from_a_head_that_dies_and_goes_on(head, other):
     async with ClusterClient([head.address, other.address]) as client:
         await check_stream_moves(client, head, other)
 
 
+@pytest.mark.rule("heads-told")
 async def test_one_head_is_enough_to_learn_of_the_other(head, other, capsys):
     head.presence.heads.extend([head.address, other.address, "head.example:7717", "192.0.2.1:7717"])
     async with ClusterClient([head.address]) as client:
@@ -250,6 +255,7 @@ async def test_one_head_is_enough_to_learn_of_the_other(head, other, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.rule("not-asked", "all-lost")
 async def test_heads_named_by_others_than_heads_do_not_count(head, other):
     stranger = await FakeHead().open()
     async with ClusterClient([head.address]) as client:
@@ -266,6 +272,7 @@ async def test_heads_named_by_others_than_heads_do_not_count(head, other):
     await stranger.close()
 
 
+@pytest.mark.rule("head-draining")
 async def test_head_that_says_it_is_shutting_down_gets_no_new_task(head, other):
     head.presence.state = pb.DRAINING
     async with ClusterClient([head.address, other.address]) as client:
@@ -279,6 +286,7 @@ async def test_head_that_says_it_is_shutting_down_gets_no_new_task(head, other):
         assert await first == "finished"
 
 
+@pytest.mark.rule("head-stopping")
 async def test_task_refused_by_a_head_that_shuts_down_goes_to_another(head, other):
     async with ClusterClient([head.address, other.address]) as client:
         answer = asyncio.create_task(collected(client))
@@ -289,6 +297,7 @@ async def test_task_refused_by_a_head_that_shuts_down_goes_to_another(head, othe
         assert await answer == "here"
 
 
+@pytest.mark.rule("no-news")
 async def test_task_without_news_is_sent_again_with_what_has_come(head):
     async with ClusterClient([head.address]) as client:
         answer = asyncio.create_task(collected(client))
@@ -300,6 +309,7 @@ async def test_task_without_news_is_sent_again_with_what_has_come(head):
         assert await answer == "one two"
 
 
+@pytest.mark.rule("gap", "wrong-head")
 async def test_part_that_never_comes_is_asked_for_under_a_new_id(head):
     async with ClusterClient([head.address]) as client:
         answer = asyncio.create_task(collected(client))
@@ -313,6 +323,20 @@ async def test_part_that_never_comes_is_asked_for_under_a_new_id(head):
         head.answer(task, 1, text="late ")
         head.answer(again, 1, text="two", final=True)
         assert await answer == "one two"
+
+
+@pytest.mark.rule("wrong-head")
+async def test_answers_count_only_from_the_head_that_has_the_task(head, other):
+    async with ClusterClient([head.address, other.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        forged = pb.Result(id=task.id, index=0, final=True, text="forged").SerializeToString()
+        other.send_to(head.client, MessageType.RESULT, forged)
+        error = pb.Error(id=task.id, code=pb.INTERNAL).SerializeToString()
+        other.send_to(head.client, MessageType.ERROR, error)
+        await asyncio.sleep(0.1)
+        head.answer(task, 0, text="here", final=True)
+        assert await answer == "here"
 
 
 async def test_what_cannot_be_decoded_is_not_taken_for_an_answer(head):

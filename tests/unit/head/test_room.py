@@ -1,5 +1,7 @@
 """So much waits to be acknowledged that a message has no room: what becomes of its task."""
 
+import pytest
+
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.messages import MessageType
@@ -9,6 +11,7 @@ def small_ones_only(kind, payload):
     return len(payload) < 1000
 
 
+@pytest.mark.rule("unsendable")
 def test_answer_without_room_ends_its_own_task_with_an_error(cluster):
     worker, client = cluster.worker(), cluster.client()
     asked = [client.ask(stream=True) for _ in range(2)]
@@ -35,6 +38,7 @@ def test_last_part_without_room_ends_its_task_with_an_error(cluster):
     assert (status.in_flight, status.queued) == (0, 0)
 
 
+@pytest.mark.rule("unsendable")
 def test_answer_too_large_for_a_message_ends_its_task_with_an_error(cluster):
     def send(kind, payload):
         if len(payload) > 1000:

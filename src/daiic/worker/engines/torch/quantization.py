@@ -34,7 +34,7 @@ def config(quantization: str, dtype: torch.dtype, *, offload: bool) -> "BitsAndB
     """
     if quantization == "none":
         return None
-    # Imported lazily: it takes seconds, and is not needed just for the dtype.
+    # It takes seconds to import, which who only asks for precisions need not spend.
     from transformers import BitsAndBytesConfig
 
     if quantization == "8bit":
