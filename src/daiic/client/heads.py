@@ -43,7 +43,7 @@ async def resolve_heads(names: Sequence[str]) -> list[Address]:
     if not found:
         raise lost[0][1]
     for name, error in lost:
-        log.warning("going on without head %s, which is not found: %s", name, error)
+        log.warning("continuing without head %s, which cannot be found: %s", name, error)
     return found
 
 

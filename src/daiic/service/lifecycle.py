@@ -107,5 +107,5 @@ def run(
         log.error("cannot start", reason=str(error))
         sys.exit(EXIT_BAD_SETTINGS)
     except OSError as error:
-        log.error("cannot go on", reason=str(error))
+        log.error("cannot continue", reason=str(error))
         sys.exit(EXIT_FAILED)

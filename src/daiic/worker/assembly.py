@@ -72,7 +72,7 @@ class Worker:
             try:
                 (await self.manager.lease(name)).release()
             except TaskError as error:
-                log.error("a model of the settings is not loaded", model=name, reason=str(error))
+                log.error("a model from the settings is not loaded", model=name, reason=str(error))
 
     def follow(self, settings: WorkerSettings, token: str | None) -> None:
         """Take over the settings that may change, for models loaded from now on."""

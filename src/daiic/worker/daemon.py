@@ -109,11 +109,11 @@ class Daemon:
             raise self._fault
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Run `work` in the background; a fault in it ends the worker, to be started anew."""
+        """Run `work` in the background; a fault in it ends the worker; systemd restarts it."""
 
         def ended(task: "asyncio.Task[None]") -> None:
             if not task.cancelled() and task.exception() is not None:
-                log.critical("a fault in the worker; please report this", exc_info=task.exception())
+                log.critical("internal error; please report it", exc_info=task.exception())
                 self._fail(task.exception())
 
         task = asyncio.create_task(work)
@@ -121,12 +121,12 @@ class Daemon:
         return task
 
     def _fail(self, fault: BaseException | None) -> None:
-        """End with status 1 after a drain, so that systemd starts the worker anew."""
+        """End with status 1 after a drain, so that systemd restarts the worker."""
         self._fault = fault
         self._life.stop.set()
 
     def _device_lost(self, error: BaseException) -> None:
-        log.critical("the GPU fails this process; starting anew is the only way", reason=str(error))
+        log.critical("the GPU fails this process; only a restart helps", reason=str(error))
         self._fail(error)
 
     async def _start(self, worker: "Worker") -> None:

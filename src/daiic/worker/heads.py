@@ -166,7 +166,7 @@ class Heads:
 
     def _lose(self, head: Head) -> None:
         if head.answers:
-            log.warning("the head does not answer any more; trying on", head=head.name)
+            log.warning("head no longer answers; still trying", head=head.name)
             head.answers = False
             head.warned = True
         head.knows = pb.WORKER_STATE_UNSPECIFIED
@@ -177,7 +177,7 @@ class Heads:
         except (OSError, UnicodeError) as error:  # the latter for names that no DNS can have
             if not head.warned:
                 head.warned = True
-                log.warning("the head is not found; trying on", head=head.name, reason=str(error))
+                log.warning("head not found; still trying", head=head.name, reason=str(error))
             return
         finally:
             head.look_up = None

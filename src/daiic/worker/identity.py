@@ -62,7 +62,7 @@ def _read(file: Path) -> str:
     worker_id = content.decode("ascii", "replace").strip()
     if worker_id.isascii() and worker_id.isalnum() and len(worker_id) <= MAX_ID:
         return worker_id
-    log.warning("no id in the file; a new one is made", file=str(file))
+    log.warning("the file has no id; creating a new one", file=str(file))
     return ""
 
 

@@ -99,14 +99,14 @@ class Tasks:
         elif len(self._running) >= self.slots * (1 + LIMITS.waiting):
             error = TaskError(
                 pb.QUEUE_FULL,
-                f"this worker runs {self.slots} tasks and as many wait as may",
+                f"this worker runs {self.slots} tasks and its queue is full",
                 "try again later, or add workers",
             )
             self._refuse(message.peer, task.id, kind, error)
         elif self._bytes + len(message.payload) > LIMITS.tasks_memory:
             error = TaskError(
                 pb.QUEUE_FULL,
-                f"this worker's tasks have {LIMITS.tasks_memory >> 20} MiB, as many as they may",
+                f"this worker's tasks have {LIMITS.tasks_memory >> 20} MiB, which is the limit",
                 "try again later, or send smaller tasks",
             )
             self._refuse(message.peer, task.id, kind, error)
@@ -184,8 +184,8 @@ class Tasks:
             outcome = "CANCELLED"
         except Exception:
             outcome = pb.ErrorCode.Name(pb.INTERNAL)
-            log.exception("a fault in the worker; please report this")
-            fault = TaskError(pb.INTERNAL, "the worker has a fault", "see the worker's log")
+            log.exception("internal error in the worker; please report it")
+            fault = TaskError(pb.INTERNAL, "internal error in the worker", "see the worker's log")
             self._send(peer, MessageType.ERROR, fault.to_wire(task_id).SerializeToString())
         finally:
             self._statistics.outcomes[kind, outcome] += 1
@@ -242,7 +242,7 @@ class _Tempo:
         self._made = 0
 
     def heard(self, part: pb.Result) -> None:
-        """Take in a part as it comes from the engine."""
+        """Record a part as it comes from the engine."""
         now = time.monotonic()
         number = self._kind.made(part) if self._kind is not None else 0
         if part.tokens:

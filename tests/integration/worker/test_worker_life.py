@@ -138,7 +138,7 @@ async def test_watchdog_is_fed_while_the_loop_turns_and_not_while_it_is_stopped(
 async def test_model_that_cannot_be_loaded_does_not_keep_the_worker_from_serving(start, begin):
     head = start("head")
     worker = begin(head.address, models=["missing", "tiny"])
-    worker.said("a model of the settings is not loaded .*missing")
+    worker.said("a model from the settings is not loaded .*missing")
     worker.said("serving .*models=tiny")
 
 

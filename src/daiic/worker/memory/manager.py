@@ -157,7 +157,7 @@ class ModelManager:
         """Take away an engine that runs no more tasks."""
         if entry.resident is resident:  # else another task has said so
             log.error(
-                "what ran the model is gone; it is loaded again when needed", model=entry.name
+                "the model's engine is gone; it is loaded again when needed", model=entry.name
             )
             await self.table.unload(entry)
 

@@ -132,7 +132,7 @@ class ModelMemory:
         while resident.users and entry.resident is resident:
             await self._table.change()
         if entry.resident is resident:
-            log.info("model leaves to make room", model=entry.name)
+            log.info("model unloaded to free memory", model=entry.name)
             await self._table.unload(entry)
 
 

@@ -59,7 +59,7 @@ def gated(name: str, has_token: bool) -> TaskError:
     if has_token:
         return TaskError(
             pb.MODEL_GATED,
-            f"{name} is gated, and the worker's Hugging Face token does not open it",
+            f"{name} is gated, and the worker's Hugging Face token has no access to it",
             f"{accept} with the account of that token, or set the token of one that has "
             f"accepted it: {TOKEN_SETTING}",
         )
@@ -96,7 +96,7 @@ def _answered(name: str, status: int) -> TaskError:
     return TaskError(
         pb.INTERNAL,
         f"Hugging Face answered {status} to the request for {name}",
-        "try again later; status.huggingface.co tells of outages",
+        "try again later; status.huggingface.co reports outages",
     )
 
 

@@ -159,4 +159,4 @@ class ImageEngine:
 
 
 def _closed() -> TaskError:
-    return TaskError(pb.CANCELLED, "the image was given up", "send the task again")
+    return TaskError(pb.CANCELLED, "the image was abandoned", "send the task again")

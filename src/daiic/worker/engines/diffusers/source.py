@@ -201,7 +201,7 @@ def find_source(path: Path, options: LoadOptions) -> Source:
     if own_code:
         raise TaskError(
             pb.BAD_REQUEST,
-            f"{path.name} is a pipeline with code of its own, which workers do not run",
+            f"{path.name} is a pipeline with its own code, which workers do not run",
             "use a pipeline of diffusers' own",
         )
     return source
@@ -241,7 +241,7 @@ def _configuration(checkpoint: Path, options: LoadOptions) -> Path:
     if not known:  # the kind that diffusers takes for what it does not know
         raise TaskError(
             pb.BAD_REQUEST,
-            f"{checkpoint.name} is no checkpoint of an image pipeline",
+            f"{checkpoint.name} is not a checkpoint of an image pipeline",
             "a single file must hold the whole model: UNet, autoencoder and text encoder",
         )
     cache = (options.cache_dir or Path(constants.HF_HUB_CACHE)).expanduser()
@@ -275,7 +275,7 @@ def _read_index(configuration: Path, name: str) -> dict[str, Any]:
     if index is None:
         raise TaskError(
             pb.BAD_REQUEST,
-            f"{name} is no image pipeline: it has no model_index.json",
+            f"{name} is not an image pipeline: it has no model_index.json",
             f"a folder needs diffusers' layout, a single file NAME{SUFFIX} a folder NAME.config",
         )
     return index

@@ -105,7 +105,7 @@ class ChatTemplate:
                     pb.BAD_REQUEST,
                     "the model's chat template does not take these messages: "
                     + shown(answer["error"]),
-                    "many models want user and assistant in turn, and some no system message",
+                    "many models need user and assistant to alternate, and some no system message",
                 )
             if not excess:
                 raise self._fault("was ended")
@@ -129,7 +129,7 @@ class ChatTemplate:
         return ModelRefused(
             pb.BAD_REQUEST,
             f"{self._name} is refused: its chat template {self._refusal}",
-            "choose another model; if the template was mended, start the worker again",
+            "choose another model; if the template was fixed, restart the worker",
         )
 
     def _fault(self, what: str) -> TaskError:
