@@ -34,6 +34,18 @@ async def test_a_conversation_goes_through_the_models_template() -> None:
     assert fast.decode(await encoded(fast, task)) == "<user>hello<assistant>yes<assistant>"
 
 
+async def test_a_message_in_pieces_of_text_is_the_same_as_their_texts_joined() -> None:
+    fast = tokenizer()
+    pieces = pb.ChatMessage(
+        role="user", parts=[pb.ContentPart(text=text) for text in ("hel", "lo")]
+    )
+    whole = pb.TextTask(messages=[message("user", "hello")])
+    assert await encoded(fast, pb.TextTask(messages=[pieces])) == await encoded(fast, whole)
+    pieces.content = "hello"
+    with pytest.raises(TaskError, match="both `content` and `parts`"):
+        await encoded(fast, pb.TextTask(messages=[pieces]))
+
+
 async def test_a_model_with_several_templates_uses_its_default() -> None:
     fast = tokenizer()
     task = pb.TextTask(messages=[message("user", "hello")])
