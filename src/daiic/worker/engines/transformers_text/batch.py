@@ -6,9 +6,7 @@ task joins the running batch at the next token and leaves when it is done.
 
 import asyncio
 import dataclasses
-import itertools
 import logging
-import time
 from collections.abc import Iterable
 from math import lcm
 from typing import Any
@@ -20,7 +18,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from daiic.worker.engines.transformers_text import attention
 from daiic.worker.engines.transformers_text.sampling import Sampler, Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
-from daiic.worker.engines.transformers_text.token_streams import TokenStream, TokenStreams
+from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
 
 PAGE = 32
 """Tokens in a block of the cache: tasks take whole blocks, and share those with the same text."""
@@ -32,16 +30,15 @@ MASKED_PREFILL = 256
 """The same where the manager keeps a mask of so many rows for each kind of layer: with two kinds
 each column stands for several tokens' memory, and the masks would outgrow the cache."""
 
-STOP_PATIENCE = 30.0
 
+class Batch(TextGenerator):
+    """A model whose tasks share one cache of `capacity` tokens.
 
-class Batch:
-    """A model that generates for many tasks at once.
-
-    `capacity` is the number of tokens that the cache holds, all tasks
-    together. A task that would be longer ends when the cache is full, and can
-    be submitted again with its text so far.
+    A task that would be longer ends when the cache is full, and can be
+    submitted again with its text so far.
     """
+
+    unfilled = PAGE
 
     def __init__(self, model: Any, *, slots: int, capacity: int) -> None:
         """Start the thread that builds the cache and runs the model.
@@ -49,11 +46,9 @@ class Batch:
         Raises:
             Exception: of several kinds, if transformers cannot batch `model`.
         """
+        super().__init__()
         self.capacity = capacity
         self._sampler = Sampler(model.device)
-        self._streams = TokenStreams(asyncio.get_running_loop())
-        self._numbers = itertools.count()
-        self._busy_since = 0.0
         self._model = model
         self._attention = model.config._attn_implementation
         config = model.config.get_text_config()
@@ -101,16 +96,9 @@ class Batch:
         return self.alive
 
     @property
-    def stalled_for(self) -> float:
-        """Seconds since the last step while there is work; 0 while there is none."""
-        if not self._streams.running:
-            return 0.0
-        return time.monotonic() - max(self._busy_since, self._sampler.stepped_at)
-
-    @property
-    def occupied(self) -> int:
-        """Tokens of the texts in work; a block more for each, which it does not fill."""
-        return sum(stream.length + PAGE for stream in self._streams.running.values())
+    def stepped_at(self) -> float:
+        """When the model made its last step, by `time.monotonic`."""
+        return self._sampler.stepped_at
 
     @property
     def bytes(self) -> int:
@@ -120,23 +108,14 @@ class Batch:
             return 0
         return storage_bytes(processor.cache, processor.inputs_and_outputs)
 
-    def submit(
+    def _start(
         self,
+        name: str,
         prompt: list[int],
         sampling: Sampling,
-        *,
         max_tokens: int,
         end_tokens: Iterable[int],
-    ) -> TokenStream:
-        """Start a task; it ends after `max_tokens` or with one of `end_tokens`.
-
-        It ends before that if the cache is full of it alone: `prompt` must leave room there.
-        """
-        name = str(next(self._numbers))
-        stream = TokenStream(len(prompt))
-        if not self._streams.running:
-            self._busy_since = time.monotonic()
-        self._streams.running[name] = stream
+    ) -> None:
         self._manager.add_request(
             prompt,
             request_id=name,
@@ -145,27 +124,18 @@ class Batch:
             streaming=True,
             sampling=sampling,
         )
-        return stream
 
-    def cancel(self, stream: TokenStream) -> None:
-        """Stop a task and free its part of the cache; one that has ended is left alone."""
-        name = self._streams.name_of(stream)
-        if name is not None:
-            del self._streams.running[name]
-            self._manager.cancel_request(name)
+    def _stop(self, name: str) -> None:
+        self._manager.cancel_request(name)
 
     async def close(self, *, interrupt: bool = False) -> None:
-        """End the thread, and all tasks with SHUTTING_DOWN, or, with `interrupt`, where they are.
-
-        The cache's memory is given back.
-        """
+        """See `TextGenerator`."""
         self._watch.cancel()
         for name in self._streams.running:
             self._manager.cancel_request(name)
-        if interrupt:
-            self._streams.interrupt_all()
-        else:
-            self._streams.shut_down()
+        await super().close(interrupt=interrupt)
+
+    async def _end(self) -> None:
         await asyncio.to_thread(self._manager.stop, block=True, timeout=STOP_PATIENCE)
         self._model.set_attn_implementation(self._attention)
 

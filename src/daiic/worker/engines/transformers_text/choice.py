@@ -5,7 +5,7 @@ with a few it would compute something else. So a model is tried.
 """
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 import torch
@@ -14,7 +14,6 @@ from daiic.errors import TaskError
 from daiic.worker.engines.torch.errors import is_out_of_memory
 from daiic.worker.engines.transformers_text.batch import Batch
 from daiic.worker.engines.transformers_text.sampling import Sampling
-from daiic.worker.engines.transformers_text.token_streams import TokenStream
 
 GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, seed=0)
 
@@ -28,43 +27,6 @@ CLOSE = 0.5
 other kernels round otherwise. A token by chance is some four below."""
 
 log = structlog.get_logger()
-
-
-class TextGenerator(Protocol):
-    """What generates for the tasks of an engine: a `Batch` or `Turns`."""
-
-    capacity: int
-    """Tokens that it holds at most; 0 where memory is taken as it is needed."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether its thread runs."""
-
-    async def ready(self) -> bool:
-        """Wait until it can take tasks; return whether it ever can."""
-
-    @property
-    def stalled_for(self) -> float:
-        """Seconds since the last step while there is work; 0 while there is none."""
-
-    @property
-    def occupied(self) -> int:
-        """Tokens of the texts in work."""
-
-    @property
-    def bytes(self) -> int:
-        """Memory that it takes beside the model."""
-
-    def submit(
-        self, prompt: list[int], sampling: Sampling, *, max_tokens: int, end_tokens: Any
-    ) -> TokenStream:
-        """Start a task."""
-
-    def cancel(self, stream: TokenStream) -> None:
-        """Stop a task; one that has ended is left alone."""
-
-    async def close(self, *, interrupt: bool = False) -> None:
-        """End all tasks, with SHUTTING_DOWN or where they are, and the thread."""
 
 
 async def batched(model: Any, *, slots: int, capacity: int) -> tuple[Batch | None, str]:

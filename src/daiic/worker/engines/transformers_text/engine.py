@@ -16,10 +16,10 @@ from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
 from daiic.worker.engines.transformers_text import parameters, prompt
 from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
-from daiic.worker.engines.transformers_text.choice import TextGenerator
 from daiic.worker.engines.transformers_text.growth import RESERVE, Growth
 from daiic.worker.engines.transformers_text.parameters import Parameters
 from daiic.worker.engines.transformers_text.probe import CHATS, COMPLETES
+from daiic.worker.engines.transformers_text.text_generator import TextGenerator
 from daiic.worker.engines.transformers_text.transcript import Transcript
 
 CROWDED = 0.9

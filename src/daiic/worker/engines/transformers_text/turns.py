@@ -7,7 +7,6 @@ that wait together, make one batch.
 
 import asyncio
 import inspect
-import itertools
 import threading
 import time
 from collections import deque
@@ -20,7 +19,7 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 
 from daiic.worker.engines.transformers_text.group import Group, Text
 from daiic.worker.engines.transformers_text.sampling import Sampler, Sampling
-from daiic.worker.engines.transformers_text.token_streams import TokenStream, TokenStreams
+from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
 
 PREFILL = 1024
 """Most tokens of a prompt in one step, where the model's cache can be filled in pieces."""
@@ -28,12 +27,10 @@ PREFILL = 1024
 MEASURE = 64
 """Steps after which a cache is measured again."""
 
-STOP_PATIENCE = 30.0
-
 log = structlog.get_logger()
 
 
-class Turns:
+class Turns(TextGenerator):
     """A model that generates for many tasks, group by group."""
 
     def __init__(
@@ -41,13 +38,10 @@ class Turns:
     ) -> None:
         """`spare` tells how many bytes more the caches may take, of which one token takes
         `token_bytes`. A task alone may take more."""
-        self.capacity = 0
+        super().__init__()
         self._model = model
         self._slots = slots
         self._spare = spare
-        self._loop = asyncio.get_running_loop()
-        self._streams = TokenStreams(self._loop)
-        self._numbers = itertools.count()
         self._first: dict[str, Any] = {"use_cache": True}
         if "logits_to_keep" in inspect.signature(model.forward).parameters:
             self._first["logits_to_keep"] = 1
@@ -59,7 +53,7 @@ class Turns:
         self._cancelled: set[str] = set()
         self._news = threading.Condition()
         self._closing = False
-        self._busy_since = self._stepped_at = time.monotonic()
+        self._stepped_at = time.monotonic()
         # A long prompt on a slow machine takes minutes; that its layers follow each other shows
         # that it goes on.
         self._hooks = [
@@ -73,64 +67,37 @@ class Turns:
         """Whether its thread runs."""
         return self._thread.is_alive()
 
-    async def ready(self) -> bool:
-        """Return whether it can take tasks."""
-        return self.alive
-
     @property
-    def stalled_for(self) -> float:
-        """Seconds since the last step while there is work; 0 while there is none."""
-        if not self._streams.running:
-            return 0.0
-        return time.monotonic() - max(self._busy_since, self._stepped_at)
-
-    @property
-    def occupied(self) -> int:
-        """Tokens of the texts in work."""
-        return sum(stream.length for stream in self._streams.running.values())
+    def stepped_at(self) -> float:
+        """When the model made its last step, by `time.monotonic`."""
+        return self._stepped_at
 
     @property
     def bytes(self) -> int:
         """Memory of the caches now."""
         return sum(group.bytes for group in list(self._groups))
 
-    def submit(
+    def _start(
         self,
+        name: str,
         prompt: list[int],
         sampling: Sampling,
-        *,
         max_tokens: int,
         end_tokens: Iterable[int],
-    ) -> TokenStream:
-        """Start a task; it ends after `max_tokens`, or with one of `end_tokens`."""
-        text = Text(
-            str(next(self._numbers)), list(prompt), sampling, max_tokens, frozenset(end_tokens)
-        )
-        stream = TokenStream(len(prompt))
-        if not self._streams.running:
-            self._busy_since = time.monotonic()
+    ) -> None:
         self._limit = self.bytes + self._spare()
-        self._streams.running[text.name] = stream
         with self._news:
-            self._waiting.append(text)
+            self._waiting.append(
+                Text(name, list(prompt), sampling, max_tokens, frozenset(end_tokens))
+            )
             self._news.notify()
-        return stream
 
-    def cancel(self, stream: TokenStream) -> None:
-        """Stop a task and free its part of the cache; one that has ended is left alone."""
-        name = self._streams.name_of(stream)
-        if name is not None:
-            del self._streams.running[name]
-            with self._news:
-                self._cancelled.add(name)
-                self._news.notify()
+    def _stop(self, name: str) -> None:
+        with self._news:
+            self._cancelled.add(name)
+            self._news.notify()
 
-    async def close(self, *, interrupt: bool = False) -> None:
-        """End the thread and all tasks: with SHUTTING_DOWN or, with `interrupt`, as they are."""
-        if interrupt:
-            self._streams.interrupt_all()
-        else:
-            self._streams.shut_down()
+    async def _end(self) -> None:
         with self._news:
             self._closing = True
             self._news.notify()
