@@ -179,6 +179,29 @@ async def test_errors_are_said_where_they_happen(
     await page.until("document.getElementById('image-problem').innerText.includes('full')")
 
 
+async def test_text_that_another_model_began_again_is_not_kept(
+    page: Page, gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    begun = asyncio.Event()
+
+    async def over(task: pb.Task) -> AsyncIterator[pb.Result]:
+        yield pb.Result(text="half of an answer", tokens=[1])
+        await begun.wait()
+        yield pb.Result(text="other", tokens=[2], started_over=True)
+
+    head.script = over
+    await page.go(f"{gateway.url}/#chat")
+    await ask(page, "hi")
+    await page.until("document.querySelector('.assistant .body')?.innerText.includes('half')")
+    begun.set()
+    await page.until(f"{LAST_FOOT}.includes('send the request again')")
+    assert await page.text(".message.assistant .body") == ""
+    head.script = echo
+    await ask(page, "still there?")
+    await asyncio.wait_for(head.received(2), 5)
+    assert [message.role for message in head.tasks[1].text.messages] == ["user", "user"]
+
+
 async def test_each_view_offers_the_models_that_can_do_what_it_does(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:

@@ -115,7 +115,7 @@ class GatewayInProcess:
         settings = settings or GatewaySettings()
         self.cluster = ScriptedCluster()
         self.view = ClusterView(self.cluster)
-        self.view.take(self.cluster.now)
+        self.view.update(self.cluster.now)
         activity = ActivityLog(CollectorRegistry(), self.view)
         gateway = Gateway(settings, self.cluster, self.view, activity)
         self.app = build(

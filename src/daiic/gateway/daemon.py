@@ -1,4 +1,4 @@
-"""The gateway's life: opens what it needs, serves, and lets open requests finish at the end."""
+"""The gateway's process: starts, serves, and at the end lets open requests finish."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from daiic.client import ClusterClient
 from daiic.gateway.app import build
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.api_keys import ApiKeysError, KeyFile
-from daiic.gateway.http.connection import Connection, bound_unread
+from daiic.gateway.http.connection import Connection, limit_unread
 from daiic.gateway.http.connection_limit import ConnectionLimit
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.revocation import Revocation
@@ -39,14 +39,14 @@ from daiic.service.status_port import StatusPort
 from daiic.wire.address import is_loopback, resolve
 from daiic.wire.keyfile import ClusterKey
 
-FILES_ASIDE = 128
+RESERVED_FILES = 128
 """File descriptors that connections leave for everything else."""
 
 log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """Uvicorn in our event loop, where signals are ours; `accepting` is set once it listens."""
+    """uvicorn without its signal handlers; `accepting` is set once it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -100,7 +100,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             why_not_ready,
             only_local_names=local and keys is None,
         )
-        # uvicorn calls this, though it declares a class.
+        # uvicorn declares a class here, but only calls it.
         connection: Any = partial(
             Connection,
             header_patience=min(HEADER_PATIENCE, settings.request_timeout),
@@ -164,14 +164,14 @@ async def _bind(settings: GatewaySettings, keys: KeyFile | None) -> socket.socke
     address = await resolve(settings.listen)
     if keys is None and not is_loopback(address) and not settings.allow_keyless_public:
         raise SettingsError(
-            f"refusing to listen on {settings.listen} without API keys: anyone who reaches it "
+            f"refusing to listen on {settings.listen} without API keys: anyone who can reach it "
             "could use this cluster. Set api_keys_file (`daiic apikey create` makes keys), listen "
             "on 127.0.0.1, or set allow_keyless_public if the network is trusted"
         )
     listener = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound_unread(listener, min(UNREAD_PATIENCE, settings.request_timeout))
+        limit_unread(listener, min(UNREAD_PATIENCE, settings.request_timeout))
         listener.bind(address)
     except OSError:
         listener.close()
@@ -180,10 +180,12 @@ async def _bind(settings: GatewaySettings, keys: KeyFile | None) -> socket.socke
 
 
 def _allow_many_connections() -> int:
-    """Return how many connections may be open, after asking for as many files as may be."""
+    """Raise the limit on open files as far as it goes; return how many connections may be open."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return CONNECTIONS if most == resource.RLIM_INFINITY else min(CONNECTIONS, most - FILES_ASIDE)
+    return (
+        CONNECTIONS if most == resource.RLIM_INFINITY else min(CONNECTIONS, most - RESERVED_FILES)
+    )
 
 
 async def _tell_systemd(life: lifecycle.Lifecycle[GatewaySettings], gateway: Gateway) -> None:

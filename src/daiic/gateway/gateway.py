@@ -1,4 +1,4 @@
-"""What every endpoint works with."""
+"""What every endpoint uses: the cluster, what is known about it, and the gateway's own state."""
 
 import hashlib
 import secrets
@@ -17,7 +17,7 @@ from daiic.wire import daiic_pb2 as pb
 
 @dataclass(slots=True)
 class Gateway:
-    """The cluster, what is known about it, and what the gateway itself keeps."""
+    """One for the whole process."""
 
     settings: GatewaySettings
     cluster: ClusterClient

@@ -1,46 +1,46 @@
-"""What strangers can make the gateway hold or wait for at most, and what happens at each bound.
+"""The most that strangers can make the gateway hold or wait for, and what happens at each limit.
 
-A docstring here says "what: what happens", and docs/gateway.md has a table of
-them, which a test compares. What an operator sets is in `settings`
-(`max_body_bytes`, `request_timeout`, limits per key).
+Each docstring says "what: what happens". A test compares them with the table
+in docs/gateway.md. Limits that an operator sets are in `settings`
+(`max_body_bytes`, `request_timeout`, limits for each key).
 """
 
 KIB = 1 << 10
 MIB = 1 << 20
 
 HEADER_BYTES = 32 * KIB
-"""A request line with its header lines: 431, and the connection ends."""
+"""A request line with its header lines: 431, and the connection is closed."""
 HEADER_LINES = 100
-"""Header lines, trailers included: 431, and the connection ends."""
+"""Header lines, trailers included: 431, and the connection is closed."""
 FRAMING_BYTES = 16 * KIB
-"""Chunk extensions and trailers, beyond eight times the body: 431, and the connection ends."""
+"""Chunk extensions and trailers, beyond eight times the body: 431, and the connection is closed."""
 FRAMING_SHARE = 8
-"""Bytes of framing that each byte of a chunked body may have; one byte a chunk needs five."""
+"""Bytes of framing that each byte of a chunked body may have; chunks of one byte need five."""
 PIECE = 8 * KIB
-"""Bytes that the HTTP parser is fed before bounds are looked at again."""
+"""Bytes that the HTTP parser gets before limits are checked again."""
 PIPELINED = 64
-"""Requests that wait on one connection behind another: the connection ends."""
+"""Requests that wait on one connection behind another: the connection is closed."""
 DISCARDED_BYTES = 16 * MIB
-"""A body that nobody waits for: the connection ends."""
+"""A body that nobody reads: the connection is closed."""
 BODIES_BYTES = 512 * MIB
-"""Bodies of all requests in work: 429."""
+"""Bodies of all running requests: 429."""
 CLIENT_BODIES_BYTES = 256 * MIB
-"""Bodies of one client's requests in work: 429."""
+"""Bodies of one client's running requests: 429."""
 CONNECTIONS = 8192
-"""Open connections: the one without a request for longest ends; if all have one, 503."""
+"""Open connections: the one that has been idle for longest is closed; if none is, 503."""
 BACKLOG = 4096
-"""Connections that wait to be accepted: the kernel lets more of them wait outside."""
+"""Connections that wait to be accepted: the kernel keeps others waiting."""
 
 HEADER_PATIENCE = 30.0
-"""Time for the header of a request to arrive: the connection ends."""
+"""Time for the header of a request to arrive: the connection is closed."""
 BODY_PATIENCE = 30.0
 """Time for the body of a request to arrive: 408."""
 KEEP_ALIVE = 75
-"""Time between an answer and the next request: the connection ends."""
+"""Time between an answer and the next request: the connection is closed."""
 UNREAD_PATIENCE = 60.0
-"""Time in which a client takes in nothing of its answer: the connection ends."""
+"""Time for which a client reads nothing of its answer: the connection is closed."""
 LINGER = 2.0
-"""Time for a refused client to read why: the connection ends."""
+"""Time for a refused client to read the reason: the connection is closed."""
 
 CHOICES = 16
 """Answers to one prompt, `n`: 400."""
@@ -53,9 +53,9 @@ INPUTS = 2048
 MESSAGES = 4096
 """Messages in one conversation: 400."""
 ERROR_TEXT = 2000
-"""Characters that an error quotes of a request: the rest is left out."""
+"""Characters of a request that an error quotes: the rest is left out."""
 
 KEPT_REQUESTS = 30
-"""Ended requests that the page still shows: the oldest goes."""
+"""Finished requests that the page shows: the oldest is dropped."""
 KNOWN_CLIENTS = 10_000
-"""Clients whose use is remembered, for limits: the one unseen for longest is forgotten."""
+"""Clients whose use is remembered, for their limits: the one that was idle longest is forgotten."""

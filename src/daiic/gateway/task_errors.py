@@ -30,8 +30,8 @@ _WORTH_RETRYING = frozenset({pb.QUEUE_FULL, pb.NO_WORKER, pb.SHUTTING_DOWN, pb.H
 def from_task(error: TaskError, known_models: Iterable[str], retry_after: int) -> ApiError:
     """Return what a client is told when its task ended with `error`.
 
-    `known_models` are listed if the model is not found; `retry_after` is what
-    to advise, in seconds, if the error may pass.
+    `known_models` are listed if the model is not found. If trying again may
+    help, the client is advised to do so after `retry_after` seconds.
     """
     status, type = _STATUS.get(error.code, (500, SERVER))
     message = str(error)

@@ -128,14 +128,14 @@ def test_advice_follows_the_rate_at_which_the_queue_drains() -> None:
         (10, 100_000, 1),
         (1_000_000, 100_001, 6),
     ):
-        view.take(pb.ClusterStatus(queued=queued, tasks_done=done))
+        view.update(pb.ClusterStatus(queued=queued, tasks_done=done))
         assert view.retry_after() == advice
         clock += 1.5
 
 
 async def test_a_model_in_a_state_of_a_newer_version_is_listed_as_unknown(head: Head) -> None:
     view = ClusterView(head)
-    view.take(with_models(77))
+    view.update(with_models(77))
     assert [(model.name, model.state_name) for model in view.usable] == [("m", "unknown")]
-    view.take(with_models(77, pb.LOADED))
+    view.update(with_models(77, pb.LOADED))
     assert view.models["m"].state_name == "loaded"

@@ -1,4 +1,4 @@
-"""What every request passes first: its id, who sent it, whether it may, and how it ended."""
+"""What every request passes first: its id, who sent it, whether it may; and its log entry."""
 
 import contextlib
 import time
@@ -38,10 +38,12 @@ class AccessMiddleware:
         public_url: str,
         only_local_names: bool,
     ) -> None:
-        """`only_local_names` refuses a Host that is neither an address nor localhost.
+        """`keyless` are prefixes of guarded paths that need no key after all.
 
-        Without keys on loopback this keeps web pages from reaching the
-        gateway under a name of their own that resolves to 127.0.0.1.
+        `only_local_names` refuses a Host that is neither an address nor
+        localhost. Without keys, on loopback, this keeps web pages from
+        reaching the gateway under a name of their own that resolves to
+        127.0.0.1.
         """
         self._app = app
         self._keys = keys
@@ -80,10 +82,10 @@ class AccessMiddleware:
         finally:
             if acquired:
                 self._rate_limits.release(entry.client)
-            self._note(scope, entry)
+            self._record(entry)
 
     def _key(self, scope: Scope, headers: Headers) -> ApiKey | None:
-        """Return the key that the request shows, `None` if it needs none."""
+        """Return the key that the request presents; `None` if it needs none."""
         path: str = scope["path"]
         if self._keys is None or not path.startswith(GUARDED) or path.startswith(self._keyless):
             return None
@@ -93,10 +95,12 @@ class AccessMiddleware:
         except ApiKeysError as error:
             log.error("API keys cannot be checked", reason=str(error))
             raise ApiError(
-                503, "the gateway cannot read its API keys; its log says why", type=SERVER
+                503,
+                "the gateway cannot read its API keys: its operator finds the reason in its log",
+                type=SERVER,
             ) from None
         if key is None:
-            what = "that API key is not valid" if presented else "an API key is needed"
+            what = "this API key is not valid" if presented else "an API key is needed"
             raise invalid_key(what)
         return key
 
@@ -108,12 +112,12 @@ class AccessMiddleware:
         if self._only_local_names and host != self._public_host and not is_local_name(host):
             raise ApiError(
                 403,
-                f"this gateway needs no key, so it answers only to localhost and addresses, not "
-                f"to {host}: use API keys, or set public_url",
+                f"this gateway needs no API key, so it answers only to localhost and IP addresses, "
+                f"not to {host}: use one of those, or have the operator set API keys or public_url",
                 code="host_not_allowed",
             )
 
-    def _note(self, scope: Scope, entry: AccessLogEntry) -> None:
+    def _record(self, entry: AccessLogEntry) -> None:
         seconds = time.perf_counter() - entry.started
         self._activity.count_request(entry.endpoint, entry.model, entry.status, seconds)
         say = log.info if entry.status >= 400 else log.debug

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(slots=True)
 class AccessLogEntry:
-    """Filled in on the way: `endpoint` is the route's name, `client` the key's name or address."""
+    """Filled in while the request is handled.
+
+    `endpoint` is the route's name, `client` the key's name or the client's address.
+    """
 
     id: str
     started: float = field(default_factory=time.perf_counter)
@@ -33,7 +36,7 @@ class AccessLogEntry:
 
 
 def request_id(proposed: str | None) -> str:
-    """Return the client's own id if it can stand in a log, else a new one."""
-    if proposed and _SANE_ID.fullmatch(proposed):
+    """Return the client's own id if it is safe in a log, else a new one."""
+    if proposed and _SAFE_ID.fullmatch(proposed):
         return proposed
     return f"req-{secrets.token_hex(8)}"

@@ -1,8 +1,8 @@
-"""API keys: what clients send as `Authorization: Bearer ...`, and the file that knows them.
+"""API keys, which clients send as `Authorization: Bearer ...`, and the file that lists them.
 
 A key is `daiic-<id>-<secret>`. The file has the id and the SHA-256 of the
-whole key; its secret is 256 random bits, so that no slow hash is needed:
-guessing is hopeless at any speed.
+whole key. The secret is 256 random bits, so no slow hash is needed: nobody
+can guess it at any speed.
 """
 
 import fcntl
@@ -32,14 +32,14 @@ class ApiKeysError(Exception):
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z]{1,64}\Z")]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,200}\Z")]
-"""One that a log and a terminal can show."""
+"""A name that a log and a terminal can show."""
 Time = Annotated[int, msgspec.Meta(ge=0, le=253402214400)]
-"""Up to the year 9999, as far as calendars go."""
+"""Seconds since the Epoch, up to the year 9999, where Python's dates end."""
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A key as the file knows it; `created` is in seconds since the Epoch."""
+    """A key as it stands in the file; `created` is in seconds since the Epoch."""
 
     id: Id
     name: Name
@@ -52,7 +52,7 @@ class _Document(msgspec.Struct):
 
 
 class KeyFile:
-    """The file of API keys; changes by other processes are seen at the next look."""
+    """The file of API keys; `load` and `find` see what other processes have changed."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -100,14 +100,14 @@ class KeyFile:
         _, _, rest = presented.partition("daiic-")
         key = self.load().get(rest.partition("-")[0])
         digest = _digest(presented)
-        # Compared in any case, so that time does not tell ids that exist.
+        # Always compared, so that the time taken does not reveal which ids exist.
         same = hmac.compare_digest(digest, key.sha256 if key else "0" * len(digest))
         return key if same else None
 
     def create(self, name: str) -> str:
-        """Add a key and return it; it is shown this once and stored only as a hash.
+        """Add a key and return it: only its hash is stored, so it cannot be shown again.
 
-        The file is made, with mode 0600, if there is none.
+        The file is created, with mode 0600, if there is none.
 
         Raises:
             ApiKeysError: if the file cannot be used or written.
@@ -116,7 +116,7 @@ class KeyFile:
             msgspec.convert(name, Name)
         except msgspec.ValidationError:
             raise ApiKeysError(
-                "a key's name has 1 to 200 characters, and no control characters"
+                "a key's name needs 1 to 200 characters, none of them a control character"
             ) from None
         identity = secrets.token_hex(4)
         key = f"daiic-{identity}-{secrets.token_urlsafe(32)}"

@@ -1,4 +1,4 @@
-"""The memory of all request bodies together, from their first byte to the end of their request."""
+"""The memory that all request bodies take, each until its request ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +7,11 @@ from daiic.gateway.http.errors import OVERLOADED, ApiError
 from daiic.gateway.limits import BODIES_BYTES, CLIENT_BODIES_BYTES
 
 RETRY_AFTER = 2
-"""Seconds after which a client that found no memory may try again."""
+"""Seconds until a client that was refused for want of memory may try again."""
 
 
 class Body:
-    """What has arrived of one request's body, for one client; `size` is how much that is."""
+    """What has arrived of one request's body; `size` is how much that is, in bytes."""
 
     __slots__ = ("_bodies", "_client", "_content", "size")
 
@@ -22,7 +22,7 @@ class Body:
         self.size = 0
 
     def add(self, piece: bytes) -> None:
-        """Take the next piece.
+        """Append the next piece.
 
         Raises:
             ApiError: 429 if there is no memory for it.
@@ -32,7 +32,7 @@ class Body:
         self.size += len(piece)
 
     def take(self) -> bytearray:
-        """Return the content and keep it no longer; what is made of it counts in its place."""
+        """Return the content and let go of it; what it is decoded to counts in its place."""
         content, self._content = self._content, bytearray()
         return content
 
@@ -46,7 +46,7 @@ class BodyMemory:
 
     @contextmanager
     def of(self, client: str) -> Iterator[Body]:
-        """Yield a body of `client`, empty yet; its memory is free again afterwards."""
+        """Yield an empty body of `client`; its memory is released afterwards."""
         body = Body(self, client)
         try:
             yield body
@@ -54,11 +54,11 @@ class BodyMemory:
             self._release(client, body.size)
 
     def reserve(self, client: str, size: int) -> None:
-        """Count `size` bytes more for `client`.
+        """Count `size` more bytes for `client`.
 
         Raises:
-            ApiError: 429 if they would be too many. A body is never refused
-                for its own size alone: that has a limit of its own.
+            ApiError: 429 if there would be too many. A body is never refused
+                here for its own size alone: that has a limit of its own.
         """
         held = self._held.get(client, 0)
         if (held and held + size > CLIENT_BODIES_BYTES) or (
@@ -66,8 +66,8 @@ class BodyMemory:
         ):
             raise ApiError(
                 429,
-                "the requests in work take all the memory there is for them: send this one "
-                f"again in {RETRY_AFTER} s, fewer at a time, or shorter ones",
+                "running requests take all the memory that there is for their bodies: try again "
+                f"in {RETRY_AFTER} s, with fewer requests at once, or shorter ones",
                 type=OVERLOADED,
                 code="bodies_too_large",
                 retry_after=RETRY_AFTER,

@@ -55,7 +55,7 @@ async def cancel_on_disconnect(
         raise ApiError(
             504,
             f"the answer was not complete after {seconds:g} s: ask for less, "
-            "or have the operator raise request_timeout",
+            "or ask the operator to raise request_timeout",
             type=SERVER,
             code="request_timeout",
         ) from None

@@ -1,4 +1,4 @@
-"""How much one client may ask for: a bucket of requests a minute, and a number at once."""
+"""How much one client may ask for: so many requests each minute, and so many at once."""
 
 import math
 import time
@@ -19,7 +19,7 @@ class _Use:
 
 
 class RateLimits:
-    """Counts what each client uses; a limit of 0 is none."""
+    """Counts what each client uses; 0 is no limit."""
 
     def __init__(
         self, per_minute: int, at_once: int, clock: Callable[[], float] = time.monotonic
@@ -37,7 +37,7 @@ class RateLimits:
     def acquire(self, client: str) -> None:
         """Count one more request of `client`; `release` must follow.
 
-        A minute's worth may come in one burst; it refills evenly.
+        This is a token bucket: a minute's requests may come at once, and it refills evenly.
 
         Raises:
             ApiError: 429, with the seconds after which to try again.
@@ -51,7 +51,9 @@ class RateLimits:
             self._forget()
         self._uses.move_to_end(client)
         if self._at_once and use.running >= self._at_once:
-            raise _exceeded(f"this key has {use.running} requests running, as many as it may", 1)
+            raise _exceeded(
+                f"this key already has {use.running} requests running, which is its limit", 1
+            )
         if self._per_minute:
             rate = self._per_minute / 60
             use.tokens = min(self._per_minute, use.tokens + (now - use.at) * rate)
@@ -80,7 +82,7 @@ class RateLimits:
 def _exceeded(what: str, retry_after: int) -> ApiError:
     return ApiError(
         429,
-        f"{what}: try again in {retry_after} s, or ask the operator for more",
+        f"{what}: try again in {retry_after} s, or ask the operator for a higher limit",
         type="rate_limit_error",
         code="rate_limit_exceeded",
         retry_after=retry_after,

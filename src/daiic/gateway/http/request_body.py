@@ -26,13 +26,13 @@ def decode(data: bytes | bytearray, body: type[Decoded]) -> Decoded:
         return msgspec.json.decode(data, type=body)
     except RecursionError:
         raise ApiError(
-            400, "the body is nested too deeply: send flat lists", code="invalid_json"
+            400, "the body is nested too deeply: send flatter JSON", code="invalid_json"
         ) from None
     except msgspec.ValidationError as error:
         what, _, path = str(error).rpartition(" - at `$")
         if not what:
             what, path = path, ""
-        # An unknown word is quoted as it came.
+        # msgspec quotes an unknown value as it came.
         what = shown(what, ERROR_TEXT)
         param = path.rstrip("`").lstrip(".")
         if "missing required field" in what:
@@ -55,9 +55,11 @@ async def read_body(
             there is no memory for it.
         ClientDisconnected: if the client leaves before it is complete.
     """
-    # Browsers send other types across origins without asking; JSON they do not.
+    # Browsers send other types across origins without a preflight, but not JSON.
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise ApiError(415, "send the header Content-Type: application/json")
+        raise ApiError(
+            415, "the body's type is not JSON: send the header Content-Type: application/json"
+        )
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
@@ -84,7 +86,7 @@ async def _read_all(body: Body, receive: Receive, limit: int) -> None:
 def _too_large(limit: int) -> ApiError:
     return ApiError(
         413,
-        f"the body is larger than {limit} bytes: send less, "
-        "or have the operator raise max_body_bytes",
+        f"the body is larger than {limit} bytes: send a smaller one, "
+        "or ask the operator to raise max_body_bytes",
         code="body_too_large",
     )

@@ -1,4 +1,4 @@
-"""What runs under an API key ends when the key is revoked, not when it is done."""
+"""Revoking an API key ends the requests that run with it."""
 
 import asyncio
 import contextlib
@@ -11,13 +11,13 @@ from daiic.gateway.http.api_keys import ApiKey, ApiKeysError, KeyFile
 from daiic.gateway.http.errors import ApiError
 
 INTERVAL = 0.5
-"""Seconds between two looks at the file of keys; a new request looks by itself."""
+"""Seconds between two looks at the file of keys; every new request looks too."""
 
 log = structlog.get_logger()
 
 
 class Revocation:
-    """Knows which requests run under which key."""
+    """Knows which requests run with which key."""
 
     def __init__(self, keys: KeyFile) -> None:
         self.keys = keys
@@ -47,7 +47,7 @@ class Revocation:
                 del self._running[key]
 
     async def follow(self) -> None:
-        """Look again and again which keys are still valid; never returns."""
+        """Check every `INTERVAL` which keys are still valid; never returns."""
         readable = True
         while True:
             await asyncio.sleep(INTERVAL)
@@ -56,7 +56,7 @@ class Revocation:
             try:
                 valid = self.keys.load()
             except ApiKeysError as error:
-                # Who is there may stay; nobody new gets in (`AccessMiddleware`).
+                # Requests that run go on; new ones are refused by `AccessMiddleware`.
                 if readable:
                     log.error("API keys cannot be checked", reason=str(error))
                 readable = False
@@ -72,10 +72,10 @@ class Revocation:
 
 
 def invalid_key(what: str) -> ApiError:
-    """Return the refusal of a request whose key does not count; `what` says why."""
+    """Return the refusal of a request; `what` says what is wrong with its key."""
     return ApiError(
         401,
-        f"{what}: send Authorization: Bearer <key>; `daiic apikey create` makes keys",
+        f"{what}: send the header Authorization: Bearer <key>; `daiic apikey create` makes keys",
         type="authentication_error",
         code="invalid_api_key",
     )

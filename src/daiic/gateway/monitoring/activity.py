@@ -1,6 +1,6 @@
-"""What the gateway is doing and has just done: shown on the page, counted for Prometheus.
+"""What the gateway is doing and has just done, for the page and for Prometheus.
 
-No prompt, answer or key is kept.
+Nothing of a prompt, an answer or a key is kept.
 """
 
 import time
@@ -47,7 +47,7 @@ class Activity:
 
     @property
     def rate(self) -> float:
-        """What came in a second: of a stream after its first token, else of all; 0 if unknown."""
+        """Output per second: of a stream after its first token, else over all; 0 if unknown."""
         if self.first_output is None:
             return self.produced / self.seconds if self.seconds else 0.0
         span = self.seconds - self.first_output
@@ -55,7 +55,7 @@ class Activity:
 
 
 class ActivityLog:
-    """Every request that runs, the last ones that ran, and the counts of all."""
+    """The requests that run, the last ones that ended, and the counts of all."""
 
     def __init__(self, registry: CollectorRegistry, view: ClusterView) -> None:
         self._view = view
@@ -75,21 +75,21 @@ class ActivityLog:
             Gauge(f"daiic_gateway_{name}", text, registry=registry).set_function(value)
 
         self._requests = counter(
-            "requests", "Answers by HTTP status", "endpoint", "model", "status"
+            "requests", "Responses by HTTP status", "endpoint", "model", "status"
         )
-        self._tokens = counter("tokens", "Tokens read and written", "model", "direction")
+        self._tokens = counter("tokens", "Tokens of prompts and answers", "model", "direction")
         self._images = counter("images", "Images made", "model")
-        self._errors = counter("task_errors", "Tasks without an answer", "error")
+        self._errors = counter("task_errors", "Tasks that failed", "error")
         self._duration = histogram(
-            "request_seconds", "From request to the end of the answer", "endpoint"
+            "request_seconds", "Seconds from request to end of answer", "endpoint"
         )
         self._first = histogram(
-            "first_token_seconds", "From request to first token of a streamed answer", "model"
+            "first_token_seconds", "Seconds from request to first token of a stream", "model"
         )
         self._rate = histogram(
-            "tokens_per_second", "Tokens a second after the first, per stream", "model", RATES
+            "tokens_per_second", "Tokens per second of a stream, after its first", "model", RATES
         )
-        gauge("in_flight", "Requests that run", lambda: len(self._running))
+        gauge("in_flight", "Requests running", lambda: len(self._running))
         gauge(
             "cluster_queued",
             "Tasks in the head's queue",
@@ -97,7 +97,7 @@ class ActivityLog:
         )
         gauge(
             "cluster_workers",
-            "Workers that the head knows",
+            "Workers registered with the head",
             lambda: len(view.status.workers) if view.status else 0,
         )
         gauge("cluster_reachable", "1 if a head answers", lambda: 0 if view.why_not_ready() else 1)
@@ -110,7 +110,7 @@ class ActivityLog:
         self._running[id(activity)] = activity
 
     def end(self, activity: Activity, outcome: str) -> None:
-        """Note that it ended: `outcome` is "ok", "cancelled" or an error's name."""
+        """Note that a request ended: `outcome` is "ok", "cancelled" or an error's code."""
         del self._running[id(activity)]
         activity.seconds = time.perf_counter() - activity.clock
         activity.outcome = outcome
@@ -139,6 +139,6 @@ class ActivityLog:
         self._duration.labels(endpoint).observe(seconds)
 
     def __iter__(self) -> Iterator[Activity]:
-        """Those that run, the newest first, then those that ended last."""
+        """Yield those that run, the newest first, then those that ended, the last first."""
         yield from reversed(self._running.values())
         yield from self._recent

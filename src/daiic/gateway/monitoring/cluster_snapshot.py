@@ -59,7 +59,7 @@ class LiveWorker(msgspec.Struct, frozen=True):
 
 
 class LiveTask(msgspec.Struct, frozen=True):
-    """A request that runs or ran; nothing of what was asked or answered."""
+    """A request that runs or has ended, without anything of its prompt or answer."""
 
     id: str
     endpoint: str
@@ -74,7 +74,7 @@ class LiveTask(msgspec.Struct, frozen=True):
 
 
 class LiveCluster(msgspec.Struct, frozen=True):
-    """Everything the page shows; `problem` says why there is nothing to show."""
+    """Everything that the page shows; `problem` says why there is nothing to show."""
 
     now: float
     version: str

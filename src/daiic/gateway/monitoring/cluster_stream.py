@@ -40,7 +40,7 @@ class ClusterStream:
             self._watching.discard(response)
 
     async def close(self) -> None:
-        """End all streams, so that a stop need not wait for people who watch."""
+        """End all streams, so that stopping need not wait for those who watch."""
         for response in list(self._watching):
             await response.write(b"", last=True)
 

@@ -1,7 +1,7 @@
-"""What the gateway knows about the cluster: the head's status, asked for once a second.
+"""What the gateway knows about the cluster: it asks the head for its status once a second.
 
-Everyone who needs it shares the one answer: the list of models, advice on
-when to try again, metrics, and the page.
+Everything that needs the status shares this one: the list of models, advice
+on when to try again, metrics, and the page.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from daiic.work import MODEL_KINDS, capabilities_of
 
 INTERVAL = 1.0
 HISTORY = 120
-"""Seconds of measurements kept for curves."""
+"""Seconds of measurements that are kept for the page's chart."""
 
 _READINESS = (pb.LOADED, pb.LOADING, pb.DOWNLOADING, pb.AVAILABLE, pb.FAILED)
 
@@ -78,14 +78,14 @@ class ClusterView:
         self.history: deque[Measurement] = deque(maxlen=HISTORY)
 
     async def follow(self) -> None:
-        """Ask the head again and again; never returns."""
+        """Ask the head every `INTERVAL`; never returns."""
         while True:
             try:
                 status = await self._cluster.status()
             except TaskError as error:
                 self.problem, self.status = error, None
             else:
-                self.take(status)
+                self.update(status)
             self.asked_at = self._clock()
             self._fresh.set()
             self._fresh = asyncio.Event()
@@ -98,7 +98,7 @@ class ClusterView:
             yield
             await fresh.wait()
 
-    def take(self, status: pb.ClusterStatus) -> None:
+    def update(self, status: pb.ClusterStatus) -> None:
         """Replace what is known by what the head says."""
         self.problem, self.status = None, status
         now = int(time.time())
@@ -127,22 +127,22 @@ class ClusterView:
 
     @property
     def usable(self) -> list[KnownModel]:
-        """The models that can be asked for."""
+        """The models that a request may name."""
         return [model for model in self.models.values() if model.state != pb.FAILED]
 
     def label(self, model: str | None) -> str:
-        """Return `model` if the cluster has it, so that metrics have few labels."""
+        """Return `model` if the cluster has it, else "unknown": clients must not create labels."""
         return model if model in self.models else "unknown"
 
     def retry_after(self) -> int:
-        """Return after how many seconds the queue should have room, from the rate measured."""
+        """Return the seconds until the queue should have space, from the rate measured."""
         if self.status is None or len(self.history) < 2:
             return 2
         first, last = self.history[max(0, len(self.history) - 30)], self.history[-1]
         finished = last.tasks_done - first.tasks_done
         if finished <= 0:
             return 10
-        # A tenth of the queue has to drain before trying again pays.
+        # Trying again is worthwhile once a tenth of the queue has drained.
         wait = self.status.queued / 10 * (last.at - first.at) / finished
         return max(1, min(60, round(wait)))
 

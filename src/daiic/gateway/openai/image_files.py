@@ -10,13 +10,12 @@ FILES = "/v1/images/files"
 
 
 def serve_file(images: ImageStore, request: Request) -> Response:
-    """Answer a GET; who knows the name has the permission."""
+    """Answer a GET; knowing the name is permission to fetch the file."""
     png = images.get(request.path_params["name"])
     if png is None:
         raise ApiError(
             404,
-            f"there is no such image; an image can be fetched for {images.ttl:g} s "
-            "after it was made",
+            f"there is no such image: they can be fetched for {images.ttl:g} s after they are made",
             code="image_not_found",
         )
     return Response(

@@ -1,4 +1,4 @@
-"""Images that clients asked for as URLs: kept in memory, for a while, up to a number of bytes."""
+"""Images that clients asked for as URLs, kept in memory for a limited time and size."""
 
 import secrets
 import time
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class ImageStore:
-    """PNG files by a name that cannot be guessed; the oldest goes when room is needed."""
+    """PNG files by names that cannot be guessed; the oldest is dropped when memory is short."""
 
     def __init__(
         self, ttl: float, max_bytes: int, clock: Callable[[], float] = time.monotonic

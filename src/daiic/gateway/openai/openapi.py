@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the same types that requests are checked against."""
+"""The OpenAPI document, made from the types that requests are checked against."""
 
 from typing import Any
 
@@ -30,23 +30,23 @@ _BODIES = (
 )
 
 _ERRORS = {
-    "400": "A parameter is wrong; `param` names it",
+    "400": "A parameter is wrong, or the model cannot do this; `param` names the parameter",
     "401": "The API key is missing or not valid",
-    "403": "Not allowed",
-    "404": "No such model; the message lists those that are here",
+    "403": "Not allowed, or the model needs a permission of Hugging Face that the cluster lacks",
+    "404": "There is no such model; the message lists those that there are",
     "408": "The body did not arrive in time",
     "413": "The body is too large",
     "415": "The body is not JSON",
-    "429": "The queue is full, or the key's limit is reached; Retry-After says when to try again",
+    "429": "The queue is full, or the key is at its limit; Retry-After says when to try again",
     "431": "The headers are too large",
-    "502": "The worker was lost, and no other took over",
-    "503": "No worker can serve the model now, or no head answers",
+    "502": "The worker was lost, and no other could take over",
+    "503": "No worker can serve the model at the moment, or no head answers",
     "504": "The answer took too long",
 }
 
 
 def document(keys_needed: bool) -> bytes:
-    """Return the document as JSON; `keys_needed` adds the bearer key."""
+    """Return the document as JSON; with `keys_needed` it asks for a bearer key."""
     schemas, components = msgspec.json.schema_components(
         _BODIES, ref_template="#/components/schemas/{name}"
     )

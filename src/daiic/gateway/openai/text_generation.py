@@ -13,7 +13,7 @@ from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.limits import ANSWERS
 from daiic.gateway.openai.schema.text import (
     FinishReason,
-    Sampling,
+    TextRequest,
     Usage,
     finish_reason,
     usage,
@@ -23,7 +23,7 @@ from daiic.wire import daiic_pb2 as pb
 DONE = b"data: [DONE]\n\n"
 
 
-def text_task(gateway: Gateway, request: Sampling, context: RequestContext) -> pb.Task:
+def text_task(gateway: Gateway, request: TextRequest, context: RequestContext) -> pb.Task:
     """Return a task with the request's model and sampling, without its text."""
     task = gateway.task(request.model, stream=bool(request.stream), client=context.client)
     text = task.text
@@ -69,7 +69,7 @@ class AnswerFormat(Protocol):
 
 async def answer_text(
     gateway: Gateway,
-    request: Sampling,
+    request: TextRequest,
     tasks: list[pb.Task],
     answer_format: AnswerFormat,
     context: RequestContext,

@@ -1,4 +1,4 @@
-"""The page's files: read once, served with a policy that lets nothing in from elsewhere."""
+"""The page's files, read once, and served with a policy that lets in nothing from elsewhere."""
 
 import hashlib
 import mimetypes

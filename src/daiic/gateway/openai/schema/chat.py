@@ -8,14 +8,14 @@ from msgspec import Meta
 from daiic.gateway.http.errors import ApiError, unsupported_parameter
 from daiic.gateway.limits import MESSAGES
 from daiic.gateway.openai.schema.fields import Count
-from daiic.gateway.openai.schema.text import FinishReason, Sampling, Usage
+from daiic.gateway.openai.schema.text import FinishReason, TextRequest, Usage
 from daiic.shown import shown
 
 Anything = Any
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):
-    """Only `text` is served: workers do not constrain what a model writes."""
+    """Only `text` is supported: workers do not constrain what a model writes."""
 
     type: Literal["text", "json_object", "json_schema"]
 
@@ -42,7 +42,7 @@ class Message(msgspec.Struct, frozen=True):
         """
         if self.role in ("tool", "function") or self.tool_calls:
             raise unsupported_parameter(
-                where, "workers run no tools; send what they said as a user message"
+                where, "workers do not use tools; send what a tool returned as a user message"
             )
         if isinstance(self.content, str):
             return self.content
@@ -54,12 +54,12 @@ class Message(msgspec.Struct, frozen=True):
             if part.type != "text":
                 raise unsupported_parameter(
                     f"{where}.content[{index}].type",
-                    f'"{shown(part.type)}" cannot be read by the models here; send text parts only',
+                    f'"{shown(part.type)}" is not supported; send text parts only',
                 )
         return "".join(part.text or "" for part in self.content)
 
 
-class ChatRequest(Sampling, frozen=True, kw_only=True):
+class ChatRequest(TextRequest, frozen=True, kw_only=True):
     """POST /v1/chat/completions."""
 
     messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES)]
@@ -80,23 +80,21 @@ class ChatRequest(Sampling, frozen=True, kw_only=True):
         if self.response_format and self.response_format.type != "text":
             raise unsupported_parameter(
                 "response_format",
-                "workers do not constrain what a model writes, so JSON cannot be promised; "
-                "ask for JSON in the prompt and check the answer",
+                "workers do not constrain what a model writes, so they cannot guarantee JSON; "
+                "ask for JSON in the prompt, and check the answer",
             )
         if self.logprobs or self.top_logprobs:
             name = "logprobs" if self.logprobs else "top_logprobs"
-            raise unsupported_parameter(name, "workers report no probabilities; leave it out")
+            raise unsupported_parameter(name, "workers do not report probabilities; leave it out")
         for name in ("tools", "functions"):
             if getattr(self, name):
-                raise unsupported_parameter(
-                    name, "the models here are called without tools; leave it out"
-                )
+                raise unsupported_parameter(name, "workers do not use tools; leave it out")
         if any(modality != "text" for modality in self.modalities or ()):
-            raise unsupported_parameter("modalities", 'only "text" can be answered')
+            raise unsupported_parameter("modalities", 'answers are "text" only')
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    """What the model says."""
+    """The model's message."""
 
     content: str
     role: Literal["assistant"] = "assistant"
@@ -104,7 +102,7 @@ class ChatMessage(msgspec.Struct, frozen=True):
 
 
 class ChatChoice(msgspec.Struct, frozen=True):
-    """One of the answers."""
+    """One answer to the conversation."""
 
     index: int
     message: ChatMessage
@@ -113,7 +111,7 @@ class ChatChoice(msgspec.Struct, frozen=True):
 
 
 class ChatCompletion(msgspec.Struct, frozen=True):
-    """The answer of /v1/chat/completions."""
+    """The response of /v1/chat/completions."""
 
     id: str
     created: int
@@ -131,7 +129,7 @@ class ChatDelta(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ChatChunkChoice(msgspec.Struct, frozen=True):
-    """What an event adds to one of the answers."""
+    """What an event adds to one answer."""
 
     index: int
     delta: ChatDelta

@@ -7,10 +7,10 @@ from msgspec import Meta
 
 from daiic.gateway.http.errors import unsupported_parameter
 from daiic.gateway.limits import CHOICES, PROMPTS
-from daiic.gateway.openai.schema.text import FinishReason, Sampling, Usage
+from daiic.gateway.openai.schema.text import FinishReason, TextRequest, Usage
 
 
-class CompletionRequest(Sampling, frozen=True, kw_only=True):
+class CompletionRequest(TextRequest, frozen=True, kw_only=True):
     """POST /v1/completions."""
 
     prompt: str | Annotated[list[str], Meta(min_length=1, max_length=PROMPTS)]
@@ -27,17 +27,23 @@ class CompletionRequest(Sampling, frozen=True, kw_only=True):
     def check(self) -> None:
         super().check()
         if self.echo:
-            raise unsupported_parameter("echo", "put the prompt before the answer yourself")
+            raise unsupported_parameter(
+                "echo", "leave it out, and put the prompt before the answer yourself"
+            )
         if self.suffix:
-            raise unsupported_parameter("suffix", "the models here do not fill gaps; leave it out")
+            raise unsupported_parameter(
+                "suffix", "workers do not fill in the middle of a text; leave it out"
+            )
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise unsupported_parameter("best_of", "every answer is returned; send n instead")
         if self.logprobs:
-            raise unsupported_parameter("logprobs", "workers report no probabilities; leave it out")
+            raise unsupported_parameter(
+                "logprobs", "workers do not report probabilities; leave it out"
+            )
 
 
 class CompletionChoice(msgspec.Struct, frozen=True):
-    """One of the answers, or what an event adds to it."""
+    """One answer to a prompt, or what an event adds to it."""
 
     index: int
     text: str
@@ -46,7 +52,7 @@ class CompletionChoice(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True):
-    """The answer of /v1/completions, or one event of it."""
+    """The response of /v1/completions, or one event of its stream."""
 
     id: str
     created: int

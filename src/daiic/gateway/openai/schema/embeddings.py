@@ -31,21 +31,21 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.dimensions is not None:
             raise unsupported_parameter(
-                "dimensions", "vectors have the model's own length; leave it out"
+                "dimensions", "the model decides the length of its vectors; leave it out"
             )
         if not all(self.inputs):
             raise ApiError(400, "input: an empty text has no embedding", param="input")
 
 
 class EmbeddingUsage(msgspec.Struct, frozen=True):
-    """Tokens read."""
+    """Tokens of all inputs."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class Embedding(msgspec.Struct, frozen=True):
-    """One vector: numbers, or the base64 of little-endian 32-bit floats."""
+    """One vector: a list of numbers, or base64 of little-endian 32-bit floats."""
 
     index: int
     embedding: list[float] | str
@@ -53,7 +53,7 @@ class Embedding(msgspec.Struct, frozen=True):
 
 
 class Embeddings(msgspec.Struct, frozen=True):
-    """The answer of /v1/embeddings."""
+    """The response of /v1/embeddings."""
 
     model: str
     data: list[Embedding]

@@ -10,7 +10,7 @@ from daiic.gateway.openai.schema.fields import ModelName, Seed
 
 
 class ImageRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """POST /v1/images/generations; the last four fields are not OpenAI's."""
+    """POST /v1/images/generations; `seed` and the fields after it are not OpenAI's."""
 
     prompt: Annotated[str, Meta(min_length=1, max_length=32000)]
     model: ModelName | None = None
@@ -26,7 +26,7 @@ class ImageRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Width and height; 0 and 0 leave it to the model."""
+        """Width and height; (0, 0) leaves them to the model."""
         if self.size in (None, "auto"):
             return 0, 0
         width, _, height = str(self.size).partition("x")
@@ -46,14 +46,14 @@ class ImageRequest(msgspec.Struct, frozen=True, kw_only=True):
         ):
             raise ApiError(
                 400,
-                f"size: {self.size} cannot be painted; both sides must be multiples of 8 "
+                f"size: {self.size} is not possible; both sides must be multiples of 8 "
                 "from 64 to 4096",
                 param="size",
             )
 
 
 class ImageData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One image, inline or at an address; `seed` paints it again."""
+    """One image, inline or by URL; the same `seed` makes the same image again."""
 
     seed: int
     b64_json: str | None = None
@@ -61,14 +61,14 @@ class ImageData(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Images(msgspec.Struct, frozen=True):
-    """The answer of /v1/images/generations."""
+    """The response of /v1/images/generations."""
 
     created: int
     data: list[ImageData]
 
 
 class ImageProgress(msgspec.Struct, frozen=True):
-    """An event while an image is made; `total` is 0 if not known."""
+    """An event while images are being made; `total` is 0 if it is not known."""
 
     phase: str
     done: int
@@ -77,7 +77,7 @@ class ImageProgress(msgspec.Struct, frozen=True):
 
 
 class ImageCompleted(msgspec.Struct, frozen=True):
-    """The event that carries an image."""
+    """An event with a finished image."""
 
     b64_json: str
     created_at: int

@@ -8,7 +8,7 @@ import msgspec
 class Model(msgspec.Struct, frozen=True):
     """A model; `kind`, `state` and `capabilities` are not OpenAI's.
 
-    `capabilities` are what it can do on some worker, such as "chat", "embed" or "paint".
+    `capabilities` are what it can do on at least one worker: "chat", "complete", "embed", "paint".
     """
 
     id: str
@@ -21,7 +21,7 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Models(msgspec.Struct, frozen=True):
-    """The answer of /v1/models."""
+    """The response of /v1/models."""
 
     data: list[Model]
     object: Literal["list"] = "list"

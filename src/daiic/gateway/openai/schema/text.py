@@ -17,13 +17,13 @@ FinishReason = Literal["stop", "length"]
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
-    """`include_usage` asks for one more event, with the number of tokens."""
+    """`include_usage` asks for a last event with the number of tokens."""
 
     include_usage: bool | None = None
 
 
-class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """What chat and plain completions have in common."""
+class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What requests for chat and plain completions have in common."""
 
     model: ModelName
     stream: bool | None = None
@@ -41,12 +41,12 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limit(self) -> int:
-        """Tokens to generate at most; 0 leaves it to the worker."""
+        """How many tokens to generate at most; 0 leaves it to the worker."""
         return self.max_tokens or 0
 
     @property
     def stops(self) -> list[str]:
-        """The texts at which generation ends."""
+        """The texts at which generation stops."""
         if self.stop is None:
             return []
         return [self.stop] if isinstance(self.stop, str) else self.stop
@@ -65,20 +65,20 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("presence_penalty", "frequency_penalty"):
             if getattr(self, name):
                 raise unsupported_parameter(
-                    name, "workers apply no penalties; leave it out or send 0"
+                    name, "workers do not apply penalties; leave it out or send 0"
                 )
         if self.logit_bias:
-            raise unsupported_parameter("logit_bias", "workers take no bias; leave it out")
+            raise unsupported_parameter("logit_bias", "workers do not bias tokens; leave it out")
         if self.stream_options and not self.stream:
             raise ApiError(
                 400,
-                "stream_options: only for streams; send stream: true with it",
+                "stream_options: it applies to streams only; send stream: true with it",
                 param="stream_options",
             )
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens read, written and together."""
+    """Tokens of the prompt, of the answer, and of both."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -86,7 +86,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def finish_reason(result: pb.Result) -> FinishReason:
-    """Return why generation ended."""
+    """Return why generation stopped."""
     return "length" if result.finish_reason == pb.FINISH_REASON_LENGTH else "stop"
 
 

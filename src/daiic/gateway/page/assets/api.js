@@ -1,4 +1,4 @@
-// The gateway's API from the browser: the key, errors as sentences, and event streams.
+// The gateway's API in the browser: the key, errors as sentences, and event streams.
 
 const KEY = "daiic-key";
 
@@ -8,11 +8,12 @@ export const key = {
   clear: () => sessionStorage.removeItem(KEY),
 };
 
-/** An answer that is an error; `status` is 0 when there was no answer. */
+/** An error that the gateway sent; `status` is 0 if it did not answer, `code` may be missing. */
 export class ApiError extends Error {
-  constructor(status, message) {
+  constructor(status, message, code) {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -51,7 +52,7 @@ export async function* events(path, options) {
         if (!data) continue;
         if (data === "[DONE]") return;
         const event = JSON.parse(data);
-        if (event.error) throw new ApiError(500, event.error.message);
+        if (event.error) throw new ApiError(500, event.error.message, event.error.code);
         yield event;
       }
     }

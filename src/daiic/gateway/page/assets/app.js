@@ -1,4 +1,4 @@
-// What holds the page together: views, colours, the key, and the state of the connection.
+// The page as a whole: its views, colours, API key, and the state of the connection.
 
 import { key } from "./api.js";
 import { startChat } from "./chat.js";
@@ -75,8 +75,8 @@ function showPulse(snapshot) {
   const state = !snapshot ? "away" : snapshot.problem ? "broken" : ready ? "well" : "empty";
   pulse.dataset.state = state;
   const text = {
-    away: "gateway away",
-    broken: "head away",
+    away: "gateway unreachable",
+    broken: "head unreachable",
     empty: "no worker ready",
     well: `${ready} ${ready === 1 ? "worker" : "workers"} ready`,
   }[state];

@@ -1,4 +1,4 @@
-// A line of measurements, one a second, the newest at the right.
+// A line chart of measurements, one per second, the newest at the right.
 
 import { number } from "./format.js";
 

@@ -1,4 +1,4 @@
-// The chat playground: a conversation that streams, and can be stopped and asked again.
+// The chat playground: answers stream, and can be stopped and asked for again.
 
 import { events } from "./api.js";
 import { byId, h } from "./dom.js";
@@ -25,7 +25,7 @@ export function startChat() {
       button.addEventListener("click", () => ask(text));
       return button;
     });
-    thread.replaceChildren(h("div", { className: "welcome" }, h("p", { className: "lead" }, "Ask the cluster."), h("p", { className: "soft" }, "Nothing is kept: the conversation lives in this tab."), h("div", { className: "suggestions" }, ...buttons)));
+    thread.replaceChildren(h("div", { className: "welcome" }, h("p", { className: "lead" }, "Ask the cluster."), h("p", { className: "soft" }, "Nothing is stored: the conversation exists only in this tab."), h("div", { className: "suggestions" }, ...buttons)));
   };
 
   const setRunning = (controller) => {
@@ -34,7 +34,7 @@ export function startChat() {
     send.classList.toggle("stop", Boolean(controller));
   };
 
-  // On a narrow screen the thread is as long as what it holds, and the page scrolls.
+  // On a narrow screen the thread is as long as its contents, and the page scrolls.
   const scroller = () => (getComputedStyle(thread).overflowY === "auto" ? thread : document.scrollingElement);
   const atEnd = (box = scroller()) => box.scrollHeight - box.scrollTop - box.clientHeight < 80;
   const toEnd = (box = scroller()) => (box.scrollTop = box.scrollHeight);
@@ -98,6 +98,10 @@ export function startChat() {
     } catch (error) {
       failed = error.name === "AbortError" ? "stopped" : error.message;
       element.classList.toggle("failed", error.name !== "AbortError");
+      if (error.code === "answer_started_over") {
+        text = "";
+        renderText(body, text);
+      }
     } finally {
       clearInterval(hold);
       setRunning(null);
@@ -114,7 +118,7 @@ export function startChat() {
     const parts = [];
     if (usage) parts.push(`${number(usage.completion_tokens)} tokens`);
     if (usage?.completion_tokens > 1 && end > first) parts.push(`${number(((usage.completion_tokens - 1) / (end - first)) * 1000)} tokens/s`);
-    if (first) parts.push(`first after ${duration((first - begin) / 1000)}`);
+    if (first) parts.push(`first token after ${duration((first - begin) / 1000)}`);
     if (reason === "length") parts.push("cut at the token limit");
     return parts.join(" · ");
   }

@@ -1,4 +1,4 @@
-// The live cluster: rate, workers, models, and what was asked last.
+// The live cluster: rate, workers, models, and recent requests.
 
 import { sparkline } from "./chart.js";
 import { byId, fill, h, keyed, meter, say, snippet } from "./dom.js";
@@ -12,18 +12,18 @@ const VENDORS = { cuda: "NVIDIA", rocm: "AMD", cpu: "CPU" };
 export function startClusterView() {
   const draw = sparkline(byId("rate-chart"), HISTORY, "Tokens per second");
   byId("no-workers").append(
-    h("p", { className: "lead" }, "No worker has joined yet."),
-    h("p", {}, "On a NixOS machine, one line makes a worker:"),
+    h("p", { className: "lead" }, "No worker has registered yet."),
+    h("p", {}, "On NixOS, one line of configuration turns a machine into a worker:"),
     snippet("services.daiic.worker.enable = true;"),
-    h("p", {}, "Anywhere else, start one and point it at this cluster’s head:"),
+    h("p", {}, "On other systems, start one and give it the address of this cluster’s head:"),
     snippet(`daiic-worker --heads ${location.hostname === "localhost" ? "127.0.0.1" : location.hostname}:7717`),
-    h("p", { className: "soft" }, "It appears here within two seconds of its first heartbeat."),
+    h("p", { className: "soft" }, "It appears here within two seconds."),
   );
   onCluster((cluster) => {
     byId("cluster").classList.toggle("stale", !cluster);
     const problem = byId("problem");
     problem.hidden = Boolean(cluster && !cluster.problem);
-    say(problem, cluster ? (cluster.problem ?? "") : "The gateway does not answer; trying again.");
+    say(problem, cluster ? (cluster.problem ?? "") : "The gateway does not answer. Trying again.");
     if (cluster) show(cluster, draw);
   });
 }
@@ -40,11 +40,11 @@ function show(cluster, draw) {
 function showFacts(cluster) {
   const failed = cluster.tasks_failed ? `${number(cluster.tasks_failed)} failed` : "none failed";
   const facts = [
-    ["Running", number(cluster.in_flight), `on ${number(cluster.workers.reduce((sum, worker) => sum + worker.slots, 0))} slots`],
-    ["Waiting", number(cluster.queued), `room for ${number(cluster.queue_size)}`],
+    ["Running", number(cluster.in_flight), `in ${number(cluster.workers.reduce((sum, worker) => sum + worker.slots, 0))} slots`],
+    ["Queued", number(cluster.queued), `of ${number(cluster.queue_size)} at most`],
     ["Done", number(cluster.tasks_done), failed],
-    ["Moved", number(cluster.tasks_moved), "after losing a worker"],
-    ["Head up", duration(cluster.uptime_s), `version ${cluster.version}`],
+    ["Moved", number(cluster.tasks_moved), "after a worker was lost"],
+    ["Head uptime", duration(cluster.uptime_s), `version ${cluster.version}`],
   ];
   keyed(
     byId("facts"),
@@ -86,7 +86,7 @@ function updateWorker(card, worker) {
   say(load.querySelector(".much"), `${worker.running} of ${worker.slots}${waiting}`);
   keyed(find(".models"), worker.models, (model) => model.name, createModel, updateModel);
   const late = worker.age_ms > 5000 ? `silent for ${duration(worker.age_ms / 1000)}` : `${number(worker.tokens_per_second)} tokens/s`;
-  const trip = worker.rtt_ms ? ` · ${worker.rtt_ms < 10 ? worker.rtt_ms.toFixed(1) : Math.round(worker.rtt_ms)} ms away` : "";
+  const trip = worker.rtt_ms ? ` · ${worker.rtt_ms < 10 ? worker.rtt_ms.toFixed(1) : Math.round(worker.rtt_ms)} ms round trip` : "";
   say(find(".foot"), `${late} · ${number(worker.tasks_done)} done${trip}`);
   find(".foot").title = `${worker.address} · ${worker.version} · ${worker.id}`;
 }
@@ -130,7 +130,7 @@ function showTasks(cluster) {
   const box = byId("tasks");
   if (!cluster.tasks.length) {
     if (!box.querySelector(".empty")) {
-      box.replaceChildren(h("div", { className: "empty slim" }, h("p", {}, "Nothing has been asked yet. Try the ", h("a", { href: "#chat" }, "chat"), " or ", h("a", { href: "#connect" }, "connect a client"), ".")));
+      box.replaceChildren(h("div", { className: "empty slim" }, h("p", {}, "No requests yet. Try the ", h("a", { href: "#chat" }, "chat"), " or ", h("a", { href: "#connect" }, "connect a client"), ".")));
     }
     return;
   }

@@ -1,10 +1,10 @@
-// How to use the cluster from elsewhere, with addresses and models that are real.
+// How to use the cluster from other programs, with its real address and models.
 
 import { key } from "./api.js";
 import { byId, h, snippet } from "./dom.js";
 import { modelsThat, onCluster } from "./live.js";
 
-/** Keep the view's examples true to the cluster. */
+/** Keep the view's examples in line with the cluster. */
 export function startConnect() {
   let shown = "";
   onCluster((cluster) => {
@@ -23,7 +23,7 @@ export function startConnect() {
 function examples(base, model, embedding) {
   const keyHeader = key.get() ? `  -H "Authorization: Bearer $DAIIC_API_KEY" \\\n` : "";
   const blocks = [
-    h("p", { className: "lead" }, "Any OpenAI client works. Give it this address:"),
+    h("p", { className: "lead" }, "Any OpenAI client works with this base URL:"),
     snippet(base),
     h("h2", {}, "From a shell"),
     snippet(`curl ${base}/chat/completions \\\n  -H 'Content-Type: application/json' \\\n${keyHeader}  -d '{\n    "model": "${model}",\n    "messages": [{"role": "user", "content": "Hello"}]\n  }'`),
@@ -33,6 +33,6 @@ function examples(base, model, embedding) {
   if (embedding) {
     blocks.push(h("h2", {}, "Embeddings"), snippet(`curl ${base}/embeddings \\\n  -H 'Content-Type: application/json' \\\n${keyHeader}  -d '{"model": "${embedding}", "input": ["one text", "another"]}'`));
   }
-  blocks.push(h("p", { className: "soft" }, "The whole API is described in ", h("a", { href: "/openapi.json" }, "openapi.json"), "."));
+  blocks.push(h("p", { className: "soft" }, "The whole API is documented in ", h("a", { href: "/openapi.json" }, "openapi.json"), "."));
   return blocks;
 }

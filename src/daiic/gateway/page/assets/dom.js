@@ -1,4 +1,4 @@
-// Elements made and updated by hand: small enough to need no framework.
+// Creates and updates elements; the page is small enough to need no framework.
 
 /** Return the element with this id. */
 export const byId = (id) => document.getElementById(id);
@@ -14,7 +14,7 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
-/** Set an element's text, but only if it differs, so that selections and readers are left alone. */
+/** Set an element's text, but only if it differs, so that it disturbs neither selections nor screen readers. */
 export function say(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }

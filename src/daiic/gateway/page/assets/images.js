@@ -1,4 +1,4 @@
-// The image playground: step by step progress, stop, and a gallery.
+// The image playground: progress by steps, a stop button, and a gallery.
 
 import { events } from "./api.js";
 import { byId, fill, h, say } from "./dom.js";
@@ -6,7 +6,7 @@ import { duration } from "./format.js";
 import { onCluster } from "./live.js";
 import { modelChoice, numbers, loadingState } from "./models.js";
 
-const PHASES = { steps: "painting", load: "loading the model", download: "downloading the model" };
+const PHASES = { steps: "generating", load: "loading the model", download: "downloading the model" };
 
 /** Make the image view work. */
 export function startImages() {
@@ -18,11 +18,11 @@ export function startImages() {
   let running = null;
   bar.setAttribute("role", "progressbar");
   bar.setAttribute("aria-label", "Progress");
-  gallery.append(h("div", { className: "welcome" }, h("p", { className: "lead" }, "Describe a picture."), h("p", { className: "soft" }, "Every image shows its seed; the same seed and settings paint it again.")));
+  gallery.append(h("div", { className: "welcome" }, h("p", { className: "lead" }, "Describe an image."), h("p", { className: "soft" }, "Each image shows its seed: the same seed and settings make the same image again.")));
 
   const setRunning = (controller) => {
     running = controller;
-    button.textContent = controller ? "Stop" : "Make";
+    button.textContent = controller ? "Stop" : "Generate";
     button.classList.toggle("stop", Boolean(controller));
     byId("making").hidden = !controller;
   };

@@ -1,14 +1,14 @@
-// The cluster as it is now: one stream for the whole page, taken up again when it breaks.
+// The cluster as it is now: one stream for the whole page, opened again when it breaks.
 
 import { events } from "./api.js";
 
 const RETRY_MS = 2000;
 const listeners = new Set();
 
-/** The latest snapshot; `null` before the first and while the gateway is away. */
+/** The latest snapshot; `null` before the first and while the gateway is unreachable. */
 export let cluster = null;
 
-/** Call `listener` with every snapshot, and with `null` when the gateway is away. */
+/** Call `listener` with every snapshot, and with `null` when the gateway becomes unreachable. */
 export function onCluster(listener) {
   listeners.add(listener);
 }

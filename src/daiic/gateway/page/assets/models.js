@@ -1,4 +1,4 @@
-// The choice of a model: those the cluster has, and any other if a worker may download.
+// The choice of a model: those that the cluster has, and any other if a worker may download.
 
 import { h } from "./dom.js";
 import { modelsThat, onCluster } from "./live.js";
@@ -6,7 +6,7 @@ import { modelsThat, onCluster } from "./live.js";
 const OTHER = "\u0000other";
 const STATES = { loaded: "", available: " (on disk)", loading: " (loading)", downloading: " (downloading)" };
 
-/** Keep `select` filled with models that have `capability`; return a function that gives the chosen name. */
+/** Keep `select` filled with the models that have `capability`; return a function that returns the chosen name. */
 export function modelChoice(form, select, capability) {
   const other = form.querySelector(".other");
   let shown = "";
@@ -19,26 +19,26 @@ export function modelChoice(form, select, capability) {
     if (!cluster) return;
     const models = modelsThat(capability, cluster);
     const options = models.map((model) => [model.name, model.name + STATES[model.state]]);
-    if (cluster.workers.some((worker) => worker.can_download)) options.push([OTHER, "another from Hugging Face …"]);
+    if (cluster.workers.some((worker) => worker.can_download)) options.push([OTHER, "Other, from Hugging Face …"]);
     const now = JSON.stringify(options);
     if (now === shown) return;
     shown = now;
     const chosen = select.value;
-    select.replaceChildren(...(options.length ? options.map(([value, text]) => h("option", { value }, text)) : [h("option", { value: "" }, "no model yet")]));
+    select.replaceChildren(...(options.length ? options.map(([value, text]) => h("option", { value }, text)) : [h("option", { value: "" }, "no model")]));
     if (options.some(([value]) => value === chosen)) select.value = chosen;
     toggle();
   });
   return () => (select.value === OTHER ? other.querySelector("input").value.trim() : select.value);
 }
 
-/** Say what a model is doing when it is not ready: "loading stories, 40 %", or nothing. */
+/** Return what a model is doing while it is not ready: "loading stories, 40 %", or nothing. */
 export function loadingState(name, capability) {
   const model = modelsThat(capability).find((known) => known.name === name);
   if (!model || (model.state !== "loading" && model.state !== "downloading")) return "";
   return `${model.state} ${name}, ${Math.round(model.progress * 100)} %`;
 }
 
-/** Return the filled-in number fields of a form that are named. */
+/** Return those of the named number fields of a form that are filled in. */
 export function numbers(form, names) {
   const given = names.filter((name) => form.elements[name].value !== "");
   return Object.fromEntries(given.map((name) => [name, Number(form.elements[name].value)]));

@@ -1,4 +1,4 @@
-// What a model writes, as text; fenced code gets a block of its own. Never as HTML.
+// Shows what a model writes as text, never as HTML; fenced code gets a block of its own.
 
 import { h } from "./dom.js";
 
