@@ -129,7 +129,7 @@ def test_huge_file_is_refused(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "x" * 201, "two\nlines", "\x1b[31m", "\udcff"])
 def test_name_that_could_not_be_shown_is_not_stored(file: Path, name: str) -> None:
-    with pytest.raises(ApiKeysError, match="name has 1 to 200 characters"):
+    with pytest.raises(ApiKeysError, match="name needs 1 to 200 characters"):
         KeyFile(file).create(name)
     assert not file.exists()
 
