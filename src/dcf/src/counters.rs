@@ -1,5 +1,11 @@
 //! What one side's endpoint counts: traffic, and every reason to drop a datagram.
 
+use std::ffi::CStr;
+
+fn c_text(text: &'static str) -> &'static CStr {
+    CStr::from_bytes_with_nul(text.as_bytes()).unwrap_or_default()
+}
+
 macro_rules! counters {
     ($($name:ident: $help:literal,)*) => {
         /// Totals since start; drops are counted here instead of logged one by one.
@@ -13,6 +19,15 @@ macro_rules! counters {
             pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
                 vec![$((stringify!($name), $help, self.$name),)*]
             }
+
+            /// The same with the texts as C has them.
+            pub fn each_for_c(&self) -> Vec<(&'static CStr, &'static CStr, u64)> {
+                vec![$((
+                    c_text(concat!(stringify!($name), "\0")),
+                    c_text(concat!($help, "\0")),
+                    self.$name,
+                ),)*]
+            }
         }
     };
 }
@@ -22,8 +37,8 @@ counters! {
     datagrams_sent: "Datagrams sent.",
     bytes_received: "Bytes received.",
     bytes_sent: "Bytes sent.",
-    messages_received: "Whole messages received that reach the bridge.",
-    messages_sent: "Whole messages queued by the bridge.",
+    messages_received: "Whole messages received, HEARTBEATs apart.",
+    messages_sent: "Whole messages queued.",
     retransmissions: "Messages and chunks sent again.",
     duplicates: "Messages and chunks received again.",
     dropped_malformed: "Datagrams dropped: lengths or fields that do not fit.",
@@ -31,12 +46,12 @@ counters! {
     dropped_forged: "Datagrams dropped: not sealed with our key.",
     dropped_replayed: "Datagrams dropped: seen before.",
     dropped_clock_skew: "Datagrams dropped: a new sender whose clock is more than 60 s off.",
-    dropped_over_memory: "Chunks dropped: no room for their message just now.",
+    dropped_over_memory: "Chunks dropped: no memory for their message just now.",
     dropped_oversized: "Chunks dropped: their message is larger than allowed.",
     dropped_peer_limit: "Datagrams dropped: the table of peers is full.",
-    dropped_rate: "Datagrams dropped: their sender exceeds its rate.",
+    dropped_rate: "Datagrams dropped: their sender exceeded its rate.",
     dropped_network: "Datagrams dropped: their address is not allowed.",
     held_unvalidated: "Times that output waited for an address to prove itself.",
-    expired_reassemblies: "Chunked messages given up: their rest did not come.",
-    unreachable: "Peers given up: they acknowledged nothing.",
+    expired_reassemblies: "Chunked messages dropped: their rest did not come.",
+    unreachable: "Peers given up on: they acknowledged nothing.",
 }

@@ -9,6 +9,8 @@
 
 mod sending;
 
+pub use self::sending::NotQueued;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! The DCF transport: reliable messages over UDP, sans-IO. `README.md` explains the design;
 //! `endpoint.rs` is where to start reading, `docs/transport.md` is the specification.
 
+pub mod abi;
 pub mod bounds;
 pub mod clock;
 mod congestion;

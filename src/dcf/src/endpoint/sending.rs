@@ -16,7 +16,7 @@ use crate::time::Micros;
 const SWEEP_EVERY: Micros = 7_500_000;
 const GREET_AGAIN: Micros = 300_000;
 
-/// Why a message was not queued.
+/// Why a message cannot be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotQueued {
     /// It exceeds `Limits::max_message`, or `MAX_CONTROL`.
@@ -27,7 +27,7 @@ pub enum NotQueued {
 
 impl Endpoint {
     /// Queues a message, to be repeated until it is acknowledged, and returns its sequence number.
-    /// The caller sees to the bounds of memory.
+    /// Whether it keeps to `Limits` is for the caller to see (`may_send`).
     pub fn send(
         &mut self,
         to: SocketAddr,
@@ -43,24 +43,22 @@ impl Endpoint {
         sequence
     }
 
-    /// As `send`, within `Limits`.
-    pub fn try_send(
-        &mut self,
-        to: SocketAddr,
-        message_type: u8,
-        payload: Rc<Vec<u8>>,
-        now: Micros,
-    ) -> Result<u32, NotQueued> {
-        let (limits, size) = (&self.limits, payload.len());
+    /// Whether a message of `size` bytes keeps to `Limits`.
+    pub fn may_send(&self, to: SocketAddr, message_type: u8, size: usize) -> Result<(), NotQueued> {
+        let limits = &self.limits;
         if size > limits.max_message || (frames::is_control(message_type) && size > MAX_CONTROL) {
             return Err(NotQueued::TooLarge);
         }
-        if self.unacknowledged(to) + size > limits.peer_memory
-            || self.memory() + size > limits.memory
-        {
+        let goes_once = message_type == message_type::HEARTBEAT && self.fits_datagram(size);
+        let peer_full = self.unacknowledged(to) + size > limits.peer_memory;
+        if !goes_once && (peer_full || self.memory() + size > limits.memory) {
             return Err(NotQueued::NoRoom);
         }
-        Ok(self.send(to, message_type, payload, now))
+        Ok(())
+    }
+
+    fn fits_datagram(&self, size: usize) -> bool {
+        HEADER_SIZE + size <= self.room
     }
 
     /// Sends a PING; `Event::Pong` reports the answer.
@@ -75,7 +73,7 @@ impl Endpoint {
     /// Sends a HEARTBEAT and returns its sequence number. One that fits a datagram goes once; a
     /// larger one is repeated until acknowledged.
     pub fn heartbeat(&mut self, to: SocketAddr, payload: Rc<Vec<u8>>, now: Micros) -> u32 {
-        if HEADER_SIZE + payload.len() > self.room {
+        if !self.fits_datagram(payload.len()) {
             return self.send(to, message_type::HEARTBEAT, payload, now);
         }
         let peer = self.peers.open(to, &self.limits, now, true);

@@ -1,0 +1,499 @@
+//! Endpoints for C.
+
+use std::ffi::c_char;
+use std::rc::Rc;
+use std::{ptr, slice, vec};
+
+use super::{give, Address, Guarded, INVALID, NO_ROOM, TOO_LARGE};
+use crate::datagrams::Datagrams;
+use crate::endpoint::{Endpoint, NotQueued};
+use crate::events::Event as Happened;
+use crate::frames::{self, message_type};
+use crate::limits::{Limits as EndpointLimits, Unproven};
+use crate::sealing::Sealer;
+use crate::time::Micros;
+
+/// Times above it are taken for it: sums with any bound then stay far below the type's end.
+const LATEST: Micros = Micros::MAX >> 2;
+/// Sizes above it make no sense, and below it no sum of two can overflow.
+const LARGEST: u64 = 1 << 48;
+const MOST_AMPLIFICATION: u64 = 1 << 16;
+const UNKNOWN: u64 = u64::MAX;
+
+/// `dcf_limits` of dcf.h.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Limits {
+    pub max_message: u64,
+    pub memory: u64,
+    pub peer_memory: u64,
+    pub max_peers: u64,
+    pub datagram_rate: f64,
+    pub amplification: u64,
+    pub unproven_peer_memory: u64,
+    pub unproven_memory: u64,
+}
+
+impl Limits {
+    fn check(&self) -> Option<EndpointLimits> {
+        let ordered = self.max_message <= self.peer_memory && self.peer_memory <= self.memory;
+        let sizes = ordered && self.max_message <= u32::MAX.into() && self.memory <= LARGEST;
+        let peers = (1..=LARGEST).contains(&self.max_peers);
+        let rate = self.datagram_rate >= 0.0; // and a number
+        if !(sizes && peers && rate && self.amplification <= MOST_AMPLIFICATION) {
+            return None;
+        }
+        let unproven = Unproven {
+            amplification: self.amplification as usize,
+            peer_memory: self.unproven_peer_memory as usize,
+            memory: self.unproven_memory as usize,
+        };
+        Some(EndpointLimits {
+            max_message: self.max_message as usize,
+            memory: self.memory as usize,
+            peer_memory: self.peer_memory as usize,
+            max_peers: self.max_peers as usize,
+            datagram_rate: match self.datagram_rate {
+                0.0 => f64::INFINITY,
+                rate => rate,
+            },
+            unproven: (self.amplification > 0).then_some(unproven),
+        })
+    }
+}
+
+/// `dcf_event` of dcf.h.
+#[repr(C)]
+pub struct Event {
+    pub peer: Address,
+    pub event: u8,
+    pub message_type: u8,
+    pub proven: u8,
+    pub reserved: u8,
+    pub sequence: u32,
+    pub timestamp: u64,
+    pub rtt: u64,
+    pub payload: *const u8,
+    pub payload_size: usize,
+    pub sequences: *const u32,
+    pub sequence_count: usize,
+}
+
+impl Event {
+    /// What C is told of an event, which must outlive it.
+    fn of(happened: &Happened) -> Self {
+        let mut event = Self {
+            peer: Address::default(),
+            event: 0,
+            message_type: 0,
+            proven: 0,
+            reserved: 0,
+            sequence: 0,
+            timestamp: 0,
+            rtt: 0,
+            payload: ptr::null(),
+            payload_size: 0,
+            sequences: ptr::null(),
+            sequence_count: 0,
+        };
+        let peer = match happened {
+            Happened::Message { peer, message_type, sequence, timestamp, payload } => {
+                (event.event, event.message_type) = (1, *message_type);
+                (event.sequence, event.timestamp) = (*sequence, *timestamp);
+                (event.payload, event.payload_size) = (payload.as_ptr(), payload.len());
+                peer
+            }
+            Happened::TooLarge { peer, message_type, sequence, start } => {
+                (event.event, event.message_type, event.sequence) = (2, *message_type, *sequence);
+                (event.payload, event.payload_size) = (start.as_ptr(), start.len());
+                peer
+            }
+            Happened::Delivered { peer, sequence, rtt } => {
+                (event.event, event.sequence) = (3, *sequence);
+                event.rtt = rtt.unwrap_or(UNKNOWN);
+                peer
+            }
+            Happened::Pong { peer, rtt } => {
+                (event.event, event.rtt) = (4, *rtt);
+                peer
+            }
+            Happened::Unreachable { peer, proven, sequences } => {
+                (event.event, event.proven) = (5, u8::from(*proven));
+                (event.sequences, event.sequence_count) = (sequences.as_ptr(), sequences.len());
+                peer
+            }
+            Happened::Forgotten { peer } => {
+                event.event = 6;
+                peer
+            }
+        };
+        event.peer = (*peer).into();
+        event
+    }
+}
+
+/// What is behind a `dcf_endpoint`.
+pub struct State {
+    pub(super) endpoint: Endpoint,
+    pub(super) out: Datagrams,
+    now: Micros,
+    events: vec::IntoIter<Happened>,
+    /// The event that C has been told of last: what it points at.
+    told: Option<Happened>,
+    /// A datagram of C's, which is opened in place.
+    datagram: Vec<u8>,
+}
+
+impl State {
+    /// The time, which does not go back.
+    pub(super) fn now(&mut self, now: Micros) -> Micros {
+        self.now = now.clamp(self.now, LATEST);
+        self.now
+    }
+}
+
+type Handle = Guarded<State>;
+
+/// Bytes of C's: `None` if there are none where some should be.
+///
+/// # Safety
+///
+/// As dcf.h says of pointers.
+unsafe fn bytes<'a>(pointer: *const u8, size: usize) -> Option<&'a [u8]> {
+    match (pointer.is_null(), size) {
+        (_, 0) => Some(&[]),
+        (true, _) => None,
+        (false, size) if size > isize::MAX as usize => None,
+        // SAFETY: the caller's promise.
+        (false, size) => Some(unsafe { slice::from_raw_parts(pointer, size) }),
+    }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_limits_default(limits: *mut Limits) -> i32 {
+    let defaults = EndpointLimits::default();
+    let value = Limits {
+        max_message: defaults.max_message as u64,
+        memory: defaults.memory as u64,
+        peer_memory: defaults.peer_memory as u64,
+        max_peers: defaults.max_peers as u64,
+        ..Limits::default()
+    };
+    // SAFETY: dcf.h.
+    unsafe { give(limits, value) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers; `key` has 32 bytes or is null.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_new(limits: *const Limits, key: *const u8) -> *mut Handle {
+    // SAFETY: dcf.h.
+    let (limits, key) = unsafe { (limits.as_ref(), key.cast::<[u8; 32]>().as_ref()) };
+    Guarded::make(|| {
+        Some(State {
+            endpoint: Endpoint::new(limits?.check()?, key.map(|key| Sealer::new(*key))),
+            out: Datagrams::default(),
+            now: 1,
+            events: Vec::new().into_iter(),
+            told: None,
+            datagram: Vec::new(),
+        })
+    })
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_free(endpoint: *mut Handle) {
+    // SAFETY: dcf.h.
+    unsafe { Guarded::free(endpoint) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_set_limits(
+    endpoint: *mut Handle,
+    limits: *const Limits,
+) -> i32 {
+    // SAFETY: dcf.h.
+    let checked = unsafe { limits.as_ref() }.and_then(Limits::check);
+    let Some(limits) = checked else { return INVALID };
+    // SAFETY: dcf.h.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            state.endpoint.set_limits(limits);
+            0
+        })
+    }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_received(
+    endpoint: *mut Handle,
+    datagram: *const u8,
+    size: usize,
+    from: *const Address,
+    now: u64,
+    wall: u64,
+) -> i32 {
+    // SAFETY: dcf.h.
+    let (datagram, from) = unsafe { (bytes(datagram, size), Address::read(from)) };
+    let (Some(datagram), Some(from)) = (datagram, from) else { return INVALID };
+    // SAFETY: dcf.h.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            let now = state.now(now);
+            state.datagram.clear();
+            state.datagram.extend_from_slice(datagram);
+            state.endpoint.received(&mut state.datagram, from, now, wall).into()
+        })
+    }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_next_event(endpoint: *mut Handle, event: *mut Event) -> i32 {
+    if event.is_null() {
+        return INVALID;
+    }
+    // SAFETY: dcf.h.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            if state.events.len() == 0 {
+                let mut events = Vec::new();
+                state.endpoint.take_events(&mut events);
+                state.events = events.into_iter();
+            }
+            state.told = state.events.next();
+            let Some(told) = &state.told else { return 0 };
+            give(event, Event::of(told));
+            1
+        })
+    }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_send(
+    endpoint: *mut Handle,
+    to: *const Address,
+    message_type: u8,
+    payload: *const u8,
+    size: usize,
+    now: u64,
+    sequence: *mut u32,
+) -> i32 {
+    // SAFETY: dcf.h.
+    let (payload, to) = unsafe { (bytes(payload, size), Address::read(to)) };
+    let (Some(payload), Some(to)) = (payload, to) else { return INVALID };
+    if !frames::is_carried(message_type) {
+        return INVALID;
+    }
+    // SAFETY: dcf.h.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            let now = state.now(now);
+            let endpoint = &mut state.endpoint;
+            if let Err(reason) = endpoint.may_send(to, message_type, payload.len()) {
+                return match reason {
+                    NotQueued::TooLarge => TOO_LARGE,
+                    NotQueued::NoRoom => NO_ROOM,
+                };
+            }
+            let payload = Rc::new(payload.to_vec());
+            let given = match message_type {
+                message_type::HEARTBEAT => endpoint.heartbeat(to, payload, now),
+                _ => endpoint.send(to, message_type, payload, now),
+            };
+            give(sequence, given); // or nobody asks
+            0
+        })
+    }
+}
+
+/// Does something about a peer of an endpoint.
+///
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+unsafe fn with_peer(
+    endpoint: *mut Handle,
+    peer: *const Address,
+    now: u64,
+    work: impl FnOnce(&mut Endpoint, std::net::SocketAddr, Micros),
+) -> i32 {
+    // SAFETY: the caller's promise.
+    let Some(peer) = (unsafe { Address::read(peer) }) else { return INVALID };
+    // SAFETY: the caller's promise.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            let now = state.now(now);
+            work(&mut state.endpoint, peer, now);
+            0
+        })
+    }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_ping(
+    endpoint: *mut Handle,
+    to: *const Address,
+    now: u64,
+) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe { with_peer(endpoint, to, now, Endpoint::ping) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_trust(endpoint: *mut Handle, peer: *const Address) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe { with_peer(endpoint, peer, 0, |endpoint, peer, _| endpoint.trust(peer)) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_hold(
+    endpoint: *mut Handle,
+    peer: *const Address,
+    now: u64,
+) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe { with_peer(endpoint, peer, now, Endpoint::hold) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_release(endpoint: *mut Handle, peer: *const Address) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe { with_peer(endpoint, peer, 0, |endpoint, peer, _| endpoint.release(peer)) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_forget(endpoint: *mut Handle, peer: *const Address) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe { with_peer(endpoint, peer, 0, |endpoint, peer, _| endpoint.forget(peer)) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_flush(endpoint: *mut Handle, now: u64, wall: u64) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            let now = state.now(now);
+            if state.out.is_empty() {
+                state.out.clear();
+                state.endpoint.flush(now, wall, &mut state.out);
+            }
+            0
+        })
+    }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_next_datagram(
+    endpoint: *mut Handle,
+    datagram: *mut *const u8,
+    size: *mut usize,
+    to: *mut Address,
+) -> i32 {
+    if datagram.is_null() || size.is_null() || to.is_null() {
+        return INVALID;
+    }
+    // SAFETY: dcf.h.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            let out = &mut state.out;
+            let Some((range, address)) = out.items.get(out.gone) else { return 0 };
+            give(datagram, out.bytes[range.clone()].as_ptr());
+            give(size, range.len());
+            give(to, (*address).into());
+            out.gone += 1;
+            1
+        })
+    }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_next_timeout(endpoint: *mut Handle, at: *mut u64) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe { Guarded::with(endpoint, |state| give(at, state.endpoint.next_timeout())) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_idle(endpoint: *mut Handle) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe { Guarded::with(endpoint, |state| state.endpoint.idle().into()) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_memory(endpoint: *mut Handle, size: *mut u64) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe { Guarded::with(endpoint, |state| give(size, state.endpoint.memory() as u64)) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_counter(
+    endpoint: *mut Handle,
+    index: usize,
+    name: *mut *const c_char,
+    help: *mut *const c_char,
+    value: *mut u64,
+) -> i32 {
+    // SAFETY: dcf.h.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            let Some(counter) = state.endpoint.counters.each_for_c().into_iter().nth(index) else {
+                return 0;
+            };
+            give(name, counter.0.as_ptr());
+            give(help, counter.1.as_ptr());
+            give(value, counter.2);
+            1
+        })
+    }
+}
