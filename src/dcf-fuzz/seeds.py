@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LARGEST = 1200
+NO_KEYS = 0
 RAW_STEP = 0
+STRANGER = 2
 BETTER_TIMES = 0
 NO_DATAGRAMS = {
     "about": "words about the file",
@@ -31,7 +33,23 @@ def datagrams(vectors: object, name: str = "") -> Iterator[bytes]:
         yield bytes.fromhex(vectors)
 
 
+def bridge(datagram: bytes) -> Iterator[bytes]:
+    """Yield a life of `dcf-shim/tests/hostile`: the first client or the first head sends it."""
+    datagram = datagram[:LARGEST]
+    for party in (0, 12):
+        step = bytes([RAW_STEP, party]) + len(datagram).to_bytes(2, "big") + datagram
+        yield bytes([NO_KEYS, BETTER_TIMES]) + step
+
+
+def abi(datagram: bytes) -> Iterator[bytes]:
+    """Yield a life of `dcf/tests/hostile`: a stranger sends it to one endpoint or to the other."""
+    datagram = datagram[:255]
+    for end in (0, 0x80):
+        yield bytes([NO_KEYS, end | RAW_STEP, STRANGER, len(datagram)]) + datagram + b"\xff"
+
+
 def main() -> None:
+    lives = {"bridge": bridge, "abi": abi}[sys.argv[1]]
     wire, folder = Path(sys.argv[2]), Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     groups = {name: set(datagrams(group)) for name, group in json.loads(wire.read_text()).items()}
@@ -39,10 +57,8 @@ def main() -> None:
     if unread:
         sys.exit(f"fuzz: groups of {wire} that seeds.py does not read right: {sorted(unread)}")
     for number, datagram in enumerate(sorted(set().union(*groups.values()))):
-        size = min(len(datagram), LARGEST).to_bytes(2, "big")
-        for party, setup in ((0, 0), (12, 0)):  # the first client, the first head; no keys
-            step = bytes([RAW_STEP, party]) + size + datagram[:LARGEST]
-            (folder / f"{number:03}-{party}").write_bytes(bytes([setup, BETTER_TIMES]) + step)
+        for variant, life in enumerate(lives(datagram)):
+            (folder / f"{number:03}-{variant}").write_bytes(life)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,17 @@ fn compiled(source: &str, shared: bool) -> PathBuf {
     let test = std::thread::current().name().unwrap_or_default().to_owned();
     let program = libraries.join(format!("{}-{kind}-{test}", stem.to_str().unwrap()));
     let mut cc = Command::new(std::env::var("CC").unwrap_or("cc".into()));
-    cc.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g", "-UNDEBUG", "-o"]);
+    cc.args([
+        "-std=c11",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pedantic",
+        "-O1",
+        "-g",
+        "-UNDEBUG",
+        "-o",
+    ]);
     cc.arg(&program).arg(package().join(source)).arg("-I").arg(package().join("include"));
     if shared {
         cc.arg("-L").arg(&libraries).arg("-ldcf");
