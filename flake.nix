@@ -56,7 +56,7 @@
         in
         {
           default = pkgs.daiic;
-          inherit (pkgs) daiic daiic-worker dcf-shim;
+          inherit (pkgs) daiic daiic-worker dcf dcf-shim;
           inherit (images) mesh-head mesh-shim mesh-worker-cpu;
           options-reference = import ./docs/options-reference.nix { inherit pkgs; };
         }

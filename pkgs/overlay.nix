@@ -4,5 +4,6 @@ final: _prev: {
   daiicPython = import ./python.nix { inherit (final) lib python3; };
   daiic = final.callPackage ./daiic.nix { python3Packages = final.daiicPython.pkgs; };
   daiic-worker = final.daiic.override { withWorker = true; };
+  dcf = final.callPackage ./dcf.nix { };
   dcf-shim = final.callPackage ./dcf-shim.nix { };
 }

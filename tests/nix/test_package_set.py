@@ -29,7 +29,7 @@ def as_it_is() -> dict[str, Any]:
 
 def test_every_output_evaluates_for_both_systems() -> None:
     given = as_it_is()
-    everywhere = {"default", "daiic", "daiic-worker", "dcf-shim"}
+    everywhere = {"default", "daiic", "daiic-worker", "dcf", "dcf-shim"}
     everywhere |= {"mesh-head", "mesh-shim", "mesh-worker-cpu"}
     assert set(given["packages"]["aarch64-linux"]) == everywhere
     assert set(given["packages"]["x86_64-linux"]) == everywhere | {
@@ -42,7 +42,7 @@ def test_every_output_evaluates_for_both_systems() -> None:
 
 
 def test_worker_on_a_cpu_needs_no_unfree_package() -> None:
-    assert set(as_it_is()["withoutUnfree"]) == {"daiic", "daiic-worker", "dcf-shim"}
+    assert set(as_it_is()["withoutUnfree"]) == {"daiic", "daiic-worker", "dcf", "dcf-shim"}
 
 
 def test_each_vendor_gets_a_worker_of_its_own() -> None:
@@ -55,7 +55,7 @@ def test_packages_and_images_have_the_version_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     given = as_it_is()["daiicVersions"]
     images = {name: given.pop(name) for name in list(given) if name.startswith("mesh-")}
-    assert given == dict.fromkeys(("daiic", "daiic-worker", "dcf-shim"), version)
+    assert given == dict.fromkeys(("daiic", "daiic-worker", "dcf", "dcf-shim"), version)
     assert len(images) == 5
     assert all(image == {"tag": version, "label": version} for image in images.values())
 

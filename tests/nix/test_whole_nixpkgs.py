@@ -34,7 +34,7 @@ if not os.environ.get("DAIIC_NIXPKGS"):
 DOCUMENTED = examples()
 SYSTEMS = ("x86_64-linux", "aarch64-linux")
 SCENARIOS = ("cluster", "hardening", "notify", "secrets")
-PACKAGES = ("default", "daiic", "daiic-worker", "dcf-shim", "options-reference")
+PACKAGES = ("default", "daiic", "daiic-worker", "dcf", "dcf-shim", "options-reference")
 IMAGES = ("mesh-head", "mesh-shim", "mesh-worker-cpu")
 ROLES = ("worker", "head", "both", "shell")
 
@@ -48,7 +48,7 @@ OUTPUTS = {
     "checks": [
         f"{system}.{name}"
         for system in SYSTEMS
-        for name in (*SCENARIOS, *PACKAGES[1:4], "images", "modules")
+        for name in (*SCENARIOS, *PACKAGES[1:5], "images", "modules")
     ]
     + [f"x86_64-linux.{name}" for name in ("iso-bios", "iso-uefi", "iso-size")],
     "formatter": list(SYSTEMS),

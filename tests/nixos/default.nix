@@ -23,7 +23,7 @@ let
 in
 lib.mapAttrs machineTest (import ./scenarios.nix)
 // {
-  inherit (pkgs) daiic daiic-worker dcf-shim;
+  inherit (pkgs) daiic daiic-worker dcf dcf-shim;
 
   images = pkgs.callPackage ./images.nix { images = import ../../images { inherit pkgs; }; };
 
