@@ -64,22 +64,32 @@ pub fn open(datagram: &[u8], opener: Option<&mut Opener>, wall_clock: u64) -> Ve
     inner.into_iter().map(|(header, payload)| Sent::new(header, payload)).collect()
 }
 
+/// CHUNKs of one message: their pieces by index, and themselves.
+struct Group<'a> {
+    chunk: Chunk,
+    pieces: BTreeMap<u32, &'a [u8]>,
+    sent: Vec<&'a Sent>,
+}
+
 /// Returns the messages of which every CHUNK is among `messages`.
 pub fn wholes(messages: &[Sent]) -> Vec<Sent> {
-    let mut groups: Vec<(Chunk, BTreeMap<u32, &[u8]>, Vec<&Sent>)> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     for message in messages.iter().filter(|m| m.message_type == message_type::CHUNK) {
         let (chunk, piece) = frames::read_chunk(&message.payload).expect("a CHUNK with a piece");
         assert!(usize::from(chunk.size) >= SMALLEST_CHUNK);
         let index = message.sequence.wrapping_sub(chunk.first);
-        match groups.iter_mut().find(|(other, ..)| *other == chunk) {
-            Some((_, pieces, sent)) => {
-                pieces.insert(index, piece);
-                sent.push(message);
+        match groups.iter_mut().find(|group| group.chunk == chunk) {
+            Some(group) => {
+                group.pieces.insert(index, piece);
+                group.sent.push(message);
             }
-            None => groups.push((chunk, BTreeMap::from([(index, piece)]), vec![message])),
+            None => {
+                let pieces = BTreeMap::from([(index, piece)]);
+                groups.push(Group { chunk, pieces, sent: vec![message] });
+            }
         }
     }
-    let whole = groups.into_iter().filter_map(|(chunk, pieces, sent)| {
+    let whole = groups.into_iter().filter_map(|Group { chunk, pieces, sent }| {
         let count = chunk.total.div_ceil(chunk.size.into());
         assert!(*pieces.keys().next_back()? < count);
         (pieces.len() as u32 == count).then(|| Sent {
