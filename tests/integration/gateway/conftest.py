@@ -5,16 +5,14 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from support.peers.scripted_head import ScriptedHead
+from support.peers.scripted_head import ScriptedHead, echo
 from support.processes.gateway_process import RunningGateway, gateway_process
 
 
 @pytest.fixture
 async def head() -> AsyncIterator[ScriptedHead]:
-    head = ScriptedHead()
-    await head.open()
-    yield head
-    await head.close()
+    async with ScriptedHead(echo) as head:
+        yield head
 
 
 StartGateway = Callable[..., Awaitable[RunningGateway]]

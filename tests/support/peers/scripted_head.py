@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
 from daiic.wire.events import Event, Message
-from daiic.wire.messages import MessageType
+from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import MeshSocket
+from support.processes.daemon import PATIENCE
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
@@ -47,22 +49,32 @@ def one_worker() -> pb.ClusterStatus:
 class ScriptedHead:
     """Runs `script` for every task; a `TaskError` from it becomes an ERROR.
 
-    `tasks` are those that came, `cancelled` the ids of those that clients gave up.
+    Without a script the test itself takes each `task` and answers it, part by part. `tasks` are
+    those that came, `cancelled` the ids of those that clients gave up, `client` who spoke last,
+    `presence` what it answers to a client's HEARTBEAT.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, script: Script | None = None) -> None:
         self.status = one_worker()
-        self.script: Script = echo
+        self.script = script
         self.tasks: list[pb.Task] = []
-        self._came = asyncio.Condition()
         self.cancelled = asyncio.Queue[int]()
+        self.client: Address = ()
+        self.presence = pb.Presence(state=pb.READY)
+        self._came = asyncio.Condition()
+        self._untaken = asyncio.Queue[pb.Task]()
         self._running: dict[int, asyncio.Task[None]] = {}
 
-    async def open(self) -> None:
+    async def __aenter__(self) -> Self:
         self._socket = await MeshSocket.open("127.0.0.1:0", on_events=self._on_events)
         self.address = format_address(self._socket.local_address)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
+        """Be gone; it may be called twice."""
         for task in self._running.values():
             task.cancel()
         await self._socket.close(drain=0)
@@ -72,41 +84,72 @@ class ScriptedHead:
         async with self._came:
             await self._came.wait_for(lambda: len(self.tasks) >= number)
 
+    async def task(self) -> pb.Task:
+        """Return the next task that no script answers."""
+        return await asyncio.wait_for(self._untaken.get(), PATIENCE)
+
+    def has_tasks(self) -> bool:
+        """Return whether a task waits for the test."""
+        return not self._untaken.empty()
+
+    def answer(self, task: pb.Task, index: int, **fields: object) -> None:
+        """Send one part to the client that spoke last."""
+        part = pb.Result(id=task.id, index=index, **fields)
+        self.send(MessageType.RESULT, part.SerializeToString())
+
+    def fail(self, task: pb.Task, code: pb.ErrorCode) -> None:
+        """Send an ERROR to the client that spoke last."""
+        error = pb.Error(id=task.id, code=code, message="no", remedy="do otherwise")
+        self.send(MessageType.ERROR, error.SerializeToString())
+
+    def send(self, kind: MessageType, payload: bytes, to: Address | None = None) -> None:
+        """Send anything, to the client that spoke last unless another is named."""
+        self._socket.send(to or self.client, kind, payload)
+
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
             if not isinstance(event, Message):
                 continue
+            self.client = event.peer
             if event.type == MessageType.TASK:
-                task = pb.Task.FromString(event.payload)
-                if task.id not in self._running:
-                    run = asyncio.ensure_future(self._run(event, task))
-                    self._running[task.id] = run
-                    run.add_done_callback(lambda _, gone=task.id: self._running.pop(gone))
+                self._begin(event, pb.Task.FromString(event.payload))
+            elif event.type == MessageType.HEARTBEAT:
+                assert event.payload == b""
+                self.send(MessageType.HEARTBEAT, self.presence.SerializeToString())
             elif event.type == MessageType.CANCEL:
                 number = pb.Cancel.FromString(event.payload).id
-                if run := self._running.get(number):
+                run = self._running.get(number)
+                if run is not None:
                     run.cancel()
+                if run is not None or self.script is None:
                     self.cancelled.put_nowait(number)
 
-    async def _run(self, message: Message, task: pb.Task) -> None:
+    def _begin(self, message: Message, task: pb.Task) -> None:
+        if self.script is None:
+            self._untaken.put_nowait(task)
+        elif task.id not in self._running:
+            run = asyncio.ensure_future(self._run(message.peer, task, self.script))
+            self._running[task.id] = run
+            run.add_done_callback(lambda _: self._running.pop(task.id))
+
+    async def _run(self, client: Address, task: pb.Task, script: Script) -> None:
+        def send(part: pb.Result) -> None:
+            self.send(MessageType.RESULT, part.SerializeToString(), client)
+
         if task.WhichOneof("work") == "status":
-            self._send(message, pb.Result(id=task.id, final=True, status=self.status))
+            send(pb.Result(id=task.id, final=True, status=self.status))
             return
         async with self._came:
             self.tasks.append(task)
             self._came.notify_all()
         index = 0
         try:
-            async for part in self.script(task):
+            async for part in script(task):
                 part.id, part.index, part.worker_id = task.id, index, "w1"
                 index += 1
-                self._send(message, part)
+                send(part)
         except TaskError as error:
-            payload = error.to_wire(task.id).SerializeToString()
-            self._socket.send(message.peer, MessageType.ERROR, payload)
-
-    def _send(self, message: Message, part: pb.Result) -> None:
-        self._socket.send(message.peer, MessageType.RESULT, part.SerializeToString())
+            self.send(MessageType.ERROR, error.to_wire(task.id).SerializeToString(), client)
 
 
 async def echo(task: pb.Task) -> AsyncIterator[pb.Result]:

@@ -9,81 +9,25 @@ from daiic.client import ClusterClient, cluster, heads
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire import udp
-from daiic.wire.address import format_address
 from daiic.wire.clock import PAUSE
-from daiic.wire.events import Event, Message
 from daiic.wire.limits import Limits
-from daiic.wire.messages import Address, MessageType
-from daiic.wire.udp import InsecureBind, MeshSocket
+from daiic.wire.messages import MessageType
+from daiic.wire.udp import InsecureBind
+from support.peers.scripted_head import ScriptedHead
 
 NOBODY = "127.0.0.1:9"
 
 
-class FakeHead:
-    """Gives the test what the client sends, and sends what the test says."""
-
-    def __init__(self) -> None:
-        self._tasks: asyncio.Queue[tuple[Address, pb.Task]] = asyncio.Queue()
-        self._cancels: asyncio.Queue[int] = asyncio.Queue()
-        self.client: Address = ()
-        self.presence = pb.Presence(state=pb.READY)
-
-    async def open(self) -> "FakeHead":
-        self._socket = await MeshSocket.open("127.0.0.1:0", on_events=self._on_events)
-        self.address = format_address(self._socket.local_address)
-        return self
-
-    def _on_events(self, events: list[Event]) -> None:
-        for event in events:
-            assert isinstance(event, Message)
-            self.client = event.peer
-            if event.type == MessageType.TASK:
-                self._tasks.put_nowait(pb.Task.FromString(event.payload))
-            elif event.type == MessageType.HEARTBEAT:
-                assert event.payload == b""
-                self.send(MessageType.HEARTBEAT, self.presence.SerializeToString())
-            else:
-                self._cancels.put_nowait(pb.Cancel.FromString(event.payload).id)
-
-    async def task(self) -> pb.Task:
-        return await asyncio.wait_for(self._tasks.get(), 10)
-
-    async def cancelled(self) -> int:
-        return await asyncio.wait_for(self._cancels.get(), 10)
-
-    def has_tasks(self) -> bool:
-        return not self._tasks.empty()
-
-    def answer(self, task: pb.Task, index: int, **fields: object) -> None:
-        part = pb.Result(id=task.id, index=index, **fields)
-        self._socket.send(self.client, MessageType.RESULT, part.SerializeToString())
-
-    def fail(self, task: pb.Task, code: pb.ErrorCode) -> None:
-        error = pb.Error(id=task.id, code=code, message="no", remedy="do otherwise")
-        self._socket.send(self.client, MessageType.ERROR, error.SerializeToString())
-
-    def send(self, kind: MessageType, payload: bytes) -> None:
-        self._socket.send(self.client, kind, payload)
-
-    def send_to(self, peer: Address, kind: MessageType, payload: bytes) -> None:
-        self._socket.send(peer, kind, payload)
-
-    async def close(self) -> None:
-        await self._socket.close(drain=0)
-
-
 @pytest.fixture
 async def head():
-    head = await FakeHead().open()
-    yield head
-    await head.close()
+    async with ScriptedHead() as head:
+        yield head
 
 
 @pytest.fixture
 async def other():
-    head = await FakeHead().open()
-    yield head
-    await head.close()
+    async with ScriptedHead() as head:
+        yield head
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +132,7 @@ async def test_closing_the_answer_cancels_the_task(head):
         head.answer(task, 0, text="a")
         await first
         await parts.aclose()
-        assert await head.cancelled() == task.id
+        assert await head.cancelled.get() == task.id
 
 
 @pytest.mark.rule("all-lost")
@@ -226,7 +170,9 @@ async def test_head_whose_name_is_not_found_does_not_keep_from_the_others(head, 
         await ClusterClient([head.address, "nonsense"]).__aenter__()
 
 
-async def check_stream_moves(client: ClusterClient, head: FakeHead, other: FakeHead) -> None:
+async def check_stream_moves(
+    client: ClusterClient, head: ScriptedHead, other: ScriptedHead
+) -> None:
     """Let `head` die in the middle of a stream, and `other` go on with it."""
     answer = asyncio.create_task(collected(client))
     task = await head.task()
@@ -257,19 +203,17 @@ async def test_one_head_is_enough_to_learn_of_the_other(head, other, capsys):
 
 @pytest.mark.rule("not-asked", "all-lost")
 async def test_heads_named_by_others_than_heads_do_not_count(head, other):
-    stranger = await FakeHead().open()
-    async with ClusterClient([head.address]) as client:
+    async with ScriptedHead() as stranger, ClusterClient([head.address]) as client:
         answer = asyncio.create_task(collected(client))
         task = await head.task()
         presence = pb.Presence(state=pb.READY, heads=[other.address])
-        stranger.send_to(head.client, MessageType.HEARTBEAT, presence.SerializeToString())
+        stranger.send(MessageType.HEARTBEAT, presence.SerializeToString(), to=head.client)
         await asyncio.sleep(0.5)
         await head.close()
         with pytest.raises(TaskError, match="no head answers"):
             await answer
         assert not other.has_tasks()
         assert task.id
-    await stranger.close()
 
 
 @pytest.mark.rule("head-draining")
@@ -316,7 +260,7 @@ async def test_part_that_never_comes_is_asked_for_under_a_new_id(head):
         task = await head.task()
         head.answer(task, 0, text="one ")
         head.answer(task, 2, text="lost ")
-        assert await head.cancelled() == task.id
+        assert await head.cancelled.get() == task.id
         again = await head.task()
         assert again.id != task.id
         assert again.resume.index == 1
