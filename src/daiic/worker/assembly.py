@@ -62,6 +62,7 @@ class Worker:
             self.manager,
             head_names=settings.heads,
             slots=settings.slots,
+            tags=settings.tags,
             statistics=statistics,
         )
         log.info("computing on", backend=pb.Backend.Name(backend.kind).lower(), device=backend.name)

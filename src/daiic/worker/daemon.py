@@ -160,6 +160,7 @@ class Daemon:
                 if now != seen or node.state == pb.READY:
                     notifier.extend(PATIENCE)
                 seen = now
+            await worker.manager.unload_dead()
             starting = node.state == pb.STARTING
             if not starting and count % RESCAN == RESCAN - 1:
                 await worker.manager.rescan()

@@ -31,12 +31,14 @@ class Node:
         *,
         head_names: tuple[str, ...],
         slots: int,
+        tags: tuple[str, ...],
         statistics: Statistics,
     ) -> None:
         self._identity = identity
         self._backend = backend
         self._meter = meter
         self._manager = manager
+        self._tags = tags
         self.state: pb.WorkerState = pb.STARTING
         self.statistics = statistics
         self.tasks = Tasks(
@@ -110,6 +112,7 @@ class Node:
             tasks_done=self.statistics.done,
             tokens_per_second=self.statistics.tokens_per_second(),
             heads=self.heads.answering,
+            tags=self._tags,
         )
         self.collector.heartbeat = beat
         return beat

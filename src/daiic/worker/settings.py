@@ -14,7 +14,14 @@ from daiic.wire.address import is_loopback, numeric, split_host_port
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
 Slots = Annotated[int, msgspec.Meta(ge=1, le=4096, title="a whole number from 1 to 4096")]
-
+Tag = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[^\s,]{1,64}$", title="a word of at most 64 characters, without commas"
+    ),
+]
+MAX_TAGS = 64
+"""As many as heads keep of a worker."""
 
 MAX_TOKEN_FILE = 4096
 ONE_TOKEN = "one Hugging Face token (https://huggingface.co/settings/tokens)"
@@ -37,6 +44,9 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
     state_dir: Annotated[str, msgspec.Meta(description="folder that keeps the worker's id")] = (
         msgspec.field(default_factory=_default_state_dir)
     )
+    tags: Annotated[
+        tuple[Tag, ...], msgspec.Meta(description="what tasks may ask a worker for, such as a site")
+    ] = ()
     heads: Annotated[tuple[HostPort, ...], msgspec.Meta(description="all heads of the cluster")] = (
         "127.0.0.1:7717",
     )
@@ -74,6 +84,10 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not self.heads:
             raise ValueError('heads = [] is not valid: name a head, e.g. "127.0.0.1:7717"')
+        if len(self.tags) > MAX_TAGS:
+            raise ValueError(
+                f"tags has {len(self.tags)} words, which is not valid: set at most {MAX_TAGS}"
+            )
         remote = [head for head in self.heads if not _is_local(head)]
         if remote and _is_local(self.listen):
             port = split_host_port(self.listen)[1]

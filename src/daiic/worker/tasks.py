@@ -198,6 +198,8 @@ class Tasks:
             async for part in parts:
                 tempo.heard(part)
                 if not stream:
+                    if part.started_over:
+                        whole.clear()
                     whole.append(part)
                     if not part.final:
                         continue

@@ -45,6 +45,7 @@ async def new_node(new_manager):
             manager,
             head_names=("127.0.0.1:9",),
             slots=4,
+            tags=("berlin",),
             statistics=Statistics(),
         )
         return node, manager

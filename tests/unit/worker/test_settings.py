@@ -5,6 +5,7 @@ import os
 import pytest
 import structlog
 
+from daiic.head.limits import HeadLimits
 from daiic.service.settings import SettingsError, load
 from daiic.worker.identity import identify
 from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token
@@ -36,11 +37,20 @@ def test_head_elsewhere_is_refused_while_only_loopback_is_listened_on(head):
         ("vram_limit", "-1", "a number of bytes"),
         ("listen", "7727", "host:port"),
         ("heads", "", "name a head"),
+        ("tags", "two words", "each item a word of at most 64 characters"),
+        ("tags", "x" * 65, "each item a word of at most 64 characters"),
     ],
 )
 def test_wrong_values_are_answered_with_what_would_be_right(key, value, advice):
     with pytest.raises(SettingsError, match=f"{key} = .*{advice}"):
         settings(**{key: value})
+
+
+def test_a_worker_has_no_more_tags_than_heads_keep():
+    many = ",".join(f"t{number}" for number in range(HeadLimits().tags))
+    assert len(settings(tags=many).tags) == HeadLimits().tags
+    with pytest.raises(SettingsError, match=r"tags has 65 words, .* at most 64"):
+        settings(tags=f"{many},more")
 
 
 def test_what_can_be_reloaded_are_settings():

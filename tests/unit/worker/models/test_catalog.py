@@ -45,6 +45,47 @@ def refusal(catalog: Catalog, name: str) -> TaskError:
     return caught.value
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"tokenizer_config.json": json.dumps({"chat_template": "{{ messages }}"})},
+        {
+            "tokenizer_config.json": json.dumps(
+                {
+                    "chat_template": [
+                        {"name": "tool_use", "template": "{{ tools }}"},
+                        {"name": "default", "template": "{{ messages }}"},
+                    ]
+                }
+            )
+        },
+        {"chat_template.jinja": "{{ messages }}"},
+    ],
+)
+def test_language_models_with_a_chat_template_chat(catalog, models, files):
+    folder(models / "chat")
+    for name, content in files.items():
+        (models / "chat" / name).write_text(content)
+    assert catalog.find("chat").capabilities == {pb.CHAT, pb.COMPLETE, pb.EMBED}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{}",
+        '{"chat_template": ""}',
+        '{"chat_template": [{"name": "tool_use", "template": "{{ tools }}"}]}',
+        '{"chat_template": [7]}',
+        "[" * 100_000,
+        "\xff",
+    ],
+)
+def test_language_models_without_a_chat_template_only_complete(catalog, models, config):
+    folder(models / "base")
+    (models / "base" / "tokenizer_config.json").write_text(config, "latin-1")
+    assert catalog.find("base").capabilities == {pb.COMPLETE, pb.EMBED}
+
+
 def test_kinds_are_told_from_the_files(catalog, models):
     folder(models / "chat")
     folder(models / "seeing", "Gemma3ForConditionalGeneration")
@@ -58,7 +99,10 @@ def test_kinds_are_told_from_the_files(catalog, models):
     (pipeline / "model_index.json").write_text("{}")
     folder(models / "sentences", "XLMRobertaModel")
     (models / "sentences" / "modules.json").write_text("[]")
-    found = {model.name: model.kind for model in catalog.scan()}
+    scanned = catalog.scan()
+    capabilities = {model.kind: model.capabilities for model in scanned}
+    assert (capabilities[pb.EMBEDDING], capabilities[pb.IMAGE]) == ({pb.EMBED}, {pb.PAINT})
+    found = {model.name: model.kind for model in scanned}
     assert found == {
         "chat": pb.TEXT,
         "seeing": pb.TEXT,
