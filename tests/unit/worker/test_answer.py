@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import structlog
 
 from daiic.errors import TaskError
 from daiic.head.worker_messages import MOVABLE
@@ -102,6 +103,115 @@ async def test_other_failures_of_an_engine_are_not_tried_again(new_manager):
         await parts_of(manager, text_task())
     assert caught.value.code == pb.INTERNAL and "secret" not in str(caught.value)
     assert memory.loads == ["a"]
+
+
+async def test_the_first_part_of_each_run_says_which_model_answers(new_manager):
+    manager = new_manager(FakeMemory(100, {"a": 10}))
+    parts = await parts_of(manager, text_task())
+    told = [part.model for part in parts if part.text and part.HasField("model")]
+    assert told == [pb.ModelIdentity(quantization="4bit")]
+    assert parts[[bool(part.text) for part in parts].index(True)].HasField("model")
+
+
+BEGUN = {"tokens": [0, 1], "text": "one two ", "index": 7}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        None,
+        pb.ModelIdentity(),
+        pb.ModelIdentity(quantization="4bit"),
+        pb.ModelIdentity(quantization="4bit", weights="known there only"),
+    ],
+)
+async def test_an_answer_goes_on_where_nothing_says_that_the_model_is_another(new_manager, model):
+    manager = new_manager(FakeMemory(100, {"a": 10}))
+    parts = await parts_of(manager, text_task(resume=pb.Resume(model=model, **BEGUN)))
+    assert "".join(part.text for part in parts) == "".join(WORDS[2:])
+    assert not any(part.started_over for part in parts)
+
+
+async def test_an_answer_that_another_model_began_starts_over_and_says_so(new_manager):
+    manager = new_manager(FakeMemory(100, {"a": 10}))
+    resume = pb.Resume(model=pb.ModelIdentity(quantization="none"), **BEGUN)
+    with structlog.testing.capture_logs() as logs:
+        parts = await parts_of(manager, text_task(resume=resume))
+    assert "".join(part.text for part in parts) == "".join(WORDS)
+    assert [part.index for part in parts] == list(range(7, 7 + len(parts)))
+    spoken = [part for part in parts if part.text]
+    assert [part.started_over for part in spoken] == [True, *[False] * 4]
+    assert spoken[0].model.quantization == "4bit"
+    assert [line["differs"] for line in logs if "starts over" in line["event"]] == ["quantization"]
+
+
+async def test_a_reload_that_changes_the_model_starts_its_answers_over(new_manager):
+    memory = FakeMemory(1000, {"a": 10})
+
+    async def before_word(engine, index):
+        if engine is memory.engines[0] and index == 3:
+            raise OUT_OF_MEMORY
+
+    memory.before_word = before_word
+    manager = new_manager(memory)
+    loads = memory.load
+
+    async def load(*arguments):
+        engine = await loads(*arguments)
+        if len(memory.engines) == 2:
+            engine.quantization = "none"  # as when 4 bits cannot be had with less memory
+        return engine
+
+    memory.load = load
+    parts = await parts_of(manager, text_task())
+    begins = [part.started_over for part in parts].index(True)
+    assert "".join(part.text for part in parts[:begins]) == "".join(WORDS[:3])
+    assert "".join(part.text for part in parts[begins:]) == "".join(WORDS)
+
+
+MEDIA = pb.Media(data=b"x", type="image/png")
+
+
+def message(**fields):
+    return pb.TextTask(messages=[pb.ChatMessage(**{"role": "user", **fields})])
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (pb.TextTask(prompt="x", tools=[pb.Tool(name="f")]), "call tools"),
+        (
+            pb.TextTask(prompt="x", tool_choice=pb.ToolChoice(mode=pb.ToolChoice.REQUIRED)),
+            "call tools",
+        ),
+        (message(tool_calls=[pb.ToolCall(name="f")]), "call tools"),
+        (message(role="tool", content="7"), "call tools"),
+        (pb.TextTask(prompt="x", constraint=pb.Constraint(regex="a+")), "`constraint`"),
+        (pb.TextTask(prompt="x", sampling=pb.Sampling(min_p=0.1)), "`sampling`"),
+        (message(parts=[pb.ContentPart(image=MEDIA)]), "see images"),
+        (message(parts=[pb.ContentPart(audio=MEDIA)]), "hear audio"),
+        (pb.TextTask(prompt="x", reasoning_effort="high"), "`reasoning_effort`"),
+        (message(reasoning="hm"), "`reasoning` of messages"),
+    ],
+)
+async def test_what_a_model_cannot_do_is_refused_by_name_before_it_is_loaded(
+    new_manager, work, told
+):
+    memory = FakeMemory(100, {"a": 10})
+    manager = new_manager(memory)
+    await manager.rescan()
+    with pytest.raises(TaskError, match=told) as caught:
+        await parts_of(manager, pb.Task(model="a", text=work))
+    assert caught.value.code == pb.UNSUPPORTED and caught.value.remedy
+    assert memory.loads == []
+
+
+async def test_everything_that_is_missing_is_named_at_once(new_manager):
+    task = text_task(adapters=[pb.Adapter(name="style")])
+    task.text.constraint.json = True
+    with pytest.raises(TaskError, match="keep to a `constraint` or use `adapters`") as caught:
+        await parts_of(new_manager(FakeMemory(100, {"a": 10})), task)
+    assert caught.value.code == pb.UNSUPPORTED
 
 
 async def test_progress_of_the_load_is_told_before_the_answer(new_manager, monkeypatch):

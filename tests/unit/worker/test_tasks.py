@@ -53,11 +53,12 @@ class FakeLink:
 class Desk:
     """Tasks whose answers wait for `go`, word by word."""
 
-    def __init__(self, slots=2, words=("a", "b", "c")):
+    def __init__(self, slots=2, words=("a", "b", "c"), starts_over_at=None):
         self.link = FakeLink()
         self.statistics = Statistics()
         self.begun = []
         self.words = words
+        self.starts_over_at = starts_over_at
         self.go = asyncio.Event()
         self.fails = None
         self.rates = []
@@ -79,7 +80,9 @@ class Desk:
         for number, word in enumerate(self.words):
             await asyncio.sleep(0.001)
             last = number == len(self.words) - 1
-            yield pb.Result(index=start + number, text=word, tokens=[number], final=last)
+            part = pb.Result(index=start + number, text=word, tokens=[number], final=last)
+            part.started_over = number == self.starts_over_at
+            yield part
 
     def give(self, task_id, peer=HEAD, sequence=1, stream=True, **fields):
         task = pb.Task(id=task_id, model="m", stream=stream, text=pb.TextTask(prompt="x"), **fields)
@@ -116,6 +119,15 @@ async def test_task_that_does_not_stream_is_answered_whole():
     await desk.finished()
     (whole,) = desk.link.results
     assert (whole.text, list(whole.tokens), whole.index, whole.final) == ("abc", [0, 1, 2], 3, True)
+
+
+async def test_what_was_made_before_an_answer_started_over_is_left_out_of_the_whole():
+    desk = Desk(words=("void", "a", "b"), starts_over_at=1)
+    desk.go.set()
+    desk.give(5, stream=False)
+    await desk.finished()
+    (whole,) = desk.link.results
+    assert (whole.text, list(whole.tokens), whole.index, whole.final) == ("ab", [1, 2], 0, True)
 
 
 async def test_repeated_task_runs_once_and_heads_do_not_share_ids():
