@@ -38,7 +38,7 @@ class TooMuch(Exception):
 
 
 class AnswerOrder:
-    """The answer to one task, on its way to whoever asked.
+    """The answer to one task, on its way to the client.
 
     `early_bytes` is the size of the parts that wait for an earlier one.
     """

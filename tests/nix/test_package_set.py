@@ -1,6 +1,6 @@
 """The overlay and the flake on a package set in nixpkgs' shape, which needs nothing but Nix.
 
-What breaks with a real nixpkgs by the way it puts package sets together breaks here too.
+What breaks with a real nixpkgs because of how it composes package sets breaks here too.
 """
 
 import functools

@@ -40,7 +40,7 @@ with subtest("an API key made or revoked while the gateway runs counts at once")
     machine.succeed("daiic apikey revoke --file /var/lib/api-keys second")
     machine.wait_until_succeeds(f"{asked['second']} 401", timeout=30)
 
-with subtest("who has another key, or none, is not answered"):
+with subtest("a machine with another key, or none, gets no answer"):
     machine.succeed("daiic keygen /root/another-key")
     machine.fail("daiic status --json --key-file /root/another-key", timeout=120)
     machine.fail("daiic status --json", timeout=120)

@@ -26,7 +26,7 @@ class Call:
         self._news = asyncio.Event()
 
     def accept(self, part: pb.Result, now: float) -> None:
-        """Take in a RESULT of this call."""
+        """Accept a RESULT of this call."""
         self.heard_at = now
         try:
             self._arrived += self.answer.accept(part)

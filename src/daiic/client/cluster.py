@@ -225,7 +225,7 @@ class ClusterClient:
             if other is not None:
                 self._move(call, other, now)
             else:
-                call.heard_at = now  # repeated to whoever comes after this head
+                call.heard_at = now  # repeated to the head that follows
         elif message.type == MessageType.HEARTBEAT and message.peer in self._heads:
             presence = pb.Presence.FromString(message.payload)
             self._heads.draining(message.peer, presence.state == pb.DRAINING)

@@ -77,7 +77,7 @@ class Heads:
         return address in self._heads
 
     def heard(self, address: Address, now: float) -> None:
-        """Take in a sign of life."""
+        """Note a sign of life."""
         head = self._heads.get(address)
         if head is not None:
             if not head.alive(now):
@@ -85,17 +85,17 @@ class Heads:
             head.heard_at = now
 
     def lost(self, address: Address) -> None:
-        """Take in that nothing reaches the head any more."""
+        """Note that nothing reaches the head any more."""
         if address in self._heads:
             self._heads[address].heard_at = None
 
     def draining(self, address: Address, draining: bool) -> None:
-        """Take in whether a head is shutting down."""
+        """Note whether a head is shutting down."""
         if address in self._heads:
             self._heads[address].draining = draining
 
     def told(self, names: Sequence[str], now: float) -> None:
-        """Take in heads as another one names them, "address:port"."""
+        """Learn of heads that another one names, "address:port"."""
         for address in map(numeric, names):
             if address is None:
                 continue

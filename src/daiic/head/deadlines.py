@@ -11,7 +11,7 @@ STALE = 64
 class Deadlines:
     """A heap from which jobs that are over are cleaned only when they are in the majority.
 
-    Whoever waits for an answer goes on waiting while this process is stopped,
+    A client that waits for an answer goes on waiting while this process is stopped,
     so the seconds that the clock leaves out, as `paused` tells, count here.
     """
 

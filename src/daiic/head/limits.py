@@ -1,4 +1,4 @@
-"""The bounds within which a head works, whoever sends what.
+"""The bounds within which a head works, whatever others send.
 
 `queue_size`, `task_deadline`, `max_attempts` and `worker_timeout` are
 settings; those of the wire are in `daiic.wire.limits`. docs/operations.md

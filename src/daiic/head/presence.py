@@ -25,7 +25,7 @@ def presence(workers: Iterable[Worker], closed: bool, asker: Address) -> pb.Pres
 
 
 def _heads(workers: Iterable[Worker], asker: Address) -> list[str]:
-    # A loopback address means another machine's head to whoever is on another machine.
+    # On another machine, a loopback address means that machine's own head.
     local = is_loopback(asker)
     named: Counter[str] = Counter()
     for worker in workers:

@@ -2,7 +2,7 @@
 
 A web page can let a name of its own resolve to 127.0.0.1 and then read, in
 its visitor's browser, what is served there (DNS rebinding). The browser still
-sends the page's name as Host. So whoever serves loopback without a key
+sends the page's name as Host. So a daemon that serves loopback without a key
 answers only to names that can be nobody else's.
 """
 

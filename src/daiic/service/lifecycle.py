@@ -47,7 +47,7 @@ class Lifecycle(Generic[Settings]):
         self.notifier.ready()
 
     def on_reload(self, apply: Callable[[Settings], None], changeable: Collection[str]) -> None:
-        """Call `apply` with the settings read anew, each time SIGHUP arrives.
+        """Call `apply` with freshly read settings each time SIGHUP arrives.
 
         It may raise `SettingsError` to refuse them. Changes of keys that are
         not `changeable` are logged as needing a restart. The log level

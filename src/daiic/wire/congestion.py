@@ -68,7 +68,7 @@ class CongestionWindow:
         self.growing = True
 
     def measured(self, rtt: float, now: float) -> None:
-        """Take in one round-trip time in seconds."""
+        """Record one round-trip time in seconds."""
         self._round_rtt = min(self._round_rtt, rtt)
         if rtt <= self.base_rtt or now - self._base_since > BASE_RTT_LIFETIME:
             self.base_rtt = rtt

@@ -1,7 +1,7 @@
 """What may go to an address that has not shown that it receives.
 
 Without a key anyone can send in another's name, and a short question with a
-long answer would make us a weapon against whoever has that name. So until an
+long answer would make us a weapon against the owner of that name. So until an
 address has acknowledged something we sent, or answered a PING, it gets no
 more than a few times the bytes that came from it (RFC 9000, section 8.1).
 """

@@ -53,7 +53,7 @@ class Inbox:
         return True
 
     def chunk(self, sequence: int, payload: Frame, now: float) -> tuple[int, int, bytes] | None:
-        """Take in a CHUNK; return type, sequence and payload of a message that it completes."""
+        """Accept a CHUNK; return type, sequence and payload of a message that it completes."""
         if len(payload) <= CHUNK_HEADER.size:
             self._counters.dropped_malformed += 1
             return None

@@ -42,7 +42,7 @@ CONTROL = CARRIED - {MessageType.TASK, MessageType.RESULT}
 """Types that never have much to say."""
 
 TRANSPORT = frozenset({MessageType.SACK, MessageType.CHUNK, MessageType.BATCH, MessageType.BUSY})
-"""The transport's own types; whoever sends one of them knows them all."""
+"""The transport's own types; a peer that sends one of them knows them all."""
 
 
 def encode(message_type: int, sequence: int, timestamp: int, payload: bytes = b"") -> bytes:

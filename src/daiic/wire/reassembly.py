@@ -46,7 +46,7 @@ class Reassembly:
         return self._length
 
     def add(self, header: ChunkHeader, sequence: int, data: Frame, now: float) -> bool | None:
-        """Take in one piece: true if it is new, false if known, `None` if it cannot belong."""
+        """Add one piece: true if it is new, false if known, `None` if it cannot belong."""
         if header != self.header:
             return None
         index = (sequence - header[0]) & SEQUENCE_MASK

@@ -208,7 +208,7 @@ class Recovery:
         return lost.pop(next(iter(lost))) if lost else None
 
     def withdraw(self, message: Outgoing) -> None:
-        """Forget what is under way of `message`, which the peer has not taken in."""
+        """Forget what is under way of `message`, which the peer did not accept."""
         for flights in (self._flights, self._lost):
             for flight in [f for f in flights.values() if f.message is message]:
                 del flights[flight.sequence]

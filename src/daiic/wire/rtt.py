@@ -18,7 +18,7 @@ class RttEstimator:
         self.variation = 0.0
 
     def sample(self, rtt: float, under_way: int = 1) -> None:
-        """Take in one measured round trip (RFC 6298, section 2).
+        """Record one measured round trip (RFC 6298, section 2).
 
         `under_way`: how many messages were, so that many samples a round trip
         weigh together what one would (RFC 7323, appendix G).

@@ -27,7 +27,7 @@ class InsecureBind(Exception):
 class MeshSocket:
     """An `Endpoint` on a UDP socket, driven by the running event loop.
 
-    `clock` is the time by which it, and whoever uses it, judges that others
+    `clock` is the time by which it, and its user, judges that others
     are silent.
     """
 

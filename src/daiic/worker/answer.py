@@ -141,7 +141,7 @@ async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progre
         lease = await coming
         yield lease
     finally:
-        # Whoever stops listening while the lease is coming must not keep it.
+        # A caller that stops listening while the lease is coming must not keep it.
         if not coming.done():
             coming.cancel()
         elif lease is None and not coming.cancelled() and coming.exception() is None:

@@ -37,7 +37,7 @@ class Statistics:
         return sum(count for (_, outcome), count in self.outcomes.items() if outcome == "DONE")
 
     def count_tokens(self, number: int) -> None:
-        """Take in that so many tokens were made just now."""
+        """Record that so many tokens were made just now."""
         self.tokens += number
         self._recent.append((time.monotonic(), number))
         self._forget()

@@ -1,4 +1,4 @@
-"""Whoever finds the wire's memory full, or has sent much, can wait until some of it is free."""
+"""A sender that finds the wire's memory full, or has sent much, can wait until some is free."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -48,7 +48,7 @@ let
       fApplied // g final prev';
     composeManyExtensions = builtins.foldl' lib.composeExtensions (_: _: { });
 
-    # A function's result that can be made anew with other arguments.
+    # A function's result that can be made again with other arguments.
     makeOverridable =
       f: arguments:
       let

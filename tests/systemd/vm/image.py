@@ -71,7 +71,7 @@ class Image:
 
 
 def build() -> Image:
-    """Return the image of the project as it stands; only what changed is made anew.
+    """Return the image of the project as it stands; only what changed is made again.
 
     Raises:
         RuntimeError: if the machine lacks a tool or the right to use it, with what to do.

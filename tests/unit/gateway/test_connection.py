@@ -1,4 +1,4 @@
-"""What a connection takes in before anybody has looked at a key."""
+"""What a connection reads before anything has looked at a key."""
 
 import asyncio
 import json

@@ -210,7 +210,7 @@ def test_waiting_task_ends_at_its_deadline(cluster):
 
 
 def test_worker_is_told_to_stop_what_the_head_does_not_know(cluster):
-    """A head that was started anew hears of tasks from before."""
+    """A head that has restarted hears of tasks from before."""
     worker, client = cluster.worker(), cluster.client()
     client.ask()
     task = worker.task()

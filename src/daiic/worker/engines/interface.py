@@ -130,7 +130,7 @@ class EngineModule(Protocol):
 
         Raises:
             TaskError: OUT_OF_MEMORY if the budget is too small; else if the
-                model cannot be loaded, in words for whoever asked for it.
+                model cannot be loaded, in words for the sender of the task.
             EngineOutOfMemory, EngineDied, DeviceLost: as those say.
         """
 

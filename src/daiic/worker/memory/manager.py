@@ -103,7 +103,7 @@ class ModelManager:
     async def lease(self, name: str) -> Lease:
         """Load the model `name` if need be and return a lease on it.
 
-        If this is cancelled the load goes on for whoever comes next.
+        If this is cancelled the load goes on for the next task that needs it.
 
         Raises:
             TaskError: if it cannot be loaded.
@@ -162,7 +162,7 @@ class ModelManager:
             await self.table.unload(entry)
 
     async def refuse(self, lease: Lease, refusal: ModelRefused) -> None:
-        """Take the leased engine away and load its model no more; who asks for it is told why."""
+        """Remove the leased engine and never load its model again; later tasks are told why."""
         entry = lease.entry
         if entry.resident is not lease.resident:
             return  # another task has said so

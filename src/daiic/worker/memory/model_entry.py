@@ -86,12 +86,12 @@ class ModelEntry:
         self.footprint = int(self.footprint / LOWERED)
 
     def advance(self, state: pb.ModelState, done: int, total: int) -> None:
-        """Take in how far it is, unless it is past `state`."""
+        """Record how far it is, unless it is past `state`."""
         if self.state == state:
             self.done, self.total = done, total
 
     def measured(self, rate: float) -> None:
-        """Take in the rate of a task that has run alone or among others."""
+        """Record the rate of a task that has run alone or among others."""
         self.rate = rate if not self.rate else self.rate + RATE_WEIGHT * (rate - self.rate)
 
     def progress(self) -> pb.Progress | None:

@@ -1,4 +1,4 @@
-"""The errors of a worker that lacks memory, in words for whoever sent the task."""
+"""The errors of a worker that lacks memory, in words for the sender of the task."""
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb

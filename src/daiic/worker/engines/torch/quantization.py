@@ -34,7 +34,7 @@ def config(quantization: str, dtype: torch.dtype, *, offload: bool) -> "BitsAndB
     """
     if quantization == "none":
         return None
-    # It takes seconds to import, which who only asks for precisions need not spend.
+    # Imported lazily: it takes seconds, and is not needed just for the dtype.
     from transformers import BitsAndBytesConfig
 
     if quantization == "8bit":

@@ -24,7 +24,7 @@ PAGE = 32
 """Tokens in a block of the cache: tasks take whole blocks, and share those with the same text."""
 
 PREFILL = 1024
-"""Most tokens of one step. Prompts are taken in pieces of it, between others' tokens."""
+"""Most tokens of one step. Prompts are read in pieces of that size, between others' tokens."""
 
 MASKED_PREFILL = 256
 """The same where the manager keeps a mask of so many rows for each kind of layer: with two kinds

@@ -76,7 +76,7 @@ class Sampler:
     def prepare_tensor_args(
         self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor
     ) -> torch.Tensor:
-        """Take note of who is in the next batch, in the order of its logits."""
+        """Note which texts are in the next batch, in the order of its logits."""
         states = [request.state for request in requests_in_batch if request.has_new_token]
         self.expect(
             (
@@ -88,7 +88,7 @@ class Sampler:
         return arg_storage
 
     def expect(self, tasks: Iterable[tuple[Sampling, int]]) -> None:
-        """Take note of who is in the next batch, row by row, and of the place of its next token."""
+        """Note which texts are in the next batch, row by row, and where the next token goes."""
         whole: list[_Row] = []
         cut: list[_Row] = []
         for row, (sampling, position) in enumerate(tasks):

@@ -37,7 +37,7 @@ class Transcript:
         self.finish_reason = pb.FINISH_REASON_UNSPECIFIED
 
     def resume(self, delivered: pb.Resume) -> None:
-        """Take in what an earlier run delivered, so that only what follows comes out."""
+        """Read what an earlier run delivered, so that only what follows comes out."""
         for token in delivered.tokens:
             self.push(token)
         self._tokens.clear()

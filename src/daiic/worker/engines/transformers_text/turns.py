@@ -155,7 +155,7 @@ class Turns(TextGenerator):
         """Read on in the prompts, or make the next token of each text."""
         length = group.tokens.shape[1]
         end = min(group.read + PREFILL, length) if self._in_pieces else length
-        # Without a cache all is read anew for each token.
+        # Without a cache, everything is read again for each token.
         new = end - group.read if group.cache is not None else None
         inputs = self._model.prepare_inputs_for_generation(
             group.tokens[:, :end],
