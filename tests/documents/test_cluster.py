@@ -19,6 +19,12 @@ EXAMPLES = {
         messages=[schema.ChatMessage(parts=[schema.ContentPart(audio=MEDIA)])]
     ),
     "`text.tools`, or a message with `tool_calls`": schema.TextTask(tools=[schema.Tool()]),
+    "a `text.tool_choice` that demands a call": schema.TextTask(
+        tool_choice=schema.ToolChoice(mode=schema.ToolChoice.REQUIRED)
+    ),
+    "a message of the role `tool`, or with a `tool_call_id`": schema.TextTask(
+        messages=[schema.ChatMessage(role="tool")]
+    ),
     "`text.constraint`": schema.TextTask(constraint=schema.Constraint(json=True)),
     "`text.sampling`": schema.TextTask(sampling=schema.Sampling(min_p=0.1)),
 }
@@ -48,13 +54,14 @@ def test_a_task_needs_the_capabilities_that_the_table_names() -> None:
         needs = needs_of(schema.Task(text=text))
         assert schema.Capability.Value(needed.pop(what)) in needs, what
     assert needed == {
-        "`image`": "PAINT, or EDIT if it has an `image` to begin with",
+        "`image`": "PAINT, or EDIT if it has an `image` to begin with, or a `mask`",
         "`embed`": "EMBED",
         "`adapters`": "ADAPTERS",
     }
     image = schema.ImageTask
     assert needs_of(schema.Task(image=image())) == {schema.PAINT}
     assert needs_of(schema.Task(image=image(image=MEDIA))) == {schema.EDIT}
+    assert needs_of(schema.Task(image=image(mask=MEDIA))) == {schema.EDIT}
     assert needs_of(schema.Task(embed=schema.EmbedTask())) == {schema.EMBED}
     assert schema.ADAPTERS in needs_of(schema.Task(adapters=[schema.Adapter()]))
 

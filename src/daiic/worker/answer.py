@@ -173,7 +173,7 @@ def _died(name: str, error: EngineDied) -> TaskError:
     return TaskError(
         pb.INTERNAL,
         f"what ran {name} has died: {error}",
-        "try again: the model is loaded again; the worker's log may say more",
+        "send the task again, and the model is loaded again; the worker's log may say why",
     )
 
 
@@ -182,5 +182,5 @@ def _internal(name: str, error: Exception) -> TaskError:
     return TaskError(
         pb.INTERNAL,
         f"{name} failed on this task: {type(error).__name__}",
-        "see the worker's log for where; another worker may do better",
+        "the worker's log says where; another worker may succeed",
     )

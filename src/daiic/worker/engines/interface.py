@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class EngineOutOfMemory(Exception):
-    """Memory ran out. The engine cannot be used after that; its tasks may go on on another one."""
+    """Memory ran out. The engine is of no use after that; its tasks can continue on another."""
 
 
 class EngineDied(Exception):

@@ -246,7 +246,7 @@ class ModelManager:
         return TaskError(
             pb.INTERNAL,
             f"{entry.name} cannot be loaded: {type(error).__name__}: {error}",
-            "see the worker's log for where it failed",
+            "the worker's log says where",
         )
 
 

@@ -6,7 +6,7 @@ bytes, evenly spaced. Up to SAMPLES * BLOCK bytes (64 MiB) that is everything.
 Beyond that, a tensor that is longer than the space between two blocks
 (1/SAMPLES of the model: 3.4 MB of 14 GB) has a block in it, so that another
 fine-tune of the same shape has another digest. What is changed between blocks
-is not seen: this is no protection against people who mean to deceive.
+is not seen, so this does not protect against people who want to deceive.
 """
 
 import hashlib
@@ -72,9 +72,7 @@ def digests_of(model: Model) -> Digests:
             _whole((name, files[name]) for name in texts),
         )
     except (OSError, TaskError) as error:
-        log.warning(
-            "a model's files cannot be told from others", model=model.name, reason=str(error)
-        )
+        log.warning("a model's identity is unknown", model=model.name, reason=str(error))
         return Digests()
 
 

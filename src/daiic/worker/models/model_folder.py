@@ -1,4 +1,4 @@
-"""What lies in a model's folder: which files a library may be given, and where they really are.
+"""What is in a model's folder: which files a library may get, and where they really are.
 
 A folder may come from anybody. Links are followed as far as `within`, the
 models folder or a repository's part of the download cache; a file that would
@@ -18,7 +18,7 @@ from daiic.worker.models.checkpoint_files import PICKLED, SUFFIX
 from daiic.worker.models.model_json import shown
 
 OPENED = (SUFFIX, ".json", ".txt", ".model", ".jinja", ".tiktoken")
-"""How the files end that libraries are given; others, code among them, they never see."""
+"""Suffixes of the files that libraries get; others, code among them, they never see."""
 DEPTH = LIMITS.depth
 """Folders below a model's: a pipeline's parts, and what a part may have."""
 MAX_ENTRIES = LIMITS.entries
@@ -58,7 +58,7 @@ def survey(path: Path, name: str, within: Path) -> Contents:
                 files[label] = _real(file, label, name, root)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "a name in it is not valid"
-        raise _refused(name, f"cannot be looked through: {reason}", "check its files") from None
+        raise _refused(name, f"cannot be searched: {reason}", "check its files") from None
     return Contents(dict(sorted(files.items())), sorted(pickled))
 
 
@@ -74,7 +74,7 @@ def _names(path: Path, name: str) -> Iterator[PurePosixPath]:
                 if count > MAX_ENTRIES:
                     raise _refused(
                         name,
-                        f"is no model's folder: it has more than {MAX_ENTRIES} files",
+                        f"is not a model's folder: it has more than {MAX_ENTRIES} files",
                         "put each model into a folder of its own",
                     )
                 if entry.name.startswith("."):

@@ -63,8 +63,8 @@ class Batch(TextGenerator):
                     num_blocks=capacity // PAGE + _lost_blocks(config, slots),
                     max_batch_tokens=max(step, slots),
                     max_requests_per_batch=slots,
-                    # Whoever chose `capacity` has reckoned with what is free, and for less than
-                    # the worst case that the manager reckons with.
+                    # `capacity` was chosen by what is free, and for less than the worst case that
+                    # the manager expects.
                     max_memory_percent=1.0,
                     use_async_batching=False,
                     use_cuda_graph=False,

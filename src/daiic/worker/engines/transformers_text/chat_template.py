@@ -108,7 +108,7 @@ class ChatTemplate:
                     "many models need user and assistant to alternate, and some no system message",
                 )
             if not excess:
-                raise self._fault("was ended")
+                raise self._fault("was killed")
             if len(messages) > SHORT[0] or length > SHORT[1]:
                 raise TaskError(
                     pb.BAD_REQUEST,
@@ -136,7 +136,7 @@ class ChatTemplate:
         return TaskError(
             pb.INTERNAL,
             f"the process that renders the chat template of {self._name} {what}",
-            "see how much memory the machine has left; another worker may do better",
+            "see how much memory the machine has left; another worker may succeed",
         )
 
 
@@ -151,7 +151,7 @@ def template_of(tokenizer: Any, name: str) -> ChatTemplate | None:
 
 
 class _Ended(Exception):
-    """The process is gone; `reason` is empty if that was none of its doing."""
+    """The process is gone; `reason` is empty if it was not the template's fault."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

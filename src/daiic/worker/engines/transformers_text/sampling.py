@@ -18,7 +18,7 @@ CANDIDATES = 128
 """How many of the likeliest tokens are looked at first for top_p alone."""
 
 MORE = 8
-"""How many times as many are looked at next while these do not reach top_p."""
+"""Factor by which more tokens are looked at while these do not reach top_p."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Serving what continuous batching cannot take, the way transformers' `generate` does.
+"""Serving models that continuous batching cannot serve, the way transformers' `generate` does.
 
 The model makes its own cache, whatever its layers need. One thread advances
 all tasks in turn, a token each; tasks whose prompts are equally long, and
