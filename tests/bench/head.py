@@ -84,7 +84,7 @@ class Load:
         for event in events:
             if not isinstance(event, Message):
                 continue
-            if event.type == MessageType.RESULT:
+            if event.message_type == MessageType.RESULT:
                 task_id = pb.Result.FromString(event.payload).id
             else:
                 task_id = pb.Error.FromString(event.payload).id

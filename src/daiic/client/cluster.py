@@ -207,12 +207,12 @@ class ClusterClient:
                         self._message(event, now)
 
     def _message(self, message: Message, now: float) -> None:
-        if message.type == MessageType.RESULT:
+        if message.message_type == MessageType.RESULT:
             part = pb.Result.FromString(message.payload)
             call = self._calls.get(part.id)
             if call is not None and call.head == message.peer:
                 call.accept(part, now)
-        elif message.type == MessageType.ERROR:
+        elif message.message_type == MessageType.ERROR:
             error = pb.Error.FromString(message.payload)
             call = self._calls.get(error.id)
             if call is None or call.head != message.peer or call.answer.finished:
@@ -226,7 +226,7 @@ class ClusterClient:
                 self._move(call, other, now)
             else:
                 call.heard_at = now  # repeated to the head that follows
-        elif message.type == MessageType.HEARTBEAT and message.peer in self._heads:
+        elif message.message_type == MessageType.HEARTBEAT and message.peer in self._heads:
             presence = pb.Presence.FromString(message.payload)
             self._heads.draining(message.peer, presence.state == pb.DRAINING)
             self._heads.told(presence.heads, now)

@@ -42,7 +42,7 @@ class Core:
     def take(self, event: Event, now: float) -> None:
         """Act on what the mesh reports."""
         if isinstance(event, Message):
-            self._handlers[event.type](event, now)
+            self._handlers[event.message_type](event, now)
         elif isinstance(event, Unreachable):
             self.clients.unreachable(event.peer, now)
             self._workers.unreachable(event.peer, now)

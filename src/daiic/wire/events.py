@@ -15,7 +15,7 @@ class Message:
     """
 
     peer: Address
-    type: int
+    message_type: int
     sequence: int
     timestamp: int
     payload: bytes

@@ -75,9 +75,9 @@ class Node:
         """Act on what the socket reports."""
         for event in events:
             if isinstance(event, Message):
-                if event.type == MessageType.TASK:
+                if event.message_type == MessageType.TASK:
                     self.tasks.take(event)
-                elif event.type == MessageType.CANCEL:
+                elif event.message_type == MessageType.CANCEL:
                     self.tasks.cancel(event)
             elif isinstance(event, Delivered):
                 self.heads.delivered(event)

@@ -111,12 +111,12 @@ class ScriptedHead:
             if not isinstance(event, Message):
                 continue
             self.client = event.peer
-            if event.type == MessageType.TASK:
+            if event.message_type == MessageType.TASK:
                 self._begin(event, pb.Task.FromString(event.payload))
-            elif event.type == MessageType.HEARTBEAT:
+            elif event.message_type == MessageType.HEARTBEAT:
                 assert event.payload == b""
                 self.send(MessageType.HEARTBEAT, self.presence.SerializeToString())
-            elif event.type == MessageType.CANCEL:
+            elif event.message_type == MessageType.CANCEL:
                 number = pb.Cancel.FromString(event.payload).id
                 run = self._running.get(number)
                 if run is not None:

@@ -93,7 +93,7 @@ class ScriptedPeer:
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Message):
-                kind = MessageType(event.type)
+                kind = MessageType(event.message_type)
                 self._arrived[kind].append(_read(READ_AS[kind], event.payload))
         self._news.set()
 

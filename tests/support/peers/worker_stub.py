@@ -208,7 +208,7 @@ class WorkerStub:
         for event in events:
             if not isinstance(event, Message):
                 continue
-            if event.type == MessageType.TASK:
+            if event.message_type == MessageType.TASK:
                 task = pb.Task.FromString(event.payload)
                 if (event.peer, task.id) in self._running:
                     continue
@@ -216,7 +216,7 @@ class WorkerStub:
                 script = self.scripts.get(task.model, echo)
                 self._running[event.peer, task.id] = None
                 self._step(event.peer, task, script(task), task.resume.index)
-            elif event.type == MessageType.CANCEL:
+            elif event.message_type == MessageType.CANCEL:
                 task_id = pb.Cancel.FromString(event.payload).id
                 timer = self._running.pop((event.peer, task_id), None)
                 if timer is not None:

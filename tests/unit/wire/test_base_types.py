@@ -126,7 +126,9 @@ def test_a_large_heartbeat_arrives_too() -> None:
     worker, head = link.node(), link.node()
     worker.send(head, bytes(5000), MessageType.HEARTBEAT)
     link.run(1.0)
-    assert [(m.type, len(m.payload)) for m in head.messages] == [(MessageType.HEARTBEAT, 5000)]
+    assert [(m.message_type, len(m.payload)) for m in head.messages] == [
+        (MessageType.HEARTBEAT, 5000)
+    ]
 
 
 def test_any_dcf_node_can_measure_its_distance() -> None:

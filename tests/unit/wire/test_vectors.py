@@ -115,7 +115,7 @@ def test_messages(case: dict[str, Any]) -> None:
     receiver = endpoint()
     receive(receiver, case)
     (event,) = receiver.take_events()
-    assert (event.type, event.sequence, event.timestamp, event.payload) == (
+    assert (event.message_type, event.sequence, event.timestamp, event.payload) == (
         case["type"],
         case["sequence"],
         int(case["timestamp"]),
@@ -168,7 +168,11 @@ def test_chunks(case: dict[str, Any]) -> None:
     for datagram in reversed(datagrams):
         receiver.datagram_received(datagram, SENDER, 0.0)
     (event,) = receiver.take_events()
-    assert (event.type, event.sequence, event.payload) == (case["type"], case["first"], whole)
+    assert (event.message_type, event.sequence, event.payload) == (
+        case["type"],
+        case["first"],
+        whole,
+    )
 
 
 @cases("chunks", "malformed")

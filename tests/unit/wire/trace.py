@@ -233,7 +233,7 @@ class Player:
     def _described(self, event: Event, peer: str) -> dict[str, Any]:
         assert event.peer == PEERS[peer]
         if isinstance(event, Message):
-            (kind,) = (name for name, value in self._types.items() if value == event.type)
+            (kind,) = (name for name, value in self._types.items() if value == event.message_type)
             return {
                 "event": "message",
                 "type": kind,
