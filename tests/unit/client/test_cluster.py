@@ -275,9 +275,9 @@ async def test_answers_count_only_from_the_head_that_has_the_task(head, other):
         answer = asyncio.create_task(collected(client))
         task = await head.task()
         forged = pb.Result(id=task.id, index=0, final=True, text="forged").SerializeToString()
-        other.send_to(head.client, MessageType.RESULT, forged)
+        other.send(MessageType.RESULT, forged, to=head.client)
         error = pb.Error(id=task.id, code=pb.INTERNAL).SerializeToString()
-        other.send_to(head.client, MessageType.ERROR, error)
+        other.send(MessageType.ERROR, error, to=head.client)
         await asyncio.sleep(0.1)
         head.answer(task, 0, text="here", final=True)
         assert await answer == "here"
