@@ -28,7 +28,7 @@ def toml(path: Path) -> dict[str, Any]:
 
 
 def test_the_installed_package_has_it() -> None:
-    assert VERSION == SOURCE, "the package is installed with another version: run make"
+    assert VERSION == SOURCE, "the package is installed with another version: run `make lint`"
 
 
 def test_rust_has_it() -> None:
