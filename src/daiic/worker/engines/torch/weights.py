@@ -46,7 +46,7 @@ class Weights:
 
 
 def load(
-    kind: Any,
+    model_class: Any,
     path: Path,
     *,
     backend: Backend,
@@ -55,7 +55,7 @@ def load(
     ram_offload: bool,
     progress: Callable[[float], None],
 ) -> Weights:
-    """Load the model in the directory `path` with the transformers class `kind`; blocks.
+    """Load the model in the directory `path` with the transformers class `model_class`; blocks.
 
     A model that bitsandbytes cannot quantise is loaded without; `fallback`
     then says why.
@@ -73,19 +73,19 @@ def load(
     with _loading, _progress_told_to(progress):
         if quantization != "none":
             try:
-                return _load(kind, path, sizes, backend, quantization, budget, ram_offload)
+                return _load(model_class, path, sizes, backend, quantization, budget, ram_offload)
             except TaskError:
                 raise
             except Exception as error:
                 reason = f"bitsandbytes cannot quantise it: {error}".split("\n")[0]
                 log.warning("not quantised", model=path.name, asked=quantization, reason=reason)
-        weights = _load(kind, path, sizes, backend, "none", budget, ram_offload)
+        weights = _load(model_class, path, sizes, backend, "none", budget, ram_offload)
     weights.fallback = reason
     return weights
 
 
 def _load(
-    kind: Any,
+    model_class: Any,
     path: Path,
     sizes: Sizes,
     backend: Backend,
@@ -98,7 +98,7 @@ def _load(
     numbers = sizes.total * 2 * (1 if quantization == "none" else 2)
     try:
         with kept_within(numbers * (PACKED if _is_quantized(path) else 1), path.name):
-            model, told = kind.from_pretrained(
+            model, told = model_class.from_pretrained(
                 path,
                 dtype=dtype,
                 quantization_config=quantizing.config(
@@ -120,7 +120,7 @@ def _load(
             raise
         raise TaskError(
             pb.BAD_REQUEST,
-            f"{path.name} cannot be loaded as {kind.__name__}: {str(error).splitlines()[0]}",
+            f"{path.name} cannot be loaded as {model_class.__name__}: {str(error).splitlines()[0]}",
             "choose a model whose config.json names an architecture that transformers has",
         ) from error
     _check_fit(path.name, told)

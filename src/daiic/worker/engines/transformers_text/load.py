@@ -188,8 +188,11 @@ def causal_language_model(path: Path) -> Any:
         )
     except (OSError, ValueError):
         return transformers.AutoModelForCausalLM  # which says what is wrong
-    kind = type(config)
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+    config_class = type(config)
+    if (
+        config_class not in MODEL_FOR_CAUSAL_LM_MAPPING
+        and config_class in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    ):
         return transformers.AutoModelForImageTextToText
     return transformers.AutoModelForCausalLM
 
