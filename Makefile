@@ -10,60 +10,60 @@ EXTRAS := worker,gateway,test
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-demo: $(VENV)/installed ## a cluster on this machine, shown at work
+demo: $(VENV)/installed ## run a cluster on this machine and show it working
 	@# Tethered to make, which may be killed too.
 	@exec $(BIN)/python src/daiic/cli/tether.py $$PPID 15 $(BIN)/daiic demo
 
-test: $(VENV)/installed ## every test this machine can run; what is left out is named at the end
+test: $(VENV)/installed ## run every test this machine can run; lists those it skipped, and why
 	$(BIN)/pytest
 
-shim: ## the UDP ingress, src/target/release/dcf-shim, and libdcf beside it
+shim: ## build the UDP ingress, src/target/release/dcf-shim, and libdcf beside it
 	src/cargo.sh build --release
 
-test-systemd: $(VENV)/installed shim ## whole machines: Debian under QEMU with the modules' units (needs root)
+test-systemd: $(VENV)/installed shim ## test whole machines: Debian under QEMU with the modules' units (needs root)
 	$(BIN)/pytest -s tests/systemd $(SYSTEMD_TESTS)
 
-test-nix: $(VENV)/installed ## every Nix output with a whole nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix
-	@test -n "$$DAIIC_NIXPKGS" || { echo "test-nix wants a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix" >&2; exit 1; }
+test-nix: $(VENV)/installed ## evaluate every Nix output with a whole nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix
+	@test -n "$$DAIIC_NIXPKGS" || { echo "test-nix needs a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix" >&2; exit 1; }
 	$(BIN)/pytest tests/nix --ignore tests/nix/containers
 
-test-images: $(VENV)/installed $(VENV)/compose/bin/podman-compose shim ## the container images, built and run: as test-nix, and root and podman
-	@test -n "$$DAIIC_NIXPKGS" || { echo "test-images wants a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-images" >&2; exit 1; }
+test-images: $(VENV)/installed $(VENV)/compose/bin/podman-compose shim ## build and run the container images; needs what test-nix needs, root and podman
+	@test -n "$$DAIIC_NIXPKGS" || { echo "test-images needs a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-images" >&2; exit 1; }
 	tests/nix/containers/podman.sh $(BIN)/pytest -s tests/nix/containers
 
-# Apart from the project's packages, which the images get.
+# Separate from the project's packages, which the images contain.
 $(VENV)/compose/bin/podman-compose:
 	$(PYTHON) -m venv $(VENV)/compose
 	$(VENV)/compose/bin/pip install --quiet podman-compose==1.6.0
 
-bench: $(VENV)/installed ## figures for this machine: wire, head, text, gateway, shim
+bench: $(VENV)/installed ## measure this machine: wire, head, text, gateway, shim
 	@for bench in wire head text gateway shim; do \
 	  echo "== $$bench"; $(BIN)/python tests/bench/$$bench.py || exit; done
 
-lint: $(VENV)/installed ## ruff and mypy; rustfmt and clippy where there is a cargo
+lint: $(VENV)/installed ## run ruff and mypy; rustfmt and clippy if cargo is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@if command -v cargo >/dev/null; then \
 	  cd src && cargo fmt --check --all && \
 	  ./cargo.sh clippy --release --all-targets -- -D warnings; \
-	else echo "left out: rustfmt and clippy, there is no cargo"; fi
+	else echo "skipped: rustfmt and clippy, because cargo is not installed"; fi
 
 $(VENV)/installed: pyproject.toml setup.py constraints.txt src/proto/daiic.proto
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "DAIIC needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' \
 	  || { echo "Python lacks venv: apt install python3-venv" >&2; exit 1; }
-	@echo "Setting up $(VENV), once: some 90 Python packages. PyTorch is most of it: 0.2 GB to download"
-	@echo "for processors alone, several GB where pip's index has it with CUDA; on the disk 1.6 GB or more."
+	@echo "Setting up $(VENV), once: some 90 Python packages, most of it PyTorch. The download is 0.2 GB for the"
+	@echo "CPU-only build, or several GB if pip's index has the one with CUDA; on disk, 1.6 GB or more."
 	$(PYTHON) -m venv $(VENV)
-	@# Without isolation, so that the pinned protoc writes what the pinned protobuf reads.
+	@# Without isolation, so that the pinned protoc generates code for the pinned protobuf.
 	@echo "1 of 2: what builds the package"
 	$(BIN)/pip install --constraint constraints.txt setuptools grpcio-tools
-	@echo "2 of 2: the package and all that it needs"
+	@echo "2 of 2: the package and everything it needs"
 	$(BIN)/pip install --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@
 
-clean: ## remove what make and the tests made
-	rm -rf $(VENV) build src/*.egg-info src/daiic/wire/daiic_pb2.py*
+clean: ## remove everything that make and the tests created
+	rm -rf $(VENV) build dist src/*.egg-info src/daiic/wire/daiic_pb2.py*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

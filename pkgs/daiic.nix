@@ -85,7 +85,7 @@ python3Packages.buildPythonApplication {
   ++ lib.optional withWorker "daiic.worker.daemon";
 
   meta = {
-    description = "AI inference cluster out of the machines you have";
+    description = "Distributed AI inference cluster: the machines you have, as one AI endpoint";
     license = lib.licenses.bsd3;
     platforms = lib.platforms.linux;
     mainProgram = "daiic";
