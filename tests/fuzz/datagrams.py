@@ -157,7 +157,7 @@ def run(count: int, sealed: bool, seed: int) -> Outcome:
     key = ClusterKey(bytes.fromhex(vectors["sealing"]["key"])) if sealed else None
     clock = int(vectors["now"])
     fuzzer = Fuzzer(seed, clock, datagrams_in(vectors))
-    endpoint = Endpoint(LIMITS, lambda: clock, key, wary=True)
+    endpoint = Endpoint(LIMITS, lambda: clock, key, validate_addresses=True)
     insider = Sealer(key, LIMITS, Counters()) if key else None
     now = 1000.0
     events = sent = peak = baseline = 0

@@ -43,7 +43,7 @@ class Head:
             on_events=self._on_events,
             key=key,
             allow_unauthenticated=settings.allow_unauthenticated,
-            wary=True,
+            validate_addresses=True,
         )
         clock = self._socket.clock
         self._core = Core(_policy(settings), self._socket, clock(), lambda: clock.paused)

@@ -60,9 +60,9 @@ class Datagrams:
         self._counters.frames_received[MessageType.BATCH] += 1
         return messages
 
-    def join(self, messages: list[bytes], room: int, timestamp: int) -> list[bytes]:
-        """Put several messages together into as few datagrams of `room` bytes as they need."""
-        datagrams = pack(messages, room, timestamp)
+    def join(self, messages: list[bytes], capacity: int, timestamp: int) -> list[bytes]:
+        """Put several messages together into as few datagrams of `capacity` bytes as they need."""
+        datagrams = pack(messages, capacity, timestamp)
         batches = sum(datagram[0] == MessageType.BATCH for datagram in datagrams)
         self._counters.frames_sent[MessageType.BATCH] += batches
         return datagrams

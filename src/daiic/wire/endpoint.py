@@ -47,18 +47,19 @@ class Endpoint:
         wall_clock: Callable[[], int],
         key: ClusterKey | None = None,
         *,
-        wary: bool = False,
+        validate_addresses: bool = False,
     ) -> None:
         """`wall_clock` gives microseconds since the Epoch, for headers and freshness.
 
-        A `wary` one without a key sends little to an address that has not
-        shown that it receives (see `credit`), unless we `trust` it.
+        With `validate_addresses` and without a key, it sends little to an
+        address that has not shown that it receives (see `credit`), unless we
+        `trust` it.
         """
         self.counters = Counters()
         self._limits = limits
         self._memory = MemoryUse()
         self._wall_clock = wall_clock
-        self._wary = wary and key is None
+        self._validate_addresses = validate_addresses and key is None
         self._events: list[Event] = []
         self._datagrams = Datagrams(limits, wall_clock, key, self.counters)
         self._peers = Peers(
@@ -66,7 +67,7 @@ class Endpoint:
             self._datagrams.overhead,
             self._memory,
             self.counters,
-            self._wary,
+            self._validate_addresses,
             self._events,
         )
         self._touched = self._peers.touched
@@ -82,7 +83,7 @@ class Endpoint:
         message_type, sequence, timestamp, payload = opened
         if message_type != MessageType.BATCH:
             self._message_received(message_type, sequence, timestamp, payload, peer, now)
-            if self._wary:
+            if self._validate_addresses:
                 self._earn(peer, len(datagram))
             return
         messages = self._datagrams.split(payload)
@@ -157,7 +158,7 @@ class Endpoint:
                 self._peers.prove(peer)
                 self._events.append(Pong(address, now - sent_at))
                 if peer.size_probe.answered(sequence):
-                    peer.outbox.room = peer.size_probe.room
+                    peer.outbox.capacity = peer.size_probe.capacity
         else:
             self.counters.dropped_unknown_type += 1
 
@@ -264,14 +265,14 @@ class Endpoint:
             messages = peer.frames_to_send(now, timestamp)
             # A peer with a credit pays for each byte: it gets each message as it is.
             if peer.extended and len(messages) > 1 and peer.credit is None:
-                messages = self._datagrams.join(messages, peer.outbox.room, timestamp)
+                messages = self._datagrams.join(messages, peer.outbox.capacity, timestamp)
             for datagram in messages:
                 yield close(datagram), peer.address
             peers.schedule(peer)
 
     def _affords(self, address: Address, size: int) -> bool:
         """Return whether an answer of `size` bytes may go to `address`."""
-        peer = self._peers.get(address) if self._wary else None
+        peer = self._peers.get(address) if self._validate_addresses else None
         return peer is None or peer.credit is None or peer.credit.affords(size)
 
     def next_timeout(self) -> float | None:

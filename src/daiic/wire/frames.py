@@ -91,8 +91,8 @@ def split_batch(payload: Frame) -> list[tuple[int, int, int, Frame]] | None:
     return messages
 
 
-def pack(frames: Sequence[bytes], room: int, timestamp: int) -> list[bytes]:
-    """Put messages, at least one, together into datagrams of at most `room` bytes.
+def pack(frames: Sequence[bytes], capacity: int, timestamp: int) -> list[bytes]:
+    """Put messages, at least one, together into datagrams of at most `capacity` bytes.
 
     A message alone in its datagram stays as it is; several share a BATCH.
     """
@@ -101,7 +101,7 @@ def pack(frames: Sequence[bytes], room: int, timestamp: int) -> list[bytes]:
     size = HEADER_SIZE
     for frame in frames:
         size += len(frame)
-        if waiting and size > room:
+        if waiting and size > capacity:
             datagrams.append(_batch(waiting, timestamp))
             waiting = []
             size = HEADER_SIZE + len(frame)

@@ -48,9 +48,9 @@ class Outbox:
         "_small",
         "_unacknowledged",
         "buffered",
+        "capacity",
         "held",
         "recovery",
-        "room",
     )
 
     def __init__(
@@ -58,14 +58,14 @@ class Outbox:
     ) -> None:
         """`overhead` is what sealing adds to a datagram.
 
-        `room` is what a datagram has for messages. `held` says that the last
+        `capacity` is what a datagram has for messages, in bytes. `held` says that the last
         call of `frames_to_send` kept something back because of its `credit`.
         """
         self._peer = peer
         self._memory = memory
         self._counters = counters
         self._give_up = limits.give_up
-        self.room = limits.path_mtu - overhead
+        self.capacity = limits.path_mtu - overhead
         self._next_sequence = self._origin = random.getrandbits(32)
         self._small: deque[Outgoing] = deque()
         self._large: deque[Outgoing] = deque()
@@ -86,16 +86,16 @@ class Outbox:
 
     def fits(self, payload: bytes) -> bool:
         """Return whether `payload` goes in a single datagram."""
-        return HEADER_SIZE + len(payload) <= self.room
+        return HEADER_SIZE + len(payload) <= self.capacity
 
     def queue(self, message_type: int, payload: bytes) -> int:
         """Queue a message of any size and return its sequence number."""
         length = len(payload)
-        if HEADER_SIZE + length <= self.room:
+        if HEADER_SIZE + length <= self.capacity:
             first = self.reserve()
             self._small.append(Outgoing(first, message_type, payload, 0))
         else:
-            size = self.room - CHUNK_OVERHEAD
+            size = self.capacity - CHUNK_OVERHEAD
             first = self.reserve(-(-length // size))
             message = Outgoing(first, message_type, memoryview(payload), size)
             self._incomplete[first] = message

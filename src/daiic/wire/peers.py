@@ -14,7 +14,7 @@ from daiic.wire.timeouts import Timeouts
 class Peers(dict[Address, Peer]):
     """Peers by address; those that have acknowledged nothing yet give way to others.
 
-    With `wary` they have a `Credit` until then, unless they are trusted.
+    With `validate_addresses` they have a `Credit` until then, unless they are trusted.
     `touched` are those that may have something to send. Peers that are given
     up are told of in `events`.
     """
@@ -25,7 +25,7 @@ class Peers(dict[Address, Peer]):
         overhead: int,
         memory: MemoryUse,
         counters: Counters,
-        wary: bool,
+        validate_addresses: bool,
         events: list[Event],
     ) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Peers(dict[Address, Peer]):
         self._overhead = overhead
         self._memory = memory
         self._counters = counters
-        self._wary = wary
+        self._validate_addresses = validate_addresses
         self._events = events
         self._unproven: dict[Address, Peer] = {}
         self._trusted: frozenset[Address] = frozenset()
@@ -57,7 +57,7 @@ class Peers(dict[Address, Peer]):
 
     def _add(self, address: Address, now: float, opened: bool) -> Peer:
         credit = None
-        if self._wary and address not in self._trusted:
+        if self._validate_addresses and address not in self._trusted:
             credit = Credit(self._limits.amplification)
         peer = Peer(
             address,
@@ -79,7 +79,7 @@ class Peers(dict[Address, Peer]):
         oldest = next(iter(self._unproven.values()), None)
         if oldest is None:
             return False
-        if self._wary or not oldest.outbox.idle():
+        if self._validate_addresses or not oldest.outbox.idle():
             self._give_up(oldest)
         self.forget(oldest.address)
         return True

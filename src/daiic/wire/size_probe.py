@@ -15,15 +15,15 @@ INTERVAL = 10.0
 
 
 class SizeProbe:
-    """The tries with one peer; `room` is what a datagram of the larger size has for messages."""
+    """The tries with one peer; `capacity` is what a larger datagram has for messages, in bytes."""
 
-    __slots__ = ("_address", "_due_at", "_sequence", "room")
+    __slots__ = ("_address", "_due_at", "_sequence", "capacity")
 
-    def __init__(self, address: Address, room: int, now: float) -> None:
+    def __init__(self, address: Address, capacity: int, now: float) -> None:
         self._address = address
         self._due_at = now
         self._sequence: int | None = None
-        self.room = room
+        self.capacity = capacity
 
     def due(self, now: float) -> bool:
         """Return whether it is time for a try."""
@@ -36,7 +36,7 @@ class SizeProbe:
 
     def padding(self) -> bytes:
         """Return the payload that makes a PING as large as it has to be."""
-        return bytes(self.room - HEADER_SIZE)
+        return bytes(self.capacity - HEADER_SIZE)
 
     def sent(self, sequence: int, now: float) -> None:
         """Note that the PING `sequence` left as a try."""

@@ -62,12 +62,12 @@ class MeshSocket:
         key: ClusterKey | None = None,
         allow_unauthenticated: bool = False,
         limits: Limits | None = None,
-        wary: bool = False,
+        validate_addresses: bool = False,
     ) -> "MeshSocket":
         """Bind to `listen` ("host:port", port 0 for any) and start.
 
         `on_events` is called with what happened, once a turn of the event loop.
-        `wary` is for those who serve strangers, see `Endpoint`.
+        `validate_addresses` is for daemons that serve strangers, see `Endpoint`.
 
         Raises:
             InsecureBind: if `listen` is not loopback, there is no `key` and
@@ -85,7 +85,12 @@ class MeshSocket:
             sock = bind(address)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror}") from None
-        endpoint = Endpoint(limits or Limits(), lambda: time.time_ns() // 1000, key, wary=wary)
+        endpoint = Endpoint(
+            limits or Limits(),
+            lambda: time.time_ns() // 1000,
+            key,
+            validate_addresses=validate_addresses,
+        )
         return cls(sock, endpoint, on_events)
 
     @property

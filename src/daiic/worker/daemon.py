@@ -62,7 +62,7 @@ class Daemon:
             on_events=self._on_events,
             key=key,
             allow_unauthenticated=settings.allow_unauthenticated,
-            wary=True,
+            validate_addresses=True,
         )
         statistics = Statistics()
         port = StatusPort(statistics.registry, self._why_not_ready)

@@ -25,7 +25,7 @@ async def answer(result: dict[str, object], conditions: Conditions) -> tuple[str
             tasks.append(event)
             head.send(event.peer, MessageType.RESULT, json.dumps(result).encode())
 
-    head = await MeshSocket.open("127.0.0.1:0", on_events=on_events, wary=True)
+    head = await MeshSocket.open("127.0.0.1:0", on_events=on_events, validate_addresses=True)
     async with await LossyRelay.start(head.local_address, conditions, seed=2) as relay:
         code = DOCUMENT.read_text("utf-8").split("```python\n")[1].split("```")[0]
         assert DEFAULT in code

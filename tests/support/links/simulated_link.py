@@ -88,20 +88,29 @@ class SimulatedLink:
         self._free_at: dict[Address, float] = {}
 
     def node(
-        self, limits: Limits | None = None, key: ClusterKey | None = None, wary: bool = False
+        self,
+        limits: Limits | None = None,
+        key: ClusterKey | None = None,
+        validate_addresses: bool = False,
     ) -> Node:
         """Add a node."""
         address = (self._host, 1 + len(self.nodes))
-        return self._put(address, limits, key, wary)
+        return self._put(address, limits, key, validate_addresses)
 
     def restart(self, node: Node, limits: Limits | None = None) -> Node:
         """Replace `node` with a new process at the same address."""
         return self._put(node.address, limits, None)
 
     def _put(
-        self, address: Address, limits: Limits | None, key: ClusterKey | None, wary: bool = False
+        self,
+        address: Address,
+        limits: Limits | None,
+        key: ClusterKey | None,
+        validate_addresses: bool = False,
     ) -> Node:
-        endpoint = Endpoint(limits or Limits(), self.wall_clock, key, wary=wary)
+        endpoint = Endpoint(
+            limits or Limits(), self.wall_clock, key, validate_addresses=validate_addresses
+        )
         self.nodes[address] = Node(self, address, endpoint)
         return self.nodes[address]
 

@@ -37,7 +37,7 @@ class Attacker:
 @pytest.fixture
 def attacker() -> Attacker:
     link = SimulatedLink()
-    return Attacker(link, link.node(wary=True))
+    return Attacker(link, link.node(validate_addresses=True))
 
 
 def answer(daemon: Node, size: int) -> None:
@@ -71,7 +71,7 @@ def test_nobody_is_sent_more_than_three_times_what_came_in_his_name(
     steps: list[tuple[str, int]],
 ) -> None:
     link = SimulatedLink()
-    attacker = Attacker(link, link.node(wary=True))
+    attacker = Attacker(link, link.node(validate_addresses=True))
     for number, (what, value) in enumerate(steps):
         if what == "answer":
             answer(attacker.daemon, value)
@@ -162,7 +162,7 @@ def test_client_whose_answer_is_never_wanted_is_given_up_and_may_ask_again(
 
 def test_stranger_that_makes_room_for_another_is_reported_before_he_is_answered() -> None:
     link = SimulatedLink()
-    daemon = link.node(Limits(max_peers=1), wary=True)
+    daemon = link.node(Limits(max_peers=1), validate_addresses=True)
     daemon.receive(TASK, VICTIM)
     daemon.receive(TASK, ("203.0.113.10", 53))
     daemon.flush()
@@ -174,7 +174,7 @@ def test_stranger_that_makes_room_for_another_is_reported_before_he_is_answered(
 @pytest.mark.parametrize("conditions", [Conditions(delay=0.02), ROUGH], ids=["clean", "rough"])
 def test_honest_client_gets_a_large_answer(conditions: Conditions) -> None:
     link = SimulatedLink(conditions, seed=3)
-    client, daemon = link.node(), link.node(wary=True)
+    client, daemon = link.node(), link.node(validate_addresses=True)
     client.send(daemon, b"{}")
     assert link.run(30.0, lambda: bool(daemon.messages))
     daemon.send(client, bytes(300_000), MessageType.RESULT)
@@ -186,11 +186,11 @@ def test_honest_client_gets_a_large_answer(conditions: Conditions) -> None:
 
 def test_trusted_address_and_one_with_the_key_are_sent_to_without_reserve() -> None:
     link = SimulatedLink()
-    worker = link.node(wary=True)
+    worker = link.node(validate_addresses=True)
     worker.endpoint.trust([VICTIM])
     answer(worker, 5000)
     assert sum(len(datagram) for datagram, _ in worker.flush()) > 5000
-    sealed = link.node(wary=True, key=ClusterKey(bytes(32)))
+    sealed = link.node(validate_addresses=True, key=ClusterKey(bytes(32)))
     answer(sealed, 5000)
     assert sum(len(datagram) for datagram, _ in sealed.flush()) > 5000
 

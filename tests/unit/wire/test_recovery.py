@@ -182,7 +182,7 @@ def test_the_pacer_spreads_what_the_window_allows() -> None:
 
 def test_a_silent_peer_is_probed_at_each_timeout_however_slow_the_pace() -> None:
     outbox = Outbox(("10.0.0.1", 2), Limits(), 0, MemoryUse(), Counters())
-    outbox.room = Limits().loopback_mtu  # large ones are what a slow pace holds back longest
+    outbox.capacity = Limits().loopback_mtu  # large ones are what a slow pace holds back longest
     outbox.queue(MessageType.TASK, bytes(80 * MIB))
     now = 0.0
     for _ in range(20):  # an answer to everything after 0.2 s, then silence

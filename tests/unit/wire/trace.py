@@ -45,7 +45,7 @@ class Player:
         limits = replace(Limits(), **trace.get("limits", {}))
         key = ClusterKey(bytes.fromhex(file["key"])) if trace.get("key") else None
         unproven = trace.get("unproven", False)
-        self._endpoint = Endpoint(limits, self._wall_clock, key, wary=unproven)
+        self._endpoint = Endpoint(limits, self._wall_clock, key, validate_addresses=unproven)
         self._opener = Sealer(key, limits, Counters()) if key else None
         self._sealed: tuple[bytes, int] | None = None
         self._datagrams: list[bytes] = []
