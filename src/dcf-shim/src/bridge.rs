@@ -1,27 +1,21 @@
-//! The bridge itself: clients' tasks up to a head, its answers down to the client.
+//! The bridge itself: clients' tasks go up to a head, its results down to the client.
 //!
 //! Both sides end at the shim: each has its own sequence numbers, acknowledgements and
 //! retransmissions, so that a lossy client link never makes the mesh repeat anything. What joins
 //! them is the task: (client address, client's id) on one side, an id of the shim's on the other.
 //! A task whose head falls silent goes to another head, or waits a little for one, and continues
-//! after what has been delivered: the client sees one answer. A head keeps nothing over a restart,
-//! so a task that hears nothing for a while is sent to it again: one that knows it ignores that.
+//! after what has been delivered: the client sees one result. A head keeps nothing over a restart,
+//! so a task without news for a while is sent to it again: a head that knows it ignores that.
 
 mod admission;
-mod answers;
 mod health;
+mod results;
 mod tasks;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use ipnet::IpNet;
-
-use crate::client_names::ClientNames;
-use crate::heads::Heads;
-use crate::payload::{self, Answer, Delivered, ErrorCode, Failure, Refusal, Task};
-use crate::seeds::Seeds;
 use dcf::endpoint::Endpoint;
 use dcf::events::Event;
 use dcf::frames::message_type;
@@ -30,6 +24,12 @@ use dcf::limits::Limits;
 use dcf::recent::RecentSet;
 use dcf::time::Micros;
 use dcf::token_bucket::TokenBucket;
+use ipnet::IpNet;
+
+use crate::client_names::ClientNames;
+use crate::heads::Heads;
+use crate::payload::{self, ErrorCode, Failure, Output, Refusal, ResultPart, Task};
+use crate::seeds::Seeds;
 
 /// What clients may use, per client and in all.
 pub struct Bounds {
@@ -44,22 +44,23 @@ pub struct Bounds {
     pub task_deadline: Micros,
 }
 
-/// A task between acceptance and its last answer.
-struct Open {
+/// A task between acceptance and its last result part.
+struct OpenTask {
     client: SocketAddr,
     /// The client's own id for it.
     client_id: u64,
     task: Task,
-    /// What it takes in memory: the task, what was delivered, and parts that wait.
+    /// Memory that it uses: the task, what was delivered, and parts that wait.
     bytes: usize,
-    /// Who has it; `None` while no head takes it.
+    /// The head that has it; `None` while it waits for one.
     head: Option<SocketAddr>,
     since: Micros,
-    /// When it was last sent to a head or heard of.
-    news_at: Micros,
+    /// When there was news of it: it was sent to a head, or something came from there.
+    heard_at: Micros,
     deadline: Micros,
-    delivered: Delivered,
-    early: BTreeMap<u32, Answer>,
+    delivered: Output,
+    /// Parts that wait for an earlier one, by index.
+    out_of_order: BTreeMap<u32, ResultPart>,
 }
 
 struct Client {
@@ -70,8 +71,8 @@ struct Client {
     bucket: TokenBucket,
     /// The client's ids to ours.
     tasks: Map<u64, u64>,
-    /// Its ids lately, so that a task it repeats does not run twice.
-    recent: RecentSet<u64>,
+    /// Its latest ids, so that a task that it repeats does not run twice.
+    recent_ids: RecentSet<u64>,
     bytes: usize,
 }
 
@@ -91,10 +92,10 @@ pub struct Bridge {
     pub mesh: Endpoint,
     pub heads: Heads,
     pub totals: Totals,
-    /// Time that is left out of `now`, because this process was stopped; deadlines count it.
+    /// Time that `now` leaves out because this process was stopped; deadlines count it.
     pub paused: Micros,
     bounds: Bounds,
-    open: Map<u64, Open>,
+    open: Map<u64, OpenTask>,
     known: Map<SocketAddr, Client>,
     held_bytes: usize,
     /// Empty between the calls of `act`; kept for its memory.
@@ -137,7 +138,7 @@ impl Bridge {
             sweep_at: 0,
             keepalive_at: 0,
         };
-        bridge.say_how_it_is();
+        bridge.update_heartbeat();
         bridge
     }
 
@@ -187,7 +188,7 @@ impl Bridge {
         }
     }
 
-    /// Acts on what both endpoints have to tell.
+    /// Acts on the events of both endpoints.
     pub fn act(&mut self, now: Micros) {
         let mut events = std::mem::take(&mut self.events);
         self.clients.take_events(&mut events);
@@ -224,8 +225,8 @@ impl Bridge {
         for event in events.drain(..) {
             match event {
                 Event::Message { peer, message_type: message_type::RESULT, payload, .. } => {
-                    match Answer::read(payload) {
-                        Some(answer) => self.answer(peer, answer, now),
+                    match ResultPart::read(payload) {
+                        Some(part) => self.result(peer, part, now),
                         None => self.mesh.counters.dropped_malformed += 1,
                     }
                 }
@@ -239,7 +240,7 @@ impl Bridge {
                     match payload::read_head(&payload) {
                         Some((draining, others)) => {
                             self.heads.draining(peer, draining);
-                            self.heads.told(&others, now);
+                            self.heads.learn(&others, now);
                         }
                         None => self.mesh.counters.dropped_malformed += 1,
                     }
@@ -253,7 +254,7 @@ impl Bridge {
                     start,
                     ..
                 } => {
-                    self.answer_too_large(peer, &start, now);
+                    self.result_too_large(peer, &start, now);
                 }
                 Event::Forgotten { .. } | Event::TooLarge { .. } | Event::Delivered { .. } => {}
             }
@@ -261,7 +262,7 @@ impl Bridge {
         self.events = events;
     }
 
-    /// Works within other bounds from now on.
+    /// Applies other bounds from now on.
     pub fn set_bounds(&mut self, bounds: Bounds, client_limits: Limits) {
         self.bounds = bounds;
         self.clients.set_limits(client_limits);
@@ -270,11 +271,11 @@ impl Bridge {
     /// Takes no more tasks.
     pub fn drain(&mut self) {
         self.draining = true;
-        self.say_how_it_is();
+        self.update_heartbeat();
     }
 
-    /// Lets clients hear what they would of a head; of the cluster's heads they need not know.
-    fn say_how_it_is(&mut self) {
+    /// Answers clients as a head would, but without the cluster's heads, of which they need not know.
+    fn update_heartbeat(&mut self) {
         let heartbeat = payload::head_heartbeat(env!("CARGO_PKG_VERSION"), self.draining);
         self.heartbeat = heartbeat.into();
     }
@@ -283,7 +284,7 @@ impl Bridge {
     pub fn abandon(&mut self, now: Micros) {
         let open = self.open.iter().map(|(id, open)| (*id, open.head));
         for (id, head) in open.collect::<Vec<_>>() {
-            let message = "the shim shut down before the answer came".into();
+            let message = "the shim shut down before the result came".into();
             let remedy = "send the task again in a few seconds";
             self.end(id, &Refusal { code: ErrorCode::ShuttingDown, message, remedy }, now);
             self.cancel_at(head, id, now);

@@ -1,6 +1,6 @@
-//! What heads are told of whom a task is for: a name that says whether it is the same client, and
-//! nothing else. Heads share their workers among names, so whoever asks for much through the shim
-//! does not keep others waiting.
+//! The names by which heads tell clients apart: a name says whether two tasks are of the same host,
+//! and nothing else. Heads share their workers among names, so that a client that asks for much
+//! through the shim does not keep others waiting.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::rc::Rc;

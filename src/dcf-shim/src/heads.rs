@@ -1,4 +1,4 @@
-//! The heads that the shim knows, and which of them answer.
+//! The heads that the shim knows, and which of them are alive.
 //!
 //! Those in the settings come first. Each second every head is sent a PING and an empty HEARTBEAT,
 //! to which it answers with the heads that its workers report to: so one that is named is enough to
@@ -8,10 +8,10 @@
 
 use std::net::SocketAddr;
 
+use dcf::time::Micros;
 use tracing::{info, warn};
 
 use crate::bounds::{FORGET_HEAD, MAX_HEADS};
-use dcf::time::Micros;
 
 const ASK_EVERY: Micros = 1_000_000;
 
@@ -22,7 +22,7 @@ struct Head {
     alive: bool,
     draining: bool,
     heard_at: Micros,
-    told_at: Micros,
+    named_at: Micros,
     ask_at: Micros,
     rtt: Option<Micros>,
 }
@@ -71,7 +71,7 @@ impl Heads {
         self.heads.iter().filter(|head| head.alive).count()
     }
 
-    /// Address, life and round trip of each.
+    /// Address, whether it is alive, and round trip of each.
     pub fn each(&self) -> impl Iterator<Item = (SocketAddr, bool, Option<Micros>)> + '_ {
         self.heads.iter().map(|head| (head.address, head.alive, head.rtt))
     }
@@ -91,23 +91,23 @@ impl Heads {
         }
     }
 
-    /// Takes in whether a head is shutting down.
+    /// Notes whether a head is shutting down.
     pub fn draining(&mut self, address: SocketAddr, draining: bool) {
         if let Some(head) = self.find(address) {
             head.draining = draining;
         }
     }
 
-    /// Takes in what a head said of others, as "address:port".
-    pub fn told(&mut self, others: &[String], now: Micros) {
+    /// Learns of the heads that another named, as "address:port".
+    pub fn learn(&mut self, others: &[String], now: Micros) {
         for address in others.iter().filter_map(|text| text.parse::<SocketAddr>().ok()) {
             if let Some(head) = self.find(address) {
-                head.told_at = now;
+                head.named_at = now;
                 continue;
             }
-            let same_kind = address.is_ipv6() == self.heads[0].address.is_ipv6();
+            let same_family = address.is_ipv6() == self.heads[0].address.is_ipv6();
             if self.heads.len() < MAX_HEADS
-                && same_kind
+                && same_family
                 && (self.remote || address.ip().is_loopback())
             {
                 info!(head = %address, "learned of a head");
@@ -116,14 +116,14 @@ impl Heads {
         }
     }
 
-    /// Returns whether the head was taken for alive until now.
+    /// Notes that a head is lost; returns whether it was alive until now.
     pub fn lost(&mut self, address: SocketAddr) -> bool {
         let Some(head) = self.find(address) else { return false };
         head.rtt = None;
         std::mem::replace(&mut head.alive, false)
     }
 
-    /// Those to be asked how they are now.
+    /// Those whose state is to be asked now.
     pub fn due(&mut self, now: Micros) -> Vec<SocketAddr> {
         let due = self.heads.iter_mut().filter(|head| now >= head.ask_at);
         due.map(|head| {
@@ -139,11 +139,11 @@ impl Heads {
         self.heads.iter().filter(silent).map(|head| head.address).collect()
     }
 
-    /// Forgets those that nobody names any more, and returns them.
+    /// Forgets those that no head names any longer, and returns them.
     pub fn expire(&mut self, now: Micros) -> Vec<SocketAddr> {
         let mut forgotten = Vec::new();
         self.heads.retain(|head| {
-            let keep = head.named || head.alive || now <= head.told_at + FORGET_HEAD;
+            let keep = head.named || head.alive || now <= head.named_at + FORGET_HEAD;
             if !keep {
                 warn!(head = %head.address, "forgot a head that neither answers nor is named");
                 forgotten.push(head.address);
@@ -166,7 +166,7 @@ impl Head {
             alive: false,
             draining: false,
             heard_at: 0,
-            told_at: now,
+            named_at: now,
             ask_at: 0,
             rtt: None,
         }

@@ -7,9 +7,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sd_notify::NotifyState;
-use tracing::{error, info, warn};
-
 use dcf::clock::RunningClock;
 use dcf::datagrams::Datagrams;
 use dcf::endpoint::Endpoint;
@@ -18,6 +15,9 @@ use dcf::sealing::Sealer;
 use dcf::socket::BatchSocket;
 use dcf::time::Micros;
 use dcf::wait::{wait, Wait};
+use sd_notify::NotifyState;
+use tracing::{error, info, warn};
+
 use dcf_shim::bounds::{AMPLIFICATION, MAX_HEADS, RECEIVE_TURN, UNPROVEN_MEMORY, UNPROVEN_SHARE};
 use dcf_shim::bridge::{Bounds, Bridge};
 use dcf_shim::heads::Heads;

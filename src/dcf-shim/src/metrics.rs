@@ -31,8 +31,11 @@ pub fn why_not_ready(bridge: &Bridge) -> Option<&'static str> {
 
 fn metrics(bridge: &Bridge) -> String {
     let mut out = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
-        let _ = writeln!(out, "# HELP daiic_shim_{name} {help}\n# TYPE daiic_shim_{name} {kind}");
+    let mut family = |name: &str, metric_type: &str, help: &str, samples: &[(String, f64)]| {
+        let _ = writeln!(
+            out,
+            "# HELP daiic_shim_{name} {help}\n# TYPE daiic_shim_{name} {metric_type}"
+        );
         for (labels, value) in samples {
             let _ = writeln!(out, "daiic_shim_{name}{labels} {value}");
         }
@@ -48,15 +51,15 @@ fn metrics(bridge: &Bridge) -> String {
     }
     let totals = &bridge.totals;
     for (name, help, value) in [
-        ("tasks_accepted_total", "Tasks taken from clients.", totals.accepted),
+        ("tasks_accepted_total", "Tasks accepted from clients.", totals.accepted),
         ("tasks_repeated_total", "Tasks that clients sent again.", totals.repeated),
-        ("tasks_answered_total", "Tasks whose last answer a head gave.", totals.answered),
         (
-            "tasks_cancelled_total",
-            "Tasks whose client did not want them any more.",
-            totals.cancelled,
+            "tasks_answered_total",
+            "Tasks that ended with a head's result or error.",
+            totals.answered,
         ),
-        ("tasks_moved_total", "Tasks given to another head.", totals.moved),
+        ("tasks_cancelled_total", "Tasks whose client no longer wanted them.", totals.cancelled),
+        ("tasks_moved_total", "Tasks restarted at a head.", totals.moved),
     ] {
         family(name, "counter", help, &plain(value as f64));
     }
@@ -64,9 +67,9 @@ fn metrics(bridge: &Bridge) -> String {
     let refused: Vec<_> = totals.refused.iter().map(label).collect();
     family("tasks_refused_total", "counter", "Tasks that the shim itself ended.", &refused);
     for (name, help, value) in [
-        ("tasks_in_flight", "Tasks waiting for their answer.", bridge.tasks_in_flight()),
+        ("tasks_in_flight", "Tasks in flight.", bridge.tasks_in_flight()),
         ("clients", "Clients that are remembered.", clients.peer_count()),
-        ("memory_bytes", "Bytes of tasks and answers held.", bridge.memory()),
+        ("memory_bytes", "Bytes of tasks and results held.", bridge.memory()),
     ] {
         family(name, "gauge", help, &plain(value as f64));
     }
@@ -75,6 +78,6 @@ fn metrics(bridge: &Bridge) -> String {
     family("head_up", "gauge", "Whether the head answers.", &up);
     let rtt = bridge.heads.each().filter_map(|(at, _, rtt)| Some(head(rtt? as f64 / 1e6, at)));
     let rtt: Vec<_> = rtt.collect();
-    family("head_rtt_seconds", "gauge", "The head's distance, by PING.", &rtt);
+    family("head_rtt_seconds", "gauge", "Round trip to the head, by PING.", &rtt);
     out
 }

@@ -1,8 +1,8 @@
-//! The little that the shim must know of payloads: task ids, seeds, and what a resumed task needs.
+//! What the shim reads and changes in payloads: task ids, seeds, and what a resumed task needs.
 //!
 //! A payload is either Protocol Buffers (`src/proto/daiic.proto`) or, if it begins with `{`, the
-//! schema's JSON. Both are edited in place of being decoded into structs and encoded again, so
-//! that fields this version does not know pass through untouched.
+//! schema's JSON. Both are edited rather than decoded into structs and encoded again, so that
+//! fields which this version does not know pass through untouched.
 
 mod errors;
 mod json;
@@ -11,7 +11,7 @@ mod task;
 
 pub use self::errors::{ErrorCode, Failure, Refusal};
 use self::protobuf::{
-    delivered_in, next_field, put_all_but, put_bytes_field, put_varint_field, Field, Fields, Found,
+    next_field, output_in, put_all_but, put_bytes_field, put_varint_field, Field, Fields, Found,
 };
 pub use self::task::Task;
 
@@ -26,41 +26,40 @@ const HEARTBEAT_HEADS: u64 = 17;
 const READY: u64 = 2; // of WorkerState
 const DRAINING: u64 = 3;
 
-/// What a run of a task has delivered: the tokens and text of its answer so far, and the index
-/// of the part that follows.
+/// Output of a task: of a result part, with that part's index; or of all parts so far, with the
+/// index of the part that follows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delivered {
+pub struct Output {
     pub tokens: Vec<u32>,
     pub text: String,
-    pub next: u32,
+    pub index: u32,
 }
 
-impl Delivered {
-    /// Bytes that it takes in memory.
+impl Output {
+    /// Bytes of memory that it uses.
     pub fn size(&self) -> usize {
         self.text.len() + size_of::<u32>() * self.tokens.len()
     }
 
     /// Counts one more part.
-    pub fn add(&mut self, part: &Delivered) {
+    pub fn add(&mut self, part: &Output) {
         self.tokens.extend_from_slice(&part.tokens);
         self.text.push_str(&part.text);
-        self.next = self.next.wrapping_add(1); // a client may begin anywhere
+        self.index = self.index.wrapping_add(1); // a client may begin anywhere
     }
 }
 
-/// A part of an answer, from a head.
-pub struct Answer {
+/// A RESULT from a head: one part of a task's result.
+pub struct ResultPart {
     pub id: u64,
     pub last: bool,
-    /// Why there is no answer, in the last part for a JSON task: the code.
+    /// The code of the error that ends a JSON task, in its last part.
     pub error: Option<u64>,
-    /// What it delivers; its `next` is the part's own index.
-    pub part: Delivered,
+    pub output: Output,
     payload: Vec<u8>,
 }
 
-impl Answer {
+impl ResultPart {
     /// Reads a RESULT's payload; `None` if it is none.
     pub fn read(payload: Vec<u8>) -> Option<Self> {
         let (mut id, mut last, mut error) = (0, false, None);
@@ -74,8 +73,8 @@ impl Answer {
                 _ => {}
             })
             .ok()?;
-            let part = json::delivered_in(&payload).ok()?;
-            return Some(Self { id, last, error, part, payload });
+            let output = json::output_in(&payload).ok()?;
+            return Some(Self { id, last, error, output, payload });
         }
         for field in Fields(&payload) {
             match field? {
@@ -86,13 +85,13 @@ impl Answer {
                 _ => {}
             }
         }
-        let part = delivered_in(&payload, RESULT_TOKENS, RESULT_TEXT, RESULT_INDEX);
-        Some(Self { id, last, error, part, payload })
+        let output = output_in(&payload, RESULT_TOKENS, RESULT_TEXT, RESULT_INDEX);
+        Some(Self { id, last, error, output, payload })
     }
 
-    /// Bytes that it takes in memory.
+    /// Bytes of memory that it uses.
     pub fn size(&self) -> usize {
-        self.payload.len() + self.part.size()
+        self.payload.len() + self.output.size()
     }
 
     /// The payload for the client, with its own id.

@@ -8,8 +8,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::bounds::{MAX_CONNECTIONS, MAX_HEADERS, MAX_REQUEST, REQUEST_TIME};
 use dcf::time::Micros;
+
+use crate::bounds::{MAX_CONNECTIONS, MAX_HEADERS, MAX_REQUEST, REQUEST_TIME};
 
 struct Connection {
     stream: TcpStream,

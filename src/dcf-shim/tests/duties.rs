@@ -11,7 +11,7 @@ use dcf::time::Micros;
 use dcf_shim::bridge::{Bounds, Bridge};
 use dcf_shim::client_names::ClientNames;
 use dcf_shim::heads::Heads;
-use dcf_shim::payload::{self, Answer, Delivered, ErrorCode, Failure, Refusal, Task};
+use dcf_shim::payload::{self, ErrorCode, Failure, Output, Refusal, ResultPart, Task};
 use quickcheck::quickcheck;
 use serde_json::{json, Value};
 
@@ -434,7 +434,7 @@ fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
 fn for_head(task: Vec<u8>, seed: u64) -> Vec<u8> {
     let mut task = Task::read(task).unwrap();
     task.seed(|| seed);
-    task.for_head(9, 0, &Delivered::default())
+    task.for_head(9, 0, &Output::default())
 }
 
 quickcheck! {
@@ -499,7 +499,7 @@ fn a_task_that_is_sent_again_has_the_seed_that_it_had() {
 
 #[test]
 fn an_answer_is_read_with_its_error() {
-    let read = |text: &str| Answer::read(text.as_bytes().to_vec()).unwrap().error;
+    let read = |text: &str| ResultPart::read(text.as_bytes().to_vec()).unwrap().error;
     assert_eq!(read(r#"{"id": "1", "error": {"code": "SHUTTING_DOWN"}}"#), Some(11));
     assert_eq!(read(r#"{"id": "1", "error": {"code": 2}}"#), Some(2));
     assert_eq!(read(r#"{"id": "1", "error": {"code": "A_NEWER_ONE"}}"#), Some(0));

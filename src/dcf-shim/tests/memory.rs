@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use dcf_shim::payload::{Answer, Delivered, Task};
+use dcf_shim::payload::{Output, ResultPart, Task};
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
@@ -54,11 +54,12 @@ fn json_with_many_values_takes_no_more_memory_than_its_text() {
             task.seed(|| 5);
             assert!(task.size() <= 3 * length);
             let delivered = std::mem::take(&mut task.resume);
-            drop(task.for_head(1, 1, &Delivered::default()));
+            drop(task.for_head(1, 1, &Output::default()));
             drop(delivered);
         });
         assert!(used <= 6 * length, "{used} bytes for a task of {length}");
-        let used = most(|| drop(Answer::read(inner.clone().into_bytes()).unwrap().for_client(7)));
+        let used =
+            most(|| drop(ResultPart::read(inner.clone().into_bytes()).unwrap().for_client(7)));
         assert!(used <= 6 * length, "{used} bytes for an answer of {length}");
     }
 }

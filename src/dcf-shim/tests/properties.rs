@@ -11,7 +11,7 @@ use dcf::frames::{self, message_type};
 use dcf::limits::{Limits, Unproven};
 use dcf_shim::bridge::{Bounds, Bridge, Totals};
 use dcf_shim::heads::Heads;
-use dcf_shim::payload::{self, Answer, Delivered, Failure, Task};
+use dcf_shim::payload::{self, Failure, Output, ResultPart, Task};
 use hostile::Choices;
 use quickcheck::quickcheck;
 use serde_json::{json, Value};
@@ -50,7 +50,7 @@ quickcheck! {
         task.extend(&unknown[..unknown.len().min(100)]);
         task.extend(payload::with_id(&[], id));
         let read = Task::read(task).unwrap();
-        let for_head = read.for_head(ours, 5, &Delivered::default());
+        let for_head = read.for_head(ours, 5, &Output::default());
         let again = Task::read(for_head.clone()).unwrap();
         let kept = for_head.windows(3).any(|w| w == [0xaa, 0x7d, unknown.len().min(100) as u8]);
         (read.id, again.id, again.deadline_ms, kept) == (id, ours, 5, true)
@@ -59,13 +59,13 @@ quickcheck! {
     fn ids_are_translated_in_json(id: u64, ours: u64, text: String) -> bool {
         let task = json!({"id": id, "model": text, "newer": [1.5, null]}).to_string();
         let read = Task::read(task.into_bytes()).unwrap();
-        let for_head: Value = serde_json::from_slice(&read.for_head(ours, 9, &Delivered::default())).unwrap();
+        let for_head: Value = serde_json::from_slice(&read.for_head(ours, 9, &Output::default())).unwrap();
         let expected = json!({"id": ours.to_string(), "model": text, "newer": [1.5, null], "deadline_ms": 9});
         read.id == id && for_head == expected
     }
 
-    fn what_was_delivered_reaches_the_next_head(tokens: Vec<u32>, text: String, next: u32) -> bool {
-        let delivered = Delivered { tokens, text, next };
+    fn what_was_delivered_reaches_the_next_head(tokens: Vec<u32>, text: String, index: u32) -> bool {
+        let delivered = Output { tokens, text, index };
         [b"\x12\x01m".to_vec(), b"{}".to_vec()].into_iter().all(|task| {
             let resumed = Task::read(task).unwrap().for_head(1, 0, &delivered);
             Task::read(resumed).unwrap().resume == delivered
@@ -76,9 +76,9 @@ quickcheck! {
         let bytes = if json { [b"{\"id\":".as_slice(), &bytes].concat() } else { bytes };
         let _ = Task::read(bytes.clone()).map(|mut task| {
             task.seed(|| 5);
-            task.for_head(1, 1, &Delivered::default())
+            task.for_head(1, 1, &Output::default())
         });
-        let _ = Answer::read(bytes.clone()).map(|answer| answer.for_client(1));
+        let _ = ResultPart::read(bytes.clone()).map(|answer| answer.for_client(1));
         let _ = payload::read_cancel(&bytes);
         let _ = Failure::read(bytes.clone()).map(|failure| failure.to_json(1, 1));
         true

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dcf_shim::payload::{self, Answer, Task};
+use dcf_shim::payload::{self, ResultPart, Task};
 use dcf_shim::settings;
 use serde_json::Value;
 
@@ -71,9 +71,9 @@ fn tasks_and_results_in_both_forms() {
         assert!(text.is_json() && !binary.is_json());
     }
     for case in list(&all, "/json/results") {
-        let binary = Answer::read(bytes(&case["protobuf"])).unwrap();
-        let text = Answer::read(case["json"].to_string().into_bytes()).unwrap();
-        assert_eq!((binary.id, &binary.part), (text.id, &text.part));
+        let binary = ResultPart::read(bytes(&case["protobuf"])).unwrap();
+        let text = ResultPart::read(case["json"].to_string().into_bytes()).unwrap();
+        assert_eq!((binary.id, &binary.output), (text.id, &text.output));
         let fails = case["json"]["error"].is_object();
         assert_eq!(text.last, binary.last || fails);
     }

@@ -1,18 +1,18 @@
-//! What clients ask for: which tasks are taken in, and which are turned away.
+//! Admission: which of the clients' tasks are accepted, and which are rejected.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use tracing::debug;
-
-use super::{Bounds, Bridge, Client, Open};
-use crate::bounds::{DEADLINE_GRACE, REFUSAL};
-use crate::client_names::ClientNames;
-use crate::payload::{self, ErrorCode, Refusal, Task};
 use dcf::keyed_hash::Map;
 use dcf::recent::RecentSet;
 use dcf::time::Micros;
 use dcf::token_bucket::TokenBucket;
+use tracing::debug;
+
+use super::{Bounds, Bridge, Client, OpenTask};
+use crate::bounds::{DEADLINE_GRACE, REFUSAL};
+use crate::client_names::ClientNames;
+use crate::payload::{self, ErrorCode, Refusal, Task};
 
 impl Bridge {
     pub(super) fn task(
@@ -29,14 +29,14 @@ impl Bridge {
         });
         let id = task.as_ref().map_or(0, |task| task.id);
         let client_id = if id == 0 { sequence.into() } else { id };
-        if !self.client(client, now).recent.add(client_id, now) {
+        if !self.client(client, now).recent_ids.add(client_id, now) {
             self.totals.repeated += 1;
             return;
         }
         match task.and_then(|task| self.admit(client, task.size(), now).map(|()| task)) {
             Ok(task) => self.accept(client, client_id, task, now),
             Err(refusal) => {
-                if !self.turn_away(client, client_id, json, &refusal, now) {
+                if !self.reject(client, client_id, json, &refusal, now) {
                     self.clients.accept_again(client, sequence);
                 }
             }
@@ -53,7 +53,7 @@ impl Bridge {
         let id = payload::leading_id(start).unwrap_or(sequence.into());
         let (code, message) = (ErrorCode::BadRequest, "the task is larger than max_message".into());
         let refusal = Refusal { code, message, remedy: "send a smaller task" };
-        self.turn_away(client, id, start.first() == Some(&b'{'), &refusal, now);
+        self.reject(client, id, start.first() == Some(&b'{'), &refusal, now);
     }
 
     /// Says why a new task may not go on, if so.
@@ -77,19 +77,19 @@ impl Bridge {
         }
         if client.tasks.len() >= bounds.client_tasks {
             let message = format!("{} tasks of this client are in flight", client.tasks.len());
-            return full(message, "wait for an answer before sending more");
+            return full(message, "wait for a result before sending more");
         }
         // Each task may yet end with a refusal.
         if waiting + REFUSAL * (client.tasks.len() + 1) > bounds.client_bytes {
-            let message = format!("{waiting} bytes of answers wait for acknowledgement");
+            let message = format!("{waiting} bytes of results wait for acknowledgement");
             return full(message, "acknowledge them before sending more");
         }
         if client.bytes + bytes > bounds.client_bytes {
             let message = format!("tasks in flight would exceed {} bytes", bounds.client_bytes);
-            return full(message, "wait for an answer, or send a smaller task");
+            return full(message, "wait for a result, or send a smaller task");
         }
         if in_flight >= bounds.max_tasks || used + bytes > bounds.max_bytes {
-            let message = "the shim has as many tasks in flight as it may".into();
+            let message = "the shim's queue is full".into();
             return full(message, "send the task again in a few seconds");
         }
         Ok(())
@@ -112,7 +112,7 @@ impl Bridge {
             given => self.bounds.task_deadline.min(Micros::from(given) * 1000),
         };
         debug!(%client, client_id, id, "task accepted");
-        let open = Open {
+        let open = OpenTask {
             client,
             client_id,
             delivered: std::mem::take(&mut task.resume),
@@ -120,17 +120,17 @@ impl Bridge {
             bytes,
             head: None,
             since: now,
-            news_at: now,
+            heard_at: now,
             deadline: now + self.paused + limit + DEADLINE_GRACE,
-            early: BTreeMap::new(),
+            out_of_order: BTreeMap::new(),
         };
         self.open.insert(id, open);
         self.dispatch(id, self.heads.best(), now);
     }
 
-    /// Refuses a task that was not accepted; returns whether its client is told. Whoever leaves too
-    /// much unacknowledged is not: else the refusals of a flood would pile up.
-    fn turn_away(
+    /// Refuses a task that was not accepted; returns whether its client is told. A client that leaves
+    /// too much unacknowledged is not: else the refusals of a flood would pile up.
+    fn reject(
         &mut self,
         client: SocketAddr,
         client_id: u64,
@@ -138,20 +138,20 @@ impl Bridge {
         refusal: &Refusal,
         now: Micros,
     ) -> bool {
-        let told = self.may_owe(client, REFUSAL);
+        let told = self.may_buffer(client, REFUSAL);
         if told {
             self.refuse(client, client_id, json, 0, refusal, now);
         } else {
             *self.totals.refused.entry(refusal.code.name()).or_default() += 1;
-            // It may ask again, and is heard then.
-            self.client(client, now).recent.remove(&client_id);
+            // It may ask again.
+            self.client(client, now).recent_ids.remove(&client_id);
         }
         told
     }
 
-    /// Whether there is room for so many bytes more of answers to `client`. All together may take
-    /// as much as all tasks may, so that tasks never leave them without room.
-    pub(super) fn may_owe(&self, client: SocketAddr, bytes: usize) -> bool {
+    /// Whether so many bytes more of results for `client` fit. All results together may use as much
+    /// memory as all tasks, so that tasks never leave them without any.
+    pub(super) fn may_buffer(&self, client: SocketAddr, bytes: usize) -> bool {
         self.clients.unacknowledged(client) + bytes <= self.bounds.client_bytes
             && self.memory() + bytes <= 2 * self.bounds.max_bytes
     }
@@ -173,7 +173,7 @@ fn known_client<'a>(
         answers_pings: false,
         bucket: TokenBucket::new(bounds.task_burst, now),
         tasks: Map::default(),
-        recent: RecentSet::default(),
+        recent_ids: RecentSet::default(),
         bytes: 0,
     })
 }

@@ -1,14 +1,14 @@
-//! What time brings: heads that fall silent, tasks that hear nothing, deadlines, NATs that forget.
+//! What passing time causes: heads time out, tasks are sent again, deadlines pass, NATs forget.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use dcf::time::Micros;
 use tracing::warn;
 
-use super::{Bridge, Open};
+use super::{Bridge, OpenTask};
 use crate::bounds::{CLIENT_TIMEOUT, HEAD_WAIT, RESEND_AFTER};
 use crate::payload::{ErrorCode, Refusal};
-use dcf::time::Micros;
 
 const SWEEP_EVERY: Micros = 1_000_000;
 /// A NAT forgets an idle UDP mapping after 30 s or more (RFC 4787, REQ-5 asks for 2 min).
@@ -17,7 +17,7 @@ const KEEPALIVE_EVERY: Micros = 15_000_000;
 const ASK_EVERY: Micros = 2_000_000;
 
 impl Bridge {
-    /// Does what time brings; call it a few times a second.
+    /// Acts on timeouts; call it a few times a second.
     pub fn tick(&mut self, now: Micros) {
         for head in self.heads.due(now) {
             self.mesh.ping(head, now);
@@ -34,13 +34,13 @@ impl Bridge {
             for id in self.open.keys().copied().collect::<Vec<_>>() {
                 self.review(id, now);
             }
-            self.look_after_clients(now);
+            self.probe_clients(now);
         }
     }
 
-    /// Asks clients with tasks whether they are still there; those that used to answer and do so
-    /// no more are gone. A simple client never answers, and its PINGs only keep a NAT's way open.
-    fn look_after_clients(&mut self, now: Micros) {
+    /// Asks clients with tasks whether they are still there. Those that used to answer and no longer
+    /// do are gone. A simple client never answers; its PINGs only keep a NAT's mapping open.
+    fn probe_clients(&mut self, now: Micros) {
         let keepalive = now >= self.keepalive_at;
         if keepalive {
             self.keepalive_at = now + KEEPALIVE_EVERY;
@@ -58,25 +58,25 @@ impl Bridge {
         gone.into_iter().for_each(|client| self.client_lost(client, true, now));
     }
 
-    /// Looks after one task: its deadline, and whether it has been heard of.
+    /// Checks one task: its deadline, and whether there is news of it.
     fn review(&mut self, id: u64, now: Micros) {
         let Some(open) = self.open.get(&id) else { return };
-        let (head, quiet, gap) = (open.head, now - open.news_at, !open.early.is_empty());
+        let (head, quiet, gap) = (open.head, now - open.heard_at, !open.out_of_order.is_empty());
         let repeat_after = RESEND_AFTER + open.bytes as Micros;
         if now + self.paused >= open.deadline {
-            let message = "the task's deadline passed without an answer".into();
+            let message = "the task's deadline passed without a result".into();
             let remedy = "give it more deadline_ms, or look at the head's log";
             self.end(id, &Refusal { code: ErrorCode::DeadlineExceeded, message, remedy }, now);
             self.cancel_at(head, id, now);
         } else if head.is_some() && gap && quiet >= repeat_after {
-            self.begin_again(id, head, now);
+            self.restart(id, head, now);
         } else if head.is_some() && quiet >= repeat_after {
             self.dispatch(id, head, now);
         } else if head.is_none() && self.heads.serving().is_some() {
             self.dispatch(id, self.heads.serving(), now);
         } else if head.is_none() && self.heads.alive() > 0 {
             // A head that is stopping: its successor may be about to start.
-            self.open.entry(id).and_modify(|open| open.news_at = now);
+            self.open.entry(id).and_modify(|open| open.heard_at = now);
         } else if head.is_none() && quiet >= HEAD_WAIT {
             let message = "no head of the cluster answers".into();
             let remedy = "send the task again later; check that daiic-head runs, and the shim's \
@@ -91,11 +91,11 @@ impl Bridge {
         if !self.heads.lost(head) {
             return;
         }
-        let of_it = |(id, open): (&u64, &Open)| (open.head == Some(head)).then_some(*id);
+        let of_it = |(id, open): (&u64, &OpenTask)| (open.head == Some(head)).then_some(*id);
         let tasks: Vec<u64> = self.open.iter().filter_map(of_it).collect();
         warn!(%head, tasks = tasks.len(), "head {why}");
         for id in tasks {
-            self.begin_again(id, self.heads.best(), now);
+            self.restart(id, self.heads.best(), now);
         }
     }
 }

@@ -1,43 +1,44 @@
-//! What becomes of a task that was taken in: it is given to heads, cancelled, and ended.
+//! What becomes of an accepted task: it is dispatched to heads, restarted, cancelled, and ended.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tracing::debug;
-
-use super::{Bridge, Open};
-use crate::bounds::DEADLINE_GRACE;
-use crate::payload::{self, Answer, Refusal};
 use dcf::frames::message_type;
 use dcf::recent::RecentSet;
 use dcf::time::Micros;
+use tracing::debug;
+
+use super::{Bridge, OpenTask};
+use crate::bounds::DEADLINE_GRACE;
+use crate::payload::{self, Refusal, ResultPart};
 
 impl Bridge {
-    /// Gives a task to `head`; without one it waits for one that takes it.
+    /// Sends a task to `head`; without one it waits for a head that takes it.
     pub(super) fn dispatch(&mut self, id: u64, head: Option<SocketAddr>, now: Micros) {
         let Some(open) = self.open.get_mut(&id) else { return };
-        (open.head, open.news_at) = (head, now);
+        (open.head, open.heard_at) = (head, now);
         let Some(head) = head else { return };
         let left_ms = open.deadline.saturating_sub(now + self.paused + DEADLINE_GRACE) / 1000;
-        // Small payloads stay as small as they came, where a datagram may just hold them.
-        let left_ms = left_ms.clamp(1, u32::MAX.into()) as u32; // 0 would be as long as it takes
+        // A payload that just fits a datagram must not grow: the deadline is not rewritten at first.
+        let left_ms = left_ms.clamp(1, u32::MAX.into()) as u32; // 0 would mean no deadline
         let deadline_ms = if now == open.since { open.task.deadline_ms } else { left_ms };
         let payload = open.task.for_head(id, deadline_ms, &open.delivered);
         self.mesh.send(head, message_type::TASK, Rc::new(payload), now);
     }
 
-    /// Begins a task again after what was delivered, at `head` and under a new id: whatever the
-    /// run before still says no longer counts.
-    pub(super) fn begin_again(&mut self, id: u64, head: Option<SocketAddr>, now: Micros) {
+    /// Starts another attempt of a task, at `head`, after what was delivered. It has a new id, so that
+    /// whatever the attempt before still says is ignored.
+    pub(super) fn restart(&mut self, id: u64, head: Option<SocketAddr>, now: Micros) {
         let Some(mut open) = self.open.remove(&id) else { return };
         self.cancel_at(open.head, id, now);
-        let early: usize = std::mem::take(&mut open.early).values().map(Answer::size).sum();
-        open.bytes -= early;
-        self.held_bytes -= early;
+        let waiting = std::mem::take(&mut open.out_of_order);
+        let freed: usize = waiting.values().map(ResultPart::size).sum();
+        open.bytes -= freed;
+        self.held_bytes -= freed;
         self.last_id += 1;
         if let Some(known) = self.known.get_mut(&open.client) {
             known.tasks.insert(open.client_id, self.last_id);
-            known.bytes -= early;
+            known.bytes -= freed;
         }
         self.open.insert(self.last_id, open);
         self.totals.moved += u64::from(head.is_some());
@@ -50,14 +51,14 @@ impl Bridge {
             return;
         };
         let known = self.client(client, now);
-        known.recent.add(id, now); // its TASK may come later, on a link that reorders
+        known.recent_ids.add(id, now); // its TASK may come later, on a link that reorders
         if let Some(&ours) = known.tasks.get(&id) {
             self.cancel(ours, now);
         }
     }
 
-    /// A client that vanished has its tasks cancelled. One that never acknowledged anything may
-    /// still be there: its tasks run on. What either asks again is done again.
+    /// Cancels the tasks of a client that vanished. One that never acknowledged anything may still be
+    /// there: its tasks go on. What either asks again is done again.
     pub(super) fn client_lost(&mut self, client: SocketAddr, proven: bool, now: Micros) {
         let Some(known) = self.known.get_mut(&client) else { return };
         debug!(%client, proven, "client acknowledges nothing");
@@ -67,9 +68,9 @@ impl Bridge {
             }
         }
         let Some(known) = self.known.get_mut(&client) else { return };
-        known.recent = RecentSet::default();
+        known.recent_ids = RecentSet::default();
         for id in known.tasks.keys() {
-            known.recent.add(*id, now);
+            known.recent_ids.add(*id, now);
         }
     }
 
@@ -87,7 +88,7 @@ impl Bridge {
         self.mesh.send(head, message_type::CANCEL, cancel, now);
     }
 
-    pub(super) fn close(&mut self, id: u64) -> Option<Open> {
+    pub(super) fn close(&mut self, id: u64) -> Option<OpenTask> {
         let open = self.open.remove(&id)?;
         if let Some(known) = self.known.get_mut(&open.client) {
             known.tasks.remove(&open.client_id);
@@ -98,11 +99,11 @@ impl Bridge {
         Some(open)
     }
 
-    /// Ends an open task with an answer of the shim's own.
+    /// Ends an open task with an error of the shim's own.
     pub(super) fn end(&mut self, id: u64, refusal: &Refusal, now: Micros) {
         if let Some(open) = self.close(id) {
             let json = open.task.is_json();
-            let index = open.delivered.next;
+            let index = open.delivered.index;
             self.refuse(open.client, open.client_id, json, index, refusal, now);
         }
     }

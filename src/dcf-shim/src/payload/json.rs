@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Delivered;
+use super::Output;
 
 /// Digits, sign and quotes of a number that may be 64 bits long.
 const LONGEST_NUMBER: usize = 24;
@@ -91,20 +91,20 @@ pub(super) fn number(value: &str) -> Option<u64> {
 }
 
 /// Reads tokens, text and index from the members of a Result or a Resume.
-pub(super) fn delivered_in(object: &[u8]) -> serde_json::Result<Delivered> {
-    let mut delivered = Delivered::default();
+pub(super) fn output_in(object: &[u8]) -> serde_json::Result<Output> {
+    let mut output = Output::default();
     let mut lists = Ok(());
     each_member(object, |name, value| match name {
         "tokens" if value.starts_with('[') => {
-            let tokens = &mut delivered.tokens;
+            let tokens = &mut output.tokens;
             let add = |item: &str| tokens.extend(number(item).map(|token| token as u32));
             lists = each_item(value, add);
         }
-        "text" => delivered.text = serde_json::from_str(value).unwrap_or_default(),
-        "index" => delivered.next = number(value).unwrap_or(0) as u32,
+        "text" => output.text = serde_json::from_str(value).unwrap_or_default(),
+        "index" => output.index = number(value).unwrap_or(0) as u32,
         _ => {}
     })?;
-    lists.map(|()| delivered)
+    lists.map(|()| output)
 }
 
 /// Returns whether a member of that name is there and is not `null`, which stands for its absence.

@@ -2,7 +2,7 @@
 //!
 //! The format is that of protobuf.dev's "Encoding"; groups, which proto3 lacks, are not read.
 
-use super::Delivered;
+use super::Output;
 
 pub(super) enum Found<'a> {
     Varint(u64),
@@ -70,24 +70,24 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// Reads tokens (packed or not), text and index from the fields with those numbers.
-pub(super) fn delivered_in(message: &[u8], tokens: u64, text: u64, index: u64) -> Delivered {
-    let mut delivered = Delivered::default();
+pub(super) fn output_in(message: &[u8], tokens: u64, text: u64, index: u64) -> Output {
+    let mut output = Output::default();
     for Field { number, value, .. } in Fields(message).flatten() {
         match value {
-            Found::Varint(token) if number == tokens => delivered.tokens.push(token as u32),
-            Found::Varint(next) if number == index => delivered.next = next as u32,
+            Found::Varint(token) if number == tokens => output.tokens.push(token as u32),
+            Found::Varint(value) if number == index => output.index = value as u32,
             Found::Bytes(mut packed) if number == tokens => {
                 while let Some(token) = take_varint(&mut packed) {
-                    delivered.tokens.push(token as u32);
+                    output.tokens.push(token as u32);
                 }
             }
             Found::Bytes(bytes) if number == text => {
-                delivered.text = String::from_utf8_lossy(bytes).into_owned();
+                output.text = String::from_utf8_lossy(bytes).into_owned();
             }
             _ => {}
         }
     }
-    delivered
+    output
 }
 
 pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {

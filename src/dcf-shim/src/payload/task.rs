@@ -1,12 +1,12 @@
-//! A client's task: what the bridge reads of it, and its payload, which goes on but for id, deadline,
-//! seed and what has been delivered.
+//! A client's task: what the bridge reads of it, and its payload, of which only id, deadline, client,
+//! seed and what has been delivered change on the way to a head.
 
 use std::rc::Rc;
 
 use super::protobuf::{
-    delivered_in, put_all_but, put_bytes_field, put_varint, put_varint_field, Field, Fields, Found,
+    output_in, put_all_but, put_bytes_field, put_varint, put_varint_field, Field, Fields, Found,
 };
-use super::{is_json, json, quoted, Delivered, ID};
+use super::{is_json, json, quoted, Output, ID};
 
 const TASK_DEADLINE: u64 = 3;
 const TEXT: u64 = 8;
@@ -24,7 +24,7 @@ pub struct Task {
     pub id: u64,
     /// 0: none was given.
     pub deadline_ms: u32,
-    pub resume: Delivered,
+    pub resume: Output,
     /// For whom it is, as a head is told whatever the client says.
     pub client: Rc<str>,
     payload: Vec<u8>,
@@ -53,7 +53,7 @@ impl Task {
                 (_, None) => wrong = Some(format!("the task's \"{name}\" is not a number")),
             },
             "resume" if is_json(value.as_bytes()) => {
-                task.resume = json::delivered_in(value.as_bytes()).unwrap_or_default();
+                task.resume = json::output_in(value.as_bytes()).unwrap_or_default();
             }
             _ => {}
         });
@@ -70,7 +70,7 @@ impl Task {
                     task.deadline_ms = ms as u32;
                 }
                 Field { number: TASK_RESUME, value: Found::Bytes(resume), .. } => {
-                    task.resume = delivered_in(resume, RESUME_TOKENS, RESUME_TEXT, RESUME_INDEX);
+                    task.resume = output_in(resume, RESUME_TOKENS, RESUME_TEXT, RESUME_INDEX);
                 }
                 _ => {}
             }
@@ -82,7 +82,7 @@ impl Task {
         is_json(&self.payload)
     }
 
-    /// Bytes that it takes in memory.
+    /// Bytes of memory that it uses.
     pub fn size(&self) -> usize {
         self.payload.len() + self.resume.size()
     }
@@ -100,8 +100,8 @@ impl Task {
     }
 
     /// The payload for a head, with another id and whatever has been delivered already.
-    pub fn for_head(&self, id: u64, deadline_ms: u32, resume: &Delivered) -> Vec<u8> {
-        let resumed = *resume != Delivered::default();
+    pub fn for_head(&self, id: u64, deadline_ms: u32, resume: &Output) -> Vec<u8> {
+        let resumed = *resume != Output::default();
         if self.is_json() {
             let (mut ours, mut drop) = (vec![("id", quoted(id))], vec!["id", "client"]);
             if !self.client.is_empty() {
@@ -113,7 +113,7 @@ impl Task {
             }
             if resumed {
                 let resume = serde_json::json!({
-                    "tokens": resume.tokens, "text": resume.text, "index": resume.next
+                    "tokens": resume.tokens, "text": resume.text, "index": resume.index
                 });
                 ours.push(("resume", resume.to_string()));
                 drop.push("resume");
@@ -135,7 +135,7 @@ impl Task {
             let mut inner = Vec::new();
             put_bytes_field(&mut inner, RESUME_TOKENS, &packed);
             put_bytes_field(&mut inner, RESUME_TEXT, resume.text.as_bytes());
-            put_varint_field(&mut inner, RESUME_INDEX, resume.next.into());
+            put_varint_field(&mut inner, RESUME_INDEX, resume.index.into());
             put_bytes_field(&mut out, TASK_RESUME, &inner);
         }
         out

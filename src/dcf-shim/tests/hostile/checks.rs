@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use dcf::frames::message_type;
 use dcf_shim::bounds::MAX_HEADS;
-use dcf_shim::payload::{Answer, ErrorCode, Failure};
+use dcf_shim::payload::{ErrorCode, Failure, ResultPart};
 
 use super::payloads::Asked;
 use super::{World, CLIENTS, CLIENT_BYTES, CLIENT_TASKS, MAX_BYTES, MAX_CLIENTS, MAX_TASKS};
@@ -31,7 +31,7 @@ impl Run {
     }
 
     /// The client has asked again, and begins where it did before.
-    pub fn begin_again(&mut self) {
+    pub fn restart(&mut self) {
         self.indices.clear();
     }
 
@@ -53,8 +53,8 @@ impl World {
                 (Some(error.id), Some(error.code), None)
             }
             _ => {
-                let answer = Answer::read(payload).expect("a RESULT that can be read");
-                (Some(answer.id), answer.error, Some((answer.part.next, answer.last)))
+                let answer = ResultPart::read(payload).expect("a RESULT that can be read");
+                (Some(answer.id), answer.error, Some((answer.output.index, answer.last)))
             }
         };
         let stopping = code == Some(ErrorCode::ShuttingDown as u64);

@@ -172,7 +172,7 @@ impl Party {
     /// Remembers a task that it is to answer; the shim puts its id first.
     pub fn take(&mut self, payload: &[u8]) {
         let Ok(task) = Task::read(payload.to_vec()) else { return };
-        let (id, next) = (task.id, task.resume.next);
+        let (id, next) = (task.id, task.resume.index);
         if !self.given.iter().any(|given| given.id == id) {
             self.given.push(Given { id, next });
         }

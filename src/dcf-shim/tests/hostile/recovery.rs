@@ -64,7 +64,7 @@ impl World {
             // A task under its sequence number is a new one every time, or a duplicate.
             if !party.wild && !cancelled && !asked.counted && asked.size <= MAX_MESSAGE / 2 {
                 again.push((client, payloads::task(&asked, id)));
-                run.begin_again();
+                run.restart();
             }
         }
         for (client, payload) in &again {
@@ -83,7 +83,7 @@ impl World {
     pub fn serve(&mut self, head: usize, payload: Vec<u8>) {
         let json = payload.first() == Some(&b'{');
         let Ok(task) = Task::read(payload) else { return };
-        let whole = payloads::part(json, task.id, task.resume.next, "all of it", true);
+        let whole = payloads::part(json, task.id, task.resume.index, "all of it", true);
         for datagram in
             self.parties[head].encode(message_type::RESULT, &whole, super::WALL + self.now)
         {
