@@ -6,48 +6,24 @@
 
 mod errors;
 mod json;
+mod output;
 mod protobuf;
 mod task;
 
 pub use self::errors::{ErrorCode, Failure, Refusal};
+pub use self::output::Output;
 use self::protobuf::{
-    next_field, output_in, put_all_but, put_bytes_field, put_varint_field, Field, Fields, Found,
+    next_field, put_all_but, put_bytes_field, put_varint_field, Field, Fields, Found,
 };
 pub use self::task::Task;
 
 const ID: u64 = 1; // of Task, Result, Error and Cancel
-const RESULT_INDEX: u64 = 2;
 const RESULT_FINAL: u64 = 3;
-const RESULT_TEXT: u64 = 8;
-const RESULT_TOKENS: u64 = 9;
 const HEARTBEAT_VERSION: u64 = 4;
 const HEARTBEAT_STATE: u64 = 5;
 const HEARTBEAT_HEADS: u64 = 17;
 const READY: u64 = 2; // of WorkerState
 const DRAINING: u64 = 3;
-
-/// Output of a task: of a result part, with that part's index; or of all parts so far, with the
-/// index of the part that follows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    pub tokens: Vec<u32>,
-    pub text: String,
-    pub index: u32,
-}
-
-impl Output {
-    /// Bytes of memory that it uses.
-    pub fn size(&self) -> usize {
-        self.text.len() + size_of::<u32>() * self.tokens.len()
-    }
-
-    /// Counts one more part.
-    pub fn add(&mut self, part: &Output) {
-        self.tokens.extend_from_slice(&part.tokens);
-        self.text.push_str(&part.text);
-        self.index = self.index.wrapping_add(1); // a client may begin anywhere
-    }
-}
 
 /// A RESULT from a head: one part of a task's result.
 pub struct ResultPart {
@@ -73,7 +49,7 @@ impl ResultPart {
                 _ => {}
             })
             .ok()?;
-            let output = json::output_in(&payload).ok()?;
+            let output = Output::of_json(&payload).ok()?;
             return Some(Self { id, last, error, output, payload });
         }
         for field in Fields(&payload) {
@@ -85,7 +61,7 @@ impl ResultPart {
                 _ => {}
             }
         }
-        let output = output_in(&payload, RESULT_TOKENS, RESULT_TEXT, RESULT_INDEX);
+        let output = Output::of_result(&payload);
         Some(Self { id, last, error, output, payload })
     }
 

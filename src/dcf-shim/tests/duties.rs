@@ -505,3 +505,42 @@ fn an_answer_is_read_with_its_error() {
     assert_eq!(read(r#"{"id": "1", "error": {"code": "A_NEWER_ONE"}}"#), Some(0));
     assert_eq!(read(r#"{"id": "1", "error": null}"#), None);
 }
+
+#[test]
+fn an_answer_that_another_model_started_over_is_resumed_from_there() {
+    for json in [true, false] {
+        let mut scene = Scene::new(2);
+        let task = if json { json_task(5) } else { payload::with_id(&[], 5) };
+        scene.give(client(), message_type::TASK, &task);
+        let id = scene.given(head(1))[0].id;
+        let identity = |weights: &str| match json {
+            true => format!("{{\"weights\":\"{weights}\"}}").into_bytes(),
+            false => [&[0x0a, weights.len() as u8], weights.as_bytes()].concat(),
+        };
+        for (index, text, started_over) in [(0, "one", false), (1, "two", true), (2, "!", false)] {
+            let part = if json {
+                let mut part = json!({"id": id.to_string(), "index": index, "text": text});
+                if index < 2 {
+                    part["model"] = json!({ "weights": text });
+                }
+                part["started_over"] = started_over.into();
+                part.to_string().into_bytes()
+            } else {
+                let mut part = vec![0x10, index, 0x42, text.len() as u8]; // index and text
+                part.extend(text.as_bytes());
+                if index < 2 {
+                    part.extend([0x8a, 0x01, identity(text).len() as u8]); // model
+                    part.extend(identity(text));
+                }
+                part.extend([0x90, 0x01, started_over.into()]);
+                payload::with_id(&part, id)
+            };
+            scene.give(head(1), message_type::RESULT, &part);
+        }
+        assert_eq!(scene.answered().len(), 3);
+        scene.give(head(1), message_type::ERROR, &failure(ErrorCode::ShuttingDown, id));
+        let again = scene.given(head(2)).remove(0);
+        assert_eq!(again.resume.text, "two!");
+        assert_eq!((again.resume.index, again.resume.model), (3, identity("two")));
+    }
+}

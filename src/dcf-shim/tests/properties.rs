@@ -65,7 +65,7 @@ quickcheck! {
     }
 
     fn what_was_delivered_reaches_the_next_head(tokens: Vec<u32>, text: String, index: u32) -> bool {
-        let delivered = Output { tokens, text, index };
+        let delivered = Output { tokens, text, index, ..Output::default() };
         [b"\x12\x01m".to_vec(), b"{}".to_vec()].into_iter().all(|task| {
             let resumed = Task::read(task).unwrap().for_head(1, 0, &delivered);
             Task::read(resumed).unwrap().resume == delivered

@@ -41,8 +41,9 @@ impl Bridge {
     /// Sends the client its next part; returns the one after, if it has arrived already.
     fn forward(&mut self, id: u64, part: ResultPart, now: Micros) -> Option<ResultPart> {
         let open = self.open.get_mut(&id)?;
-        let (client, last, delivers) = (open.client, part.last, part.output.size());
+        let (client, last, before) = (open.client, part.last, open.delivered.size());
         open.delivered.add(&part.output);
+        let after = open.delivered.size();
         let payload = part.for_client(open.client_id);
         let following = open.out_of_order.remove(&open.delivered.index);
         if let Some(following) = &following {
@@ -60,10 +61,11 @@ impl Bridge {
         if last {
             self.close(id);
             self.totals.answered += 1;
-        } else if !self.reserve(id, delivers, now) {
-            return None;
+            return following;
         }
-        following
+        // What a model that started over made void is no longer kept.
+        self.unreserve(id, before.saturating_sub(after));
+        self.reserve(id, after.saturating_sub(before), now).then_some(following)?
     }
 
     /// Accounts for more bytes of an open task, and ends it if they are too many. Returns whether it

@@ -10,7 +10,7 @@ const MESSAGE: u64 = 3;
 const REMEDY: u64 = 4;
 
 /// The schema's ErrorCode values, from 1 on.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "BAD_REQUEST",
     "QUEUE_FULL",
     "NO_WORKER",
@@ -24,6 +24,7 @@ const NAMES: [&str; 13] = [
     "SHUTTING_DOWN",
     "INTERNAL",
     "HEAD_UNREACHABLE",
+    "UNSUPPORTED",
 ];
 
 /// Those that the shim itself answers with or acts on.

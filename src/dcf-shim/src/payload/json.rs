@@ -8,8 +8,6 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Output;
-
 /// Digits, sign and quotes of a number that may be 64 bits long.
 const LONGEST_NUMBER: usize = 24;
 
@@ -21,7 +19,7 @@ pub(super) fn each_member(object: &[u8], see: impl FnMut(&str, &str)) -> serde_j
 }
 
 /// Shows each item of a list to `see`, as text.
-fn each_item(list: &str, mut see: impl FnMut(&str)) -> serde_json::Result<()> {
+pub(super) fn each_item(list: &str, mut see: impl FnMut(&str)) -> serde_json::Result<()> {
     serde_json::Deserializer::from_str(list).deserialize_seq(Each(|_: &str, item: &str| see(item)))
 }
 
@@ -88,23 +86,6 @@ pub(super) fn number(value: &str) -> Option<u64> {
             value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value).parse().ok()
         }
     }
-}
-
-/// Reads tokens, text and index from the members of a Result or a Resume.
-pub(super) fn output_in(object: &[u8]) -> serde_json::Result<Output> {
-    let mut output = Output::default();
-    let mut lists = Ok(());
-    each_member(object, |name, value| match name {
-        "tokens" if value.starts_with('[') => {
-            let tokens = &mut output.tokens;
-            let add = |item: &str| tokens.extend(number(item).map(|token| token as u32));
-            lists = each_item(value, add);
-        }
-        "text" => output.text = serde_json::from_str(value).unwrap_or_default(),
-        "index" => output.index = number(value).unwrap_or(0) as u32,
-        _ => {}
-    })?;
-    lists.map(|()| output)
 }
 
 /// Returns whether a member of that name is there and is not `null`, which stands for its absence.

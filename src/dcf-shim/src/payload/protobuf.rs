@@ -2,8 +2,6 @@
 //!
 //! The format is that of protobuf.dev's "Encoding"; groups, which proto3 lacks, are not read.
 
-use super::Output;
-
 pub(super) enum Found<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
@@ -57,7 +55,7 @@ fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         value |= u64::from(byte & 0x7f) << (7 * index);
@@ -67,27 +65,6 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
-}
-
-/// Reads tokens (packed or not), text and index from the fields with those numbers.
-pub(super) fn output_in(message: &[u8], tokens: u64, text: u64, index: u64) -> Output {
-    let mut output = Output::default();
-    for Field { number, value, .. } in Fields(message).flatten() {
-        match value {
-            Found::Varint(token) if number == tokens => output.tokens.push(token as u32),
-            Found::Varint(value) if number == index => output.index = value as u32,
-            Found::Bytes(mut packed) if number == tokens => {
-                while let Some(token) = take_varint(&mut packed) {
-                    output.tokens.push(token as u32);
-                }
-            }
-            Found::Bytes(bytes) if number == text => {
-                output.text = String::from_utf8_lossy(bytes).into_owned();
-            }
-            _ => {}
-        }
-    }
-    output
 }
 
 pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {

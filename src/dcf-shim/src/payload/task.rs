@@ -3,9 +3,7 @@
 
 use std::rc::Rc;
 
-use super::protobuf::{
-    output_in, put_all_but, put_bytes_field, put_varint, put_varint_field, Field, Fields, Found,
-};
+use super::protobuf::{put_all_but, put_bytes_field, put_varint_field, Field, Fields, Found};
 use super::{is_json, json, quoted, Output, ID};
 
 const TASK_DEADLINE: u64 = 3;
@@ -14,9 +12,6 @@ const IMAGE: u64 = 9;
 const TASK_CLIENT: u64 = 6;
 const TASK_RESUME: u64 = 16;
 const SEED: u64 = 7; // of TextTask and ImageTask
-const RESUME_TOKENS: u64 = 1;
-const RESUME_TEXT: u64 = 2;
-const RESUME_INDEX: u64 = 3;
 
 /// A task between its client and the heads.
 #[derive(Debug, Default)]
@@ -53,7 +48,7 @@ impl Task {
                 (_, None) => wrong = Some(format!("the task's \"{name}\" is not a number")),
             },
             "resume" if is_json(value.as_bytes()) => {
-                task.resume = json::output_in(value.as_bytes()).unwrap_or_default();
+                task.resume = Output::of_json(value.as_bytes()).unwrap_or_default();
             }
             _ => {}
         });
@@ -70,7 +65,7 @@ impl Task {
                     task.deadline_ms = ms as u32;
                 }
                 Field { number: TASK_RESUME, value: Found::Bytes(resume), .. } => {
-                    task.resume = output_in(resume, RESUME_TOKENS, RESUME_TEXT, RESUME_INDEX);
+                    task.resume = Output::of_resume(resume);
                 }
                 _ => {}
             }
@@ -112,10 +107,7 @@ impl Task {
                 drop.extend(["deadline_ms", "deadlineMs"]);
             }
             if resumed {
-                let resume = serde_json::json!({
-                    "tokens": resume.tokens, "text": resume.text, "index": resume.index
-                });
-                ours.push(("resume", resume.to_string()));
+                ours.push(("resume", resume.to_json()));
                 drop.push("resume");
             }
             return json::rewritten(&self.payload, &ours, &drop).unwrap_or_default();
@@ -130,13 +122,7 @@ impl Task {
         }
         put_all_but(&mut out, &self.payload, &[ID, TASK_DEADLINE, TASK_CLIENT, TASK_RESUME]);
         if resumed {
-            let mut packed = Vec::new();
-            resume.tokens.iter().for_each(|token| put_varint(&mut packed, (*token).into()));
-            let mut inner = Vec::new();
-            put_bytes_field(&mut inner, RESUME_TOKENS, &packed);
-            put_bytes_field(&mut inner, RESUME_TEXT, resume.text.as_bytes());
-            put_varint_field(&mut inner, RESUME_INDEX, resume.index.into());
-            put_bytes_field(&mut out, TASK_RESUME, &inner);
+            put_bytes_field(&mut out, TASK_RESUME, &resume.to_protobuf());
         }
         out
     }
