@@ -12,7 +12,7 @@ from support.peers.plain_client import TASK, PlainClient
 from support.peers.worker_stub import words_every
 from support.processes.head_process import HeadProcess
 
-PROMPT = " ".join(f"w{i}" for i in range(60))
+PROMPT = " ".join(f"w{i}" for i in range(30))
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def two_heads(enter) -> list[HeadProcess]:
 
 @pytest.mark.rule("head-silent")
 async def test_stream_continues_at_another_head_when_one_is_killed(
-    launch, two_heads, serve
+    launch, two_heads, serve, eventually
 ) -> None:
     first, second = two_heads
     worker = await serve(first, second)
@@ -32,7 +32,8 @@ async def test_stream_continues_at_another_head_when_one_is_killed(
     with PlainClient(shim.host_port, acknowledges=True) as client:
         client.send_task(words(PROMPT))
         whole = asyncio.create_task(client.whole_text(30))
-        await asyncio.sleep(1)
+        await eventually(lambda: worker.tasks)
+        await asyncio.sleep(0.5)
         await first.kill()
         assert await whole == f"{PROMPT} "  # `whole_text` also sees that no part comes twice
     assert worker.tasks[1].resume.index > 0
@@ -43,7 +44,9 @@ async def test_stream_continues_at_another_head_when_one_is_killed(
 
 
 @pytest.mark.rule("heads-told", "head-silent")
-async def test_one_head_is_enough_to_learn_of_the_others(launch, two_heads, serve) -> None:
+async def test_one_head_is_enough_to_learn_of_the_others(
+    launch, two_heads, serve, eventually
+) -> None:
     first, second = two_heads
     worker = await serve(first, second)
     shim = await launch(heads=first.address, head_timeout=2)
@@ -55,7 +58,8 @@ async def test_one_head_is_enough_to_learn_of_the_others(launch, two_heads, serv
     with PlainClient(shim.host_port, acknowledges=True) as client:
         client.send_task(words(PROMPT))
         whole = asyncio.create_task(client.whole_text(30))
-        await asyncio.sleep(1)
+        await eventually(lambda: worker.tasks)
+        await asyncio.sleep(0.5)
         await first.kill()
         assert await whole == f"{PROMPT} "
     assert len(worker.tasks) == 2
@@ -87,13 +91,14 @@ async def test_head_that_shuts_down_passes_its_tasks_on(launch, two_heads, serve
 
 
 @pytest.mark.rule("no-news", "head-back")
-async def test_task_survives_the_restart_of_the_only_head(launch, head, worker) -> None:
+async def test_task_survives_the_restart_of_the_only_head(launch, head, worker, eventually) -> None:
     worker.scripts["words"] = words_every(0.1)
-    shim = await launch(heads=head.address)
+    shim = await launch(heads=head.address, head_timeout=1)
     await shim.until_ready()
     async with ClusterClient([shim.address]) as client:
         running = asyncio.create_task(client.answer(words(PROMPT)))
-        await asyncio.sleep(1)
+        await eventually(lambda: worker.tasks)
+        await asyncio.sleep(0.5)
         await head.kill()
         await head.restart()
         assert (await asyncio.wait_for(running, 40)).text == f"{PROMPT} "
