@@ -119,8 +119,9 @@ class Heads:
             head.answers = True
             head.unanswered = 0
             head.warned = False
-            for sequence in list(head.under_way):  # the earlier ones say nothing new
-                head.knows = head.under_way.pop(sequence)
+            head.knows = head.under_way[event.sequence]
+            for sequence in list(head.under_way):  # what was sent before it says nothing new
+                del head.under_way[sequence]
                 if sequence == event.sequence:
                     break
             self._on_registered()
@@ -153,10 +154,10 @@ class Heads:
                 if not head.warned and head.unanswered > WARN_AFTER:
                     head.warned = True
                     log.warning(
-                        "the head does not answer; trying on. Is it running, is its UDP port "
-                        "open, and has it the same cluster key and about the same time?"
+                        "the head does not answer; still trying. Is it running, is its UDP port "
+                        "open, does it have the same cluster key, and do the clocks agree?"
                         if head.address
-                        else "the name server does not answer about the head; trying on",
+                        else "the name server does not answer about the head; still trying",
                         head=head.name,
                     )
             elif head.unanswered > LOST_AFTER:
