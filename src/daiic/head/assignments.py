@@ -43,9 +43,8 @@ class Assignments:
         """Send `job` to `worker`; return false if there is no room for the message."""
         # Nobody but its worker can name an attempt.
         attempt = self._ids.draw()
-        task = job.answer.task
-        task.id = attempt
-        if self._link.send(worker.address, MessageType.TASK, task.SerializeToString()) is None:
+        job.answer.task.id = attempt
+        if self._link.send(worker.address, MessageType.TASK, job.encoded()) is None:
             return False
         self._count += 1
         job.attempt = attempt

@@ -15,6 +15,7 @@ from daiic.head.statistics import DONE, STATUS, Statistics
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message
 from daiic.wire.messages import Address
+from daiic.wire.payload import Pieces
 from daiic.work import work_of
 
 PING_INTERVAL = 2.0
@@ -46,7 +47,7 @@ class ClientMessages:
             most = self._limits.json_task if dialect is JSON else self._limits.task
             if len(message.payload) > most:
                 raise task_errors.too_large(len(message.payload), most)
-            task = dialect.read(message.payload)
+            task, work = dialect.read(message.payload)
         except TaskError as error:
             short = len(message.payload) <= self._limits.json_task
             task_id = (dialect.id_in(message.payload) if short else 0) or message.sequence
@@ -65,7 +66,7 @@ class ClientMessages:
             self._statistics.outcomes[STATUS, DONE] += 1
             return
         try:
-            job = self._job(task, task_id, client, dialect, len(message.payload), now)
+            job = self._job(task, work, task_id, client, dialect, len(message.payload), now)
             self._dispatcher.submit(job, now)
         except TaskError as error:
             kind = work_of(task)
@@ -74,13 +75,14 @@ class ClientMessages:
     def _job(
         self,
         task: pb.Task,
+        work: Pieces,
         task_id: int,
         client: Client,
         dialect: Dialect,
         size: int,
         now: float,
     ) -> Job:
-        """Return the job of `task`.
+        """Return the job of `task`, see `Dialect.read`.
 
         Raises:
             TaskError: if it is not to be run, whatever workers there are.
@@ -100,6 +102,7 @@ class ClientMessages:
             life = min(life, task.deadline_ms / 1000)
         return Job(
             task,
+            work,
             task_id,
             kind,
             client,

@@ -9,23 +9,31 @@ from google.protobuf.message import DecodeError
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
-from daiic.wire.payload import MAX_FIELDS, SURELY_CHEAP, decode
+from daiic.wire.payload import MAX_FIELDS, SURELY_CHEAP, Pieces, split
+from daiic.work import WORK
 
 Answer = tuple[MessageType, bytes]
+
+NOTHING: Pieces = []
+
+_WORK = frozenset(pb.Task.DESCRIPTOR.fields_by_name[name].number for name in WORK)
 
 
 class Dialect(Protocol):
     """How a client's task was written, and so its answer is."""
 
-    def read(self, payload: bytes) -> pb.Task:
-        """Return the task in `payload`.
+    encodes: bool
+    """Whether results are passed on as workers encode them."""
+
+    def read(self, payload: bytes) -> tuple[pb.Task, Pieces]:
+        """Return the task in `payload`, and its work as it came if that is large, see `split`.
 
         Raises:
             TaskError: BAD_REQUEST that says what is wrong with it.
         """
 
-    def result(self, part: pb.Result) -> Answer:
-        """Return the message that carries `part`."""
+    def result(self, part: pb.Result, aside: Pieces = NOTHING) -> Answer:
+        """Return the message that carries `part`, of which `aside` is encoded already."""
 
     def error(self, error: TaskError, task_id: int, index: int) -> Answer:
         """Return the message that ends the task; `index` is that of the next RESULT."""
@@ -37,10 +45,12 @@ class Dialect(Protocol):
 class Protobuf:
     """Binary; errors are ERROR messages."""
 
-    def read(self, payload: bytes) -> pb.Task:
+    encodes = True
+
+    def read(self, payload: bytes) -> tuple[pb.Task, Pieces]:
         """See `Dialect`."""
         try:
-            return decode(pb.Task, payload)
+            return split(pb.Task, payload, _WORK)
         except DecodeError:
             raise TaskError(
                 pb.BAD_REQUEST,
@@ -48,9 +58,10 @@ class Protobuf:
                 "encode a daiic.v1.Task of daiic.proto, or send its JSON form",
             ) from None
 
-    def result(self, part: pb.Result) -> Answer:
+    def result(self, part: pb.Result, aside: Pieces = NOTHING) -> Answer:
         """See `Dialect`."""
-        return MessageType.RESULT, part.SerializeToString()
+        payload = part.SerializeToString()
+        return MessageType.RESULT, b"".join((*aside, payload)) if aside else payload
 
     def error(self, error: TaskError, task_id: int, index: int) -> Answer:
         """See `Dialect`."""
@@ -64,12 +75,14 @@ class Protobuf:
 class Json:
     """Text; errors are RESULTs with `error` set, so that one message type suffices."""
 
-    def read(self, payload: bytes) -> pb.Task:
+    encodes = False
+
+    def read(self, payload: bytes) -> tuple[pb.Task, Pieces]:
         """See `Dialect`."""
         try:
             if len(payload) > SURELY_CHEAP and _values_in(json.loads(payload)) > MAX_FIELDS:
                 raise json_format.ParseError("it has too many values")
-            return json_format.Parse(payload, pb.Task())
+            return json_format.Parse(payload, pb.Task()), NOTHING
         except (json_format.ParseError, ValueError, RecursionError) as error:
             reason = str(error).split("\n")[0].rstrip(". ")
             raise TaskError(
@@ -78,8 +91,9 @@ class Json:
                 "write it as the JSON form of daiic.v1.Task in daiic.proto",
             ) from None
 
-    def result(self, part: pb.Result) -> Answer:
+    def result(self, part: pb.Result, aside: Pieces = NOTHING) -> Answer:
         """See `Dialect`."""
+        assert not aside
         return MessageType.RESULT, _compact(part)
 
     def error(self, error: TaskError, task_id: int, index: int) -> Answer:

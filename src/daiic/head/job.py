@@ -8,6 +8,7 @@ from daiic.head.limits import LIMITS
 from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import Address
+from daiic.wire.payload import Pieces
 from daiic.work import WorkKind, needs_of
 
 GroupKey = tuple[
@@ -33,6 +34,7 @@ class Job:
     """
 
     __slots__ = (
+        "_work",
         "answer",
         "arrived_at",
         "attempt",
@@ -62,6 +64,7 @@ class Job:
     def __init__(
         self,
         task: pb.Task,
+        work: Pieces,
         task_id: int,
         kind: WorkKind,
         client: Client,
@@ -72,7 +75,10 @@ class Job:
         now: float,
         deadline: float,
     ) -> None:
-        """`size` is in bytes; `number` orders jobs by arrival; `deadline` is a time."""
+        """`work` is as `Dialect.read` returns it, `size` in bytes, `deadline` a time.
+
+        `number` orders jobs by arrival.
+        """
         self.id = task_id
         self.client = client
         self.dialect = dialect
@@ -90,6 +96,9 @@ class Job:
             self.user = self.user[: LIMITS.client_name]
             task.ClearField("client")  # no worker needs to know
         self.answer = AnswerOrder(task, limits)
+        self._work = work
+        if work:
+            _leave_out_work(task, kind)
         self.arrived_at = now
         self.queued_at = now
         self.deadline = deadline
@@ -100,6 +109,11 @@ class Job:
         self.failed_on: frozenset[tuple[str, int]] = frozenset()
         self.error: TaskError | None = None
         self.over = False
+
+    def encoded(self) -> bytes:
+        """Return the payload of the TASK for its worker."""
+        payload = self.answer.task.SerializeToString()
+        return b"".join((*self._work, payload)) if self._work else payload
 
     @property
     def key(self) -> tuple[Address, int]:
@@ -112,3 +126,12 @@ class Job:
         model = self.answer.made_by
         identity = (model.weights, model.tokenizer, model.quantization) if model else None
         return self.model, self.pinned, self.needs, self.tags, self.failed_on, identity
+
+
+def _leave_out_work(task: pb.Task, kind: WorkKind) -> None:
+    """Leave no more in `task` of its work than the seed, which may have been drawn here."""
+    work = kind.work_in(task)
+    seed = work.seed if kind.seeded else None
+    task.ClearField(task.WhichOneof("work"))
+    if seed is not None:
+        kind.work_in(task).seed = seed

@@ -16,12 +16,16 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.events import Message
 from daiic.wire.messages import Address
-from daiic.wire.payload import decode
+from daiic.wire.payload import Pieces, split
 
 log = structlog.get_logger()
 
 MOVABLE = frozenset({pb.WORKER_LOST, pb.SHUTTING_DOWN, pb.OUT_OF_MEMORY, pb.INTERNAL, pb.CANCELLED})
 """Errors of a worker after which another one is tried; we never ask for a CANCELLED."""
+
+HEAVY_NAMES = ("images", "embeddings")
+HEAVY = frozenset(pb.Result.DESCRIPTOR.fields_by_name[name].number for name in HEAVY_NAMES)
+"""Fields of a RESULT that are passed on as they came if they are large."""
 
 
 class WorkerMessages:
@@ -72,7 +76,7 @@ class WorkerMessages:
     def result(self, message: Message, now: float) -> None:
         """Act on a RESULT."""
         try:
-            part = decode(pb.Result, message.payload)
+            part, aside = split(pb.Result, message.payload, HEAVY)
         except DecodeError:
             self._statistics.malformed += 1
             return
@@ -86,6 +90,12 @@ class WorkerMessages:
         if message.peer != worker.address:
             self._miss(job)
             return
+        if aside:
+            if job.dialect.encodes and part.index == job.answer.next_index:
+                for name in HEAVY_NAMES:
+                    part.ClearField(name)
+            else:
+                part, aside = pb.Result.FromString(message.payload), []
         try:
             relayed = self._assignments.accept(job, part)
         except TooMuch as reason:
@@ -93,7 +103,7 @@ class WorkerMessages:
             return
         for ready in relayed:
             ready.id = job.id
-            error = self._relay(ready, job)
+            error = self._relay(ready, aside if ready is part else [], job)
             if error is not None:
                 self._dispatcher.fail(job, error, now)
                 self._dispatcher.assign_waiting(now)
@@ -105,10 +115,10 @@ class WorkerMessages:
             excess = TooMuch(f"more than others of {most} MiB out of order")
             self._disown(self._assignments.earliest(), excess, now)
 
-    def _relay(self, part: pb.Result, job: Job) -> TaskError | None:
+    def _relay(self, part: pb.Result, aside: Pieces, job: Job) -> TaskError | None:
         """Send a part of the answer to the client; return why it cannot be sent."""
         try:
-            sent = self._link.send(job.client.address, *job.dialect.result(part))
+            sent = self._link.send(job.client.address, *job.dialect.result(part, aside))
         except MessageTooLarge as error:  # in JSON a part is larger than it was
             return task_errors.answer_too_large(error)
         return task_errors.answer_has_no_room() if sent is None else None

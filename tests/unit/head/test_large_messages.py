@@ -1,0 +1,99 @@
+"""Large answers and tasks pass the head as they came, whatever else happens to them."""
+
+import json
+
+import pytest
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.messages import MessageType
+from daiic.wire.payload import SURELY_CHEAP
+
+PICTURE = pb.Image(png=bytes(range(256)) * (SURELY_CHEAP // 128), seed=3)
+SEEN = pb.TextTask(
+    messages=[
+        pb.ChatMessage(
+            role="user",
+            parts=[
+                pb.ContentPart(text="what is it?"),
+                pb.ContentPart(image=pb.Media(data=PICTURE.png, type="image/png")),
+            ],
+        )
+    ],
+    max_tokens=9,
+)
+
+
+def seeing():
+    return [pb.ModelStatus(name="m", state=pb.LOADED, kind=pb.TEXT, capabilities=[pb.CHAT, pb.SEE])]
+
+
+def test_a_large_answer_arrives_under_the_client_s_id(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    task_id = client.ask(image=pb.ImageTask(prompt="p"))
+    worker.answer(worker.task(), images=[PICTURE, PICTURE], text="t", worker_id="w")
+    assert client.result() == pb.Result(
+        id=task_id, final=True, images=[PICTURE, PICTURE], text="t", worker_id="w"
+    )
+
+
+def test_large_parts_are_passed_on_in_order(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    client.ask(image=pb.ImageTask(prompt="p"), stream=True)
+    task = worker.task()
+    worker.answer(task, 2, images=[PICTURE], text="2")
+    worker.answer(task, 1, images=[PICTURE], text="1", final=False)
+    worker.answer(task, 0, images=[PICTURE], text="0", final=False)
+    results = client.results()
+    assert [part.text for part in results] == ["0", "1", "2"]
+    assert all(list(part.images) == [PICTURE] for part in results)
+
+
+def test_a_large_answer_to_a_json_task_is_json(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    client.send(MessageType.TASK, b'{"model": "m", "image": {"prompt": "p"}}', sequence=5)
+    worker.answer(worker.task(), images=[PICTURE])
+    (answer,) = map(json.loads, client.received(MessageType.RESULT))
+    assert len(answer["images"][0]["png"]) > SURELY_CHEAP
+
+
+def test_a_large_answer_that_is_no_message_is_counted_and_dropped(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    client.ask(image=pb.ImageTask(prompt="p"))
+    task = worker.task()
+    whole = pb.Result(id=task.id, final=True, images=[PICTURE]).SerializeToString()
+    worker.send(MessageType.RESULT, whole[:-1])
+    assert not client.results()
+    assert cluster.core.statistics.malformed == 1
+
+
+@pytest.mark.parametrize("seed", [None, 0, 7])
+def test_a_large_task_reaches_its_worker_as_it_is_with_a_seed(cluster, seed):
+    worker, client = cluster.worker(models=seeing()), cluster.client()
+    text = pb.TextTask(seed=seed)
+    text.MergeFrom(SEEN)
+    client.ask(text=text, deadline_ms=5000, client="somebody")
+    task = worker.task()
+    assert (task.deadline_ms, task.client) == (5000, "")
+    assert list(task.text.messages) == list(SEEN.messages)
+    assert task.text.max_tokens == 9
+    assert task.text.HasField("seed")
+    assert seed is None or task.text.seed == seed
+
+
+def test_a_large_task_that_moves_is_the_same_and_resumed(cluster):
+    first, client = cluster.worker("first", seeing()), cluster.client()
+    client.ask(text=SEEN, stream=True)
+    before = first.task()
+    first.answer(before, 0, text="a", tokens=[1], final=False)
+    second = cluster.worker("second", seeing())
+    first.unreachable()
+    after = second.task()
+    assert after.resume == pb.Resume(tokens=[1], text="a", index=1)
+    assert after.text == before.text
+
+
+def test_a_large_task_for_a_model_that_cannot_see_is_refused(cluster):
+    cluster.worker(models=[pb.ModelStatus(name="m", state=pb.LOADED, kind=pb.TEXT)])
+    client = cluster.client()
+    client.ask(text=SEEN)
+    assert client.error().code == pb.UNSUPPORTED
