@@ -4,7 +4,7 @@ A new kind of task is an entry here, an engine that does it, and an endpoint
 that asks for it. Heads, workers, clients and gateways branch on nothing else.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ READ_PER_WRITTEN = 20
 TOKENS_OF_MEDIA = 1024
 """Tokens of a prompt that an image or a recording is reckoned as."""
 
+Needs = frozenset[pb.Capability]
+
 
 @dataclass(frozen=True, slots=True)
 class WorkKind:
@@ -26,13 +28,13 @@ class WorkKind:
 
     `name` is its field in `Task.work`. `unit` is what is made, of which
     `size` reckons how much a task asks for, `reading` how much could be made
-    while what the task brings is read, and `made` tells how much a part of an
+    while a byte of the task is read, and `made` tells how much a part of an
     answer has. A worker that was not measured makes `usual_rate` of it a second.
     `shared` says whether a worker's tasks of this kind run together rather
     than one after the other, `seeded` whether its work has a seed.
 
     `model_kinds` are those that can do it, the most fitting one first; none
-    if any can. `needs` yields what a model must be capable of for a task.
+    if any can. `needs` tells what a model must be capable of for a task.
     """
 
     name: str
@@ -42,9 +44,9 @@ class WorkKind:
     seeded: bool
     model_kinds: tuple[pb.ModelKind, ...]
     size: Callable[[pb.Task], float]
-    reading: Callable[[pb.Task], float]
+    reading: float
     made: Callable[[pb.Result], int]
-    needs: Callable[[pb.Task], Iterator[pb.Capability]]
+    needs: Callable[[pb.Task], Needs]
 
     def accepts(self, model_kind: pb.ModelKind) -> bool:
         """Return whether models of `model_kind` can do it."""
@@ -120,55 +122,49 @@ ABILITIES: dict[int, str] = {
 """What a model with each capability can do, for sentences."""
 
 
-def _text_needs(task: pb.Task) -> Iterator[pb.Capability]:
+def _text_needs(task: pb.Task) -> Needs:
     text = task.text
-    yield pb.CHAT if text.messages else pb.COMPLETE
-    for message in text.messages:
-        if message.tool_calls or message.tool_call_id or message.role == "tool":
-            yield pb.TOOLS
-        for part in message.parts:
-            if part.HasField("image"):
-                yield pb.SEE
-            elif part.HasField("audio"):
-                yield pb.HEAR
-    must_call = text.tool_choice.name or text.tool_choice.mode == pb.ToolChoice.REQUIRED
-    if text.tools or must_call:
-        yield pb.TOOLS
-    if text.constraint.WhichOneof("form") is not None:
-        yield pb.SCHEMA
-    if text.sampling.ByteSize():
-        yield pb.SAMPLING
+    more = []
+    if text.messages:
+        needs = _CHAT
+        for message in text.messages:
+            if message.tool_calls or message.tool_call_id or message.role == "tool":
+                more.append(pb.TOOLS)
+            for part in message.parts:
+                if part.HasField("image"):
+                    more.append(pb.SEE)
+                elif part.HasField("audio"):
+                    more.append(pb.HEAR)
+    else:
+        needs = _COMPLETE
+    if text.tools or (text.HasField("tool_choice") and _must_call(text.tool_choice)):
+        more.append(pb.TOOLS)
+    if text.HasField("constraint") and text.constraint.WhichOneof("form") is not None:
+        more.append(pb.SCHEMA)
+    if text.HasField("sampling") and text.sampling.ByteSize():
+        more.append(pb.SAMPLING)
+    return needs.union(more) if more else needs
 
 
-def _image_needs(task: pb.Task) -> Iterator[pb.Capability]:
+def _must_call(choice: pb.ToolChoice) -> bool:
+    return bool(choice.name) or choice.mode == pb.ToolChoice.REQUIRED
+
+
+def _image_needs(task: pb.Task) -> Needs:
     begins = task.image.HasField("image") or task.image.HasField("mask")
-    yield pb.EDIT if begins else pb.PAINT
+    return _EDIT if begins else _PAINT
 
 
-def _embed_needs(task: pb.Task) -> Iterator[pb.Capability]:
-    yield pb.EMBED
-
-
-def _nothing(task: pb.Task) -> Iterator[pb.Capability]:
-    return iter(())
+_CHAT, _COMPLETE = frozenset({pb.CHAT}), frozenset({pb.COMPLETE})
+_PAINT, _EDIT = frozenset({pb.PAINT}), frozenset({pb.EDIT})
+_EMBED = frozenset({pb.EMBED})
+_MEDIA = frozenset({pb.SEE, pb.HEAR})
+_NOTHING: Needs = frozenset()
 
 
 def _text_size(task: pb.Task) -> float:
-    return max((task.text.max_tokens or USUAL_TOKENS) - len(task.resume.tokens), 1)
-
-
-def _text_reading(task: pb.Task) -> float:
-    size, media = task.ByteSize(), 0
-    for message in task.text.messages:
-        for part in message.parts:
-            if not part.HasField("text"):
-                media += 1
-                size -= part.ByteSize()
-    return (size / BYTES_PER_TOKEN + media * TOKENS_OF_MEDIA) / READ_PER_WRITTEN
-
-
-def _none(task: pb.Task) -> float:
-    return 0.0
+    made = len(task.resume.tokens) if task.HasField("resume") else 0
+    return max((task.text.max_tokens or USUAL_TOKENS) - made, 1)
 
 
 WORK = {
@@ -182,7 +178,7 @@ WORK = {
             seeded=True,
             model_kinds=(pb.TEXT,),
             size=_text_size,
-            reading=_text_reading,
+            reading=1 / (BYTES_PER_TOKEN * READ_PER_WRITTEN),
             made=lambda part: len(part.tokens),
             needs=_text_needs,
         ),
@@ -194,7 +190,7 @@ WORK = {
             seeded=True,
             model_kinds=(pb.IMAGE,),
             size=lambda task: task.image.n or 1,
-            reading=_none,
+            reading=0.0,
             made=lambda part: len(part.images),
             needs=_image_needs,
         ),
@@ -206,9 +202,9 @@ WORK = {
             seeded=False,
             model_kinds=(pb.EMBEDDING, pb.TEXT),
             size=lambda task: len(task.embed.inputs) or 1,
-            reading=_none,
+            reading=0.0,
             made=lambda part: len(part.embeddings),
-            needs=_embed_needs,
+            needs=lambda task: _EMBED,
         ),
         WorkKind(
             "load",
@@ -218,9 +214,9 @@ WORK = {
             seeded=False,
             model_kinds=(),
             size=lambda task: 1,
-            reading=_none,
+            reading=0.0,
             made=lambda part: 0,
-            needs=_nothing,
+            needs=lambda task: _NOTHING,
         ),
     )
 }
@@ -232,13 +228,23 @@ def work_of(task: pb.Task) -> WorkKind | None:
     return WORK.get(task.WhichOneof("work") or "")
 
 
-def needs_of(task: pb.Task) -> frozenset[pb.Capability]:
+def needs_of(task: pb.Task) -> Needs:
     """Return what a model must be capable of to run `task`."""
     kind = work_of(task)
-    needs = set(kind.needs(task)) if kind is not None else set()
-    if task.adapters:
-        needs.add(pb.ADAPTERS)
-    return frozenset(needs)
+    needs = kind.needs(task) if kind is not None else _NOTHING
+    return needs | {pb.ADAPTERS} if task.adapters else needs
+
+
+def bytes_to_read(task: pb.Task, size: int, needs: Needs) -> int:
+    """Return how many bytes of text it takes as long to read as `task`, which has `size` bytes."""
+    if needs.isdisjoint(_MEDIA):
+        return size
+    size = task.ByteSize()
+    for message in task.text.messages:
+        for part in message.parts:
+            if not part.HasField("text"):
+                size += BYTES_PER_TOKEN * TOKENS_OF_MEDIA - part.ByteSize()
+    return size
 
 
 def capabilities_of(model: pb.ModelStatus) -> frozenset[pb.Capability] | None:

@@ -1,4 +1,5 @@
-"""What the head costs: latency that it adds at 1, 100 and 1,000 tasks/s, and tasks/s at saturation.
+"""What the head costs: latency that it adds at 1, 100 and 1,000 tasks/s, tasks/s at saturation,
+and what a large answer takes.
 
 One process is client and worker stub at once, another the head, so that two cores suffice. The
 same load without a head, from the client's socket straight to the stub's, is what is taken off.
@@ -28,6 +29,9 @@ RATES = {1: 10, 100: 500, 1000: 5000}
 SATURATION_SECONDS = 5.0
 OUTSTANDING = 512
 SLOTS = 1024
+LARGE = 4096, 4096
+"""Width and height of a picture of the stub's, a byte a pixel."""
+LARGE_ANSWERS = 10
 
 
 class Load:
@@ -48,8 +52,16 @@ class Load:
         return self
 
     def send(self) -> None:
+        self._send(pb.Task(model="echo", text=pb.TextTask(prompt="hello", seed=1)))
+
+    def send_large(self) -> None:
+        width, height = LARGE
+        work = pb.ImageTask(width=width, height=height, seed=1)
+        self._send(pb.Task(model="picture", image=work))
+
+    def _send(self, task: pb.Task) -> None:
         self._next_id += 1
-        task = pb.Task(id=self._next_id, model="echo", text=pb.TextTask(prompt="hello", seed=1))
+        task.id = self._next_id
         self._sent[task.id] = time.perf_counter()
         self.socket.send(self.to, MessageType.TASK, task.SerializeToString())
 
@@ -138,6 +150,19 @@ async def measure() -> None:
                 f"{shown(load.latencies)}   failed: {load.failed}"
             )
             await load.socket.close()
+        load = await Load(targets["head"]).open()
+        head_before, resident = head.cpu_seconds(), head.rss()
+        for _ in range(LARGE_ANSWERS):
+            load.send_large()
+            await load.answered()
+        cpu = (head.cpu_seconds() - head_before) / LARGE_ANSWERS
+        peak = head.rss(peak=True) - resident
+        print(
+            f"answers of {LARGE[0] * LARGE[1] >> 20} MiB: "
+            f"CPU of the head {cpu * 1e3:5.1f} ms each, "
+            f"{peak >> 20} MiB more than before at the peak   failed: {load.failed}"
+        )
+        await load.socket.close()
         await stub.close()
         print(f"head: started in {head.started_in * 1e3:.0f} ms, {head.rss() >> 20} MiB resident")
 

@@ -124,9 +124,9 @@ class ClientMessages:
         client = self._clients.heard(message.peer, now)
         # Its TASK may come later, on a link that reorders.
         self._clients.remember(client, task_id, now)
-        job = self._dispatcher.jobs.get((client.address, task_id))
-        if job is not None:
-            self._dispatcher.cancel([job], now)
+        number = client.unfinished.get(task_id)
+        if number is not None:
+            self._dispatcher.cancel([self._dispatcher.jobs[number]], now)
 
     def unreachable(self, peer: Address, now: float) -> None:
         """`peer` no longer acknowledges anything, so its tasks end.
@@ -135,7 +135,7 @@ class ClientMessages:
         """
         client = self._clients.forget(peer)
         if client is not None:
-            jobs = [self._dispatcher.jobs[peer, task_id] for task_id in client.unfinished]
+            jobs = [self._dispatcher.jobs[number] for number in client.unfinished.values()]
             self._dispatcher.cancel(jobs, now)
 
     def pong(self, peer: Address, now: float) -> None:

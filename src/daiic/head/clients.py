@@ -19,8 +19,8 @@ REMEMBERED = 60.0
 class Client:
     """The client at `address`, on the machine `host`.
 
-    `unfinished` are the ids of its tasks that have not ended, `known` those of
-    all its recent ones. `answers_pings` is set once it has answered a PING;
+    `unfinished` has the numbers of its jobs that are not over, by their ids;
+    `known` are the ids of all its recent tasks. `answers_pings` is set once it has answered a PING;
     simple clients never do.
     """
 
@@ -29,7 +29,7 @@ class Client:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.host = host_of(address)
-        self.unfinished: set[int] = set()
+        self.unfinished: dict[int, int] = {}
         self.known = RecentSequences(lifetime=REMEMBERED)
         self.answers_pings = False
         self.seen_at = 0.0

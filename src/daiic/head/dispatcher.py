@@ -31,7 +31,6 @@ from daiic.head.statistics import CANCELLED, DONE, Statistics
 from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
-from daiic.wire.messages import Address
 
 log = structlog.get_logger()
 
@@ -66,8 +65,8 @@ class Dispatcher:
         self.limits = limits
         self.workers = Registry(limits)
         self.queue = JobQueue()
-        self.jobs: dict[tuple[Address, int], Job] = {}
-        """All that are not over, by `Job.key`."""
+        self.jobs: dict[int, Job] = {}
+        """All that are not over, by their numbers."""
         self.assignments = Assignments(link)
         self.started_at = now
         self._link = link
@@ -102,7 +101,7 @@ class Dispatcher:
         most = self.limits.tasks_memory
         while self._tasks_bytes + job.bytes > most:
             self._make_way(job, attrgetter("bytes"), job.bytes, task_errors.no_memory(most), now)
-        if self.queue.group_of(job) is None:
+        if not self.queue or self.queue.group_of(job) is None:
             worker = choose(self.workers, job, now)
             if worker is not None and self._assign(job, worker, now):
                 self._accepted(job)
@@ -117,8 +116,8 @@ class Dispatcher:
 
     def _accepted(self, job: Job) -> None:
         self._tasks_bytes += job.bytes
-        self.jobs[job.key] = job
-        job.client.unfinished.add(job.id)
+        self.jobs[job.number] = job
+        job.client.unfinished[job.id] = job.number
         self._deadlines.add(job, len(self.jobs))
 
     def _make_way(
@@ -166,8 +165,8 @@ class Dispatcher:
     def _end(self, job: Job, outcome: str, now: float) -> None:
         job.over = True
         self._tasks_bytes -= job.bytes
-        del self.jobs[job.key]
-        job.client.unfinished.discard(job.id)
+        del self.jobs[job.number]
+        del job.client.unfinished[job.id]
         self._statistics.outcomes[job.kind.name, outcome] += 1
         self._statistics.total.add(now - job.arrived_at)
 
@@ -220,7 +219,7 @@ class Dispatcher:
 
         If only `freed` has changed, no others are looked at than it may run.
         """
-        if not len(self.queue):
+        if not self.queue:
             return
         changed = [freed] if freed is not None else self.workers
         free = [worker for worker in changed if worker.load < worker.slots]

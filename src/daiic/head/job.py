@@ -7,9 +7,8 @@ from daiic.head.dialect import Dialect
 from daiic.head.limits import LIMITS
 from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
-from daiic.wire.messages import Address
 from daiic.wire.payload import Pieces
-from daiic.work import WorkKind, needs_of
+from daiic.work import WorkKind, bytes_to_read, needs_of
 
 GroupKey = tuple[
     str,
@@ -20,6 +19,8 @@ GroupKey = tuple[
     tuple[str, str, str] | None,
 ]
 """What jobs that can run on the same workers have in common."""
+
+NO_TAGS: frozenset[str] = frozenset()
 
 
 class Job:
@@ -77,7 +78,7 @@ class Job:
     ) -> None:
         """`work` is as `Dialect.read` returns it, `size` in bytes, `deadline` a time.
 
-        `number` orders jobs by arrival.
+        `number` is the job's own, and orders jobs by arrival.
         """
         self.id = task_id
         self.client = client
@@ -88,9 +89,9 @@ class Job:
         self.model: str = task.model
         self.pinned: str = task.worker_id
         self.needs = needs_of(task)
-        self.tags = frozenset(task.tags)
+        self.tags = frozenset(task.tags) if task.tags else NO_TAGS
         self.size = kind.size(task)
-        self.reading = kind.reading(task)
+        self.reading = kind.reading * bytes_to_read(task, size, self.needs)
         self.user: str = task.client
         if self.user:
             self.user = self.user[: LIMITS.client_name]
@@ -114,11 +115,6 @@ class Job:
         """Return the payload of the TASK for its worker."""
         payload = self.answer.task.SerializeToString()
         return b"".join((*self._work, payload)) if self._work else payload
-
-    @property
-    def key(self) -> tuple[Address, int]:
-        """What no other job has that is not over."""
-        return self.client.address, self.id
 
     @property
     def group_key(self) -> GroupKey:

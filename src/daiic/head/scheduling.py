@@ -10,10 +10,11 @@ together share it, others come one after the other. A worker that was not
 measured counts as the fastest, so that it gets measured.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from operator import itemgetter
 
 from daiic.head.job import Job
-from daiic.head.worker import Readiness, Worker
+from daiic.head.worker import SERVING, Readiness, Worker
 from daiic.wire import daiic_pb2 as pb
 
 SPREAD_AFTER = 2.0
@@ -21,22 +22,25 @@ SPREAD_AFTER = 2.0
 
 Candidate = tuple[Readiness, Worker]
 
+_READY = frozenset({pb.READY})
+_first = itemgetter(0)
+
 
 def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
     """Return the worker that should get `job` now; `None` if it has to wait, or there is none."""
-    candidates = list(_candidates((w for w in workers if w.state == pb.READY), job))
+    candidates = _candidates(workers, job, _READY)
     made_by = job.answer.made_by
     if made_by is not None:
         same = [(r, w) for r, w in candidates if w.can_continue(job.model, made_by)]
         candidates = same or candidates
-    free = [(readiness, worker) for readiness, worker in candidates if worker.load < worker.slots]
+    free = [candidate for candidate in candidates if candidate[1].load < candidate[1].slots]
     if not free:
         return None
-    soonest = min(readiness for readiness, _ in candidates)
-    best = min(readiness for readiness, _ in free)
-    spread = best <= Readiness.ON_DISK and now - job.queued_at >= SPREAD_AFTER
-    if best > soonest and not spread:
-        return None
+    best = min(free, key=_first)[0]
+    if len(free) < len(candidates) and best > min(candidates, key=_first)[0]:
+        spread = best <= Readiness.ON_DISK and now - job.queued_at >= SPREAD_AFTER
+        if not spread:
+            return None
     equals = [worker for readiness, worker in free if readiness == best]
     return equals[0] if len(equals) == 1 else _done_first(equals, job)
 
@@ -48,7 +52,7 @@ def may_run(worker: Worker, job: Job) -> bool:
 
 def may_serve(workers: Iterable[Worker], job: Job) -> bool:
     """Return whether one of `workers` can run `job`, now or once it has started or is free."""
-    return any(True for _ in _candidates((w for w in workers if w.serving), job))
+    return bool(_candidates(workers, job, SERVING))
 
 
 def cost(worker: Worker, job: Job) -> float:
@@ -56,21 +60,25 @@ def cost(worker: Worker, job: Job) -> float:
     return (job.size + job.reading) / (worker.rate(job.model) or job.kind.usual_rate)
 
 
-def _candidates(workers: Iterable[Worker], job: Job) -> Iterator[Candidate]:
-    """Yield those of `workers` that can run `job`."""
+def _candidates(
+    workers: Iterable[Worker], job: Job, states: frozenset[pb.WorkerState]
+) -> list[Candidate]:
+    """Return those of `workers` in one of `states` that can run `job`."""
+    candidates: list[Candidate] = []
     downloads: list[Candidate] = []
     known_to_lack = False
     for worker in workers:
+        if worker.state not in states:
+            continue
         readiness = _readiness(worker, job)
         if readiness is None:
             known_to_lack = known_to_lack or worker.lacks(job.model, job.needs)
         elif readiness == Readiness.DOWNLOADABLE:
             downloads.append((readiness, worker))
         else:
-            yield readiness, worker
+            candidates.append((readiness, worker))
     # What a model cannot do here it will not do after it was downloaded there.
-    if not known_to_lack:
-        yield from downloads
+    return candidates if known_to_lack else candidates + downloads
 
 
 def _readiness(worker: Worker, job: Job) -> Readiness | None:

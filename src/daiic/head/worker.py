@@ -8,6 +8,9 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import Address
 from daiic.work import capabilities_of
 
+SERVING = frozenset({pb.READY, pb.STARTING})
+"""States of workers that run tasks, or soon will."""
+
 
 class Readiness(IntEnum):
     """How soon a worker could run a model, the soonest first."""
@@ -98,7 +101,7 @@ class Worker:
     @property
     def serving(self) -> bool:
         """Whether it runs tasks, or soon will."""
-        return self.state in (pb.READY, pb.STARTING)
+        return self.state in SERVING
 
     @property
     def load(self) -> int:
