@@ -1,29 +1,17 @@
-"""What a person can do on the page, in a real browser."""
+"""The page as a whole, in a real browser: what it shows, and when it asks for what."""
 
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-
+from browser.chat_view import LAST_FOOT, ask
 from browser.chromium import Page
 from daiic.gateway.http.api_keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
 from integration.gateway.conftest import StartGateway
-from support.peers.scripted_head import ScriptedHead, echo, failing
+from support.peers.scripted_head import ScriptedHead, failing
 from support.processes.gateway_process import RunningGateway
-
-VIEWS = ("cluster", "chat", "images", "connect")
-LAST_FOOT = "(document.querySelector('.message.assistant:last-child .foot')?.innerText ?? '')"
-
-
-async def ask(page: Page, text: str) -> None:
-    await page.until("!document.getElementById('send').disabled")
-    await page.js("document.getElementById('say').focus()")
-    await page.type(text)
-    await page.press("Enter")
 
 
 async def test_it_shows_the_cluster_as_it_is_and_as_it_changes(
@@ -54,118 +42,6 @@ async def test_it_shows_the_cluster_as_it_is_and_as_it_changes(
     assert page.errors == []
 
 
-async def test_chat_streams_and_says_how_fast(
-    page: Page, gateway: RunningGateway, head: ScriptedHead
-) -> None:
-    await page.go(f"{gateway.url}/#chat")
-    await ask(page, "one two three")
-    await page.until(f"{LAST_FOOT}.includes('tokens/s')")
-    said = await page.text(".message.assistant .body")
-    assert said == "one two three"
-    assert (await page.js(LAST_FOOT)).startswith("3 tokens")
-    await ask(page, "four")
-    await page.until("document.querySelectorAll('.message.assistant .link').length === 4")
-    said = [(message.role, message.content) for message in head.tasks[1].text.messages]
-    assert said == [("user", "one two three"), ("assistant", "one two three"), ("user", "four")]
-    await page.js("location.hash = 'cluster'")
-    await page.until("document.querySelectorAll('.tasks tbody tr').length === 2")
-    assert page.errors == []
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-async def test_the_chat_follows_what_is_written_unless_its_reader_looks_elsewhere(
-    page: Page, gateway: RunningGateway, head: ScriptedHead, width: int
-) -> None:
-    go_on = asyncio.Event()
-
-    async def long(task: pb.Task) -> AsyncIterator[pb.Result]:
-        for number in range(200):
-            yield pb.Result(text=f"line {number}\n", tokens=[number])
-            if number in (99, 149):
-                await go_on.wait()
-                go_on.clear()
-        yield pb.Result(final=True, finish_reason=pb.FINISH_REASON_STOP)
-
-    async def written(number: int) -> None:
-        await page.until(f"document.getElementById('thread').innerText.includes('line {number}')")
-
-    end = "document.getElementById('thread').lastElementChild.getBoundingClientRect().bottom"
-    head.script = long
-    await page.look(width, 800)
-    await page.go(f"{gateway.url}/#chat")
-    await ask(page, "go")
-    await written(99)
-    assert await page.js(f"{end} <= innerHeight")
-    await page.js("location.hash = '#cluster'")
-    await page.until("!document.getElementById('cluster').hidden")
-    go_on.set()
-    await asyncio.sleep(0.2)
-    await page.js("location.hash = '#chat'")
-    await written(149)
-    assert await page.js(f"{end} <= innerHeight")
-    await page.js("document.getElementById('thread').scrollTop = 0; scrollTo(0, 0)")
-    go_on.set()
-    await written(199)
-    assert await page.js(f"{end} > innerHeight")
-
-
-async def test_stop_ends_the_task_on_the_cluster_and_keeps_what_was_said(
-    page: Page, gateway: RunningGateway, head: ScriptedHead
-) -> None:
-    async def endless(task: pb.Task) -> AsyncIterator[pb.Result]:
-        for number in range(10_000):
-            yield pb.Result(text=f"{number} ", tokens=[number])
-            await asyncio.sleep(0.02)
-
-    head.script = endless
-    await page.go(f"{gateway.url}/#chat")
-    await ask(page, "count")
-    await page.until("document.querySelector('.assistant .body')?.innerText.includes('5 ')")
-    await page.press("Escape")
-    await asyncio.wait_for(head.cancelled.get(), 1)
-    await page.until(f"{LAST_FOOT}.includes('stopped')")
-    assert (await page.text(".message.assistant .body")).startswith("0 1 2 3 4 5")
-    assert await page.text("#send") == "Send"
-
-
-async def test_chat_settings_reach_the_task_and_again_asks_again(
-    page: Page, gateway: RunningGateway, head: ScriptedHead
-) -> None:
-    await page.go(f"{gateway.url}/#chat")
-    values = {"system": "be kind", "temperature": 0.5, "max_tokens": 7, "seed": 3, "top_p": 0.5}
-    for name, value in values.items():
-        await page.js(
-            f"document.getElementById('chat-settings').elements.{name}.value = {json.dumps(value)}"
-        )
-    await ask(page, "hi")
-    await page.until("document.querySelectorAll('.message.assistant .link').length === 2")
-    await page.js("document.querySelector('.message.assistant .link:last-child').click()")
-    await asyncio.wait_for(head.received(2), 5)
-    for task in head.tasks:
-        text = task.text
-        assert [(m.role, m.content) for m in text.messages] == [
-            ("system", "be kind"),
-            ("user", "hi"),
-        ]
-        assert (text.temperature, text.max_tokens, text.seed, text.top_p) == (0.5, 7, 3, 0.5)
-
-
-async def test_what_a_model_writes_is_never_markup(
-    page: Page, gateway: RunningGateway, head: ScriptedHead
-) -> None:
-    text = "<img src=x onerror=alert(1)><b>bold</b>\n```html\n<script>alert(2)</script>\n```\nend"
-    await page.go(f"{gateway.url}/#chat")
-    await page.until("!document.getElementById('send').disabled")
-    await page.js("document.getElementById('say').focus()")
-    await page.type(text)
-    await page.press("Enter")
-    await page.until(f"{LAST_FOOT}.includes('tokens')")
-    body = "document.querySelector('.message.assistant .body')"
-    assert await page.js(f"{body}.querySelectorAll('img, b, script').length") == 0
-    code = await page.js(f"{body}.querySelector('pre code')?.textContent")
-    assert code == "<script>alert(2)</script>"
-
-
 async def test_errors_are_said_where_they_happen(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:
@@ -179,29 +55,6 @@ async def test_errors_are_said_where_they_happen(
     await page.until("document.getElementById('image-problem').innerText.includes('full')")
 
 
-async def test_text_that_another_model_began_again_is_not_kept(
-    page: Page, gateway: RunningGateway, head: ScriptedHead
-) -> None:
-    begun = asyncio.Event()
-
-    async def over(task: pb.Task) -> AsyncIterator[pb.Result]:
-        yield pb.Result(text="half of an answer", tokens=[1])
-        await begun.wait()
-        yield pb.Result(text="other", tokens=[2], started_over=True)
-
-    head.script = over
-    await page.go(f"{gateway.url}/#chat")
-    await ask(page, "hi")
-    await page.until("document.querySelector('.assistant .body')?.innerText.includes('half')")
-    begun.set()
-    await page.until(f"{LAST_FOOT}.includes('send the request again')")
-    assert await page.text(".message.assistant .body") == ""
-    head.script = echo
-    await ask(page, "still there?")
-    await asyncio.wait_for(head.received(2), 5)
-    assert [message.role for message in head.tasks[1].text.messages] == ["user", "user"]
-
-
 async def test_each_view_offers_the_models_that_can_do_what_it_does(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:
@@ -213,58 +66,6 @@ async def test_each_view_offers_the_models_that_can_do_what_it_does(
     await page.until("document.querySelector('.models')?.innerText.includes('paint, edit')")
     assert await page.js(offered.format("chat-model")) == ["stub-chat"]
     assert await page.js(offered.format("image-model")) == ["painter", "stub/image"]
-
-
-async def test_images_show_their_steps_and_then_themselves(
-    page: Page, gateway: RunningGateway, head: ScriptedHead
-) -> None:
-    go_on = asyncio.Event()
-
-    async def painting(task: pb.Task) -> AsyncIterator[pb.Result]:
-        yield pb.Result(progress=pb.Progress(phase="steps", done=3, total=8))
-        await go_on.wait()
-        async for part in echo(task):
-            yield part
-
-    head.script = painting
-    await page.go(f"{gateway.url}/#images")
-    await page.until("!document.getElementById('make').disabled")
-    await page.js("document.querySelector('#image-form [name=prompt]').focus()")
-    await page.type("a red fox")
-    fields = {"width": 256, "height": 128, "seed": 11, "n": 2}
-    for name, value in fields.items():
-        await page.js(f"document.getElementById('image-form').elements.{name}.value = {value}")
-    await page.js("document.getElementById('make').click()")
-    await page.until("document.getElementById('making-count').innerText === '3 / 8'")
-    bar = "document.querySelector('[role=progressbar]')"
-    assert await page.js(f"{bar}.getAttribute('aria-valuenow')") == "38"
-    go_on.set()
-    await page.until(
-        "[...document.querySelectorAll('.picture img')].filter(i => i.naturalWidth).length === 2"
-    )
-    image = head.tasks[0].image
-    assert (image.prompt, image.width, image.height, image.seed) == ("a red fox", 256, 128, 11)
-    captions = await page.text("#gallery")
-    assert "seed 11" in captions and "seed 12" in captions
-    assert page.errors == []
-
-
-async def test_images_can_be_stopped(
-    page: Page, gateway: RunningGateway, head: ScriptedHead
-) -> None:
-    async def slow(task: pb.Task) -> AsyncIterator[pb.Result]:
-        yield pb.Result(progress=pb.Progress(phase="steps", done=1, total=50))
-        await asyncio.sleep(3600)
-
-    head.script = slow
-    await page.go(f"{gateway.url}/#images")
-    await page.until("!document.getElementById('make').disabled")
-    await page.js("document.getElementById('image-form').elements.prompt.value = 'x'")
-    await page.js("document.getElementById('make').click()")
-    await page.until("document.getElementById('making-count').innerText === '1 / 50'")
-    await page.js("document.getElementById('make').click()")
-    await asyncio.wait_for(head.cancelled.get(), 1)
-    await page.until("document.getElementById('making').hidden")
 
 
 async def test_it_asks_for_the_key_and_works_once_it_has_it(
@@ -319,102 +120,6 @@ async def test_a_hidden_page_does_not_hold_a_connection(
     await hide(False)
     await page.until("document.querySelectorAll('.worker').length === 0")
     assert page.errors == []
-
-
-async def test_it_can_be_used_by_keyboard_alone(
-    page: Page, gateway: RunningGateway, head: ScriptedHead
-) -> None:
-    await page.go(gateway.url)
-    await page.until("document.querySelector('.worker')")
-
-    async def tab_to(what: str) -> None:
-        for _ in range(40):
-            await page.press("Tab")
-            if await page.js(f"document.activeElement.matches({json.dumps(what)})"):
-                outline = await page.js("getComputedStyle(document.activeElement).outlineStyle")
-                assert outline != "none" or what == "#say"  # its frame shows the focus
-                return
-        raise AssertionError(f"Tab never reaches {what}")
-
-    await tab_to("nav a[href='#chat']")
-    await page.press("Enter")
-    await page.until("!document.getElementById('chat').hidden")
-    await tab_to("#say")
-    await page.type("by keyboard")
-    await page.press("Enter", shift=True)
-    await page.type("two lines")
-    await page.press("Enter")
-    await asyncio.wait_for(head.received(1), 5)
-    assert head.tasks[0].text.messages[0].content == "by keyboard\ntwo lines"
-    await page.go(f"{gateway.url}/?again#images")
-    await page.until("!document.getElementById('make').disabled")
-    await tab_to("#image-form [name=prompt]")
-    await page.type("a fox")
-    await tab_to("#make")
-    await page.press("Space")
-    await asyncio.wait_for(head.received(2), 5)
-
-
-async def test_everything_that_acts_has_a_name(page: Page, gateway: RunningGateway) -> None:
-    acting = {"button", "link", "textbox", "combobox", "spinbutton", "meter", "progressbar"}
-    for view in VIEWS:
-        await page.go(f"{gateway.url}/?{view}#{view}")
-        await page.until("document.querySelector('.worker')")
-        names = await page.names()
-        assert sum(role in acting for role, _ in names) > 5
-        assert [role for role, name in names if role in acting and not name] == []
-
-
-CONTRAST = Path(__file__).with_name("poor_contrast.js").read_text()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_all_text_can_be_read_in_both_colours(
-    page: Page, gateway: RunningGateway, head: ScriptedHead, scheme: str
-) -> None:
-    models = head.status.workers[0].heartbeat.models
-    models.add(name="a", kind=pb.TEXT, state=pb.LOADING)
-    models.add(name="b", kind=pb.TEXT, state=pb.FAILED, detail="it broke")
-    for backend in (pb.CUDA, pb.ROCM):
-        worker = head.status.workers.add()
-        worker.CopyFrom(head.status.workers[0])
-        worker.heartbeat.worker_id = worker.heartbeat.name = pb.Backend.Name(backend)
-        worker.heartbeat.backend = backend
-    await page.look(1280, 860, scheme)
-    for view in VIEWS:
-        await page.go(f"{gateway.url}/?{view}#{view}")
-        await page.until("document.querySelectorAll('.worker').length === 3")
-        assert await page.js(CONTRAST) == []
-
-
-async def test_the_colours_can_be_chosen_and_are_remembered(
-    page: Page, gateway: RunningGateway
-) -> None:
-    ground = "getComputedStyle(document.documentElement).backgroundColor"
-    await page.go(gateway.url)
-    light = await page.js(ground)
-    for _ in range(2):  # from auto over light to dark
-        await page.js("document.getElementById('theme-button').click()")
-    dark = await page.js(ground)
-    assert dark != light
-    await page.go(f"{gateway.url}/?again")
-    assert await page.js(ground) == dark
-
-
-@pytest.mark.parametrize("width", [320, 390, 820])
-async def test_nothing_sticks_out_on_small_screens(
-    page: Page, gateway: RunningGateway, head: ScriptedHead, width: int
-) -> None:
-    long = head.status.workers[0].heartbeat
-    long.name = "a-machine-with-a-very-long-name-in-some-rack"
-    long.models[0].name = "someone/a-model-with-a-very-long-name-that-goes-on-Instruct-v0.3"
-    async with gateway.http as http:
-        await http.post("/v1/completions", json={"model": long.models[0].name, "prompt": "x y"})
-    await page.look(width, 844)
-    for view in VIEWS:
-        await page.go(f"{gateway.url}/?{view}#{view}")
-        await page.until("document.querySelector('.worker') && document.querySelector('.tasks')")
-        assert await page.js("document.documentElement.scrollWidth") <= width, view
 
 
 async def test_nothing_is_fetched_from_elsewhere(page: Page, gateway: RunningGateway) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
+from daiic.gateway.http.api_keys import KeyFile
 from support.peers.scripted_head import ScriptedHead, echo
 from support.processes.gateway_process import RunningGateway, gateway_process
 
@@ -36,3 +38,8 @@ async def start_gateway(head: ScriptedHead) -> AsyncIterator[StartGateway]:
 @pytest.fixture
 async def gateway(start_gateway: StartGateway) -> RunningGateway:
     return await start_gateway()
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys.json")
