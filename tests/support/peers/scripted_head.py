@@ -51,13 +51,15 @@ class ScriptedHead:
 
     Without a script the test itself takes each `task` and answers it, part by part. `tasks` are
     those that came, `cancelled` the ids of those that clients gave up, `client` who spoke last,
-    `presence` what it answers to a client's HEARTBEAT.
+    `presence` what it answers to a client's HEARTBEAT, `status_questions` how often it
+    was asked for its status.
     """
 
     def __init__(self, script: Script | None = None) -> None:
         self.status = one_worker()
         self.script = script
         self.tasks: list[pb.Task] = []
+        self.status_questions = 0
         self.cancelled = asyncio.Queue[int]()
         self.client: Address = ()
         self.presence = pb.Presence(state=pb.READY)
@@ -137,6 +139,7 @@ class ScriptedHead:
             self.send(MessageType.RESULT, part.SerializeToString(), client)
 
         if task.WhichOneof("work") == "status":
+            self.status_questions += 1
             send(pb.Result(id=task.id, final=True, status=self.status))
             return
         async with self._came:

@@ -18,6 +18,10 @@ class RunningGateway(Daemon):
 
     listens = r"serving\s+address=http://(\S+?)/\s*\n"
 
+    def __init__(self, *command: str, **settings: object) -> None:
+        super().__init__(*command, **settings)
+        self._clients: list[openai.AsyncOpenAI] = []
+
     @property
     def url(self) -> str:
         return f"http://{self.address}"
@@ -30,11 +34,18 @@ class RunningGateway(Daemon):
 
     @property
     def openai(self) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+        client = openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+        self._clients.append(client)
+        return client
 
     @property
     def http(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=20)
+
+    async def close_clients(self) -> None:
+        """Close what `openai` gave, which would else try to when its event loop is gone."""
+        for client in self._clients:
+            await client.close()
 
     async def snapshots(self) -> AsyncGenerator[dict[str, Any], None]:
         """What the page sees, once a second."""
@@ -54,4 +65,5 @@ async def gateway_process(*flags: str) -> AsyncIterator[RunningGateway]:
         finally:
             gateway.signal(signal.SIGTERM)
             status = await gateway.ended(10)
+            await gateway.close_clients()
         assert status == 0, gateway.log
