@@ -53,3 +53,7 @@ async def test_every_route_of_the_api_is_described(gateway: RunningGateway) -> N
     chat = described["components"]["schemas"]["ChatRequest"]
     assert {"model", "messages"} == set(chat["required"])
     assert chat["properties"]["n"]["anyOf"][0]["maximum"] == 16
+    events = described["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]["content"]
+    event = events["text/event-stream"]["itemSchema"]["properties"]["data"]["anyOf"][1]
+    named = [schema["$ref"].rpartition("/")[2] for schema in event["contentSchema"]["anyOf"]]
+    assert named == ["ChatChunk", "ErrorBody"]

@@ -122,7 +122,7 @@ def _operation(
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if events:
-        content["text/event-stream"] = {"itemSchema": _event(events)}
+        content["text/event-stream"] = {"itemSchema": _event([*events, of[ErrorBody]])}
     operation: dict[str, Any] = {
         "summary": summary,
         "responses": {"200": {"description": "The answer", "content": content}}
@@ -143,7 +143,10 @@ def _operation(
 
 
 def _event(data: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the schema of a server-sent event; a text stream ends with the data [DONE]."""
+    """Return the schema of a server-sent event.
+
+    A text stream ends with the data [DONE], one that fails with an error.
+    """
     encoded = {
         "type": "string",
         "contentMediaType": "application/json",
