@@ -282,14 +282,14 @@ async def test_a_pipeline_with_code_of_its_own_is_refused(folder):
     with pytest.raises(TaskError) as refused:
         await load(folder)
     assert refused.value.code == pb.BAD_REQUEST
-    assert "code of its own" in refused.value.message
+    assert "its own code" in refused.value.message
 
 
 @pytest.mark.parametrize("part", [["os", "system"], ["http.server", "x"], [5, "x"], [["a"], "x"]])
 async def test_a_pipeline_names_libraries_of_ours_only(folder, part):
     index = folder / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_bytes()) | {"unet": part}))
-    with pytest.raises(TaskError, match="code of its own"):
+    with pytest.raises(TaskError, match="with its own code"):
         await load(folder)
 
 
@@ -334,10 +334,7 @@ async def test_a_pipeline_that_asks_for_more_than_its_weights_is_refused(
     path = folder / file
     path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
     monkeypatch.setattr(configuration_bounds, "MAX_MODULES", 2_000)
-    monkeypatch.setattr(
-        "daiic.worker.engines.torch.configuration_bounds.SPARE",
-        1 << (40 if "parts" in said else 20),
-    )
+    monkeypatch.setattr(configuration_bounds, "SPARE", 1 << (40 if "parts" in said else 20))
     with pytest.raises(TaskError, match=said) as refused:
         await load(folder)
     assert refused.value.code == pb.BAD_REQUEST

@@ -111,7 +111,7 @@ async def test_token_opens_gated_models_and_shows_nowhere(client, begin, tmp_pat
 async def test_token_that_does_not_open_a_model_is_told_from_none(client, begin):
     worker = begin({"HF_TOKEN": "hf_AnotherToken"})
     error = await refusal(client, "owner/gated", worker)
-    assert error.code == pb.MODEL_GATED and "does not open it" in error.message
+    assert error.code == pb.MODEL_GATED and "no access to it" in error.message
     assert "hf_AnotherToken" not in str(error) + worker.log
     worker.signal(signal.SIGTERM)
 

@@ -23,5 +23,5 @@ async def test_models_take_turns_where_there_is_room_for_one(start, models_dir):
         answers = [await client.answer(task) for task in (text, embed, text, embed)]
     assert answers[0].text == answers[2].text and answers[0].text
     assert answers[1].embeddings == answers[3].embeddings and answers[1].embeddings
-    left = [line for line in worker.log.splitlines() if "leaves to make room" in line]
+    left = [line for line in worker.log.splitlines() if "unloaded to free memory" in line]
     assert [line.split("model=")[1] for line in left] == ["tiny", "sentences", "tiny"]
