@@ -1,5 +1,6 @@
 """What becomes of a TASK when it comes: the first table of docs/cluster.md, "A job's states"."""
 
+import asyncio
 import json
 import signal
 
@@ -7,7 +8,8 @@ import pytest
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
-from integration.head.conftest import Cast
+from support.peers.cast import Cast
+from support.processes.daemon import PATIENCE
 from support.processes.head_process import HeadProcess
 
 CANCEL, ERROR, HEARTBEAT, RESULT, TASK = (
@@ -230,12 +232,13 @@ async def test_head_that_is_told_to_stop_says_so_and_gives_up_what_does_not_end(
         client.send(TASK, cast.task(1))
         assigned = await worker.next(TASK)
         head.signal(signal.SIGTERM)
-        refused = None
-        while refused is None:  # until the signal has come
-            client.send(HEARTBEAT, b"")
-            if (await client.next(HEARTBEAT)).state == pb.DRAINING:
-                client.send(TASK, cast.task(2))
-                refused = await client.next(ERROR)
+        state = pb.READY
+        async with asyncio.timeout(PATIENCE):
+            while state != pb.DRAINING:  # until the signal has come
+                client.send(HEARTBEAT, b"")
+                state = (await client.next(HEARTBEAT)).state
+        client.send(TASK, cast.task(2))
+        refused = await client.next(ERROR)
         assert (refused.id, refused.code) == (2, pb.SHUTTING_DOWN)
         given_up = await client.next(ERROR)
         assert (given_up.id, given_up.code) == (1, pb.SHUTTING_DOWN)

@@ -1,14 +1,16 @@
 """Which workers a head knows: the table of docs/cluster.md, "The registry"."""
 
+import asyncio
 import secrets
 
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
-from integration.head.conftest import Cast
+from support.peers.cast import Cast
 from support.peers.plain_client import PlainClient
 from support.peers.scripted_peer import ScriptedPeer, ScriptedWorker
+from support.processes.daemon import PATIENCE
 from support.processes.head_process import HeadProcess
 
 HEARTBEAT, RESULT, TASK = MessageType.HEARTBEAT, MessageType.RESULT, MessageType.TASK
@@ -162,8 +164,9 @@ async def test_silent_worker_is_forgotten_and_may_come_back(
 ) -> None:
     worker, client = await cast.worker(hasty_head), await cast.client(hasty_head)
     await worker.silent()
-    while await known(client, worker) is not None:
-        pass
+    async with asyncio.timeout(PATIENCE):
+        while await known(client, worker) is not None:
+            pass
     await worker.say()
     assert await known(client, worker) is not None
 
@@ -177,12 +180,13 @@ async def test_worker_that_acknowledges_nothing_loses_its_tasks(
     with PlainClient(head.host_port) as socket:  # says what it is, and acknowledges nothing
         socket.send(HEARTBEAT, deaf.SerializeToString())
         client.send(TASK, cast.task())
-        while (await socket.datagram(60)).kind != TASK:
+        while (await socket.datagram(PATIENCE)).kind != TASK:
             pass
         other = await cast.worker(head)
-        while not other.waiting(TASK):
-            socket.send(HEARTBEAT, deaf.SerializeToString())
-            await other.settle()
+        async with asyncio.timeout(PATIENCE):
+            while not other.waiting(TASK):
+                socket.send(HEARTBEAT, deaf.SerializeToString())
+                await other.settle()
     await other.answer(await other.next(TASK), "done")
     assert (await client.next(RESULT)).text == "done"
 
@@ -238,7 +242,7 @@ async def test_full_registry_keeps_the_workers_it_has(cast: Cast) -> None:
             with PlainClient(head.host_port, host=host) as socket:
                 beat = pb.Heartbeat(worker_id=f"crowd {number}", state=pb.READY)
                 socket.send(HEARTBEAT, beat.SerializeToString())
-                await socket.datagram(60)
+                await socket.datagram(PATIENCE)
         await client.settle()
         ids = [status.heartbeat.worker_id for status in client.status.workers]
         assert len(ids) == 1024

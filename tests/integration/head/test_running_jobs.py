@@ -1,11 +1,14 @@
 """What becomes of a job that is queued or assigned: the tables of docs/cluster.md."""
 
+import asyncio
+
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
-from integration.head.conftest import Cast
+from support.peers.cast import Cast
 from support.peers.scripted_peer import ScriptedPeer, ScriptedWorker
+from support.processes.daemon import PATIENCE
 from support.processes.head_process import HeadProcess
 
 CANCEL, ERROR, HEARTBEAT, RESULT, TASK = (
@@ -194,14 +197,15 @@ async def test_task_fails_with_its_last_error_when_its_attempts_are_used(cast: C
         workers = [await cast.worker(head) for _ in range(3)]
         client.send(TASK, cast.task())
         tried = 0
-        while not client.waiting(ERROR):
-            for worker in workers:
-                await worker.settle()
-                for task in worker.waiting(TASK)[:1]:
-                    await worker.next(TASK)
-                    worker.send(ERROR, error(task, pb.OUT_OF_MEMORY))
-                    tried += 1
-            await client.settle()
+        async with asyncio.timeout(PATIENCE):
+            while not client.waiting(ERROR):
+                for worker in workers:
+                    await worker.settle()
+                    for task in worker.waiting(TASK)[:1]:
+                        await worker.next(TASK)
+                        worker.send(ERROR, error(task, pb.OUT_OF_MEMORY))
+                        tried += 1
+                await client.settle()
         assert tried == 2
         assert (await client.next(ERROR)).code == pb.OUT_OF_MEMORY
 

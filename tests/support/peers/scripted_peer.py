@@ -14,9 +14,7 @@ from daiic.wire.address import format_address, resolve
 from daiic.wire.events import Event, Message
 from daiic.wire.messages import MessageType
 from daiic.wire.udp import MeshSocket
-
-PATIENCE = 60.0
-"""Seconds for what takes milliseconds on an idle machine."""
+from support.processes.daemon import PATIENCE
 
 READ_AS = {
     MessageType.HEARTBEAT: pb.Presence,
