@@ -29,7 +29,7 @@ use dcf_shim::status_port::StatusPort;
 
 const TICK: Micros = 250_000;
 const LOOK_UP_AGAIN: Micros = 500_000;
-/// Time for last answers to be acknowledged.
+/// Time for the last results to be acknowledged.
 const FAREWELL: Micros = 1_000_000;
 
 fn main() -> ExitCode {
@@ -60,8 +60,8 @@ fn serve(settings: &Settings, logs: Logs) -> Result<(), String> {
     Daemon::new(settings, logs, signals, &heads)?.run().map_err(|error| error.to_string())
 }
 
-/// Looks the heads up until one is found: names may come after the programs that ask for them, as those of
-/// containers do. Returns none when told to stop before.
+/// Resolves the heads' names until one has an address: a container may start before the names of the
+/// others exist. Returns `None` when told to stop first.
 fn find_heads(names: &[String], signals: &Signals) -> Result<Option<Vec<SocketAddr>>, String> {
     let mut said = false;
     loop {
@@ -103,7 +103,7 @@ struct Daemon {
     clock: RunningClock,
 }
 
-/// A socket and what is on its way out through it.
+/// A socket, and the datagrams that it has not taken yet.
 struct Side {
     socket: BatchSocket,
     out: Datagrams,
@@ -147,7 +147,7 @@ impl Daemon {
                 remote && !mesh_listen.ip().is_loopback(),
             ),
             bounds(settings)?,
-            // As microseconds, but short enough for five bytes of a payload.
+            // Microseconds, but few enough bits for five bytes of a payload.
             wall_clock() & 0x3fff_ffff | 0x1000_0000,
         );
         let bind = |key: &str, address| {
@@ -212,7 +212,7 @@ impl Daemon {
                 }
             }
             let sides = [(&self.bridge.clients, &self.clients), (&self.bridge.mesh, &self.mesh)];
-            // While the socket takes nothing more, nothing is due.
+            // While a socket takes nothing more, its endpoint has nothing due.
             let free = sides.iter().filter(|(_, side)| side.out.items.is_empty());
             let timeouts = free.map(|(endpoint, _)| endpoint.next_timeout());
             let own = watchdog.map_or(tick_at, |_| tick_at.min(watchdog_at));
@@ -232,7 +232,7 @@ impl Daemon {
         }
     }
 
-    /// Reads the settings again; what is wrong with them leaves everything as it is.
+    /// Reads the settings again; settings that are not valid change nothing.
     fn reload(&mut self) {
         let loaded = match load_settings() {
             Ok(Invocation::Run(settings)) => self
@@ -262,7 +262,7 @@ impl Daemon {
         self.settings = *settings;
     }
 
-    /// Waits for input and takes it in; returns whether a signal came.
+    /// Waits for input and processes it; returns whether a signal came.
     fn wait(&mut self, timeout: Micros) -> io::Result<bool> {
         let on = |fd, write| Wait { fd, write, ready: false };
         let mut waits = vec![
@@ -298,12 +298,12 @@ impl Daemon {
         let bridge = &mut self.bridge;
         let mut sides =
             [(&mut bridge.mesh, &mut self.mesh), (&mut bridge.clients, &mut self.clients)];
-        // What was passed on goes before what is only acknowledged.
+        // What is forwarded goes before what is only acknowledged.
         if !self.came_from_clients {
             sides.reverse();
         }
         for (endpoint, side) in sides {
-            // What the socket did not take yet goes first, and nothing is added to it.
+            // Datagrams that the socket has not taken yet go first.
             if side.out.items.is_empty() {
                 endpoint.flush(now, wall, &mut side.out);
             }
@@ -365,14 +365,14 @@ fn any_port_towards(heads: &[SocketAddr], remote: bool) -> Result<SocketAddr, St
     })
 }
 
-/// The period of systemd's watchdog, if it is meant for this process.
+/// The period of systemd's watchdog, if it watches this process.
 fn watchdog_period() -> Option<Micros> {
     let number = |key| std::env::var(key).ok()?.parse::<u64>().ok();
     let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
     number("WATCHDOG_USEC").filter(|_| ours)
 }
 
-/// Tells systemd; elsewhere nobody listens.
+/// Tells systemd, if it started this process.
 fn notify(states: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(false, states) {
         error!(%error, "systemd could not be told");

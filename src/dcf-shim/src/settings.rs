@@ -28,31 +28,31 @@ macro_rules! settings {
             }
         }
 
-        /// What is said of each.
+        /// A sentence on each.
         pub const HELP: &[(&str, &str)] = &[$((stringify!($key), $help),)*];
     };
 }
 
 settings! {
     listen: String = "127.0.0.1:7737".into(), "Address and port for clients' datagrams.";
-    heads: Vec<String> = vec!["127.0.0.1:7717".into()], "Heads of the cluster; the first that answers is used, others are learned from it.";
-    mesh_listen: String = String::new(), "Address and port to speak to heads from; \"\": any free one.";
+    heads: Vec<String> = vec!["127.0.0.1:7717".into()], "Heads of the cluster. The first that answers is used; others are learned from it.";
+    mesh_listen: String = String::new(), "Address and port from which heads are spoken to; \"\": any free one.";
     cluster_key_file: String = String::new(), "The cluster's key, made by `daiic keygen`.";
     client_key_file: String = String::new(), "A key of the same form that clients must have; \"\": clients send plain DCF.";
     allow_unauthenticated: bool = false, "Serve beyond loopback without keys.";
-    allowed_networks: Vec<String> = Vec::new(), "Networks (CIDR) that clients may be in; none named: any.";
+    allowed_networks: Vec<String> = Vec::new(), "Networks (CIDR) that clients may be in; empty: any.";
     client_rate: f64 = 50.0, "Tasks a second that one client may send.";
     client_burst: f64 = 100.0, "Tasks that one client may send at once after a pause.";
     client_datagram_rate: f64 = 20_000.0, "Datagrams a second that one client may send.";
     client_tasks: i64 = 64, "Tasks that one client may have in flight.";
-    client_bytes: i64 = 128 << 20, "Bytes of tasks, and of unacknowledged answers, for one client.";
+    client_bytes: i64 = 128 << 20, "Bytes of tasks, and of unacknowledged results, for one client.";
     max_clients: i64 = 16_384, "Clients that are remembered.";
     max_tasks: i64 = 4096, "Tasks in flight of all clients.";
-    max_bytes: i64 = 512 << 20, "Bytes of tasks of all clients; answers may take as much again.";
-    max_message: i64 = 64 << 20, "Bytes of the largest task or answer.";
+    max_bytes: i64 = 512 << 20, "Bytes of tasks of all clients; results may take as much again.";
+    max_message: i64 = 64 << 20, "Bytes of the largest task or result part.";
     task_deadline: f64 = 600.0, "Seconds that a task may take.";
-    head_timeout: f64 = 4.0, "Seconds of silence after which a head is taken for lost.";
-    drain_timeout: f64 = 30.0, "Seconds to finish tasks in when told to stop.";
+    head_timeout: f64 = 4.0, "Seconds of silence after which a head counts as lost.";
+    drain_timeout: f64 = 30.0, "Seconds that tasks in flight may take to finish at a stop.";
     http_listen: String = "127.0.0.1:7738".into(), "Address and port of /healthz, /readyz and /metrics; \"\": none.";
     log_level: String = "info".into(), "debug, info, warning or error.";
 }
@@ -134,7 +134,7 @@ fn fitting(default: &Value, value: Value) -> Option<Value> {
     }
 }
 
-/// The value that a text of environment or command line stands for.
+/// The value of a text from the environment or the command line.
 fn parsed(default: &Value, text: &str) -> Option<Value> {
     let item = |item: &str| Value::String(item.trim().into());
     let items = text.split(',').filter(|item| !item.trim().is_empty());
@@ -179,7 +179,7 @@ fn help(defaults: &toml::value::Table) -> String {
     let lines: String = HELP.iter().map(line).collect();
     format!(
         "usage: dcf-shim [--config FILE] [--KEY VALUE ...]\n\n\
-         Takes DCF datagrams from clients outside the cluster to its heads, and the answers back.\n\n\
+         Forwards tasks from DCF clients outside the cluster to its heads, and the results back.\n\n\
          {lines}\nEvery setting is also a key of the file and a variable DAIIC_<KEY>.\n"
     )
 }
@@ -264,7 +264,7 @@ impl Settings {
         self.allowed_networks.iter().map(network).collect()
     }
 
-    /// Refuses what would let strangers in, or cluster traffic out, by mistake.
+    /// Refuses settings that would let strangers in, or cluster traffic out, by mistake.
     pub fn check_exposure(&self, listen: SocketAddr, heads: &[SocketAddr]) -> Result<(), String> {
         let guarded = self.allow_unauthenticated
             || !self.client_key_file.is_empty()
@@ -297,14 +297,14 @@ pub fn resolve(key: &str, text: &str) -> Result<SocketAddr, String> {
     found.next().ok_or_else(|| wrong("it has no address".into()))
 }
 
-/// Resolves the heads, and says why of those that are not found, which may be all of them.
+/// Resolves the heads, and gives the reason for each that is not found.
 pub fn resolve_heads(names: &[String]) -> Result<(Vec<SocketAddr>, Vec<String>), String> {
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     for name in names {
         match name.to_socket_addrs().map(|mut addresses| addresses.next()) {
             Ok(Some(address)) => found.push(address),
             Ok(None) => lost.push(format!("{name} has no address")),
-            // It is no address, whatever the name server knows tomorrow.
+            // This is not an address, whatever the name server may know later.
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 return Err(malformed("heads", name, error.to_string()));
             }
@@ -322,7 +322,7 @@ pub fn read_key(path: &Path) -> Result<[u8; 32], String> {
         |error: std::io::Error| format!("key {shown} cannot be read: {error}; {make_one}");
     let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o7777;
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    // Group read is left alone: systemd's credentials and sops-nix use it.
+    // Reading by the group is allowed: systemd's credentials and sops-nix use it.
     if mode & 0o027 != 0 {
         return Err(format!(
             "key {shown} has mode {mode:04o}, which other users may read or change: run `chmod 600 {shown}`"

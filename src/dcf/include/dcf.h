@@ -176,7 +176,7 @@ int32_t dcf_endpoint_forget(dcf_endpoint *endpoint, const dcf_address *peer);
 int32_t dcf_endpoint_flush(dcf_endpoint *endpoint, uint64_t now, uint64_t wall);
 
 /* Returns 1 and a datagram to send, or 0 if there is none left. The bytes are valid until the next
- * dcf_endpoint_flush with this endpoint. */
+ * dcf_endpoint_flush or dcf_socket_send with this endpoint. */
 int32_t dcf_endpoint_next_datagram(dcf_endpoint *endpoint, const uint8_t **datagram, size_t *size,
                                    dcf_address *to);
 

@@ -1,8 +1,8 @@
 //! Time in which this process was running.
 //!
-//! A process that was stopped (SIGSTOP, a suspended virtual machine) finds, when it goes on, that
-//! everyone has been silent: what they sent still waits in its sockets. So whatever judges others
-//! by their silence goes by this clock, which does not count the pauses of this process.
+//! A process that was stopped (SIGSTOP, a suspended virtual machine) finds on its return that every
+//! peer has been silent: what they sent still waits in its sockets. Timeouts of peers therefore use
+//! this clock, which does not count the pauses of this process.
 
 use std::time::Instant;
 

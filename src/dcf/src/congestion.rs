@@ -21,10 +21,10 @@ pub struct Rtt {
 }
 
 impl Rtt {
-    /// Takes in one measured round trip (RFC 6298, section 2). `under_way` messages were: many
-    /// samples a round trip weigh together what one would (RFC 7323, appendix G).
-    pub fn sample(&mut self, rtt: f64, under_way: usize) {
-        let samples = (under_way as f64 / 2.0).max(1.0);
+    /// Adds one measured round trip (RFC 6298, section 2). The more messages are in flight, the less
+    /// each sample weighs: a round trip's worth counts as one (RFC 7323, appendix G).
+    pub fn sample(&mut self, rtt: f64, in_flight: usize) {
+        let samples = (in_flight as f64 / 2.0).max(1.0);
         match &mut self.smoothed {
             None => (self.smoothed, self.variation) = (Some(rtt), rtt / 2.0),
             Some(smoothed) => {
@@ -95,7 +95,7 @@ impl Window {
         self.lost += size;
     }
 
-    /// Takes back `size` bytes that had arrived after all.
+    /// Subtracts `size` bytes that had arrived after all.
     pub fn not_lost(&mut self, size: usize) {
         self.lost = self.lost.saturating_sub(size);
     }
@@ -105,7 +105,7 @@ impl Window {
         (self.size, self.growing) = (SMALLEST_WINDOW, true);
     }
 
-    /// Takes in one round-trip time in microseconds.
+    /// Adds one round-trip time in microseconds.
     pub fn measured(&mut self, rtt: f64, now: Micros) {
         self.round_rtt = self.round_rtt.min(rtt);
         if rtt <= self.base_rtt || now - self.base_since > BASE_RTT_LIFETIME {

@@ -22,14 +22,14 @@ impl Frames {
         Self { overhead, ..Self::default() }
     }
 
-    /// Begins anew for a peer with that credit.
+    /// Starts over for a peer with that credit.
     pub fn reset(&mut self, credit: Option<usize>) {
         self.bytes.clear();
         self.ends.clear();
         self.credit = credit;
     }
 
-    /// Books a message of `size` bytes if the credit allows it.
+    /// Accounts for a message of `size` bytes if the credit allows it.
     pub fn afford(&mut self, size: usize) -> bool {
         let left = self.credit.map(|credit| credit.checked_sub(size + self.overhead));
         match left {

@@ -1,8 +1,8 @@
 //! Hash tables for small keys, some of which strangers choose.
 //!
 //! The standard hasher takes longer than the rest of a table's work on an integer or an address.
-//! This one folds a 128-bit product with a secret odd factor, drawn anew by every process: without
-//! it nobody can find keys that collide.
+//! This one folds a 128-bit product with a secret odd factor, which every process draws for itself.
+//! Without knowing it, no one can find keys that collide.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};

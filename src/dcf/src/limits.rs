@@ -31,7 +31,7 @@ impl Default for Limits {
     }
 }
 
-/// The bounds for addresses that have not proved that they receive: whoever writes first from an
+/// The bounds for addresses that have not proved that they receive: whoever sends first from an
 /// address may have made it up (RFC 9000, section 8).
 #[derive(Clone, Copy, Debug)]
 pub struct Unproven {
