@@ -249,3 +249,18 @@ async def test_full_registry_keeps_the_workers_it_has(cast: Cast) -> None:
         assert "crowd 1023" in ids
         assert "crowd 1024" not in ids
         await gives_to(client, cast, first, 1)
+
+
+@pytest.mark.rule("question")
+async def test_clients_are_told_of_the_heads_that_most_workers_name(cast: Cast) -> None:
+    named = [f"192.0.2.{number}:7717" for number in range(1, 21)]
+    async with HeadProcess() as head:
+        await cast.worker(head, heads=["head.example:7717", *named])
+        await cast.worker(head, heads=named[18:])
+        client = await cast.client(head)
+        client.send(HEARTBEAT, b"")
+        presence = await client.next(HEARTBEAT)
+        assert presence.version
+        assert set(presence.heads[:2]) == set(named[18:])
+        assert set(presence.heads) <= set(named)
+        assert len(presence.heads) == 16
