@@ -258,6 +258,7 @@ async def test_clients_are_told_of_the_heads_that_most_workers_name(cast: Cast) 
         await cast.worker(head, heads=["head.example:7717", *named])
         await cast.worker(head, heads=named[18:])
         client = await cast.client(head)
+        await client.settle()  # so long an answer goes only to a client that has shown it receives
         client.send(HEARTBEAT, b"")
         presence = await client.next(HEARTBEAT)
         assert presence.version
