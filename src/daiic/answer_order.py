@@ -105,7 +105,7 @@ class AnswerOrder:
         while following is not None:
             if following.started_over:
                 self._forget_delivered()
-            if self._model is None and following.HasField("model"):
+            if following.HasField("model") and self.made_by is None:
                 self._model = following.model
             text, tokens = following.text, following.tokens
             self._room -= len(text) + TOKEN * len(tokens)
@@ -174,7 +174,7 @@ class AnswerOrder:
                     tokens=self._tokens,
                     text=self._text[0],
                     index=self._next,
-                    model=self._model,
+                    model=self.made_by,
                 )
             )
 

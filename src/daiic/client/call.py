@@ -1,4 +1,4 @@
-"""One task that a client has given to a head and waits for."""
+"""One task that a client has sent to a head, until it is answered."""
 
 import asyncio
 
@@ -9,9 +9,10 @@ from daiic.wire.messages import Address
 
 
 class Call:
-    """Holds what has arrived, in order, until it is taken; an error ends the answer.
+    """Holds the parts that have arrived, in order, until they are taken; an error ends the answer.
 
-    `head` has the task; it was last heard about, or sent, at `heard_at`.
+    `head` has the task. `heard_at` is when it last said something about the
+    task, or was sent it.
     """
 
     __slots__ = ("_arrived", "_error", "_news", "answer", "head", "heard_at", "id")

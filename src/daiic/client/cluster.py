@@ -1,10 +1,10 @@
 """The client side of a cluster with one or more heads.
 
-The first head that answers gets every task. PINGs tell whether it is still
+Every task goes to the first head that answers. PINGs tell whether it is still
 there; when it is not, its tasks move to the next head that is, and continue
-after what had been delivered. A head keeps nothing over a restart, so a task
-that hears nothing for a while is sent to it again: one that knows the task
-ignores that, one that does not takes it up.
+after what was delivered. A head keeps nothing across a restart, so a task about
+which it says nothing for a while is sent to it again: a head that knows the
+task ignores that, one that does not runs it.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""The heads that a client knows: those it was given, and those that they tell of.
+"""The heads that a client knows: configured ones, and those that they name.
 
 A head answers an empty HEARTBEAT with the heads that its workers report to.
-The first that lives, in the order given, gets the tasks; one that is shutting
-down only if there is no other.
+Tasks go to the first one that is alive, in the configured order; a head that
+is shutting down gets tasks only if there is no other.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from daiic.wire.messages import Address
 HEAD_SILENCE = 4.0
 """Seconds without a sign of life after which a head counts as lost."""
 FORGET_AFTER = 60.0
-"""Seconds for which a head that is silent and that nobody names is kept."""
+"""Seconds for which a silent head that no other head names is kept."""
 MOST = 16
-"""Heads known at most, whatever is told."""
+"""Heads known at most, however many are named."""
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Head:
     draining: bool = False
 
     def alive(self, now: float) -> bool:
-        """Return whether it has been heard lately."""
+        """Return whether it has been heard recently."""
         return self.heard_at is not None and now - self.heard_at < HEAD_SILENCE
 
 
@@ -116,11 +116,11 @@ class Heads:
                 del self._heads[address]
 
     def alive(self, address: Address, now: float) -> bool:
-        """Return whether the head has been heard lately."""
+        """Return whether the head has been heard recently."""
         return address in self._heads and self._heads[address].alive(now)
 
     def best(self, now: float) -> Address:
-        """Return the head to give a task to, the first of all if none lives."""
+        """Return the head to give a task to, the first of all if none is alive."""
         alive = [address for address, head in self._heads.items() if head.alive(now)]
         serving = (address for address in alive if not self._heads[address].draining)
         return next(serving, alive[0] if alive else self._first)

@@ -1,5 +1,5 @@
-"""The head: takes tasks, gives each to the best worker, and relays the answers.
+"""The head: accepts tasks, gives each to the best worker, and relays the answers.
 
-`dispatcher` is where to start reading. Everything but `daemon` is free of I/O:
-it is given messages and the time, and sends through a `Link`.
+Start reading at `dispatcher`. Everything but `daemon` is free of I/O: it gets
+messages and the time, and sends through a `Link`.
 """

@@ -14,16 +14,16 @@ from daiic.work import WORK
 
 Answer = tuple[MessageType, bytes]
 
-NOTHING: Pieces = []
+NOTHING: Pieces = ()
 
 _WORK = frozenset(pb.Task.DESCRIPTOR.fields_by_name[name].number for name in WORK)
 
 
 class Dialect(Protocol):
-    """How a client's task was written, and so its answer is."""
+    """How a client's task was written, and how its answer will be."""
 
     encodes: bool
-    """Whether results are passed on as workers encode them."""
+    """Whether its results are encoded as workers' are."""
 
     def read(self, payload: bytes) -> tuple[pb.Task, Pieces]:
         """Return the task in `payload`, and its work as it came if that is large, see `split`.

@@ -15,20 +15,22 @@ MIB = 1 << 20
 class HeadLimits:
     """Sizes in bytes, lengths of names in characters.
 
-    Of a TASK: `task` and, as JSON, `json_task`; `tasks_memory` is for all that
-    wait or run. Of an answer: `ahead` are the parts kept while an earlier one
-    is missing, `ahead_bytes` what they take of one task and `ahead_memory` of
-    all; `delivered` is what has to be kept of one so that another worker could
-    go on with it.
+    A TASK has at most `task` bytes, as JSON `json_task`; all that wait or run
+    have `tasks_memory`. Of an answer, `ahead` parts are kept while an earlier
+    one is missing. They take at most `ahead_bytes` for one task, `ahead_memory`
+    for all. `delivered` is kept of an answer so that another worker can
+    continue it.
 
-    Of a worker: `heartbeat`, its `models`, `heads`, `tags`, `slots`, and each
-    `name`, `detail` and number of `capabilities`; `heartbeats_memory` is for all of the `workers`.
+    A worker has a `heartbeat` of that size, with that number of `models`,
+    `heads`, `tags` and `slots`; each `name` and `detail` in it has that length,
+    and each model that number of `capabilities`. The heartbeats of all
+    `workers` together take `heartbeats_memory`.
 
-    `clients` are known at once, and `remembered_ids` of their finished tasks;
-    of what one calls whoever it asks for, `client_name` characters count.
-    `idle_shares` are kept of those who have nothing waiting. `heads_told` are
-    those that a client is told of, `named_models` those that an error names.
-    `incarnations` of a worker and `stopped` workers are remembered.
+    At most `clients` are known, and `remembered_ids` of their finished tasks;
+    `client_name` characters of `Task.client` count. `idle_shares` are kept of
+    clients with nothing in the queue. A client is told of `heads_told` heads,
+    and an error names `named_models`. `incarnations` of each worker and
+    `stopped` workers are remembered.
     """
 
     task: int = 32 * MIB

@@ -17,6 +17,7 @@ from daiic.head.statistics import BOUNDS, Durations
 from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.counters import Counters
+from daiic.work import ABILITIES
 
 
 class HeadCollector(Collector):
@@ -59,6 +60,7 @@ class HeadCollector(Collector):
             "daiic_head_in_flight", "Tasks on workers", value=dispatcher.in_flight
         )
         yield self._workers()
+        yield self._capabilities()
         yield _histogram(
             "daiic_head_queue_seconds",
             "Wait for a worker, each time a task is placed",
@@ -80,6 +82,23 @@ class HeadCollector(Collector):
         )
         for labels, count in sorted(counts.items()):
             family.add_metric(labels, count)
+        return family
+
+    def _capabilities(self) -> Metric:
+        family = GaugeMetricFamily(
+            "daiic_head_capable_workers",
+            "Ready workers with a model that can do this",
+            labels=["capability"],
+        )
+        counts: Counter[str] = Counter()
+        for worker in self._core.dispatcher.workers:
+            if worker.state == pb.READY:
+                can = frozenset[int]().union(
+                    *(model.capabilities or () for model in worker.models.values())
+                )
+                counts.update(word(pb.Capability, number) for number in can if number in ABILITIES)
+        for capability, count in sorted(counts.items()):
+            family.add_metric([capability], count)
         return family
 
 

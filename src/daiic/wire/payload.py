@@ -10,7 +10,7 @@ the rest followed by the encoding of what was read and changed is the message
 with its changes.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -26,7 +26,7 @@ LONG = 1 << 10
 """Bytes and packed floats that are longer are left out of what is read of a large message."""
 
 Form = TypeVar("Form", bound=Message)
-Pieces = list[bytes | memoryview]
+Pieces = Sequence[bytes | memoryview]
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 TYPE_MESSAGE = FieldDescriptor.TYPE_MESSAGE
@@ -60,7 +60,7 @@ def split(form: type[Form], payload: bytes, aside: Container[int]) -> tuple[Form
         return form.FromString(payload), []
     outline = _Outline(payload).of(0, len(payload), form.DESCRIPTOR, within=aside)
     message = form.FromString(payload if outline is None else b"".join(outline))
-    pieces: Pieces = []
+    pieces: list[bytes | memoryview] = []
     view, position = memoryview(payload), 0
     while position < len(payload):
         number, _, _, end = _field(payload, position, len(payload))
@@ -83,7 +83,7 @@ class _Outline:
 
         `None` if it has none; errors as of `decode`.
         """
-        pieces: Pieces = []
+        pieces: list[bytes | memoryview] = []
         payload, known_fields = self._payload, form.fields_by_number
         position = copied = start
         while position < end:

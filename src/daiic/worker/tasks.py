@@ -10,6 +10,7 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from daiic.errors import TaskError
+from daiic.whole_answer import joined
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
 from daiic.wire.endpoint import MessageTooLarge
@@ -203,7 +204,8 @@ class Tasks:
                     whole.append(part)
                     if not part.final:
                         continue
-                    part = _joined(whole, first_index)
+                    part = joined(whole)
+                    part.index = first_index
                 part.id = task_id
                 part.worker_id = self._worker_id
                 final = part.final
@@ -263,14 +265,3 @@ class _Tempo:
         seconds = self._ended_at - self._begun_at
         made = self._made - self._first
         return made / seconds if self._begun_at and made > 0 and seconds > 0 else 0.0
-
-
-def _joined(parts: list[pb.Result], index: int) -> pb.Result:
-    """Return `parts`, the last one final, as one."""
-    whole = pb.Result()
-    for part in parts:
-        whole.MergeFrom(part)
-    whole.text = "".join(part.text for part in parts)
-    whole.ClearField("progress")
-    whole.index = index
-    return whole

@@ -149,6 +149,8 @@ async def test_probes_and_metrics_tell_how_it_is():
         assert samples["daiic_head_tasks_total", "DONE", "text"] == 1
         assert samples["daiic_head_tasks_total", "BAD_REQUEST", "text"] == 1
         assert samples["daiic_head_workers", "cpu", "ready"] == 1
+        assert samples["daiic_head_capable_workers", "chat"] == 1
+        assert ("daiic_head_capable_workers", "see") not in samples
         assert samples["daiic_head_task_seconds_count",] == 2
         await stub.close()
 

@@ -104,6 +104,10 @@ def test_an_answer_without_text_yet_may_be_continued_by_any_model() -> None:
     order = AnswerOrder(text_task())
     order.accept(pb.Result(index=0, progress=pb.Progress(phase="load"), model=ONE))
     assert order.made_by is None
+    order.resume_here()
+    assert order.task.resume == pb.Resume(index=1)
+    order.accept(pb.Result(index=1, text="a", tokens=[1], model=OTHER))
+    assert order.made_by == OTHER
 
 
 def test_an_answer_that_started_over_may_be_as_long_as_any_other() -> None:
