@@ -9,6 +9,7 @@ fine-tune of the same shape has another digest. What is changed between blocks
 is not seen, so this does not protect against people who want to deceive.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
@@ -18,12 +19,14 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from daiic.errors import TaskError
+from daiic.worker.limits import LIMITS
 from daiic.worker.models.checkpoint_files import SUFFIX, check_header
 from daiic.worker.models.model import Model
 from daiic.worker.models.repository_files import choose_files
 
 SAMPLES = 4096
 BLOCK = 16 << 10
+MAX_FILE = LIMITS.vocabulary
 PIECE = 1 << 20
 """Bytes of a file that are read at once where all of it counts."""
 
@@ -93,7 +96,10 @@ def _sampled(files: Mapping[str, Path]) -> str:
 def _whole(files: Iterable[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
     for name, file in sorted(files):
-        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
+        size = file.stat().st_size
+        if size > MAX_FILE:
+            raise OSError(errno.EFBIG, f"{name} is too large")
+        digest.update(f"{name}\0{size}\0".encode())
         with file.open("rb") as content:
             while piece := content.read(PIECE):
                 digest.update(piece)

@@ -150,6 +150,13 @@ def test_no_more_is_read_than_the_samples(model: Path, monkeypatch: pytest.Monke
     assert 32 <= len(read) <= 32 + len(SHARDS) and set(read) == {64}
 
 
+def test_a_tokenizer_that_is_too_large_to_load_is_not_read(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "MAX_FILE", 1)
+    assert of(model) == Digests()
+
+
 def test_files_that_cannot_be_read_leave_it_unknown(model: Path) -> None:
     (model / SHARDS[1]).write_bytes(b"short")
     assert of(model) == Digests()
