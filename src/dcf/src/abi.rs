@@ -6,6 +6,8 @@
 
 pub mod clock;
 pub mod endpoint;
+pub mod event;
+pub mod limits;
 pub mod socket;
 
 use std::ffi::{c_char, CStr};

@@ -6,7 +6,8 @@ use std::mem::{offset_of, size_of};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dcf::abi::endpoint::{Event, Limits};
+use dcf::abi::event::Event;
+use dcf::abi::limits::Limits;
 use dcf::abi::Address;
 
 fn package() -> &'static Path {

@@ -2,136 +2,20 @@
 
 use std::ffi::c_char;
 use std::rc::Rc;
-use std::{ptr, slice, vec};
+use std::{slice, vec};
 
+use super::event::Event;
+use super::limits::Limits;
 use super::{give, Address, Guarded, INVALID, NO_ROOM, TOO_LARGE};
 use crate::datagrams::Datagrams;
 use crate::endpoint::{Endpoint, NotQueued};
 use crate::events::Event as Happened;
 use crate::frames::{self, message_type};
-use crate::limits::{Limits as EndpointLimits, Unproven};
 use crate::sealing::Sealer;
 use crate::time::Micros;
 
 /// Times above it are taken for it: sums with any bound then stay far below the type's end.
 const LATEST: Micros = Micros::MAX >> 2;
-/// Sizes above it make no sense, and below it no sum of two can overflow.
-const LARGEST: u64 = 1 << 48;
-const MOST_AMPLIFICATION: u64 = 1 << 16;
-const UNKNOWN: u64 = u64::MAX;
-
-/// `dcf_limits` of dcf.h.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-pub struct Limits {
-    pub max_message: u64,
-    pub memory: u64,
-    pub peer_memory: u64,
-    pub max_peers: u64,
-    pub datagram_rate: f64,
-    pub amplification: u64,
-    pub unproven_peer_memory: u64,
-    pub unproven_memory: u64,
-}
-
-impl Limits {
-    fn check(&self) -> Option<EndpointLimits> {
-        let ordered = self.max_message <= self.peer_memory && self.peer_memory <= self.memory;
-        let sizes = ordered && self.max_message <= u32::MAX.into() && self.memory <= LARGEST;
-        let peers = (1..=LARGEST).contains(&self.max_peers);
-        let rate = self.datagram_rate >= 0.0; // and a number
-        if !(sizes && peers && rate && self.amplification <= MOST_AMPLIFICATION) {
-            return None;
-        }
-        let unproven = Unproven {
-            amplification: self.amplification as usize,
-            peer_memory: self.unproven_peer_memory as usize,
-            memory: self.unproven_memory as usize,
-        };
-        Some(EndpointLimits {
-            max_message: self.max_message as usize,
-            memory: self.memory as usize,
-            peer_memory: self.peer_memory as usize,
-            max_peers: self.max_peers as usize,
-            datagram_rate: match self.datagram_rate {
-                0.0 => f64::INFINITY,
-                rate => rate,
-            },
-            unproven: (self.amplification > 0).then_some(unproven),
-        })
-    }
-}
-
-/// `dcf_event` of dcf.h.
-#[repr(C)]
-pub struct Event {
-    pub peer: Address,
-    pub event: u8,
-    pub message_type: u8,
-    pub proven: u8,
-    pub reserved: u8,
-    pub sequence: u32,
-    pub timestamp: u64,
-    pub rtt: u64,
-    pub payload: *const u8,
-    pub payload_size: usize,
-    pub sequences: *const u32,
-    pub sequence_count: usize,
-}
-
-impl Event {
-    /// What C is told of an event, which must outlive it.
-    fn of(happened: &Happened) -> Self {
-        let mut event = Self {
-            peer: Address::default(),
-            event: 0,
-            message_type: 0,
-            proven: 0,
-            reserved: 0,
-            sequence: 0,
-            timestamp: 0,
-            rtt: 0,
-            payload: ptr::null(),
-            payload_size: 0,
-            sequences: ptr::null(),
-            sequence_count: 0,
-        };
-        let peer = match happened {
-            Happened::Message { peer, message_type, sequence, timestamp, payload } => {
-                (event.event, event.message_type) = (1, *message_type);
-                (event.sequence, event.timestamp) = (*sequence, *timestamp);
-                (event.payload, event.payload_size) = (payload.as_ptr(), payload.len());
-                peer
-            }
-            Happened::TooLarge { peer, message_type, sequence, start } => {
-                (event.event, event.message_type, event.sequence) = (2, *message_type, *sequence);
-                (event.payload, event.payload_size) = (start.as_ptr(), start.len());
-                peer
-            }
-            Happened::Delivered { peer, sequence, rtt } => {
-                (event.event, event.sequence) = (3, *sequence);
-                event.rtt = rtt.unwrap_or(UNKNOWN);
-                peer
-            }
-            Happened::Pong { peer, rtt } => {
-                (event.event, event.rtt) = (4, *rtt);
-                peer
-            }
-            Happened::Unreachable { peer, proven, sequences } => {
-                (event.event, event.proven) = (5, u8::from(*proven));
-                (event.sequences, event.sequence_count) = (sequences.as_ptr(), sequences.len());
-                peer
-            }
-            Happened::Forgotten { peer } => {
-                event.event = 6;
-                peer
-            }
-        };
-        event.peer = (*peer).into();
-        event
-    }
-}
-
 /// What is behind a `dcf_endpoint`.
 pub struct State {
     pub(super) endpoint: Endpoint,
@@ -167,23 +51,6 @@ unsafe fn bytes<'a>(pointer: *const u8, size: usize) -> Option<&'a [u8]> {
         // SAFETY: the caller's promise.
         (false, size) => Some(unsafe { slice::from_raw_parts(pointer, size) }),
     }
-}
-
-/// # Safety
-///
-/// As dcf.h says of pointers.
-#[no_mangle]
-pub unsafe extern "C" fn dcf_limits_default(limits: *mut Limits) -> i32 {
-    let defaults = EndpointLimits::default();
-    let value = Limits {
-        max_message: defaults.max_message as u64,
-        memory: defaults.memory as u64,
-        peer_memory: defaults.peer_memory as u64,
-        max_peers: defaults.max_peers as u64,
-        ..Limits::default()
-    };
-    // SAFETY: dcf.h.
-    unsafe { give(limits, value) }
 }
 
 /// # Safety

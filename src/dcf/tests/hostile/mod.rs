@@ -6,6 +6,8 @@
 use std::ptr::{null, null_mut};
 
 use dcf::abi::endpoint::*;
+use dcf::abi::event::Event;
+use dcf::abi::limits::Limits;
 use dcf::abi::{Address, Guarded, FAULT, INVALID, NO_ROOM, TOO_LARGE};
 use dcf::frames::{self, message_type, Chunk};
 
