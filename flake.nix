@@ -1,6 +1,15 @@
 {
   description = "DAIIC, a distributed AI inference cluster: NixOS modules, USB sticks and containers";
 
+  # nixpkgs' builds with CUDA, which its licence keeps out of cache.nixos.org. Nix asks before it uses this; see
+  # docs/nix.md. `daiic doctor` and docs/template name the same cache.
+  nixConfig = {
+    extra-substituters = [ "https://cache.nixos-cuda.org" ];
+    extra-trusted-public-keys = [
+      "cache.nixos-cuda.org:74DUi4Ye579gUqzH4ziL9IyiJBlDpMRn9MBN8oNan9M="
+    ];
+  };
+
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
   outputs =

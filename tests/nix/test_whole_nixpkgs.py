@@ -88,6 +88,10 @@ def test_output_evaluates(kind: str, name: str) -> None:
     assert whole(f'{kind}."{name}"').startswith("/nix/store/")
 
 
+def test_torch_is_the_one_that_binary_caches_have() -> None:
+    assert whole("nixpkgsOwnTorch") == {"cpu": True, "cuda": True, "rocm": True}
+
+
 def test_modules_come_to_the_same_without_nixpkgs() -> None:
     assert evaluate(lib=SHAPED_LIBRARY) == evaluate()
 

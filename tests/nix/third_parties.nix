@@ -8,6 +8,7 @@ in
   imports = [ ./secrets.nix ];
 
   options = {
+    nix.settings = anything;
     security.acme = anything;
     services.nginx = anything;
     services.xserver.videoDrivers = mkOption {

@@ -18,7 +18,9 @@ from daiic.cli.connection import (
 )
 from daiic.cli.exits import FAILED, err, out, write_json
 from daiic.cli.findings import Finding
-from daiic.cli.machine_checks import check_machine
+from daiic.cli.machine_checks import check_machine, gpu_vendors
+from daiic.cli.nix_cache_checks import check_nix_caches
+from daiic.cli.torch_checks import check_torch
 from daiic.shown import MESSAGE, shown_text
 
 MARKS = {
@@ -35,7 +37,7 @@ def doctor(
     key_file: KeyOption = None,
     allow_unauthenticated: InsecureOption = False,
 ) -> None:
-    """Check drivers, devices, token, key, ports, head and clock, and say what to fix.
+    """Check drivers, torch, Nix's caches, token, key, ports, head and clock, and say what to fix.
 
     The exit status is 1 if there is a problem.
     """
@@ -56,7 +58,8 @@ def doctor(
 
 
 async def _look(target: Target) -> list[Finding]:
-    findings = list(check_machine())
+    vendors = gpu_vendors()
+    findings = [*check_machine(), check_torch(vendors), *check_nix_caches(vendors)]
     findings += [check_token(), check_key(target.key_file), *check_ports()]
     async for finding in check_head(target):
         findings.append(finding)

@@ -1,6 +1,5 @@
-"""What `daiic doctor` looks at on this machine: GPUs, drivers, torch, memory, UDP buffers."""
+"""What `daiic doctor` looks at on this machine: GPUs, drivers, memory, UDP buffers."""
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,20 +21,20 @@ ENOUGH_UDP_BUFFER = 4 << 20
 
 def check_machine(root: Path = Path("/")) -> Iterator[Finding]:
     """Yield a finding for each part of the machine; `root` holds /sys, /proc and /dev."""
-    vendors = _display_vendors(root)
+    vendors = gpu_vendors(root)
     if NVIDIA in vendors:
         yield _nvidia(root)
     if AMD in vendors:
         yield _amd(root)
     if not vendors & {NVIDIA, AMD}:
         yield Finding("note", "GPU", "no NVIDIA or AMD GPU found: workers here run on the CPU")
-    yield _torch(expect_gpu=bool(vendors & {NVIDIA, AMD}))
     yield _memory()
     yield _disk()
     yield _udp_buffer(root)
 
 
-def _display_vendors(root: Path) -> set[str]:
+def gpu_vendors(root: Path = Path("/")) -> set[str]:
+    """Return the PCI numbers of the vendors of this machine's GPUs, such as `NVIDIA`."""
     vendors = set()
     for device in (root / "sys/bus/pci/devices").glob("*"):
         try:
@@ -92,31 +91,6 @@ def _amd(root: Path) -> Finding:
             "add the user to the groups render and video, and log in again",
         )
     return Finding("ok", "AMD driver", "amdgpu is loaded and /dev/kfd is accessible")
-
-
-def _torch(expect_gpu: bool) -> Finding:
-    if importlib.util.find_spec("torch") is None:
-        return Finding(
-            "note",
-            "torch",
-            "not installed: this machine can run a head and a gateway, but not a worker",
-            "to run a worker: pip install 'daiic[worker]'",
-        )
-    import torch
-
-    if torch.cuda.is_available():
-        kind = "ROCm" if torch.version.hip else "CUDA"
-        return Finding(
-            "ok", "torch", f"{torch.__version__} sees {torch.cuda.get_device_name()} ({kind})"
-        )
-    if expect_gpu:
-        return Finding(
-            "warning",
-            "torch",
-            f"{torch.__version__} does not see the GPU",
-            "install the torch build for your GPU (CUDA or ROCm), and check the driver above",
-        )
-    return Finding("ok", "torch", f"{torch.__version__}, on the CPU")
 
 
 def _memory() -> Finding:

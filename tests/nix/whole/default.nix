@@ -122,6 +122,21 @@ outputs
   inherit (incomplete) documented;
   names = lib.mapAttrs (_: lib.attrNames) outputs;
 
+  # Whether the Python that DAIIC runs on has nixpkgs' own torch, which binary caches have.
+  nixpkgsOwnTorch =
+    let
+      pkgs = import ./nixpkgs {
+        system = "x86_64-linux";
+        overlays = [ self.overlays.default ];
+        config.allowUnfree = true;
+      };
+    in
+    lib.mapAttrs (_: pkgs: path pkgs.daiicPython.pkgs.torch == path pkgs.python3Packages.torch) {
+      cpu = pkgs;
+      cuda = pkgs.pkgsCuda;
+      rocm = pkgs.pkgsRocm;
+    };
+
   examples = lib.mapAttrs (
     _: file:
     toplevel (machine {
