@@ -18,6 +18,9 @@ SEED_BITS = 53
 TOKEN = 40
 """Bytes that a token takes while it is kept."""
 
+LAST_RESUMED = 1 << 31
+"""The largest index at which an answer may be resumed: the parts that follow have 32 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerLimits:
@@ -80,7 +83,7 @@ class AnswerOrder:
             self._text.append(resume.text)
             self._room -= size_of(resume)
             if resume.HasField("model"):
-                self._model = resume.model
+                self._learn(resume.model)
 
     @property
     def made_by(self) -> pb.ModelIdentity | None:
@@ -105,8 +108,8 @@ class AnswerOrder:
         while following is not None:
             if following.started_over:
                 self._forget_delivered()
-            if following.HasField("model") and self.made_by is None:
-                self._model = following.model
+            if following.HasField("model"):
+                self._learn(following.model)
             text, tokens = following.text, following.tokens
             self._room -= len(text) + TOKEN * len(tokens)
             if self._room < 0 and not following.final:
@@ -126,6 +129,14 @@ class AnswerOrder:
             if following is not None:
                 self.early_bytes -= following.ByteSize()
         return ready
+
+    def _learn(self, model: pb.ModelIdentity) -> None:
+        """Note which model goes on; it may tell what the one that began did not."""
+        known = pb.ModelIdentity()
+        known.CopyFrom(model)
+        if self.made_by is not None:
+            known.MergeFrom(self.made_by)
+        self._model = known
 
     def _forget_delivered(self) -> None:
         self._tokens.clear()

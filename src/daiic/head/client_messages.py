@@ -2,7 +2,7 @@
 
 from google.protobuf.message import DecodeError
 
-from daiic.answer_order import AnswerLimits, size_of
+from daiic.answer_order import LAST_RESUMED, AnswerLimits, size_of
 from daiic.errors import TaskError
 from daiic.head import task_errors
 from daiic.head.clients import Client, Clients
@@ -94,6 +94,8 @@ class ClientMessages:
             raise task_errors.no_model(self._dispatcher.workers)
         if task.HasField("resume") and size_of(task.resume) > self._limits.delivered:
             raise task_errors.too_much_resumed(self._limits.delivered)
+        if task.resume.index > LAST_RESUMED:
+            raise task_errors.resumed_too_late()
         if self.closed:
             raise task_errors.stopping()
         self._arrivals += 1

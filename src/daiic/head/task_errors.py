@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from itertools import chain, islice
 
-from daiic.answer_order import TooMuch
+from daiic.answer_order import LAST_RESUMED, TooMuch
 from daiic.errors import TaskError
 from daiic.head.job import Job
 from daiic.head.limits import LIMITS
@@ -32,8 +32,10 @@ def unservable(job: Job, workers: Iterable[Worker]) -> TaskError:
     tagged = [worker for worker in allowed if job.tags <= worker.tags]
     if not tagged:
         return _no_worker_with_tags(job, allowed)
-    if any(worker.lacks(job.model, job.needs) for worker in tagged):
-        return _unsupported(job, tagged)
+    lacking = [worker for worker in serving if worker.lacks(job.model, job.needs)]
+    # What the model lacks on another worker it would lack after a download too.
+    if lacking and any(worker.readiness(job.model) is not None for worker in tagged):
+        return _unsupported(job, lacking, tagged)
     return _model_not_found(job, tagged, serving)
 
 
@@ -64,8 +66,8 @@ def _no_worker_with_tags(job: Job, allowed: list[Worker]) -> TaskError:
     )
 
 
-def _unsupported(job: Job, tagged: list[Worker]) -> TaskError:
-    known = (worker.models[job.model] for worker in tagged if worker.lacks(job.model, job.needs))
+def _unsupported(job: Job, lacking: list[Worker], tagged: list[Worker]) -> TaskError:
+    known = (worker.models[job.model] for worker in lacking)
     missing = min((job.needs - (model.capabilities or frozenset()) for model in known), key=len)
     verbs = " or ".join(ABILITIES[capability] for capability in sorted(missing))
     could = _models_that_can(job.needs, tagged)
@@ -182,6 +184,15 @@ def too_much_resumed(most: int) -> TaskError:
         pb.BAD_REQUEST,
         f"the task resumes an answer of more than {most >> 20} MiB",
         "send it without `resume`, and ask for less at once",
+    )
+
+
+def resumed_too_late() -> TaskError:
+    """The parts that follow could not be numbered."""
+    return TaskError(
+        pb.BAD_REQUEST,
+        f"the task resumes an answer at an index above {LAST_RESUMED}",
+        "set resume.index to the number of parts that came before",
     )
 
 

@@ -82,6 +82,17 @@ def test_a_model_that_is_known_to_lack_something_is_not_downloaded_for_it(cluste
     assert not other.tasks()
 
 
+@pytest.mark.parametrize("choice", [{"worker_id": "other"}, {"tags": ["b"]}])
+def test_what_a_model_lacks_elsewhere_is_said_of_a_worker_that_would_download_it(cluster, choice):
+    cluster.worker("has", [model("owner/name", pb.CHAT)])
+    other = cluster.worker("other", models=[], can_download=True, tags=["b"])
+    client = cluster.client()
+    client.ask("owner/name", text=LOOK, **choice)
+    error = client.error()
+    assert (error.code, "cannot see images" in error.message) == (pb.UNSUPPORTED, True)
+    assert not other.tasks()
+
+
 def test_a_pinned_worker_is_asked_for_no_more_than_it_can(cluster):
     cluster.worker("blind", [model("m", pb.CHAT)])
     seeing = cluster.worker("seeing", [model("m", pb.CHAT, pb.SEE)])

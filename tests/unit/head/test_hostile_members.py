@@ -205,6 +205,24 @@ def test_task_that_resumes_more_than_an_answer_may_have_is_refused(new_cluster):
     assert not worker.tasks()
 
 
+@pytest.mark.parametrize("index", [2**31 + 1, 2**32 - 1])
+def test_task_whose_parts_could_not_be_numbered_is_refused(cluster, index):
+    worker, client = cluster.worker(), cluster.client()
+    client.ask(stream=True, resume=pb.Resume(text="a", index=index))
+    assert client.error().code == pb.BAD_REQUEST
+    assert not worker.tasks()
+
+
+def test_task_resumed_at_the_largest_index_is_numbered_on_and_ends(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    client.ask(stream=True, resume=pb.Resume(text="a", index=2**31))
+    task = worker.task()
+    worker.answer(task, text="b", final=False)
+    worker.fail(task, pb.INTERNAL)
+    assert client.result().index == 2**31
+    assert client.error().code == pb.INTERNAL
+
+
 def test_tasks_have_no_more_memory_than_the_bound_and_who_has_most_gives_way(new_cluster):
     cluster = new_cluster(HeadLimits(tasks_memory=100_000))
     worker, flood, other = cluster.worker(slots=1), cluster.client(), cluster.client()

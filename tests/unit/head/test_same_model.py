@@ -116,3 +116,15 @@ def test_a_waiting_answer_of_one_model_holds_up_no_other_task(cluster):
     client.ask()
     assert len(same.tasks()) == 1
     assert [task.resume.index for task in unequal.tasks()] == [0]
+
+
+def test_what_a_later_worker_tells_of_the_model_is_what_the_next_one_must_have(cluster):
+    untold = pb.ModelIdentity(tokenizer="t", quantization="4bit")
+    first, client = cluster.worker("first", loaded(untold)), cluster.client()
+    begin(client, first, untold)
+    second = cluster.worker("second", loaded(ONE))
+    first.unreachable()
+    second.answer(second.task(), text="2 ", tokens=[2], final=False, model=ONE)
+    other = cluster.worker("other", loaded(OTHER))
+    second.unreachable()
+    assert other.task().resume.model == ONE
