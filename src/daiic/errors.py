@@ -9,10 +9,6 @@ MAX_TEXT = 2000
 """Characters of a message or a remedy; what a file or a library says may be of any length."""
 
 
-LONGEST = 4096
-"""Characters of a message or a remedy that are sent."""
-
-
 class TaskError(Exception):
     """A task ended without an answer.
 
@@ -42,12 +38,7 @@ class TaskError(Exception):
 
     def to_wire(self, task_id: int) -> pb.Error:
         """Return the ERROR payload that ends the task `task_id`."""
-        return pb.Error(
-            id=task_id,
-            code=self.code,
-            message=self.message[:LONGEST],
-            remedy=self.remedy[:LONGEST],
-        )
+        return pb.Error(id=task_id, code=self.code, message=self.message, remedy=self.remedy)
 
     @classmethod
     def from_wire(cls, error: pb.Error) -> "TaskError":

@@ -99,7 +99,7 @@ class Job:
         self.answer = AnswerOrder(task, limits)
         self._work = work
         if work:
-            _leave_out_work(task, kind)
+            self.answer.task = _without_work(task, kind)
         self.arrived_at = now
         self.queued_at = now
         self.deadline = deadline
@@ -124,10 +124,14 @@ class Job:
         return self.model, self.pinned, self.needs, self.tags, self.failed_on, identity
 
 
-def _leave_out_work(task: pb.Task, kind: WorkKind) -> None:
-    """Leave no more in `task` of its work than the seed, which may have been drawn here."""
+def _without_work(task: pb.Task, kind: WorkKind) -> pb.Task:
+    """Return `task` with no more of its work than the seed, which may have been drawn here."""
     work = kind.work_in(task)
     seed = work.seed if kind.seeded else None
     task.ClearField(task.WhichOneof("work"))
     if seed is not None:
         kind.work_in(task).seed = seed
+    # A message keeps the memory of what was cleared in it, a copy does not have it.
+    small = pb.Task()
+    small.CopyFrom(task)
+    return small

@@ -1,6 +1,9 @@
 """Large answers and tasks pass the head as they came, whatever else happens to them."""
 
+import ctypes
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +100,20 @@ def test_a_large_task_for_a_model_that_cannot_see_is_refused(cluster):
     client = cluster.client()
     client.ask(text=SEEN)
     assert client.error().code == pb.UNSUPPORTED
+
+
+def resident():
+    """Return the bytes of memory that this process has in use, without what is free in its heap."""
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("resume", [None, pb.Resume(text="a", model=pb.ModelIdentity(weights="w"))])
+def test_large_tasks_that_wait_take_their_bytes_and_no_more(cluster, resume):
+    cluster.worker(state=pb.STARTING)
+    client = cluster.client()
+    prompt, before = "x" * (16 << 20), resident()
+    for _ in range(6):
+        client.ask(text=pb.TextTask(prompt=prompt), resume=resume)
+    assert client.status().queued == 6
+    assert resident() - before < 1.5 * 6 * len(prompt)
