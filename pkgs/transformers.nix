@@ -1,5 +1,6 @@
 # transformers that batches embeddings on GPUs (from 5.17), and what it asks for and nixpkgs 26.05 has older. 5.17.0
-# is the newest that takes huggingface-hub 1, which 26.05 has. What nixpkgs has new enough is left as it is.
+# is the newest that takes huggingface-hub 1, which 26.05 has. What nixpkgs has new enough is left as it is, and so is
+# whatever torch depends on: binary caches have torch only as nixpkgs builds it.
 { lib }:
 python-final: python-prev:
 let
@@ -57,6 +58,7 @@ in
     }
   );
 
+  # transformers 5.17 asks for tokenizers>=0.23.1 and safetensors>=0.8.0.
   tokenizers = atLeast python-prev.tokenizers "0.23.1" (wheel {
     pname = "tokenizers";
     version = "0.23.2";
