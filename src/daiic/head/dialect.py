@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
-from daiic.wire.payload import MAX_FIELDS, SURELY_CHEAP, Pieces, split
+from daiic.wire.payload import MAX_FIELDS, SURELY_CHEAP, Pieces, id_in, split
 from daiic.work import WORK
 
 Answer = tuple[MessageType, bytes]
@@ -69,7 +69,7 @@ class Protobuf:
 
     def id_in(self, payload: bytes) -> int:
         """See `Dialect`."""
-        return 0
+        return id_in(payload)
 
 
 class Json:

@@ -11,6 +11,7 @@ with its changes.
 """
 
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -30,7 +31,9 @@ Pieces = Sequence[bytes | memoryview]
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 TYPE_MESSAGE = FieldDescriptor.TYPE_MESSAGE
+ID = 1
 _EVERY = range(1, 1 << 29)
+_UINT64 = (1 << 64) - 1
 TAG, NUMBER = 5, 10
 """Bytes of a varint at most: of a tag or a length, and of any."""
 
@@ -68,6 +71,23 @@ def split(form: type[Form], payload: bytes, aside: Container[int]) -> tuple[Form
             pieces.append(view[position:end])
         position = end
     return message, pieces
+
+
+def id_in(payload: bytes) -> int:
+    """Return the `id` of a task's message that may not be decoded, 0 if none is found.
+
+    It has field number 1 in all of them, and is looked for in the first `MAX_FIELDS` fields.
+    """
+    position, end = 0, len(payload)
+    with suppress(DecodeError):
+        for _ in range(MAX_FIELDS):
+            if position == end:
+                break
+            number, wire_type, value, after = _field(payload, position, end)
+            if number == ID and wire_type == VARINT:
+                return _varint(payload, value, after, NUMBER)[0] & _UINT64
+            position = after
+    return 0
 
 
 class _Outline:

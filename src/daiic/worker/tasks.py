@@ -16,7 +16,7 @@ from daiic.wire.address import format_address
 from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.events import Message
 from daiic.wire.messages import Address, MessageType
-from daiic.wire.payload import decode
+from daiic.wire.payload import decode, id_in
 from daiic.work import WorkKind, work_of
 from daiic.worker.limits import LIMITS
 from daiic.worker.metrics import Statistics
@@ -87,7 +87,7 @@ class Tasks:
                 "the TASK's payload is not a Protocol Buffers message, or has too many fields",
                 "send tasks to a head, which takes JSON too",
             )
-            self._refuse(message.peer, message.sequence, "unknown", error)
+            self._refuse(message.peer, id_in(message.payload) or message.sequence, "unknown", error)
             return
         task.id = task.id or message.sequence
         key = (message.peer, task.id)

@@ -185,8 +185,16 @@ def test_small_bytes_that_decode_into_much_are_not_decoded(cluster):
         [pb.Task(id=1, model="m").SerializeToString(), b"\x42\xc0\x84\x3d", b"\x0a\x00" * 500_000]
     )
     assert len(pb.Task.FromString(much).text.messages) == 500_000
-    client.send(MessageType.TASK, much)
-    assert "too many fields" in client.error().message
+    client.send(MessageType.TASK, much, sequence=7)
+    error = client.error()
+    assert "too many fields" in error.message
+    assert error.id == 1
+
+
+def test_a_task_that_is_too_large_is_refused_under_its_own_id(new_cluster):
+    client = new_cluster(HeadLimits(task=100_000)).client()
+    task_id = client.ask(task_id=99, text=pb.TextTask(prompt="x" * 100_000))
+    assert client.error().id == task_id
 
 
 def test_json_with_too_many_values_is_not_made_a_task(cluster):

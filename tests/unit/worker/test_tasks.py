@@ -304,6 +304,17 @@ async def test_payload_that_is_no_task_is_refused(payload):
     assert (error.id, error.code) == (42, pb.BAD_REQUEST)
 
 
+async def test_task_with_too_many_fields_is_refused_under_the_id_that_its_head_knows():
+    desk = Desk()
+    much = pb.Task(text=pb.TextTask(stop=["aaa"] * 20_000)).SerializeToString()
+    # As heads send large tasks: the work as it came, then the rest.
+    rest = pb.Task(id=2**64 - 1, model="m", text=pb.TextTask(seed=1)).SerializeToString()
+    desk.tasks.take(Message(HEAD, MessageType.TASK, 3, 0, much + rest))
+    (error,) = desk.link.errors
+    assert (error.id, error.code) == (2**64 - 1, pb.BAD_REQUEST)
+    assert not desk.begun
+
+
 async def test_drain_lets_tasks_finish_and_takes_no_more():
     desk = Desk()
     desk.give(1)
