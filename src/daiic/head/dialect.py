@@ -10,13 +10,13 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
 from daiic.wire.payload import MAX_FIELDS, SURELY_CHEAP, Pieces, id_in, split
-from daiic.work import WORK
 
 Answer = tuple[MessageType, bytes]
 
 NOTHING: Pieces = ()
 
-_WORK = frozenset(pb.Task.DESCRIPTOR.fields_by_name[name].number for name in WORK)
+# All of the oneof: each field of it that comes voids those of other numbers before it.
+_WORK = frozenset(field.number for field in pb.Task.DESCRIPTOR.oneofs_by_name["work"].fields)
 
 
 class Dialect(Protocol):

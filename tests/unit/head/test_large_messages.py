@@ -102,6 +102,18 @@ def test_a_large_task_for_a_model_that_cannot_see_is_refused(cluster):
     assert client.error().code == pb.UNSUPPORTED
 
 
+@pytest.mark.parametrize("between", ["image", "embed", "load", "status"])
+def test_work_that_other_work_has_replaced_reaches_no_worker(cluster, between):
+    worker, client = cluster.worker(), cluster.client()
+    replaced = pb.Task(model="m", text=SEEN)
+    other = pb.Task()
+    getattr(other, between).SetInParent()
+    work = pb.Task(text=pb.TextTask(prompt="p", seed=1))
+    parts = [task.SerializeToString() for task in (replaced, other, work)]
+    client.send(MessageType.TASK, b"".join(parts))
+    assert worker.task().text == work.text
+
+
 def resident():
     """Return the bytes of memory that this process has in use, without what is free in its heap."""
     ctypes.CDLL(None).malloc_trim(0)
