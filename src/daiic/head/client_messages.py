@@ -92,10 +92,11 @@ class ClientMessages:
             raise task_errors.nothing_to_do()
         if not task.model:
             raise task_errors.no_model(self._dispatcher.workers)
-        if task.HasField("resume") and size_of(task.resume) > self._limits.delivered:
-            raise task_errors.too_much_resumed(self._limits.delivered)
-        if task.resume.index > LAST_RESUMED:
-            raise task_errors.resumed_too_late()
+        if task.HasField("resume"):
+            if size_of(task.resume) > self._limits.delivered:
+                raise task_errors.too_much_resumed(self._limits.delivered)
+            if task.resume.index > LAST_RESUMED:
+                raise task_errors.resumed_too_late()
         if self.closed:
             raise task_errors.stopping()
         self._arrivals += 1

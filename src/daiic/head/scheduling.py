@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 
 from daiic.head.job import Job
-from daiic.head.worker import SERVING, Readiness, Worker
+from daiic.head.worker import SERVING, Readiness, Worker, names_repository
 from daiic.wire import daiic_pb2 as pb
 
 SPREAD_AFTER = 2.0
@@ -33,6 +33,9 @@ def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
     if made_by is not None:
         same = [(r, w) for r, w in candidates if w.can_continue(job.model, made_by)]
         candidates = same or candidates
+    if len(candidates) == 1:
+        only = candidates[0][1]
+        return only if only.load < only.slots else None
     free = [candidate for candidate in candidates if candidate[1].load < candidate[1].slots]
     if not free:
         return None
@@ -47,7 +50,11 @@ def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
 
 def may_run(worker: Worker, job: Job) -> bool:
     """Return whether `worker` can run `job`, as far as can be told from it alone."""
-    return _readiness(worker, job) is not None
+    return (
+        _is_allowed(worker, job)
+        and not worker.lacks(job.model, job.needs)
+        and worker.readiness(job.model) is not None
+    )
 
 
 def may_serve(workers: Iterable[Worker], job: Job) -> bool:
@@ -67,29 +74,29 @@ def _candidates(
     candidates: list[Candidate] = []
     downloads: list[Candidate] = []
     known_to_lack = False
+    name, needs = job.model, job.needs
     for worker in workers:
         if worker.state not in states:
             continue
-        readiness = _readiness(worker, job)
-        if readiness is None:
-            known_to_lack = known_to_lack or worker.lacks(job.model, job.needs)
-        elif readiness == Readiness.DOWNLOADABLE:
-            downloads.append((readiness, worker))
-        else:
-            candidates.append((readiness, worker))
+        known = worker.models.get(name)
+        if known is None:
+            if worker.can_download and _is_allowed(worker, job) and names_repository(name):
+                downloads.append((Readiness.DOWNLOADABLE, worker))
+        elif known.capabilities is not None and not needs <= known.capabilities:
+            known_to_lack = True
+        elif _is_allowed(worker, job):
+            candidates.append((known.readiness, worker))
     # What a model cannot do here it will not do after it was downloaded there.
     return candidates if known_to_lack else candidates + downloads
 
 
-def _readiness(worker: Worker, job: Job) -> Readiness | None:
-    """Return how soon `worker` could run `job`, `None` if it must not or cannot."""
-    if job.pinned and worker.id != job.pinned:
-        return None
-    if job.failed_on and worker.process in job.failed_on:
-        return None
-    if not job.tags <= worker.tags or worker.lacks(job.model, job.needs):
-        return None
-    return worker.readiness(job.model)
+def _is_allowed(worker: Worker, job: Job) -> bool:
+    """Return whether `job` may go to `worker`, whatever models that has."""
+    return (
+        (not job.pinned or worker.id == job.pinned)
+        and (not job.failed_on or worker.process not in job.failed_on)
+        and (not job.tags or job.tags <= worker.tags)
+    )
 
 
 def _done_first(workers: list[Worker], job: Job) -> Worker:
