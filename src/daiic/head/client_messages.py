@@ -49,8 +49,7 @@ class ClientMessages:
                 raise task_errors.too_large(len(message.payload), most)
             task, work = dialect.read(message.payload)
         except TaskError as error:
-            affords = dialect is not JSON or len(message.payload) <= self._limits.json_task
-            task_id = (dialect.id_in(message.payload) if affords else 0) or message.sequence
+            task_id = dialect.id_in(message.payload) or message.sequence
             self._refuse(Client(message.peer), dialect, task_id, UNREADABLE, error)
             return
         task_id = task.id or message.sequence

@@ -1,12 +1,14 @@
 """The two languages that clients speak: Protocol Buffers, and their canonical JSON."""
 
 import json
+import re
 from typing import Protocol
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from daiic.errors import TaskError
+from daiic.head.limits import LIMITS
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
 from daiic.wire.payload import MAX_FIELDS, SURELY_CHEAP, Pieces, id_in, split
@@ -14,6 +16,9 @@ from daiic.wire.payload import MAX_FIELDS, SURELY_CHEAP, Pieces, id_in, split
 Answer = tuple[MessageType, bytes]
 
 NOTHING: Pieces = ()
+
+# Shims put it there, so it is found in what is too large to be parsed.
+_LEADING_ID = re.compile(rb'\{\s*"id"\s*:\s*"?([0-9]{1,20})"?\s*[,}]')
 
 # All of the oneof: each field of it that comes voids those of other numbers before it.
 _WORK = frozenset(field.number for field in pb.Task.DESCRIPTOR.oneofs_by_name["work"].fields)
@@ -103,8 +108,11 @@ class Json:
 
     def id_in(self, payload: bytes) -> int:
         """See `Dialect`."""
+        leading = _LEADING_ID.match(payload)
+        if leading is None and len(payload) > LIMITS.json_task:
+            return 0
         try:
-            task_id = int(json.loads(payload).get("id", 0))
+            task_id = int(leading[1] if leading else json.loads(payload).get("id", 0))
         except (ValueError, TypeError, OverflowError, RecursionError):
             return 0
         return task_id if 0 <= task_id < 1 << 64 else 0

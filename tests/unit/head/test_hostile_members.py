@@ -197,6 +197,15 @@ def test_a_task_that_is_too_large_is_refused_under_its_own_id(new_cluster):
     assert client.error().id == task_id
 
 
+@pytest.mark.parametrize("task_id", [99, "18446744073709551615"])
+def test_a_json_task_that_is_too_large_is_refused_under_the_id_it_begins_with(cluster, task_id):
+    client = cluster.client()
+    task = {"id": task_id, "model": "m", "text": {"prompt": "x" * (4 * MIB)}}
+    client.send(MessageType.TASK, json.dumps(task).encode(), sequence=7)
+    (refused,) = [json.loads(p) for p in client.received(MessageType.RESULT)]
+    assert (refused["id"], refused["error"]["code"]) == (str(task_id), "BAD_REQUEST")
+
+
 def test_json_with_too_many_values_is_not_made_a_task(cluster):
     client = cluster.client()
     client.send(MessageType.TASK, json.dumps({"text": {"stop": ["a"] * 30_000}}).encode())
