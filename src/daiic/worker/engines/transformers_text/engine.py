@@ -102,6 +102,8 @@ class TextEngine:
                     f"{task.model} is a language model and cannot do a task of the kind `{work}`",
                     "send a text or an embed task, or choose another model",
                 )
+            vocabulary = self._model.config.get_text_config().vocab_size
+            prompt.check_resumed(task.resume.tokens, vocabulary)
             text = await prompt.text_of(self._template, task.text)
             # A hostile tokenizer may take for ever, and cancelling frees nothing: it must not hold
             # threads that others share, and no more than one.

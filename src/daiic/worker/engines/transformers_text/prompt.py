@@ -1,5 +1,6 @@
 """From a task's messages or prompt to the tokens that a model continues."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from daiic.errors import TaskError
@@ -83,3 +84,20 @@ def encode(tokenizer: Any, task: pb.TextTask, text: str, context: int) -> list[i
             "send `messages` for a conversation or `prompt` for a text to continue",
         )
     return list(tokens)
+
+
+def check_resumed(tokens: Sequence[int], vocabulary: int) -> None:
+    """Refuse tokens of an earlier run that a model with a `vocabulary` of that size lacks.
+
+    A step with one of them fails for all tasks in it, and may cost the GPU's context.
+
+    Raises:
+        TaskError: BAD_REQUEST if there is one.
+    """
+    largest = max(tokens, default=0)
+    if largest >= vocabulary:
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"the task resumes after the token {largest}, and the model has {vocabulary} tokens",
+            "send it without `resume`, or resume it with the model that began the answer",
+        )
