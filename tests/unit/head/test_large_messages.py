@@ -1,6 +1,7 @@
 """Large answers and tasks pass the head as they came, whatever else happens to them."""
 
 import ctypes
+import itertools
 import json
 import os
 from pathlib import Path
@@ -102,16 +103,28 @@ def test_a_large_task_for_a_model_that_cannot_see_is_refused(cluster):
     assert client.error().code == pb.UNSUPPORTED
 
 
-@pytest.mark.parametrize("between", ["image", "embed", "load", "status"])
-def test_work_that_other_work_has_replaced_reaches_no_worker(cluster, between):
-    worker, client = cluster.worker(), cluster.client()
-    replaced = pb.Task(model="m", text=SEEN)
-    other = pb.Task()
-    getattr(other, between).SetInParent()
-    work = pb.Task(text=pb.TextTask(prompt="p", seed=1))
-    parts = [task.SerializeToString() for task in (replaced, other, work)]
-    client.send(MessageType.TASK, b"".join(parts))
-    assert worker.task().text == work.text
+WORK = {
+    "text": SEEN,
+    "image": pb.ImageTask(prompt="p", image=pb.Media(data=PICTURE.png), n=2),
+    "embed": pb.EmbedTask(inputs=["x" * SURELY_CHEAP]),
+    "load": pb.LoadTask(),
+    "status": pb.StatusTask(),
+}
+
+
+@pytest.mark.parametrize("last", sorted(WORK.keys() - {"status"}))
+def test_work_that_other_work_has_replaced_reaches_no_worker(cluster, last):
+    can_all = pb.ModelStatus(name="m", state=pb.LOADED, capabilities=pb.Capability.values())
+    worker, client = cluster.worker(models=[can_all], slots=99), cluster.client()
+    for before in itertools.product(WORK, repeat=2):
+        works = [pb.Task(**{name: WORK[name]}) for name in (*before, last)]
+        payload = b"".join(work.SerializeToString() for work in (pb.Task(model="m"), *works))
+        client.send(MessageType.TASK, payload, sequence=next(cluster.numbers))
+        expected, task = pb.Task.FromString(payload), worker.task()
+        if last in ("text", "image"):
+            getattr(expected, last).seed = getattr(task, last).seed
+        task.id = 0
+        assert task == expected
 
 
 def resident():
