@@ -26,6 +26,11 @@ class Call:
         self._error: TaskError | None = None
         self._news = asyncio.Event()
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is to come, though some may not have been taken yet."""
+        return self.answer.finished or self._error is not None
+
     def accept(self, part: pb.Result, now: float) -> None:
         """Accept a RESULT of this call."""
         self.heard_at = now

@@ -210,12 +210,12 @@ class ClusterClient:
         if message.message_type == MessageType.RESULT:
             part = pb.Result.FromString(message.payload)
             call = self._calls.get(part.id)
-            if call is not None and call.head == message.peer:
+            if call is not None and call.head == message.peer and not call.over:
                 call.accept(part, now)
         elif message.message_type == MessageType.ERROR:
             error = pb.Error.FromString(message.payload)
             call = self._calls.get(error.id)
-            if call is None or call.head != message.peer or call.answer.finished:
+            if call is None or call.head != message.peer or call.over:
                 return
             if error.code != pb.SHUTTING_DOWN:
                 call.fail(TaskError.from_wire(error))
@@ -247,7 +247,7 @@ class ClusterClient:
             for head in {call.head for call in self._calls.values()}:
                 if not self._heads.alive(head, now):
                     self._leave(head, now)
-            for call in list(self._calls.values()):
+            for call in [call for call in self._calls.values() if not call.over]:
                 if now - call.heard_at >= REPEAT_AFTER and self._heads.alive(call.head, now):
                     self._repeat(call, now)
 
@@ -255,7 +255,7 @@ class ClusterClient:
         """Move the tasks of a head that is not heard from, or give them up in time."""
         other = self._heads.other(head, now)
         for call in list(self._calls.values()):
-            if call.head != head or call.answer.finished:
+            if call.head != head or call.over:
                 continue
             if other is not None:
                 self._move(call, other, now)

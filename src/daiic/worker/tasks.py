@@ -42,7 +42,7 @@ class Link(Protocol):
 
 
 class Tasks:
-    """Runs up to `slots` tasks at once; some more wait in line, the rest are refused."""
+    """Runs up to `slots` tasks at once; some more are queued, the rest are refused."""
 
     def __init__(
         self,

@@ -253,6 +253,31 @@ async def test_task_without_news_is_sent_again_with_what_has_come(head):
         assert await answer == "one two"
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_answer_that_has_ended_is_not_asked_for_again_before_it_is_read(
+    head, other, fails
+):
+    async with ClusterClient([head.address, other.address]) as client:
+        parts = client.run(hello())
+        first = asyncio.create_task(anext(parts))
+        task = await head.task()
+        head.answer(task, 0, text="one ", tokens=[1])
+        await first
+        if fails:
+            head.fail(task, pb.INTERNAL)
+        else:
+            head.answer(task, 1, text="two", final=True)
+        await asyncio.sleep(3 * cluster.REPEAT_AFTER)
+        await head.close()
+        await asyncio.sleep(2 * heads.HEAD_SILENCE)
+        assert not head.has_tasks() and not other.has_tasks()
+        if fails:
+            with pytest.raises(TaskError):
+                await anext(parts)
+        else:
+            assert (await anext(parts)).text == "two"
+
+
 @pytest.mark.rule("gap", "wrong-head")
 async def test_part_that_never_comes_is_asked_for_under_a_new_id(head):
     async with ClusterClient([head.address]) as client:
