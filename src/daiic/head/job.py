@@ -1,6 +1,6 @@
 """One task that the head has accepted, until it has ended."""
 
-from daiic.answer_order import AnswerLimits, AnswerOrder
+from daiic.answer_order import AnswerLimits, AnswerOrder, size_of
 from daiic.errors import TaskError
 from daiic.head.clients import Client
 from daiic.head.dialect import Dialect
@@ -22,11 +22,15 @@ GroupKey = tuple[
 
 NO_TAGS: frozenset[str] = frozenset()
 
+SURELY_SMALL = 1 << 12
+"""Bytes of a task whose work is kept decoded: that may take fifty times the memory."""
+
 
 class Job:
     """A task that waits in the queue, or runs on `worker` as its `attempt`.
 
-    `user` is on whose behalf its client asks, `bytes` the size of the TASK,
+    `user` is on whose behalf its client asks, `bytes` the size of the TASK
+    and of what is kept of the answer that it resumes,
     `size` and `reading` what it has a worker make, see `daiic.work`. Its
     worker needs a model with all of `needs`, and all of `tags`.
     `missed` says that a part of its answer came from another address than its
@@ -84,6 +88,8 @@ class Job:
         self.client = client
         self.dialect = dialect
         self.bytes = size
+        if task.HasField("resume"):
+            self.bytes += size_of(task.resume)
         self.number = number
         self.kind = kind
         self.model: str = task.model
@@ -97,6 +103,8 @@ class Job:
             self.user = self.user[: LIMITS.client_name]
             task.ClearField("client")  # no worker needs to know
         self.answer = AnswerOrder(task, limits)
+        if not work and size > SURELY_SMALL:
+            work = [_encoded_work(task, kind)]
         self._work = work
         if work:
             self.answer.task = _without_work(task, kind)
@@ -122,6 +130,14 @@ class Job:
         model = self.answer.made_by
         identity = (model.weights, model.tokenizer, model.quantization) if model else None
         return self.model, self.pinned, self.needs, self.tags, self.failed_on, identity
+
+
+def _encoded_work(task: pb.Task, kind: WorkKind) -> bytes:
+    only = pb.Task()
+    work = kind.work_in(only)
+    work.SetInParent()
+    work.CopyFrom(kind.work_in(task))
+    return only.SerializeToString()
 
 
 def _without_work(task: pb.Task, kind: WorkKind) -> pb.Task:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
 from daiic.wire.payload import SURELY_CHEAP
@@ -142,3 +143,24 @@ def test_large_tasks_that_wait_take_their_bytes_and_no_more(cluster, resume):
         client.ask(text=pb.TextTask(prompt=prompt), resume=resume)
     assert client.status().queued == 6
     assert resident() - before < 1.5 * 6 * len(prompt)
+
+
+def test_small_bytes_that_decode_into_much_take_no_more_while_they_wait(cluster):
+    cluster.worker(state=pb.STARTING)
+    client = cluster.client()
+    text = pb.TextTask(messages=[pb.ChatMessage()] * 30_000)
+    client.ask(text=text)
+    before = resident()
+    for _ in range(60):
+        client.ask(text=text)
+    assert client.status().queued == 61
+    assert resident() - before < 2 * 60 * 64 * 1024
+
+
+def test_what_a_task_resumes_counts_as_its_memory(new_cluster):
+    cluster = new_cluster(HeadLimits(tasks_memory=1 << 20))
+    cluster.worker(state=pb.STARTING)
+    client = cluster.client()
+    for _ in range(2):
+        client.ask(resume=pb.Resume(tokens=[1] * 20_000, index=1))
+    assert client.error().code == pb.QUEUE_FULL
