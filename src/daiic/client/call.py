@@ -11,17 +11,18 @@ from daiic.wire.messages import Address
 class Call:
     """Holds the parts that have arrived, in order, until they are taken; an error ends the answer.
 
-    `head` has the task. `heard_at` is when it last said something about the
-    task, or was sent it.
+    `head` has the task, unless it has `refused` it because it shuts down.
+    `heard_at` is when it last said something about the task, or was sent it.
     """
 
-    __slots__ = ("_arrived", "_error", "_news", "answer", "head", "heard_at", "id")
+    __slots__ = ("_arrived", "_error", "_news", "answer", "head", "heard_at", "id", "refused")
 
     def __init__(self, task: pb.Task, call_id: int, head: Address, now: float) -> None:
         self.answer = AnswerOrder(task)
         self.id = call_id
         self.head = head
         self.heard_at = now
+        self.refused = False
         self._arrived: list[pb.Result] = []
         self._error: TaskError | None = None
         self._news = asyncio.Event()

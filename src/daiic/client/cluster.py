@@ -225,7 +225,8 @@ class ClusterClient:
             if other is not None:
                 self._move(call, other, now)
             else:
-                call.heard_at = now  # repeated to the head that follows
+                call.heard_at = now
+                call.refused = True
         elif message.message_type == MessageType.HEARTBEAT and message.peer in self._heads:
             presence = pb.Presence.FromString(message.payload)
             self._heads.draining(message.peer, presence.state == pb.DRAINING)
@@ -248,7 +249,10 @@ class ClusterClient:
                 if not self._heads.alive(head, now):
                     self._leave(head, now)
             for call in [call for call in self._calls.values() if not call.over]:
-                if now - call.heard_at >= REPEAT_AFTER and self._heads.alive(call.head, now):
+                other = self._heads.other(call.head, now) if call.refused else None
+                if other is not None:
+                    self._move(call, other, now)
+                elif now - call.heard_at >= REPEAT_AFTER and self._heads.alive(call.head, now):
                     self._repeat(call, now)
 
     def _leave(self, head: Address, now: float) -> None:
@@ -285,5 +289,6 @@ class ClusterClient:
         self._calls[call.id] = call
         call.head = head
         call.heard_at = now
+        call.refused = False
         call.answer.resume_here()
         self._send(call)

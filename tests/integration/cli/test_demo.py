@@ -55,6 +55,8 @@ async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
     process = await asyncio.create_subprocess_exec(
         *tethered(Path(sys.executable).with_name("daiic"), "demo", "--models-dir", MODELS),
         cwd=tmp_path,
+        # A demo that is started with the signal ignored, as by nohup, keeps that.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         env={
             **os.environ,
             "COLUMNS": "100",

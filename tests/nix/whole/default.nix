@@ -157,13 +157,9 @@ outputs
         roles = lib.filterAttrs (_: role: role.enable or false) config.services.daiic;
       in
       {
-        units = lib.mapAttrs' (
-          role: _:
-          let
-            name = "daiic-${role}.service";
-          in
-          lib.nameValuePair name config.systemd.units.${name}.text
-        ) roles;
+        units = lib.mapAttrs (_: unit: unit.text) (
+          lib.filterAttrs (name: _: lib.hasPrefix "daiic-" name) config.systemd.units
+        );
         settings = lib.mapAttrs (_: role: role.settings) roles;
       }
     ) nodes

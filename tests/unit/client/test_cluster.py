@@ -241,6 +241,19 @@ async def test_task_refused_by_a_head_that_shuts_down_goes_to_another(head, othe
         assert await answer == "here"
 
 
+@pytest.mark.rule("head-stopping")
+async def test_refused_task_goes_to_another_head_once_that_one_serves(head, other):
+    other.presence = pb.Presence(state=pb.DRAINING)
+    async with ClusterClient([head.address, other.address]) as client:
+        answer = asyncio.create_task(collected(client))
+        task = await head.task()
+        await asyncio.sleep(0.2)
+        head.fail(task, pb.SHUTTING_DOWN)
+        other.presence = pb.Presence(state=pb.READY)
+        other.answer(await other.task(), 0, text="here", final=True)
+        assert await answer == "here"
+
+
 @pytest.mark.rule("no-news")
 async def test_task_without_news_is_sent_again_with_what_has_come(head):
     async with ClusterClient([head.address]) as client:
