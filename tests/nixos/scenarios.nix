@@ -27,6 +27,8 @@ in
         enable = true;
         listen = "0.0.0.0:7717";
         openFirewall = true;
+        # As long as the driver waits: an emulated processor loads an image model for minutes.
+        settings.task_deadline = 900;
       };
     };
     worker1 = {
