@@ -1,0 +1,43 @@
+#!/bin/sh
+# Builds HydraMesh with SBCL, and everything it makes stays in build/:
+#   ./build.sh build       build/hydramesh, the program
+#   ./build.sh test        the Lisp tests
+#   ./build.sh lisp ARGS   sbcl with what both of these set up: the systems found, the schema compiled
+# Needs sbcl, and CFFI, cl-sqlite, Hunchentoot, Yason and FiveAM where ASDF finds them (.ci/run names
+# Debian's packages). HYDRAMESH_PROTOC is the protoc to use, if not the one in .venv or in PATH.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$here/../..
+build=$here/build
+mkdir -p "$build"
+
+# The schema as protoc describes it; Lisp's types are made from it when schema.lisp is compiled.
+export HYDRAMESH_DESCRIPTORS="${HYDRAMESH_DESCRIPTORS:-$build/daiic.desc}"
+schema=$here/../proto/daiic.proto
+if [ ! -e "$HYDRAMESH_DESCRIPTORS" ] || [ "$schema" -nt "$HYDRAMESH_DESCRIPTORS" ]; then
+    if [ -n "${HYDRAMESH_PROTOC:-}" ]; then protoc=$HYDRAMESH_PROTOC
+    elif [ -x "$root/.venv/bin/python" ]; then protoc="$root/.venv/bin/python -m grpc_tools.protoc"
+    else protoc=protoc
+    fi
+    $protoc --proto_path="$here/../proto" --descriptor_set_out="$HYDRAMESH_DESCRIPTORS" daiic.proto
+    touch "$here/schema.lisp" # its types come from another file, of which ASDF does not know
+fi
+HYDRAMESH_VERSION="${HYDRAMESH_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")}"
+export HYDRAMESH_VERSION
+
+# Tests of Python that are run with another Lisp's files must not find these.
+export CL_SOURCE_REGISTRY="$here/:${CL_SOURCE_REGISTRY:-}"
+export ASDF_OUTPUT_TRANSLATIONS="/:${HYDRAMESH_FASL:-$build/fasl}/:"
+
+lisp() {
+    sbcl --noinform --no-userinit --disable-debugger --load "$here/setup.lisp" "$@"
+}
+
+command=${1:-build}
+shift || true
+case $command in
+build) lisp --load "$here/build.lisp" --quit ;;
+test) lisp --eval '(asdf:test-system "hydramesh")' --quit ;;
+lisp) lisp "$@" ;;
+*) echo "build.sh: build, test or lisp, not $command" >&2; exit 2 ;;
+esac

@@ -1,0 +1,44 @@
+(defpackage #:hydramesh/events
+  (:use #:cl)
+  (:import-from #:hydramesh/address #:address)
+  (:export #:octets #:microseconds #:seconds
+           #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+
+           #:message #:make-message #:message-peer #:message-type #:message-sequence #:message-payload
+           #:pong #:make-pong #:pong-peer #:pong-rtt
+           #:unreachable #:make-unreachable #:unreachable-peer)
+  (:documentation "What the network tells the head.
+
+Times are whole numbers: microseconds of a monotonic clock that stands still while this process does."))
+(in-package #:hydramesh/events)
+
+(deftype octets () "Bytes." '(simple-array (unsigned-byte 8) (*)))
+
+(deftype microseconds () "A time, or a span of it." '(unsigned-byte 62))
+
+(declaim (inline seconds))
+(defun seconds (number)
+  "Return NUMBER seconds in microseconds."
+  (values (round (* number 1000000))))
+
+;; The message types of docs/transport.md that a program sends and receives.
+(defconstant +heartbeat+ #x01)
+(defconstant +task+ #x02)
+(defconstant +result+ #x03)
+(defconstant +cancel+ #x22)
+(defconstant +error+ #x23)
+
+(defstruct message
+  "A message has arrived, whole and once."
+  (peer 0 :type address)
+  (type 0 :type (unsigned-byte 8))
+  (sequence 0 :type (unsigned-byte 32))
+  (payload (make-array 0 :element-type '(unsigned-byte 8)) :type octets))
+
+(defstruct pong
+  "A peer has answered a PING after RTT microseconds."
+  (peer 0 :type address)
+  (rtt 0 :type microseconds))
+
+(defstruct unreachable
+  "A peer has acknowledged nothing for too long."
+  (peer 0 :type address))

@@ -1,0 +1,20 @@
+(defpackage #:hydramesh/head/link
+  (:use #:cl)
+  (:export #:link-send #:link-ping #:link-forget #:message-too-large)
+  (:documentation "The way out of the head's sans-IO part. The mesh of hydramesh/mesh is one; tests have
+another."))
+(in-package #:hydramesh/head/link)
+
+(define-condition message-too-large (error) ()
+  (:documentation "A message is larger than any may be."))
+
+(defgeneric link-send (link to type payload)
+  (:documentation "Send a message of TYPE with PAYLOAD, octets, to the address TO.
+Return true, or NIL if so much waits that there is no room for it.
+Signal MESSAGE-TOO-LARGE if it is larger than any message may be."))
+
+(defgeneric link-ping (link to)
+  (:documentation "Measure the distance to the address TO; a PONG tells it."))
+
+(defgeneric link-forget (link peer)
+  (:documentation "Drop all that is known about the address PEER, and what was to be sent to it."))

@@ -1,0 +1,11 @@
+(defpackage #:hydramesh/tests/all
+  (:use #:cl)
+  (:import-from #:fiveam)
+  (:import-from #:hydramesh/tests/suite)
+  (:export #:run)
+  (:documentation "Every test; each file of tests/ adds its suite to the suite `hydramesh`."))
+(in-package #:hydramesh/tests/all)
+
+(defun run ()
+  "Run every test; return whether all passed."
+  (fiveam:run! 'hydramesh/tests/suite:hydramesh))
