@@ -1,12 +1,14 @@
 (defpackage #:hydramesh/head/link
   (:use #:cl)
-  (:export #:link-send #:link-ping #:link-forget #:message-too-large)
+  (:export #:link-send #:link-ping #:link-forget #:message-too-large #:message-too-large-reason)
   (:documentation "The way out of the head's sans-IO part. The mesh of hydramesh/mesh is one; tests have
 another."))
 (in-package #:hydramesh/head/link)
 
-(define-condition message-too-large (error) ()
-  (:documentation "A message is larger than any may be."))
+(define-condition message-too-large (error)
+  ((reason :initarg :reason :initform "it is larger than any message may be" :reader message-too-large-reason))
+  (:report (lambda (condition stream) (write-string (message-too-large-reason condition) stream)))
+  (:documentation "A message is larger than any may be; the REASON says by which limit."))
 
 (defgeneric link-send (link to type payload)
   (:documentation "Send a message of TYPE with PAYLOAD, octets, to the address TO.
