@@ -44,6 +44,7 @@
       nixosModules = lib.mapAttrs (_: withPackages) {
         default = ./modules;
         head = ./modules/head.nix;
+        hydramesh = ./modules/hydramesh.nix;
         worker = ./modules/worker.nix;
         gateway = ./modules/gateway.nix;
         shim = ./modules/shim.nix;
@@ -65,7 +66,13 @@
         in
         {
           default = pkgs.daiic;
-          inherit (pkgs) daiic daiic-worker dcf dcf-shim;
+          inherit (pkgs)
+            daiic
+            daiic-worker
+            dcf
+            dcf-shim
+            hydramesh
+            ;
           inherit (images) mesh-head mesh-shim mesh-worker-cpu;
           options-reference = import ./docs/options-reference.nix { inherit pkgs; };
         }

@@ -2,6 +2,7 @@
 {
   imports = [
     ./head.nix
+    ./hydramesh.nix
     ./worker.nix
     ./gateway.nix
     ./shim.nix

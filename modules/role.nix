@@ -1,4 +1,4 @@
-# What the four roles have in common, as a function from a role's name to its shared options and its unit:
+# What the roles have in common, as a function from a role's name to its shared options and its unit:
 # a TOML file made from `settings`, secrets through LoadCredential, the sandbox, and sd_notify supervision.
 {
   config,
@@ -13,9 +13,16 @@ let
 
   cfg = config.services.daiic.${name};
   unit = "daiic-${name}";
+
+  # The roles that are heads, and those of them that this machine has.
+  headRoles = [
+    "head"
+    "hydramesh"
+  ];
+  headsHere = builtins.filter (head: config.services.daiic.${head}.enable or false) headRoles;
 in
 {
-  inherit addresses unit;
+  inherit addresses unit headsHere;
 
   # Path at which the unit finds a secret that `service` was given under `credentials`.
   credential = secret: "/run/credentials/${unit}.service/${secret}";
@@ -90,30 +97,28 @@ in
     ];
     description = ''
       Heads of the cluster, in order of preference; the others take over when the first fails. The ${name} learns
-      of further heads from the one that answers. `null` means the head on this machine.
+      of further heads from the one that answers. `null` means what runs on this machine: `services.daiic.head`,
+      `services.daiic.hydramesh`, or both.
     '';
   };
 
-  # The heads that the role connects to: those named, or the one on this machine.
-  heads =
-    if cfg.heads != null then
-      cfg.heads
-    else
-      [ (addresses.local (config.services.daiic.head.settings.listen or "127.0.0.1:7717")) ];
+  # The heads that the role connects to: those named, or those on this machine.
+  heads = if cfg.heads != null then cfg.heads else map (head: addresses.local config.services.daiic.${head}.settings.listen) headsHere;
 
   # Assertion for roles that do not bring a head of their own.
   headAssertion = {
-    assertion = cfg.heads != null || (config.services.daiic.head.enable or false);
+    assertion = cfg.heads != null || headsHere != [ ];
     message =
       "services.daiic.${name} has no head to connect to. Name the cluster's heads, as in "
-      + "services.daiic.${name}.heads = [ \"10.0.0.1:7717\" ], or run one here with services.daiic.head.enable = true.";
+      + "services.daiic.${name}.heads = [ \"10.0.0.1:7717\" ], or run one here with services.daiic.head.enable = true "
+      + "or services.daiic.hydramesh.enable = true.";
   };
 
   # Assertion that no datagram leaves or enters the machine unauthenticated by accident.
   keyAssertion =
     let
       # Gateway and shim listen for clients, not for members of the cluster.
-      memberSocket = lib.optional (name == "head" || name == "worker") cfg.settings.listen;
+      memberSocket = lib.optional (builtins.elem name (headRoles ++ [ "worker" ])) cfg.settings.listen;
       exposed = builtins.filter (address: !addresses.isLoopback address) (
         memberSocket ++ cfg.settings.heads or [ ]
       );

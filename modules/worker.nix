@@ -86,7 +86,8 @@ in
     heads = role.headsOption // {
       description = ''
         Heads of the cluster that this worker serves; it reports to all of them. `null` makes this machine
-        a complete node by itself: a head on loopback is enabled along with the worker.
+        a complete node by itself: `services.daiic.head` on loopback is enabled along with the worker, unless
+        {option}`services.daiic.hydramesh.enable` is set.
       '';
     };
 
@@ -173,7 +174,9 @@ in
   };
 
   config = lib.mkIf cfg.enable {
-    services.daiic.head.enable = lib.mkIf (cfg.heads == null) (lib.mkDefault true);
+    services.daiic.head.enable = lib.mkIf (
+      cfg.heads == null && !(config.services.daiic.hydramesh.enable or false)
+    ) (lib.mkDefault true);
 
     services.daiic.worker.settings = lib.mapAttrs (_: lib.mkDefault) {
       inherit (cfg)
@@ -299,7 +302,7 @@ in
         }
         // lib.optionalAttrs (cfg.memoryMax != null) { MemoryMax = cfg.memoryMax; };
       })
-      { after = lib.optional config.services.daiic.head.enable "daiic-head.service"; }
+      { after = map (head: "daiic-${head}.service") role.headsHere; }
     ];
 
     # Puts the driver's libraries into /run/opengl-driver.

@@ -6,4 +6,5 @@ final: _prev: {
   daiic-worker = final.daiic.override { withWorker = true; };
   dcf = final.callPackage ./dcf.nix { };
   dcf-shim = final.callPackage ./dcf-shim.nix { };
+  hydramesh = final.callPackage ./hydramesh.nix { };
 }

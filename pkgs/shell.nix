@@ -48,6 +48,7 @@ pkgs.mkShell {
       rust-analyzer
       shellcheck
       nixfmt
+      sbcl
     ]
     ++ lib.optional (gpu == "cuda") pkgs.nvtopPackages.nvidia
     ++ lib.optional (gpu == "rocm") pkgs.nvtopPackages.amd;
@@ -72,6 +73,10 @@ pkgs.mkShell {
     if [[ -n $gpu_libraries ]]; then
       export LD_LIBRARY_PATH=$gpu_libraries''${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     fi
+
+    # Lisp's libraries for src/hydramesh/build.sh. libdcf is the one that the checkout builds.
+    export CL_SOURCE_REGISTRY=${pkgs.hydramesh.environment.CL_SOURCE_REGISTRY}
+    export LD_LIBRARY_PATH=${pkgs.hydramesh.environment.LD_LIBRARY_PATH}''${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
     # `make` takes its programs from .venv; here these are links to the shell's, unless there is one already.
     export DAIIC_SOURCE=$PWD

@@ -24,6 +24,19 @@ in
 
   all-roles.services.daiic = {
     head.enable = true;
+    hydramesh = {
+      enable = true;
+      listen = "127.0.0.1:7747";
+      httpListen = "127.0.0.1:7748";
+    };
+    worker.enable = true;
+    gateway.enable = true;
+    shim.enable = true;
+  };
+
+  # HydraMesh is the head that the others use, if there is no other.
+  hydramesh-alone.services.daiic = {
+    hydramesh.enable = true;
     worker.enable = true;
     gateway.enable = true;
     shim.enable = true;
@@ -43,6 +56,20 @@ in
         advertise = true;
         openFirewall = true;
         clusterKeyFile = "/run/secrets/heads-own-key";
+        allowUnauthenticated = false;
+        settings.log_level = "debug";
+      };
+      hydramesh = {
+        enable = true;
+        listen = "0.0.0.0:9747";
+        httpListen = "127.0.0.1:9748";
+        workerTimeout = 12.5;
+        queueSize = 77;
+        storage = "none";
+        repl = true;
+        advertise = true;
+        openFirewall = true;
+        clusterKeyFile = "/run/secrets/hydrameshs-own-key";
         allowUnauthenticated = false;
         settings.log_level = "debug";
       };
@@ -100,6 +127,10 @@ in
       services.daiic = {
         head.enable = true;
         head.package = pkgs.pkgsRocm.daiic-worker;
+        hydramesh.enable = true;
+        hydramesh.package = pkgs.pkgsRocm.daiic-worker;
+        hydramesh.listen = "127.0.0.1:7747";
+        hydramesh.httpListen = "127.0.0.1:7748";
         worker.enable = true;
         worker.package = pkgs.pkgsRocm.daiic-worker;
         gateway.enable = true;
@@ -158,6 +189,10 @@ in
 
   # One mistake each; the tests say what the message has to advise.
   mistake-head-open-without-key.services.daiic.head = {
+    enable = true;
+    listen = "0.0.0.0:7717";
+  };
+  mistake-hydramesh-open-without-key.services.daiic.hydramesh = {
     enable = true;
     listen = "0.0.0.0:7717";
   };
@@ -228,6 +263,11 @@ in
   mistake-two-roles-on-one-port.services.daiic = {
     worker.enable = true;
     worker.listen = "127.0.0.1:7717";
+  };
+  mistake-two-heads-on-one-port.services.daiic = {
+    head.enable = true;
+    hydramesh.enable = true;
+    hydramesh.httpListen = "127.0.0.1:7748";
   };
   mistake-two-roles-on-one-http-port.services.daiic = {
     worker.enable = true;

@@ -11,6 +11,7 @@ let
     daiic = package "daiic" "/opt/daiic";
     daiic-worker = package "daiic-worker" "/opt/daiic";
     dcf-shim = package "dcf-shim" "/opt/daiic";
+    hydramesh = package "hydramesh" "/opt/daiic";
   };
 in
 daiic

@@ -8,7 +8,7 @@ import pytest
 
 from nix.evaluation import configuration, evaluation, unit
 
-ROLES = ("head", "worker", "gateway", "shim")
+ROLES = ("head", "hydramesh", "worker", "gateway", "shim")
 
 
 def settings(name: str, role: str) -> dict[str, Any]:
@@ -83,6 +83,16 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("head", "allow_unauthenticated", False),
         ("head", "cluster_key_file", "/run/credentials/daiic-head.service/cluster-key"),
         ("head", "log_level", "debug"),
+        ("hydramesh", "listen", "0.0.0.0:9747"),
+        ("hydramesh", "http_listen", "127.0.0.1:9748"),
+        ("hydramesh", "worker_timeout", 12.5),
+        ("hydramesh", "queue_size", 77),
+        ("hydramesh", "allow_unauthenticated", False),
+        ("hydramesh", "cluster_key_file", "/run/credentials/daiic-hydramesh.service/cluster-key"),
+        ("hydramesh", "storage", "none"),
+        ("hydramesh", "state_dir", "/var/lib/daiic-hydramesh"),
+        ("hydramesh", "repl_socket", "/run/daiic-hydramesh/repl"),
+        ("hydramesh", "log_level", "debug"),
         ("worker", "backend", "rocm"),
         ("worker", "heads", ["10.0.0.1:7717", "[fd00::2]:7717"]),
         ("worker", "listen", "0.0.0.0:9727"),
@@ -125,6 +135,9 @@ def test_secrets_are_handed_over_by_systemd() -> None:
     assert unit("every-option", "head")["LoadCredential"] == [
         "cluster-key:/run/secrets/heads-own-key"
     ]
+    assert unit("every-option", "hydramesh")["LoadCredential"] == [
+        "cluster-key:/run/secrets/hydrameshs-own-key"
+    ]
     assert unit("every-option", "worker")["LoadCredential"] == [
         "cluster-key:/run/secrets/workers-own-key",
         "hf-token:/run/secrets/hf-token",
@@ -165,14 +178,37 @@ def test_token_given_as_text_works_and_warns() -> None:
 def test_firewall_opens_what_was_asked_for() -> None:
     assert configuration("every-option")["firewall"] == {
         "allowedTCPPorts": ["9700"],
-        "allowedUDPPorts": ["9717", "9727", "9737"],
+        "allowedUDPPorts": ["9717", "9727", "9737", "9747"],
     }
 
 
 def test_advertised_head_is_found_by_mdns() -> None:
-    service = configuration("every-option")["avahi"]["daiic"]
-    assert "<type>_daiic._udp</type>" in service
-    assert "<port>9717</port>" in service
+    announced = configuration("every-option")["avahi"]
+    for head, port in (("head", 9717), ("hydramesh", 9747)):
+        assert f"DAIIC {head} on %h" in announced[f"daiic-{head}"]
+        assert "<type>_daiic._udp</type>" in announced[f"daiic-{head}"]
+        assert f"<port>{port}</port>" in announced[f"daiic-{head}"]
+
+
+def test_hydramesh_takes_the_place_of_the_other_head() -> None:
+    assert configuration("hydramesh-alone")["assertions"] == []
+    assert "daiic-head.service" not in configuration("hydramesh-alone")["units"]
+    for role in ("worker", "gateway", "shim"):
+        assert settings("hydramesh-alone", role)["heads"] == ["127.0.0.1:7717"]
+    assert "daiic-hydramesh.service" in unit("hydramesh-alone", "worker")["After"][0].split()
+
+
+def test_both_heads_of_a_machine_are_used() -> None:
+    for role in ("worker", "gateway", "shim"):
+        assert settings("all-roles", role)["heads"] == ["127.0.0.1:7717", "127.0.0.1:7747"]
+
+
+def test_head_can_be_looked_into_only_where_that_is_asked_for() -> None:
+    assert settings("all-roles", "hydramesh")["repl_socket"] == ""
+    assert "RuntimeDirectory" not in unit("all-roles", "hydramesh")
+    hydramesh = unit("every-option", "hydramesh")
+    assert hydramesh["RuntimeDirectory"] == ["daiic-hydramesh"]
+    assert hydramesh["RuntimeDirectoryMode"] == ["0700"]
 
 
 @pytest.mark.parametrize(
@@ -218,6 +254,7 @@ def test_stop_waits_for_the_drain() -> None:
     ("mistake", "advice"),
     [
         ("head-open-without-key", "daiic keygen FILE"),
+        ("hydramesh-open-without-key", "daiic keygen FILE"),
         ("worker-open-without-key", "daiic keygen FILE"),
         ("gateway-heads-without-key", "services.daiic.clusterKeyFile"),
         ("shim-heads-without-key", "services.daiic.clusterKeyFile"),
@@ -233,6 +270,7 @@ def test_stop_waits_for_the_drain() -> None:
         ("rocm-without-driver", 'boot.kernelModules = [ "amdgpu" ]'),
         ("models-in-home", "/srv/models"),
         ("two-roles-on-one-port", "UDP port 7717"),
+        ("two-heads-on-one-port", "UDP port 7717"),
         ("two-roles-on-one-http-port", "TCP port 7728"),
     ],
 )

@@ -13,6 +13,8 @@ import pytest
 
 from nix.evaluation import ROOT, changed_tree, nix_instantiate
 
+PACKAGES = ("daiic", "daiic-worker", "dcf", "dcf-shim", "hydramesh")
+
 
 def shaped(root: Path) -> Any:
     """Return what a work tree's flake gives on the shaped package set; raise with Nix's words."""
@@ -29,7 +31,7 @@ def as_it_is() -> dict[str, Any]:
 
 def test_every_output_evaluates_for_both_systems() -> None:
     given = as_it_is()
-    everywhere = {"default", "daiic", "daiic-worker", "dcf", "dcf-shim"}
+    everywhere = {"default", *PACKAGES}
     everywhere |= {"mesh-head", "mesh-shim", "mesh-worker-cpu"}
     assert set(given["packages"]["aarch64-linux"]) == everywhere
     assert set(given["packages"]["x86_64-linux"]) == everywhere | {
@@ -42,7 +44,7 @@ def test_every_output_evaluates_for_both_systems() -> None:
 
 
 def test_worker_on_a_cpu_needs_no_unfree_package() -> None:
-    assert set(as_it_is()["withoutUnfree"]) == {"daiic", "daiic-worker", "dcf", "dcf-shim"}
+    assert set(as_it_is()["withoutUnfree"]) == set(PACKAGES)
 
 
 def test_each_vendor_gets_a_worker_of_its_own() -> None:
@@ -55,7 +57,7 @@ def test_packages_and_images_have_the_version_of_the_project() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     given = as_it_is()["daiicVersions"]
     images = {name: given.pop(name) for name in list(given) if name.startswith("mesh-")}
-    assert given == dict.fromkeys(("daiic", "daiic-worker", "dcf", "dcf-shim"), version)
+    assert given == dict.fromkeys(PACKAGES, version)
     assert len(images) == 5
     assert all(image == {"tag": version, "label": version} for image in images.values())
 
@@ -126,14 +128,14 @@ def test_fault_in_the_packages_is_seen(
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("networking.firewall.allowedUDPPorts", "networking.firewall.allowedUDPPort", "not exist"),
+        ("firewall.allowedUDPPorts", "firewall.allowedUDPPort", "not exist"),
         ("queue_size = cfg.queueSize", "queue_size = cfg.queuSize", "queuSize"),
         ('listenOption "127.0.0.1:7717"', 'listenOption "127.0.0.1"', "not of type"),
     ],
     ids=["option-of-nixos", "option-of-its-own", "type"],
 )
 def test_fault_in_a_module_is_seen(old: str, new: str, says: str, tmp_path: Path) -> None:
-    root = changed_tree(tmp_path, "modules/head.nix", old, new)
+    root = changed_tree(tmp_path, "modules/any_head.nix", old, new)
     done = nix_instantiate(
         *("--eval", "--strict", "--json", "--attr", "configurations.one-line-worker"),
         *("--arg", "lib", f"import {root}/tests/nix/shaped/lib.nix"),

@@ -33,8 +33,11 @@ if not os.environ.get("DAIIC_NIXPKGS"):
 
 DOCUMENTED = examples()
 SYSTEMS = ("x86_64-linux", "aarch64-linux")
-SCENARIOS = ("cluster", "hardening", "notify", "secrets")
-PACKAGES = ("default", "daiic", "daiic-worker", "dcf", "dcf-shim", "options-reference")
+SCENARIOS = ("cluster", "hardening", "hydramesh", "notify", "secrets")
+PACKAGES = (
+    *("default", "daiic", "daiic-worker", "dcf", "dcf-shim", "hydramesh"),
+    "options-reference",
+)
 IMAGES = ("mesh-head", "mesh-shim", "mesh-worker-cpu")
 ROLES = ("worker", "head", "both", "shell")
 
@@ -48,7 +51,7 @@ OUTPUTS = {
     "checks": [
         f"{system}.{name}"
         for system in SYSTEMS
-        for name in (*SCENARIOS, *PACKAGES[1:5], "images", "modules")
+        for name in (*SCENARIOS, *PACKAGES[1:-1], "images", "modules")
     ]
     + [f"x86_64-linux.{name}" for name in ("iso-bios", "iso-uefi", "iso-size")],
     "formatter": list(SYSTEMS),
@@ -56,7 +59,7 @@ OUTPUTS = {
     "shell": ["cpu", "cuda", "rocm"],
     "live": ["asks", *ROLES],
     "machines": [
-        *("one-line-worker", "head", "gateway", "shim", "all-roles"),
+        *("one-line-worker", "head", "hydramesh", "gateway", "shim", "all-roles"),
         *(f"worker-{backend}" for backend in ("cpu", "cuda", "rocm")),
         *(f"worker-auto-{vendor}" for vendor in ("cpu", "nvidia", "amd")),
     ],
@@ -107,7 +110,9 @@ def test_example_of_the_documentation_is_a_whole_machine(name: str, tmp_path: Pa
 def as_on_debian(text: str) -> str:
     """Return text with the paths that tests/nix/packages.nix gives to programs and settings."""
     text = re.sub(
-        r"/nix/store/[^/]+-(?:daiic|daiic-worker|dcf-shim)-[0-9][^/]*/", "/opt/daiic/", text
+        r"/nix/store/[^/]+-(?:daiic|daiic-worker|dcf-shim|hydramesh)-[0-9][^/]*/",
+        "/opt/daiic/",
+        text,
     )
     text = re.sub(r"/nix/store/[^/]+-coreutils-[0-9][^/]*/", "/usr/", text)
     return re.sub(r"/nix/store/[^/]+-(\w+\.toml)", r"/etc/daiic/\1", text)
@@ -161,9 +166,9 @@ def test_committed_units_equal_what_nixos_writes(scenario: str) -> None:
             id="cuda-is-named-where-it-is-not-used",
         ),
         pytest.param(
-            "modules/head.nix",
-            "networking.firewall.allowedUDPPorts",
-            "networking.firewall.allowedUDPPort",
+            "modules/any_head.nix",
+            "firewall.allowedUDPPorts",
+            "firewall.allowedUDPPort",
             "machines.head",
             "networking.firewall.allowedUDPPort' does not exist",
             id="misspelt-option",

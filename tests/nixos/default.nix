@@ -23,7 +23,13 @@ let
 in
 lib.mapAttrs machineTest (import ./scenarios.nix)
 // {
-  inherit (pkgs) daiic daiic-worker dcf dcf-shim;
+  inherit (pkgs)
+    daiic
+    daiic-worker
+    dcf
+    dcf-shim
+    hydramesh
+    ;
 
   images = pkgs.callPackage ./images.nix { images = import ../../images { inherit pkgs; }; };
 

@@ -54,6 +54,14 @@ in
     services.daiic.shim.enable = true;
   };
 
+  # HydraMesh in the place of the other head.
+  hydramesh.machine = {
+    imports = [ worker ];
+    services.daiic.worker.models = [ "daiic-tiny-chat" ];
+    services.daiic.hydramesh.enable = true;
+    services.daiic.hydramesh.repl = true;
+  };
+
   # What systemd is told, and what it does when it is told nothing any more.
   notify.machine = {
     imports = [ worker ];

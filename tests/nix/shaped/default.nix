@@ -21,7 +21,13 @@ let
   paths = lib.mapAttrs (_: package: package.drvPath);
   systems = builtins.attrNames self.packages;
   of = pkgs: {
-    inherit (pkgs) daiic daiic-worker dcf dcf-shim;
+    inherit (pkgs)
+      daiic
+      daiic-worker
+      dcf
+      dcf-shim
+      hydramesh
+      ;
   };
 
   older = {

@@ -25,7 +25,7 @@ let
       concatStringsSep
       mapAttrs
       ;
-    inherit (builtins) groupBy;
+    inherit (builtins) any groupBy;
 
     fix =
       f:

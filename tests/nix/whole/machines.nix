@@ -34,6 +34,16 @@ in
       openFirewall = true;
     };
   };
+  hydramesh = {
+    imports = [ key ];
+    services.daiic.hydramesh = {
+      enable = true;
+      listen = "0.0.0.0:7717";
+      repl = true;
+      advertise = true;
+      openFirewall = true;
+    };
+  };
   gateway = {
     imports = [ key ];
     services.daiic.gateway = {
@@ -59,6 +69,11 @@ in
     services.daiic.worker.enable = true;
     services.daiic.gateway.enable = true;
     services.daiic.shim.enable = true;
+    services.daiic.hydramesh = {
+      enable = true;
+      listen = "127.0.0.1:7747";
+      httpListen = "127.0.0.1:7748";
+    };
   };
 
   worker-cpu = worker "cpu" { };

@@ -62,13 +62,16 @@ let
       "clippy"
       "cmake"
       "curlMinimal"
+      "makeBinaryWrapper"
       "nixfmt"
       "nixfmt-tree"
+      "protobuf"
       "ruff"
       "rust-analyzer"
       "rustc"
       "rustfmt"
       "shellcheck"
+      "sqlite"
     ] plain
     // {
       inherit lib;
@@ -86,7 +89,9 @@ let
       };
 
       stdenv = {
-        mkDerivation = derive;
+        mkDerivation =
+          arguments:
+          derive ({ name = arguments.pname; } // arguments) // { version = arguments.version or null; };
         cc.cc = plain "gcc";
         hostPlatform = {
           inherit system;
@@ -99,6 +104,22 @@ let
         pkgs = final;
       };
       python3Packages = final.python3.pkgs;
+
+      sbcl = plain "sbcl" // {
+        pkgs =
+          let
+            # Each needs one other, and that one needs none.
+            library = name: plain name // { lispLibs = [ (plain "alexandria" // { lispLibs = [ ]; }) ]; };
+          in
+          lib.genAttrs [
+            "bordeaux-threads"
+            "cffi"
+            "fiveam"
+            "hunchentoot"
+            "sqlite"
+            "yason"
+          ] library;
+      };
 
       rustPlatform.buildRustPackage =
         arguments:

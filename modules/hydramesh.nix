@@ -1,0 +1,78 @@
+# services.daiic.hydramesh: the head in Common Lisp. It takes the place of services.daiic.head, remembers what it measures,
+# and can be looked into while it runs.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  role = import ./role.nix { inherit config lib pkgs; } "hydramesh";
+  head = import ./any_head.nix { inherit config lib; } "hydramesh" role;
+  cfg = config.services.daiic.hydramesh;
+in
+{
+  imports = [ ./machine.nix ];
+
+  options.services.daiic.hydramesh = head.options // {
+    enable = lib.mkEnableOption "HydraMesh, DAIIC's head in Common Lisp, which takes the place of `services.daiic.head`";
+    package = lib.mkPackageOption pkgs "hydramesh" { };
+
+    storage = mkOption {
+      type = types.enum [
+        "sqlite"
+        "streamdb"
+        "none"
+      ];
+      default = "sqlite";
+      description = ''
+        Where the head keeps the rates it measured, its metrics and the sizes and times of the last day's tasks, in
+        `/var/lib/daiic-hydramesh`. `sqlite` loses nothing that was written when the machine fails; `streamdb` may
+        lose the last seconds. With `none`, nothing is kept over a restart.
+      '';
+    };
+
+    repl = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether `hydramesh repl` may look into the running head, through the socket `/run/daiic-hydramesh/repl`.
+        Whoever can open it, which is root alone, can do everything that the head can.
+      '';
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    services.daiic.hydramesh.settings = lib.mapAttrs (_: lib.mkDefault) (
+      head.settings
+      // {
+        inherit (cfg) storage;
+        state_dir = "/var/lib/${role.unit}";
+        repl_socket = lib.optionalString cfg.repl "/run/${role.unit}/repl";
+      }
+    );
+
+    inherit (head) assertions;
+
+    systemd.services.${role.unit} = role.service {
+      description = "DAIIC head (HydraMesh)";
+      executable = "hydramesh";
+      credentials.cluster-key = cfg.clusterKeyFile;
+      serviceConfig = {
+        StateDirectory = role.unit;
+        StateDirectoryMode = "0700";
+        # Lisp's heap holds data and code, and is mapped as both.
+        MemoryDenyWriteExecute = false;
+      }
+      // lib.optionalAttrs cfg.repl {
+        RuntimeDirectory = role.unit;
+        RuntimeDirectoryMode = "0700";
+      };
+    };
+
+    networking.firewall = head.firewall;
+    services.avahi = head.avahi;
+    environment.systemPackages = [ cfg.package ];
+  };
+}

@@ -1,0 +1,114 @@
+# HydraMesh, the head in Common Lisp: SBCL with the head in its heap, saved as one program.
+{
+  lib,
+  stdenv,
+  dcf,
+  makeBinaryWrapper,
+  protobuf,
+  sbcl,
+  sqlite,
+}:
+let
+  inherit ((lib.importTOML ../pyproject.toml).project) version;
+
+  # What nixpkgs has of Quicklisp, with all that these need. Only the sources are used: Hunchentoot is compiled
+  # without TLS (see setup.lisp), and what nixpkgs compiled has it.
+  libraries =
+    let
+      item = package: {
+        key = package.outPath;
+        inherit package;
+      };
+    in
+    map (found: found.package) (
+      builtins.genericClosure {
+        startSet = map item (
+          builtins.attrValues {
+            inherit (sbcl.pkgs)
+              bordeaux-threads
+              cffi
+              fiveam
+              hunchentoot
+              sqlite
+              yason
+              ;
+          }
+        );
+        operator = found: map item found.package.lispLibs;
+      }
+    );
+
+  environment = {
+    CL_SOURCE_REGISTRY = lib.concatMapStringsSep ":" (library: "${library}//") libraries;
+    HYDRAMESH_LIBDCF = "${lib.getLib dcf}/lib/libdcf.so";
+    # Where CFFI looks for the libraries that Lisp packages name without a folder.
+    LD_LIBRARY_PATH = "${lib.getLib sqlite}/lib";
+  };
+in
+stdenv.mkDerivation {
+  pname = "hydramesh";
+  inherit version;
+
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../pyproject.toml
+      ../src/proto
+      (lib.fileset.fileFilter (
+        file:
+        lib.any file.hasExt [
+          "asd"
+          "lisp"
+          "sh"
+        ]
+      ) ../src/hydramesh)
+    ];
+  };
+
+  nativeBuildInputs = [
+    makeBinaryWrapper
+    sbcl
+  ];
+  env = environment // {
+    HYDRAMESH_PROTOC = lib.getExe' protobuf "protoc";
+    HYDRAMESH_VERSION = version;
+  };
+
+  buildPhase = ''
+    runHook preBuild
+    export HOME=$TMPDIR
+    sh src/hydramesh/build.sh build
+    runHook postBuild
+  '';
+
+  doCheck = true;
+  checkPhase = ''
+    runHook preCheck
+    sh src/hydramesh/build.sh test
+    runHook postCheck
+  '';
+
+  # Lisp keeps the names of libraries in its heap as UTF-32, where Nix does not see that they are needed. So a wrapper
+  # names them, which the heap behind the program's ELF file can't do by a run path either.
+  installPhase = ''
+    runHook preInstall
+    install -D --target-directory="$out/libexec" src/hydramesh/build/hydramesh
+    makeWrapper "$out/libexec/hydramesh" "$out/bin/hydramesh" \
+      --set-default HYDRAMESH_LIBDCF "$HYDRAMESH_LIBDCF" \
+      --prefix LD_LIBRARY_PATH : "$LD_LIBRARY_PATH"
+    runHook postInstall
+  '';
+  # The heap is appended to the ELF file, and what rewrites that file would lose it.
+  dontStrip = true;
+  dontPatchELF = true;
+
+  # What the development shell needs to build the sources.
+  passthru = { inherit environment; };
+
+  meta = {
+    description = "Head of a DAIIC cluster, written in Common Lisp";
+    license = lib.licenses.bsd3;
+    platforms = lib.platforms.linux;
+    mainProgram = "hydramesh";
+  };
+}
