@@ -4,3 +4,12 @@
 
 ;; The status port is for programs on this machine or behind a proxy; TLS would load OpenSSL for nothing.
 (push :hunchentoot-no-ssl *features*)
+
+;; SBCL's own ASDF stops at a package with local nicknames. What these name is imported from as well, so
+;; no dependency is lost.
+(sb-int:encapsulate
+ 'asdf/package-inferred-system::package-dependencies 'without-local-nicknames
+ (lambda (dependencies form &rest more)
+   (flet ((nicknames-p (option)
+            (and (consp option) (eq (first option) :local-nicknames))))
+     (apply dependencies (remove-if #'nicknames-p form) more))))
