@@ -5,14 +5,18 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := worker,gateway,test
 
-.PHONY: demo test lint shim test-systemd test-nix test-images bench clean help
+# What `make demo` has as its head: daiic-head, or hydramesh.
+HEAD   := daiic-head
+LISP   := src/hydramesh/build/hydramesh
+
+.PHONY: demo test lint shim hydramesh test-systemd test-nix test-images bench clean help
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-demo: $(VENV)/installed ## run a cluster on this machine and show it working
+demo: $(VENV)/installed $(if $(filter hydramesh,$(HEAD)),$(LISP)) ## run a cluster on this machine and show it working (HEAD=hydramesh: with the head in Lisp)
 	@# Tethered to make, which may be killed too.
-	@exec $(BIN)/python src/daiic/cli/tether.py $$PPID 15 $(BIN)/daiic demo
+	@exec $(BIN)/python src/daiic/cli/tether.py $$PPID 15 $(BIN)/daiic demo --head $(HEAD)
 
 test: $(VENV)/installed ## run every test this machine can run; lists those it skipped, and why
 	$(BIN)/pytest
@@ -20,7 +24,14 @@ test: $(VENV)/installed ## run every test this machine can run; lists those it s
 shim: ## build the UDP ingress, src/target/release/dcf-shim, and libdcf beside it
 	src/cargo.sh build --release
 
-test-systemd: $(VENV)/installed shim ## test whole machines: Debian under QEMU with the modules' units (needs root)
+hydramesh: $(VENV)/installed shim ## build the head in Lisp, src/hydramesh/build/hydramesh; needs SBCL and its libraries
+	@command -v sbcl >/dev/null || { echo "The head in Lisp needs SBCL: .ci/run names Debian's packages for it" >&2; exit 1; }
+	src/hydramesh/build.sh build
+
+$(LISP):
+	@$(MAKE) --no-print-directory hydramesh
+
+test-systemd: $(VENV)/installed shim hydramesh ## test whole machines: Debian under QEMU with the modules' units (needs root)
 	$(BIN)/pytest -s tests/systemd $(SYSTEMD_TESTS)
 
 test-nix: $(VENV)/installed ## evaluate every Nix output with a whole nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix
@@ -65,5 +76,5 @@ $(VENV)/installed: pyproject.toml setup.py constraints.txt src/proto/daiic.proto
 	@touch $@
 
 clean: ## remove everything that make and the tests created
-	rm -rf $(VENV) build dist src/*.egg-info src/daiic/wire/daiic_pb2.py*
+	rm -rf $(VENV) build dist src/hydramesh/build src/*.egg-info src/daiic/wire/daiic_pb2.py*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

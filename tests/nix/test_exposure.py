@@ -12,7 +12,7 @@ from systemd import render
 
 def rendered(role: str) -> Path:
     """Return the unit of a role as the whole-machine tests have it."""
-    scenario = "hydramesh" if role == "hydramesh" else "hardening"
+    scenario = "lisp" if role == "hydramesh" else "hardening"
     return render.RENDERED / scenario / "machine" / f"daiic-{role}.service"
 
 

@@ -55,7 +55,7 @@ in
   };
 
   # HydraMesh in the place of the other head.
-  hydramesh.machine = {
+  lisp.machine = {
     imports = [ worker ];
     services.daiic.worker.models = [ "daiic-tiny-chat" ];
     services.daiic.hydramesh.enable = true;

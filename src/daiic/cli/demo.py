@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import enum
 import itertools
 import signal
 import socket
@@ -33,23 +34,31 @@ GUIDANCE = 3.0
 PICTURE = Path("daiic-demo.png")
 
 
+class Head(enum.StrEnum):
+    """The programs that can be the demo's head."""
+
+    DAIIC_HEAD = "daiic-head"
+    HYDRAMESH = "hydramesh"
+
+
 def demo(
     models_dir: Annotated[Path, typer.Option(help="Folder with the models to use.")] = Path(
         "local-models"
     ),
     prompt: Annotated[str, typer.Option(help="Question for the language model.")] = CHAT_PROMPT,
     picture: Annotated[str, typer.Option(help="Prompt for the image model.")] = IMAGE_PROMPT,
+    head: Annotated[Head, typer.Option(help="Program that is the head.")] = Head.DAIIC_HEAD,
 ) -> None:
     """Start a cluster on this machine, have it answer and paint, and keep it running."""
     if not models_dir.is_dir():
         raise fail(f"the folder {models_dir} does not exist: name another with --models-dir", USAGE)
     try:
-        run(_demo(models_dir.resolve(), prompt, picture))
+        run(_demo(head, models_dir.resolve(), prompt, picture))
     except DaemonDied as error:
         raise fail(str(error), FAILED) from None
 
 
-async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
+async def _demo(program: Head, models_dir: Path, prompt: str, picture: str) -> None:
     started = time.monotonic()
     head_port = free_port(socket.SOCK_DGRAM, 7717)
     status_port = free_port(socket.SOCK_STREAM, 7718)
@@ -59,7 +68,8 @@ async def _demo(models_dir: Path, prompt: str, picture: str) -> None:
         cluster = LocalCluster(Path(folder))
         _stop_at_signals(cluster)
         try:
-            await _start(cluster, Path(folder), models_dir, head, status_port, gateway_port)
+            await _start_head(cluster, Path(folder), program, head, status_port)
+            await _start_others(cluster, Path(folder), models_dir, head, gateway_port)
             async with ClusterClient([head]) as client:
                 status = await _wait_until_ready(cluster, client)
                 out.print(f"[green]ready[/] in {time.monotonic() - started:.1f} s\n")
@@ -87,19 +97,18 @@ def _stop_at_signals(cluster: LocalCluster) -> None:
             asyncio.get_running_loop().add_signal_handler(number, lambda: next(steps)())
 
 
-async def _start(
-    cluster: LocalCluster,
-    state: Path,
-    models_dir: Path,
-    head: str,
-    status_port: int,
-    gateway_port: int,
+async def _start_head(
+    cluster: LocalCluster, state: Path, program: Head, head: str, status_port: int
 ) -> None:
-    await cluster.start(
-        "daiic-head",
-        "head",
-        ["--listen", head, "--http-listen", f"127.0.0.1:{status_port}"],
-    )
+    flags = ["--listen", head, "--http-listen", f"127.0.0.1:{status_port}"]
+    if program == Head.HYDRAMESH:
+        flags += ["--state-dir", str(state / "head")]
+    await cluster.start(program, "head", flags)
+
+
+async def _start_others(
+    cluster: LocalCluster, state: Path, models_dir: Path, head: str, gateway_port: int
+) -> None:
     for name in ("worker-1", "worker-2"):
         flags = {
             "--name": name,

@@ -42,7 +42,7 @@ class LocalCluster:
         """Start `program` as the daemon `name`.
 
         Raises:
-            FileNotFoundError: if it is not installed.
+            FileNotFoundError: if it is not installed, with what to do.
         """
         log = self._state / f"{name}.log"
         with log.open("wb") as file:
@@ -106,11 +106,20 @@ class LocalCluster:
                     await daemon.process.wait()
 
 
+BUILT = {"hydramesh": Path(__file__).parents[2] / "hydramesh" / "build" / "hydramesh"}
+"""Where a checkout has the programs that make builds, as `make NAME`."""
+
+
 def _installed(program: str) -> str:
     beside = Path(sys.argv[0]).resolve().parent
-    found = shutil.which(program, path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    places = (str(beside), os.environ.get("PATH", ""))
+    found = shutil.which(program, path=os.pathsep.join(places))
+    built = BUILT.get(program)
+    if found is None and built is not None:
+        found = shutil.which(built)
     if found is None:
-        raise FileNotFoundError(f"{program} is neither beside daiic nor in PATH; install it")
+        advice = f"build it with `make {program}`, or install it" if built else "install it"
+        raise FileNotFoundError(f"{program} is neither beside daiic nor in PATH: {advice}")
     return found
 
 

@@ -187,10 +187,21 @@ def _install_project(tree: Path) -> None:
     if not shim.exists():
         raise RuntimeError("the shim is not built: src/cargo.sh build --release")
     shutil.copy2(shim, tree / "opt/daiic/bin/dcf-shim")
+    _install_hydramesh(tree)
     models = tree / "opt/daiic/share/daiic/local-models"
     shutil.rmtree(models, ignore_errors=True)
     if (ROOT / "local-models").exists():
         shutil.copytree(ROOT / "local-models", models)
+
+
+def _install_hydramesh(tree: Path) -> None:
+    """Put the head in Lisp beside the others, with its library where it looks for one."""
+    built = ROOT / "src/hydramesh/build/hydramesh"
+    if not built.exists():
+        raise RuntimeError("HydraMesh is not built: make hydramesh")
+    shutil.copy2(built, tree / "opt/daiic/bin/hydramesh")
+    shutil.copy2(ROOT / "src/target/release/libdcf.so", tree / "opt/daiic/lib/libdcf.so")
+    _run("chroot", str(tree), "ldconfig")
 
 
 def _run(*command: str) -> None:
