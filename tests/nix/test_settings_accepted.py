@@ -18,19 +18,25 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "worker": WorkerSettings,
     "gateway": GatewaySettings,
 }
-BUILT = [ROOT / "src/target" / profile / "dcf-shim" for profile in ("debug", "release")]
+PROGRAMS = {
+    "shim": [ROOT / "src/target" / profile / "dcf-shim" for profile in ("debug", "release")],
+    "hydramesh": [ROOT / "src/hydramesh/build/hydramesh"],
+}
 WRITTEN = sorted(render.RENDERED.rglob("*.toml"))
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: str(path.relative_to(render.RENDERED)))
 def test_daemon_takes_its_settings_file(path: Path) -> None:
-    if path.stem == "shim":
-        shim = next((path for path in BUILT if path.exists()), None)
-        if shim is None:
-            pytest.skip("the shim is not built (src/cargo.sh build)")
+    if path.stem in PROGRAMS:
+        program = next((path for path in PROGRAMS[path.stem] if path.exists()), None)
+        if program is None:
+            pytest.skip(f"not built: make {path.stem}")
         # An unknown key, or a value of the wrong type, ends it before it listens.
         said = subprocess.run(
-            [shim, "--config", path, "--listen", "nowhere"], capture_output=True, text=True
+            [program, "--config", path, "--listen", "nowhere"],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert "listen" in said.stderr and str(path) not in said.stderr
         return
