@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from support.processes import heads
+from support.processes.built import CannotBuildError
+from support.processes.heads import Head
 from support.processes.notify_socket import NotifySocket
 
 
@@ -14,3 +17,25 @@ def notify(tmp_path: Path) -> Iterator[NotifySocket]:
     """What a daemon tells systemd, whose NOTIFY_SOCKET is its `path`."""
     with contextlib.closing(NotifySocket(tmp_path / "notify")) as notify:
         yield notify
+
+
+@pytest.fixture(scope="module", params=heads.names())
+def each_head(request: pytest.FixtureRequest) -> Iterator[Head]:
+    """Run the test with each head, which every `HeadProcess` in it is then."""
+    try:
+        head = heads.find(request.param)
+    except CannotBuildError as error:
+        pytest.skip(f"{request.param} is not tested: {error}")
+    with heads.using(head):
+        yield head
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out with other heads what is marked as a test of `daiic-head`."""
+    for item in items:
+        mark = item.get_closest_marker("only_daiic_head")
+        call = getattr(item, "callspec", None)
+        if mark is None or call is None or "each_head" not in call.params:
+            continue
+        if call.params["each_head"] != heads.DAIIC_HEAD:
+            item.add_marker(pytest.mark.skip(reason=f"only of daiic-head: {mark.args[0]}"))

@@ -15,12 +15,13 @@ from support.peers.scripted_head import ScriptedHead
 from support.peers.worker_stub import SCRIPTS, WorkerStub
 from support.processes.gateway_process import RunningGateway, gateway_process
 from support.processes.head_process import HeadProcess
+from support.processes.heads import Head
 
 STREAMS = 2000
 
 
 @pytest.fixture
-async def real_head() -> AsyncIterator[HeadProcess]:
+async def real_head(each_head: Head) -> AsyncIterator[HeadProcess]:
     async with HeadProcess(http_listen="", worker_timeout=2.0) as head:
         yield head
 
@@ -117,7 +118,7 @@ async def test_what_a_model_cannot_do_is_refused_with_those_that_can(
     await worker.close()
 
 
-async def test_a_full_queue_is_a_429_that_says_when_to_come_back() -> None:
+async def test_a_full_queue_is_a_429_that_says_when_to_come_back(each_head: Head) -> None:
     async with HeadProcess(http_listen="", queue_size=1) as head:
         worker = await WorkerStub.open([head.address], slots=1)
         await head.wait_for_workers(1)

@@ -1,10 +1,10 @@
 """Any head, as a process, with workers and clients that a test writes itself.
 
-`DAIIC_HEAD` names the command of the head to test; without it, that is `daiic-head`.
+Each test runs with every head of this project; `DAIIC_HEAD` names the command of another one, which
+is then tested alone.
 """
 
 import contextlib
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 
@@ -12,26 +12,22 @@ import pytest
 
 from support.peers.cast import Cast
 from support.processes.head_process import HeadProcess
+from support.processes.heads import Head
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what only `daiic-head` promises when another head is tested."""
-    if "DAIIC_HEAD" not in os.environ:
-        return
-    for item in items:
-        mark = item.get_closest_marker("only_daiic_head")
-        if mark is not None:
-            item.add_marker(pytest.mark.skip(reason=f"only of daiic-head: {mark.args[0]}"))
+@pytest.fixture(scope="module", autouse=True)
+def _each_head(each_head: Head) -> None:
+    """All tests here are of any head."""
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[HeadProcess]:
+def head(each_head: Head) -> Iterator[HeadProcess]:
     """A head with its defaults, for all tests of a file: each has models of its own."""
     yield from running(HeadProcess())
 
 
 @pytest.fixture(scope="module")
-def hasty_head() -> Iterator[HeadProcess]:
+def hasty_head(each_head: Head) -> Iterator[HeadProcess]:
     """A head that takes a worker for lost after a second."""
     yield from running(HeadProcess(worker_timeout=1))
 

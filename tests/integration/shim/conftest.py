@@ -1,41 +1,29 @@
-"""A shim, the real head, and a worker of the tests' own, as processes and sockets on loopback."""
+"""A shim, each real head, and a worker of the tests' own, as processes and sockets on loopback."""
 
 import asyncio
 import contextlib
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
 from support.peers.worker_stub import WorkerStub
+from support.processes import built
 from support.processes.daemon import Daemon
 from support.processes.head_process import HeadProcess
-
-WORKSPACE = Path(__file__).parents[3] / "src"
+from support.processes.heads import Head
 
 
 @pytest.fixture(scope="session")
 def binary() -> str:
-    """Build the shim and the Rust tests, with Debian's crates or crates.io's; return its path.
+    """Build the shim and the Rust tests; return its path.
 
     It is the build that checks for overflows; an optimised one would have to be made beside it.
     """
-    if shutil.which("cargo") is None:
-        pytest.skip("the shim is not tested: there is no cargo (apt install cargo, or rustup)")
-    built = subprocess.run(
-        [WORKSPACE / "cargo.sh", "test", "--no-run", "--quiet"], capture_output=True, text=True
-    )
-    if built.returncode and "no matching package" in built.stderr + built.stdout:
-        pytest.skip("the shim is not tested: its crates are missing; src/dcf-shim/README.md")
-    if built.returncode and "index.crates.io" in built.stderr:
-        pytest.skip(
-            "the shim is not tested: crates.io cannot be reached and Debian's crates are not "
-            "installed; src/dcf-shim/README.md names the packages"
-        )
-    assert built.returncode == 0, built.stderr
-    return str(WORKSPACE / "target/debug/dcf-shim")
+    try:
+        built.rust("test", "--no-run")
+    except built.CannotBuildError as error:
+        pytest.skip(f"the shim is not tested: {error}")
+    return str(built.WORKSPACE / "target/debug/dcf-shim")
 
 
 @pytest.fixture
@@ -46,7 +34,7 @@ async def enter() -> AsyncIterator[Callable[..., object]]:
 
 
 @pytest.fixture
-async def head(enter) -> HeadProcess:
+async def head(each_head: Head, enter) -> HeadProcess:
     return await enter(HeadProcess())
 
 

@@ -188,7 +188,7 @@ async def test_sighup_changes_what_can_change(launch, head, worker, tmp_path: Pa
     assert shim.exit_status is None
 
 
-async def test_ipv6_is_served_like_ipv4(launch, enter) -> None:
+async def test_ipv6_is_served_like_ipv4(each_head, launch, enter) -> None:
     head = await enter(HeadProcess(listen="[::1]:0"))
     shim = await launch(listen="[::1]:0", heads=head.address)
     await shim.until_ready()

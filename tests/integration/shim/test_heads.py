@@ -11,12 +11,13 @@ from integration.shim.tasks import words
 from support.peers.plain_client import TASK, PlainClient
 from support.peers.worker_stub import words_every
 from support.processes.head_process import HeadProcess
+from support.processes.heads import Head
 
 PROMPT = " ".join(f"w{i}" for i in range(30))
 
 
 @pytest.fixture
-async def two_heads(enter) -> list[HeadProcess]:
+async def two_heads(each_head: Head, enter) -> list[HeadProcess]:
     return [await enter(HeadProcess()) for _ in range(2)]
 
 

@@ -103,7 +103,9 @@ async def test_networks_that_are_not_allowed_hear_nothing(launch, head, worker) 
     assert await shim.metric('daiic_shim_dropped_network_total{side="client"}') == 2
 
 
-async def test_keys_of_clients_and_cluster_are_required(launch, enter, serve, tmp_path) -> None:
+async def test_keys_of_clients_and_cluster_are_required(
+    each_head, launch, enter, serve, tmp_path
+) -> None:
     cluster, clients = ClusterKey.generate(), ClusterKey.generate()
     cluster.save(tmp_path / "cluster")
     clients.save(tmp_path / "clients")

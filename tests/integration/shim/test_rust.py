@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from integration.shim.conftest import WORKSPACE
+from support.processes.built import WORKSPACE
 
 
 def test_rust_tests_pass(binary: str) -> None:

@@ -1,25 +1,37 @@
-"""A real head in a process of its own; DAIIC_HEAD names another command to test than daiic-head."""
+"""A real head in a process of its own: the one that the test is of."""
 
 import asyncio
-import os
-import shlex
 import time
 from collections.abc import Mapping
 from typing import Self
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
+from support.processes import heads
 from support.processes.daemon import PATIENCE, Daemon
 
 
 class HeadProcess(Daemon):
     """A head on free ports of loopback."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None, **settings: object) -> None:
-        """`settings` are those of the head; `environment` is added to this process's."""
-        command = shlex.split(os.environ.get("DAIIC_HEAD", "daiic-head"))
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        *,
+        kind: heads.Head | None = None,
+        **settings: object,
+    ) -> None:
+        """`settings` are those of the head; `environment` is added to this process's.
+
+        `kind` is the head; that which the test is of, if none is given.
+        """
+        kind = kind or heads.current()
         free = {"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0"}
-        super().__init__(*command, environment=environment, **(free | settings))
+        super().__init__(
+            *kind.command,
+            environment={**kind.environment, **(environment or {})},
+            **(free | settings),
+        )
         self.started_in = 0.0
         """Seconds from its start until it listened."""
 
