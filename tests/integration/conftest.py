@@ -20,14 +20,22 @@ def notify(tmp_path: Path) -> Iterator[NotifySocket]:
 
 
 @pytest.fixture(scope="module", params=heads.names())
-def each_head(request: pytest.FixtureRequest) -> Iterator[Head]:
-    """Run the test with each head, which every `HeadProcess` in it is then."""
+def each_head(request: pytest.FixtureRequest) -> Head:
+    """The test runs with each head, which every `HeadProcess` that it starts is then."""
     try:
-        head = heads.find(request.param)
+        return heads.find(request.param)
     except CannotBuildError as error:
         pytest.skip(f"{request.param} is not tested: {error}")
-    with heads.using(head):
-        yield head
+
+
+@pytest.fixture(autouse=True)
+def _current_head(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make `each_head` the current one for as long as the test runs."""
+    if "each_head" not in request.fixturenames:
+        yield
+        return
+    with heads.using(request.getfixturevalue("each_head")):
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

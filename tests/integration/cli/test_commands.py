@@ -1,4 +1,4 @@
-"""The commands against a real head, with a worker that follows a script."""
+"""The commands against each real head, with a worker that follows a script."""
 
 import asyncio
 import json
@@ -14,6 +14,7 @@ from daiic.wire import daiic_pb2 as pb
 from support.peers.worker_stub import SCRIPTS, Step, WorkerStub
 from support.processes.gateway_process import gateway_process
 from support.processes.head_process import HeadProcess
+from support.processes.heads import Head
 
 ONE = pb.ModelIdentity(weights="one", tokenizer="t", quantization="4bit")
 OTHER = pb.ModelIdentity(weights="other", tokenizer="t", quantization="none")
@@ -52,10 +53,11 @@ class Cluster:
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with HeadProcess(http_listen="") as head:
+async def cluster(each_head: Head, tmp_path: Path) -> AsyncIterator[Cluster]:
+    # A head says that no worker can do something once it has waited that long for another.
+    async with HeadProcess(http_listen="", worker_timeout=2) as head:
         models = dict.fromkeys((*SCRIPTS, "over"), pb.LOADED)
-        stub = await WorkerStub.open([head.address], models=models)
+        stub = await WorkerStub.open([head.address], models=models, interval=0.3)
         await head.wait_for_workers(1)
         stub.scripts["over"] = started_over
         yield Cluster(head.address, stub, tmp_path)
@@ -188,6 +190,7 @@ async def test_doctor_finds_the_head_and_its_clock(cluster: Cluster) -> None:
     assert findings["workers"]["says"] == "stub"
 
 
+@pytest.mark.only_daiic_head("it reaches no head")
 async def test_no_head_is_told_apart_by_the_exit_status(cluster: Cluster) -> None:
     status, _, err = await cluster.daiic("status", "--head", "127.0.0.1:9")
     assert status == 3
@@ -213,6 +216,7 @@ async def test_a_gateway_serves_the_same_commands(cluster: Cluster, tmp_path: Pa
         assert "the stub refused" in err
 
 
+@pytest.mark.only_daiic_head("it reaches no head")
 async def test_a_gateway_that_is_not_there_is_told_apart_too(cluster: Cluster) -> None:
     status, _, err = await cluster.daiic("chat", "x", "-m", "echo", "--url", "http://127.0.0.1:9")
     assert status == 3

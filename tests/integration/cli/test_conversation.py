@@ -8,6 +8,7 @@ from pathlib import Path
 
 from support.peers.worker_stub import WorkerStub
 from support.processes.head_process import HeadProcess
+from support.processes.heads import Head
 
 
 class Terminal:
@@ -36,7 +37,7 @@ class Terminal:
                     await asyncio.sleep(0.02)
 
 
-async def test_ctrl_c_stops_the_answer_and_its_task_and_the_talk_goes_on() -> None:
+async def test_ctrl_c_stops_the_answer_and_its_task_and_the_talk_goes_on(each_head: Head) -> None:
     async with HeadProcess() as head:
         stub = await WorkerStub.open([head.address])
         await head.wait_for_workers(1)

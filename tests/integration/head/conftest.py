@@ -23,13 +23,13 @@ def _each_head(each_head: Head) -> None:
 @pytest.fixture(scope="module")
 def head(each_head: Head) -> Iterator[HeadProcess]:
     """A head with its defaults, for all tests of a file: each has models of its own."""
-    yield from running(HeadProcess())
+    yield from running(HeadProcess(kind=each_head))
 
 
 @pytest.fixture(scope="module")
 def hasty_head(each_head: Head) -> Iterator[HeadProcess]:
     """A head that takes a worker for lost after a second."""
-    yield from running(HeadProcess(worker_timeout=1))
+    yield from running(HeadProcess(kind=each_head, worker_timeout=1))
 
 
 def running(head: HeadProcess) -> Iterator[HeadProcess]:

@@ -151,7 +151,9 @@ async def test_token_and_prompts_are_nowhere_to_be_seen(cluster, worker, head):
         assert TOKEN not in place and prompt not in place
 
 
-async def test_worker_is_registered_again_after_its_head_was_restarted(start, models_dir):
+async def test_worker_is_registered_again_after_its_head_was_restarted(
+    each_head, start, models_dir
+):
     first = start("head")
     worker = start("worker", heads=[first.address], models_dir=models_dir)
     worker.said("serving")

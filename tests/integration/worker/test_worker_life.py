@@ -40,7 +40,7 @@ async def collect(stream, after: int = 0, act=lambda part: None):
     return parts
 
 
-async def test_stream_survives_worker_kill(start, begin):
+async def test_stream_survives_worker_kill(each_head, start, begin):
     head = start("head")
     workers = [begin(head.address) for _ in range(2)]
     for worker in workers:
@@ -80,7 +80,7 @@ async def test_running_tasks_finish_at_sigterm_and_new_ones_are_not_taken(start,
     assert "tasks given up" not in worker.log
 
 
-async def test_task_that_outlives_the_drain_moves_to_another_worker(start, begin):
+async def test_task_that_outlives_the_drain_moves_to_another_worker(each_head, start, begin):
     head = start("head")
     workers = [begin(head.address, drain_timeout=0.05) for _ in range(2)]
     for worker in workers:
