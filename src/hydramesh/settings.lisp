@@ -1,0 +1,93 @@
+(defpackage #:hydramesh/settings
+  (:use #:cl)
+  (:import-from #:hydramesh/service/setting #:make-setting #:setting-key #:refuse #:settings-error)
+  (:import-from #:hydramesh/service/settings #:load-values)
+  (:import-from #:hydramesh/service/setting-kinds
+                #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+host-port+ #:+optional-host-port+
+                #:one-of)
+  (:export #:settings #:load-settings #:settings-error #:changeable-p #:differences
+           #:settings-listen #:settings-http-listen #:settings-cluster-key-file
+           #:settings-allow-unauthenticated #:settings-drain-timeout #:settings-log-level
+           #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
+           #:settings-max-attempts #:settings-storage #:settings-state-dir #:settings-repl-socket)
+  (:documentation "The settings of `hydramesh`, and which of them can change while it runs."))
+(in-package #:hydramesh/settings)
+
+(defparameter +about+ "The head of a DAIIC cluster, in Common Lisp: gives each task to a worker.")
+
+(defmacro define-settings (name documentation &rest slots)
+  "Define the structure NAME, the variable +ALL+, a list of SETTING for its slots, and the function
+VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIPTION)."
+  (flet ((reader (slot)
+           (intern (format nil "~A-~A" name slot))))
+    `(progn
+       (defstruct ,name
+         ,documentation
+         ,@(loop for (slot nil default) in slots collect (list slot default)))
+       (defparameter +all+
+         (list ,@(loop for (slot kind default description) in slots
+                       collect `(make-setting :key ,(substitute #\_ #\- (string-downcase slot))
+                                              :kind ,kind :default ,default
+                                              :description ,description))))
+       (defun values-of (,name)
+         (list ,@(loop for (slot) in slots collect `(,(reader slot) ,name))))
+       (defun with-values (values)
+         (destructuring-bind ,(mapcar #'first slots) values
+           (,(intern (format nil "MAKE-~A" name))
+            ,@(loop for (slot) in slots
+                    append (list (intern (string slot) '#:keyword) slot))))))))
+
+(define-settings settings "How a head was told to work. Times are seconds."
+  (listen +host-port+ "127.0.0.1:7717" "UDP address for workers and clients")
+  (http-listen +optional-host-port+ "127.0.0.1:7718"
+   "HTTP address of /healthz, /readyz and /metrics; \"\" for none")
+  (cluster-key-file +text+ "" "file with the key that all members share; see `daiic keygen`")
+  (allow-unauthenticated +truth+ nil "talk to other machines without a cluster key")
+  (drain-timeout +seconds+ 30d0 "seconds to finish running work when told to stop")
+  (log-level (one-of "debug" "info" "warning" "error") "info" "debug, info, warning or error")
+  (worker-timeout +seconds+ 10d0 "seconds without a heartbeat until a worker is lost")
+  (queue-size +whole-number+ 1024 "tasks that may wait for a worker; more are refused")
+  (task-deadline +seconds+ 600d0 "seconds until a task fails; a task may set fewer")
+  (max-attempts +whole-number+ 3 "attempts, each on another worker, until a task fails")
+  (storage (one-of "sqlite" "streamdb" "none") "sqlite"
+   "where figures are kept: sqlite, streamdb, or none to keep nothing")
+  (state-dir +text+ "" "folder for what is kept; \"\" for systemd's, else one in the user's home")
+  (repl-socket +text+ "" "Unix socket for `hydramesh repl`; \"\" for none"))
+
+(defparameter +changeable+
+  '("worker_timeout" "queue_size" "task_deadline" "max_attempts" "drain_timeout" "log_level"))
+
+(defun changeable-p (key)
+  "Return whether SIGHUP can change the setting KEY, as it is written in the file."
+  (and (member key +changeable+ :test #'string=) t))
+
+(defun differences (one other)
+  "Return the keys of the settings that differ between ONE and OTHER."
+  (loop for setting in +all+
+        for this in (values-of one)
+        for that in (values-of other)
+        unless (equal this that)
+          collect (setting-key setting)))
+
+(defun load-settings (arguments environment)
+  "Return the settings that ARGUMENTS, strings, and ENVIRONMENT, an alist of them, and the file that
+either names, make. Signal SETTINGS-ERROR, or FLAGS:HELP if the arguments ask for it."
+  (let ((settings (with-values
+                    (mapcar #'cdr (load-values +all+ "hydramesh" +about+ arguments environment)))))
+    (setf (settings-state-dir settings) (state-dir (settings-state-dir settings) environment))
+    settings))
+
+(defun state-dir (given environment)
+  "Return the folder that GIVEN names, or the one meant if it is empty; \"\" if there is none."
+  (flet ((variable (name)
+           (let ((value (cdr (assoc name environment :test #'string=))))
+             (if (equal value "") nil value))))
+    (let ((home (variable "HOME")) (systemd (variable "STATE_DIRECTORY"))
+          (state (variable "XDG_STATE_HOME")))
+      (cond ((and home (eql (mismatch "~/" given) 2))
+             (concatenate 'string home (subseq given 1)))
+            ((string/= given "") given)
+            (systemd (subseq systemd 0 (position #\: systemd)))
+            (state (format nil "~A/daiic/hydramesh" state))
+            (home (format nil "~A/.local/state/daiic/hydramesh" home))
+            (t "")))))
