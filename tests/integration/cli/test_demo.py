@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from daiic.cli.tether import tethered
+from support.processes import built, heads
 
 MODELS = Path(__file__).parents[3] / "local-models"
 PATIENCE = 240.0
@@ -51,14 +52,21 @@ class Demo:
 
 
 @pytest.fixture
-async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
+async def demo(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Demo]:
+    name = getattr(request, "param", heads.DAIIC_HEAD)
+    try:
+        head = heads.find(name)
+    except built.CannotBuildError as error:
+        pytest.skip(f"{name} is not tested: {error}")
+    flags = ("--models-dir", MODELS, "--head", name)
     process = await asyncio.create_subprocess_exec(
-        *tethered(Path(sys.executable).with_name("daiic"), "demo", "--models-dir", MODELS),
+        *tethered(Path(sys.executable).with_name("daiic"), "demo", *flags),
         cwd=tmp_path,
         # A demo that is started with the signal ignored, as by nohup, keeps that.
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         env={
             **os.environ,
+            **head.environment,
             "COLUMNS": "100",
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(tmp_path),
@@ -101,6 +109,7 @@ def is_asked_to_stop(daemon: int) -> bool:
     return bool(int(status(daemon).get("ShdPnd", "0"), 16) >> (signal.SIGTERM - 1) & 1)
 
 
+@pytest.mark.parametrize("demo", [heads.DAIIC_HEAD, heads.HYDRAMESH], indirect=True)
 async def test_demo_answers_paints_and_leaves_nothing_behind(demo: Demo, tmp_path: Path) -> None:
     await demo.says("Ctrl-C stops it")
     daemons = demo.daemons()
