@@ -1,7 +1,10 @@
 """A real head in a process of its own: the one that the test is of."""
 
 import asyncio
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Self
 
@@ -23,13 +26,20 @@ class HeadProcess(Daemon):
     ) -> None:
         """`settings` are those of the head; `environment` is added to this process's.
 
-        `kind` is the head; that which the test is of, if none is given.
+        `kind` is the head; that which the test is of, if none is given. What it keeps goes when
+        this object does.
         """
         kind = kind or heads.current()
+        state = tempfile.mkdtemp(prefix="daiic-head-")
+        weakref.finalize(self, shutil.rmtree, state, ignore_errors=True)
         free = {"listen": "127.0.0.1:0", "http_listen": "127.0.0.1:0"}
         super().__init__(
             *kind.command,
-            environment={**kind.environment, **(environment or {})},
+            environment={
+                "STATE_DIRECTORY": state,
+                **kind.environment,
+                **(environment or {}),
+            },
             **(free | settings),
         )
         self.started_in = 0.0
