@@ -1,0 +1,88 @@
+(defpackage #:hydramesh/head/heartbeats
+  (:use #:cl)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/head/limits
+                #:head-limits #:head-limits-heartbeat #:head-limits-name #:head-limits-slots
+                #:head-limits-heads #:head-limits-tags #:head-limits-models #:head-limits-detail
+                #:head-limits-capabilities)
+  (:import-from #:hydramesh/protobuf/codec #:message-unknown)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:read-heartbeat)
+  (:documentation "What workers say of themselves, cut down to what a head keeps."))
+(in-package #:hydramesh/head/heartbeats)
+
+(defun read-heartbeat (payload limits)
+  "Return the heartbeat of a worker, NIL if PAYLOAD is not one or too large."
+  (when (<= (length payload) (head-limits-heartbeat limits))
+    (let ((said (handler-case (pb:decode 'pb:heartbeat payload)
+                  (pb:malformed () nil))))
+      (when (and said (<= 1 (length (pb:heartbeat-worker-id said)) (head-limits-name limits)))
+        (discard-unknown-fields said)
+        (cut-heartbeat said limits)
+        said))))
+
+(defun discard-unknown-fields (said)
+  "Keep nothing of SAID, a PB:HEARTBEAT, that this head does not know."
+  (flet ((discard (message)
+           (when message
+             (setf (message-unknown message) nil))))
+    (discard said)
+    (discard (pb:heartbeat-vram said))
+    (discard (pb:heartbeat-ram said))
+    (dolist (model (pb:heartbeat-models said))
+      (discard model)
+      (discard (pb:model-status-identity model)))))
+
+(declaim (inline cut few))
+
+(defun cut (text most)
+  "Return the first MOST characters of TEXT."
+  (declare (type string text) (type fixnum most))
+  (if (<= (length text) most) text (subseq text 0 most)))
+
+(defun few (list most)
+  "Return the first MOST of LIST."
+  (declare (type list list) (type fixnum most))
+  (if (nthcdr most list) (subseq list 0 most) list))
+
+(defun cut-heartbeat (said limits)
+  "Cut down SAID, a PB:HEARTBEAT."
+  (let ((name (head-limits-name limits)))
+    (setf (pb:heartbeat-slots said) (min (pb:heartbeat-slots said) (head-limits-slots limits))
+          (pb:heartbeat-name said) (cut (pb:heartbeat-name said) name)
+          (pb:heartbeat-version said) (cut (pb:heartbeat-version said) name)
+          (pb:heartbeat-device said) (cut (pb:heartbeat-device said) name)
+          (pb:heartbeat-heads said) (few (pb:heartbeat-heads said) (head-limits-heads limits))
+          (pb:heartbeat-tags said) (loop for tag in (few (pb:heartbeat-tags said)
+                                                         (head-limits-tags limits))
+                                         collect (cut tag name))
+          (pb:heartbeat-models said) (loop for model in (few (pb:heartbeat-models said)
+                                                             (head-limits-models limits))
+                                           when (<= (length (pb:model-status-name model)) name)
+                                             collect (cut-model model limits)))))
+
+(defun cut-model (model limits)
+  "Cut down MODEL, a PB:MODEL-STATUS, and return it."
+  (let ((name (head-limits-name limits))
+        (capabilities (pb:model-status-capabilities model))
+        (identity (pb:model-status-identity model)))
+    (setf (pb:model-status-quantization model) (cut (pb:model-status-quantization model) name)
+          (pb:model-status-placement model) (cut (pb:model-status-placement model) name)
+          (pb:model-status-detail model) (cut (pb:model-status-detail model)
+                                              (head-limits-detail limits)))
+    (when (> (length capabilities) (head-limits-capabilities limits))
+      (setf (pb:model-status-capabilities model)
+            (subseq capabilities 0 (head-limits-capabilities limits))))
+    (when identity
+      (setf (pb:model-identity-weights identity) (cut (pb:model-identity-weights identity) name)
+            (pb:model-identity-tokenizer identity) (cut (pb:model-identity-tokenizer identity) name)
+            (pb:model-identity-quantization identity)
+            (cut (pb:model-identity-quantization identity) name)))
+    (unless (measured-p (pb:model-status-rate model))
+      (setf (pb:model-status-rate model) 0d0))
+    model))
+
+(defun measured-p (rate)
+  "Return whether RATE is a number from 0 up; to compare one that is not a number is an error."
+  (declare (type double-float rate))
+  (not (or (sb-ext:float-nan-p rate) (sb-ext:float-infinity-p rate) (minusp rate))))

@@ -1,0 +1,71 @@
+(defpackage #:hydramesh/head/limits
+  (:use #:cl)
+  (:export #:head-limits #:make-head-limits #:+limits+
+           #:head-limits-task #:head-limits-json-task #:head-limits-tasks-memory
+           #:head-limits-ahead #:head-limits-ahead-bytes #:head-limits-ahead-memory
+           #:head-limits-delivered
+           #:head-limits-heartbeat #:head-limits-heartbeats-memory #:head-limits-workers
+           #:head-limits-models #:head-limits-heads #:head-limits-tags #:head-limits-capabilities
+           #:head-limits-slots #:head-limits-name #:head-limits-detail
+           #:head-limits-clients #:head-limits-remembered-ids #:head-limits-client-name
+           #:head-limits-idle-shares #:head-limits-heads-told #:head-limits-named-models
+           #:head-limits-incarnations #:head-limits-stopped)
+  (:documentation "The bounds within which a head works, whatever others send.
+
+queue_size, task_deadline, max_attempts and worker_timeout are settings; those of the wire are
+libdcf's. docs/operations.md says what happens at each."))
+(in-package #:hydramesh/head/limits)
+
+(defconstant +kib+ (ash 1 10))
+(defconstant +mib+ (ash 1 20))
+
+(defmacro define-limits (name documentation &rest limits)
+  "Define a structure of whole numbers, of which each of LIMITS is a name and the usual value."
+  `(defstruct (,name (:copier nil))
+     ,documentation
+     ,@(loop for (limit value) in limits
+             collect `(,limit ,value :type (unsigned-byte 62) :read-only t))))
+
+(define-limits head-limits
+  "Sizes in bytes, lengths of names in characters.
+
+A TASK has at most TASK bytes, as JSON JSON-TASK; all that wait or run have TASKS-MEMORY. Of an
+answer, AHEAD parts are kept while an earlier one is missing. They take at most AHEAD-BYTES for one
+task, AHEAD-MEMORY for all. DELIVERED is kept of an answer so that another worker can continue it.
+
+A worker has a HEARTBEAT of that size, with that number of MODELS, HEADS, TAGS and SLOTS; each NAME
+and DETAIL in it has that length, and each model that number of CAPABILITIES. The heartbeats of all
+WORKERS together take HEARTBEATS-MEMORY.
+
+At most CLIENTS are known, and REMEMBERED-IDS of their finished tasks; CLIENT-NAME characters of
+Task.client count. IDLE-SHARES are kept of clients with nothing in the queue. A client is told of
+HEADS-TOLD heads, and an error names NAMED-MODELS. INCARNATIONS of each worker and STOPPED workers
+are remembered."
+  (task (* 32 +mib+))
+  (json-task (* 4 +mib+))
+  (tasks-memory (* 512 +mib+))
+  (ahead 2048)
+  (ahead-bytes (* 64 +mib+))
+  (ahead-memory (* 512 +mib+))
+  (delivered (* 64 +mib+))
+  (heartbeat (* 64 +kib+))
+  (heartbeats-memory (* 16 +mib+))
+  (workers 1024)
+  (models 512)
+  (heads 64)
+  (tags 64)
+  (capabilities 64)
+  (slots 4096)
+  (name 256)
+  (detail 512)
+  (clients 16384)
+  (remembered-ids (ash 1 20))
+  (client-name 64)
+  (idle-shares 256)
+  (heads-told 16)
+  (named-models 20)
+  (incarnations 8)
+  (stopped 256))
+
+(defparameter +limits+ (make-head-limits)
+  "The limits of every head but those of tests.")

@@ -1,0 +1,156 @@
+(defpackage #:hydramesh/head/metrics
+  (:use #:cl)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/head/core #:core-dispatcher #:core-statistics)
+  (:import-from #:hydramesh/head/dispatcher
+                #:dispatcher-workers #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
+                #:policy-queue-size)
+  (:import-from #:hydramesh/head/job-queue #:job-queue-length)
+  (:import-from #:hydramesh/head/registry #:registry-workers)
+  (:import-from #:hydramesh/head/statistics
+                #:+bounds+ #:durations-counts #:durations-sum
+                #:statistics-outcomes #:statistics-moved #:statistics-repeated #:statistics-malformed
+                #:statistics-foreign #:statistics-refused-heartbeats #:statistics-queued
+                #:statistics-total)
+  (:import-from #:hydramesh/head/worker
+                #:worker-state #:worker-heartbeat #:worker-models #:worker-model-capabilities)
+  (:import-from #:hydramesh/shown #:word)
+  (:import-from #:hydramesh/work #:+no-needs+ #:capability-list #:ability)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:metrics-text #:+content-type+)
+  (:documentation "What Prometheus reads: the head's counts, shown when it asks.
+
+The text is that of OpenMetrics, with the names, labels and buckets of `daiic-head`. The counters of
+the network are those of libdcf: what both count has the same name."))
+(in-package #:hydramesh/head/metrics)
+
+(defparameter +content-type+ "application/openmetrics-text; version=1.0.0; charset=utf-8")
+
+(defun metrics-text (core counters)
+  "Return every metric of the head as text. COUNTERS are those of MESH-COUNTERS: lists of a name, what
+is counted in a sentence, and the number."
+  (let* ((dispatcher (core-dispatcher core))
+         (statistics (core-statistics core))
+         (workers (registry-workers (dispatcher-workers dispatcher))))
+    (with-output-to-string (out)
+      (write-counts out statistics)
+      (write-gauge out "daiic_head_queued" "Tasks waiting for a worker"
+                   (job-queue-length (dispatcher-queue dispatcher)))
+      (write-gauge out "daiic_head_queue_size" "Tasks that may wait"
+                   (policy-queue-size (dispatcher-policy dispatcher)))
+      (write-gauge out "daiic_head_in_flight" "Tasks on workers" (dispatcher-in-flight dispatcher))
+      (write-family out "daiic_head_workers" "gauge" "Workers by state and backend")
+      (write-samples out "daiic_head_workers" '("state" "backend") (count-all (mapcar #'kind workers)))
+      (write-family out "daiic_head_capable_workers" "gauge"
+                    "Ready workers with a model that can do this")
+      (write-samples out "daiic_head_capable_workers" '("capability")
+                     (count-all (mapcan #'abilities workers)))
+      (write-histogram out "daiic_head_queue_seconds" "Wait for a worker, each time a task is placed"
+                       (statistics-queued statistics))
+      (write-histogram out "daiic_head_task_seconds" "From a task's arrival to its end"
+                       (statistics-total statistics))
+      (loop for (name help value) in counters
+            do (write-counter out (format nil "daiic_wire_~A" name) (string-right-trim "." help) value))
+      (format out "# EOF~%"))))
+
+(defun write-counts (out statistics)
+  "Write what is counted of tasks and messages."
+  (write-family out "daiic_head_tasks" "counter"
+                "Tasks that ended, by kind of work and DONE, CANCELLED or the error's name")
+  (write-samples out "daiic_head_tasks_total" '("kind" "outcome")
+                 (loop for (kind . outcome) being the hash-keys of (statistics-outcomes statistics)
+                         using (hash-value count)
+                       collect (cons (list kind outcome) count)))
+  (loop for (name help value)
+          in `(("moved" "Tasks taken from a worker and given to another" ,(statistics-moved statistics))
+               ("repeated" "TASKs that were known already" ,(statistics-repeated statistics))
+               ("malformed" "Messages that could not be decoded" ,(statistics-malformed statistics))
+               ("foreign" "Answers from elsewhere than the task's worker"
+                          ,(statistics-foreign statistics))
+               ("refused_heartbeats" "Heartbeats of workers for which there was no room"
+                                     ,(statistics-refused-heartbeats statistics)))
+        do (write-counter out (format nil "daiic_head_~A" name) help value)))
+
+;;; ---------------------------------------------------------------------- what is counted
+
+(defun kind (worker)
+  "Return the labels of WORKER."
+  (list (word 'pb:worker-state (worker-state worker))
+        (word 'pb:backend (pb:heartbeat-backend (worker-heartbeat worker)))))
+
+(defun abilities (worker)
+  "Return a list of the labels of what the models of WORKER can do, if it is ready."
+  (when (= (worker-state worker) pb:+ready+)
+    (let ((can +no-needs+))
+      (loop for model being the hash-values of (worker-models worker)
+            do (setf can (logior can (or (worker-model-capabilities model) +no-needs+))))
+      (loop for capability in (capability-list can)
+            when (ability capability)
+              collect (list (word 'pb:capability capability))))))
+
+(defun count-all (labels)
+  "Return a list of each of LABELS, lists of strings, with how often it is there."
+  (let ((counts (make-hash-table :test 'equal)))
+    (dolist (one labels)
+      (incf (gethash one counts 0)))
+    (loop for one being the hash-keys of counts using (hash-value count)
+          collect (cons one count))))
+
+;;; ------------------------------------------------------------------------------- the text
+
+(defun write-family (out name type help)
+  (format out "# HELP ~A ~A~%# TYPE ~A ~A~%" name (escaped help) name type))
+
+(defun write-counter (out name help value)
+  (write-family out name "counter" help)
+  (format out "~A_total ~D~%" name value))
+
+(defun write-gauge (out name help value)
+  (write-family out name "gauge" help)
+  (format out "~A ~D~%" name value))
+
+(defun write-samples (out name labels samples)
+  "Write SAMPLES, conses of the values of LABELS and a number, in the order of the values."
+  (flet ((before-p (one other)
+           (loop for value in (car one)
+                 for than in (car other)
+                 unless (string= value than)
+                   return (string< value than))))
+    (loop for (values . count) in (sort (copy-list samples) #'before-p)
+          do (format out "~A{~{~A=\"~A\"~^,~}} ~D~%"
+                     name
+                     (loop for label in (sorted labels)
+                           collect label
+                           collect (escaped (nth (position label labels :test #'string=) values)))
+                     count))))
+
+(defun sorted (labels)
+  (sort (copy-list labels) #'string<))
+
+(defun write-histogram (out name help durations)
+  (write-family out name "histogram" help)
+  (let ((total 0))
+    (loop for count across (durations-counts durations)
+          for place from 0
+          do (incf total count)
+             (format out "~A_bucket{le=\"~A\"} ~D~%"
+                     name
+                     (if (< place (length +bounds+)) (decimal (svref +bounds+ place)) "+Inf")
+                     total))
+    (format out "~A_count ~D~%~A_sum ~A~%" name total name (decimal (durations-sum durations)))))
+
+(defun decimal (microseconds)
+  "Return MICROSECONDS in seconds, as \"0.005\" or \"2.5\" or \"300.0\"."
+  (multiple-value-bind (seconds rest) (floor microseconds 1000000)
+    (let ((digits (string-right-trim "0" (format nil "~6,'0D" rest))))
+      (format nil "~D.~A" seconds (if (string= digits "") "0" digits)))))
+
+(defun escaped (text)
+  "Return TEXT as it is written between quotes."
+  (with-output-to-string (out)
+    (loop for character across text
+          do (case character
+               (#\\ (write-string "\\\\" out))
+               (#\" (write-string "\\\"" out))
+               (#\Newline (write-string "\\n" out))
+               (t (write-char character out))))))

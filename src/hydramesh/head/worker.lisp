@@ -1,0 +1,229 @@
+(defpackage #:hydramesh/head/worker
+  (:use #:cl)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/address #:address)
+  (:import-from #:hydramesh/events #:microseconds)
+  (:import-from #:hydramesh/head/model-index
+                #:+loaded+ #:+loading+ #:+on-disk+ #:+downloading+ #:+downloadable+ #:+failed+ #:+never+
+                #:readiness-name
+                #:worker-model #:make-worker-model #:worker-model-worker #:worker-model-name
+                #:worker-model-readiness #:worker-model-rate #:worker-model-capabilities
+                #:worker-model-identity #:worker-model-beat
+                #:worker-model-lacks-p #:worker-model-continues-p
+                #:model-index #:make-model-index #:model-index-remembered-rate
+                #:model-index-add #:model-index-remove)
+  (:import-from #:hydramesh/head/tags #:tag-set)
+  (:import-from #:hydramesh/work #:capabilities-of)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:worker #:make-worker #:worker-id #:worker-incarnation #:worker-process #:worker-number
+           #:worker-title #:worker-bytes #:worker-heartbeat #:worker-address #:worker-seen-at
+           #:worker-state #:worker-serving-p #:worker-slots #:worker-can-download #:worker-tags
+           #:worker-models #:worker-attempts #:worker-elsewhere #:worker-load #:worker-free-p
+           #:worker-last-assignment #:worker-retired #:worker-rtt
+           #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
+           #:worker-can-continue-p #:worker-began #:names-repository-p
+           #:worker-model #:worker-model-worker #:worker-model-name #:worker-model-readiness
+           #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
+           #:+loaded+ #:+loading+ #:+on-disk+ #:+downloading+ #:+downloadable+ #:+failed+ #:+never+
+           #:readiness-name)
+  (:documentation "One worker, as its heartbeats describe it."))
+(in-package #:hydramesh/head/worker)
+
+(defconstant +least-rate+ 1d-6
+  "A rate below this one counts as this: what is divided by it stays a number.")
+
+(defstruct (worker (:constructor %make-worker) (:copier nil))
+  "One worker process: what it said last, and what this head has assigned to it.
+
+PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers
+by when this head first heard of them. BYTES is the size of its heartbeat. RUNS are the ids of what
+it runs for this head, see WORKER-ATTEMPTS, and ELSEWHERE is how many tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are processes of
+the same id that this one has replaced, the oldest first, each with the number of heartbeats that
+came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
+hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in INDEX too."
+  (process (cons "" 0) :type cons :read-only t)
+  (number 0 :type fixnum)
+  (bytes 0 :type fixnum)
+  (heartbeat nil :type (or null pb:heartbeat))
+  (address 0 :type address)
+  (seen-at 0 :type microseconds)
+  (state 0 :type (unsigned-byte 32))
+  (slots 1 :type (unsigned-byte 32))
+  (can-download nil)
+  (tags '() :type list)
+  (models (make-hash-table :test 'equal) :type hash-table :read-only t)
+  (index nil :type model-index :read-only t)
+  (beat 0 :type fixnum)
+  (runs '() :type list)
+  (running 0 :type fixnum)
+  (elsewhere 0 :type fixnum)
+  (excess 0 :type fixnum)
+  (last-assignment 0 :type fixnum)
+  (retired '() :type list)
+  (rtt nil :type (or null microseconds)))
+
+(defun make-worker (heartbeat address now &optional (index (make-model-index)))
+  "Return the worker that HEARTBEAT is of; its models are in INDEX from now on."
+  (let ((worker (%make-worker :process (cons (pb:heartbeat-worker-id heartbeat)
+                                             (pb:heartbeat-incarnation heartbeat))
+                              :index index)))
+    (worker-update worker heartbeat address now)
+    worker))
+
+(declaim (inline worker-id worker-incarnation worker-attempts worker-load worker-free-p))
+
+(defun worker-id (worker)
+  "Return the id, which stays the same over restarts."
+  (the string (car (worker-process worker))))
+
+(defun worker-incarnation (worker)
+  "Return what differs for every start of the process."
+  (cdr (worker-process worker)))
+
+(defun worker-title (worker)
+  "Return what people call it."
+  (let ((name (pb:heartbeat-name (worker-heartbeat worker))))
+    (if (string= name "") (worker-id worker) name)))
+
+(defun worker-serving-p (worker)
+  "Return whether it runs tasks, or soon will."
+  (or (= (worker-state worker) pb:+ready+) (= (worker-state worker) pb:+starting+)))
+
+(defun worker-attempts (worker)
+  "Return a list of the ids of what it runs for this head."
+  (worker-runs worker))
+
+(defun (setf worker-attempts) (attempts worker)
+  ;; They are counted here because whoever chooses a worker asks all of them how many they have.
+  (setf (worker-running worker) (length (the list attempts))
+        (worker-runs worker) attempts))
+
+(defun worker-load (worker)
+  "Return the number of tasks that it has, from all heads."
+  (the fixnum (+ (worker-running worker) (worker-elsewhere worker))))
+
+(defun worker-free-p (worker)
+  "Return whether it has a free slot."
+  (< (worker-load worker) (worker-slots worker)))
+
+;;; ---------------------------------------------------------------------- heartbeats
+
+(defun worker-update (worker heartbeat address now)
+  "Replace what the same process said before."
+  (setf (worker-heartbeat worker) heartbeat
+        (worker-address worker) address
+        (worker-seen-at worker) now
+        (worker-state worker) (pb:heartbeat-state heartbeat)
+        (worker-slots worker) (max 1 (pb:heartbeat-slots heartbeat))
+        (worker-can-download worker) (pb:heartbeat-can-download heartbeat)
+        (worker-tags worker) (tag-set (pb:heartbeat-tags heartbeat)))
+  (update-models worker (pb:heartbeat-models heartbeat))
+  ;; A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
+  (let ((excess (max 0 (- (+ (pb:heartbeat-running heartbeat) (pb:heartbeat-waiting heartbeat))
+                          (worker-running worker)))))
+    (setf (worker-elsewhere worker) (min excess (worker-excess worker))
+          (worker-excess worker) excess)))
+
+(defun update-models (worker said)
+  "Let the models of WORKER be those that SAID, a list of PB:MODEL-STATUS, tells."
+  (let ((beat (incf (worker-beat worker)))
+        (models (worker-models worker))
+        (told 0))
+    (declare (type fixnum told))
+    (dolist (status said)
+      (let ((readiness (readiness-in status)))
+        (when readiness
+          (let ((model (or (gethash (pb:model-status-name status) models)
+                           (add-model worker (pb:model-status-name status)))))
+            (unless (= (worker-model-beat model) beat)
+              (incf told)
+              (setf (worker-model-beat model) beat))
+            (setf (worker-model-readiness model) readiness
+                  (worker-model-rate model) (rate-in status worker)
+                  (worker-model-capabilities model) (capabilities-of status)
+                  (worker-model-identity model) (pb:model-status-identity status))))))
+    (when (< told (hash-table-count models))
+      (loop for model being the hash-values of models
+            unless (= (worker-model-beat model) beat)
+              collect model into gone
+            finally (dolist (model gone)
+                      (remove-model worker model))))))
+
+(defun readiness-in (status)
+  "Return how soon the model could be run that STATUS tells of; NIL if that is not known."
+  (let ((state (pb:model-status-state status)))
+    (cond ((= state pb:+loaded+) +loaded+)
+          ((= state pb:+loading+) +loading+)
+          ((= state pb:+available+) +on-disk+)
+          ((= state pb:+downloading+) +downloading+)
+          ((= state pb:+failed+) +failed+)
+          (t nil))))
+
+(defun rate-in (status worker)
+  "Return the rate that STATUS tells of a model on WORKER, else the one that is remembered, else 0."
+  (let* ((told (pb:model-status-rate status))
+         (remembered (model-index-remembered-rate (worker-index worker)))
+         (rate (if (and (zerop told) remembered)
+                   (or (funcall remembered (worker-id worker) (pb:model-status-name status)) 0d0)
+                   told)))
+    (declare (type double-float told rate))
+    (if (< 0d0 rate +least-rate+) +least-rate+ rate)))
+
+(defun add-model (worker name)
+  (let ((model (make-worker-model :worker worker :name name)))
+    (model-index-add (worker-index worker) model)
+    (setf (gethash name (worker-models worker)) model)))
+
+(defun remove-model (worker model)
+  (model-index-remove (worker-index worker) model)
+  (remhash (worker-model-name model) (worker-models worker)))
+
+(defun worker-leave (worker)
+  "Take the models of WORKER, which is gone, out of the index."
+  (loop for model being the hash-values of (worker-models worker)
+        do (model-index-remove (worker-index worker) model))
+  (clrhash (worker-models worker)))
+
+;;; -------------------------------------------------------------------------- models
+
+(defun worker-readiness (worker model)
+  "Return how soon it could run MODEL, NIL if never."
+  (let ((known (gethash model (worker-models worker))))
+    (cond (known (worker-model-readiness known))
+          ((and (worker-can-download worker) (names-repository-p model)) +downloadable+))))
+
+(defun worker-lacks-p (worker model needs)
+  "Return whether it has MODEL and knows that it cannot do all of NEEDS."
+  (let ((known (gethash model (worker-models worker))))
+    (and known (worker-model-lacks-p known needs))))
+
+(defun worker-rate (worker model)
+  "Return what MODEL makes a second of one task, 0 if that was not measured."
+  (let ((known (gethash model (worker-models worker))))
+    (if known (worker-model-rate known) 0d0)))
+
+(defun worker-can-continue-p (worker model identity)
+  "Return whether it has loaded MODEL, and that is the same as IDENTITY."
+  (let ((known (gethash model (worker-models worker))))
+    (and known (worker-model-continues-p known identity))))
+
+(defun worker-began (worker model)
+  "Expect MODEL to be loaded soon, until the next heartbeat."
+  (let ((known (or (gethash model (worker-models worker))
+                   (add-model worker model))))
+    (when (> (worker-model-readiness known) +loading+)
+      (setf (worker-model-readiness known) +loading+))))
+
+(defconstant +longest-repository+ 256 "Characters of a model's name that a worker is asked to download.")
+
+(defun names-repository-p (model)
+  "Return whether MODEL has the form of a Hugging Face id, \"owner/name\"."
+  (declare (type string model))
+  (let ((slash (and (<= (length model) +longest-repository+) (position #\/ model)))
+        (end (length model)))
+    (and slash
+         (< 0 slash (1- end))
+         (not (find #\/ model :start (1+ slash)))
+         (let ((suffix ".safetensors"))
+           (not (and (>= (- end slash 1) (length suffix))
+                     (string= suffix model :start2 (- end (length suffix)))))))))
