@@ -20,7 +20,6 @@ if [ ! -e "$HYDRAMESH_DESCRIPTORS" ] || [ "$schema" -nt "$HYDRAMESH_DESCRIPTORS"
     else protoc=protoc
     fi
     $protoc --proto_path="$here/../proto" --descriptor_set_out="$HYDRAMESH_DESCRIPTORS" daiic.proto
-    touch "$here/schema.lisp" # its types come from another file, of which ASDF does not know
 fi
 HYDRAMESH_VERSION="${HYDRAMESH_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")}"
 export HYDRAMESH_VERSION

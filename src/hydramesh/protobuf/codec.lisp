@@ -1,0 +1,150 @@
+(defpackage #:hydramesh/protobuf/codec
+  (:use #:cl)
+  (:import-from #:hydramesh/events #:octets)
+  (:import-from #:hydramesh/protobuf/wire #:index #:depth #:+depth+ #:malformed #:copy-octets)
+  (:import-from #:hydramesh/protobuf/descriptors #:message-type-name)
+  (:export #:message #:message-unknown
+           #:codec #:make-codec #:codec-type #:codec-allocate #:codec-decode #:codec-size #:codec-write
+           #:codec-merge #:codec-named #:codec-of #:register
+           #:encode #:encode-behind #:encoded-size #:decode #:copy-message #:merge-message
+           #:add-unknown #:keep-unknown #:write-octets #:ascending)
+  (:documentation "What can be done with any message: encode, decode, copy, merge.
+
+The functions for each kind of message are made when the schema is compiled, see
+hydramesh/protobuf/define; here is what calls them, and what they have in common."))
+(in-package #:hydramesh/protobuf/codec)
+
+(defstruct (message (:constructor nil) (:copier nil))
+  "What all messages have: the fields that came and that the schema does not know, encoded."
+  (unknown nil :type (or null octets)))
+
+(defmethod print-object ((message message) stream)
+  (print-unreadable-object (message stream :type t)
+    (format stream "of ~d octet~:p" (encoded-size message))))
+
+(defstruct codec
+  "The functions for one kind of message; hydramesh/protobuf/define says what each of them does."
+  type
+  (allocate nil :type function)
+  (decode nil :type function)
+  (size nil :type function)
+  (write nil :type function)
+  (merge nil :type function))
+
+(defun register (name codec)
+  "Make CODEC that of the messages whose type is NAME."
+  (setf (get name 'codec) codec))
+
+(declaim (inline codec-named codec-of))
+
+(defun codec-named (name)
+  "Return the codec of the messages whose type is NAME."
+  (the codec (get name 'codec)))
+
+(defun codec-of (message)
+  "Return the codec of MESSAGE."
+  (declare (type message message))
+  (codec-named (type-of message)))
+
+;;; Encoding
+
+(defun encoded-size (message)
+  "Return how many octets MESSAGE takes."
+  (the index (funcall (codec-size (codec-of message)) message)))
+
+(defun encode-behind (octets message)
+  "Return OCTETS and behind them the encoded MESSAGE.
+Two encodings one after the other are that of both messages merged."
+  (declare (type octets octets))
+  (let* ((codec (codec-of message))
+         (before (length octets))
+         (size (+ before (the index (funcall (codec-size codec) message))))
+         (whole (make-array size :element-type '(unsigned-byte 8)))
+         (start (funcall (codec-write codec) message whole size)))
+    (assert (= start before))
+    (replace whole octets)))
+
+(defun encode (message)
+  "Return MESSAGE as octets."
+  (let* ((codec (codec-of message))
+         (size (funcall (codec-size codec) message))
+         (whole (make-array (the index size) :element-type '(unsigned-byte 8)))
+         (start (funcall (codec-write codec) message whole size)))
+    (assert (eql start 0))
+    whole))
+
+(declaim (inline write-octets))
+(defun write-octets (from octets position)
+  "Write the octets FROM before POSITION; return where they begin."
+  (declare (type octets from octets) (type index position))
+  (let* ((count (length from))
+         (start (- position count)))
+    (unless (<= 0 start position (length octets))
+      (error "There is no room for octets."))
+    (copy-octets from 0 octets start count)
+    start))
+
+;;; Decoding
+
+(defun decode (name octets &key (start 0) (end (length octets)))
+  "Return the message of the type NAME that OCTETS are, or a part of them.
+Signal MALFORMED if it is none."
+  (declare (type octets octets) (type index start end))
+  (unless (<= start end (length octets))
+    (error "There are no octets from ~d to ~d." start end))
+  (let* ((codec (codec-named name))
+         (message (funcall (codec-allocate codec))))
+    (funcall (codec-decode codec) message octets start end +depth+)
+    message))
+
+(declaim (inline add-unknown))
+(defun add-unknown (unknown start end)
+  "Return the list UNKNOWN, newest first, with the octets from START to END added."
+  (declare (type index start end))
+  (let ((last (first unknown)))
+    (cond ((and (consp last) (eql (cdr last) start))
+           (setf (cdr last) end)
+           unknown)
+          (t (acons start end unknown)))))
+
+(defun keep-unknown (message octets unknown)
+  "Add to MESSAGE what is in UNKNOWN, newest first: parts of OCTETS by start and end, or vectors."
+  (let* ((parts (reverse unknown))
+         (old (message-unknown message))
+         (size (loop for part in parts
+                     sum (if (consp part) (- (cdr part) (car part)) (length part)) of-type index))
+         (all (make-array (+ size (length old)) :element-type '(unsigned-byte 8)))
+         (at (length old)))
+    (replace all (or old #()))
+    (dolist (part parts)
+      (if (consp part)
+          (replace all octets :start1 at :start2 (car part) :end2 (cdr part))
+          (replace all part :start1 at))
+      (incf at (if (consp part) (- (cdr part) (car part)) (length part))))
+    (setf (message-unknown message) all)))
+
+(defun ascending (map)
+  "Return the alist MAP, whose keys are numbers, sorted by them; of equal ones it has the first."
+  (if (loop for ((key) (next)) on map
+            while next
+            always (< key next))
+      map
+      (let ((sorted (stable-sort (copy-list map) #'< :key #'car)))
+        (loop for (entry . rest) on sorted
+              for before = nil then key
+              for key = (car entry)
+              unless (eql key before)
+                collect entry))))
+
+;;; Merging
+
+(defun merge-message (into from)
+  "Change INTO as if FROM's encoding had been read into it, and return it.
+What FROM says replaces what INTO does, lists are appended, messages merged. Strings and octets
+belong to both afterwards."
+  (funcall (codec-merge (codec-of from)) into from)
+  into)
+
+(defun copy-message (message)
+  "Return a message that is equal to MESSAGE and shares nothing with it but strings and octets."
+  (merge-message (funcall (codec-allocate (codec-of message))) message))
