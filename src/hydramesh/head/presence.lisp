@@ -3,7 +3,6 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/address #:loopback-p #:numeric)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-heads-told)
-  (:import-from #:hydramesh/head/registry #:registry #:registry-workers)
   (:import-from #:hydramesh/head/worker #:worker-address #:worker-heartbeat)
   (:import-from #:hydramesh/version #:+version+)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -14,11 +13,12 @@ Heads do not know of each other. Workers report to all of them, and say so, so a
 learns of the others."))
 (in-package #:hydramesh/head/presence)
 
-(defun presence (registry closed asker)
-  "Return this head's answer to the client at the address ASKER; once CLOSED it takes no tasks."
+(defun presence (workers closed asker)
+  "Return this head's answer to the client at the address ASKER, which has
+these WORKERS; once CLOSED it takes no tasks."
   (pb:make-presence :version +version+
                     :state (if closed pb:+draining+ pb:+ready+)
-                    :heads (heads registry asker)))
+                    :heads (heads workers asker)))
 
 (defstruct (named (:copier nil))
   "A HEAD, in workers' words, that TOTAL workers name, of which LOCAL are on this machine. LAST is the
@@ -29,10 +29,10 @@ last of them; NUMBER orders heads by who was named first."
   (local 0 :type fixnum)
   (last nil))
 
-(defun heads (registry asker)
+(defun heads (workers asker)
   "Return the heads that most workers name, of those that are of use to ASKER."
   (let* ((asker-local (loopback-p asker))
-         (found (loop for named in (all-named registry)
+         (found (loop for named in (all-named workers)
                       for times = (times-of-use named asker-local)
                       when (plusp times) collect (cons times named)))
          (sorted (sort found (lambda (one other)
@@ -46,7 +46,7 @@ last of them; NUMBER orders heads by who was named first."
 (defun all-named (registry)
   "Return a list of all that workers name, each once."
   (let ((table (make-hash-table :test 'equal)))
-    (dolist (worker (registry-workers registry))
+    (dolist (worker workers)
       (let ((local (loopback-p (worker-address worker))))
         (dolist (head (pb:heartbeat-heads (worker-heartbeat worker)))
           (let ((named (or (gethash head table)

@@ -41,7 +41,7 @@
    :heartbeat (worker-heartbeat worker)
    :address (format-address (worker-address worker))
    :age-ms (floor (- now (worker-seen-at worker)) 1000)
-   :in-flight (length (worker-attempts worker))
+   :in-flight (hash-table-count (worker-attempts worker))
    :rtt-ms (/ (or (worker-rtt worker) 0) 1000d0)))
 
 (defun wall-clock ()

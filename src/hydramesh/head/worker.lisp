@@ -36,8 +36,9 @@
   "One worker process: what it said last, and what this head has assigned to it.
 
 PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers
-by when this head first heard of them. BYTES is the size of its heartbeat. RUNS are the ids of what
-it runs for this head, see WORKER-ATTEMPTS, and ELSEWHERE is how many tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are processes of
+by when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table
+whose keys are the ids of what it runs for this head, and ELSEWHERE is how many tasks it has from
+other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are processes of
 the same id that this one has replaced, the oldest first, each with the number of heartbeats that
 came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
 hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in INDEX too."
@@ -47,15 +48,14 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   (heartbeat nil :type (or null pb:heartbeat))
   (address 0 :type address)
   (seen-at 0 :type microseconds)
-  (state 0 :type (unsigned-byte 32))
+  (state 0 :type (signed-byte 32))
   (slots 1 :type (unsigned-byte 32))
   (can-download nil)
   (tags '() :type list)
   (models (make-hash-table :test 'equal) :type hash-table :read-only t)
   (index nil :type model-index :read-only t)
   (beat 0 :type fixnum)
-  (runs '() :type list)
-  (running 0 :type fixnum)
+  (attempts (make-hash-table) :type hash-table :read-only t)
   (elsewhere 0 :type fixnum)
   (excess 0 :type fixnum)
   (last-assignment 0 :type fixnum)
@@ -70,7 +70,7 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
     (worker-update worker heartbeat address now)
     worker))
 
-(declaim (inline worker-id worker-incarnation worker-attempts worker-load worker-free-p))
+(declaim (inline worker-id worker-incarnation worker-load worker-free-p))
 
 (defun worker-id (worker)
   "Return the id, which stays the same over restarts."
@@ -89,18 +89,9 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   "Return whether it runs tasks, or soon will."
   (or (= (worker-state worker) pb:+ready+) (= (worker-state worker) pb:+starting+)))
 
-(defun worker-attempts (worker)
-  "Return a list of the ids of what it runs for this head."
-  (worker-runs worker))
-
-(defun (setf worker-attempts) (attempts worker)
-  ;; They are counted here because whoever chooses a worker asks all of them how many they have.
-  (setf (worker-running worker) (length (the list attempts))
-        (worker-runs worker) attempts))
-
 (defun worker-load (worker)
   "Return the number of tasks that it has, from all heads."
-  (the fixnum (+ (worker-running worker) (worker-elsewhere worker))))
+  (the fixnum (+ (hash-table-count (worker-attempts worker)) (worker-elsewhere worker))))
 
 (defun worker-free-p (worker)
   "Return whether it has a free slot."
@@ -120,7 +111,7 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   (update-models worker (pb:heartbeat-models heartbeat))
   ;; A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
   (let ((excess (max 0 (- (+ (pb:heartbeat-running heartbeat) (pb:heartbeat-waiting heartbeat))
-                          (worker-running worker)))))
+                          (hash-table-count (worker-attempts worker))))))
     (setf (worker-elsewhere worker) (min excess (worker-excess worker))
           (worker-excess worker) excess)))
 
