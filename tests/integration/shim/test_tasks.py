@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pytest
+
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
@@ -91,6 +93,7 @@ async def test_client_that_vanishes_has_its_task_cancelled(shim, worker, eventua
     await eventually(lambda: len(worker.cancelled) == 1, seconds=15)
 
 
+@pytest.mark.only_daiic_head("no head sees what a client acknowledges to the shim")
 async def test_client_that_never_acknowledges_is_served_again_and_again(shim, worker) -> None:
     worker.scripts["words"] = words_every(3.0)
     with PlainClient(shim.host_port) as client:
