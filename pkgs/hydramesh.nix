@@ -5,6 +5,7 @@
   dcf,
   makeBinaryWrapper,
   protobuf,
+  removeReferencesTo,
   sbcl,
   sqlite,
 }:
@@ -67,6 +68,7 @@ stdenv.mkDerivation {
 
   nativeBuildInputs = [
     makeBinaryWrapper
+    removeReferencesTo
     sbcl
   ];
   env = environment // {
@@ -93,6 +95,10 @@ stdenv.mkDerivation {
   installPhase = ''
     runHook preInstall
     install -D --target-directory="$out/libexec" src/hydramesh/build/hydramesh
+    # Where the libraries' sources were is of no use to the program, and would come along with it.
+    remove-references-to ${
+      lib.concatMapStringsSep " " (library: "-t ${library}") libraries
+    } "$out/libexec/hydramesh"
     makeWrapper "$out/libexec/hydramesh" "$out/bin/hydramesh" \
       --set-default HYDRAMESH_LIBDCF "$HYDRAMESH_LIBDCF" \
       --prefix LD_LIBRARY_PATH : "$LD_LIBRARY_PATH"

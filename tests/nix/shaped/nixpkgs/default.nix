@@ -66,6 +66,7 @@ let
       "nixfmt"
       "nixfmt-tree"
       "protobuf"
+      "removeReferencesTo"
       "ruff"
       "rust-analyzer"
       "rustc"
