@@ -1,0 +1,111 @@
+(defpackage #:hydramesh/head/assignments
+  (:use #:cl)
+  (:import-from #:hydramesh/answer-order
+                #:answer-order-accept #:answer-order-drop-early #:answer-order-early-bytes)
+  (:import-from #:hydramesh/entropy #:entropy #:entropy-draw)
+  (:import-from #:hydramesh/events #:+task+ #:+cancel+)
+  (:import-from #:hydramesh/head/job
+                #:job #:job-answer #:job-attempt #:job-attempts #:job-encoded #:job-forget-group-key
+                #:job-missed-p #:job-model #:job-number #:job-worker)
+  (:import-from #:hydramesh/head/link #:link-send)
+  (:import-from #:hydramesh/head/worker
+                #:worker-address #:worker-attempts #:worker-began #:worker-last-assignment)
+  (:import-from #:hydramesh/id-table
+                #:id-table #:make-id-table #:id-table-count #:id-table-get #:id-table-put
+                #:id-table-remove #:id-table-values)
+  (:import-from #:hydramesh/schema)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:assignments #:make-assignments #:assignments-count #:assignments-early-bytes
+           #:assignments-get #:assignments-of #:assignments-assign #:assignments-release
+           #:assignments-accept #:assignments-earliest #:assignments-recall #:assignments-stop)
+  (:documentation "Which job is on which worker, and what workers are told about it.
+
+Each time a job is assigned to a worker is an attempt, with an id of its own under which that worker
+knows it."))
+(in-package #:hydramesh/head/assignments)
+
+(defstruct (assignments (:constructor %make-assignments (link entropy jobs)))
+  "All JOBS that are on workers, by attempt id.
+EARLY-BYTES is the size of those parts of their answers that wait for an earlier one."
+  (link nil :read-only t)
+  (entropy nil :type entropy :read-only t)
+  (jobs nil :type id-table :read-only t)
+  (made 0 :type fixnum)
+  (early-bytes 0 :type fixnum))
+
+(defun make-assignments (link entropy)
+  "Return no assignments; ids of attempts come from ENTROPY."
+  (%make-assignments link entropy (make-id-table entropy)))
+
+(defun assignments-count (assignments)
+  "Return how many jobs are on workers."
+  (id-table-count (assignments-jobs assignments)))
+
+(defun assignments-get (assignments attempt)
+  "Return the job that runs as ATTEMPT, or NIL."
+  (id-table-get (assignments-jobs assignments) attempt))
+
+(defun assignments-of (assignments worker)
+  "Return a list of the jobs on WORKER, in the order of their arrival."
+  (sort (loop for attempt in (worker-attempts worker)
+              collect (assignments-get assignments attempt))
+        #'< :key #'job-number))
+
+(defun assignments-assign (assignments job worker)
+  "Send JOB to WORKER; return false if there is no room for the message."
+  ;; Nobody but its worker can name an attempt.
+  (let ((attempt (draw-attempt assignments)))
+    (when (link-send (assignments-link assignments) (worker-address worker) +task+
+                     (job-encoded job attempt))
+      (setf (job-attempt job) attempt
+            (job-worker job) worker
+            (worker-last-assignment worker) (incf (assignments-made assignments)))
+      (incf (job-attempts job))
+      (job-forget-group-key job)
+      (id-table-put (assignments-jobs assignments) attempt job)
+      (push attempt (worker-attempts worker))
+      (worker-began worker (job-model job))
+      t)))
+
+(defun draw-attempt (assignments)
+  "Return an id that nobody can guess, and that is not 0."
+  (loop for id = (entropy-draw (assignments-entropy assignments))
+        unless (zerop id)
+          return id))
+
+(defun assignments-release (assignments job)
+  "Take JOB, which has ended there, off its worker, and return that."
+  (let ((worker (job-worker job)))
+    (setf (job-worker job) nil
+          (job-missed-p job) nil)
+    (decf (assignments-early-bytes assignments) (answer-order-early-bytes (job-answer job)))
+    (answer-order-drop-early (job-answer job))
+    (id-table-remove (assignments-jobs assignments) (job-attempt job))
+    (setf (worker-attempts worker)
+          (delete (job-attempt job) (worker-attempts worker) :count 1))
+    worker))
+
+(defun assignments-accept (assignments job part)
+  "Add PART to the answer to JOB; return a list of the parts that may be passed on now.
+Signal TOO-MUCH if its worker sends more than is kept."
+  (let* ((answer (job-answer job))
+         (before (answer-order-early-bytes answer)))
+    (unwind-protect (answer-order-accept answer part)
+      (incf (assignments-early-bytes assignments) (- (answer-order-early-bytes answer) before)))))
+
+(defun assignments-earliest (assignments)
+  "Return the job whose parts take most of the early bytes."
+  (flet ((early (job)
+           (answer-order-early-bytes (job-answer job))))
+    (reduce (lambda (one other) (if (> (early other) (early one)) other one))
+            (id-table-values (assignments-jobs assignments)))))
+
+(defun assignments-recall (assignments job)
+  "Take JOB off its worker and tell the worker to stop."
+  (let ((worker (assignments-release assignments job)))
+    (assignments-stop assignments (worker-address worker) (job-attempt job))))
+
+(defun assignments-stop (assignments address attempt)
+  "Tell the worker at ADDRESS that nobody wants ATTEMPT any more."
+  (link-send (assignments-link assignments) address +cancel+
+             (pb:encode (pb:make-cancel :id attempt))))

@@ -1,0 +1,129 @@
+(defpackage #:hydramesh/head/core
+  (:use #:cl)
+  (:import-from #:hydramesh/entropy #:make-entropy)
+  (:import-from #:hydramesh/events
+                #:message #:message-payload #:message-peer #:message-type
+                #:pong #:pong-peer #:pong-rtt
+                #:unreachable #:unreachable-peer
+                #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+)
+  (:import-from #:hydramesh/head/client-messages
+                #:client-messages #:make-client-messages #:client-messages-cancel
+                #:client-messages-closed #:client-messages-pong #:client-messages-task
+                #:client-messages-tick #:client-messages-unreachable)
+  (:import-from #:hydramesh/head/dispatcher
+                #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-jobs #:dispatcher-observer
+                #:dispatcher-tick #:dispatcher-workers #:skipping-faults)
+  (:import-from #:hydramesh/head/job #:job-number)
+  (:import-from #:hydramesh/head/limits #:+limits+)
+  (:import-from #:hydramesh/head/link #:link-send)
+  (:import-from #:hydramesh/head/presence #:presence)
+  (:import-from #:hydramesh/head/registry #:registry-measured #:registry-workers)
+  (:import-from #:hydramesh/head/statistics #:statistics #:make-statistics)
+  (:import-from #:hydramesh/head/task-errors)
+  (:import-from #:hydramesh/head/worker-messages
+                #:worker-messages #:make-worker-messages #:worker-messages-error
+                #:worker-messages-heartbeat #:worker-messages-result #:worker-messages-unreachable)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/service/logs #:log-fault)
+  (:local-nicknames (#:pb #:hydramesh/schema)
+                    (#:task-errors #:hydramesh/head/task-errors))
+  (:export #:core #:make-core #:core-dispatcher #:core-statistics #:core-closed #:core-observer
+           #:core-take #:core-tick #:core-abandon #:skip-message)
+  (:documentation "The whole head without its socket: events and the time in, messages out.
+
+A fault of ours while an event is handled is logged, and the event is skipped: the restart SKIP-MESSAGE
+does that, also for who looks on in a debugger. Then one bad message, or one bad job, ends nothing else."))
+(in-package #:hydramesh/head/core)
+
+(defstruct (core (:constructor %make-core (statistics link dispatcher clients workers)))
+  "Everything the head knows. Times are of a monotonic clock that stands still while this process does."
+  (statistics nil :type statistics :read-only t)
+  (link nil :read-only t)
+  (dispatcher nil :type dispatcher :read-only t)
+  (clients nil :type client-messages :read-only t)
+  (workers nil :type worker-messages :read-only t))
+
+(defun make-core (policy link now &key (paused (constantly 0)) (limits +limits+))
+  "Return a head that knows nobody and sends its messages through LINK.
+PAUSED is a function that tells how much time NOW has left out since the start."
+  (let* ((statistics (make-statistics))
+         (entropy (make-entropy))
+         (dispatcher (make-dispatcher policy limits link statistics now paused entropy)))
+    (%make-core statistics
+                link
+                dispatcher
+                (make-client-messages dispatcher link statistics entropy)
+                (make-worker-messages dispatcher link statistics))))
+
+(defun core-closed (core)
+  "Return whether new tasks are refused."
+  (client-messages-closed (core-clients core)))
+
+(defun (setf core-closed) (closed core)
+  (setf (client-messages-closed (core-clients core)) closed))
+
+(defun core-observer (core)
+  "Return who is told of tasks that end, see HYDRAMESH/HEAD/OBSERVER; NIL if nobody is."
+  (dispatcher-observer (core-dispatcher core)))
+
+(defun (setf core-observer) (observer core)
+  (setf (dispatcher-observer (core-dispatcher core)) observer))
+
+(defmacro logging-faults ((what) &body body)
+  "Do BODY. A fault in it is logged, and what the innermost restart SKIP-MESSAGE stands for is skipped."
+  `(skipping-faults (,what)
+     (handler-bind (((or error storage-condition) #'skip))
+       ,@body)))
+
+(defun skip (condition)
+  (log-fault "a fault of ours; what was being done is skipped" condition)
+  (invoke-restart 'skip-message))
+
+(defun core-take (core event now)
+  "Act on what the mesh reports."
+  (logging-faults ("the message")
+    (etypecase event
+      (message
+       (take-message core event now))
+      (pong
+       (client-messages-pong (core-clients core) (pong-peer event) now)
+       (registry-measured (dispatcher-workers (core-dispatcher core)) (pong-peer event)
+                          (pong-rtt event)))
+      (unreachable
+       (client-messages-unreachable (core-clients core) (unreachable-peer event) now)
+       (worker-messages-unreachable (core-workers core) (unreachable-peer event) now)))))
+
+(defun take-message (core message now)
+  (let ((type (message-type message)))
+    (cond ((= type +task+) (client-messages-task (core-clients core) message now))
+          ((= type +result+) (worker-messages-result (core-workers core) message now))
+          ((= type +error+) (worker-messages-error (core-workers core) message now))
+          ((= type +cancel+) (client-messages-cancel (core-clients core) message now))
+          ((= type +heartbeat+)
+           (if (plusp (length (message-payload message)))
+               (worker-messages-heartbeat (core-workers core) message now) ; a worker registers
+               (answer-presence core (message-peer message))))            ; a client asks
+          (t (error "Nobody here reads messages of the type ~d." type)))))
+
+(defun answer-presence (core client)
+  (link-send (core-link core)
+             client
+             +heartbeat+
+             (pb:encode (presence (registry-workers (dispatcher-workers (core-dispatcher core)))
+                                  (core-closed core)
+                                  client))))
+
+(defun core-tick (core now)
+  "Do what time demands; call it several times a second."
+  (logging-faults ("this tick")
+    (dispatcher-tick (core-dispatcher core) now)
+    (client-messages-tick (core-clients core) now)))
+
+(defun core-abandon (core now)
+  "End every task with SHUTTING_DOWN."
+  (let* ((dispatcher (core-dispatcher core))
+         (jobs (loop for job being the hash-values of (dispatcher-jobs dispatcher) collect job)))
+    (logging-faults ("the rest")
+      (dolist (job (sort jobs #'< :key #'job-number))
+        (skipping-faults ("the job")
+          (dispatcher-fail dispatcher job (task-errors:stopping) now))))))

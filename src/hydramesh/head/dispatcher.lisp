@@ -1,0 +1,346 @@
+(defpackage #:hydramesh/head/dispatcher
+  (:use #:cl)
+  (:import-from #:hydramesh/address #:format-address)
+  (:import-from #:hydramesh/answer-order #:answer-order-next-index #:answer-order-resume-here)
+  (:import-from #:hydramesh/entropy #:entropy)
+  (:import-from #:hydramesh/errors #:task-error-code #:task-error-name)
+  (:import-from #:hydramesh/events #:microseconds)
+  (:import-from #:hydramesh/head/assignments
+                #:assignments #:make-assignments #:assignments-count #:assignments-assign
+                #:assignments-of #:assignments-recall #:assignments-release)
+  (:import-from #:hydramesh/head/clients
+                #:client-address #:client-began #:client-conclude #:client-ended)
+  (:import-from #:hydramesh/head/deadlines
+                #:deadlines #:make-deadlines #:deadlines-add #:deadlines-missed)
+  (:import-from #:hydramesh/head/dialect #:dialect-error)
+  (:import-from #:hydramesh/head/job
+                #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client
+                #:job-dialect #:job-error #:job-failed-here #:job-id #:job-kind #:job-model #:job-number
+                #:job-numbers #:job-over-p #:job-queued-at #:job-worker
+                #:numbers-began-at #:numbers-bytes-in #:numbers-bytes-out #:numbers-made
+                #:numbers-moved #:numbers-queued #:numbers-running #:numbers-worker)
+  (:import-from #:hydramesh/head/job-queue
+                #:job-queue #:make-job-queue #:job-queue-add #:job-queue-giving-way #:job-queue-group-of
+                #:job-queue-groups #:job-queue-length #:job-queue-remove #:job-queue-serve
+                #:group-first #:group-jobs #:group-unservable-since)
+  (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-tasks-memory)
+  (:import-from #:hydramesh/head/link #:link-forget)
+  (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
+  (:import-from #:hydramesh/head/registry
+                #:registry #:make-registry #:registry-remove #:registry-silent-since #:registry-workers)
+  (:import-from #:hydramesh/head/scheduling #:choose #:cost #:may-run-p #:may-serve-p)
+  (:import-from #:hydramesh/head/shares #:share-bytes #:share-queued)
+  (:import-from #:hydramesh/head/statistics
+                #:statistics #:statistics-count-outcome #:statistics-moved #:statistics-queued
+                #:statistics-total #:durations-add #:+done+ #:+cancelled+)
+  (:import-from #:hydramesh/head/task-errors)
+  (:import-from #:hydramesh/head/worker
+                #:worker-address #:worker-free-p #:worker-heartbeat #:worker-id #:worker-process
+                #:worker-state)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
+  (:import-from #:hydramesh/work #:work-kind-name)
+  (:local-nicknames (#:pb #:hydramesh/schema)
+                    (#:task-errors #:hydramesh/head/task-errors))
+  (:export #:policy #:make-policy #:policy-worker-timeout #:policy-queue-size #:policy-task-deadline
+           #:policy-max-attempts
+           #:dispatcher #:make-dispatcher #:dispatcher-policy #:dispatcher-limits #:dispatcher-workers
+           #:dispatcher-queue #:dispatcher-jobs #:dispatcher-assignments #:dispatcher-started-at
+           #:dispatcher-observer #:dispatcher-tasks-bytes
+           #:dispatcher-in-flight #:dispatcher-tick #:dispatcher-submit #:dispatcher-cancel
+           #:dispatcher-fail #:dispatcher-complete #:dispatcher-end-with #:dispatcher-lose
+           #:dispatcher-take-back #:dispatcher-move #:dispatcher-wait #:dispatcher-assign-waiting
+           #:dispatcher-release #:dispatcher-recall #:described #:skipping-faults)
+  (:documentation "The life of a task, sans-IO: start reading here.
+
+A job is assigned to a worker at once, or waits in the queue until one has room. On a worker it is an
+attempt with an id of its own, whose RESULTs are put in order and relayed. A job whose worker is lost, or
+fails in a way that another worker may not, is assigned again and continues after what was relayed. It
+ends by being answered, by an error, by being cancelled or at its deadline.
+
+Clients' messages come through hydramesh/head/client-messages, workers' through
+hydramesh/head/worker-messages."))
+(in-package #:hydramesh/head/dispatcher)
+
+(defstruct policy
+  "What the head's settings say about tasks and workers."
+  (worker-timeout 0 :type microseconds)
+  (queue-size 0 :type unsigned-byte)
+  (task-deadline 0 :type microseconds)
+  (max-attempts 1 :type (integer 1)))
+
+(defstruct (dispatcher (:constructor %make-dispatcher))
+  "Every worker and every job; TICK has to be called several times a second.
+JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that end."
+  (policy nil :type policy)
+  (limits nil :type head-limits :read-only t)
+  (workers nil :type registry :read-only t)
+  (queue (make-job-queue) :type job-queue :read-only t)
+  (jobs (make-hash-table) :type hash-table :read-only t)
+  (assignments nil :type assignments :read-only t)
+  (started-at 0 :type microseconds :read-only t)
+  (link nil :read-only t)
+  (statistics nil :type statistics :read-only t)
+  (deadlines nil :type deadlines :read-only t)
+  (tasks-bytes 0 :type fixnum)
+  (observer nil))
+
+(defun make-dispatcher (policy limits link statistics now paused entropy)
+  "Return a dispatcher without workers and jobs.
+PAUSED is a function that tells how much time NOW has left out since the start."
+  (%make-dispatcher :policy policy
+                    :limits limits
+                    :workers (make-registry limits)
+                    :assignments (make-assignments link entropy)
+                    :started-at now
+                    :link link
+                    :statistics statistics
+                    :deadlines (make-deadlines paused)))
+
+(defun dispatcher-in-flight (dispatcher)
+  "Return the number of jobs that are on a worker."
+  (assignments-count (dispatcher-assignments dispatcher)))
+
+(defmacro skipping-faults ((what) &body body)
+  "Do BODY; offer the restart SKIP-MESSAGE, which does without the rest of it."
+  `(with-simple-restart (skip-message "Do without ~a." ,what)
+     ,@body))
+
+(defun dispatcher-tick (dispatcher now)
+  "Do what time demands: deadlines, silent workers, jobs that waited long enough."
+  (loop for job = (deadlines-missed (dispatcher-deadlines dispatcher) now)
+        while job
+        do (skipping-faults ("ending a job")
+             (dispatcher-fail dispatcher job (task-errors:late job) now)))
+  (dolist (worker (registry-silent-since
+                   (dispatcher-workers dispatcher)
+                   (- now (policy-worker-timeout (dispatcher-policy dispatcher)))))
+    (skipping-faults ("losing a worker")
+      (dispatcher-lose dispatcher worker "was silent for too long" now)))
+  (skipping-faults ("assigning jobs")
+    (dispatcher-assign-waiting dispatcher now))
+  (skipping-faults ("ending jobs that no worker can serve")
+    (fail-unservable dispatcher now)))
+
+;;; ----------------------------------------------------------------------- jobs in
+
+(defun dispatcher-submit (dispatcher job now)
+  "Assign a new JOB, or let it wait.
+When the queue is full, a job of the client that has most in it gives way. Signal a TASK-ERROR if that is
+the client of this job, or if no worker can serve it."
+  (make-room dispatcher job now)
+  (let ((queue (dispatcher-queue dispatcher))
+        (workers (dispatcher-workers dispatcher)))
+    (when (or (zerop (job-queue-length queue))
+              (null (job-queue-group-of queue job)))
+      (let ((worker (choose workers job now)))
+        (when (and worker (assign dispatcher job worker now))
+          (accepted dispatcher job)
+          (return-from dispatcher-submit)))
+      (unless (or (may-serve-p workers job)
+                  (< now (settled-at dispatcher)))
+        (error (task-errors:unservable job (registry-workers workers)))))
+    (when (>= (job-queue-length queue) (policy-queue-size (dispatcher-policy dispatcher)))
+      (make-way dispatcher job #'share-queued 1 (task-errors:queue-full (job-queue-length queue)) now)))
+  (dispatcher-wait dispatcher job now)
+  (accepted dispatcher job))
+
+(defun make-room (dispatcher job now)
+  "Let jobs that wait give way until there is memory for JOB."
+  (let ((most (head-limits-tasks-memory (dispatcher-limits dispatcher))))
+    (loop while (> (+ (dispatcher-tasks-bytes dispatcher) (job-bytes job)) most)
+          do (make-way dispatcher job #'share-bytes (job-bytes job) (task-errors:no-memory most) now))))
+
+(defun accepted (dispatcher job)
+  (incf (dispatcher-tasks-bytes dispatcher) (job-bytes job))
+  (setf (gethash (job-number job) (dispatcher-jobs dispatcher)) job)
+  (client-began (job-client job) (job-id job) job)
+  (deadlines-add (dispatcher-deadlines dispatcher) job
+                 (hash-table-count (dispatcher-jobs dispatcher))))
+
+(defun make-way (dispatcher job measure size refusal now)
+  "Fail a waiting job of the client that has most, or refuse JOB by signalling REFUSAL."
+  (let* ((queue (dispatcher-queue dispatcher))
+         (leaving (or (job-queue-giving-way queue job measure size)
+                      (error refusal))))
+    (dispatcher-fail dispatcher leaving (task-errors:gave-way (job-queue-length queue)) now)))
+
+;;; ---------------------------------------------------------------------- jobs out
+
+(defun dispatcher-cancel (dispatcher jobs now)
+  "End JOBS, a list, without telling their client."
+  (dolist (job jobs)
+    (withdraw dispatcher job now)
+    (end dispatcher job +cancelled+ now))
+  (dispatcher-assign-waiting dispatcher now))
+
+(defun dispatcher-fail (dispatcher job error now)
+  "End JOB with ERROR."
+  (withdraw dispatcher job now)
+  (dispatcher-end-with dispatcher error job now))
+
+(defun dispatcher-complete (dispatcher job now)
+  "End JOB, whose answer has been relayed."
+  (let ((worker (dispatcher-release dispatcher job now)))
+    (end dispatcher job +done+ now)
+    (dispatcher-assign-waiting dispatcher now worker)))
+
+(defun dispatcher-end-with (dispatcher error job now)
+  "End JOB, which is neither on a worker nor in the queue, with ERROR."
+  (client-conclude (job-client job)
+                   (job-id job)
+                   (dialect-error (job-dialect job) error (job-id job)
+                                  (answer-order-next-index (job-answer job)))
+                   (dispatcher-link dispatcher))
+  (end dispatcher job (task-error-name error) now))
+
+(defun dispatcher-release (dispatcher job now)
+  "Take JOB, which has ended there, off its worker, and return that."
+  (count-run job now)
+  (assignments-release (dispatcher-assignments dispatcher) job))
+
+(defun dispatcher-recall (dispatcher job now)
+  "Take JOB off its worker and tell the worker to stop."
+  (count-run job now)
+  (assignments-recall (dispatcher-assignments dispatcher) job))
+
+(defun count-run (job now)
+  (let ((numbers (job-numbers job)))
+    (incf (numbers-running numbers) (- now (numbers-began-at numbers)))))
+
+(defun withdraw (dispatcher job now)
+  "Take JOB from where it is, and tell its worker."
+  (cond ((job-worker job)
+         (dispatcher-recall dispatcher job now))
+        (t
+         (incf (numbers-queued (job-numbers job)) (- now (job-queued-at job)))
+         (job-queue-remove (dispatcher-queue dispatcher) job))))
+
+(defun end (dispatcher job outcome now)
+  (let ((statistics (dispatcher-statistics dispatcher))
+        (kind (work-kind-name (job-kind job)))
+        (total (- now (job-arrived-at job))))
+    (setf (job-over-p job) t)
+    (decf (dispatcher-tasks-bytes dispatcher) (job-bytes job))
+    (remhash (job-number job) (dispatcher-jobs dispatcher))
+    (client-ended (job-client job) (job-id job))
+    (statistics-count-outcome statistics kind outcome)
+    (durations-add (statistics-total statistics) total)
+    (when (dispatcher-observer dispatcher)
+      (let ((numbers (job-numbers job)))
+        (observe-task (dispatcher-observer dispatcher)
+                      (make-finished-task :kind kind
+                                          :model (job-model job)
+                                          :outcome outcome
+                                          :worker (numbers-worker numbers)
+                                          :client (client-address (job-client job))
+                                          :queued (numbers-queued numbers)
+                                          :running (numbers-running numbers)
+                                          :total total
+                                          :bytes-in (numbers-bytes-in numbers)
+                                          :bytes-out (numbers-bytes-out numbers)
+                                          :made (numbers-made numbers)
+                                          :moved (numbers-moved numbers))
+                      now)))))
+
+;;; ------------------------------------------------------------------ lost workers
+
+(defun dispatcher-lose (dispatcher worker what now)
+  "Forget WORKER and move its jobs; WHAT says in which way it was lost."
+  (registry-remove (dispatcher-workers dispatcher) worker)
+  (dispatcher-take-back dispatcher worker what now)
+  (dispatcher-assign-waiting dispatcher now))
+
+(defun dispatcher-take-back (dispatcher worker what now)
+  "Move the jobs of a process that is gone."
+  (let ((jobs (assignments-of (dispatcher-assignments dispatcher) worker)))
+    (apply (if (and (= (worker-state worker) pb:+stopped+) (null jobs)) #'log-info #'log-warning)
+           (format nil "worker ~a" what)
+           :tasks (length jobs)
+           (described worker))
+    (link-forget (dispatcher-link dispatcher) (worker-address worker))
+    (dolist (job jobs)
+      (dispatcher-release dispatcher job now)
+      (dispatcher-move dispatcher job (task-errors:worker-lost worker what) worker now))))
+
+(defun passing-p (error)
+  "Return whether it is worth waiting for a worker to come (back) after ERROR."
+  (member (task-error-code error) (list pb:+worker-lost+ pb:+shutting-down+)))
+
+(defun dispatcher-move (dispatcher job error worker now)
+  "Let JOB, which has failed on WORKER, wait for another, or end it with ERROR."
+  (setf (job-error job) error)
+  (job-failed-here job (worker-process worker))
+  (cond ((or (>= (job-attempts job) (policy-max-attempts (dispatcher-policy dispatcher)))
+             (not (or (passing-p error)
+                      (may-serve-p (dispatcher-workers dispatcher) job))))
+         (dispatcher-end-with dispatcher error job now))
+        (t
+         (incf (statistics-moved (dispatcher-statistics dispatcher)))
+         (incf (numbers-moved (job-numbers job)))
+         (answer-order-resume-here (job-answer job))
+         (dispatcher-wait dispatcher job now))))
+
+;;; ------------------------------------------------------------------ waiting jobs
+
+(defun settled-at (dispatcher)
+  "Return when every worker that was there before this head has been heard from."
+  (+ (dispatcher-started-at dispatcher)
+     (policy-worker-timeout (dispatcher-policy dispatcher))))
+
+(defun dispatcher-wait (dispatcher job now)
+  "Put JOB into the queue."
+  (let ((group (job-queue-add (dispatcher-queue dispatcher) job now)))
+    (when (and (null (job-error job))
+               (< now (settled-at dispatcher)))
+      (setf (group-unservable-since group) (dispatcher-started-at dispatcher)))))
+
+(defun dispatcher-assign-waiting (dispatcher now &optional freed)
+  "Assign the waiting jobs that workers have room for.
+If only the worker FREED has changed, no others are looked at than it may run."
+  (let ((queue (dispatcher-queue dispatcher)))
+    (when (plusp (job-queue-length queue))
+      (let* ((workers (dispatcher-workers dispatcher))
+             (free (remove-if-not #'worker-free-p (if freed (list freed) (registry-workers workers)))))
+        (job-queue-serve queue
+                         (lambda (job)
+                           (and (or (null freed) (may-run-p freed job))
+                                (let ((worker (choose workers job now)))
+                                  (and worker
+                                       (assign dispatcher job worker now)
+                                       (cost worker job)))))
+                         (lambda () (some #'worker-free-p free)))))))
+
+(defun assign (dispatcher job worker now)
+  (when (assignments-assign (dispatcher-assignments dispatcher) job worker)
+    (let ((queued (- now (job-queued-at job)))
+          (numbers (job-numbers job)))
+      (durations-add (statistics-queued (dispatcher-statistics dispatcher)) queued)
+      (incf (numbers-queued numbers) queued)
+      (setf (numbers-began-at numbers) now
+            (numbers-worker numbers) (worker-id worker)))
+    t))
+
+(defun fail-unservable (dispatcher now)
+  "Fail the jobs that no worker can serve, after giving workers time to return."
+  (let ((workers (dispatcher-workers dispatcher))
+        (patience (policy-worker-timeout (dispatcher-policy dispatcher))))
+    (dolist (group (job-queue-groups (dispatcher-queue dispatcher)))
+      (cond ((may-serve-p workers (group-first group))
+             (setf (group-unservable-since group) nil))
+            ((null (group-unservable-since group))
+             (setf (group-unservable-since group) now))
+            ((>= (- now (group-unservable-since group)) patience)
+             (dolist (job (group-jobs group))
+               (skipping-faults ("ending a job")
+                 (dispatcher-fail dispatcher
+                                  job
+                                  (or (job-error job)
+                                      (task-errors:unservable job (registry-workers workers)))
+                                  now))))))))
+
+(defun described (worker)
+  "Return what a log says of WORKER."
+  (list :worker (worker-id worker)
+        :name (pb:heartbeat-name (worker-heartbeat worker))
+        :address (format-address (worker-address worker))))

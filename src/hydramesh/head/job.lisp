@@ -1,0 +1,182 @@
+(defpackage #:hydramesh/head/job
+  (:use #:cl)
+  (:import-from #:hydramesh/answer-order
+                #:answer-order #:make-answer-order #:answer-order-task #:answer-order-made-by #:size-of)
+  (:import-from #:hydramesh/entropy #:entropy-bits)
+  (:import-from #:hydramesh/events #:microseconds #:octets)
+  (:import-from #:hydramesh/head/clients #:client)
+  (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name)
+  (:import-from #:hydramesh/head/tags #:tag-set)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/work
+                #:work-kind #:work-kind-field #:work-kind-seeded #:work-kind-size #:work-kind-reading
+                #:work-kind-work-in #:needs-of #:bytes-to-read #:capabilities)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
+           #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-user
+           #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
+           #:job-attempts #:job-missed-p #:job-failed-on #:job-error #:job-over-p
+           #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-queued #:numbers-running
+           #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
+           #:job-failed-here #:job-encoded #:job-group-key #:job-forget-group-key)
+  (:documentation "One task that the head has accepted, until it has ended."))
+(in-package #:hydramesh/head/job)
+
+(defconstant +surely-small+ (ash 1 12)
+  "Bytes of a task whose work is kept decoded: that may take fifty times the memory.")
+
+(defconstant +seed-bits+ 53 "Seeds that we draw are exact in JSON's numbers too.")
+
+(defstruct numbers
+  "What an observer is told of a job when it ends: the id of the last WORKER, since when it was there,
+how long the job was QUEUED and RUNNING in all, and what was received and passed on."
+  (worker "" :type string)
+  (began-at 0 :type microseconds)
+  (queued 0 :type microseconds)
+  (running 0 :type microseconds)
+  (bytes-in 0 :type fixnum)
+  (bytes-out 0 :type fixnum)
+  (made 0 :type fixnum)
+  (moved 0 :type fixnum))
+
+(defstruct (job (:constructor %make-job))
+  "A task that waits in the queue, or runs on WORKER as its ATTEMPT.
+
+NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its client asks, BYTES the
+size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
+make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
+the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
+than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR. WORK is
+the encoded work of a large task, which ANSWER's task does not have. Times are of the head's monotonic
+clock."
+  (id 0 :type (unsigned-byte 64) :read-only t)
+  (client nil :type client :read-only t)
+  (dialect nil :read-only t)
+  (bytes 0 :type fixnum :read-only t)
+  (number 0 :type fixnum :read-only t)
+  (kind nil :type work-kind :read-only t)
+  (model "" :type string :read-only t)
+  (pinned "" :type string :read-only t)
+  (needs 0 :type capabilities :read-only t)
+  (tags '() :type list :read-only t)
+  (size 0d0 :type double-float :read-only t)
+  (reading 0d0 :type double-float :read-only t)
+  (user "" :type string :read-only t)
+  (answer nil :type answer-order :read-only t)
+  (work nil :type (or null octets) :read-only t)
+  (arrived-at 0 :type microseconds :read-only t)
+  (queued-at 0 :type microseconds)
+  (deadline 0 :type microseconds :read-only t)
+  (worker nil)
+  (attempt 0 :type (unsigned-byte 64))
+  (attempts 0 :type fixnum)
+  (missed-p nil)
+  (failed-on '() :type list)
+  (error nil)
+  (over-p nil)
+  (numbers nil :type numbers :read-only t)
+  (key nil))
+
+(defun make-job (task work task-id kind client dialect size limits number now deadline entropy)
+  "Return the job of TASK and WORK, as DIALECT-READ returns them, of SIZE bytes in all.
+LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is drawn from ENTROPY."
+  (let* ((needs (needs-of task))
+         (reading (* (work-kind-reading kind) (bytes-to-read task size needs)))
+         (resume (pb:task-resume task))
+         (user (pb:task-client task)))
+    (setf (pb:task-client task) "") ; no worker needs to know
+    (when (work-kind-seeded kind)
+      (draw-seed task entropy))
+    (%make-job
+     :id task-id
+     :client client
+     :dialect dialect
+     :bytes (if resume (+ size (size-of resume)) size)
+     :number number
+     :kind kind
+     :model (pb:task-model task)
+     :pinned (pb:task-worker-id task)
+     :needs needs
+     :tags (tag-set (pb:task-tags task))
+     :size (funcall (work-kind-size kind) task)
+     :reading reading
+     :user (let ((most (head-limits-client-name +limits+)))
+             (if (> (length user) most) (subseq user 0 most) user))
+     :answer (make-answer-order task limits)
+     :work (cond (work
+                  (drop-work task kind)
+                  work)
+                 ((> size +surely-small+)
+                  (take-work task kind)))
+     :arrived-at now
+     :queued-at now
+     :deadline deadline
+     :numbers (make-numbers :bytes-in size))))
+
+(defun draw-seed (task entropy)
+  "Give TASK a seed if it has none, so that every run answers alike."
+  (macrolet ((draw-for (work seed)
+               `(unless (,seed (,work task))
+                  (setf (,seed (,work task)) (entropy-bits entropy +seed-bits+)))))
+    (ecase (pb:task-work task)
+      (:text (draw-for pb:task-text pb:text-task-seed))
+      (:image (draw-for pb:task-image pb:image-task-seed)))))
+
+(defun take-work (task kind)
+  "Return the encoded work of TASK, of which no more than the seed is left in TASK."
+  (let ((only (pb:make-task))
+        (work (work-kind-work-in kind task)))
+    (ecase (work-kind-field kind)
+      (:text (setf (pb:task-text only) work))
+      (:image (setf (pb:task-image only) work))
+      (:embed (setf (pb:task-embed only) work))
+      (:load (setf (pb:task-load only) work)))
+    (prog1 (pb:encode only)
+      (drop-work task kind))))
+
+(defun drop-work (task kind)
+  "Leave no more of the work in TASK than the seed, which may have been drawn here."
+  (ecase (work-kind-field kind)
+    (:text (setf (pb:task-text task)
+                 (pb:make-text-task :seed (pb:text-task-seed (pb:task-text task)))))
+    (:image (setf (pb:task-image task)
+                  (pb:make-image-task :seed (pb:image-task-seed (pb:task-image task)))))
+    (:embed (setf (pb:task-embed task) nil))
+    (:load (setf (pb:task-load task) nil))))
+
+(defun job-encoded (job attempt)
+  "Return the payload of the TASK that has a worker run JOB as ATTEMPT."
+  (let ((task (answer-order-task (job-answer job))))
+    (setf (pb:task-id task) attempt)
+    (if (job-work job)
+        (pb:encode-behind (job-work job) task)
+        (pb:encode task))))
+
+(defun job-group-key (job)
+  "Return what is EQUAL for jobs that can run on the same workers; it is constant while one waits."
+  (or (job-key job)
+      (setf (job-key job)
+            (let ((made-by (answer-order-made-by (job-answer job))))
+              (list* (job-model job)
+                     (job-needs job)
+                     (job-pinned job)
+                     (job-tags job)
+                     (job-failed-on job)
+                     (and made-by
+                          (list (pb:model-identity-weights made-by)
+                                (pb:model-identity-tokenizer made-by)
+                                (pb:model-identity-quantization made-by))))))))
+
+(defun job-forget-group-key (job)
+  "JOB waits no longer, and may be of another group when it waits again."
+  (setf (job-key job) nil))
+
+(defun job-failed-here (job process)
+  "Note that JOB has failed on PROCESS, a worker's."
+  (flet ((before-p (one other)
+           (if (string= (car one) (car other))
+               (< (cdr one) (cdr other))
+               (string< (car one) (car other)))))
+    ;; In order, so that jobs which have failed on the same processes are of one group.
+    (setf (job-failed-on job)
+          (sort (copy-list (adjoin process (job-failed-on job) :test #'equal)) #'before-p))))

@@ -1,0 +1,258 @@
+(defpackage #:hydramesh/head/worker-messages
+  (:use #:cl)
+  (:import-from #:hydramesh/answer-order
+                #:answer-order-finished-p #:answer-order-next-index #:answer-order-resume-here #:too-much)
+  (:import-from #:hydramesh/errors #:task-error-from-wire)
+  (:import-from #:hydramesh/events #:message-payload #:message-peer)
+  (:import-from #:hydramesh/head/assignments
+                #:assignments #:assignments-accept #:assignments-earliest #:assignments-early-bytes
+                #:assignments-get #:assignments-of #:assignments-stop)
+  (:import-from #:hydramesh/head/clients #:client-address)
+  (:import-from #:hydramesh/head/dialect #:dialect-encodes-p #:dialect-result)
+  (:import-from #:hydramesh/head/dispatcher
+                #:dispatcher #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
+                #:dispatcher-end-with #:dispatcher-fail #:dispatcher-limits #:dispatcher-lose
+                #:dispatcher-move #:dispatcher-observer #:dispatcher-recall #:dispatcher-release
+                #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described)
+  (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
+  (:import-from #:hydramesh/head/job
+                #:job-answer #:job-attempts #:job-client #:job-dialect #:job-id #:job-kind
+                #:job-missed-p #:job-numbers #:job-worker #:numbers-bytes-out #:numbers-made)
+  (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-ahead-memory)
+  (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
+  (:import-from #:hydramesh/head/observer #:observe-rate)
+  (:import-from #:hydramesh/head/registry
+                #:registry #:registry-at #:registry-get #:registry-heard #:registry-retire)
+  (:import-from #:hydramesh/head/statistics
+                #:statistics #:statistics-foreign #:statistics-malformed
+                #:statistics-refused-heartbeats)
+  (:import-from #:hydramesh/head/task-errors)
+  (:import-from #:hydramesh/head/worker
+                #:worker-address #:worker-id #:worker-rate #:worker-state)
+  (:import-from #:hydramesh/protobuf/payload #:split)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/service/logs #:log-info)
+  (:import-from #:hydramesh/work #:work-kind-made)
+  (:local-nicknames (#:pb #:hydramesh/schema)
+                    (#:task-errors #:hydramesh/head/task-errors))
+  (:export #:worker-messages #:make-worker-messages #:worker-messages-heartbeat
+           #:worker-messages-result #:worker-messages-error #:worker-messages-unreachable)
+  (:documentation "What workers send: HEARTBEATs, and the RESULTs and ERRORs of their tasks."))
+(in-package #:hydramesh/head/worker-messages)
+
+(defparameter +movable+ (list pb:+worker-lost+ pb:+shutting-down+ pb:+out-of-memory+ pb:+internal+
+                              pb:+cancelled+)
+  "Errors of a worker after which another one is tried; we never ask for a CANCELLED.")
+
+(defparameter +heavy+ '(12 13)
+  "Numbers of Result's `images` and `embeddings`, which are passed on as they came if they are large.")
+
+(defstruct (worker-messages (:constructor %make-worker-messages))
+  "Acts on them for the DISPATCHER."
+  (dispatcher nil :type dispatcher :read-only t)
+  (assignments nil :type assignments :read-only t)
+  (workers nil :type registry :read-only t)
+  (limits nil :type head-limits :read-only t)
+  (link nil :read-only t)
+  (statistics nil :type statistics :read-only t))
+
+(defun make-worker-messages (dispatcher link statistics)
+  "Return what acts on the messages of workers."
+  (%make-worker-messages :dispatcher dispatcher
+                         :assignments (dispatcher-assignments dispatcher)
+                         :workers (dispatcher-workers dispatcher)
+                         :limits (dispatcher-limits dispatcher)
+                         :link link
+                         :statistics statistics))
+
+;;; -------------------------------------------------------------------- heartbeats
+
+(defun worker-messages-heartbeat (messages message now)
+  "Act on a worker's HEARTBEAT."
+  (let ((statistics (worker-messages-statistics messages))
+        (heartbeat (read-heartbeat (message-payload message) (worker-messages-limits messages)))
+        (workers (worker-messages-workers messages)))
+    (if (null heartbeat)
+        (incf (statistics-malformed statistics))
+        (let* ((known (registry-get workers (pb:heartbeat-worker-id heartbeat)))
+               (address (and known (worker-address known)))
+               (rates (new-rates messages heartbeat known)))
+          (multiple-value-bind (worker gone)
+              (registry-heard workers heartbeat (message-peer message) now)
+            (cond ((null worker)
+                   (incf (statistics-refused-heartbeats statistics)))
+                  (t
+                   (note-gone messages worker gone now)
+                   (cond ((null known)
+                          (apply #'log-info "worker registered" (described worker)))
+                         ((and (eq worker known) (/= address (message-peer message)))
+                          (renew-missed messages worker now)))
+                   (observe-rates messages worker rates now)
+                   (act-on-state messages worker now))))))))
+
+(defun note-gone (messages worker gone now)
+  "Move the jobs of GONE, the workers that WORKER has replaced."
+  (dolist (other gone)
+    (dispatcher-take-back (worker-messages-dispatcher messages)
+                          other
+                          (if (string= (worker-id other) (worker-id worker))
+                              "was restarted"
+                              "has left its address to another")
+                          now)))
+
+(defun renew-missed (messages worker now)
+  "Ask again for the answers of which parts came before we knew the new address of WORKER."
+  (let ((dispatcher (worker-messages-dispatcher messages)))
+    (dolist (job (assignments-of (worker-messages-assignments messages) worker))
+      (when (job-missed-p job)
+        (dispatcher-recall dispatcher job now)
+        (decf (job-attempts job))
+        (answer-order-resume-here (job-answer job))
+        (dispatcher-wait dispatcher job now)))))
+
+(defun act-on-state (messages worker now)
+  "Lose WORKER if it has stopped; else there may be something for it to do."
+  (let ((dispatcher (worker-messages-dispatcher messages)))
+    (cond ((= (worker-state worker) pb:+stopped+)
+           (registry-retire (worker-messages-workers messages) worker)
+           (dispatcher-lose dispatcher worker "was stopped" now))
+          (t
+           (link-ping (worker-messages-link messages) (worker-address worker))
+           (dispatcher-assign-waiting dispatcher now)))))
+
+(defun new-rates (messages heartbeat known)
+  "Return the models of HEARTBEAT whose rates KNOWN, what is known of the worker, does not have yet.
+NIL if nobody wants to know."
+  (when (dispatcher-observer (worker-messages-dispatcher messages))
+    (remove-if (lambda (model)
+                 (let ((rate (pb:model-status-rate model)))
+                   (or (zerop rate)
+                       (and known
+                            (= rate (worker-rate known (pb:model-status-name model)))))))
+               (pb:heartbeat-models heartbeat))))
+
+(defun observe-rates (messages worker models now)
+  (dolist (model models)
+    (observe-rate (dispatcher-observer (worker-messages-dispatcher messages))
+                  (worker-id worker)
+                  (pb:model-status-name model)
+                  (pb:model-status-rate model)
+                  now)))
+
+;;; ----------------------------------------------------------------------- answers
+
+(defun worker-messages-result (messages message now)
+  "Act on a RESULT."
+  (multiple-value-bind (part aside)
+      (handler-case (split 'pb:result (message-payload message) +heavy+)
+        (pb:malformed ()
+          (incf (statistics-malformed (worker-messages-statistics messages)))
+          nil))
+    (when part
+      (let* ((assignments (worker-messages-assignments messages))
+             (job (assignments-get assignments (pb:result-id part))))
+        (cond ((null job)
+               (unless (pb:result-final part) ; of a task that was given up, or from before this start
+                 (assignments-stop assignments (message-peer message) (pb:result-id part))))
+              ((/= (message-peer message) (worker-address (job-worker job)))
+               (miss messages job))
+              (t
+               (pass-on messages message part aside job now)))))))
+
+(defun pass-on (messages message part aside job now)
+  "Put PART in order, and send on what can be."
+  (let ((made (funcall (work-kind-made (job-kind job)) part))
+        (asked-next (= (pb:result-index part) (answer-order-next-index (job-answer job)))))
+    (when aside
+      (cond ((and asked-next (dialect-encodes-p (job-dialect job)))
+             (setf (pb:result-images part) '()
+                   (pb:result-embeddings part) '()))
+            (t
+             (setf part (pb:decode 'pb:result (message-payload message))
+                   aside nil))))
+    (let ((relayed (handler-case (assignments-accept (worker-messages-assignments messages) job part)
+                     (too-much (reason)
+                       (disown messages job reason now)
+                       (return-from pass-on)))))
+      (dolist (ready relayed)
+        (setf (pb:result-id ready) (job-id job))
+        (incf (numbers-made (job-numbers job))
+              (if (eq ready part) made (funcall (work-kind-made (job-kind job)) ready)))
+        (let ((error (relay messages ready (and (eq ready part) aside) job)))
+          (when error
+            (dispatcher-fail (worker-messages-dispatcher messages) job error now)
+            (dispatcher-assign-waiting (worker-messages-dispatcher messages) now)
+            (return-from pass-on))))
+      (if (answer-order-finished-p (job-answer job))
+          (dispatcher-complete (worker-messages-dispatcher messages) job now)
+          (check-early-memory messages now)))))
+
+(defun relay (messages part aside job)
+  "Send a PART of the answer to the client; return NIL, or why it cannot be sent."
+  (let ((answer (dialect-result (job-dialect job) part aside)))
+    (incf (numbers-bytes-out (job-numbers job)) (length (cdr answer)))
+    (handler-case
+        (if (link-send (worker-messages-link messages) (client-address (job-client job))
+                       (car answer) (cdr answer))
+            nil
+            (task-errors:answer-has-no-room))
+      (message-too-large (reason)       ; in JSON a part is larger than it was
+        (task-errors:answer-too-large reason)))))
+
+(defun check-early-memory (messages now)
+  "Take the job that keeps most from its worker, if all keep too much."
+  (let ((most (head-limits-ahead-memory (worker-messages-limits messages)))
+        (assignments (worker-messages-assignments messages)))
+    (when (> (assignments-early-bytes assignments) most)
+      (disown messages
+              (assignments-earliest assignments)
+              (make-condition 'too-much :of (format nil "more than others of ~d MiB out of order"
+                                                    (ash most -20)))
+              now))))
+
+(defun worker-messages-error (messages message now)
+  "Act on an ERROR."
+  (let* ((said (handler-case (pb:decode 'pb:error (message-payload message))
+                 (pb:malformed ()
+                   (incf (statistics-malformed (worker-messages-statistics messages)))
+                   nil)))
+         (job (and said
+                   (assignments-get (worker-messages-assignments messages) (pb:error-id said)))))
+    (when job
+      (if (/= (message-peer message) (worker-address (job-worker job)))
+          (miss messages job)
+          (fail-attempt messages job said now)))))
+
+(defun fail-attempt (messages job said now)
+  "Move JOB, whose worker has SAID that it failed, or end it."
+  (let* ((dispatcher (worker-messages-dispatcher messages))
+         (error (task-error-from-wire said))
+         (code (pb:error-code said))
+         (worker (dispatcher-release dispatcher job now)))
+    (cond ((member code +movable+)
+           (when (= code pb:+shutting-down+)
+             (setf (worker-state worker) pb:+draining+)
+             (decf (job-attempts job))) ; it has not tried
+           (dispatcher-move dispatcher job error worker now))
+          (t
+           (dispatcher-end-with dispatcher error job now)))
+    (dispatcher-assign-waiting dispatcher now)))
+
+(defun worker-messages-unreachable (messages peer now)
+  "PEER no longer acknowledges anything; if it is a worker, it is lost."
+  (let ((worker (registry-at (worker-messages-workers messages) peer)))
+    (when worker
+      (dispatcher-lose (worker-messages-dispatcher messages) worker "cannot be reached" now))))
+
+(defun miss (messages job)
+  "Count what came from elsewhere than the job's worker, or from where it has moved."
+  (incf (statistics-foreign (worker-messages-statistics messages)))
+  (setf (job-missed-p job) t))
+
+(defun disown (messages job reason now)
+  "Move a JOB whose worker sends more than can be kept."
+  (let ((dispatcher (worker-messages-dispatcher messages))
+        (worker (job-worker job)))
+    (dispatcher-recall dispatcher job now)
+    (dispatcher-move dispatcher job (task-errors:disorderly worker reason) worker now)
+    (dispatcher-assign-waiting dispatcher now)))
