@@ -47,7 +47,7 @@ EARLY-BYTES is the size of those parts of their answers that wait for an earlier
 
 (defun assignments-of (assignments worker)
   "Return a list of the jobs on WORKER, in the order of their arrival."
-  (sort (loop for attempt in (worker-attempts worker)
+  (sort (loop for attempt being the hash-keys of (worker-attempts worker)
               collect (assignments-get assignments attempt))
         #'< :key #'job-number))
 
@@ -63,7 +63,7 @@ EARLY-BYTES is the size of those parts of their answers that wait for an earlier
       (incf (job-attempts job))
       (job-forget-group-key job)
       (id-table-put (assignments-jobs assignments) attempt job)
-      (push attempt (worker-attempts worker))
+      (setf (gethash attempt (worker-attempts worker)) t)
       (worker-began worker (job-model job))
       t)))
 
@@ -81,8 +81,7 @@ EARLY-BYTES is the size of those parts of their answers that wait for an earlier
     (decf (assignments-early-bytes assignments) (answer-order-early-bytes (job-answer job)))
     (answer-order-drop-early (job-answer job))
     (id-table-remove (assignments-jobs assignments) (job-attempt job))
-    (setf (worker-attempts worker)
-          (delete (job-attempt job) (worker-attempts worker) :count 1))
+    (remhash (job-attempt job) (worker-attempts worker))
     worker))
 
 (defun assignments-accept (assignments job part)

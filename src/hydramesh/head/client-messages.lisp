@@ -77,7 +77,7 @@
   "Act on a TASK; one that is known already is ignored."
   (let* ((payload (message-payload message))
          (dialect (dialect-of payload)))
-    (multiple-value-bind (task work)
+    (multiple-value-bind (task aside)
         (handler-case (read-task messages dialect payload)
           (task-error (error)
             (refuse-unreadable messages message dialect error)
@@ -91,7 +91,7 @@
                  (clients-remember (client-messages-clients messages) client task-id now)
                  (if (pb:task-status task)
                      (answer-status messages client dialect task-id now)
-                     (begin messages client dialect task work task-id (length payload) now)))))))))
+                     (begin messages client dialect task aside task-id (length payload) now)))))))))
 
 (defun read-task (messages dialect payload)
   "Return what DIALECT-READ does; signal a TASK-ERROR if PAYLOAD is too large, too."
@@ -108,11 +108,11 @@
     (client-conclude client task-id (dialect-result dialect result) (client-messages-link messages))
     (statistics-count-outcome statistics +status+ +done+)))
 
-(defun begin (messages client dialect task work task-id size now)
+(defun begin (messages client dialect task aside task-id size now)
   "Make a job of TASK, or refuse it."
   (handler-case
       (dispatcher-submit (client-messages-dispatcher messages)
-                         (job-of messages client dialect task work task-id size now)
+                         (job-of messages client dialect task aside task-id size now)
                          now)
     (task-error (error)
       (let ((kind (work-of task)))
@@ -122,8 +122,8 @@
                                   (if kind (work-kind-name kind) +unreadable+)
                                   (task-error-name error))))))
 
-(defun job-of (messages client dialect task work task-id size now)
-  "Return the job of TASK and WORK, see DIALECT-READ.
+(defun job-of (messages client dialect task aside task-id size now)
+  "Return the job of TASK and ASIDE, see DIALECT-READ.
 Signal a TASK-ERROR if it is not to be run, whatever workers there are."
   (let* ((dispatcher (client-messages-dispatcher messages))
          (kind (or (work-of task)
@@ -131,7 +131,7 @@ Signal a TASK-ERROR if it is not to be run, whatever workers there are."
          (life (policy-task-deadline (dispatcher-policy dispatcher)))
          (asked (pb:task-deadline-ms task)))
     (check messages task)
-    (make-job task work task-id kind client dialect size
+    (make-job task aside task-id kind client dialect size
               (client-messages-answer-limits messages)
               (incf (client-messages-arrivals messages))
               now

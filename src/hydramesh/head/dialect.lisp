@@ -2,8 +2,9 @@
   (:use #:cl)
   (:import-from #:hydramesh/errors
                 #:make-task-error #:task-error-to-wire)
+  (:import-from #:hydramesh/head/aside #:encoded-with #:read-aside)
   (:import-from #:hydramesh/events #:octets #:+result+ #:+error+)
-  (:import-from #:hydramesh/protobuf/payload #:split #:id-in)
+  (:import-from #:hydramesh/protobuf/payload #:id-in)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:dialect-of #:+protobuf+ #:+json+
@@ -37,11 +38,11 @@ An answer is a cons of a message's type and its payload."))
   (:documentation "Return whether its results are encoded as workers' are."))
 
 (defgeneric dialect-read (dialect payload)
-  (:documentation "Return the task in PAYLOAD, and its work as it came if that is large, see SPLIT.
+  (:documentation "Return the task in PAYLOAD, and its work as it came if that is large, see READ-ASIDE.
 Signal a TASK-ERROR, BAD_REQUEST, that says what is wrong with it."))
 
 (defgeneric dialect-result (dialect part &optional aside)
-  (:documentation "Return the answer that carries PART, of which ASIDE, octets, is encoded already."))
+  (:documentation "Return the answer that carries PART, of which ASIDE is encoded already."))
 
 (defgeneric dialect-error (dialect error task-id index)
   (:documentation "Return the answer that ends the task; INDEX is that of the next RESULT."))
@@ -55,7 +56,7 @@ Signal a TASK-ERROR, BAD_REQUEST, that says what is wrong with it."))
   t)
 
 (defmethod dialect-read ((dialect protobuf) payload)
-  (handler-case (split 'pb:task payload +work+)
+  (handler-case (read-aside 'pb:task payload +work+)
     (pb:malformed ()
       (error (make-task-error
               pb:+bad-request+
@@ -63,7 +64,7 @@ Signal a TASK-ERROR, BAD_REQUEST, that says what is wrong with it."))
               "encode a daiic.v1.Task of daiic.proto, or send its JSON form")))))
 
 (defmethod dialect-result ((dialect protobuf) part &optional aside)
-  (cons +result+ (if aside (pb:encode-behind aside part) (pb:encode part))))
+  (cons +result+ (encoded-with aside part)))
 
 (defmethod dialect-error ((dialect protobuf) error task-id index)
   (declare (ignore index))

@@ -3,7 +3,8 @@
   (:import-from #:hydramesh/answer-order
                 #:answer-order #:make-answer-order #:answer-order-task #:answer-order-made-by #:size-of)
   (:import-from #:hydramesh/entropy #:entropy-bits)
-  (:import-from #:hydramesh/events #:microseconds #:octets)
+  (:import-from #:hydramesh/events #:microseconds)
+  (:import-from #:hydramesh/head/aside #:aside #:encoded-with #:whole)
   (:import-from #:hydramesh/head/clients #:client)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name)
   (:import-from #:hydramesh/head/tags #:tag-set)
@@ -46,7 +47,7 @@ NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its
 size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
 make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
 the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
-than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR. WORK is
+than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR. ASIDE is
 the encoded work of a large task, which ANSWER's task does not have. Times are of the head's monotonic
 clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
@@ -63,7 +64,7 @@ clock."
   (reading 0d0 :type double-float :read-only t)
   (user "" :type string :read-only t)
   (answer nil :type answer-order :read-only t)
-  (work nil :type (or null octets) :read-only t)
+  (aside nil :type (or null aside) :read-only t)
   (arrived-at 0 :type microseconds :read-only t)
   (queued-at 0 :type microseconds)
   (deadline 0 :type microseconds :read-only t)
@@ -77,16 +78,21 @@ clock."
   (numbers nil :type numbers :read-only t)
   (key nil))
 
-(defun make-job (task work task-id kind client dialect size limits number now deadline entropy)
-  "Return the job of TASK and WORK, as DIALECT-READ returns them, of SIZE bytes in all.
+(defun make-job (task aside task-id kind client dialect size limits number now deadline entropy)
+  "Return the job of TASK and what was left ASIDE of it, see DIALECT-READ, of SIZE bytes in all.
 LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is drawn from ENTROPY."
   (let* ((needs (needs-of task))
          (reading (* (work-kind-reading kind) (bytes-to-read task size needs)))
+         (kind-size (funcall (work-kind-size kind) task))
          (resume (pb:task-resume task))
          (user (pb:task-client task)))
     (setf (pb:task-client task) "") ; no worker needs to know
     (when (work-kind-seeded kind)
       (draw-seed task entropy))
+    (when (and (null aside) (> size +surely-small+))
+      (setf aside (whole (encoded-work task kind))))
+    (when aside
+      (drop-work task))
     (%make-job
      :id task-id
      :client client
@@ -98,16 +104,12 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :pinned (pb:task-worker-id task)
      :needs needs
      :tags (tag-set (pb:task-tags task))
-     :size (funcall (work-kind-size kind) task)
+     :size kind-size
      :reading reading
      :user (let ((most (head-limits-client-name +limits+)))
              (if (> (length user) most) (subseq user 0 most) user))
      :answer (make-answer-order task limits)
-     :work (cond (work
-                  (drop-work task kind)
-                  work)
-                 ((> size +surely-small+)
-                  (take-work task kind)))
+     :aside aside
      :arrived-at now
      :queued-at now
      :deadline deadline
@@ -115,15 +117,15 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
 
 (defun draw-seed (task entropy)
   "Give TASK a seed if it has none, so that every run answers alike."
-  (macrolet ((draw-for (work seed)
-               `(unless (,seed (,work task))
-                  (setf (,seed (,work task)) (entropy-bits entropy +seed-bits+)))))
-    (ecase (pb:task-work task)
-      (:text (draw-for pb:task-text pb:text-task-seed))
-      (:image (draw-for pb:task-image pb:image-task-seed)))))
+  (let ((text (pb:task-text task))
+        (image (pb:task-image task)))
+    (cond ((and text (null (pb:text-task-seed text)))
+           (setf (pb:text-task-seed text) (entropy-bits entropy +seed-bits+)))
+          ((and image (null (pb:image-task-seed image)))
+           (setf (pb:image-task-seed image) (entropy-bits entropy +seed-bits+))))))
 
-(defun take-work (task kind)
-  "Return the encoded work of TASK, of which no more than the seed is left in TASK."
+(defun encoded-work (task kind)
+  "Return the work of TASK, encoded."
   (let ((only (pb:make-task))
         (work (work-kind-work-in kind task)))
     (ecase (work-kind-field kind)
@@ -131,26 +133,25 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
       (:image (setf (pb:task-image only) work))
       (:embed (setf (pb:task-embed only) work))
       (:load (setf (pb:task-load only) work)))
-    (prog1 (pb:encode only)
-      (drop-work task kind))))
+    (pb:encode only)))
 
-(defun drop-work (task kind)
+(defun drop-work (task)
   "Leave no more of the work in TASK than the seed, which may have been drawn here."
-  (ecase (work-kind-field kind)
-    (:text (setf (pb:task-text task)
-                 (pb:make-text-task :seed (pb:text-task-seed (pb:task-text task)))))
-    (:image (setf (pb:task-image task)
-                  (pb:make-image-task :seed (pb:image-task-seed (pb:task-image task)))))
-    (:embed (setf (pb:task-embed task) nil))
-    (:load (setf (pb:task-load task) nil))))
+  (let ((text (pb:task-text task))
+        (image (pb:task-image task)))
+    (cond (text
+           (setf (pb:task-text task) (pb:make-text-task :seed (pb:text-task-seed text))))
+          (image
+           (setf (pb:task-image task) (pb:make-image-task :seed (pb:image-task-seed image))))
+          (t
+           (setf (pb:task-embed task) nil
+                 (pb:task-load task) nil)))))
 
 (defun job-encoded (job attempt)
   "Return the payload of the TASK that has a worker run JOB as ATTEMPT."
   (let ((task (answer-order-task (job-answer job))))
     (setf (pb:task-id task) attempt)
-    (if (job-work job)
-        (pb:encode-behind (job-work job) task)
-        (pb:encode task))))
+    (encoded-with (job-aside job) task)))
 
 (defun job-group-key (job)
   "Return what is EQUAL for jobs that can run on the same workers; it is constant while one waits."

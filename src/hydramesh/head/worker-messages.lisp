@@ -4,6 +4,7 @@
                 #:answer-order-finished-p #:answer-order-next-index #:answer-order-resume-here #:too-much)
   (:import-from #:hydramesh/errors #:task-error-from-wire)
   (:import-from #:hydramesh/events #:message-payload #:message-peer)
+  (:import-from #:hydramesh/head/aside #:read-aside)
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:assignments-accept #:assignments-earliest #:assignments-early-bytes
                 #:assignments-get #:assignments-of #:assignments-stop)
@@ -29,7 +30,6 @@
   (:import-from #:hydramesh/head/task-errors)
   (:import-from #:hydramesh/head/worker
                 #:worker-address #:worker-id #:worker-rate #:worker-state)
-  (:import-from #:hydramesh/protobuf/payload #:split)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/service/logs #:log-info)
   (:import-from #:hydramesh/work #:work-kind-made)
@@ -75,7 +75,7 @@
     (if (null heartbeat)
         (incf (statistics-malformed statistics))
         (let* ((known (registry-get workers (pb:heartbeat-worker-id heartbeat)))
-               (address (and known (worker-address known)))
+               (address (if known (worker-address known) 0))
                (rates (new-rates messages heartbeat known)))
           (multiple-value-bind (worker gone)
               (registry-heard workers heartbeat (message-peer message) now)
@@ -144,7 +144,7 @@ NIL if nobody wants to know."
 (defun worker-messages-result (messages message now)
   "Act on a RESULT."
   (multiple-value-bind (part aside)
-      (handler-case (split 'pb:result (message-payload message) +heavy+)
+      (handler-case (read-aside 'pb:result (message-payload message) +heavy+)
         (pb:malformed ()
           (incf (statistics-malformed (worker-messages-statistics messages)))
           nil))

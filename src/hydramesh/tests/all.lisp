@@ -1,6 +1,8 @@
 (defpackage #:hydramesh/tests/all
   (:use #:cl)
   (:import-from #:fiveam)
+  (:import-from #:hydramesh/tests/answer-order)
+  (:import-from #:hydramesh/tests/id-table)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/service/event-loop)
   (:import-from #:hydramesh/tests/service/settings)

@@ -13,7 +13,7 @@
   (:export #:cluster #:make-cluster #:cluster-core #:cluster-now #:cluster-room-p #:cluster-paused
            #:new-cluster #:next-number #:restart-head #:pass-time
            #:member #:member-address #:member-inbox #:send #:received #:unreachable #:move-to
-           #:worker #:add-worker #:worker-alive-p #:worker-heartbeat #:beat #:say #:restart #:die
+           #:worker #:add-worker #:worker-alive-p #:worker-heartbeat #:beat #:say #:restart-worker #:die
            #:tasks #:task #:cancelled #:answer #:fail-task
            #:client #:add-client #:client-answers-pings-p #:ask #:cancel #:results #:result
            #:task-errors #:task-error #:status #:code-name)
@@ -34,6 +34,21 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
   (limits (make-head-limits))
   (room-p (constantly t))
   (paused 0))
+
+(defstruct member
+  "Anything at an address; INBOX holds what the head has sent it and it has not read."
+  (cluster nil)
+  (address 0)
+  (inbox '()))
+
+(defstruct (worker (:include member))
+  "A worker that does what the test says; it sends heartbeats while it is ALIVE-P."
+  (heartbeat nil)
+  (alive-p t)
+  (beat-at 0))
+
+(defstruct (client (:include member))
+  (answers-pings-p nil))
 
 (defun new-cluster (&key (limits (make-head-limits)) (worker-timeout 10) (queue-size 100)
                          (task-deadline 600) (max-attempts 3))
@@ -94,12 +109,6 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
 
 ;;; --------------------------------------------------------------------------- members
 
-(defstruct member
-  "Anything at an address; INBOX holds what the head has sent it and it has not read."
-  (cluster nil)
-  (address 0)
-  (inbox '()))
-
 (defun address-on (host cluster)
   "Return the address of a new port on HOST, the last byte of its IP address."
   (ipv4 (logior #xc0000200 host) (next-number cluster)))
@@ -137,12 +146,6 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
 
 ;;; --------------------------------------------------------------------------- workers
 
-(defstruct (worker (:include member))
-  "A worker that does what the test says; it sends heartbeats while it is ALIVE-P."
-  (heartbeat nil)
-  (alive-p t)
-  (beat-at 0))
-
 (defun add-worker (cluster &rest fields &key (id "w") (models '("m")) rate (host 1) &allow-other-keys)
   "Add a worker. MODELS are names of loaded ones, conses of a name and a state, or PB:MODEL-STATUSes;
 other FIELDS are those of a heartbeat."
@@ -177,7 +180,7 @@ other FIELDS are those of a heartbeat."
                      append `((,reader ,said) ,value)))
        (beat ,worker))))
 
-(defun restart (worker)
+(defun restart-worker (worker)
   (setf (member-inbox worker) '())
   (say worker pb:heartbeat-incarnation (1+ (pb:heartbeat-incarnation (worker-heartbeat worker)))))
 
@@ -216,9 +219,6 @@ other FIELDS are those of a heartbeat."
   (send worker +error+ (pb:make-error :id (pb:task-id task) :code code :message message)))
 
 ;;; --------------------------------------------------------------------------- clients
-
-(defstruct (client (:include member))
-  (answers-pings-p nil))
 
 (defun add-client (cluster &optional (host 1))
   (let ((client (make-client :cluster cluster)))
