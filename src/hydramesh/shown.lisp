@@ -1,6 +1,8 @@
 (defpackage #:hydramesh/shown
   (:use #:cl)
-  (:export #:shown #:shown-text #:printable #:+name+ #:+message+)
+  (:import-from #:hydramesh/schema)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:shown #:shown-text #:printable #:word #:+name+ #:+message+)
   (:documentation "What came from elsewhere, as text that is safe to show on a terminal or in a log.
 
 Names of workers and models, messages of errors and what files hold come from others. A terminal obeys
@@ -61,6 +63,11 @@ look like another."))
   "Return a TEXT of several lines."
   (let ((text (remove #\Return text)))
     (escaped (if most (cut text most) text) +not-in-a-text+)))
+
+(defun word (enum value)
+  "Return the name of VALUE of the schema's ENUM, a symbol, in lower case; newer members send values
+unknown here."
+  (string-downcase (or (pb:enum-name enum value) "unknown")))
 
 (defun printable-p (character)
   (or (char= character #\Space)

@@ -1,0 +1,210 @@
+(defpackage #:hydramesh/daemon
+  (:use #:cl)
+  (:import-from #:hydramesh/address #:bad-address #:format-address)
+  (:import-from #:hydramesh/events #:seconds)
+  (:import-from #:hydramesh/foreign/dcf #:library-unusable #:transport-error)
+  (:import-from #:hydramesh/foreign/system #:system-failure)
+  (:import-from #:hydramesh/head/core
+                #:core #:make-core #:core-take #:core-tick #:core-abandon #:core-closed
+                #:core-dispatcher)
+  (:import-from #:hydramesh/head/dispatcher
+                #:make-policy #:dispatcher-policy #:dispatcher-jobs #:dispatcher-queue
+                #:dispatcher-workers #:dispatcher-in-flight)
+  (:import-from #:hydramesh/head/job-queue #:job-queue-length)
+  (:import-from #:hydramesh/head/metrics)
+  (:import-from #:hydramesh/head/registry #:registry-count)
+  (:import-from #:hydramesh/keyfile #:load-key #:key-file-error)
+  (:import-from #:hydramesh/mesh
+                #:mesh #:open-mesh #:close-mesh #:insecure-bind #:mesh-wait #:mesh-wake
+                #:mesh-receive #:mesh-flush #:mesh-now #:mesh-paused #:mesh-next-timeout
+                #:mesh-local-address #:mesh-counters)
+  (:import-from #:hydramesh/service/event-loop
+                #:event-loop #:make-event-loop #:on-loop #:run #:loop-unavailable)
+  (:import-from #:hydramesh/service/lifecycle
+                #:lifecycle #:lifecycle-settings #:lifecycle-notifier #:lifecycle-stop
+                #:lifecycle-attach #:lifecycle-ready #:lifecycle-on-reload #:lifecycle-turn
+                #:cannot-start #:cannot-continue)
+  (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
+  (:import-from #:hydramesh/service/notify
+                #:notifier-status #:notifier-extend #:notifier-stopping #:notifier-feed-watchdog)
+  (:import-from #:hydramesh/service/status-port
+                #:open-status-port #:close-status-port #:status-port-number)
+  (:import-from #:hydramesh/settings
+                #:settings #:settings-listen #:settings-http-listen #:settings-cluster-key-file
+                #:settings-allow-unauthenticated #:settings-drain-timeout
+                #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
+                #:settings-max-attempts)
+  (:export #:serve)
+  (:documentation "The daemon: the core on a mesh, under systemd.
+
+One thread does all of the head's work, a turn at a time: what others ask, what has come, what is due,
+what is to go."))
+(in-package #:hydramesh/daemon)
+
+(defparameter +tick+ (seconds 1/10))
+
+(defparameter +farewell+ (seconds 2)
+  "How long the last answers have to be acknowledged.")
+
+(defstruct head
+  "A core, the mesh through which it speaks, and the settings it follows.
+DRAIN-END is when the tasks that are left are given up, once it is to end."
+  (lifecycle nil :type lifecycle)
+  (settings nil :type settings)
+  (mesh nil :type mesh)
+  (core nil :type core)
+  (event-loop nil :type event-loop)
+  (tick-at 0 :type (unsigned-byte 62))
+  (drain-end nil :type (or null (unsigned-byte 62))))
+
+(defun head-now (head)
+  (mesh-now (head-mesh head)))
+
+(defun jobs-left (head)
+  (hash-table-count (dispatcher-jobs (core-dispatcher (head-core head)))))
+
+;;; From beginning to end
+
+(defmacro with-system-reasons (&body body)
+  "Run BODY; what the system or the library refuses ends the daemon with a sentence."
+  `(handler-case (progn ,@body)
+     ((or key-file-error insecure-bind bad-address) (condition)
+       (error 'cannot-start :reason (princ-to-string condition)))
+     ((or system-failure library-unusable transport-error) (condition)
+       (error 'cannot-continue :reason (princ-to-string condition)))))
+
+(defun serve (lifecycle)
+  "Serve until told to stop, then let accepted tasks finish."
+  (let* ((head (open-head lifecycle))
+         (status (open-status head)))
+    (lifecycle-on-reload lifecycle (lambda (settings) (follow head settings)))
+    (lifecycle-attach lifecycle (lambda () (mesh-wake (head-mesh head))))
+    (lifecycle-ready lifecycle)
+    (log-info "serving"
+              :listen (format-address (mesh-local-address (head-mesh head)))
+              :http-port (if status (status-port-number status) "none")
+              :key (if (string= (settings-cluster-key-file (head-settings head)) "") "none" "yes"))
+    (with-system-reasons
+      (run (head-event-loop head) (lambda () (turn head)))
+      (give-up head)
+      (close-mesh (head-mesh head) +farewell+ (taker head)))
+    (close-status-port status)))
+
+(defun open-head (lifecycle)
+  (let* ((settings (lifecycle-settings lifecycle))
+         (key-file (settings-cluster-key-file settings))
+         (mesh (with-system-reasons
+                 (open-mesh (settings-listen settings)
+                            :key (if (string= key-file "") nil (load-key key-file))
+                            :allow-unauthenticated (settings-allow-unauthenticated settings)))))
+    (make-head :lifecycle lifecycle :settings settings :mesh mesh
+               :core (make-core (policy settings) mesh (mesh-now mesh)
+                                :paused (lambda () (mesh-paused mesh)))
+               :event-loop (make-event-loop (lambda () (mesh-wake mesh))))))
+
+(defun open-status (head)
+  (let ((listen (settings-http-listen (head-settings head))))
+    (with-system-reasons
+      (handler-case
+          (open-status-port listen (lambda () (why-not-ready head)) (lambda () (metrics-text head)))
+        (sb-bsd-sockets:socket-error (condition)
+          (error 'cannot-continue
+                 :reason (format nil "cannot listen on ~A: ~A" listen
+                                 (sb-int:strerror (sb-bsd-sockets::socket-error-errno condition)))))))))
+
+;;; A turn of the loop
+
+(defun turn (head)
+  "Wait for something to do and do it; return whether there may be more."
+  (let ((mesh (head-mesh head))
+        (notifier (lifecycle-notifier (head-lifecycle head))))
+    (mesh-wait mesh (wait head))
+    (mesh-receive mesh (taker head))
+    (lifecycle-turn (head-lifecycle head))
+    (when (lifecycle-stop (head-lifecycle head))
+      (close-head head))
+    (let ((now (head-now head)))
+      (when (>= now (head-tick-at head))
+        (setf (head-tick-at head) (+ now +tick+))
+        (core-tick (head-core head) now)
+        (show head))
+      (notifier-feed-watchdog notifier now)
+      (mesh-flush mesh)
+      (not (drained-p head now)))))
+
+(defun taker (head)
+  "Return the function that takes an event of the mesh. A fault in that is the core's to leave out."
+  (lambda (event)
+    (core-take (head-core head) event (head-now head))))
+
+(defun wait (head)
+  "Return the microseconds until something is due."
+  (let ((now (head-now head)))
+    (max 0 (- (min (head-tick-at head) (mesh-next-timeout (head-mesh head))) now))))
+
+(defun counted (number noun)
+  (format nil "~D ~A~P" number noun number))
+
+(defun show (head)
+  (let ((dispatcher (core-dispatcher (head-core head))))
+    (notifier-status (lifecycle-notifier (head-lifecycle head))
+                     (format nil "~A, ~A in flight, ~D queued"
+                             (counted (registry-count (dispatcher-workers dispatcher)) "worker")
+                             (counted (dispatcher-in-flight dispatcher) "task")
+                             (job-queue-length (dispatcher-queue dispatcher))))))
+
+;;; Ending
+
+(defun close-head (head)
+  "Accept no more tasks. Done once, whatever signals come after the first."
+  (unless (head-drain-end head)
+    (let ((timeout (settings-drain-timeout (head-settings head)))
+          (notifier (lifecycle-notifier (head-lifecycle head))))
+      (setf (core-closed (head-core head)) t
+            (head-drain-end head) (+ (head-now head) (seconds timeout)))
+      (notifier-stopping notifier)
+      (notifier-extend notifier (+ timeout (* 2 (/ +farewell+ (seconds 1)))))
+      (log-info "stopping" :tasks-left (jobs-left head)))))
+
+(defun drained-p (head now)
+  (and (head-drain-end head)
+       (or (zerop (jobs-left head))
+           (>= now (head-drain-end head)))))
+
+(defun give-up (head)
+  "End the tasks that are left."
+  (unless (zerop (jobs-left head))
+    (log-warning "tasks given up" :tasks (jobs-left head)
+                                  :drain-timeout (settings-drain-timeout (head-settings head)))
+    (core-abandon (head-core head) (head-now head))))
+
+;;; Settings
+
+(defun policy (settings)
+  (flet ((time-of (number)
+           (max 1 (seconds number))))
+    (make-policy :worker-timeout (time-of (settings-worker-timeout settings))
+                 :queue-size (settings-queue-size settings)
+                 :task-deadline (time-of (settings-task-deadline settings))
+                 :max-attempts (settings-max-attempts settings))))
+
+(defun follow (head settings)
+  (setf (head-settings head) settings
+        (dispatcher-policy (core-dispatcher (head-core head))) (policy settings)))
+
+;;; What the status port tells
+
+(defun why-not-ready (head)
+  (handler-case
+      (on-loop (head-event-loop head)
+               (lambda ()
+                 (cond ((head-drain-end head) "shutting down")
+                       ((zerop (registry-count (dispatcher-workers
+                                                (core-dispatcher (head-core head)))))
+                        "no worker has registered"))))
+    (loop-unavailable ()
+      (if (head-drain-end head) "shutting down" "the head is busy"))))
+
+(defun metrics-text (head)
+  (on-loop (head-event-loop head)
+           (lambda () (hydramesh/head/metrics:metrics-text (head-core head) (mesh-counters (head-mesh head))))))
