@@ -12,8 +12,8 @@
 let
   inherit ((lib.importTOML ../pyproject.toml).project) version;
 
-  # What nixpkgs has of Quicklisp, with all that these need. Only the sources are used: Hunchentoot is compiled
-  # without TLS (see setup.lisp), and what nixpkgs compiled has it.
+  # What nixpkgs has of Quicklisp, with all that these need. Only the sources are used: build.sh compiles them into its
+  # own folder.
   libraries =
     let
       item = package: {
@@ -26,12 +26,9 @@ let
         startSet = map item (
           builtins.attrValues {
             inherit (sbcl.pkgs)
-              bordeaux-threads
               cffi
               fiveam
-              hunchentoot
               sqlite
-              yason
               ;
           }
         );

@@ -3,8 +3,8 @@
 #   ./build.sh build       build/hydramesh, the program
 #   ./build.sh test        the Lisp tests
 #   ./build.sh lisp ARGS   sbcl with what both of these set up: the systems found, the schema compiled
-# Needs sbcl, and CFFI, cl-sqlite, Hunchentoot, Yason and FiveAM where ASDF finds them (.ci/run names
-# Debian's packages). HYDRAMESH_PROTOC is the protoc to use, if not the one in .venv or in PATH.
+# Needs sbcl, and CFFI, cl-sqlite and FiveAM where ASDF finds them (README.md names Debian's packages).
+# HYDRAMESH_PROTOC is the protoc to use, if not the one in .venv or in PATH.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..

@@ -2,9 +2,6 @@
 
 (require :asdf)
 
-;; The status port is for programs on this machine or behind a proxy; TLS would load OpenSSL for nothing.
-(push :hunchentoot-no-ssl *features*)
-
 ;; SBCL's own ASDF stops at a package with local nicknames. What these name is imported from as well, so
 ;; no dependency is lost.
 (sb-int:encapsulate

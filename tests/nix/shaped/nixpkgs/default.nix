@@ -113,12 +113,9 @@ let
             library = name: plain name // { lispLibs = [ (plain "alexandria" // { lispLibs = [ ]; }) ]; };
           in
           lib.genAttrs [
-            "bordeaux-threads"
             "cffi"
             "fiveam"
-            "hunchentoot"
             "sqlite"
-            "yason"
           ] library;
       };
 
