@@ -1,14 +1,19 @@
 """A cluster with HydraMesh as its head: it answers, remembers, and survives what befalls it."""
 
+import re
+
 UNIT = "daiic-hydramesh.service"
-ANSWERED = "daiic_head_tasks_completed_total"
+REPL = "hydramesh repl --repl-socket /run/daiic-hydramesh/repl"
+HISTORY = "hydramesh history --state-dir /var/lib/daiic-hydramesh"
 
 
-def metric(name: str) -> float:
-    """Return the sum of a metric of the head over its labels."""
+def answered() -> float:
+    """Return how many texts the head says that it has passed on."""
     page = machine.succeed("curl --fail --silent http://127.0.0.1:7718/metrics")
-    lines = [line for line in page.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
+    (total,) = re.findall(
+        r'^daiic_head_tasks_total\{kind="text",outcome="DONE"\} (\S+)$', page, re.MULTILINE
+    )
+    return float(total)
 
 
 def generate(seed: int) -> str:
@@ -31,16 +36,24 @@ with subtest("systemd is told how it is"):
     machine.succeed("curl --fail --silent http://127.0.0.1:7718/readyz")
     assert machine.get_unit_property(UNIT, "NRestarts") == "0"
 
-with subtest("the running head can be looked into, by root alone"):
-    assert "worker" in machine.succeed("echo '(workers)' | hydramesh repl")
+with subtest("the running head can be looked into, and what it keeps be read, by root alone"):
+    assert "worker" in machine.succeed(f"echo '(workers)' | {REPL}")
     other = "setpriv --reuid=65534 --regid=65534 --clear-groups"
-    machine.fail(f"echo '(workers)' | {other} hydramesh repl")
+    machine.fail(f"echo '(workers)' | {other} {REPL}", f"{other} ls /var/lib/daiic-hydramesh/")
+
+with subtest("it is confined as the other roles are"):
+    pid = machine.get_unit_property(UNIT, "MainPID")
+    status = machine.succeed(f"cat /proc/{pid}/status")
+    for line in ("NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000"):
+        assert line in status, status
+    assert "Uid:\t0\t" not in status
+    machine.fail(f"nsenter --target {pid} --mount -- touch /etc/daiic-was-here")
 
 with subtest("killed, it comes back and remembers"):
-    before = metric(ANSWERED)
+    before = answered()
     assert before >= 1
     # What is measured is written within seconds.
-    machine.wait_until_succeeds("hydramesh history | grep -E '[1-9]'", timeout=90)
+    machine.wait_until_succeeds(f"{HISTORY} | grep -E '[1-9]'", timeout=90)
     pid = machine.get_unit_property(UNIT, "MainPID")
     machine.succeed(f"kill -9 {pid}")
     machine.wait_until_succeeds(
@@ -48,7 +61,7 @@ with subtest("killed, it comes back and remembers"):
     )
     machine.wait_for_unit(UNIT)
     assert machine.get_unit_property(UNIT, "MainPID") != pid
-    assert metric(ANSWERED) >= before
+    assert answered() >= before
     machine.wait_until_succeeds("daiic status --json | grep daiic-tiny-chat", timeout=60)
     assert generate(1) == answer
 
