@@ -7,7 +7,7 @@
            #:finished-task-outcome #:finished-task-worker #:finished-task-client
            #:finished-task-queued #:finished-task-running #:finished-task-total
            #:finished-task-bytes-in #:finished-task-bytes-out #:finished-task-made
-           #:finished-task-moved)
+           #:finished-task-moved #:finished-task-needs #:finished-task-wanted)
   (:documentation "Who wants to know of every task that has ended, and of every rate that workers tell.
 
 The core has one observer, or NIL. What it gets are numbers and names, never what a task asks or is
@@ -21,7 +21,8 @@ KIND is its field in Task.work, as \"text\"; OUTCOME is \"DONE\", \"CANCELLED\" 
 WORKER is the id of the worker that had it last, \"\" if none had it, and CLIENT the address it came from.
 It has waited QUEUED and run for RUNNING in all, and TOTAL lie between its arrival and its end.
 BYTES-IN are those of the TASK, BYTES-OUT of the RESULTs that were passed on, of which MADE counts what
-they brought: tokens, images or embeddings. MOVED says how often it went from one worker to another."
+they brought: tokens, images or embeddings. WANTED is how much of that the task has asked for. MOVED says how
+often it went from one worker to another, NEEDS are the capabilities that its model had to have."
   (kind "" :type string)
   (model "" :type string)
   (outcome "" :type string)
@@ -33,7 +34,9 @@ they brought: tokens, images or embeddings. MOVED says how often it went from on
   (bytes-in 0 :type unsigned-byte)
   (bytes-out 0 :type unsigned-byte)
   (made 0 :type unsigned-byte)
-  (moved 0 :type unsigned-byte))
+  (moved 0 :type unsigned-byte)
+  (needs 0 :type unsigned-byte)
+  (wanted 0 :type unsigned-byte))
 
 (defgeneric observe-task (observer task now)
   (:documentation "TASK, a FINISHED-TASK, has just ended.")

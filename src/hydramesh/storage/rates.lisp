@@ -35,14 +35,14 @@
   (let ((table (rates-table rates)))
     ;; The comparison is false for what is not a number.
     (when (< 0 rate +most+)
-      (setf (gethash (list (cut worker) (cut model)) table) (cons rate seconds))
+      (setf (gethash (list (cut worker) (cut model)) table) (cons (float rate 1d0) seconds))
       (when (> (hash-table-count table) +rates-kept+)
         (drop-oldest table))
       t)))
 
 (defun rates-get (rates worker model)
   "Return the rate of MODEL on WORKER, and when it was measured in seconds since 1970, or NIL."
-  (let ((found (gethash (list worker model) (rates-table rates))))
+  (let ((found (gethash (list (cut worker) (cut model)) (rates-table rates))))
     (and found (values (car found) (cdr found)))))
 
 (defun rates-list (rates)
