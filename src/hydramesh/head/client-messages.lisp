@@ -13,13 +13,14 @@
   (:import-from #:hydramesh/head/dialect
                 #:+json+ #:dialect-error #:dialect-id-in #:dialect-of #:dialect-read #:dialect-result)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher #:dispatcher-cancel #:dispatcher-limits #:dispatcher-policy
-                #:dispatcher-submit #:dispatcher-workers #:policy-task-deadline)
+                #:dispatcher #:dispatcher-cancel #:dispatcher-limits #:dispatcher-observer
+                #:dispatcher-policy #:dispatcher-submit #:dispatcher-workers #:policy-task-deadline)
   (:import-from #:hydramesh/head/job #:make-job #:job-number)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead #:head-limits-ahead-bytes #:head-limits-delivered
                 #:head-limits-json-task #:head-limits-task)
   (:import-from #:hydramesh/head/link #:link-ping #:link-send)
+  (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
   (:import-from #:hydramesh/head/registry #:registry-workers)
   (:import-from #:hydramesh/head/report #:status-of)
   (:import-from #:hydramesh/head/statistics
@@ -115,12 +116,24 @@
                          (job-of messages client dialect task aside task-id size now)
                          now)
     (task-error (error)
-      (let ((kind (work-of task)))
-        (client-conclude client task-id (dialect-error dialect error task-id 0)
-                         (client-messages-link messages))
-        (statistics-count-outcome (client-messages-statistics messages)
-                                  (if kind (work-kind-name kind) +unreadable+)
-                                  (task-error-name error))))))
+      (client-conclude client task-id (dialect-error dialect error task-id 0)
+                       (client-messages-link messages))
+      (count-refused messages client task size (task-error-name error) now))))
+
+(defun count-refused (messages client task size outcome now)
+  "Count a TASK of SIZE bytes that became no job."
+  (let* ((kind (work-of task))
+         (name (if kind (work-kind-name kind) +unreadable+))
+         (observer (dispatcher-observer (client-messages-dispatcher messages))))
+    (statistics-count-outcome (client-messages-statistics messages) name outcome)
+    (when observer
+      (observe-task observer
+                    (make-finished-task :kind name
+                                        :model (pb:task-model task)
+                                        :outcome outcome
+                                        :client (client-address client)
+                                        :bytes-in size)
+                    now))))
 
 (defun job-of (messages client dialect task aside task-id size now)
   "Return the job of TASK and ASIDE, see DIALECT-READ.

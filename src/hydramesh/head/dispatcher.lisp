@@ -15,8 +15,8 @@
   (:import-from #:hydramesh/head/dialect #:dialect-error)
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client
-                #:job-dialect #:job-error #:job-failed-here #:job-id #:job-kind #:job-model #:job-number
-                #:job-numbers #:job-over-p #:job-queued-at #:job-worker
+                #:job-dialect #:job-error #:job-failed-here #:job-id #:job-kind #:job-model #:job-needs
+                #:job-number #:job-numbers #:job-over-p #:job-queued-at #:job-size #:job-worker
                 #:numbers-began-at #:numbers-bytes-in #:numbers-bytes-out #:numbers-made
                 #:numbers-moved #:numbers-queued #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/job-queue
@@ -240,7 +240,9 @@ the client of this job, or if no worker can serve it."
                                           :bytes-in (numbers-bytes-in numbers)
                                           :bytes-out (numbers-bytes-out numbers)
                                           :made (numbers-made numbers)
-                                          :moved (numbers-moved numbers))
+                                          :moved (numbers-moved numbers)
+                                          :needs (job-needs job)
+                                          :wanted (round (job-size job)))
                       now)))))
 
 ;;; ------------------------------------------------------------------ lost workers

@@ -8,6 +8,7 @@
   (:import-from #:hydramesh/tests/service/settings)
   (:import-from #:hydramesh/tests/service/toml)
   (:import-from #:hydramesh/tests/storage/archive)
+  (:import-from #:hydramesh/tests/storage/recorder)
   (:import-from #:hydramesh/tests/storage/stores)
   (:export #:run)
   (:documentation "Every test; each file of tests/ adds its suite to the suite `hydramesh`."))

@@ -5,7 +5,12 @@
   (:import-from #:uiop)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task #:observe-rate)
+  (:import-from #:hydramesh/head/statistics
+                #:make-statistics #:statistics-count-outcome #:statistics-moved #:statistics-queued
+                #:durations-add)
   (:import-from #:hydramesh/storage/archive #:map-traffic)
+  (:import-from #:hydramesh/storage/counters
+                #:counters-of #:restore-counters #:counters-octets #:counters-read)
   (:import-from #:hydramesh/storage/opening #:open-storage #:storage-path)
   (:import-from #:hydramesh/storage/recorder
                 #:start-recorder #:stop-recorder #:recorder-counters #:recorder-rate #:recorder-sample
@@ -121,3 +126,20 @@
       (is (not (recorder-settle recorder 10)))
       (is (stop-recorder recorder 10))
       (is (= 1 (figure "hydramesh_unrecorded" recorder))))))
+
+(test counters-go-on
+  (let ((statistics (make-statistics)) (again (make-statistics)))
+    (statistics-count-outcome statistics "text" "DONE")
+    (statistics-count-outcome statistics "text" "DONE")
+    (statistics-count-outcome statistics "status" "DONE")
+    (incf (statistics-moved statistics) 3)
+    (durations-add (statistics-queued statistics) 1500)
+    (restore-counters (counters-read (counters-octets (counters-of statistics))) again)
+    (is (equal (counters-of statistics) (counters-of again)))
+    (statistics-count-outcome again "text" "DONE")
+    (is (= 3 (cdr (assoc "outcome/text/DONE" (counters-of again) :test #'string=))))))
+
+(test counters-of-a-later-version-are-passed-over
+  (let ((statistics (make-statistics)))
+    (restore-counters '(("new" . 1) ("queued/99" . 1) ("queued/x" . 1) ("outcome/text" . 1) ("a/b" . 2)) statistics)
+    (is (equal (counters-of (make-statistics)) (counters-of statistics)))))
