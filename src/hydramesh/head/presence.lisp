@@ -43,7 +43,7 @@ last of them; NUMBER orders heads by who was named first."
           repeat (head-limits-heads-told +limits+)
           collect (named-head named))))
 
-(defun all-named (registry)
+(defun all-named (workers)
   "Return a list of all that workers name, each once."
   (let ((table (make-hash-table :test 'equal)))
     (dolist (worker workers)
