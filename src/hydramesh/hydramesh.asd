@@ -10,7 +10,8 @@
                     (system-relative-pathname "hydramesh" "build/daiic.desc")))))
 
 (defsystem "hydramesh/schema"
-  :depends-on ("hydramesh/protobuf/define" "hydramesh/protobuf/json")
+  :depends-on ("hydramesh/protobuf/define" "hydramesh/protobuf/json/printing"
+               "hydramesh/protobuf/json/parsing")
   :components ((schema-file "schema")))
 
 (defsystem "hydramesh"

@@ -7,7 +7,7 @@
   (:export #:message-type #:make-message-type #:message-type-p #:message-type-name #:message-type-full-name
            #:message-type-fields #:message-type-map-entry-p
            #:field #:copy-field #:field-name #:field-json-name #:field-number #:field-kind #:field-label
-           #:field-type #:field-oneof #:field-key #:field-value #:field-get #:field-put #:field-chosen
+           #:field-type #:field-oneof #:field-key #:field-value #:field-get #:field-put #:field-chosen #:field-choose
            #:field-keyword #:make-field
            #:enum-type #:make-enum-type #:enum-type-name #:enum-type-full-name #:enum-type-values
            #:read-descriptors)
@@ -29,7 +29,7 @@ of it only what is used; it is a file of our own that is read when the schema is
 KIND is that of its value, as :UINT32 or :MESSAGE. LABEL is one of :IMPLICIT, whose value is always
 there, :OPTIONAL, :MEMBER of the ONEOF of that name, :REPEATED, and :MAP, which has fields for KEY and
 VALUE. TYPE is the message's or enum's. GET and PUT are functions that read and set the value; of a member,
-CHOSEN is the function that returns the KEYWORD of the one that is."
+CHOSEN is the function that returns the KEYWORD of the one that is, and CHOOSE sets it."
   (name "" :type string)
   (json-name "" :type string)
   (number 0 :type (unsigned-byte 29))
@@ -42,6 +42,7 @@ CHOSEN is the function that returns the KEYWORD of the one that is."
   get
   put
   chosen
+  choose
   keyword)
 
 (defstruct enum-type

@@ -119,6 +119,12 @@ It may have groups in it, DEPTH of them within one another."
            (type depth depth))
   (when (< tag 8)
     (malformed "a field has the number 0"))
+  (skip-value tag octets position end depth))
+
+(defun skip-value (tag octets position end depth)
+  "Do what `skip-field` does. Within a group any number is one."
+  (declare (type octets octets) (type index position end) (type (unsigned-byte 32) tag)
+           (type depth depth))
   (case (logand tag 7)
     (0 (nth-value 1 (read-varint octets position end)))
     (1 (nth-value 1 (read-fixed64 octets position end)))
@@ -130,7 +136,7 @@ It may have groups in it, DEPTH of them within one another."
        (multiple-value-bind (inner next) (read-tag octets position end)
          (when (= inner (1+ tag))
            (return next))
-         (setf position (skip-field inner octets next end (1- depth))))))
+         (setf position (skip-value inner octets next end (1- depth))))))
     (t (malformed "a field has a wire type that is not known"))))
 
 (declaim (inline sign-extended))
@@ -155,14 +161,16 @@ It may have groups in it, DEPTH of them within one another."
                 write-long-varint))
 (defun write-long-varint (number octets position)
   "Write NUMBER, which takes more than one octet, before POSITION; return where it begins."
-  (declare (optimize speed))
+  (declare (type (unsigned-byte 64) number) (type octets octets) (type index position)
+           (optimize speed))
   (let* ((start (- position (varint-size number)))
-         (last (1- position)))
-    (declare (type index start last))
+         (last (1- position))
+         (rest number))
+    (declare (type index start last) (type (unsigned-byte 64) rest))
     (loop for at of-type index from start below last
-          do (setf (aref octets at) (logior #x80 (logand number #x7f))
-                   number (ash number -7)))
-    (setf (aref octets last) (logand number #x7f))
+          do (setf (aref octets at) (logior #x80 (logand rest #x7f))
+                   rest (ash rest -7)))
+    (setf (aref octets last) rest)
     start))
 
 (defun write-varint (number octets position)

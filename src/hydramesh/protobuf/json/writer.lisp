@@ -1,12 +1,12 @@
-(defpackage #:hydramesh/protobuf/json-writer
+(defpackage #:hydramesh/protobuf/json/writer
   (:use #:cl)
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/protobuf/wire #:index)
   (:import-from #:hydramesh/protobuf/text #:text-size #:write-text)
-  (:import-from #:hydramesh/protobuf/decimal #:decimal-of)
+  (:import-from #:hydramesh/protobuf/json/decimal #:decimal-of)
   (:export #:out #:make-out #:written #:put #:put-string #:put-integer #:put-float #:put-base64)
   (:documentation "Writes JSON as Python does: the pieces of it, into octets that grow."))
-(in-package #:hydramesh/protobuf/json-writer)
+(in-package #:hydramesh/protobuf/json/writer)
 
 (defstruct out
   "What has been written: the first FILL of the octets."

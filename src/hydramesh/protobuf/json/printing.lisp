@@ -1,17 +1,16 @@
-(defpackage #:hydramesh/protobuf/json
+(defpackage #:hydramesh/protobuf/json/printing
   (:use #:cl)
-  (:import-from #:hydramesh/protobuf/wire #:malformed)
   (:import-from #:hydramesh/protobuf/descriptors
                 #:message-type-fields #:field-name #:field-json-name #:field-kind #:field-label
                 #:field-type #:field-oneof #:field-key #:field-value #:field-get #:field-put #:field-chosen
                 #:field-keyword)
   (:import-from #:hydramesh/protobuf/codec #:codec-of #:codec-type)
   (:import-from #:hydramesh/protobuf/define #:enum-name)
-  (:import-from #:hydramesh/protobuf/json-writer
+  (:import-from #:hydramesh/protobuf/json/writer
                 #:make-out #:written #:put #:put-string #:put-integer #:put-float #:put-base64)
-  (:export #:to-json #:from-json)
-  (:documentation "Messages as canonical JSON, exactly as Python's json_format has it."))
-(in-package #:hydramesh/protobuf/json)
+  (:export #:to-json)
+  (:documentation "Messages as canonical JSON, exactly as Python's json_format prints it."))
+(in-package #:hydramesh/protobuf/json/printing)
 
 (defun to-json (message)
   "Return MESSAGE as JSON, in octets."
@@ -94,9 +93,3 @@
        (if name
            (put-string out name)
            (put-integer out value))))))
-
-(defun from-json (name octets)
-  "Return the message of the type NAME that OCTETS are in JSON.
-Signal MALFORMED if it is none, with a reason that says where it is wrong."
-  (declare (ignore name octets))
-  (malformed "JSON is not read yet"))

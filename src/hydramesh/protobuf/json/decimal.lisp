@@ -1,16 +1,11 @@
-(defpackage #:hydramesh/protobuf/decimal
+(defpackage #:hydramesh/protobuf/json/decimal
   (:use #:cl)
-  (:export #:decimal-of #:nearest-double #:finite-p #:single-of)
+  (:export #:decimal-of #:nearest-double #:double-in #:single-of)
   (:documentation "Floating point numbers as decimal ones and back, as Python has them.
 
 A decimal number is a whole number and the power of ten it is to be multiplied by. What it costs to
 make one is bounded, whatever the number is."))
-(in-package #:hydramesh/protobuf/decimal)
-
-(defun finite-p (number)
-  "Return whether NUMBER, a double, is neither infinite nor not a number."
-  (declare (type double-float number))
-  (/= #x7ff (ldb (byte 11 20) (sb-kernel:double-float-high-bits number))))
+(in-package #:hydramesh/protobuf/json/decimal)
 
 ;;; Powers of ten
 
@@ -62,6 +57,49 @@ WHOLE is not negative; neither has more than some thousand digits, which is for 
     (cond ((>= magnitude (scale-float (coerce (- (ash 1 25) 1) 'double-float) 103))
            (if (plusp double) :infinity :-infinity))
           (t (coerce double 'single-float)))))
+
+(defconstant +significant+ 800
+  "Digits of a decimal number that can decide which double is nearest; all behind count as one.")
+
+(defun double-in (text)
+  "Return the double nearest to the decimal number TEXT: ASCII digits, with a sign, a point, an exponent.
+It is :INFINITY or :-INFINITY if it is larger than any. TEXT can be of any length."
+  (let ((whole 0) (digits 0) (exponent 0) (point-p nil) (sticky-p nil)
+        (negative-p (char= (char text 0) #\-))
+        (end (or (position-if (lambda (char) (find char "eE")) text) (length text))))
+    (declare (type fixnum digits exponent))
+    (loop for place from (if (find (char text 0) "+-") 1 0) below end
+          for digit = (digit-char-p (char text place))
+          do (cond ((null digit) (setf point-p t))
+                   ((< digits +significant+)
+                    (setf whole (+ (* 10 whole) digit))
+                    (unless (zerop whole)
+                      (incf digits))
+                    (when point-p
+                      (decf exponent)))
+                   (t
+                    (unless (zerop digit)
+                      (setf sticky-p t))
+                    (unless point-p
+                      (incf exponent)))))
+    (when sticky-p
+      (setf whole (1+ (* 10 whole)))
+      (decf exponent))
+    (when (< end (length text))
+      (incf exponent (bounded-integer text (1+ end))))
+    (let ((double (nearest-double whole exponent)))
+      (cond ((not negative-p) double)
+            ((eq double :infinity) :-infinity)
+            (t (- double))))))
+
+(defun bounded-integer (text start)
+  "Return the integer that TEXT is from START on, or one so far from 0 that it does not matter."
+  (let ((negative-p (char= (char text start) #\-)) (number 0))
+    (declare (type fixnum number))
+    (loop for place from (if (find (char text start) "+-") (1+ start) start) below (length text)
+          while (< number (expt 10 12))
+          do (setf number (+ (* 10 number) (digit-char-p (char text place)))))
+    (if negative-p (- number) number)))
 
 ;;; To decimal
 
