@@ -219,7 +219,7 @@
 
 (test tags-and-capabilities-of-a-hostile-worker-are-cut
   (let* ((cluster (new-cluster))
-         (long (make-string 5000 :initial-element #\x)))
+         (long (make-string 500 :initial-element #\x)))
     (add-worker cluster
                 :models (list (model "m" (make-list 1000 :initial-element pb:+chat+)
                                      :identity (pb:make-model-identity :weights long)))
