@@ -235,6 +235,9 @@ void dcf_clock_free(dcf_clock *clock);
 /* The `now`; 0 for NULL. */
 uint64_t dcf_clock_now(dcf_clock *clock);
 
+/* The microseconds that `now` has left out so far; 0 for NULL. */
+uint64_t dcf_clock_paused(dcf_clock *clock);
+
 /* The `wall`. */
 uint64_t dcf_clock_wall(void);
 

@@ -21,20 +21,39 @@ pub unsafe extern "C" fn dcf_clock_free(clock: *mut Handle) {
     unsafe { Guarded::free(clock) }
 }
 
+/// Reads a clock; 0 if there is none.
+///
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+unsafe fn read(clock: *mut Handle, reading: impl FnOnce(&mut RunningClock) -> u64) -> u64 {
+    let mut value = 0;
+    // SAFETY: the caller's promise.
+    unsafe {
+        Guarded::with(clock, |clock| {
+            value = reading(clock);
+            0
+        })
+    };
+    value
+}
+
 /// # Safety
 ///
 /// As dcf.h says of pointers and threads.
 #[no_mangle]
 pub unsafe extern "C" fn dcf_clock_now(clock: *mut Handle) -> u64 {
-    let mut now = 0;
     // SAFETY: dcf.h.
-    unsafe {
-        Guarded::with(clock, |clock| {
-            now = clock.now();
-            0
-        })
-    };
-    now
+    unsafe { read(clock, RunningClock::now) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_clock_paused(clock: *mut Handle) -> u64 {
+    // SAFETY: dcf.h.
+    unsafe { read(clock, |clock| clock.paused()) }
 }
 
 #[no_mangle]

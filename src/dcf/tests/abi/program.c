@@ -288,6 +288,7 @@ static void exchange_on_loopback(const uint8_t *key) {
     struct side sides[2] = {{0}, {0}};
     dcf_clock *clock = dcf_clock_new();
     assert(clock && dcf_clock_wall() > PAST);
+    assert(dcf_clock_paused(clock) == 0);
     for (int i = 0; i < 2; i++) {
         dcf_address any = loopback(0);
         sides[i].endpoint = endpoint(key, i);
@@ -360,7 +361,7 @@ static void mistakes(void) {
     }
 
     dcf_endpoint_free(NULL), dcf_socket_free(NULL), dcf_clock_free(NULL);
-    assert(dcf_clock_now(NULL) == 0);
+    assert(dcf_clock_now(NULL) == 0 && dcf_clock_paused(NULL) == 0);
     assert(dcf_endpoint_set_limits(NULL, &limits) == DCF_INVALID);
     assert(dcf_endpoint_received(NULL, &byte, 1, &peer, 1, 1) == DCF_INVALID);
     assert(dcf_endpoint_received(made, NULL, 1, &peer, 1, 1) == DCF_INVALID);
