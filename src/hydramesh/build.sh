@@ -24,6 +24,12 @@ fi
 HYDRAMESH_VERSION="${HYDRAMESH_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")}"
 export HYDRAMESH_VERSION
 
+# The transport of this checkout, if it is built and no other is named.
+transport=$here/../target/release/libdcf.so
+if [ -z "${HYDRAMESH_LIBDCF:-}" ] && [ -e "$transport" ]; then
+    export HYDRAMESH_LIBDCF="$transport"
+fi
+
 # Tests of Python that are run with another Lisp's files must not find these.
 export CL_SOURCE_REGISTRY="$here/:${CL_SOURCE_REGISTRY:-}"
 export ASDF_OUTPUT_TRANSLATIONS="/:${HYDRAMESH_FASL:-$build/fasl}/:"

@@ -8,6 +8,7 @@
   (:import-from #:hydramesh/service/event-loop)
   (:import-from #:hydramesh/service/logs)
   (:import-from #:hydramesh/shown)
+  (:import-from #:hydramesh/mesh)
   (:export #:main)
   (:documentation "The program `hydramesh`."))
 (in-package #:hydramesh/main)
