@@ -11,6 +11,7 @@
   (:import-from #:hydramesh/tests/storage/recorder)
   (:import-from #:hydramesh/tests/storage/stores)
   (:import-from #:hydramesh/tests/address)
+  (:import-from #:hydramesh/tests/keyfile)
   (:import-from #:hydramesh/tests/mesh)
   (:export #:run)
   (:documentation "Every test; each file of tests/ adds its suite to the suite `hydramesh`."))
