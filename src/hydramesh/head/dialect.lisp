@@ -2,8 +2,11 @@
   (:use #:cl)
   (:import-from #:hydramesh/errors
                 #:make-task-error #:task-error-to-wire)
-  (:import-from #:hydramesh/head/aside #:encoded-with #:read-aside)
   (:import-from #:hydramesh/events #:octets #:+result+ #:+error+)
+  (:import-from #:hydramesh/head/aside #:encoded-with #:read-aside)
+  (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-json-task)
+  (:import-from #:hydramesh/protobuf/json/reader #:object-members #:object-p #:read-json)
+  (:import-from #:hydramesh/protobuf/json/scalars #:integer-from)
   (:import-from #:hydramesh/protobuf/payload #:id-in)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -97,10 +100,29 @@ Signal a TASK-ERROR, BAD_REQUEST, that says what is wrong with it."))
                                              :error (task-error-to-wire error task-id)))))
 
 (defmethod dialect-id-in ((dialect json) payload)
-  (leading-id payload))
+  (let ((id (or (leading-id payload)
+                (if (<= (length payload) (head-limits-json-task +limits+))
+                    (id-member payload)
+                    0))))
+    (if (typep id '(unsigned-byte 64)) id 0)))
+
+(defun id-member (payload)
+  "Return the member `id` of the object in PAYLOAD as a number, 0 if it is none."
+  (handler-case
+      (let* ((object (read-json payload))
+             (id (and (object-p object)
+                      (cdr (assoc "id" (object-members object) :test #'string=)))))
+        (typecase id
+          (double-float (if (< -1d0 id 2d19) (truncate id) 0))
+          (null 0)
+          (t (case id
+               (:true 1)
+               (:false 0)
+               (t (integer-from id :uint64))))))
+    (pb:malformed () 0)))
 
 (defun leading-id (payload)
-  "Return the id that is the first member of the object in PAYLOAD, 0 if there is none.
+  "Return the number that the object in PAYLOAD begins with as its `id`, NIL if there is none.
 Shims put it there, so it is found in what is too large to be parsed."
   (let ((at 1))
     (labels ((next ()
@@ -121,16 +143,12 @@ Shims put it there, so it is found in what is too large to be parsed."
                           (setf number (+ (* 10 (or number 0)) digit)))
                  number)))
       (skip-spaces)
-      (unless (skip "\"id\"")
-        (return-from leading-id 0))
-      (skip-spaces)
-      (unless (skip ":")
-        (return-from leading-id 0))
-      (skip-spaces)
-      (skip "\"")
-      (let ((id (digits)))
-        (skip "\"")
+      (when (skip "\"id\"")
         (skip-spaces)
-        (if (and id (find (next) ",}") (typep id '(unsigned-byte 64)))
-            id
-            0)))))
+        (when (skip ":")
+          (skip-spaces)
+          (skip "\"")
+          (let ((id (digits)))
+            (skip "\"")
+            (skip-spaces)
+            (and id (find (next) ",}") id)))))))
