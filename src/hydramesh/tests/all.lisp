@@ -16,6 +16,7 @@
   (:import-from #:hydramesh/tests/service/settings)
   (:import-from #:hydramesh/tests/service/toml)
   (:import-from #:hydramesh/tests/storage/archive)
+  (:import-from #:hydramesh/tests/storage/history)
   (:import-from #:hydramesh/tests/storage/recorder)
   (:import-from #:hydramesh/tests/storage/stores)
   (:import-from #:hydramesh/tests/address)

@@ -15,6 +15,7 @@
   (:import-from #:hydramesh/storage/timeline
                 #:make-minutes #:make-hours #:timeline-rows-since #:metric-index)
   (:import-from #:hydramesh/storage/rates #:rates-get #:rates-count #:+rates-kept+)
+  (:export #:make-fake #:passage)
   (:documentation "What is kept, and for how long."))
 (in-package #:hydramesh/tests/storage/archive)
 

@@ -1,0 +1,251 @@
+(defpackage #:hydramesh/storage/history
+  (:use #:cl)
+  (:import-from #:hydramesh/service/flags #:help)
+  (:import-from #:hydramesh/settings
+                #:load-settings #:settings-error #:settings-state-dir #:settings-storage)
+  (:import-from #:hydramesh/shown #:shown #:printable)
+  (:import-from #:hydramesh/storage/archive #:open-archive #:archive-rates)
+  (:import-from #:hydramesh/storage/opening #:storage-path #:open-storage)
+  (:import-from #:hydramesh/storage/plot #:sparkline #:plot-lines #:short-number)
+  (:import-from #:hydramesh/storage/rates #:rates-list)
+  (:import-from #:hydramesh/storage/series
+                #:+shown+ #:shown-metric #:metric-name #:metric-unit #:metric-total #:metric-about
+                #:read-series #:series-start #:series-step #:series-values #:series-summary)
+  (:import-from #:hydramesh/storage/store #:store-close #:storage-failure)
+  (:export #:history-main)
+  (:documentation "`hydramesh history`: what a head has recorded, at a terminal or as JSON."))
+(in-package #:hydramesh/storage/history)
+
+(defparameter +help+ "usage: hydramesh history [--since SPAN] [--metric NAME] [--json] [--SETTING VALUE]...
+
+Shows what a head has recorded. The head may be running.
+
+options:
+  -h, --help            show this help message and exit
+  --since SPAN          how far back: a number and s, m, h, d or w, as 90m (default: 24h)
+  --metric NAME         one metric, larger (default: all)
+  --json                print JSON
+  --state-dir VALUE     folder in which the head records; a service's is /var/lib/daiic-hydramesh
+  --storage VALUE       sqlite or streamdb (default: sqlite)
+
+metrics:
+")
+
+(defconstant +points+ 1000 "Steps of time in JSON, at most.")
+(defconstant +rates+ 20 "Rates that are listed at a terminal.")
+(defconstant +height+ 8 "Lines of a plot.")
+(defconstant +longest+ (* 2 366 24 3600) "Seconds; nothing older is kept.")
+
+(define-condition bad-usage (error)
+  ((reason :initarg :reason))
+  (:report (lambda (condition stream)
+             (write-string (slot-value condition 'reason) stream))))
+
+(defun refuse (control &rest arguments)
+  (error 'bad-usage :reason (apply #'format nil control arguments)))
+
+;;; Arguments
+
+(defstruct options
+  (span (* 24 3600))
+  (metric nil)
+  (json nil)
+  (path "")
+  (storage ""))
+
+(defun span-in (text)
+  "Return the seconds that TEXT means, a number and a unit."
+  (let* ((end (1- (length text)))
+         (unit (and (plusp end) (position (char text end) "smhdw")))
+         (digits (and unit (< end 8) (every #'digit-char-p (subseq text 0 end))))
+         (seconds (and digits (* (parse-integer text :end end)
+                                 (nth unit '(1 60 3600 86400 604800))))))
+    (unless (and seconds (<= 1 seconds +longest+))
+      (refuse "--since ~A is not valid: it must be a number and s, m, h, d or w, as 90m, of two years at most"
+              (printable text)))
+    seconds))
+
+(defun metric-in (text)
+  (or (shown-metric text)
+      (refuse "there is no metric ~A: they are ~{~A~^, ~}" (printable text) (mapcar #'metric-name +shown+))))
+
+(defun parse (arguments environment)
+  "Return the options in ARGUMENTS; what is a setting's is left to those."
+  (let ((options (make-options)) (rest '()))
+    (flet ((value (argument flag)
+             "Return what follows FLAG, if ARGUMENT is that."
+             (let ((equals (position #\= argument)))
+               (when (string= flag (subseq argument 0 equals))
+                 (cond (equals (subseq argument (1+ equals)))
+                       (arguments (pop arguments))
+                       (t (refuse "argument ~A: expected one argument" flag)))))))
+      (loop while arguments
+            do (let* ((argument (pop arguments)) (found nil))
+                 (cond ((member argument '("-h" "--help") :test #'string=)
+                        (return-from parse nil))
+                       ((string= argument "--json") (setf (options-json options) t))
+                       ((setf found (value argument "--since"))
+                        (setf (options-span options) (span-in found)))
+                       ((setf found (value argument "--metric"))
+                        (setf (options-metric options) (metric-in found)))
+                       (t (push argument rest))))))
+    (let ((settings (load-settings (nreverse rest) environment)))
+      (when (string= (settings-storage settings) "none")
+        (refuse "storage = \"none\" keeps nothing to show"))
+      (when (string= (settings-state-dir settings) "")
+        (refuse "there is no folder to look in: give --state-dir"))
+      (setf (options-storage options) (settings-storage settings)
+            (options-path options) (storage-path (settings-state-dir settings) (settings-storage settings))))
+    options))
+
+(defun print-help (stream)
+  (write-string +help+ stream)
+  (dolist (metric +shown+)
+    (format stream "  ~12A~A~%" (metric-name metric) (metric-about metric))))
+
+;;; The terminal
+
+(defun environment-value (name environment)
+  (let ((value (cdr (assoc name environment :test #'string=))))
+    (if (equal value "") nil value)))
+
+(defun blocks-p (environment)
+  "Return whether stdout is a terminal that shows what is not ASCII."
+  (let ((locale (or (environment-value "LC_ALL" environment) (environment-value "LC_CTYPE" environment)
+                    (environment-value "LANG" environment) "")))
+    (and (eql (sb-unix:unix-isatty 1) 1)
+         (or (search "UTF-8" locale :test #'char-equal) (search "UTF8" locale :test #'char-equal))
+         t)))
+
+(defun width (environment)
+  (let ((columns (environment-value "COLUMNS" environment)))
+    (max 40 (min 200 (or (and columns (< (length columns) 6) (parse-integer columns :junk-allowed t)) 80)))))
+
+(defun moment (seconds)
+  "Return the local time of SECONDS since 1970."
+  (multiple-value-bind (second minute hour day month year)
+      (decode-universal-time (+ seconds (encode-universal-time 0 0 0 1 1 1970 0)))
+    (declare (ignore second))
+    (format nil "~D-~2,'0D-~2,'0D ~2,'0D:~2,'0D" year month day hour minute)))
+
+(defun span (seconds)
+  (loop for (size name) in '((86400 "day") (3600 "hour") (60 "minute"))
+        when (zerop (mod seconds size))
+          return (format nil "~D ~A~P" (floor seconds size) name (floor seconds size))))
+
+(defun amount (number metric)
+  (if number
+      (format nil "~A~@[ ~A~]" (short-number number)
+              (and (string/= (metric-unit metric) "") (metric-unit metric)))
+      "-"))
+
+(defun print-all (series rates until blocks-p stream)
+  (format stream "~A to ~A, ~A a column~2%" (moment (series-start series)) (moment until)
+          (span (series-step series)))
+  (dolist (metric +shown+)
+    (format stream "~11A~8@A ~4A ~A~%" (metric-name metric) (amount (series-summary series metric) metric)
+            (ecase (metric-total metric) (:sum "") (:max "max") (:mean "mean"))
+            (sparkline (series-values series metric) blocks-p)))
+  (when rates
+    (format stream "~%rates~%")
+    (loop for (worker model rate seconds) in rates
+          repeat +rates+
+          do (format stream "  ~A/s of ~A on ~A, ~A~%" (short-number rate) (shown model) (shown worker)
+                     (moment seconds)))
+    (when (> (length rates) +rates+)
+      (format stream "  and ~D more~%" (- (length rates) +rates+)))))
+
+(defun print-one (series metric until blocks-p stream)
+  (let ((values (series-values series metric))
+        (from (moment (series-start series)))
+        (to (moment until)))
+    (format stream "~A: ~A~%~A in ~A, ~A a column~2%" (metric-name metric) (metric-about metric)
+            (amount (series-summary series metric) metric)
+            (ecase (metric-total metric) (:sum "all") (:max "the highest step") (:mean "the mean"))
+            (span (series-step series)))
+    (format stream "~{~A~%~}" (plot-lines values +height+ blocks-p))
+    (format stream "~5@A ~A~A~%" 0 (if blocks-p "└" "+")
+            (make-string (length values) :initial-element (if blocks-p #\─ #\-)))
+    (format stream "~6@T~A~V@A~%" from (max (+ 1 (length to)) (- (1+ (length values)) (length from))) to)))
+
+;;; JSON
+
+(defun json-text (text)
+  (with-output-to-string (stream)
+    (write-char #\" stream)
+    (loop for character across text
+          do (cond ((find character "\"\\") (format stream "\\~A" character))
+                   ((< (char-code character) 32) (format stream "\\u~4,'0x" (char-code character)))
+                   (t (write-char character stream))))
+    (write-char #\" stream)))
+
+(defun json-number (number)
+  (cond ((null number) "null")
+        ((integerp number) (format nil "~D" number))
+        (t (format nil "~,6F" number))))
+
+(defun print-json (series metrics rates stream)
+  (format stream "{\"start\": ~D, \"step\": ~D, \"metrics\": {" (series-start series) (series-step series))
+  (loop for (metric . more) on metrics
+        do (format stream "~A: [~{~A~^, ~}]~:[~;, ~]" (json-text (metric-name metric))
+                   (map 'list #'json-number (series-values series metric)) more))
+  (format stream "}, \"rates\": [")
+  (loop for ((worker model rate seconds) . more) on rates
+        do (format stream "{\"worker\": ~A, \"model\": ~A, \"rate\": ~A, \"measured\": ~D}~:[~;, ~]"
+                   (json-text worker) (json-text model) (json-number rate) seconds more))
+  (format stream "]}~%"))
+
+;;; All of it
+
+(defun now ()
+  (values (sb-ext:get-time-of-day)))
+
+(defun print-history (options environment stream)
+  (let* ((metric (options-metric options))
+         (blocks-p (blocks-p environment))
+         (columns (- (width environment) (if metric 8 26)))
+         (until (now))
+         (store (open-storage (options-path options) (options-storage options) :writing nil)))
+    (unwind-protect
+         (let ((series (read-series store (- until (options-span options)) until
+                                    (if (options-json options) +points+ columns)))
+               (rates (sort (rates-list (archive-rates (open-archive store))) #'> :key #'fourth)))
+           (cond ((options-json options)
+                  (print-json series (if metric (list metric) +shown+) rates stream))
+                 (metric (print-one series metric until blocks-p stream))
+                 (t (print-all series rates until blocks-p stream))))
+      (store-close store))))
+
+(defun environment ()
+  (loop for entry in (sb-ext:posix-environ)
+        for equals = (position #\= entry)
+        when equals
+          collect (cons (subseq entry 0 equals) (subseq entry (1+ equals)))))
+
+(defun complain (control &rest arguments)
+  (format *error-output* "hydramesh history: ~?~%" control arguments))
+
+(defun history-main (arguments &key (environment (environment)))
+  "Do what ARGUMENTS, strings, ask for; return the exit code."
+  (let ((stream (sb-sys:make-fd-stream 1 :output t :input nil :buffering :full
+                                         :external-format '(:utf-8 :replacement #\?))))
+    (handler-case
+        (let ((options (parse arguments environment)))
+          (if options
+              (handler-case (print-history options environment stream)
+                (storage-failure (condition)
+                  (complain "~A: ~A" (printable (options-path options)) condition)
+                  (return-from history-main 1)))
+              (print-help stream))
+          (finish-output stream)
+          0)
+      (help ()
+        (print-help stream)
+        (finish-output stream)
+        0)
+      ((or bad-usage settings-error) (condition)
+        (complain "~A" condition)
+        2)
+      (stream-error ()
+        ;; Who reads has seen enough.
+        1))))
