@@ -34,15 +34,19 @@ fi
 export CL_SOURCE_REGISTRY="$here/:${CL_SOURCE_REGISTRY:-}"
 export ASDF_OUTPUT_TRANSLATIONS="/:${HYDRAMESH_FASL:-$build/fasl}/:"
 
+# Address space for the heap, of which only what is used takes memory. src/hydramesh/memory.lisp says
+# what the head's limits may need.
+heap=8GB
+
 lisp() {
-    sbcl --noinform --no-userinit --disable-debugger --load "$here/setup.lisp" "$@"
+    sbcl --dynamic-space-size "$heap" --noinform --no-userinit --disable-debugger --load "$here/setup.lisp" "$@"
 }
 
 command=${1:-build}
 shift || true
 case $command in
-build) lisp --load "$here/build.lisp" --quit ;;
-test) lisp --eval '(asdf:test-system "hydramesh")' --quit ;;
+build) lisp --load "$here/load.lisp" --load "$here/build.lisp" --quit ;;
+test) lisp --load "$here/load.lisp" --eval '(asdf:test-system "hydramesh")' --quit ;;
 lisp) lisp "$@" ;;
 *) echo "build.sh: build, test or lisp, not $command" >&2; exit 2 ;;
 esac

@@ -1,17 +1,82 @@
 (defpackage #:hydramesh/main
   (:use #:cl)
-  (:import-from #:hydramesh/events)
-  (:import-from #:hydramesh/address)
-  (:import-from #:hydramesh/head/link)
-  (:import-from #:hydramesh/settings)
-  (:import-from #:hydramesh/service/lifecycle)
-  (:import-from #:hydramesh/service/event-loop)
-  (:import-from #:hydramesh/service/logs)
-  (:import-from #:hydramesh/shown)
-  (:import-from #:hydramesh/mesh)
+  (:import-from #:hydramesh/daemon #:serve)
+  (:import-from #:hydramesh/memory #:prepare-heap)
+  (:import-from #:hydramesh/service/flags #:help)
+  (:import-from #:hydramesh/service/lifecycle #:run #:+bad-settings+ #:+failed+)
+  (:import-from #:hydramesh/service/logs #:log-fault #:describe-condition)
+  (:import-from #:hydramesh/settings #:settings-error)
+  (:import-from #:hydramesh/version #:+version+)
   (:export #:main)
-  (:documentation "The program `hydramesh`."))
+  (:documentation "The program `hydramesh`: what its arguments ask for, and how it ends."))
 (in-package #:hydramesh/main)
 
+(defun command (arguments environment)
+  "Do what ARGUMENTS, strings, say in ENVIRONMENT, an alist; return the exit status."
+  (let ((word (first arguments)))
+    (cond ((equal word "--version")
+           (say *standard-output* "hydramesh ~A~%" +version+)
+           0)
+          (t
+           (serve-quietly arguments environment)))))
+
+(defun serve-quietly (arguments environment)
+  ;; A number of a peer's that is too large or none at all is no fault of arithmetic, here or in C.
+  (sb-int:with-float-traps-masked (:overflow :invalid :divide-by-zero :inexact)
+    (run arguments environment #'serve)))
+
 (defun main ()
-  "Run the command that the arguments name.")
+  "Do what the arguments say, and end the process with a status that says how it went."
+  (prepare)
+  (finish (handler-case (command (rest sb-ext:*posix-argv*) (environment))
+            (help (condition)
+              (say *standard-output* "~A" condition)
+              0)
+            (settings-error (condition)
+              (say *error-output* "hydramesh: ~A~%" condition)
+              +bad-settings+)
+            (serious-condition (condition)
+              (say *error-output* "hydramesh: ~A~%" (describe-condition condition))
+              +failed+))))
+
+(defun environment ()
+  (loop for entry in (sb-ext:posix-environ)
+        for end = (position #\= entry)
+        when end
+          collect (cons (subseq entry 0 end) (subseq entry (1+ end)))))
+
+;;; The process
+
+(defun prepare ()
+  "Make this process a program's, whatever started it."
+  (prepare-heap)
+  ;; SBCL's own debugger would print what functions were called with, which is nobody's business.
+  (sb-ext:disable-debugger)
+  (setf sb-ext:*invoke-debugger-hook* #'end-at-fault)
+  ;; Until somebody handles them, as in any program.
+  (dolist (signal (list sb-unix:sigint sb-unix:sigterm sb-unix:sighup))
+    (sb-sys:enable-interrupt signal :default))
+  (sb-sys:enable-interrupt sb-unix:sigpipe :ignore)
+  ;; Text is UTF-8 whatever the locale says.
+  (setf sb-impl::*default-external-format* :utf-8
+        *standard-output* (output 1)
+        *error-output* (output 2)))
+
+(defun end-at-fault (condition hook)
+  (declare (ignore hook))
+  (log-fault "a fault in a thread ends the program; please report this" condition)
+  (finish +failed+))
+
+(defun output (descriptor)
+  (sb-sys:make-fd-stream descriptor :output t :buffering :full
+                                    :external-format '(:utf-8 :replacement #\?)))
+
+(defun say (stream control &rest arguments)
+  "Write to STREAM, if anybody still reads it."
+  (handler-case (progn (apply #'format stream control arguments)
+                       (finish-output stream))
+    (stream-error ())))
+
+(defun finish (status)
+  "End the process at once; no thread is waited for."
+  (sb-ext:exit :code status :abort t))

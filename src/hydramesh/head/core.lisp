@@ -12,7 +12,7 @@
                 #:client-messages-tick #:client-messages-unreachable)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-jobs #:dispatcher-observer
-                #:dispatcher-tick #:dispatcher-workers #:skipping-faults)
+                #:dispatcher-tick #:dispatcher-workers #:skipping-faults #:skip-message)
   (:import-from #:hydramesh/head/job #:job-number)
   (:import-from #:hydramesh/head/limits #:+limits+)
   (:import-from #:hydramesh/head/link #:link-send)

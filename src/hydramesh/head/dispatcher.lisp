@@ -50,7 +50,7 @@
            #:dispatcher-in-flight #:dispatcher-tick #:dispatcher-submit #:dispatcher-cancel
            #:dispatcher-fail #:dispatcher-complete #:dispatcher-end-with #:dispatcher-lose
            #:dispatcher-take-back #:dispatcher-move #:dispatcher-wait #:dispatcher-assign-waiting
-           #:dispatcher-release #:dispatcher-recall #:described #:skipping-faults)
+           #:dispatcher-release #:dispatcher-recall #:described #:skipping-faults #:skip-message)
   (:documentation "The life of a task, sans-IO: start reading here.
 
 A job is assigned to a worker at once, or waits in the queue until one has room. On a worker it is an
