@@ -54,10 +54,11 @@ has there, and SHARE-NODE of its share's own."
   (line-first (standing-member (turns-next (standing-member (turns-next (group-hosts group)))))))
 
 (defun group-jobs (group)
-  "Return a list of all jobs in GROUP."
-  (loop for host in (turns-standings (group-hosts group))
-        nconc (loop for client in (turns-standings (standing-member host))
-                    nconc (line-items (standing-member client)))))
+  "Return a list of all jobs in GROUP, in the order of arrival."
+  (sort (loop for host in (turns-standings (group-hosts group))
+              nconc (loop for client in (turns-standings (standing-member host))
+                          nconc (line-items (standing-member client))))
+        #'< :key #'job-number))
 
 (defun note-order (group)
   "Note what GROUP is to be served by; return whether that has changed."
