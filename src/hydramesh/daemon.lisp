@@ -33,7 +33,10 @@
                 #:settings #:settings-listen #:settings-http-listen #:settings-cluster-key-file
                 #:settings-allow-unauthenticated #:settings-drain-timeout
                 #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
-                #:settings-max-attempts)
+                #:settings-max-attempts #:settings-state-dir #:settings-storage)
+  (:import-from #:hydramesh/storage/attach
+                #:attach-recorder #:detach-recorder #:attachment-tick #:attachment-sample
+                #:attachment-settle #:attachment-figures)
   (:export #:serve)
   (:documentation "The daemon: the core on a mesh, under systemd.
 
@@ -46,14 +49,18 @@ what is to go."))
 (defparameter +farewell+ (seconds 2)
   "How long the last answers have to be acknowledged.")
 
+(defparameter +last-writes+ 5
+  "Seconds that the storage has to write down what was recorded last.")
+
 (defstruct head
-  "A core, the mesh through which it speaks, and the settings it follows.
+  "A core, the mesh through which it speaks, and the settings it follows. STORAGE records what it does.
 DRAIN-END is when the tasks that are left are given up, once it is to end."
   (lifecycle nil :type lifecycle)
   (settings nil :type settings)
   (mesh nil :type mesh)
   (core nil :type core)
   (event-loop nil :type event-loop)
+  (storage nil)
   (tick-at 0 :type (unsigned-byte 62))
   (drain-end nil :type (or null (unsigned-byte 62))))
 
@@ -84,10 +91,12 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
               :listen (format-address (mesh-local-address (head-mesh head)))
               :http-port (if status (status-port-number status) "none")
               :key (if (string= (settings-cluster-key-file (head-settings head)) "") "none" "yes"))
-    (with-system-reasons
-      (run (head-event-loop head) (lambda () (turn head)))
-      (give-up head)
-      (close-mesh (head-mesh head) +farewell+ (taker head)))
+    (unwind-protect
+         (with-system-reasons
+           (run (head-event-loop head) (lambda () (turn head)))
+           (give-up head)
+           (close-mesh (head-mesh head) +farewell+ (taker head)))
+      (detach-recorder (head-storage head) +last-writes+))
     (close-status-port status)))
 
 (defun open-head (lifecycle)
@@ -96,11 +105,13 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
          (mesh (with-system-reasons
                  (open-mesh (settings-listen settings)
                             :key (if (string= key-file "") nil (load-key key-file))
-                            :allow-unauthenticated (settings-allow-unauthenticated settings)))))
-    (make-head :lifecycle lifecycle :settings settings :mesh mesh
-               :core (make-core (policy settings) mesh (mesh-now mesh)
-                                :paused (lambda () (mesh-paused mesh)))
-               :event-loop (make-event-loop (lambda () (mesh-wake mesh))))))
+                            :allow-unauthenticated (settings-allow-unauthenticated settings))))
+         (core (make-core (policy settings) mesh (mesh-now mesh)
+                          :paused (lambda () (mesh-paused mesh)))))
+    (make-head :lifecycle lifecycle :settings settings :mesh mesh :core core
+               :event-loop (make-event-loop (lambda () (mesh-wake mesh)))
+               :storage (attach-recorder core (settings-state-dir settings)
+                                         (settings-storage settings)))))
 
 (defun open-status (head)
   (let ((listen (settings-http-listen (head-settings head))))
@@ -127,6 +138,7 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
       (when (>= now (head-tick-at head))
         (setf (head-tick-at head) (+ now +tick+))
         (core-tick (head-core head) now)
+        (attachment-tick (head-storage head) now)
         (show head))
       (notifier-feed-watchdog notifier now)
       (mesh-flush mesh)
@@ -163,7 +175,7 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
       (setf (core-closed (head-core head)) t
             (head-drain-end head) (+ (head-now head) (seconds timeout)))
       (notifier-stopping notifier)
-      (notifier-extend notifier (+ timeout (* 2 (/ +farewell+ (seconds 1)))))
+      (notifier-extend notifier (+ timeout (* 2 (/ +farewell+ (seconds 1))) +last-writes+))
       (log-info "stopping" :tasks-left (jobs-left head)))))
 
 (defun drained-p (head now)
@@ -206,5 +218,13 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
       (if (head-drain-end head) "shutting down" "the head is busy"))))
 
 (defun metrics-text (head)
-  (on-loop (head-event-loop head)
-           (lambda () (hydramesh/head/metrics:metrics-text (head-core head) (mesh-counters (head-mesh head))))))
+  (let* ((storage (head-storage head))
+         (text (on-loop (head-event-loop head)
+                        (lambda ()
+                          (attachment-sample storage)
+                          (hydramesh/head/metrics:metrics-text (head-core head)
+                                                               (mesh-counters (head-mesh head))
+                                                               (attachment-figures storage))))))
+    ;; What is shown has been written, so that the counters do not go back if the head is killed now.
+    (attachment-settle storage)
+    text))

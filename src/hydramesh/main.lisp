@@ -6,6 +6,7 @@
   (:import-from #:hydramesh/service/lifecycle #:run #:+bad-settings+ #:+failed+)
   (:import-from #:hydramesh/service/logs #:log-fault #:describe-condition)
   (:import-from #:hydramesh/settings #:settings-error)
+  (:import-from #:hydramesh/storage/history #:history-main)
   (:import-from #:hydramesh/version #:+version+)
   (:export #:main)
   (:documentation "The program `hydramesh`: what its arguments ask for, and how it ends."))
@@ -17,6 +18,8 @@
     (cond ((equal word "--version")
            (say *standard-output* "hydramesh ~A~%" +version+)
            0)
+          ((equal word "history")
+           (history-main (rest arguments) environment))
           (t
            (serve-quietly arguments environment)))))
 

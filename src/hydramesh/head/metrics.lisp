@@ -26,9 +26,10 @@ the network are those of libdcf: what both count has the same name."))
 
 (defparameter +content-type+ "application/openmetrics-text; version=1.0.0; charset=utf-8")
 
-(defun metrics-text (core counters)
+(defun metrics-text (core counters &optional figures)
   "Return every metric of the head as text. COUNTERS are those of MESH-COUNTERS: lists of a name, what
-is counted in a sentence, and the number."
+is counted in a sentence, and the number. FIGURES are others: lists of a whole name, :COUNTER or :GAUGE,
+a sentence, and the number."
   (let* ((dispatcher (core-dispatcher core))
          (statistics (core-statistics core))
          (workers (registry-workers (dispatcher-workers dispatcher))))
@@ -51,6 +52,10 @@ is counted in a sentence, and the number."
                        (statistics-total statistics))
       (loop for (name help value) in counters
             do (write-counter out (format nil "daiic_wire_~A" name) (string-right-trim "." help) value))
+      (loop for (name kind help value) in figures
+            do (ecase kind
+                 (:counter (write-counter out name help value))
+                 (:gauge (write-gauge out name help value))))
       (format out "# EOF~%"))))
 
 (defun write-counts (out statistics)

@@ -216,17 +216,12 @@ metrics:
                  (t (print-all series rates until blocks-p stream))))
       (store-close store))))
 
-(defun environment ()
-  (loop for entry in (sb-ext:posix-environ)
-        for equals = (position #\= entry)
-        when equals
-          collect (cons (subseq entry 0 equals) (subseq entry (1+ equals)))))
-
 (defun complain (control &rest arguments)
-  (format *error-output* "hydramesh history: ~?~%" control arguments))
+  (format *error-output* "hydramesh history: ~?~%" control arguments)
+  (finish-output *error-output*))
 
-(defun history-main (arguments &key (environment (environment)))
-  "Do what ARGUMENTS, strings, ask for; return the exit code."
+(defun history-main (arguments environment)
+  "Do what ARGUMENTS, strings, ask for in ENVIRONMENT, an alist; return the exit status."
   (let ((stream (sb-sys:make-fd-stream 1 :output t :input nil :buffering :full
                                          :external-format '(:utf-8 :replacement #\?))))
     (handler-case
