@@ -105,14 +105,14 @@ passed on then."
   (let* ((text (pb:result-text part))
          (tokens (pb:result-tokens part))
          (room (decf (answer-order-room order) (cost-of text tokens))))
+    (when (and (minusp room) (not (pb:result-final part)))
+      (error 'too-much :of (format nil "an answer of more than ~d MiB"
+                                   (floor (answer-limits-delivered (answer-order-limits order))
+                                          +mib+))))
     (incf (answer-order-next-index order))
     (cond ((pb:result-final part)
            (setf (answer-order-finished-p order) t)
            (answer-order-drop-early order))
-          ((minusp room)
-           (error 'too-much :of (format nil "an answer of more than ~d MiB"
-                                        (floor (answer-limits-delivered (answer-order-limits order))
-                                               +mib+))))
           (t
            (keep-delivered order text tokens)))))
 

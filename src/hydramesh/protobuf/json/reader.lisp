@@ -43,8 +43,18 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
     value))
 
 (defun complain (input what)
-  "Signal that WHAT is wrong at the position of INPUT."
-  (malformed "Failed to load JSON: ~a: octet ~d" what (input-position input)))
+  "Signal that WHAT is wrong at the position of INPUT, which is told as Python tells it."
+  (let ((line 1) (column 1) (characters 0))
+    (loop for octet across (input-octets input)
+          repeat (input-position input)
+          do (cond ((= octet 10)
+                    (incf characters)
+                    (incf line)
+                    (setf column 1))
+                   ((/= (logand octet #xc0) #x80) ; the first of its character
+                    (incf characters)
+                    (incf column))))
+    (malformed "Failed to load JSON: ~a: line ~d column ~d (char ~d)" what line column characters)))
 
 (declaim (inline peek advance))
 
@@ -139,7 +149,8 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
                       when (string= (aref names (1- place)) (aref names place))
                         return (aref names place))))
     (when twice
-      (malformed "Failed to load JSON: duplicate key ~a" (subseq twice 0 (min 100 (length twice)))))))
+      ;; Python says so twice.
+      (malformed "Failed to load JSON: Failed to load JSON: duplicate key ~a" (subseq twice 0 (min 100 (length twice)))))))
 
 ;;; Strings
 
