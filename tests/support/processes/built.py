@@ -58,7 +58,7 @@ def lisp(command: str, library: str) -> str:
         AssertionError: if the sources do not build, or the tests fail.
     """
     if shutil.which("sbcl") is None:
-        raise CannotBuildError("there is no sbcl (apt install sbcl; src/hydramesh/README.md)")
+        raise CannotBuildError("there is no SBCL (apt install sbcl; src/hydramesh/README.md)")
     done = subprocess.run(
         [HYDRAMESH / "build.sh", command],
         env={**os.environ, "HYDRAMESH_LIBDCF": library},
