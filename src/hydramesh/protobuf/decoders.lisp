@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/protobuf/wire
                 #:index #:depth #:malformed #:+length+
-                #:read-tag #:read-varint #:read-length #:skip-field #:write-varint)
+                #:read-tag #:read-varint #:read-length #:skip-field #:skip-value #:write-varint)
   (:import-from #:hydramesh/protobuf/descriptors
                 #:message-type-fields #:field-name #:field-number #:field-kind #:field-label
                 #:field-type #:field-oneof #:field-key #:field-value)
@@ -198,7 +198,8 @@ An entry that has fields of its own which the schema does not know is, as a whol
              (setf (values tag position) (read-tag octets position end))
              (case tag
                ,@clauses
-               (t (setf position (skip-field tag octets position end depth)
+               ;; upb takes the number 0 for one where no field is known.
+               (t (setf position (,(if clauses 'skip-field 'skip-value) tag octets position end depth)
                         unknown (add-unknown unknown began position))))))
          ,@ends
          (when unknown

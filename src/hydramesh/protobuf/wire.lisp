@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/events #:octets)
   (:export #:index #:malformed #:malformed-reason
            #:+varint+ #:+fixed64+ #:+length+ #:+fixed32+ #:+depth+ #:depth
-           #:read-varint #:read-tag #:read-length #:read-fixed32 #:read-fixed64 #:skip-field
+           #:read-varint #:read-tag #:read-length #:read-fixed32 #:read-fixed64 #:skip-field #:skip-value
            #:varint-size #:write-varint #:write-fixed32 #:write-fixed64
            #:copy-octets #:sign-extended)
   (:documentation "The wire format of Protocol Buffers.
@@ -122,7 +122,7 @@ It may have groups in it, DEPTH of them within one another."
   (skip-value tag octets position end depth))
 
 (defun skip-value (tag octets position end depth)
-  "Do what `skip-field` does. Within a group any number is one."
+  "Do what `skip-field` does, of a field with any number. Within a group there may be any."
   (declare (type octets octets) (type index position end) (type (unsigned-byte 32) tag)
            (type depth depth))
   (case (logand tag 7)

@@ -11,6 +11,8 @@
   (:import-from #:hydramesh/tests/head/same-model)
   (:import-from #:hydramesh/tests/head/scheduling)
   (:import-from #:hydramesh/tests/head/shares)
+  (:import-from #:hydramesh/tests/protobuf/messages)
+  (:import-from #:hydramesh/tests/protobuf/released-schema)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/service/event-loop)
   (:import-from #:hydramesh/tests/service/settings)

@@ -105,8 +105,15 @@ It is :INFINITY or :-INFINITY if it is larger than any. TEXT can be of any lengt
 
 (defun decimal-of-double (number)
   "Return the shortest decimal number that is read as the positive double NUMBER."
-  (multiple-value-bind (position digits) (sb-impl::flonum-to-digits number)
-    (values (parse-integer digits) (- position (length digits)))))
+  (if (< number least-positive-normalized-double-float)
+      ;; Lisp's own digits of these are more than it takes.
+      (loop with rational = (rational number)
+            for exponent downfrom (floor (log number 10d0))
+            for whole = (rounded rational (expt 10 exponent))
+            when (eql number (nearest-double whole exponent))
+              do (return (values whole exponent)))
+      (multiple-value-bind (position digits) (sb-impl::flonum-to-digits number)
+        (values (parse-integer digits) (- position (length digits))))))
 
 (defun decimal-with (precision number)
   "Return the decimal number of PRECISION digits that is nearest to the positive single NUMBER."

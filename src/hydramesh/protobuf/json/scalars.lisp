@@ -3,31 +3,14 @@
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/protobuf/wire #:index #:malformed)
   (:import-from #:hydramesh/protobuf/text #:text-size)
+  (:import-from #:hydramesh/protobuf/json/reader #:shown #:surrogate-p)
   (:import-from #:hydramesh/protobuf/json/decimal #:nearest-double #:double-in #:single-of)
-  (:export #:integer-from #:float-from #:bool-from #:text-from #:octets-from #:enum-from #:shown)
+  (:export #:integer-from #:float-from #:bool-from #:text-from #:octets-from #:enum-from)
   (:documentation "What values of JSON are as those of fields, by the rules of Python's json_format.
 
 Python's are generous: a number may be a string, in which it is as Python writes it, with underscores
 and in any script's digits. All functions signal MALFORMED for what stands for no value."))
 (in-package #:hydramesh/protobuf/json/scalars)
-
-(defun shown (value)
-  "Return VALUE as it is shown in a reason, not at its full length."
-  (let ((text (typecase value
-                (string value)
-                (keyword (ecase value
-                           ((:true :false) (string-capitalize value))
-                           (:null "None")
-                           (:nan "nan")
-                           (:infinity "inf")
-                           (:-infinity "-inf")
-                           (:huge "a number so large")))
-                (vector "an array")
-                (number (format nil "~a" value))
-                (t "an object"))))
-    (if (> (length text) 100)
-        (concatenate 'string (subseq text 0 100) "...")
-        text)))
 
 ;;; Numbers in strings
 
@@ -201,10 +184,6 @@ and in any script's digits. All functions signal MALFORMED for what stands for n
     (:true t)
     (:false nil)
     (t (malformed "Expected true or false without quotes"))))
-
-(defun surrogate-p (char)
-  "Return whether CHAR is half of a pair, and no character."
-  (<= #xd800 (char-code char) #xdfff))
 
 (defun text-from (value)
   "Return the string that VALUE is."

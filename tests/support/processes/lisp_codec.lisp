@@ -1,4 +1,4 @@
-;;;; HydraMesh's codec as a process that tests ask: build.sh lisp --load codec.lisp.
+;;;; HydraMesh's codec as a process that tests ask: build.sh lisp --load lisp_codec.lisp.
 ;;;;
 ;;;; A request and an answer are each a length of 4 octets and as many octets. A request is a letter,
 ;;;; the name of a message type ended by a line feed, and a message. An answer begins with "=" and the
