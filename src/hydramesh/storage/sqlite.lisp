@@ -139,7 +139,9 @@ committed survives the end of the process and a power cut. Others may read the f
              (setf done t))
         (unless done
           ;; Some failures have rolled back already, which makes this one fail.
-          (ignore-errors (execute database "rollback")))))))
+          (ignore-errors (execute database "rollback"))
+          ;; If the disk is full, what the log takes is worth having.
+          (ignore-errors (execute database "pragma wal_checkpoint(truncate)")))))))
 
 (defmethod store-check ((store sqlite))
   (let ((found (translating (single (sqlite-database store) "pragma quick_check(1)"))))
