@@ -88,7 +88,10 @@
                          ((and (eq worker known) (/= address (message-peer message)))
                           (renew-missed messages worker now)))
                    (observe-rates messages worker rates now)
-                   (act-on-state messages worker now))))))))
+                   (act-on-state messages
+                                 worker
+                                 (and (eq worker known) (null gone) (= address (message-peer message)))
+                                 now))))))))
 
 (defun note-gone (messages worker gone now)
   "Move the jobs of GONE, the workers that WORKER has replaced."
@@ -110,15 +113,17 @@
         (answer-order-resume-here (job-answer job))
         (dispatcher-wait dispatcher job now)))))
 
-(defun act-on-state (messages worker now)
-  "Lose WORKER if it has stopped; else there may be something for it to do."
+(defun act-on-state (messages worker alone now)
+  "Lose WORKER if it has stopped; else there may be something for it to do.
+ALONE says that its heartbeat tells of no other worker and makes no job wait. Then only the jobs that it may
+run are looked at: what else waits is looked at with the next tick, and not a thousand times between two."
   (let ((dispatcher (worker-messages-dispatcher messages)))
     (cond ((= (worker-state worker) pb:+stopped+)
            (registry-retire (worker-messages-workers messages) worker)
            (dispatcher-lose dispatcher worker "was stopped" now))
           (t
            (link-ping (worker-messages-link messages) (worker-address worker))
-           (dispatcher-assign-waiting dispatcher now)))))
+           (dispatcher-assign-waiting dispatcher now (and alone worker))))))
 
 (defun new-rates (messages heartbeat known)
   "Return the models of HEARTBEAT whose rates KNOWN, what is known of the worker, does not have yet.
