@@ -3,11 +3,11 @@
   (:import-from #:hydramesh/protobuf/wire #:malformed #:malformed-reason)
   (:import-from #:hydramesh/protobuf/define #:define-messages #:enum-name #:enum-number)
   (:import-from #:hydramesh/protobuf/codec
-                #:encode #:encode-behind #:encoded-size #:decode #:copy-message #:merge-message)
+                #:encode #:encoded-size #:decode #:copy-message #:merge-message)
   (:import-from #:hydramesh/protobuf/json/printing #:to-json)
   (:import-from #:hydramesh/protobuf/json/parsing #:from-json)
   (:export #:to-json #:from-json #:malformed #:malformed-reason #:enum-name #:enum-number
-           #:encode #:encode-behind #:encoded-size #:decode #:copy-message #:merge-message)
+           #:encode #:encoded-size #:decode #:copy-message #:merge-message)
   (:documentation "The messages of daiic.proto, as Lisp has them; others call this package `pb`.
 
 For each message there is a structure, as `task`, with a constructor `make-task` that takes keywords,

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/address #:format-address)
   (:import-from #:hydramesh/answer-order #:answer-order-next-index #:answer-order-resume-here)
   (:import-from #:hydramesh/entropy #:entropy)
-  (:import-from #:hydramesh/errors #:task-error-code #:task-error-name)
+  (:import-from #:hydramesh/errors #:task-error #:task-error-code #:task-error-name)
   (:import-from #:hydramesh/events #:microseconds)
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:make-assignments #:assignments-count #:assignments-assign
@@ -24,7 +24,7 @@
                 #:job-queue-groups #:job-queue-length #:job-queue-remove #:job-queue-serve
                 #:group-first #:group-jobs #:group-unservable-since)
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-tasks-memory)
-  (:import-from #:hydramesh/head/link #:link-forget)
+  (:import-from #:hydramesh/head/link #:link-forget #:message-too-large)
   (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
   (:import-from #:hydramesh/head/registry
                 #:registry #:make-registry #:registry-remove #:registry-silent-since #:registry-workers)
@@ -303,18 +303,28 @@ If only the worker FREED has changed, no others are looked at than it may run."
   (let ((queue (dispatcher-queue dispatcher)))
     (when (plusp (job-queue-length queue))
       (let* ((workers (dispatcher-workers dispatcher))
-             (free (remove-if-not #'worker-free-p (if freed (list freed) (registry-workers workers)))))
+             (free (remove-if-not #'worker-free-p (if freed (list freed) (registry-workers workers))))
+             (unsendable '()))
         (job-queue-serve queue
                          (lambda (job)
                            (and (or (null freed) (may-run-p freed job))
                                 (let ((worker (choose workers job now)))
                                   (and worker
-                                       (assign dispatcher job worker now)
+                                       (handler-case (assign dispatcher job worker now)
+                                         (task-error (error)
+                                           (push (cons job error) unsendable)
+                                           nil))
                                        (cost worker job)))))
-                         (lambda () (some #'worker-free-p free)))))))
+                         (lambda () (some #'worker-free-p free)))
+        (loop for (job . error) in unsendable
+              do (dispatcher-fail dispatcher job error now))))))
 
 (defun assign (dispatcher job worker now)
-  (when (assignments-assign (dispatcher-assignments dispatcher) job worker)
+  "Assign JOB to WORKER; return false if there is no room to tell it.
+Signal a TASK-ERROR if it can be told to no worker."
+  (when (handler-case (assignments-assign (dispatcher-assignments dispatcher) job worker)
+          (message-too-large (reason)
+            (error (task-errors:task-too-large reason))))
     (let ((queued (- now (job-queued-at job)))
           (numbers (job-numbers job)))
       (durations-add (statistics-queued (dispatcher-statistics dispatcher)) queued)

@@ -15,8 +15,8 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work #:ability #:can-p #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large #:stopping
-           #:late #:worker-lost #:disorderly #:too-much-resumed #:resumed-too-late #:no-memory
+  (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large
+           #:task-too-large #:stopping #:late #:worker-lost #:disorderly #:too-much-resumed #:resumed-too-late #:no-memory
            #:too-large #:nothing-to-do #:no-model)
   (:documentation "The errors that the head itself ends tasks with, and what their reader can do.
 
@@ -159,6 +159,14 @@ Each function returns a TASK-ERROR."))
    pb:+bad-request+
    (format nil "the answer cannot be sent: ~a" reason)
    "ask for less at once; the same answer is smaller in Protocol Buffers than in JSON"))
+
+(defun task-too-large (reason)
+  "With what it resumes, the task does not fit into a message; REASON is a MESSAGE-TOO-LARGE."
+  (declare (type message-too-large reason))
+  (make-task-error
+   pb:+bad-request+
+   (format nil "the task cannot be sent to a worker: ~a" reason)
+   "ask for less at once"))
 
 (defun no-memory (most)
   "The tasks that are not over take all the memory that there is for them."

@@ -6,7 +6,7 @@
   (:export #:message #:message-unknown
            #:codec #:make-codec #:codec-type #:codec-allocate #:codec-decode #:codec-size #:codec-write
            #:codec-merge #:codec-named #:codec-of #:register
-           #:encode #:encode-behind #:encoded-size #:decode #:copy-message #:merge-message
+           #:encode #:encode-from #:encoded-size #:decode #:copy-message #:merge-message
            #:add-unknown #:keep-unknown #:write-octets #:ascending)
   (:documentation "What can be done with any message: encode, decode, copy, merge.
 
@@ -52,26 +52,19 @@ hydramesh/protobuf/define; here is what calls them, and what they have in common
   "Return how many octets MESSAGE takes."
   (the index (funcall (codec-size (codec-of message)) message)))
 
-(defun encode-behind (octets message)
-  "Return OCTETS and behind them the encoded MESSAGE.
-Two encodings one after the other are that of both messages merged."
-  (declare (type octets octets))
+(defun encode-from (first message)
+  "Return octets with the encoded MESSAGE from FIRST on; what is before is for the caller to fill."
+  (declare (type index first))
   (let* ((codec (codec-of message))
-         (before (length octets))
-         (size (+ before (the index (funcall (codec-size codec) message))))
+         (size (+ first (the index (funcall (codec-size codec) message))))
          (whole (make-array size :element-type '(unsigned-byte 8)))
          (start (funcall (codec-write codec) message whole size)))
-    (assert (= start before))
-    (replace whole octets)))
+    (assert (eql start first))
+    whole))
 
 (defun encode (message)
   "Return MESSAGE as octets."
-  (let* ((codec (codec-of message))
-         (size (funcall (codec-size codec) message))
-         (whole (make-array (the index size) :element-type '(unsigned-byte 8)))
-         (start (funcall (codec-write codec) message whole size)))
-    (assert (eql start 0))
-    whole))
+  (encode-from 0 message))
 
 (declaim (inline write-octets))
 (defun write-octets (from octets position)

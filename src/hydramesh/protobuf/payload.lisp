@@ -7,7 +7,7 @@
   (:import-from #:hydramesh/protobuf/descriptors
                 #:message-type-fields #:field-number #:field-kind #:field-label #:field-type)
   (:import-from #:hydramesh/protobuf/codec
-                #:codec-named #:codec-type #:decode #:encode-behind)
+                #:codec-named #:codec-type #:decode #:encode-from)
   (:export #:+max-fields+ #:+surely-cheap+ #:+long+ #:decode-bounded #:split #:joined #:id-in)
   (:documentation "Reads messages that others have sent, within a bound of what they may cost.
 
@@ -55,7 +55,7 @@ Signal MALFORMED as `decode-bounded` does."
 
 (defun joined (payload pieces message)
   "Return PIECES, parts of PAYLOAD, and MESSAGE, encoded, behind them."
-  (encode-behind (assembled payload pieces) message))
+  (fill-in (encode-from (reduce #'+ pieces :key #'piece-size) message) payload pieces))
 
 (defun id-in (payload)
   "Return the `id` of a task's message that may not be decoded, 0 if none is found.
@@ -114,9 +114,13 @@ It has the number 1 in all of them, and is looked for in the first +MAX-FIELDS+ 
 
 (defun assembled (payload pieces)
   "Return the octets of PIECES one after the other."
-  (declare (type octets payload))
-  (let ((whole (make-array (reduce #'+ pieces :key #'piece-size) :element-type '(unsigned-byte 8)))
-        (at 0))
+  (fill-in (make-array (reduce #'+ pieces :key #'piece-size) :element-type '(unsigned-byte 8))
+           payload pieces))
+
+(defun fill-in (whole payload pieces)
+  "Put the octets of PIECES one after the other at the beginning of WHOLE; return WHOLE."
+  (declare (type octets whole payload))
+  (let ((at 0))
     (declare (type index at))
     (dolist (piece pieces whole)
       (if (consp piece)

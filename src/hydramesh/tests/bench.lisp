@@ -10,7 +10,7 @@
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:run)
-  (:documentation "How long the sans-IO core takes for a small task: a TASK in, a TASK out, a RESULT in, a RESULT out.
+  (:documentation "How much processor time the sans-IO core takes for a small task: a TASK in, a TASK out, a RESULT in, a RESULT out.
 
     src/hydramesh/build.sh lisp --eval '(asdf:load-system \"hydramesh/tests/bench\")' \\
         --eval '(hydramesh/tests/bench:run)' --quit"))
@@ -82,12 +82,12 @@
                                           :usage (pb:make-usage :prompt-tokens 4 :completion-tokens 4))))
          (batch (coerce (loop for number from 1 to tasks collect (task number)) 'simple-vector)))
     (sb-ext:gc :full t)
-    (let ((began (get-internal-real-time))
+    (let ((began (get-internal-run-time))
           (before (sb-ext:get-bytes-consed))
           (collected sb-ext:*gc-run-time*))
       (loop for task across batch
             do (serve core mirror task rest))
-      (let ((microseconds (/ (* 1d6 (- (get-internal-real-time) began)) internal-time-units-per-second)))
+      (let ((microseconds (/ (* 1d6 (- (get-internal-run-time) began)) internal-time-units-per-second)))
         (assert (= tasks (statistics-done (core-statistics core))))
         (format t "~d workers: ~,2f µs and ~d bytes a task, of which ~,2f µs are garbage collection~%"
                 workers
