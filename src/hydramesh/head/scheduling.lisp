@@ -14,12 +14,10 @@
                 #:worker-slots #:worker-load #:worker-free-p #:worker-models #:worker-can-download
                 #:worker-last-assignment #:worker-number #:worker-rate #:names-repository-p
                 #:worker-model #:worker-model-worker #:worker-model-readiness #:worker-model-rate
-                #:+on-disk+ #:+downloadable+ #:+never+ #:readiness-name)
+                #:+on-disk+ #:+downloadable+ #:+never+)
   (:import-from #:hydramesh/work #:capabilities #:work-kind-shared #:work-kind-usual-rate)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:choose #:may-run-p #:may-serve-p #:cost
-           #:explain-choice #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness
-           #:verdict-seconds #:verdict-rank)
+  (:export #:choose #:may-run-p #:may-serve-p #:cost #:done-in #:comes-before-p #:spreads-p)
   (:documentation "Which worker gets a task: one that could run its model soonest, then the one done first.
 
 Only workers count that have all the tags that the task asks for, and whose model can do what it
@@ -75,6 +73,7 @@ has waited longest for a task."
             (choice-seconds choice) seconds))))
 
 (defun comes-before-p (worker other)
+  "Return whether WORKER gets a task that OTHER would be done with in the same time."
   (let ((one (worker-last-assignment worker))
         (two (worker-last-assignment other)))
     (or (< one two)
@@ -201,105 +200,3 @@ has waited longest for a task."
   (let ((rate (worker-rate worker (job-model job))))
     (/ (+ (job-size job) (job-reading job))
        (if (plusp rate) rate (work-kind-usual-rate (job-kind job))))))
-
-;;; -------------------------------------------------------------------------- reasons
-
-(defstruct (verdict (:copier nil))
-  "What becomes of WORKER in the choice for a job.
-
-REASON says why it is not chosen, NIL if it might be:
-  :PINNED     the task names another worker;
-  :FAILED     this process has failed the task before;
-  :TAGS       it has not all tags that the task asks for;
-  :STARTING   it takes no tasks yet;
-  :CLOSED     it takes no tasks any more;
-  :NO-MODEL   it neither has the model nor may it download it;
-  :UNABLE     its model cannot do what the task needs, or could not if it were downloaded;
-  :OTHER      another model than its own has begun the answer, and is there;
-  :BUSY       it has no free slot;
-  :FURTHER    another free worker could run the model sooner;
-  :WAITING    a busy worker has the model, and the task has not waited long for that.
-READINESS is a keyword, NIL if it can never run the model. RANK is its place among those that might
-be chosen: 1 is chosen, and would be done in SECONDS."
-  (worker nil :type worker :read-only t)
-  (reason nil :type symbol)
-  (readiness nil :type symbol)
-  (seconds nil :type (or null double-float))
-  (rank nil :type (or null fixnum)))
-
-(defun explain-choice (registry job now)
-  "Return a VERDICT about each worker: those that CHOOSE is between, the best first, then the others."
-  (let* ((lacking (lacking-p registry job))
-         (judged (loop for worker in (registry-workers registry)
-                       collect (judge worker job lacking)))
-         (made-by (answer-order-made-by (job-answer job))))
-    (labels ((left () (remove-if #'verdict-reason judged))
-             (order (verdict) (readiness-of (verdict-worker verdict) job))
-             (soonest () (reduce #'min (left) :key #'order :initial-value +never+))
-             (exclude (reason test)
-               (dolist (verdict (left))
-                 (when (funcall test verdict)
-                   (setf (verdict-reason verdict) reason))))
-             (other-p (verdict)
-               (not (continues-p (verdict-worker verdict) job made-by))))
-      (when (and made-by (notevery #'other-p (left)))
-        (exclude :other #'other-p))
-      (let ((soonest (soonest)))
-        (exclude :busy (lambda (verdict) (not (worker-free-p (verdict-worker verdict)))))
-        (let ((free (soonest)))
-          (exclude :further (lambda (verdict) (> (order verdict) free)))
-          (when (and (> free soonest) (not (spreads-p job free now)))
-            (exclude :waiting #'identity))))
-      (append (rank (left) job) (remove nil judged :key #'verdict-reason)))))
-
-(defun lacking-p (registry job)
-  "Return whether a ready worker has the model of JOB, and that cannot do what it needs."
-  (do-holders (model (registry-index registry) (job-model job))
-    (when (and (= (worker-state (worker-model-worker model)) pb:+ready+)
-               (worker-model-lacks-p model (job-needs job)))
-      (return-from lacking-p t))))
-
-(defun model-on (worker job)
-  (values (gethash (job-model job) (worker-models worker))))
-
-(defun readiness-of (worker job)
-  (let ((known (model-on worker job)))
-    (if known (worker-model-readiness known) +downloadable+)))
-
-(defun continues-p (worker job made-by)
-  (let ((known (model-on worker job)))
-    (and known (worker-model-continues-p known made-by))))
-
-(defun judge (worker job lacking)
-  "Return a VERDICT about WORKER alone; LACKING says that the model of JOB is known to lack something."
-  (let* ((known (model-on worker job))
-         (possible (or known (and (worker-can-download worker)
-                                  (names-repository-p (job-model job))))))
-    (make-verdict
-     :worker worker
-     :readiness (and possible (readiness-name (readiness-of worker job)))
-     :reason (cond ((not (member (job-pinned job) (list "" (worker-id worker)) :test #'string=)) :pinned)
-                   ((member (worker-process worker) (job-failed-on job) :test #'equal) :failed)
-                   ((not (tag-subset-p (job-tags job) (worker-tags worker))) :tags)
-                   ((= (worker-state worker) pb:+starting+) :starting)
-                   ((/= (worker-state worker) pb:+ready+) :closed)
-                   ((not possible) :no-model)
-                   ((if known (worker-model-lacks-p known (job-needs job)) lacking) :unable)))))
-
-(defun rank (verdicts job)
-  "Return VERDICTS in the order in which their workers would be done with JOB, numbered."
-  (flet ((rate (worker) (worker-rate worker (job-model job))))
-    (let ((fastest (reduce #'max verdicts :key (lambda (verdict) (rate (verdict-worker verdict)))
-                                          :initial-value 0d0)))
-      (dolist (verdict verdicts)
-        (let ((worker (verdict-worker verdict)))
-          (setf (verdict-seconds verdict) (done-in worker job (rate worker) fastest)))))
-    (let ((ranked (sort verdicts (lambda (one other)
-                                   (or (< (verdict-seconds one) (verdict-seconds other))
-                                       (and (= (verdict-seconds one) (verdict-seconds other))
-                                            (comes-before-p (verdict-worker one)
-                                                            (verdict-worker other))))))))
-      (loop for verdict in ranked
-            for place from 1
-            do (setf (verdict-rank verdict) place))
-      ranked)))

@@ -10,10 +10,10 @@
                 #:job-queued-at #:job-size #:job-tags)
   (:import-from #:hydramesh/head/limits #:make-head-limits)
   (:import-from #:hydramesh/head/registry #:make-registry #:registry-heard #:registry-workers)
-  (:import-from #:hydramesh/head/scheduling
-                #:choose #:may-serve-p #:may-run-p #:explain-choice
-                #:verdict-worker #:verdict-rank #:verdict-reason)
+  (:import-from #:hydramesh/head/scheduling #:choose #:may-serve-p #:may-run-p)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
+  (:import-from #:hydramesh/head/verdicts
+                #:explain-choice #:verdict-worker #:verdict-rank #:verdict-reason)
   (:import-from #:hydramesh/head/worker
                 #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags #:worker-load
                 #:worker-slots #:worker-attempts #:worker-last-assignment #:worker-can-continue-p
