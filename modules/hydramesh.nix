@@ -28,8 +28,8 @@ in
       default = "sqlite";
       description = ''
         Where the head keeps the rates it measured, its metrics and the sizes and times of the last day's tasks, in
-        `/var/lib/daiic-hydramesh`. `sqlite` loses nothing that was written when the machine fails; `streamdb` may
-        lose the last seconds. With `none`, nothing is kept over a restart.
+        `/var/lib/daiic-hydramesh`. When the machine fails, `sqlite` loses the last second, `streamdb` the last ten;
+        and `streamdb` has in memory all that it keeps. With `none`, nothing is kept over a restart.
       '';
     };
 
@@ -59,6 +59,9 @@ in
       description = "DAIIC head (HydraMesh)";
       executable = "hydramesh";
       credentials.cluster-key = cfg.clusterKeyFile;
+      environment = lib.optionalAttrs (cfg.storage == "streamdb") {
+        HYDRAMESH_LIBSTREAMDB = "${lib.getLib pkgs.streamdb}/lib/libstreamdb.so";
+      };
       serviceConfig = {
         StateDirectory = role.unit;
         StateDirectoryMode = "0700";

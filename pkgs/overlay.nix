@@ -7,4 +7,5 @@ final: _prev: {
   dcf = final.callPackage ./dcf.nix { };
   dcf-shim = final.callPackage ./dcf-shim.nix { };
   hydramesh = final.callPackage ./hydramesh.nix { };
+  streamdb = final.callPackage ./streamdb.nix { };
 }

@@ -10,7 +10,8 @@ from daiic.head.limits import HeadLimits
 from daiic.wire.payload import MAX_FIELDS
 from daiic.worker.limits import WorkerLimits
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "operations.md").read_text("utf-8")
 UNITS = {"": 1, "s": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 ROW = re.compile(r"^\| `(\w+)` \| (\d+) ?(\w*) \| [^|]+ \| [^|]+ \|$", re.M)
 
@@ -24,6 +25,20 @@ def test_the_table_has_every_bound(opening: str, limits: type) -> None:
     table = DOCUMENT.split(f"\n{opening}\n\n")[1].split("\n\n")[0]
     documented = {name: int(value) * UNITS[unit] for name, value, unit in ROW.findall(table)}
     assert documented == {field.name: field.default for field in fields(limits)}
+
+
+def test_the_table_has_every_bound_of_what_hydramesh_keeps() -> None:
+    source = (ROOT / "src/hydramesh/storage/limits.lisp").read_text("utf-8")
+    constants = re.findall(
+        r"^\(defconstant \+([a-z-]+)\+ (?:\(ash (\d+) (\d+)\)|(\d+)) ", source, re.M
+    )
+    table = DOCUMENT.split("what is oldest leaves first:\n\n")[1].split("\n\n")[0]
+    documented = {name: int(value) * UNITS[unit] for name, value, unit in ROW.findall(table)}
+    assert len(constants) == source.count("(defconstant")
+    assert documented == {
+        name.replace("-", "_"): int(number or 0) + (int(base or 0) << int(shift or 0))
+        for name, base, shift, number in constants
+    }
 
 
 def test_the_number_of_fields_is_told() -> None:

@@ -12,6 +12,7 @@ let
     daiic-worker = package "daiic-worker" "/opt/daiic";
     dcf-shim = package "dcf-shim" "/opt/daiic";
     hydramesh = package "hydramesh" "/opt/daiic";
+    streamdb = package "streamdb" "/usr";
   };
 in
 daiic

@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/storage/archive
   (:use #:cl)
+  (:import-from #:hydramesh/storage/limits #:+traffic-age+ #:+full-chunks+)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:store-write #:store-close #:store-traffic-chunks
                 #:+counters+ #:+rates+ #:+minutes+ #:+hours+ #:+traffic+)
@@ -24,10 +25,8 @@ day; and the counters. All of it is bounded: what is oldest leaves first. Times 
 microseconds since 1970."))
 (in-package #:hydramesh/storage/archive)
 
-(defconstant +day+ (* 24 3600 1000000))
 (defconstant +rates-interval+ 60000000 "Microseconds between two writes of rates, which change all the time.")
 (defconstant +trim-interval+ 600000000 "Microseconds between two searches for what is too old.")
-(defconstant +waiting+ 64 "Full chunks of traffic that wait to be written; beyond, the oldest is given up.")
 
 (defstruct (archive (:constructor make-archive (store)))
   "CHUNK is the traffic that is being collected, under NUMBER; FULL are those before it that are not written
@@ -80,7 +79,7 @@ yet, as STORE-WRITE takes them, the newest first. TRAFFIC are the numbers of tho
 (defun finish-chunk (archive)
   (push (list +traffic+ (archive-number archive) (chunk-octets (archive-chunk archive)))
         (archive-full archive))
-  (when (> (length (archive-full archive)) +waiting+)
+  (when (> (length (archive-full archive)) +full-chunks+)
     (setf (archive-full archive) (butlast (archive-full archive))))
   (setf (archive-chunk archive) nil
         (archive-chunk-changed archive) nil))
@@ -147,7 +146,7 @@ yet, as STORE-WRITE takes them, the newest first. TRAFFIC are the numbers of tho
      (loop for (number next) on traffic
            for index from 0
            when (or (< index surplus)
-                    (and next (< next (floor (- now +day+) 1000))))
+                    (and next (< next (- (floor now 1000) (* 1000 +traffic-age+)))))
              collect (list +traffic+ number nil)))))
 
 (defun trim-due-p (archive now)

@@ -1,8 +1,9 @@
 (defpackage #:hydramesh/storage/codec
   (:use #:cl)
   (:import-from #:hydramesh/events #:octets)
+  (:import-from #:hydramesh/storage/limits #:+name-characters+)
   (:import-from #:hydramesh/storage/store #:storage-damaged)
-  (:export #:number-kept #:kept #:+text+ #:cut
+  (:export #:number-kept #:kept #:cut
            #:writer #:make-writer #:writer-octets #:writer-length #:write-number #:write-text
            #:reader #:make-reader #:reader-done-p #:read-number #:read-index #:read-text)
   (:documentation "Numbers and short texts as bytes.
@@ -14,8 +15,6 @@ damaged the file since: all of it is checked."))
 
 (deftype number-kept () "Every number that is kept." '(unsigned-byte 62))
 
-(defconstant +text+ 128 "Characters of a text that are kept.")
-
 (declaim (inline kept))
 (defun kept (number)
   "Return NUMBER, or the nearest one that can be written."
@@ -25,7 +24,7 @@ damaged the file since: all of it is checked."))
 
 (defun cut (text)
   "Return as much of TEXT as is kept."
-  (if (<= (length text) +text+) text (subseq text 0 +text+)))
+  (if (<= (length text) +name-characters+) text (subseq text 0 +name-characters+)))
 
 (defstruct (writer (:constructor make-writer ()))
   (octets (make-array 1024 :element-type '(unsigned-byte 8)) :type octets)
@@ -90,7 +89,7 @@ damaged the file since: all of it is checked."))
 
 (defun read-text (reader)
   "Read a text."
-  (let* ((length (read-index reader (1+ (* 4 +text+))))
+  (let* ((length (read-index reader (1+ (* 4 +name-characters+))))
          (start (reader-position reader))
          (end (+ start length)))
     (when (> end (reader-end reader))

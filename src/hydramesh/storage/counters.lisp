@@ -7,16 +7,16 @@
                 #:statistics-outcomes #:statistics-moved #:statistics-repeated #:statistics-malformed
                 #:statistics-refused-heartbeats #:statistics-foreign #:statistics-queued #:statistics-total
                 #:durations-counts #:durations-sum)
+  (:import-from #:hydramesh/storage/limits #:+counters-kept+)
   (:export #:counters-octets #:counters-read #:counters-of #:restore-counters)
   (:documentation "What a head has counted, as a list of (name . number), so that it goes on counting from
 there when it is started again."))
 (in-package #:hydramesh/storage/counters)
 
-(defconstant +counters-kept+ 2048 "Names that are kept; an error code of a stranger makes a new one.")
-
 (defun counters-octets (counters)
   "Return COUNTERS as bytes."
   (let ((writer (make-writer)))
+    ;; An error code that nobody knows makes a new name.
     (loop for (name . number) in counters
           repeat +counters-kept+
           do (write-text name writer)

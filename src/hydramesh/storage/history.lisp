@@ -5,6 +5,7 @@
                 #:load-settings #:settings-error #:settings-state-dir #:settings-storage)
   (:import-from #:hydramesh/shown #:shown #:printable)
   (:import-from #:hydramesh/storage/archive #:open-archive #:archive-rates)
+  (:import-from #:hydramesh/storage/limits #:+hours-days+)
   (:import-from #:hydramesh/storage/opening #:storage-path #:open-storage)
   (:import-from #:hydramesh/storage/plot #:sparkline #:plot-lines #:short-number)
   (:import-from #:hydramesh/storage/rates #:rates-list)
@@ -34,7 +35,6 @@ metrics:
 (defconstant +points+ 1000 "Steps of time in JSON, at most.")
 (defconstant +rates+ 20 "Rates that are listed at a terminal.")
 (defconstant +height+ 8 "Lines of a plot.")
-(defconstant +longest+ (* 2 366 24 3600) "Seconds; nothing older is kept.")
 
 (define-condition bad-usage (error)
   ((reason :initarg :reason))
@@ -60,7 +60,7 @@ metrics:
          (digits (and unit (< end 8) (every #'digit-char-p (subseq text 0 end))))
          (seconds (and digits (* (parse-integer text :end end)
                                  (nth unit '(1 60 3600 86400 604800))))))
-    (unless (and seconds (<= 1 seconds +longest+))
+    (unless (and seconds (<= 1 seconds (* 86400 +hours-days+)))
       (refuse "--since ~A is not valid: it must be a number and s, m, h, d or w, as 90m, of two years at most"
               (printable text)))
     seconds))

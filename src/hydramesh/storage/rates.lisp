@@ -3,12 +3,12 @@
   (:import-from #:hydramesh/storage/codec
                 #:kept #:cut #:make-writer #:writer-octets #:writer-length #:write-number #:write-text
                 #:make-reader #:reader-done-p #:read-number #:read-text)
+  (:import-from #:hydramesh/storage/limits #:+rates-kept+)
   (:export #:rates #:make-rates #:rates-note #:rates-get #:rates-octets #:rates-read #:rates-count
-           #:+rates-kept+ #:rates-list)
+           #:rates-list)
   (:documentation "How fast each worker has been with each model, when it was measured last."))
 (in-package #:hydramesh/storage/rates)
 
-(defconstant +rates-kept+ 4096 "Pairs of a worker and a model that are kept.")
 (defconstant +most+ 1000000000 "The highest rate that is believed.")
 
 (defstruct rates

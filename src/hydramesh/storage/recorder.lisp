@@ -15,6 +15,7 @@
                 #:keeper #:make-keeper #:keeper-path #:keeper-archive #:keeper-trouble #:keeper-missing
                 #:keeper-open #:keeper-call #:keeper-write #:keeper-check #:keeper-retry #:keeper-close
                 #:uptime #:wall-clock)
+  (:import-from #:hydramesh/storage/limits #:+recorder-queue+)
   (:import-from #:hydramesh/storage/opening #:storage-path)
   (:import-from #:hydramesh/storage/rates #:make-rates #:rates-get #:rates-note #:rates-list)
   (:import-from #:hydramesh/storage/ring #:make-ring #:ring-put #:ring-take #:ring-lost)
@@ -28,7 +29,6 @@ The thread that does the head's work hands over numbers and never waits: what th
 and counted. Whatever is wrong with the disk, the head does not notice."))
 (in-package #:hydramesh/storage/recorder)
 
-(defconstant +waiting+ 65536 "What was handed over and not written yet; a task is one.")
 (defconstant +turn+ 1 "Seconds until the thread looks again at what it was given.")
 (defconstant +quiet+ 60 "Seconds between two writes when no task ends.")
 
@@ -36,7 +36,7 @@ and counted. Whatever is wrong with the disk, the head does not notice."))
   "RATES are those that the head's thread remembers; KEEPER, WRITTEN-AT and the counts are the recorder's.
 COUNTERS is what an earlier head has counted."
   keeper
-  (ring (make-ring +waiting+))
+  (ring (make-ring +recorder-queue+))
   (rates (make-rates))
   (counters '() :type list)
   (thread nil)

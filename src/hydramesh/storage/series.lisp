@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/storage/series
   (:use #:cl)
+  (:import-from #:hydramesh/storage/limits #:+minutes-days+)
   (:import-from #:hydramesh/storage/timeline
                 #:make-minutes #:make-hours #:timeline-rows-since #:make-row #:merge-row #:metric-index #:row)
   (:export #:+shown+ #:shown-metric #:metric-name #:metric-unit #:metric-total #:metric-about
@@ -50,8 +51,6 @@ are summed up: :SUM, :MAX or :MEAN."
   "Return the metric that is called NAME, or NIL."
   (find name +shown+ :key #'metric-name :test #'string=))
 
-(defconstant +minutes-kept+ (* 30 24 3600) "Seconds for which there are rows of minutes.")
-
 (defstruct (series (:constructor make-series (start step rows)))
   "STEPs of so many seconds from START, seconds since 1970, with a row or NIL for each."
   (start 0 :type unsigned-byte)
@@ -61,7 +60,7 @@ are summed up: :SUM, :MAX or :MEAN."
 (defun read-series (store since until most)
   "Return what STORE has from SINCE to UNTIL, seconds since 1970, in MOST steps or fewer."
   (let* ((span (max 1 (- until since)))
-         (minutes-p (<= span +minutes-kept+))
+         (minutes-p (<= span (* 86400 +minutes-days+)))
          (unit (if minutes-p 60 3600))
          (step (* unit (max 1 (ceiling span (* unit most)))))
          (start (* step (floor since step)))

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/storage/sqlite
   (:use #:cl)
   (:import-from #:sb-posix)
+  (:import-from #:hydramesh/storage/limits #:+traffic-chunks+ #:+sqlite-file+ #:+sqlite-log+)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:store-write #:store-check #:store-close #:store-pace
                 #:store-traffic-chunks #:storage-unavailable #:storage-damaged #:storage-newer
@@ -18,10 +19,7 @@ committed survives the end of the process and a power cut. Others may read the f
 
 (defconstant +application-id+ #x48594452 "In the file's header: \"HYDR\".")
 
-(defconstant +pages+ 32768 "Of 4 KiB, so a file has 128 MiB at most; what is kept takes half of that.")
-
-(defconstant +log+ (ash 32 20)
-  "Bytes of the write-ahead log. It grows while somebody reads for long, and above this nothing is written.")
+(defconstant +page+ 4096 "Bytes of a page.")
 
 (defconstant +patience+ 1000 "Milliseconds to wait for another process.")
 
@@ -63,6 +61,7 @@ committed survives the end of the process and a power cut. Others may read the f
                 (zerop (single database "select count(*) from sqlite_master")))
            (unless writing
              (error 'storage-unavailable :reason "nothing has been recorded yet"))
+           (execute database (format nil "pragma page_size = ~D" +page+))
            (execute database "pragma journal_mode = wal")
            (create database))
           ((/= application +application-id+)
@@ -77,8 +76,8 @@ committed survives the end of the process and a power cut. Others may read the f
     (unless (equal (single database "pragma journal_mode = wal") "wal")
       (error 'storage-unavailable :reason "its folder does not allow a write-ahead log"))
     (dolist (pragma (list "synchronous = full"
-                          (format nil "journal_size_limit = ~D" +log+)
-                          (format nil "max_page_count = ~D" +pages+)))
+                          (format nil "journal_size_limit = ~D" (floor +sqlite-log+ 2))
+                          (format nil "max_page_count = ~D" (floor +sqlite-file+ +page+))))
       (execute database (format nil "pragma ~A" pragma)))
     ;; The first write tells whether there can be others.
     (execute database "begin immediate")
@@ -113,9 +112,10 @@ committed survives the end of the process and a power cut. Others may read the f
 
 (defun check-log (store)
   "Signal STORAGE-UNAVAILABLE if the write-ahead log is too large, and cannot be made smaller."
+  ;; It grows while somebody reads for long.
   (let ((path (concatenate 'string (sqlite-path store) "-wal")))
     (flet ((too-large-p ()
-             (handler-case (> (sb-posix:stat-size (sb-posix:stat path)) (* 2 +log+))
+             (handler-case (> (sb-posix:stat-size (sb-posix:stat path)) +sqlite-log+)
                (sb-posix:syscall-error () nil))))
       (when (too-large-p)
         (execute (sqlite-database store) "pragma wal_checkpoint(truncate)")
@@ -155,4 +155,4 @@ committed survives the end of the process and a power cut. Others may read the f
   1)
 
 (defmethod store-traffic-chunks ((store sqlite))
-  2048)
+  +traffic-chunks+)

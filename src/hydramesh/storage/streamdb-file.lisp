@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/storage/streamdb-file
   (:use #:cl)
   (:import-from #:hydramesh/events #:octets)
+  (:import-from #:hydramesh/storage/limits #:+streamdb-file+)
   (:import-from #:hydramesh/storage/store #:storage-damaged #:storage-newer)
   (:export #:check-streamdb-file)
   (:documentation "Whether a file is one that StreamDB can be given.
@@ -10,7 +11,6 @@ takes for an older format. So the file is gone through before: a header, then th
 with its value and children, and nothing after them."))
 (in-package #:hydramesh/storage/streamdb-file)
 
-(defconstant +most+ (ash 64 20) "Bytes of a file; what is kept takes a fourth of that.")
 (defconstant +version+ 2 "Of the library's format.")
 (defconstant +key+ 7 "Bytes of a key.")
 
@@ -19,7 +19,7 @@ with its value and children, and nothing after them."))
 
 (defun file-octets (path)
   (with-open-file (file (sb-ext:parse-native-namestring path) :element-type '(unsigned-byte 8))
-    (when (> (file-length file) +most+)
+    (when (> (file-length file) +streamdb-file+)
       (damaged "it is larger than any that HydraMesh writes"))
     (let ((octets (make-array (file-length file) :element-type '(unsigned-byte 8))))
       (unless (= (read-sequence octets file) (length octets))

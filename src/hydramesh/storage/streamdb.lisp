@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:cffi)
   (:import-from #:sb-posix)
+  (:import-from #:hydramesh/storage/limits #:+streamdb-traffic-chunks+)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:store-write #:store-check #:store-close #:store-pace
                 #:store-traffic-chunks #:storage-unavailable #:storage-damaged #:storage-newer
@@ -149,4 +150,4 @@ file of its own, and that takes the store's place when it is complete and on the
   10)
 
 (defmethod store-traffic-chunks ((store streamdb))
-  256)
+  +streamdb-traffic-chunks+)

@@ -3,6 +3,7 @@
   (:import-from #:hydramesh/storage/codec
                 #:number-kept #:kept #:make-writer #:writer-octets #:writer-length #:write-number
                 #:make-reader #:reader-done-p #:read-number #:read-index)
+  (:import-from #:hydramesh/storage/limits #:+minutes-days+ #:+hours-days+)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:+minutes+ #:+hours+)
   (:export #:+metrics+ #:metric-index #:row #:make-row #:merge-row
@@ -57,11 +58,11 @@ BLOCK is the number of the chunk that is being filled, and ROWS has its rows, NI
 
 (defun make-minutes ()
   "Return the metrics by minute, of the last 30 days."
-  (make-timeline +minutes+ 60 60 (* 30 24)))
+  (make-timeline +minutes+ 60 60 (* 24 +minutes-days+)))
 
 (defun make-hours ()
   "Return the metrics by hour, of the last two years."
-  (make-timeline +hours+ 3600 24 (* 2 366)))
+  (make-timeline +hours+ 3600 24 +hours-days+))
 
 (defun block-octets (rows)
   (let ((writer (make-writer)))

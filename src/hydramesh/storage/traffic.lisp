@@ -5,6 +5,7 @@
                 #:number-kept #:kept #:cut #:writer #:make-writer #:writer-octets #:writer-length
                 #:write-number #:write-text #:make-reader #:reader-done-p #:read-number #:read-index
                 #:read-text)
+  (:import-from #:hydramesh/storage/limits #:+chunk-tasks+ #:+chunk-bytes+)
   (:export #:passage #:make-passage #:passage-arrival #:passage-kind #:passage-model #:passage-worker
            #:passage-outcome #:passage-needs #:passage-bytes-in #:passage-bytes-out #:passage-wanted
            #:passage-made #:passage-queued #:passage-running #:passage-moved
@@ -15,9 +16,6 @@ took. What they asked and were answered, and who asked, is not kept.
 The passages of some hundred tasks make a chunk. A name is written out where it is met first in a chunk, and
 is a number after that, so that a passage takes some thirty bytes."))
 (in-package #:hydramesh/storage/traffic)
-
-(defconstant +passages+ 1024 "Tasks in a chunk.")
-(defconstant +octets+ (ash 32 10) "Bytes after which a chunk is full.")
 
 (defstruct passage
   "One task's way through the head.
@@ -83,8 +81,8 @@ embeddings. MOVED says how often it went from one worker to another."
 
 (defun chunk-full-p (chunk)
   "Return whether another chunk should be begun."
-  (or (>= (chunk-count chunk) +passages+)
-      (>= (writer-length (chunk-writer chunk)) +octets+)))
+  (or (>= (chunk-count chunk) +chunk-tasks+)
+      (>= (writer-length (chunk-writer chunk)) +chunk-bytes+)))
 
 (defun chunk-octets (chunk)
   "Return the bytes of CHUNK."

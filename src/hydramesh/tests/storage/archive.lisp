@@ -14,7 +14,8 @@
                 #:chunk-passages)
   (:import-from #:hydramesh/storage/timeline
                 #:make-minutes #:make-hours #:timeline-rows-since #:metric-index)
-  (:import-from #:hydramesh/storage/rates #:rates-get #:rates-count #:+rates-kept+)
+  (:import-from #:hydramesh/storage/limits #:+rates-kept+)
+  (:import-from #:hydramesh/storage/rates #:rates-get #:rates-count)
   (:export #:make-fake #:passage)
   (:documentation "What is kept, and for how long."))
 (in-package #:hydramesh/tests/storage/archive)
