@@ -1,6 +1,7 @@
 """HydraMesh beside `daiic-head`, in one run: what each adds to a task, and how many it can do.
 
     python tests/bench/hydramesh.py [--seconds S] [--runs N] [--heads daiic-head,hydramesh]
+                                    [--only start,saturation,latency] [--realtime]
 
 The head that is measured has core 0 for itself; client, worker and, where they are named, 1,000
 more workers that send heartbeats share core 1. Those are C on libdcf (head_load.c), and what they
@@ -9,7 +10,8 @@ take of their core is printed too, so that it can be seen that the head is what 
 A task is due at a time that does not depend on the one before, and what it takes counts from then.
 `added` is what the way through the head takes more than the same task from client straight to
 worker, in bare round trips: those of a datagram to a process on core 0 that only sends it back, at
-the same rate. Of several runs the one with the middle p99.9 is printed.
+the same rate. Of several runs the one with the middle p99.9 is printed. With --realtime whatever
+else runs on the machine has to wait, as it would if the head had a core for itself.
 """
 
 import argparse
@@ -96,8 +98,13 @@ class Bench:
         self.options = options
         self.load = load
 
+    def pinned(self, core: int, *command: object) -> list[str]:
+        """Return what runs a command on that core, before all else there if that is asked for."""
+        priority = ["chrt", "-f", "1"] if self.options.realtime else []
+        return [*priority, "taskset", "-c", str(core), *map(str, command)]
+
     def process(self, core: int, *words: object) -> Daemon:
-        return Daemon("taskset", "-c", str(core), self.load, *map(str, words))
+        return Daemon(*self.pinned(core, self.load, *words))
 
     async def client(
         self, to: str, task: str, rate: int, seconds: float, between: list[Daemon]
@@ -105,7 +112,7 @@ class Bench:
         before, began = [daemon.cpu_seconds() for daemon in between], time.perf_counter()
         words = ["client", to.rpartition(":")[2], task, rate, seconds, OUTSTANDING]
         done = await asyncio.create_subprocess_exec(
-            *("taskset", "-c", "1", self.load, *map(str, words)), stdout=subprocess.PIPE
+            *self.pinned(1, self.load, *words), stdout=subprocess.PIPE
         )
         said, _ = await done.communicate()
         assert done.returncode == 0, said
@@ -129,7 +136,7 @@ class Bench:
     async def cluster(
         self, kind: heads.Head, crowd: int
     ) -> AsyncIterator[tuple[HeadProcess, Daemon]]:
-        pinned = heads.Head(kind.name, ("taskset", "-c", "0", *located(kind)), kind.environment)
+        pinned = heads.Head(kind.name, tuple(self.pinned(0, *located(kind))), kind.environment)
         async with HeadProcess(kind=pinned, queue_size=1 << 16) as head:
             port = head.host_port[1]
             async with self.process(
@@ -241,6 +248,7 @@ async def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--heads", default=f"{heads.DAIIC_HEAD},{heads.HYDRAMESH}")
     parser.add_argument("--only", default="start,saturation,latency")
+    parser.add_argument("--realtime", action="store_true", help="what else runs waits (needs root)")
     options = parser.parse_args()
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("this bench needs two cores: one for the head, one for the rest")
