@@ -33,7 +33,7 @@ if not os.environ.get("DAIIC_NIXPKGS"):
 
 DOCUMENTED = examples()
 SYSTEMS = ("x86_64-linux", "aarch64-linux")
-SCENARIOS = ("cluster", "hardening", "lisp", "notify", "secrets")
+SCENARIOS = ("cluster", "hardening", "notify", "secrets")
 PACKAGES = (
     *("default", "daiic", "daiic-worker", "dcf", "dcf-shim", "hydramesh"),
     "options-reference",

@@ -1,6 +1,6 @@
 """What the running units may and may not touch."""
 
-ROLES = ("head", "gateway", "shim", "worker")
+ROLES = ("head", "hydramesh", "gateway", "shim", "worker")
 
 machine.start()
 for role in ROLES:
@@ -40,6 +40,13 @@ with subtest("the system cannot be written, and homes cannot be seen"):
         machine.fail(inside(role, "test -e /root/private"))
         machine.fail(inside(role, "test -e /tmp/of-others"))
     machine.succeed(inside("worker", "touch /var/lib/daiic-worker/a /var/cache/daiic-worker/a"))
+    machine.succeed(inside("hydramesh", "touch /var/lib/daiic-hydramesh/a"))
+
+with subtest("what a head keeps, and its REPL, are root's alone"):
+    other = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    repl = "hydramesh repl --repl-socket /run/daiic-hydramesh/repl"
+    machine.succeed("ls /var/lib/daiic-hydramesh/", f"echo '(workers)' | {repl} | grep worker")
+    machine.fail(f"{other} ls /var/lib/daiic-hydramesh/", f"echo '(workers)' | {other} {repl}")
 
 with subtest("no disk, no kernel log, no memory of the machine"):
     disks = machine.succeed("lsblk --nodeps --noheadings --paths --output TYPE,NAME | grep ^disk")

@@ -1,6 +1,25 @@
 """The daemons tell systemd how they are, and systemd acts on it."""
 
 import json
+import re
+
+LISP = "daiic-hydramesh.service"
+ASK = "daiic generate --head 127.0.0.1:7747 --model daiic-tiny-chat"
+
+
+def generate(seed: int) -> str:
+    """Return an answer that has come through the head in Lisp."""
+    return str(machine.succeed(f"{ASK} --max-tokens 8 --seed {seed} 'A cluster is'")).strip()
+
+
+def answered() -> float:
+    """Return how many texts the head in Lisp has passed on, by its own count."""
+    page = machine.succeed("curl --fail --silent http://127.0.0.1:7748/metrics")
+    (total,) = re.findall(
+        r'^daiic_head_tasks_total\{kind="text",outcome="DONE"\} (\S+)$', page, re.MULTILINE
+    )
+    return float(total)
+
 
 machine.start()
 machine.wait_for_unit("daiic-worker.service")
@@ -12,7 +31,7 @@ with subtest("a worker is ready once its models are loaded and the head knows it
     assert states["daiic-tiny-chat"] == "LOADED", states
 
 with subtest("status says in words what the daemon does"):
-    for unit in ("daiic-head.service", "daiic-worker.service"):
+    for unit in ("daiic-head.service", LISP, "daiic-worker.service"):
         assert machine.get_unit_property(unit, "StatusText") != ""
 
 with subtest("a process that no longer works is replaced"):
@@ -28,9 +47,51 @@ with subtest("a process that no longer works is replaced"):
 with subtest("the worker finds the new head by itself"):
     machine.wait_until_succeeds("daiic status --json | grep daiic-tiny-chat", timeout=60)
 
+with subtest("a head in Lisp serves the same worker, and says so"):
+    answer = generate(1)
+    assert answer != ""
+    assert "1 worker" in machine.get_unit_property(LISP, "StatusText")
+    machine.succeed("curl --fail --silent http://127.0.0.1:7748/readyz")
+
+with subtest("killed, it comes back and remembers"):
+    before = answered()
+    assert before >= 1
+    machine.wait_until_succeeds(
+        "hydramesh history --state-dir /var/lib/daiic-hydramesh | grep -E '^done +[1-9]'",
+        timeout=90,
+    )
+    killed = machine.get_unit_property(LISP, "MainPID")
+    machine.succeed(f"kill -9 {killed}")
+    machine.wait_until_succeeds(
+        f"test $(systemctl show --value --property=NRestarts {LISP}) -ge 1", timeout=60
+    )
+    machine.wait_for_unit(LISP)
+    assert answered() >= before
+    machine.wait_until_succeeds("curl --fail --silent http://127.0.0.1:7748/readyz", timeout=60)
+    assert generate(1) == answer
+
+with subtest("told to, it reads its settings again and goes on"):
+    pid = machine.get_unit_property(LISP, "MainPID")
+    machine.succeed(f"systemctl kill --signal=HUP {LISP}")
+    assert generate(1) == answer
+    assert machine.get_unit_property(LISP, "MainPID") == pid
+
+with subtest("stopped, it lets a running task finish"):
+    machine.succeed(
+        f"({ASK} --max-tokens 100 Workers > /tmp/last; touch /tmp/ended) &> /dev/null &"
+    )
+    machine.wait_until_succeeds(
+        f"systemctl show --property=StatusText {LISP} | grep '1 task in flight'", timeout=60
+    )
+    machine.succeed(f"systemctl stop {LISP}")
+    machine.wait_for_file("/tmp/ended", timeout=60)
+    machine.succeed("test -s /tmp/last")
+    # It was never too busy to feed the watchdog.
+    assert machine.get_unit_property(LISP, "NRestarts") == "1"
+
 with subtest("a stop is clean"):
     machine.succeed("systemctl stop daiic-worker.service daiic-head.service")
-    for unit in ("daiic-head.service", "daiic-worker.service"):
+    for unit in ("daiic-head.service", LISP, "daiic-worker.service"):
         assert machine.get_unit_property(unit, "Result") == "success"
         assert machine.get_unit_property(unit, "ActiveState") == "inactive"
     machine.shutdown()

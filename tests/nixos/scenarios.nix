@@ -15,6 +15,14 @@ let
       virtualisation.cores = 2;
     };
 
+  # A second head beside the one that a worker brings along, on ports of its own; the worker serves both.
+  hydramesh.services.daiic.hydramesh = {
+    enable = true;
+    listen = "127.0.0.1:7747";
+    httpListen = "127.0.0.1:7748";
+    repl = true;
+  };
+
   # The scripts make keys when the machines run, and then start what waits for them.
   key.services.daiic.clusterKeyFile = "/var/lib/cluster-key";
 in
@@ -49,22 +57,22 @@ in
 
   # What each role may and may not touch while it runs.
   hardening.machine = {
-    imports = [ worker ];
+    imports = [
+      worker
+      hydramesh
+    ];
+    services.daiic.head.enable = true;
     services.daiic.gateway.enable = true;
     services.daiic.shim.enable = true;
   };
 
-  # HydraMesh in the place of the other head.
-  lisp.machine = {
-    imports = [ worker ];
-    services.daiic.worker.models = [ "daiic-tiny-chat" ];
-    services.daiic.hydramesh.enable = true;
-    services.daiic.hydramesh.repl = true;
-  };
-
   # What systemd is told, and what it does when it is told nothing any more.
   notify.machine = {
-    imports = [ worker ];
+    imports = [
+      worker
+      hydramesh
+    ];
+    services.daiic.head.enable = true;
     services.daiic.worker.models = [ "daiic-tiny-chat" ];
   };
 
