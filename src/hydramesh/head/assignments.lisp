@@ -9,7 +9,8 @@
                 #:job-missed-p #:job-model #:job-number #:job-worker)
   (:import-from #:hydramesh/head/link #:link-send)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-attempts #:worker-began #:worker-last-assignment)
+                #:worker-address #:worker-attempts #:worker-began #:worker-drop #:worker-last-assignment
+                #:worker-take)
   (:import-from #:hydramesh/id-table
                 #:id-table #:make-id-table #:id-table-count #:id-table-get #:id-table-put
                 #:id-table-remove #:id-table-values)
@@ -63,7 +64,7 @@ EARLY-BYTES is the size of those parts of their answers that wait for an earlier
       (incf (job-attempts job))
       (job-forget-group-key job)
       (id-table-put (assignments-jobs assignments) attempt job)
-      (setf (gethash attempt (worker-attempts worker)) t)
+      (worker-take worker attempt)
       (worker-began worker (job-model job))
       t)))
 
@@ -81,7 +82,7 @@ EARLY-BYTES is the size of those parts of their answers that wait for an earlier
     (decf (assignments-early-bytes assignments) (answer-order-early-bytes (job-answer job)))
     (answer-order-drop-early (job-answer job))
     (id-table-remove (assignments-jobs assignments) (job-attempt job))
-    (remhash (job-attempt job) (worker-attempts worker))
+    (worker-drop worker (job-attempt job))
     worker))
 
 (defun assignments-accept (assignments job part)

@@ -15,6 +15,7 @@
                 #:worker-last-assignment #:worker-number #:worker-rate #:names-repository-p
                 #:worker-model #:worker-model-worker #:worker-model-readiness #:worker-model-rate
                 #:+on-disk+ #:+downloadable+ #:+never+)
+  (:import-from #:hydramesh/head/model-index #:readiness)
   (:import-from #:hydramesh/work #:capabilities #:work-kind-shared #:work-kind-usual-rate)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:choose #:may-run-p #:may-serve-p #:cost #:done-in #:comes-before-p #:spreads-p)
@@ -31,7 +32,7 @@ the other. A worker that was not measured counts as the fastest, so that it gets
 (defconstant +spread-after+ (seconds 2)
   "How long a task waits for a busy worker with its model before another loads it too.")
 
-(declaim (inline allowed-p done-in))
+(declaim (inline allowed-p stretch))
 
 (defun allowed-p (worker job)
   "Return whether JOB may go to WORKER, whatever models that has."
@@ -42,35 +43,32 @@ the other. A worker that was not measured counts as the fastest, so that it gets
          (or (null failed-on) (not (member (worker-process worker) failed-on :test #'equal)))
          (or (null tags) (tag-subset-p tags (worker-tags worker))))))
 
+(defun stretch (worker job)
+  "Return how many times longer JOB takes on WORKER than if that had nothing else."
+  (let ((load (float (worker-load worker) 1d0)))
+    (+ 1d0 (if (work-kind-shared (job-kind job))
+               (/ load (worker-slots worker))
+               load))))
+
 (defun done-in (worker job rate fastest)
   "Return in how many seconds JOB would be done by WORKER, with a model of that RATE.
 FASTEST is the highest rate of all that the choice is among."
-  (declare (type double-float rate fastest))
-  (let ((load (float (worker-load worker) 1d0)))
-    (* (/ (the double-float (job-size job))
-          (cond ((plusp rate) rate) ((plusp fastest) fastest) (t 1d0)))
-       (+ 1d0 (if (work-kind-shared (job-kind job))
-                  (/ load (worker-slots worker))
-                  load)))))
+  (* (/ (job-size job)
+        (cond ((plusp rate) rate) ((plusp fastest) fastest) (t 1d0)))
+     (stretch worker job)))
 
 ;;; ----------------------------------------------------------------------- choosing
 
 (defstruct (choice (:copier nil))
-  "The worker that would be done first, of those looked at; those done alike have the one first that
-has waited longest for a task."
-  (worker nil :type (or null worker))
-  (seconds 0d0 :type double-float))
-
-(declaim (inline consider))
-(defun consider (choice worker seconds)
-  "Let CHOICE be WORKER, which would be done in that many SECONDS, if it is better."
-  (declare (type double-float seconds))
-  (let ((best (choice-worker choice)))
-    (when (or (null best)
-              (< seconds (choice-seconds choice))
-              (and (= seconds (choice-seconds choice)) (comes-before-p worker best)))
-      (setf (choice-worker choice) worker
-            (choice-seconds choice) seconds))))
+  "The free workers that would be done first, of those looked at that could run the model at
+READINESS: the one that would be of those that were measured, of which FASTEST is the highest rate,
+in SECONDS; and of the others, for which it has the least of STRETCH."
+  (readiness +never+ :type readiness)
+  (measured nil :type (or null worker))
+  (seconds 0d0 :type double-float)
+  (fastest 0d0 :type double-float)
+  (other nil :type (or null worker))
+  (stretch 0d0 :type double-float))
 
 (defun comes-before-p (worker other)
   "Return whether WORKER gets a task that OTHER would be done with in the same time."
@@ -79,41 +77,72 @@ has waited longest for a task."
     (or (< one two)
         (and (= one two) (< (worker-number worker) (worker-number other))))))
 
+(declaim (inline better-p consider))
+
+(defun better-p (worker amount best least)
+  "Return whether WORKER, with that AMOUNT, comes before BEST, which has the LEAST until now."
+  (declare (type double-float amount least))
+  (or (null best)
+      (< amount least)
+      (and (= amount least) (comes-before-p worker best))))
+
+(defun consider (choice worker readiness rate job)
+  "Take into CHOICE that WORKER is free, and has the model at READINESS with that RATE."
+  (declare (type double-float rate))
+  (when (< readiness (choice-readiness choice))
+    (setf (choice-readiness choice) readiness
+          (choice-measured choice) nil
+          (choice-fastest choice) 0d0
+          (choice-other choice) nil))
+  (let ((stretch (stretch worker job)))
+    (if (plusp rate)
+        (let ((seconds (* (/ (job-size job) rate) stretch)))
+          (when (> rate (choice-fastest choice))
+            (setf (choice-fastest choice) rate))
+          (when (better-p worker seconds (choice-measured choice) (choice-seconds choice))
+            (setf (choice-measured choice) worker
+                  (choice-seconds choice) seconds)))
+        (when (better-p worker stretch (choice-other choice) (choice-stretch choice))
+          (setf (choice-other choice) worker
+                (choice-stretch choice) stretch)))))
+
+(defun chosen (choice job)
+  "Return the worker of CHOICE that would be done with JOB first, NIL if there is none."
+  (let ((measured (choice-measured choice))
+        (other (choice-other choice)))
+    (cond ((null other) measured)
+          ((null measured) other)
+          (t
+           ;; What was not measured counts as the fastest.
+           (let ((seconds (* (/ (job-size job) (choice-fastest choice)) (choice-stretch choice))))
+             (if (better-p other seconds measured (choice-seconds choice)) other measured))))))
+
 (defun choose (registry job now)
   "Return the worker that should get JOB now; NIL if it has to wait, or there is none."
   (declare (type microseconds now) (optimize speed))
-  (let* ((index (registry-index registry))
-         (name (job-model job))
-         (needs (job-needs job))
-         (same (same-model-among registry job))
-         (soonest +never+)              ; of all that can run it
-         (free +never+)                 ; of those with a free slot
-         (fastest 0d0)                  ; of those again that are as soon as any
-         (lacking nil))
-    (declare (type capabilities needs) (type fixnum soonest free) (type double-float fastest))
-    (do-holders (model index name)
-      (let ((worker (worker-model-worker model)))
+  (let ((choice (make-choice))
+        (needs (job-needs job))
+        (same (same-model-among registry job))
+        (soonest +never+)               ; of all that can run it, free or not
+        (lacking nil))
+    (declare (type capabilities needs) (type readiness soonest) (dynamic-extent choice))
+    (do-holders (model (registry-index registry) (job-model job))
+      (let ((worker (worker-model-worker model))
+            (readiness (worker-model-readiness model)))
         (declare (type worker worker))
         (when (= (worker-state worker) pb:+ready+)
           (cond ((worker-model-lacks-p model needs)
                  (setf lacking t))
                 ((and (allowed-p worker job)
                       (or (null same) (worker-model-continues-p model same)))
-                 (let ((readiness (worker-model-readiness model)))
-                   (when (< readiness soonest)
-                     (setf soonest readiness))
-                   (when (and (<= readiness free) (worker-free-p worker))
-                     (when (< readiness free)
-                       (setf free readiness
-                             fastest 0d0))
-                     (setf fastest (max fastest (worker-model-rate model))))))))))
-    (when (and (> soonest +downloadable+) (not lacking) (names-repository-p name))
-      (multiple-value-bind (worker any) (choose-download registry job)
-        (when any
-          (return-from choose worker))))
-    (cond ((= free +never+) nil)
-          ((and (> free soonest) (not (spreads-p job free now))) nil)
-          (t (done-first index job same free fastest)))))
+                 (setf soonest (min soonest readiness))
+                 (when (and (<= readiness (choice-readiness choice)) (worker-free-p worker))
+                   (consider choice worker readiness (worker-model-rate model) job)))))))
+    (when (and (> soonest +downloadable+) (not lacking) (names-repository-p (job-model job)))
+      (setf soonest (consider-downloads choice registry job soonest)))
+    (when (or (= soonest (choice-readiness choice))
+              (spreads-p job (choice-readiness choice) now))
+      (chosen choice job))))
 
 (defun spreads-p (job readiness now)
   "Return whether JOB need not wait for a worker with its model, as one at READINESS is free."
@@ -139,35 +168,13 @@ has waited longest for a task."
        (allowed-p worker job)
        (not (nth-value 1 (gethash (job-model job) (worker-models worker))))))
 
-(defun choose-download (registry job)
-  "Return the ready worker that should download the model of JOB, or NIL; and whether any may."
-  (let ((choice (make-choice))
-        (any nil))
-    (declare (dynamic-extent choice))
-    (dolist (worker (registry-workers registry))
-      (when (and (= (worker-state worker) pb:+ready+) (downloads-p worker job))
-        (setf any t)
-        (when (worker-free-p worker)
-          (consider choice worker (done-in worker job 0d0 0d0)))))
-    (values (choice-worker choice) any)))
-
-(defun done-first (index job same readiness fastest)
-  "Return the free worker with the model at READINESS that would be done with JOB first."
-  (declare (type fixnum readiness) (type double-float fastest) (optimize speed))
-  (let ((choice (make-choice))
-        (needs (job-needs job)))
-    (declare (dynamic-extent choice))
-    (do-holders (model index (job-model job))
-      (let ((worker (worker-model-worker model)))
-        (declare (type worker worker))
-        (when (and (= (worker-model-readiness model) readiness)
-                   (= (worker-state worker) pb:+ready+)
-                   (worker-free-p worker)
-                   (not (worker-model-lacks-p model needs))
-                   (allowed-p worker job)
-                   (or (null same) (worker-model-continues-p model same)))
-          (consider choice worker (done-in worker job (worker-model-rate model) fastest)))))
-    (choice-worker choice)))
+(defun consider-downloads (choice registry job soonest)
+  "Take into CHOICE who might download the model of JOB; return how soon any worker could run it."
+  (dolist (worker (registry-workers registry) soonest)
+    (when (and (= (worker-state worker) pb:+ready+) (downloads-p worker job))
+      (setf soonest +downloadable+)
+      (when (worker-free-p worker)
+        (consider choice worker +downloadable+ 0d0 job)))))
 
 ;;; -------------------------------------------------------------- who may run it at all
 

@@ -18,8 +18,8 @@
   (:export #:worker #:make-worker #:worker-id #:worker-incarnation #:worker-process #:worker-number
            #:worker-title #:worker-bytes #:worker-heartbeat #:worker-address #:worker-seen-at
            #:worker-state #:worker-serving-p #:worker-slots #:worker-can-download #:worker-tags
-           #:worker-models #:worker-attempts #:worker-elsewhere #:worker-load #:worker-free-p
-           #:worker-last-assignment #:worker-retired #:worker-rtt
+           #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
+           #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
            #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
            #:worker-can-continue-p #:worker-began #:names-repository-p
            #:worker-model #:worker-model-worker #:worker-model-name #:worker-model-readiness
@@ -37,8 +37,8 @@
 
 PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers
 by when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table
-whose keys are the ids of what it runs for this head, and ELSEWHERE is how many tasks it has from
-other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are processes of
+whose keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many
+tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are processes of
 the same id that this one has replaced, the oldest first, each with the number of heartbeats that
 came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
 hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in INDEX too."
@@ -56,6 +56,7 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   (index nil :type model-index :read-only t)
   (beat 0 :type fixnum)
   (attempts (make-hash-table) :type hash-table :read-only t)
+  (running 0 :type fixnum)
   (elsewhere 0 :type fixnum)
   (excess 0 :type fixnum)
   (last-assignment 0 :type fixnum)
@@ -91,11 +92,22 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
 
 (defun worker-load (worker)
   "Return the number of tasks that it has, from all heads."
-  (the fixnum (+ (hash-table-count (worker-attempts worker)) (worker-elsewhere worker))))
+  (the fixnum (+ (worker-running worker) (worker-elsewhere worker))))
 
 (defun worker-free-p (worker)
   "Return whether it has a free slot."
   (< (worker-load worker) (worker-slots worker)))
+
+(defun worker-take (worker attempt)
+  "WORKER runs ATTEMPT from now on."
+  (setf (gethash attempt (worker-attempts worker)) t
+        ;; Who chooses a worker asks all of them for their number.
+        (worker-running worker) (hash-table-count (worker-attempts worker))))
+
+(defun worker-drop (worker attempt)
+  "WORKER no longer runs ATTEMPT."
+  (remhash attempt (worker-attempts worker))
+  (setf (worker-running worker) (hash-table-count (worker-attempts worker))))
 
 ;;; ---------------------------------------------------------------------- heartbeats
 
@@ -111,7 +123,7 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   (update-models worker (pb:heartbeat-models heartbeat))
   ;; A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
   (let ((excess (max 0 (- (+ (pb:heartbeat-running heartbeat) (pb:heartbeat-waiting heartbeat))
-                          (hash-table-count (worker-attempts worker))))))
+                          (worker-running worker)))))
     (setf (worker-elsewhere worker) (min excess (worker-excess worker))
           (worker-excess worker) excess)))
 

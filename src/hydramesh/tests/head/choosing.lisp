@@ -16,7 +16,7 @@
                 #:explain-choice #:verdict-worker #:verdict-rank #:verdict-reason)
   (:import-from #:hydramesh/head/worker
                 #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags #:worker-load
-                #:worker-slots #:worker-attempts #:worker-last-assignment #:worker-can-continue-p
+                #:worker-slots #:worker-take #:worker-last-assignment #:worker-can-continue-p
                 #:worker-lacks-p #:worker-readiness #:worker-rate #:worker-began #:+on-disk+)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/suite)
@@ -121,8 +121,8 @@ its explanation says the same."))
                             (ash number 16)
                             1000)))
                (loop repeat (random 4)
-                     do (setf (gethash (random 1000) (worker-attempts worker)) t
-                              (worker-last-assignment worker) (incf given)))
+                     do (worker-take worker (random 1000))
+                        (setf (worker-last-assignment worker) (incf given)))
                (when (zerop (random 5))
                  (worker-began worker (any "m" "o/m" "x")))))
     registry))
