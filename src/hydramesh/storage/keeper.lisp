@@ -48,8 +48,10 @@ it is tried again every INTERVAL seconds, at the UPTIME RETRY-AT. MISSING counts
 
 (defun make-folder (path)
   (let ((folder (subseq path 0 (position #\/ path :from-end t))))
+    ;; What goes on in a cluster is nobody else's business.
     (handler-case (ensure-directories-exist
-                   (sb-ext:parse-native-namestring folder nil *default-pathname-defaults* :as-directory t))
+                   (sb-ext:parse-native-namestring folder nil *default-pathname-defaults* :as-directory t)
+                   :mode #o700)
       (error ()
         (error 'storage-unavailable :reason (format nil "the folder ~A cannot be made" folder))))))
 

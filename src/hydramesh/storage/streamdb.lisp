@@ -22,9 +22,10 @@ rarely; and it notices neither a full disk nor a damaged file, so both are looke
 file of its own, and that takes the store's place when it is complete and on the disk."))
 (in-package #:hydramesh/storage/streamdb)
 
-(defstruct (streamdb (:constructor make-streamdb (database path)))
+(defstruct (streamdb (:constructor make-streamdb (database path writing)))
   database
-  (path "" :type string))
+  (path "" :type string)
+  (writing nil))
 
 (defun next-path (path)
   (concatenate 'string path ".next"))
@@ -44,9 +45,27 @@ file of its own, and that takes the store's place when it is complete and on the
   (handler-case (sb-posix:stat path)
     (sb-posix:syscall-error () nil)))
 
-(defun remove-if-there (path)
-  (when (exists-p path)
-    (sb-posix:unlink path)))
+(defun names-in (folder)
+  (let ((directory (sb-posix:opendir folder)))
+    (unwind-protect
+         (loop for entry = (sb-posix:readdir directory)
+               until (sb-alien:null-alien entry)
+               collect (sb-posix:dirent-name entry))
+      (sb-posix:closedir directory))))
+
+(defun folder (path)
+  (subseq path 0 (1+ (position #\/ path :from-end t))))
+
+(defun remove-unfinished (path)
+  "Remove what the library was writing when a process ended: the next file, and that before its renaming."
+  (let* ((folder (folder path))
+         (next (next-path path))
+         (begin (subseq next (length folder))))
+    (dolist (name (names-in folder))
+      (when (eql (mismatch begin name) (length begin))
+        (sb-posix:unlink (concatenate 'string folder name))))
+    (when (exists-p next)
+      (sb-posix:unlink next))))
 
 (defun key (kind number)
   (let ((key (make-array 7 :element-type '(unsigned-byte 8))))
@@ -85,12 +104,13 @@ file of its own, and that takes the store's place when it is complete and on the
       (when there
         (check-streamdb-file path))
       (when writing
-        (remove-if-there (next-path path))
+        (remove-unfinished path)
         (when there
           (sb-posix:link path (next-path path))))
       (unwind-protect
            (progn
-             (setf store (make-streamdb (open-database (if writing (next-path path) path)) path))
+             (setf store (make-streamdb (open-database (if writing (next-path path) path)) path
+                                        writing))
              (if there
                  (check-version store)
                  (store-write store `((,+version-kind+ 0 ,(make-array 1 :element-type '(unsigned-byte 8)
@@ -117,9 +137,6 @@ file of its own, and that takes the store's place when it is complete and on the
            (unavailable "the disk refuses to keep it"))
       (sb-posix:close descriptor))))
 
-(defun folder (path)
-  (subseq path 0 (1+ (position #\/ path :from-end t))))
-
 (defmethod store-write ((store streamdb) changes)
   (let* ((database (streamdb-database store))
          (path (streamdb-path store))
@@ -144,7 +161,8 @@ file of its own, and that takes the store's place when it is complete and on the
 
 (defmethod store-close ((store streamdb))
   (streamdb-close (streamdb-database store))
-  (ignore-errors (remove-if-there (next-path (streamdb-path store)))))
+  (when (streamdb-writing store)
+    (ignore-errors (remove-unfinished (streamdb-path store)))))
 
 (defmethod store-pace ((store streamdb))
   10)

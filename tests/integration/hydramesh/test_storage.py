@@ -155,6 +155,27 @@ async def test_what_was_shown_survives_a_kill(
     assert "damaged" not in head.log
 
 
+async def test_rates_are_known_after_a_restart(
+    hydramesh: Head, storage: str, tmp_path: Path, cast: Cast
+) -> None:
+    def model(rate: float) -> list[pb.ModelStatus]:
+        return [pb.ModelStatus(name=cast.model, kind=pb.TEXT, state=pb.LOADED, rate=rate)]
+
+    async with started(hydramesh, tmp_path, storage) as head:
+        await cast.worker(head, worker_id="slow", models=model(10))
+        await cast.worker(head, worker_id="fast", models=model(100))
+        head.signal(signal.SIGTERM)
+        await head.ended()
+    async with started(hydramesh, tmp_path, storage) as head:
+        slow = await cast.worker(head, worker_id="slow", models=model(0))
+        fast = await cast.worker(head, worker_id="fast", models=model(0))
+        client = await cast.client(head)
+        for number in range(1, 5):
+            client.send(TASK, cast.task(number))
+            await fast.answer(await fast.next(TASK), "x")
+        assert not slow.waiting(TASK)
+
+
 # ------------------------------------------------------------------ the file
 
 

@@ -82,6 +82,17 @@
     (signals storage-unavailable (open-storage path storage :writing nil))
     (is (null (probe-file path)))))
 
+(test what-was-not-finished-is-removed
+  (in-every-store (storage path)
+    (written storage path `((,+counters+ 0 ,(bytes 1))))
+    (when (string= storage "streamdb")
+      (dolist (end '(".next" ".next.4711.tmp"))
+        (write-file (concatenate 'string path end) (bytes 1 2 3))))
+    (written storage path `((,+counters+ 0 ,(bytes 2))))
+    (is (equal (list (pathname-name path))
+               (mapcar #'pathname-name
+                       (directory (merge-pathnames "*.*" (directory-namestring path))))))))
+
 (test garbage-is-damage
   (in-every-store (storage path)
     (dolist (content (list (map '(vector (unsigned-byte 8)) #'char-code "This is no database at all.")
