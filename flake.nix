@@ -72,6 +72,7 @@
             dcf
             dcf-shim
             hydramesh
+            streamdb
             ;
           inherit (images) mesh-head mesh-shim mesh-worker-cpu;
           options-reference = import ./docs/options-reference.nix { inherit pkgs; };

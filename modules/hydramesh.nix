@@ -33,6 +33,10 @@ in
       '';
     };
 
+    streamdbPackage = lib.mkPackageOption pkgs "streamdb" {
+      extraDescription = "It is used with {option}`services.daiic.hydramesh.storage` set to `streamdb`.";
+    };
+
     repl = mkOption {
       type = types.bool;
       default = false;
@@ -60,7 +64,7 @@ in
       executable = "hydramesh";
       credentials.cluster-key = cfg.clusterKeyFile;
       environment = lib.optionalAttrs (cfg.storage == "streamdb") {
-        HYDRAMESH_LIBSTREAMDB = "${lib.getLib pkgs.streamdb}/lib/libstreamdb.so";
+        HYDRAMESH_LIBSTREAMDB = "${lib.getLib cfg.streamdbPackage}/lib/libstreamdb.so";
       };
       serviceConfig = {
         StateDirectory = role.unit;

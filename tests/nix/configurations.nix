@@ -65,7 +65,7 @@ in
         httpListen = "127.0.0.1:9748";
         workerTimeout = 12.5;
         queueSize = 77;
-        storage = "none";
+        storage = "streamdb";
         repl = true;
         advertise = true;
         openFirewall = true;
@@ -129,6 +129,7 @@ in
         head.package = pkgs.pkgsRocm.daiic-worker;
         hydramesh.enable = true;
         hydramesh.package = pkgs.pkgsRocm.daiic-worker;
+        hydramesh.streamdbPackage = pkgs.dcf-shim;
         hydramesh.listen = "127.0.0.1:7747";
         hydramesh.httpListen = "127.0.0.1:7748";
         worker.enable = true;

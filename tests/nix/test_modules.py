@@ -89,7 +89,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("hydramesh", "queue_size", 77),
         ("hydramesh", "allow_unauthenticated", False),
         ("hydramesh", "cluster_key_file", "/run/credentials/daiic-hydramesh.service/cluster-key"),
-        ("hydramesh", "storage", "none"),
+        ("hydramesh", "storage", "streamdb"),
         ("hydramesh", "state_dir", "/var/lib/daiic-hydramesh"),
         ("hydramesh", "repl_socket", "/run/daiic-hydramesh/repl"),
         ("hydramesh", "log_level", "debug"),
@@ -201,6 +201,13 @@ def test_hydramesh_takes_the_place_of_the_other_head() -> None:
 def test_both_heads_of_a_machine_are_used() -> None:
     for role in ("worker", "gateway", "shim"):
         assert settings("all-roles", role)["heads"] == ["127.0.0.1:7717", "127.0.0.1:7747"]
+
+
+def test_streamdb_is_given_where_it_is_asked_for() -> None:
+    assert unit("every-option", "hydramesh")["Environment"] == [
+        '"HYDRAMESH_LIBSTREAMDB=/usr/lib/libstreamdb.so"'
+    ]
+    assert "Environment" not in unit("all-roles", "hydramesh")
 
 
 def test_head_can_be_looked_into_only_where_that_is_asked_for() -> None:

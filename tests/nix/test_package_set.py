@@ -14,6 +14,7 @@ import pytest
 from nix.evaluation import ROOT, changed_tree, nix_instantiate
 
 PACKAGES = ("daiic", "daiic-worker", "dcf", "dcf-shim", "hydramesh")
+"""Of the project itself."""
 
 
 def shaped(root: Path) -> Any:
@@ -31,7 +32,7 @@ def as_it_is() -> dict[str, Any]:
 
 def test_every_output_evaluates_for_both_systems() -> None:
     given = as_it_is()
-    everywhere = {"default", *PACKAGES}
+    everywhere = {"default", "streamdb", *PACKAGES}
     everywhere |= {"mesh-head", "mesh-shim", "mesh-worker-cpu"}
     assert set(given["packages"]["aarch64-linux"]) == everywhere
     assert set(given["packages"]["x86_64-linux"]) == everywhere | {

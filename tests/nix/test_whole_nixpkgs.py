@@ -35,7 +35,7 @@ DOCUMENTED = examples()
 SYSTEMS = ("x86_64-linux", "aarch64-linux")
 SCENARIOS = ("cluster", "hardening", "notify", "secrets")
 PACKAGES = (
-    *("default", "daiic", "daiic-worker", "dcf", "dcf-shim", "hydramesh"),
+    *("default", "daiic", "daiic-worker", "dcf", "dcf-shim", "hydramesh", "streamdb"),
     "options-reference",
 )
 IMAGES = ("mesh-head", "mesh-shim", "mesh-worker-cpu")

@@ -29,6 +29,7 @@ lib.mapAttrs machineTest (import ./scenarios.nix)
     dcf
     dcf-shim
     hydramesh
+    streamdb
     ;
 
   images = pkgs.callPackage ./images.nix { images = import ../../images { inherit pkgs; }; };

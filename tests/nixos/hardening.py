@@ -44,7 +44,7 @@ with subtest("the system cannot be written, and homes cannot be seen"):
 
 with subtest("what a head keeps, and its REPL, are root's alone"):
     other = "setpriv --reuid=65534 --regid=65534 --clear-groups"
-    repl = "hydramesh repl --repl-socket /run/daiic-hydramesh/repl"
+    repl = "hydramesh repl --socket /run/daiic-hydramesh/repl"
     machine.succeed("ls /var/lib/daiic-hydramesh/", f"echo '(workers)' | {repl} | grep worker")
     machine.fail(f"{other} ls /var/lib/daiic-hydramesh/", f"echo '(workers)' | {other} {repl}")
 

@@ -135,6 +135,12 @@ let
           throw "Package ‘cuda_nvcc’ has an unfree license (‘CUDA EULA’), refusing to evaluate.";
       nvtopPackages = lib.genAttrs [ "amd" "nvidia" ] plain;
 
+      fetchurl =
+        arguments:
+        derive {
+          name = baseNameOf arguments.url;
+          inherit (arguments) hash;
+        };
       fetchPypi =
         arguments:
         derive {
