@@ -220,12 +220,15 @@ async def _messages_at_head(status_port: int) -> Table:
                 f"0x{message_type:02x} {message_type.name}", f"{received:.0f}", f"{sent:.0f}"
             )
     table.add_section()
-    for row, unit in (("datagrams", "{:.0f}".format), ("bytes", size)):
-        table.add_row(
-            row,
-            unit(totals.get(f"daiic_wire_{row}_received_total", 0)),
-            unit(totals.get(f"daiic_wire_{row}_sent_total", 0)),
-        )
+    # HydraMesh's transport does not count messages by type.
+    for row, unit in (
+        ("messages", "{:.0f}".format),
+        ("datagrams", "{:.0f}".format),
+        ("bytes", size),
+    ):
+        counts = [totals.get(f"daiic_wire_{row}_{way}_total") for way in ("received", "sent")]
+        if None not in counts:
+            table.add_row(row, *(unit(count or 0) for count in counts))
     return table
 
 
