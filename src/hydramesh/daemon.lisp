@@ -18,6 +18,7 @@
                 #:mesh #:open-mesh #:close-mesh #:insecure-bind #:mesh-wait #:mesh-wake
                 #:mesh-receive #:mesh-flush #:mesh-now #:mesh-paused #:mesh-next-timeout
                 #:mesh-local-address #:mesh-counters)
+  (:import-from #:hydramesh/repl/server #:open-repl #:close-repl #:repl-refused)
   (:import-from #:hydramesh/service/event-loop
                 #:event-loop #:make-event-loop #:on-loop #:run #:loop-unavailable)
   (:import-from #:hydramesh/service/lifecycle
@@ -33,7 +34,7 @@
                 #:settings #:settings-listen #:settings-http-listen #:settings-cluster-key-file
                 #:settings-allow-unauthenticated #:settings-drain-timeout
                 #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
-                #:settings-max-attempts #:settings-state-dir #:settings-storage)
+                #:settings-max-attempts #:settings-state-dir #:settings-storage #:settings-repl-socket)
   (:import-from #:hydramesh/storage/attach
                 #:attach-recorder #:detach-recorder #:attachment-tick #:attachment-sample
                 #:attachment-settle #:attachment-figures)
@@ -75,7 +76,7 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
 (defmacro with-system-reasons (&body body)
   "Run BODY; what the system or the library refuses ends the daemon with a sentence."
   `(handler-case (progn ,@body)
-     ((or key-file-error insecure-bind bad-address) (condition)
+     ((or key-file-error insecure-bind bad-address repl-refused) (condition)
        (error 'cannot-start :reason (princ-to-string condition)))
      ((or system-failure library-unusable transport-error) (condition)
        (error 'cannot-continue :reason (princ-to-string condition)))))
@@ -83,7 +84,8 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
 (defun serve (lifecycle)
   "Serve until told to stop, then let accepted tasks finish."
   (let* ((head (open-head lifecycle))
-         (status (open-status head)))
+         (status (open-status head))
+         (repl (open-session-socket head)))
     (lifecycle-on-reload lifecycle (lambda (settings) (follow head settings)))
     (lifecycle-attach lifecycle (lambda () (mesh-wake (head-mesh head))))
     (lifecycle-ready lifecycle)
@@ -97,6 +99,7 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
            (give-up head)
            (close-mesh (head-mesh head) +farewell+ (taker head)))
       (detach-recorder (head-storage head) +last-writes+))
+    (close-repl repl)
     (close-status-port status)))
 
 (defun open-head (lifecycle)
@@ -122,6 +125,11 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
           (error 'cannot-continue
                  :reason (format nil "cannot listen on ~A: ~A" listen
                                  (sb-int:strerror (sb-bsd-sockets::socket-error-errno condition)))))))))
+
+(defun open-session-socket (head)
+  (with-system-reasons
+    (open-repl (settings-repl-socket (head-settings head)) (head-core head) (head-event-loop head)
+               (lambda () (head-now head)))))
 
 ;;; A turn of the loop
 

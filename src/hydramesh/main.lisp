@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/daemon #:serve)
   (:import-from #:hydramesh/memory #:prepare-heap)
+  (:import-from #:hydramesh/repl/client #:repl-main)
   (:import-from #:hydramesh/service/flags #:help)
   (:import-from #:hydramesh/service/lifecycle #:run #:+bad-settings+ #:+failed+)
   (:import-from #:hydramesh/service/logs #:log-fault #:describe-condition)
@@ -20,6 +21,8 @@
            0)
           ((equal word "history")
            (history-main (rest arguments) environment))
+          ((equal word "repl")
+           (repl-main (rest arguments) environment))
           (t
            (serve-quietly arguments environment)))))
 

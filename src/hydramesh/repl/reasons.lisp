@@ -1,0 +1,64 @@
+(defpackage #:hydramesh/repl/reasons
+  (:use #:cl)
+  (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-pinned #:job-tags)
+  (:import-from #:hydramesh/head/scheduling
+                #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness #:verdict-seconds)
+  (:import-from #:hydramesh/head/worker
+                #:worker-can-download #:worker-load #:worker-models #:worker-model-capabilities
+                #:worker-slots #:worker-state #:worker-tags #:names-repository-p)
+  (:import-from #:hydramesh/repl/tables #:counted)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/shown #:word)
+  (:import-from #:hydramesh/work #:ability #:capability-list)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:reason-text #:readiness-text #:abilities-text)
+  (:documentation "Why a worker does not get a task, in words."))
+(in-package #:hydramesh/repl/reasons)
+
+(defun readiness-text (readiness)
+  "Return how soon a worker could run a model, READINESS a keyword, in words."
+  (ecase readiness
+    (:loaded "model loaded")
+    (:loading "model being loaded")
+    (:on-disk "model on its disk")
+    (:downloading "model being downloaded")
+    (:downloadable "would have to download the model")
+    (:failed "the model failed to load there")
+    ((:never nil) "cannot get the model")))
+
+(defun abilities-text (needs)
+  "Return what a model needs to be capable of, NEEDS a set of capabilities, in words."
+  (format nil "~{~A~^, ~}"
+          (loop for capability in (capability-list needs)
+                collect (or (ability capability) (format nil "capability ~D" capability)))))
+
+(defun lacking (worker job)
+  "Return the set of what JOB needs and the model of WORKER cannot do."
+  (let ((known (gethash (job-model job) (worker-models worker))))
+    (logandc2 (job-needs job) (or (and known (worker-model-capabilities known)) 0))))
+
+(defun reason-text (verdict job)
+  "Return why JOB is not given to the worker of VERDICT; how it would fare there if it might be."
+  (let ((worker (verdict-worker verdict)))
+    (ecase (verdict-reason verdict)
+      ((nil) (format nil "~A, free; done in about ~,1F s"
+                     (readiness-text (verdict-readiness verdict)) (verdict-seconds verdict)))
+      (:pinned (format nil "the task asks for the worker ~A" (job-pinned job)))
+      (:failed "has failed with this task before")
+      (:tags (format nil "lacks the tags ~{~A~^, ~}"
+                     (set-difference (job-tags job) (worker-tags worker) :test #'string=)))
+      (:starting "is starting, and takes no tasks yet")
+      (:closed (format nil "takes no more tasks: ~A" (word 'pb:worker-state (worker-state worker))))
+      (:no-model (cond ((not (names-repository-p (job-model job)))
+                        "does not have the model, which is none that could be downloaded")
+                       ((worker-can-download worker) "does not have the model")
+                       (t "does not have the model, and may not download any")))
+      (:unable (format nil "its model cannot ~A" (abilities-text (lacking worker job))))
+      (:other "has another model of that name than the one that began the answer")
+      (:busy (format nil "busy: ~A on ~A; ~A"
+                     (counted (worker-load worker) "task") (counted (worker-slots worker) "slot")
+                     (readiness-text (verdict-readiness verdict))))
+      (:further (format nil "~A; another free worker could run it sooner"
+                        (readiness-text (verdict-readiness verdict))))
+      (:waiting (format nil "free, ~A; but a busy worker could run it sooner, which is waited for"
+                        (readiness-text (verdict-readiness verdict)))))))
