@@ -16,13 +16,14 @@
                 #:group-first #:group-jobs #:job-queue-group-of #:job-queue-length)
   (:import-from #:hydramesh/head/limits #:head-limits-tasks-memory)
   (:import-from #:hydramesh/head/registry #:registry-count #:registry-workers)
-  (:import-from #:hydramesh/head/scheduling
+  (:import-from #:hydramesh/head/verdicts
                 #:explain-choice #:verdict-rank #:verdict-reason #:verdict-worker)
   (:import-from #:hydramesh/head/statistics #:statistics-moved #:statistics-outcomes)
   (:import-from #:hydramesh/head/worker
                 #:worker-address #:worker-elsewhere #:worker-id #:worker-load #:worker-model-name
                 #:worker-model-readiness #:worker-models #:worker-rtt #:worker-seen-at #:worker-slots
                 #:worker-state #:worker-tags #:worker-title #:+loaded+)
+  (:import-from #:hydramesh/head/scheduling)
   (:import-from #:hydramesh/head/worker)
   (:import-from #:hydramesh/repl/console #:look #:in-loop #:*core*)
   (:import-from #:hydramesh/repl/reasons #:abilities-text #:reason-text)

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/repl/reasons
   (:use #:cl)
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-pinned #:job-tags)
-  (:import-from #:hydramesh/head/scheduling
+  (:import-from #:hydramesh/head/verdicts
                 #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness #:verdict-seconds)
   (:import-from #:hydramesh/head/worker
                 #:worker-can-download #:worker-load #:worker-models #:worker-model-capabilities
