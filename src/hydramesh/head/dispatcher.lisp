@@ -14,9 +14,9 @@
                 #:deadlines #:make-deadlines #:deadlines-add #:deadlines-missed)
   (:import-from #:hydramesh/head/dialect #:dialect-error)
   (:import-from #:hydramesh/head/job
-                #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client
+                #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline
                 #:job-dialect #:job-error #:job-failed-here #:job-id #:job-kind #:job-model #:job-needs
-                #:job-number #:job-numbers #:job-over-p #:job-queued-at #:job-size #:job-worker
+                #:job-number #:job-numbers #:job-queued-at #:job-size #:job-worker
                 #:numbers-began-at #:numbers-bytes-in #:numbers-bytes-out #:numbers-made
                 #:numbers-moved #:numbers-queued #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/job-queue
@@ -76,7 +76,7 @@ JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that
   (limits nil :type head-limits :read-only t)
   (workers nil :type registry :read-only t)
   (queue (make-job-queue) :type job-queue :read-only t)
-  (jobs (make-hash-table) :type hash-table :read-only t)
+  (jobs nil :type hash-table :read-only t)
   (assignments nil :type assignments :read-only t)
   (started-at 0 :type microseconds :read-only t)
   (link nil :read-only t)
@@ -88,14 +88,16 @@ JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that
 (defun make-dispatcher (policy limits link statistics now paused entropy)
   "Return a dispatcher without workers and jobs.
 PAUSED is a function that tells how much time NOW has left out since the start."
-  (%make-dispatcher :policy policy
-                    :limits limits
-                    :workers (make-registry limits)
-                    :assignments (make-assignments link entropy)
-                    :started-at now
-                    :link link
-                    :statistics statistics
-                    :deadlines (make-deadlines paused)))
+  (let ((jobs (make-hash-table)))
+    (%make-dispatcher :policy policy
+                      :limits limits
+                      :workers (make-registry limits)
+                      :jobs jobs
+                      :assignments (make-assignments link entropy)
+                      :started-at now
+                      :link link
+                      :statistics statistics
+                      :deadlines (make-deadlines paused jobs))))
 
 (defun dispatcher-in-flight (dispatcher)
   "Return the number of jobs that are on a worker."
@@ -155,8 +157,7 @@ the client of this job, or if no worker can serve it."
   (incf (dispatcher-tasks-bytes dispatcher) (job-bytes job))
   (setf (gethash (job-number job) (dispatcher-jobs dispatcher)) job)
   (client-began (job-client job) (job-id job) job)
-  (deadlines-add (dispatcher-deadlines dispatcher) job
-                 (hash-table-count (dispatcher-jobs dispatcher))))
+  (deadlines-add (dispatcher-deadlines dispatcher) (job-deadline job) (job-number job)))
 
 (defun make-way (dispatcher job measure size refusal now)
   "Fail a waiting job of the client that has most, or refuse JOB by signalling REFUSAL."
@@ -220,7 +221,6 @@ the client of this job, or if no worker can serve it."
   (let ((statistics (dispatcher-statistics dispatcher))
         (kind (work-kind-name (job-kind job)))
         (total (- now (job-arrived-at job))))
-    (setf (job-over-p job) t)
     (decf (dispatcher-tasks-bytes dispatcher) (job-bytes job))
     (remhash (job-number job) (dispatcher-jobs dispatcher))
     (client-ended (job-client job) (job-id job))

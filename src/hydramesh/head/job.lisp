@@ -16,7 +16,7 @@
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
            #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-user
            #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
-           #:job-attempts #:job-missed-p #:job-failed-on #:job-error #:job-over-p
+           #:job-attempts #:job-missed-p #:job-failed-on #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-queued #:numbers-running
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
            #:job-failed-here #:job-encoded #:job-group-key #:job-forget-group-key)
@@ -74,7 +74,6 @@ clock."
   (missed-p nil)
   (failed-on '() :type list)
   (error nil)
-  (over-p nil)
   (numbers nil :type numbers :read-only t)
   (key nil))
 

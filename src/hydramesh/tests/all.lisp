@@ -15,6 +15,7 @@
   (:import-from #:hydramesh/tests/protobuf/messages)
   (:import-from #:hydramesh/tests/protobuf/released-schema)
   (:import-from #:hydramesh/tests/head/any-order)
+  (:import-from #:hydramesh/tests/head/deadlines)
   (:import-from #:hydramesh/tests/head/hostile-members)
   (:import-from #:hydramesh/tests/head/large-messages)
   (:import-from #:hydramesh/tests/head/losses)
