@@ -51,15 +51,23 @@ the task's worker."
   (queued (make-durations) :type durations)
   (total (make-durations) :type durations))
 
+(defconstant +most-outcomes+ 512
+  "Outcomes that are counted apart. A worker can make up as many codes of errors as it likes.")
+
+(sb-ext:defglobal +other+ "OTHER" "Outcomes beyond those that are counted apart.")
+
 (defun statistics-count-outcome (statistics kind outcome)
   "Count a task of KIND that ended with OUTCOME."
   (let* ((outcomes (statistics-outcomes statistics))
          (key (cons kind outcome))
          (before (gethash key outcomes)))
     (declare (dynamic-extent key))
-    (if before
-        (setf (gethash key outcomes) (1+ (the fixnum before)))
-        (setf (gethash (cons kind outcome) outcomes) 1))))
+    (cond (before
+           (setf (gethash key outcomes) (1+ (the fixnum before))))
+          ((< (hash-table-count outcomes) +most-outcomes+)
+           (setf (gethash (cons kind outcome) outcomes) 1))
+          (t
+           (incf (gethash (cons kind +other+) outcomes 0))))))
 
 (defun statistics-done (statistics)
   "Return how many tasks were answered; questions for the status are not counted."

@@ -8,11 +8,12 @@
   (:import-from #:hydramesh/head/limits #:make-head-limits)
   (:import-from #:hydramesh/head/link #:message-too-large)
   (:import-from #:hydramesh/head/statistics
-                #:statistics-foreign #:statistics-malformed #:statistics-refused-heartbeats)
+                #:statistics-failed #:statistics-foreign #:statistics-malformed #:statistics-outcomes
+                #:statistics-refused-heartbeats)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:add-client #:add-worker #:answer #:ask #:cancel #:cancelled #:cluster-core
-                #:cluster-room-p #:code-name #:new-cluster #:pass-time #:received #:result #:results #:send
+                #:cluster-room-p #:code-name #:fail-task #:new-cluster #:pass-time #:received #:result #:results #:send
                 #:status #:task #:task-error #:task-errors #:tasks)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -140,6 +141,17 @@
       (add-worker cluster :id (format nil "~d" number)))
     (is (= 5 (length (pb:cluster-status-workers (status (add-client cluster))))))
     (is (= 15 (statistics-refused-heartbeats (statistics cluster))))))
+
+(test no-worker-makes-the-head-count-without-end
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster))
+         (client (add-client cluster)))
+    (loop for code from 1000 below 2000
+          do (ask client)
+             (fail-task worker (task worker) code))
+    (is (= 1000 (length (task-errors client))))
+    (is (= 1000 (statistics-failed (statistics cluster))))
+    (is (< (hash-table-count (statistics-outcomes (statistics cluster))) 600))))
 
 ;;; ---------------------------------------------------------------- no room to answer
 
