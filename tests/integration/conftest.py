@@ -39,11 +39,16 @@ def _current_head(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out with other heads what is marked as a test of `daiic-head`."""
-    for item in items:
-        mark = item.get_closest_marker("only_daiic_head")
-        call = getattr(item, "callspec", None)
-        if mark is None or call is None or "each_head" not in call.params:
-            continue
-        if call.params["each_head"] != heads.DAIIC_HEAD:
-            item.add_marker(pytest.mark.skip(reason=f"only of daiic-head: {mark.args[0]}"))
+    """Leave out with other heads what is marked as a test of `daiic-head`, or of this project's."""
+    for mark_name, tested in (
+        ("only_daiic_head", {heads.DAIIC_HEAD}),
+        ("only_our_heads", {heads.DAIIC_HEAD, heads.HYDRAMESH}),
+    ):
+        for item in items:
+            mark = item.get_closest_marker(mark_name)
+            call = getattr(item, "callspec", None)
+            if mark is None or call is None or "each_head" not in call.params:
+                continue
+            if call.params["each_head"] not in tested:
+                reason = f"only of {' and '.join(sorted(tested))}: {mark.args[0]}"
+                item.add_marker(pytest.mark.skip(reason=reason))

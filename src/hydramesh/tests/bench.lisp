@@ -17,14 +17,14 @@
 (in-package #:hydramesh/tests/bench)
 
 (defstruct mirror
-  "A link behind which every task is answered: ATTEMPTS are the fields `id` of TASKs, as they came."
-  (attempts '() :type list))
+  "A link behind which every task is answered: ATTEMPT is the field `id` of the last TASK, as it came."
+  (attempt (make-array 0 :element-type '(unsigned-byte 8)) :type octets))
 
 (defmethod link-send ((mirror mirror) to type payload)
   (declare (type octets payload))
   (when (= type +task+)
-    (push (subseq payload 0 (1+ (position-if (lambda (octet) (< octet 128)) payload :start 1)))
-          (mirror-attempts mirror)))
+    (setf (mirror-attempt mirror)
+          (subseq payload 0 (1+ (position-if (lambda (octet) (< octet 128)) payload :start 1)))))
   t)
 
 (defmethod link-ping ((mirror mirror) to))
@@ -64,43 +64,34 @@
                            :id number :model "daiic-tiny-chat" :worker-id "w1"
                            :text (pb:make-text-task :prompt "Once upon a time" :max-tokens 16)))))
 
-(defun serve (core mirror rest)
-  "Let CORE have a worker's answer: the id of an attempt and REST."
+(defun serve (core mirror task rest)
+  "Let CORE have TASK and its worker's answer, the id and REST."
+  (core-take core task +now+)
   (core-take core
              (make-message :peer (worker-at 1) :type +result+
-                           :payload (concatenate 'octets (pop (mirror-attempts mirror)) rest))
+                           :payload (concatenate 'octets (mirror-attempt mirror) rest))
              +now+))
 
-(defun answer-rest ()
-  "Return a RESULT without its id."
-  (pb:encode (pb:make-result :final t :text "there was a head." :worker-id "w1"
-                             :tokens '(1 2 3 4)
-                             :finish-reason pb:+finish-reason-stop+
-                             :usage (pb:make-usage :prompt-tokens 4 :completion-tokens 4))))
-
-(defun run (&key (tasks 200000) (workers 1) (waiting 0))
-  "Print what a task costs, with that many WORKERS known, and that many tasks WAITING at any time."
+(defun run (&key (tasks 200000) (workers 1))
+  "Print what a task costs, with that many WORKERS known."
   (let* ((mirror (make-mirror))
          (core (core-with workers mirror))
-         (rest (answer-rest))
+         (rest (pb:encode (pb:make-result :final t :text "there was a head." :worker-id "w1"
+                                          :tokens (coerce '(1 2 3 4) '(simple-array (unsigned-byte 32) (*)))
+                                          :finish-reason pb:+finish-reason-stop+
+                                          :usage (pb:make-usage :prompt-tokens 4 :completion-tokens 4))))
          (batch (coerce (loop for number from 1 to tasks collect (task number)) 'simple-vector)))
     (sb-ext:gc :full t)
     (let ((began (get-internal-run-time))
           (before (sb-ext:get-bytes-consed))
           (collected sb-ext:*gc-run-time*))
       (loop for task across batch
-            for number from 1
-            do (core-take core task +now+)
-               (when (> number waiting)
-                 (serve core mirror rest)))
-      (loop while (mirror-attempts mirror)
-            do (serve core mirror rest))
-      (flet ((microseconds (time)
-               (/ (* 1d6 time) internal-time-units-per-second tasks)))
+            do (serve core mirror task rest))
+      (let ((microseconds (/ (* 1d6 (- (get-internal-run-time) began)) internal-time-units-per-second)))
         (assert (= tasks (statistics-done (core-statistics core))))
-        (format t "~d worker~:p, ~d task~:p waiting: ~,2f µs and ~d bytes a task, of which ~,2f µs are garbage collection~%"
+        (format t "~d workers: ~,2f µs and ~d bytes a task, of which ~,2f µs are garbage collection~%"
                 workers
-                waiting
-                (microseconds (- (get-internal-run-time) began))
+                (/ microseconds tasks)
                 (round (- (sb-ext:get-bytes-consed) before) tasks)
-                (microseconds (- sb-ext:*gc-run-time* collected)))))))
+                (/ (* 1d6 (/ (- sb-ext:*gc-run-time* collected) internal-time-units-per-second))
+                   tasks))))))

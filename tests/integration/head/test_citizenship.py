@@ -41,7 +41,7 @@ async def test_systemd_hears_when_it_serves_that_it_lives_and_when_it_stops(noti
         assert await head.ended() == 0
 
 
-@pytest.mark.only_daiic_head("the words in which it says how it is")
+@pytest.mark.only_our_heads("the words in which it says how it is")
 async def test_it_says_in_words_how_it_is(notify):
     async with HeadProcess(environment={"NOTIFY_SOCKET": str(notify.path)}) as head:
         await notify.hears("STATUS=0 workers, 0 tasks in flight, 0 queued")
@@ -52,8 +52,14 @@ async def test_it_says_in_words_how_it_is(notify):
             tasks = [asyncio.create_task(client.answer(slow_task())) for _ in range(2)]
             await notify.hears("STATUS=1 worker, 1 task in flight, 1 queued")
             await asyncio.gather(*tasks)
-        assert await head.metric("daiic_wire_frames_received_heartbeat_total") >= 1
         await stub.close()
+
+
+@pytest.mark.only_daiic_head("what its transport counts")
+async def test_messages_are_counted_by_type():
+    async with HeadProcess() as head, ClusterClient([head.address]) as client:
+        await client.status()
+        assert await head.metric("daiic_wire_frames_received_heartbeat_total") >= 1
 
 
 async def test_wedged_head_stops_feeding_the_watchdog(notify):
@@ -113,7 +119,7 @@ async def test_sighup_changes_what_can_change(tmp_path):
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.only_daiic_head("the words of its log")
+@pytest.mark.only_our_heads("the words of its log")
 async def test_sighup_names_what_needs_a_restart_and_what_is_wrong(tmp_path):
     config = tmp_path / "head.toml"
     config.write_text("queue_size = 5\n")
@@ -187,7 +193,7 @@ async def test_settings_that_cannot_be_used_end_it_with_status_2(setting):
     assert await head.ended() == 2
 
 
-@pytest.mark.only_daiic_head("the words of its errors")
+@pytest.mark.only_our_heads("the words of its errors")
 @pytest.mark.parametrize("setting", UNUSABLE)
 async def test_error_of_a_setting_says_what_to_do(setting):
     key, value = setting.split("=")

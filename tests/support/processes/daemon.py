@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,23 +38,27 @@ class Daemon:
         self,
         *command: str | Path,
         environment: Mapping[str, str] | None = None,
+        without: Collection[str] = (),
         **settings: object,
     ) -> None:
         """`command` is the program and its first arguments; `settings` become flags.
 
         A program without a folder is looked for beside this Python, then in PATH. What this
-        process has in its environment for DAIIC and Hugging Face is left out; `environment` is
-        added.
+        process has in its environment for DAIIC, Hugging Face and the journal is left out, and the
+        variables `without`; `environment` is added.
         """
         self.settings = settings
         self._command = command
         self._environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("DAIIC_", "HF_"))},
+            **{
+                k: v
+                for k, v in os.environ.items()
+                if not k.startswith(("DAIIC_", "HF_")) and k not in {"JOURNAL_STREAM", *without}
+            },
             "NO_COLOR": "1",
             "OMP_NUM_THREADS": "1",
             **(environment or {}),
         }
-        self._environment.pop("JOURNAL_STREAM", None)
 
     def start(self) -> None:
         """Start it, and do not wait."""
@@ -145,11 +149,16 @@ class Daemon:
         host, _, port = self.address.rpartition(":")
         return host, int(port)
 
-    async def get(self, path: str, host: str = "localhost") -> tuple[int, str]:
-        """Return status and body of a page of its status port, asked for as `host`."""
+    @property
+    def status_port(self) -> int:
+        """The TCP port of /healthz and the like."""
         port = re.search(r"\bhttp_(?:port|listen)=\"?(?:\S+:)?(\d+)", self.log)
         assert port, self.log
-        url = f"http://127.0.0.1:{port[1]}{path}"
+        return int(port[1])
+
+    async def get(self, path: str, host: str = "localhost") -> tuple[int, str]:
+        """Return status and body of a page of its status port, asked for as `host`."""
+        url = f"http://127.0.0.1:{self.status_port}{path}"
         request = urllib.request.Request(url, headers={"Host": host})
 
         def fetch() -> tuple[int, str]:

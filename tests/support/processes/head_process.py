@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Self
 
 from daiic.client import ClusterClient
@@ -22,9 +22,11 @@ class HeadProcess(Daemon):
         environment: Mapping[str, str] | None = None,
         *,
         kind: heads.Head | None = None,
+        without: Collection[str] = (),
         **settings: object,
     ) -> None:
-        """`settings` are those of the head; `environment` is added to this process's.
+        """`settings` are those of the head; `environment` is added to this process's, `without`
+        left out of it.
 
         `kind` is the head; that which the test is of, if none is given. What it keeps goes when
         this object does.
@@ -40,6 +42,7 @@ class HeadProcess(Daemon):
                 **kind.environment,
                 **(environment or {}),
             },
+            without=without,
             **(free | settings),
         )
         self.started_in = 0.0
