@@ -100,7 +100,7 @@ class Bench:
 
     def pinned(self, core: int, *command: object) -> list[str]:
         """Return what runs a command on that core, before all else there if that is asked for."""
-        priority = ["chrt", "-f", "1"] if self.options.realtime else []
+        priority = ["chrt", "-R", "-f", "1"] if self.options.realtime else []
         return [*priority, "taskset", "-c", str(core), *map(str, command)]
 
     def process(self, core: int, *words: object) -> Daemon:
