@@ -18,8 +18,16 @@ address space: memory is taken when it is written to."))
 
 (defparameter +nursery+ (ash 24 20)
   "Bytes that are allocated between two collections. A collection takes as long as there is to keep, a
-millisecond or so, and everything waits for it.")
+few milliseconds, and everything waits for it.")
+
+(defparameter +older+ (ash 64 20)
+  "Bytes that have outlived collections before those are looked at too. What SBCL has for this is a
+twentieth of the reserve; so much would be taken, and then take long.")
 
 (defun prepare-heap ()
   "Set what a saved heap does not keep."
-  (setf (sb-ext:bytes-consed-between-gcs) +nursery+))
+  (setf (sb-ext:bytes-consed-between-gcs) +nursery+)
+  (loop for generation from 1 to sb-vm:+highest-normal-generation+
+        do (setf (sb-ext:generation-bytes-consed-between-gcs generation) +older+))
+  ;; The next collection was planned before, for when a twentieth of the reserve is taken.
+  (sb-ext:gc))
