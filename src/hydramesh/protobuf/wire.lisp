@@ -206,5 +206,16 @@ It may have groups in it, DEPTH of them within one another."
 The starts are in octets too. The caller has made sure that they are there."
   (declare (type (simple-array * (*)) from to) (type index from-start to-start count))
   (sb-sys:with-pinned-objects (from to)
-    (sb-kernel:system-area-ub8-copy (sb-sys:vector-sap from) from-start
-                                    (sb-sys:vector-sap to) to-start count)))
+    (let ((source (sb-sys:sap+ (sb-sys:vector-sap from) from-start))
+          (target (sb-sys:sap+ (sb-sys:vector-sap to) to-start)))
+      (if (< count 128)
+          (let ((at 0))
+            (declare (type index at))
+            (loop while (<= (+ at 8) count)
+                  do (setf (sb-sys:sap-ref-64 target at) (sb-sys:sap-ref-64 source at))
+                     (incf at 8))
+            (loop while (< at count)
+                  do (setf (sb-sys:sap-ref-8 target at) (sb-sys:sap-ref-8 source at))
+                     (incf at)))
+          (sb-kernel:system-area-ub8-copy source 0 target 0 count))))
+  nil)

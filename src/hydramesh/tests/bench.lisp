@@ -17,14 +17,14 @@
 (in-package #:hydramesh/tests/bench)
 
 (defstruct mirror
-  "A link behind which every task is answered: ATTEMPT is the field `id` of the last TASK, as it came."
-  (attempt (make-array 0 :element-type '(unsigned-byte 8)) :type octets))
+  "A link behind which every task is answered: ATTEMPTS are the fields `id` of TASKs, as they came."
+  (attempts '() :type list))
 
 (defmethod link-send ((mirror mirror) to type payload)
   (declare (type octets payload))
   (when (= type +task+)
-    (setf (mirror-attempt mirror)
-          (subseq payload 0 (1+ (position-if (lambda (octet) (< octet 128)) payload :start 1)))))
+    (push (subseq payload 0 (1+ (position-if (lambda (octet) (< octet 128)) payload :start 1)))
+          (mirror-attempts mirror)))
   t)
 
 (defmethod link-ping ((mirror mirror) to))
@@ -64,34 +64,43 @@
                            :id number :model "daiic-tiny-chat" :worker-id "w1"
                            :text (pb:make-text-task :prompt "Once upon a time" :max-tokens 16)))))
 
-(defun serve (core mirror task rest)
-  "Let CORE have TASK and its worker's answer, the id and REST."
-  (core-take core task +now+)
+(defun serve (core mirror rest)
+  "Let CORE have a worker's answer: the id of an attempt and REST."
   (core-take core
              (make-message :peer (worker-at 1) :type +result+
-                           :payload (concatenate 'octets (mirror-attempt mirror) rest))
+                           :payload (concatenate 'octets (pop (mirror-attempts mirror)) rest))
              +now+))
 
-(defun run (&key (tasks 200000) (workers 1))
-  "Print what a task costs, with that many WORKERS known."
+(defun answer-rest ()
+  "Return a RESULT without its id."
+  (pb:encode (pb:make-result :final t :text "there was a head." :worker-id "w1"
+                             :tokens '(1 2 3 4)
+                             :finish-reason pb:+finish-reason-stop+
+                             :usage (pb:make-usage :prompt-tokens 4 :completion-tokens 4))))
+
+(defun run (&key (tasks 200000) (workers 1) (waiting 0))
+  "Print what a task costs, with that many WORKERS known, and that many tasks WAITING at any time."
   (let* ((mirror (make-mirror))
          (core (core-with workers mirror))
-         (rest (pb:encode (pb:make-result :final t :text "there was a head." :worker-id "w1"
-                                          :tokens (coerce '(1 2 3 4) '(simple-array (unsigned-byte 32) (*)))
-                                          :finish-reason pb:+finish-reason-stop+
-                                          :usage (pb:make-usage :prompt-tokens 4 :completion-tokens 4))))
+         (rest (answer-rest))
          (batch (coerce (loop for number from 1 to tasks collect (task number)) 'simple-vector)))
     (sb-ext:gc :full t)
     (let ((began (get-internal-run-time))
           (before (sb-ext:get-bytes-consed))
           (collected sb-ext:*gc-run-time*))
       (loop for task across batch
-            do (serve core mirror task rest))
-      (let ((microseconds (/ (* 1d6 (- (get-internal-run-time) began)) internal-time-units-per-second)))
+            for number from 1
+            do (core-take core task +now+)
+               (when (> number waiting)
+                 (serve core mirror rest)))
+      (loop while (mirror-attempts mirror)
+            do (serve core mirror rest))
+      (flet ((microseconds (time)
+               (/ (* 1d6 time) internal-time-units-per-second tasks)))
         (assert (= tasks (statistics-done (core-statistics core))))
-        (format t "~d workers: ~,2f µs and ~d bytes a task, of which ~,2f µs are garbage collection~%"
+        (format t "~d worker~:p, ~d task~:p waiting: ~,2f µs and ~d bytes a task, of which ~,2f µs are garbage collection~%"
                 workers
-                (/ microseconds tasks)
+                waiting
+                (microseconds (- (get-internal-run-time) began))
                 (round (- (sb-ext:get-bytes-consed) before) tasks)
-                (/ (* 1d6 (/ (- sb-ext:*gc-run-time* collected) internal-time-units-per-second))
-                   tasks))))))
+                (microseconds (- sb-ext:*gc-run-time* collected)))))))

@@ -210,15 +210,18 @@ def test_a_length_without_content_takes_no_memory(codec: LispCodec) -> None:
 
 def agree_on_json(codec: LispCodec, form: type[Message], text: str) -> None:
     """Check that both read `text` alike, or that both refuse it."""
+    reason = ""
     try:
         expected: bytes | None = encoded(json_format.Parse(text, form()))
-    except json_format.ParseError:
-        expected = None
+    except json_format.ParseError as error:
+        expected, reason = None, str(error)
     try:
         found: bytes | None = codec.ask("p", form, text.encode())
     except MalformedError as error:
-        assert str(error)
         found = None
+        # What is no JSON is told as Python tells it, up to where a string ends.
+        if reason.startswith("Failed to load JSON") and not re.search(r"uXXXX|limit", reason):
+            assert str(error) == reason.rstrip(".") or "too deep" in str(error)
     assert found == expected, text
 
 

@@ -45,10 +45,13 @@ more than +MAX-FIELDS+ values."
 (defun field-called (text name path)
   "Return the field that is called TEXT in messages of the type NAME."
   (let ((type (codec-type (codec-named name))))
-    (or (find text (message-type-fields type) :key #'field-json-name :test #'string=)
-        (find text (message-type-fields type) :key #'field-name :test #'string=)
-        (malformed "Message type \"~a\" has no field named \"~a\" at \"~a\""
-                   (message-type-full-name type) (shown text) (path-text path)))))
+    (flet ((is-it (candidate)
+             (declare (type simple-string candidate text))
+             (and (= (length candidate) (length text)) (string= candidate text))))
+      (or (find-if #'is-it (message-type-fields type) :key #'field-json-name)
+          (find-if #'is-it (message-type-fields type) :key #'field-name)
+          (malformed "Message type \"~a\" has no field named \"~a\" at \"~a\""
+                     (message-type-full-name type) (shown text) (path-text path))))))
 
 (defun fill-message (message name value path)
   "Set in MESSAGE, of the type NAME, what the object VALUE says."

@@ -35,8 +35,10 @@ number stands for here are :NAN, :INFINITY, :-INFINITY, and :HUGE for an integer
 (defun read-json (octets &optional (most-values most-positive-fixnum))
   "Return the value that OCTETS are in JSON.
 Signal MALFORMED if they are none, or it has more than MOST-VALUES values within it."
-  (let* ((input (make-input octets most-values))
-         (value (read-value input 0)))
+  (let ((input (make-input octets most-values)) (value nil))
+    (when (eql 0 (search #(#xef #xbb #xbf) octets :end2 (min 3 (length octets))))
+      (complain input "Unexpected UTF-8 BOM (decode using utf-8-sig)"))
+    (setf value (read-value input 0))
     (skip-space input)
     (unless (= (input-position input) (length octets))
       (complain input "Extra data"))
@@ -65,11 +67,11 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
                        (concatenate 'string (subseq text 0 100) "...")
                        text))))
 
-(defun complain (input what)
-  "Signal that WHAT is wrong at the position of INPUT, which is told as Python tells it."
+(defun complain (input what &optional (position (input-position input)))
+  "Signal that WHAT is wrong at POSITION, which is told as Python tells it."
   (let ((line 1) (column 1) (characters 0))
     (loop for octet across (input-octets input)
-          repeat (input-position input)
+          repeat position
           do (cond ((= octet 10)
                     (incf characters)
                     (incf line)
@@ -79,25 +81,32 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
                     (incf column))))
     (malformed "Failed to load JSON: ~a: line ~d column ~d (char ~d)" what line column characters)))
 
-(declaim (inline peek advance))
+(declaim (inline peek advance space-p))
 
 (defun peek (input)
-  "Return the next octet, or NIL."
+  "Return the next octet, or 0, which stands nowhere in JSON, at the end."
+  (declare (type input input))
   (let ((position (input-position input)) (octets (input-octets input)))
-    (if (< position (length octets)) (aref octets position) nil)))
+    (if (< position (length octets)) (aref octets position) 0)))
 
-(defun advance (input &optional (count 1))
-  "Go on by COUNT octets."
-  (incf (input-position input) count))
+(defun advance (input)
+  "Go on by one octet."
+  (declare (type input input))
+  (incf (input-position input)))
+
+(defun space-p (octet)
+  "Return whether OCTET is white space."
+  (or (= octet 32) (= octet 10) (= octet 13) (= octet 9)))
 
 (defun skip-space (input)
   "Go on to what is no white space."
-  (loop while (member (peek input) '(32 9 10 13))
+  (loop while (space-p (peek input))
         do (advance input)))
 
+(declaim (inline try))
 (defun try (input char)
   "Go on behind CHAR and return true, if it is next."
-  (when (eql (peek input) (char-code char))
+  (when (= (peek input) (char-code char))
     (advance input)
     t))
 
@@ -109,7 +118,7 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
   (when (> depth +deepest+)
     (malformed "Failed to load JSON: arrays or objects are too deep"))
   (skip-space input)
-  (case (code-char (or (peek input) 0))
+  (case (code-char (peek input))
     (#\" (read-string input))
     (#\{ (read-object input depth))
     (#\[ (read-array input depth))
@@ -123,13 +132,15 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
 
 (defun read-word (input word value)
   "Go on behind WORD, which is next, and return VALUE."
-  (loop for char across word
-        do (unless (try input char)
-             (complain input "Expecting value")))
+  (let ((start (input-position input)))
+    (loop for char across (the simple-string word)
+          do (unless (try input char)
+               (complain input "Expecting value" start))))
   value)
 
 (defun read-array (input depth)
   "Return the array that comes next."
+  (declare (type fixnum depth))
   (advance input)
   (skip-space input)
   (if (try input #\])
@@ -144,13 +155,14 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
 
 (defun read-object (input depth)
   "Return the object that comes next."
+  (declare (type fixnum depth))
   (advance input)
   (skip-space input)
   (let ((members '()))
     (unless (try input #\})
       (loop
         (skip-space input)
-        (unless (eql (peek input) (char-code #\"))
+        (unless (= (peek input) (char-code #\"))
           (complain input "Expecting property name enclosed in double quotes"))
         (let ((name (read-string input)))
           (skip-space input)
@@ -162,64 +174,74 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
               ((try input #\}) (return))
               (t (complain input "Expecting ',' delimiter")))))
     (setf members (nreverse members))
-    (check-names members)
+    (let ((twice (name-twice members)))
+      (when twice
+        ;; Python says so twice.
+        (malformed "Failed to load JSON: Failed to load JSON: duplicate key ~a" (shown twice))))
     (make-object :members members)))
 
-(defun check-names (members)
-  "Signal MALFORMED if a name comes twice among MEMBERS, in a time that nobody can make their square."
-  (let* ((names (sort (map 'vector #'car members) #'string<))
-         (twice (loop for place from 1 below (length names)
-                      when (string= (aref names (1- place)) (aref names place))
-                        return (aref names place))))
-    (when twice
-      ;; Python says so twice.
-      (malformed "Failed to load JSON: Failed to load JSON: duplicate key ~a" (shown twice)))))
+(defun name-twice (members)
+  "Return a name that comes twice among MEMBERS, or NIL, in a time that is never near their square."
+  (if (< (length members) 20)
+      (loop for ((name) . rest) on members
+            do (loop for (other) in rest
+                     do (when (and (= (length (the simple-string name))
+                                      (length (the simple-string other)))
+                                   (string= name other))
+                          (return-from name-twice name))))
+      (let ((names (sort (map 'vector #'car members) #'string<)))
+        (loop for place from 1 below (length names)
+              when (string= (aref names (1- place)) (aref names place))
+                return (aref names place)))))
 
 ;;; Strings
 
 (defun read-string (input)
   "Return the string that comes next."
-  (advance input)
-  (let ((octets (input-octets input))
-        (start (input-position input))
-        (parts '()))
-    (declare (type index start))
-    (flet ((part (end)
-             (when (< start end)
-               (push (read-text octets start end) parts))))
+  (declare (type input input) (optimize speed))
+  (let* ((octets (input-octets input))
+         (opening (input-position input))
+         (start (1+ opening))
+         (at start)
+         (parts '()))
+    (declare (type index opening start at))
+    (flet ((part ()
+             (when (< start at)
+               (push (read-text octets start at) parts))))
       (loop
-        (let ((octet (peek input)))
-          (cond ((null octet) (complain input "Unterminated string"))
-                ((< octet #x20) (complain input "Invalid control character"))
-                ((= octet (char-code #\"))
-                 (part (input-position input))
-                 (advance input)
+        (let ((octet (if (< at (length octets))
+                         (aref octets at)
+                         (complain input "Unterminated string starting at" opening))))
+          (declare (type (unsigned-byte 8) octet))
+          (cond ((= octet (char-code #\"))
+                 (part)
+                 (setf (input-position input) (1+ at))
                  (return (if (rest parts)
-                             (apply-concatenate (nreverse parts))
+                             (joined (nreverse parts))
                              (or (first parts) ""))))
                 ((= octet (char-code #\\))
-                 (part (input-position input))
-                 (advance input)
-                 (push (read-escape input) parts)
-                 (setf start (input-position input)))
-                (t (advance input))))))))
+                 (part)
+                 (setf (input-position input) (1+ at))
+                 (push (read-escape input opening) parts)
+                 (setf start (input-position input)
+                       at start))
+                ((< octet #x20) (complain input "Invalid control character at" at))
+                (t (incf at))))))))
 
-(defun apply-concatenate (parts)
-  "Return PARTS, strings and characters, as one string."
-  (let ((string (make-string (loop for part in parts
-                                   sum (if (characterp part) 1 (length part)))))
+(defun joined (parts)
+  "Return PARTS, strings, as one."
+  (let ((string (make-string (loop for part in parts sum (length (the simple-string part)))))
         (at 0))
     (dolist (part parts string)
-      (cond ((characterp part)
-             (setf (schar string at) part)
-             (incf at))
-            (t
-             (replace string part :start1 at)
-             (incf at (length part)))))))
+      (replace string (the simple-string part) :start1 at)
+      (incf at (length (the simple-string part))))))
 
-(defun read-escape (input)
-  "Return the character that what comes behind a backslash stands for, as a string."
-  (let ((octet (or (peek input) 0)))
+(defun read-escape (input opening)
+  "Return the character that what comes behind a backslash stands for, as a string.
+The string that it is in begins at OPENING."
+  (let ((octet (peek input)) (backslash (1- (input-position input))))
+    (when (= (input-position input) (length (input-octets input)))
+      (complain input "Unterminated string starting at" opening))
     (advance input)
     (string
      (case (code-char octet)
@@ -230,7 +252,7 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
        (#\b #\Backspace)
        (#\f #\Page)
        (#\u (code-char (read-code input)))
-       (t (complain input "Invalid \\escape"))))))
+       (t (complain input "Invalid \\escape" backslash))))))
 
 (defun read-code (input)
   "Return the code of the character whose four digits come next; two of a surrogate pair are one."
@@ -247,12 +269,12 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
 
 (defun read-hex (input)
   "Return the number of the four hexadecimal digits that come next."
-  (let ((number 0))
+  (let ((number 0) (start (input-position input)))
     (dotimes (place 4 number)
       (let* ((octet (peek input))
-             (digit (and octet (< octet 128) (digit-char-p (code-char octet) 16))))
+             (digit (and (< octet 128) (digit-char-p (code-char octet) 16))))
         (unless digit
-          (complain input "Invalid \\uXXXX escape"))
+          (complain input "Invalid \\uXXXX escape" (1- start)))
         (setf number (+ (* 16 number) digit))
         (advance input)))))
 
@@ -261,35 +283,41 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
 (defun skip-digits (input)
   "Go on behind the digits that come next; return how many there are."
   (let ((start (input-position input)))
-    (loop while (let ((octet (peek input))) (and octet (<= 48 octet 57)))
+    (loop while (<= 48 (peek input) 57)
           do (advance input))
     (- (input-position input) start)))
+
+(defun read-part (input char signs)
+  "Go on behind CHAR, one of SIGNS or none, and digits, if that comes next, and return true.
+Python ends a number before what is none of it."
+  (let ((start (input-position input)))
+    (when (try input char)
+      (loop for sign across (the simple-string signs)
+            until (try input sign))
+      (if (plusp (skip-digits input))
+          t
+          (progn (setf (input-position input) start)
+                 nil)))))
 
 (defun read-number (input)
   "Return the number that comes next."
   (let* ((start (input-position input))
          (negative-p (try input #\-))
-         (digits (progn
-                   (when (and negative-p (eql (peek input) (char-code #\I)))
-                     (return-from read-number (read-word input "Infinity" :-infinity)))
-                   (if (try input #\0) 1 (skip-digits input))))
-         (double-p nil))
+         (digits (cond ((and negative-p (= (peek input) (char-code #\I)))
+                        (setf (input-position input) start)
+                        (return-from read-number (read-word input "-Infinity" :-infinity)))
+                       ((try input #\0) 1)
+                       (t (skip-digits input)))))
+    (declare (type fixnum digits))
     (when (zerop digits)
-      (complain input "Expecting value"))
-    (flet ((part (char &rest signs)
-             ;; Python ends a number before what is none of it; whatever comes then is wrong.
-             (when (try input char)
-               (setf double-p t)
-               (dolist (sign signs)
-                 (when (try input sign)
-                   (return)))
-               (when (zerop (skip-digits input))
-                 (complain input "Expecting value")))))
-      (part #\.)
-      (if (eql (peek input) (char-code #\E)) (part #\E #\+ #\-) (part #\e #\+ #\-)))
-    (let ((text (read-text (input-octets input) start (input-position input))))
-      (cond (double-p (double-in text))
+      (complain input "Expecting value" start))
+    (let* ((point-p (read-part input #\. ""))
+           (exponent-p (or (read-part input #\e "+-") (read-part input #\E "+-")))
+           (text (read-text (input-octets input) start (input-position input))))
+      (cond ((or point-p exponent-p) (double-in text))
             ((> digits +longest-integer+)
-             (complain input "Exceeds the limit for integers"))
+             (malformed "Failed to load JSON: Exceeds the limit (~d digits) for integer string ~
+                         conversion: value has ~d digits"
+                        +longest-integer+ digits))
             ((> digits +largest-integer+) :huge)
             (t (parse-integer text))))))

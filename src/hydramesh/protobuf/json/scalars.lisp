@@ -49,8 +49,14 @@ and in any script's digits. All functions signal MALFORMED for what stands for n
   "Return where TEXT goes on behind a sign."
   (if (and (plusp (length text)) (find (char text 0) "+-")) 1 0))
 
+(defun ascii-digit-p (char)
+  "Return whether CHAR is one of ten."
+  (char<= #\0 char #\9))
+
 (defun integer-in (string)
   "Return the integer that STRING is for Python, or NIL; :HUGE if it is beyond all that is asked for."
+  (when (and (<= 1 (length string) 18) (every #'ascii-digit-p string))
+    (return-from integer-in (parse-integer string)))
   (let* ((plain (plain string))
          (text (and plain (without-underscores plain)))
          (start (and text (after-sign text))))

@@ -17,6 +17,7 @@
   "Return all that has been written to OUT."
   (subseq (out-octets out) 0 (out-fill out)))
 
+(declaim (ftype (function (out index) (values index &optional)) reserve))
 (defun reserve (out count)
   "Make room for COUNT more octets; return where they begin."
   (declare (type out out) (type index count))
@@ -32,19 +33,17 @@
 
 (defun put (out string)
   "Write STRING, ASCII, as it is."
-  (declare (type simple-string string))
-  (let* ((start (reserve out (length string)))
-         (octets (out-octets out)))
-    (loop for char across string
-          for at of-type index from start
-          do (setf (aref octets at) (char-code char)))))
-
-(defun put-text (out string start end)
-  "Write a part of STRING as UTF-8."
-  (let* ((part (subseq string start end))
-         (size (text-size part))
-         (at (reserve out size)))
-    (write-text part (out-octets out) (+ at size))))
+  (declare (optimize speed))
+  (flet ((copy (string)
+           (let ((start (reserve out (length string)))
+                 (octets (out-octets out)))
+             (loop for char across string
+                   for at of-type index from start
+                   do (setf (aref octets at) (char-code char))))))
+    (declare (inline copy))
+    (etypecase string
+      (simple-base-string (copy string))
+      ((simple-array character (*)) (copy string)))))
 
 (defun escape (char)
   "Return what is written for CHAR in a string if that is not itself, or NIL."
@@ -60,22 +59,55 @@
     (t (when (< (char-code char) #x20)
          (coerce (format nil "\\u~(~4,'0x~)" (char-code char)) 'simple-string)))))
 
+(declaim (inline special-p))
+(defun special-p (char)
+  "Return whether CHAR is not written as itself in a string."
+  (or (< (char-code char) #x20) (char= char #\") (char= char #\\)))
+
 (defun put-string (out string)
   "Write STRING, in quotes and with escapes."
-  (declare (type string string))
+  (declare (optimize speed))
+  (etypecase string
+    (simple-base-string
+     (if (find-if #'special-p string)
+         (put-escaped out string)
+         (let* ((count (length string))
+                (at (reserve out (+ count 2)))
+                (octets (out-octets out)))
+           (declare (type index at))
+           (setf (aref octets at) 34
+                 (aref octets (+ at count 1)) 34)
+           (write-text string octets (+ at count 1)))))
+    ((simple-array character (*))
+     (if (find-if #'special-p string)
+         (put-escaped out string)
+         (put-quoted out string)))
+    (string (put-string out (coerce string 'simple-string)))))
+
+(defun put-quoted (out string)
+  "Write STRING, which needs no escapes, in quotes."
   (put out "\"")
-  (let ((string (coerce string 'simple-string)) (start 0))
-    (declare (type simple-string string) (type index start))
-    (flet ((special-p (char)
-             (or (< (char-code char) #x20) (char= char #\") (char= char #\\))))
-      (declare (inline special-p))
-      (loop
-        (let ((end (position-if #'special-p string :start start)))
-          (put-text out string start (or end (length string)))
-          (unless end
-            (return))
-          (put out (escape (schar string end)))
-          (setf start (1+ end))))))
+  (put-text out string)
+  (put out "\""))
+
+(defun put-text (out string)
+  "Write STRING as it is, as UTF-8."
+  (let* ((size (text-size string))
+         (at (reserve out size)))
+    (write-text string (out-octets out) (+ at size))))
+
+(defun put-escaped (out string)
+  "Write STRING, in quotes and with escapes."
+  (declare (type simple-string string))
+  (put out "\"")
+  (let ((start 0))
+    (loop
+      (let ((end (position-if #'special-p string :start start)))
+        (put-text out (subseq string start end))
+        (unless end
+          (return))
+        (put out (escape (schar string end)))
+        (setf start (1+ end)))))
   (put out "\""))
 
 (defun put-integer (out number)
