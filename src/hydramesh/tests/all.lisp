@@ -13,6 +13,7 @@
   (:import-from #:hydramesh/tests/head/scheduling)
   (:import-from #:hydramesh/tests/head/shares)
   (:import-from #:hydramesh/tests/protobuf/messages)
+  (:import-from #:hydramesh/tests/protobuf/payload)
   (:import-from #:hydramesh/tests/protobuf/released-schema)
   (:import-from #:hydramesh/tests/head/any-order)
   (:import-from #:hydramesh/tests/head/deadlines)

@@ -12,9 +12,10 @@
   (:import-from #:hydramesh/protobuf/define #:enum-number #:type-named)
   (:import-from #:hydramesh/protobuf/packed #:numbers)
   (:import-from #:hydramesh/protobuf/payload #:+max-fields+ #:+surely-cheap+)
-  (:import-from #:hydramesh/protobuf/json/reader #:read-json #:object-p #:object-members #:shown)
+  (:import-from #:hydramesh/protobuf/json/reader #:read-json #:object-p #:object-members)
   (:import-from #:hydramesh/protobuf/json/scalars
                 #:integer-from #:float-from #:bool-from #:text-from #:octets-from #:enum-from)
+  (:import-from #:hydramesh/protobuf/json/shown #:shown)
   (:export #:from-json)
   (:documentation "Messages from JSON, by the rules of Python's json_format.
 

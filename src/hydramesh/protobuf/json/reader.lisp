@@ -4,7 +4,8 @@
   (:import-from #:hydramesh/protobuf/wire #:index #:malformed)
   (:import-from #:hydramesh/protobuf/text #:read-text)
   (:import-from #:hydramesh/protobuf/json/decimal #:double-in)
-  (:export #:read-json #:object #:object-p #:object-members #:shown #:surrogate-p)
+  (:import-from #:hydramesh/protobuf/json/shown #:shown)
+  (:export #:read-json #:object #:object-p #:object-members)
   (:documentation "Reads JSON that comes from strangers: neither depth nor long numbers cost what they choose.
 
 It takes what Python's json takes: also the numbers NaN and Infinity, and half of a surrogate pair in
@@ -43,29 +44,6 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
     (unless (= (input-position input) (length octets))
       (complain input "Extra data"))
     value))
-
-(defun surrogate-p (char)
-  "Return whether CHAR is half of a pair, and no character."
-  (<= #xd800 (char-code char) #xdfff))
-
-(defun shown (value)
-  "Return VALUE as it is shown in a reason, not at its full length."
-  (let ((text (typecase value
-                (string value)
-                (keyword (ecase value
-                           ((:true :false) (string-capitalize value))
-                           (:null "None")
-                           (:nan "nan")
-                           (:infinity "inf")
-                           (:-infinity "-inf")
-                           (:huge "a number so large")))
-                (vector "an array")
-                (number (format nil "~a" value))
-                (t "an object"))))
-    (substitute-if (code-char #xfffd) #'surrogate-p
-                   (if (> (length text) 100)
-                       (concatenate 'string (subseq text 0 100) "...")
-                       text))))
 
 (defun complain (input what &optional (position (input-position input)))
   "Signal that WHAT is wrong at POSITION, which is told as Python tells it."

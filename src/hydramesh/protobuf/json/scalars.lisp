@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/protobuf/wire #:index #:malformed)
   (:import-from #:hydramesh/protobuf/text #:text-size)
-  (:import-from #:hydramesh/protobuf/json/reader #:shown #:surrogate-p)
+  (:import-from #:hydramesh/protobuf/json/shown #:shown #:surrogate-p)
   (:import-from #:hydramesh/protobuf/json/decimal #:nearest-double #:double-in #:single-of)
   (:export #:integer-from #:float-from #:bool-from #:text-from #:octets-from #:enum-from)
   (:documentation "What values of JSON are as those of fields, by the rules of Python's json_format.
