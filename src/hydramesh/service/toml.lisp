@@ -6,7 +6,7 @@
   (:import-from #:hydramesh/service/toml-values
                 #:read-string #:read-literal-string #:read-plain #:moment-p #:moment-text)
   (:export #:parse-toml #:malformed-toml #:nested-too-deeply
-           #:table #:table-p #:table-entries #:tables-p #:moment-p #:moment-text)
+           #:table #:table-p #:table-entries #:tables-p #:tables-list #:moment-p #:moment-text)
   (:documentation "TOML 1.0, read whole: a text becomes a TABLE.
 
 Values are strings, integers, DOUBLE-FLOATs, :true and :false, MOMENTs, simple vectors for arrays,
