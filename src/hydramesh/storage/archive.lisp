@@ -131,27 +131,27 @@ yet, as STORE-WRITE takes them, the newest first. TRAFFIC are the numbers of tho
     (setf (archive-counters archive) counters
           (archive-counters-changed archive) t)))
 
-(defun outdated (archive now)
-  "Return the changes that remove what is too old, or too much."
-  (let* ((store (archive-store archive))
-         (seconds (floor now 1000000))
-         (traffic (archive-traffic archive))
-         (surplus (- (length traffic) (store-traffic-chunks store))))
-    (append
-     (loop for timeline in (list (archive-minutes archive) (archive-hours archive))
-           for kind = (timeline-kind timeline)
-           append (loop for number in (timeline-outdated timeline (store-list store kind) seconds)
-                        collect (list kind number nil)))
-     ;; What is in a chunk has ended before the next one was begun.
-     (loop for (number next) on traffic
-           for index from 0
-           when (or (< index surplus)
+(defun outdated-metrics (archive now)
+  "Return the changes that remove metrics which are too old, or too many."
+  (loop for timeline in (list (archive-minutes archive) (archive-hours archive))
+        for kind = (timeline-kind timeline)
+        append (loop for number in (timeline-outdated timeline (store-list (archive-store archive) kind)
+                                                      (floor now 1000000))
+                     collect (list kind number nil))))
+
+(defun outdated-traffic (archive now)
+  "Return the changes that remove traffic which is too old, or too much."
+  (let* ((traffic (archive-traffic archive))
+         (surplus (- (length traffic) (store-traffic-chunks (archive-store archive)))))
+    ;; What is in a chunk has ended before the next one was begun.
+    (loop for (number next) on traffic
+          for index from 0
+          while (or (< index surplus)
                     (and next (< next (- (floor now 1000) (* 1000 +traffic-age+)))))
-             collect (list +traffic+ number nil)))))
+          collect (list +traffic+ number nil))))
 
 (defun trim-due-p (archive now)
-  (or (> (length (archive-traffic archive)) (store-traffic-chunks (archive-store archive)))
-      (not (< -1 (- now (archive-trimmed archive)) +trim-interval+))))
+  (not (< -1 (- now (archive-trimmed archive)) +trim-interval+)))
 
 (defun rates-due-p (archive now)
   (and (archive-rates-changed archive)
@@ -171,7 +171,8 @@ STORAGE-FAILURE; what was not written then will be with the next write."
          (traffic (append open full))
          (rates (and (or all (rates-due-p archive now)) (archive-rates-changed archive)))
          (trim (trim-due-p archive now))
-         (outdated (and trim (outdated archive now)))
+         (outdated (append (outdated-traffic archive now)
+                           (when trim (outdated-metrics archive now))))
          (changes (append (when (archive-counters-changed archive)
                             (list (list +counters+ 0 (counters-octets (archive-counters archive)))))
                           (when rates

@@ -104,11 +104,17 @@ committed survives the end of the process and a power cut. Others may read the f
     (and row (unpacked (first row)))))
 
 (defmethod store-list ((store sqlite) kind)
-  (translating
-    (loop for (id) in (execute (sqlite-database store)
-                               "select id from chunk where id >= ? and id < ? order by id"
-                               (id kind 0) (id (1+ kind) 0))
-          collect (ldb (byte 48 0) id))))
+  ;; In one row, since each is a step of its own, on a thread of its own.
+  (let ((ids (translating
+               (first (first (execute (sqlite-database store)
+                                      "select group_concat(id) from
+                                       (select id from chunk where id >= ? and id < ? order by id)"
+                                      (id kind 0) (id (1+ kind) 0)))))))
+    (loop with start = 0
+          while (and ids (< start (length ids)))
+          collect (multiple-value-bind (id end) (parse-integer ids :start start :junk-allowed t)
+                    (setf start (1+ end))
+                    (ldb (byte 48 0) id)))))
 
 (defun check-log (store)
   "Signal STORAGE-UNAVAILABLE if the write-ahead log is too large, and cannot be made smaller."
