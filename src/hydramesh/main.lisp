@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/main
   (:use #:cl)
   (:import-from #:hydramesh/daemon #:serve)
+  (:import-from #:hydramesh/foreign/dcf #:without-float-traps)
   (:import-from #:hydramesh/memory #:prepare-heap)
   (:import-from #:hydramesh/repl/client #:repl-main)
   (:import-from #:hydramesh/service/flags #:help)
@@ -28,7 +29,7 @@
 
 (defun serve-quietly (arguments environment)
   ;; A number of a peer's that is too large or none at all is no fault of arithmetic, here or in C.
-  (sb-int:with-float-traps-masked (:overflow :invalid :divide-by-zero :inexact)
+  (without-float-traps
     (run arguments environment #'serve)))
 
 (defun main ()

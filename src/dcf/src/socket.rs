@@ -109,8 +109,12 @@ impl BatchSocket {
                 continue;
             }
             let received = &mut buffer[..header.msg_len as usize];
+            if received.is_empty() {
+                take(received, from);
+                continue;
+            }
             let segment = segment_size(header, &self.controls[slot]).unwrap_or(received.len());
-            received.chunks_mut(segment.max(1)).for_each(|datagram| take(datagram, from));
+            received.chunks_mut(segment).for_each(|datagram| take(datagram, from));
         }
         Ok(count as usize == BATCH)
     }

@@ -32,6 +32,7 @@
   (:import-from #:hydramesh/tests/address)
   (:import-from #:hydramesh/tests/keyfile)
   (:import-from #:hydramesh/tests/mesh)
+  (:import-from #:hydramesh/tests/wire-vectors)
   (:export #:run)
   (:documentation "Every test; each file of tests/ adds its suite to the suite `hydramesh`."))
 (in-package #:hydramesh/tests/all)
