@@ -109,9 +109,9 @@ Signal a TASK-ERROR, BAD_REQUEST, that says what is wrong with it."))
 (defun id-member (payload)
   "Return the member `id` of the object in PAYLOAD as a number, 0 if it is none."
   (handler-case
-      (let* ((object (read-json payload))
-             (id (and (object-p object)
-                      (cdr (assoc "id" (object-members object) :test #'string=)))))
+      (let* ((object (read-json payload :twice-p t))
+             (id (and (object-p object) ; of two the last one counts
+                      (cdr (assoc "id" (reverse (object-members object)) :test #'string=)))))
         (typecase id
           (double-float (if (< -1d0 id 2d19) (truncate id) 0))
           (null 0)

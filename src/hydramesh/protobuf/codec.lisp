@@ -7,7 +7,7 @@
            #:codec #:make-codec #:codec-type #:codec-allocate #:codec-decode #:codec-size #:codec-write
            #:codec-merge #:codec-named #:codec-of #:register
            #:encode #:encode-from #:encoded-size #:decode #:copy-message #:merge-message
-           #:add-unknown #:keep-unknown #:write-octets #:ascending)
+           #:decode-again #:add-unknown #:keep-unknown #:write-octets #:ascending)
   (:documentation "What can be done with any message: encode, decode, copy, merge.
 
 The functions for each kind of message are made when the schema is compiled, see
@@ -89,6 +89,36 @@ Signal MALFORMED if it is none."
          (message (funcall (codec-allocate codec))))
     (funcall (codec-decode codec) message octets start end +depth+)
     message))
+
+(defun decode-again (octets parts depth)
+  "Read further parts of messages into these: PARTS are lists of message, start and end, newest first.
+All of a message are read at once, so that many cost no more than one that is as large."
+  (declare (type octets octets))
+  (let ((ranges (make-hash-table :test #'eq)))
+    (loop for (message . range) in parts
+          do (push range (gethash message ranges)))
+    (loop for message being the hash-keys of ranges using (hash-value these)
+          for codec = (codec-of message)
+          do (if (rest these)
+                 (let ((whole '()))
+                   ;; Each must be whole by itself.
+                   (loop for (start . end) in these
+                         do (funcall (codec-decode codec) (funcall (codec-allocate codec))
+                                     octets start end depth)
+                            (push (subseq octets start end) whole))
+                   (let ((whole (apply-concatenate (nreverse whole))))
+                     (funcall (codec-decode codec) message whole 0 (length whole) depth)))
+                 (destructuring-bind ((start . end)) these
+                   (funcall (codec-decode codec) message octets start end depth))))))
+
+(defun apply-concatenate (vectors)
+  "Return VECTORS of octets as one."
+  (let ((whole (make-array (reduce #'+ vectors :key #'length) :element-type '(unsigned-byte 8)))
+        (at 0))
+    (declare (type index at))
+    (dolist (vector vectors whole)
+      (replace whole (the octets vector) :start1 at)
+      (incf at (length (the octets vector))))))
 
 (declaim (inline add-unknown))
 (defun add-unknown (unknown start end)

@@ -15,7 +15,7 @@
   (:import-from #:hydramesh/protobuf/packed #:packed-functions #:element-type)
   (:import-from #:hydramesh/protobuf/encoders #:numbers-p #:case-place #:value-place #:member-keyword)
   (:import-from #:hydramesh/protobuf/codec
-                #:message-unknown #:add-unknown #:keep-unknown #:write-octets #:ascending)
+                #:message-unknown #:add-unknown #:keep-unknown #:decode-again #:write-octets #:ascending)
   (:export #:decode-definition)
   (:documentation "The code that decodes one kind of message.
 
@@ -38,12 +38,20 @@ one another. Lists are made in reverse and turned when all is read."))
      (setf ,place value
            position next)))
 
-(defun read-message-form (field target)
-  "Return a form that reads a message into what the form TARGET returns, and sets POSITION."
+(defun read-message-form (field existing new)
+  "Return a form that reads a message, and sets POSITION.
+It is read into what the form NEW makes. If there is a form EXISTING and it returns one, it is a further part of that
+and is read when all else is: one after the other would copy what is there each time."
   `(multiple-value-bind (start limit) (read-length octets position end)
      (when (zerop depth)
        (malformed "messages are too deep"))
-     (,(function-symbol 'decode (field-type field)) ,target octets start limit (1- depth))
+     ,(let ((form `(,(function-symbol 'decode (field-type field)) ,new octets start limit (1- depth))))
+        (if existing
+            `(let ((existing ,existing))
+               (if existing
+                   (push (list* existing start limit) again)
+                   ,form))
+            form))
      (setf position limit)))
 
 (defun single-clause (type field)
@@ -57,15 +65,15 @@ one another. Lists are made in reverse and turned when all is read."))
                  (value `(,(value-place type (field-oneof field)) message))
                  (keyword (member-keyword field)))
              (if new
-                 (read-message-form field `(if (eq ,chosen ,keyword)
-                                               ,value
-                                               (setf ,chosen ,keyword
-                                                     ,value ,new)))
+                 (read-message-form field
+                                    `(when (eq ,chosen ,keyword) ,value)
+                                    `(setf ,chosen ,keyword
+                                           ,value ,new))
                  `(progn
                     ,(read-into (field-kind field) value)
                     (setf ,chosen ,keyword))))
            (if new
-               (read-message-form field `(or ,place (setf ,place ,new)))
+               (read-message-form field place `(setf ,place ,new))
                (read-into (field-kind field) place))))))
 
 (defun list-clauses (field list)
@@ -73,7 +81,7 @@ one another. Lists are made in reverse and turned when all is read."))
   `((,(tag-of (field-number field) +length+)
      ,(if (eq (field-kind field) :message)
           `(let ((new (,(allocator-symbol (field-type field)))))
-             ,(read-message-form field 'new)
+             ,(read-message-form field nil 'new)
              (push new ,list))
           `(multiple-value-bind (value next)
                ,(read-form (field-kind field) 'octets 'position 'end)
@@ -177,7 +185,11 @@ An entry that has fields of its own which the schema does not know is, as a whol
 
 (defun decode-definition (type)
   "Return the definition of the function that decodes messages of TYPE."
-  (let ((variables '()) (clauses '()) (ends '()) (declarations '()))
+  (let ((variables '()) (clauses '()) (ends '()) (declarations '())
+        (again-p (find-if (lambda (field)
+                            (and (eq (field-kind field) :message)
+                                 (member (field-label field) '(:optional :member))))
+                          (message-type-fields type))))
     (dolist (field (message-type-fields type))
       (multiple-value-bind (field-variables field-clauses field-ends field-declarations)
           (field-code type field)
@@ -188,7 +200,7 @@ An entry that has fields of its own which the schema does not know is, as a whol
     `(defun ,(function-symbol 'decode type) (message octets position end depth)
        (declare (type ,(type-symbol type) message) (type octets octets) (type index position end)
                 (type depth depth) (ignorable depth))
-       (let* (,@variables (unknown '()))
+       (let* (,@variables (unknown '()) ,@(when again-p '((again '()))))
          (declare ,@declarations)
          (loop
            (unless (< position end)
@@ -202,6 +214,9 @@ An entry that has fields of its own which the schema does not know is, as a whol
                (t (setf position (,(if clauses 'skip-field 'skip-value) tag octets position end depth)
                         unknown (add-unknown unknown began position))))))
          ,@ends
+         ,@(when again-p
+             '((when again
+                 (decode-again octets again (1- depth)))))
          (when unknown
            (keep-unknown message octets unknown))
          message))))

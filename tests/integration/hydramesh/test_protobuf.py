@@ -5,6 +5,7 @@ import functools
 import json
 import re
 import struct
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -195,6 +196,33 @@ def test_both_read_or_refuse_a_message_that_was_damaged(
 @many
 def test_both_read_or_refuse_strings_that_may_not_be_utf8(codec: LispCodec, data: bytes) -> None:
     agree(codec, pb.Adapter, b"\x0a" + bytes([len(data)]) + data)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pb.Task(resume=pb.Resume(tokens=[5])),
+        pb.Task(embed=pb.EmbedTask(inputs=[""])),
+        pb.Task(text=pb.TextTask(sampling=pb.Sampling(logit_bias={7: 1}))),
+        pb.Task.FromString(bytes.fromhex("820104fa070101")),
+    ],
+    ids=["numbers", "list", "map", "unknown"],
+)
+def test_a_message_in_many_parts_costs_no_more_than_in_one(codec: LispCodec, part: pb.Task) -> None:
+    def seconds(count: int) -> float:
+        data = part.SerializeToString() * count
+        began = time.perf_counter()
+        assert codec.ask("d", pb.Task, data) == pb.Task.FromString(data).SerializeToString()
+        return time.perf_counter() - began
+
+    few, many = (min(seconds(count) for _ in range(3)) for count in (2_000, 64_000))
+    assert many < 300 * few  # their square would be 1,024 times as much
+
+
+def test_parts_of_a_message_are_whole_each(codec: LispCodec) -> None:
+    head, tail = b"\x0a\x03ab", b"c"
+    for parts in ([head, tail], [b"", head, tail], [head + tail, head, tail]):
+        agree(codec, pb.Task, b"".join(b"\x42" + bytes([len(part)]) + part for part in parts))
 
 
 def test_a_length_without_content_takes_no_memory(codec: LispCodec) -> None:

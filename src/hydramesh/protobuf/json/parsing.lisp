@@ -28,7 +28,7 @@ a list from the inside out, for the reason that something is malformed."))
 Signal MALFORMED if it is none, with a reason that says where it is wrong; also if it is large and has
 more than +MAX-FIELDS+ values."
   (let ((value (if (> (length octets) +surely-cheap+)
-                   (read-json octets +max-fields+)
+                   (read-json octets :most-values +max-fields+)
                    (read-json octets)))
         (message (funcall (codec-allocate (codec-named name)))))
     (fill-message message name value (list (last-name name)))

@@ -24,19 +24,21 @@ number stands for here are :NAN, :INFINITY, :-INFINITY, and :HUGE for an integer
   "Digits of the largest double.")
 
 (defstruct object
-  "An object: names and values, in pairs, as they came. No name comes twice."
+  "An object: names and values, in pairs, as they came."
   (members '() :type list))
 
-(defstruct (input (:constructor make-input (octets values-left)))
-  "What is read, up to where, and how many values more it may have."
+(defstruct (input (:constructor make-input (octets values-left twice-p)))
+  "What is read, up to where, how many values more it may have, and whether names may come twice."
   (octets nil :type octets)
   (position 0 :type index)
-  (values-left 0 :type fixnum))
+  (values-left 0 :type fixnum)
+  (twice-p nil))
 
-(defun read-json (octets &optional (most-values most-positive-fixnum))
+(defun read-json (octets &key (most-values most-positive-fixnum) twice-p)
   "Return the value that OCTETS are in JSON.
-Signal MALFORMED if they are none, or it has more than MOST-VALUES values within it."
-  (let ((input (make-input octets most-values)) (value nil))
+Signal MALFORMED if they are none, or it has more than MOST-VALUES values within it, or a name comes
+twice in an object and TWICE-P is NIL."
+  (let ((input (make-input octets most-values twice-p)) (value nil))
     (when (eql 0 (search #(#xef #xbb #xbf) octets :end2 (min 3 (length octets))))
       (complain input "Unexpected UTF-8 BOM (decode using utf-8-sig)"))
     (setf value (read-value input 0))
@@ -152,7 +154,7 @@ Signal MALFORMED if they are none, or it has more than MOST-VALUES values within
               ((try input #\}) (return))
               (t (complain input "Expecting ',' delimiter")))))
     (setf members (nreverse members))
-    (let ((twice (name-twice members)))
+    (let ((twice (unless (input-twice-p input) (name-twice members))))
       (when twice
         ;; Python says so twice.
         (malformed "Failed to load JSON: Failed to load JSON: duplicate key ~a" (shown twice))))
