@@ -1,13 +1,15 @@
 (defpackage #:hydramesh/answer-order
   (:use #:cl)
+  (:import-from #:hydramesh/events #:octets)
+  (:import-from #:hydramesh/protobuf/text #:read-text #:text-size #:write-text)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:+token+ #:+last-resumed+
            #:answer-limits #:make-answer-limits
            #:too-much #:too-much-of
            #:answer-order #:make-answer-order #:answer-order-task #:answer-order-finished-p
-           #:answer-order-early-bytes #:answer-order-next-index #:answer-order-made-by
-           #:answer-order-accept #:answer-order-drop-early #:answer-order-resume-here
+           #:answer-order-early-bytes #:answer-order-delivered-bytes #:answer-order-next-index #:answer-order-made-by
+           #:answer-order-accept #:answer-order-follow #:answer-order-drop-early #:answer-order-resume-here
            #:size-of)
   (:documentation "The order in which the parts of a task's answer are passed on.
 
@@ -22,6 +24,8 @@ the first broke off."))
   "The largest index at which an answer may be resumed: the parts that follow have 32 bits.")
 
 (defconstant +mib+ (ash 1 20))
+
+(defparameter +nothing+ (make-array 0 :element-type '(unsigned-byte 8)))
 
 (defstruct answer-limits
   "How much is kept of one answer.
@@ -46,9 +50,10 @@ earlier one, NEXT-INDEX the index of the part to be passed on next."
   (next-index 0 :type (unsigned-byte 33))
   (early nil :type (or null hash-table))
   (early-bytes 0 :type fixnum)
-  ;; What was passed on of the text and its tokens, and how much more of it would be kept.
+  ;; What was passed on of the text, as UTF-8, and of its tokens; and how much more of it would be kept.
   (room 0 :type fixnum)
-  (texts '() :type list)
+  (text +nothing+ :type octets)
+  (text-bytes 0 :type fixnum)
   (tokens nil :type (or null (and (vector (unsigned-byte 32)) (not simple-array))))
   (model nil :type (or null pb:model-identity)))
 
@@ -74,27 +79,32 @@ earlier one, NEXT-INDEX the index of the part to be passed on next."
 
 (defun answer-order-made-by (order)
   "Return the model that made the text so far; NIL if there is none, or it told nothing."
-  (and (or (answer-order-texts order)
+  (and (or (plusp (answer-order-text-bytes order))
            (answer-order-tokens order))
        (answer-order-model order)))
 
-(defun answer-order-accept (order part)
-  "Add PART; return a list of the parts that may be passed on now, in order.
-A part that was passed on before is dropped. Signal TOO-MUCH if it is more than is kept; nothing of it is
-passed on then."
+(defun answer-order-accept (order part &optional payload)
+  "Add PART; return it if it may be passed on now, and then whatever `answer-order-follow` returns may be
+too. Else it is kept, as PAYLOAD if that is what it came as, or dropped if it was passed on before. Signal
+TOO-MUCH if it is more than is kept; it is not passed on then."
   (let ((index (pb:result-index part))
         (next (answer-order-next-index order)))
     (cond ((or (answer-order-finished-p order) (< index next))
-           '())
+           nil)
           ((> index next)
-           (keep-early order part)
-           '())
+           (keep-early order index (or payload (pb:encode part)))
+           nil)
           (t
-           (loop for following = part then (take-early order)
-                 while following
-                 do (pass-on order following)
-                 collect following
-                 until (answer-order-finished-p order))))))
+           (pass-on order part)
+           part))))
+
+(defun answer-order-follow (order)
+  "Return the part that came early and may be passed on now, and keep it no longer; NIL if there is none.
+Signal TOO-MUCH as `answer-order-accept` does."
+  (let ((part (and (not (answer-order-finished-p order)) (take-early order))))
+    (when part
+      (pass-on order part)
+      part)))
 
 (defun pass-on (order part)
   "Note what PART, which is next, adds to the answer."
@@ -118,7 +128,7 @@ passed on then."
 
 (defun keep-delivered (order text tokens)
   (when (plusp (length text))
-    (push (small text) (answer-order-texts order)))
+    (keep-text order text))
   (when (plusp (length tokens))
     (let ((kept (or (answer-order-tokens order)
                     (setf (answer-order-tokens order)
@@ -127,18 +137,26 @@ passed on then."
       (loop for token across (the (simple-array (unsigned-byte 32) (*)) tokens)
             do (vector-push-extend token kept (max 64 (length kept)))))))
 
-(defun small (text)
-  "Return TEXT in the least memory: a character that need not be of ASCII takes four bytes."
-  (if (and (not (simple-base-string-p text))
-           (every (lambda (character) (< (char-code character) 128)) text))
-      (coerce text 'simple-base-string)
-      text))
+(defun keep-text (order text)
+  "Add TEXT to what was passed on: as octets, for a string of one character takes as much as forty."
+  (let* ((before (answer-order-text-bytes order))
+         (after (+ before (text-size text))))
+    (when (> after (length (answer-order-text order)))
+      (setf (answer-order-text order)
+            (replace (make-array (max 64 after (* 2 before)) :element-type '(unsigned-byte 8))
+                     (answer-order-text order) :end2 before)))
+    (write-text text (answer-order-text order) after)
+    (setf (answer-order-text-bytes order) after)))
 
-(defun simple-base-string-p (text)
-  (typep text 'simple-base-string))
+(defun answer-order-delivered-bytes (order)
+  "Return the bytes of memory that what was passed on takes."
+  (+ (length (answer-order-text order))
+     (* 4 (let ((tokens (answer-order-tokens order)))
+            (if tokens (array-total-size tokens) 0)))))
 
 (defun forget-delivered (order)
-  (setf (answer-order-texts order) '()
+  (setf (answer-order-text order) +nothing+
+        (answer-order-text-bytes order) 0
         (answer-order-tokens order) nil
         (answer-order-model order) nil
         (answer-order-room order) (answer-limits-delivered (answer-order-limits order))))
@@ -151,33 +169,34 @@ passed on then."
       (pb:merge-message known before))
     (setf (answer-order-model order) known)))
 
-(defun keep-early (order part)
+(defun keep-early (order index payload)
+  "Keep the part with INDEX, encoded as PAYLOAD: decoded it could take thirty times the memory."
+  (declare (type octets payload))
   (let ((early (or (answer-order-early order)
                    (setf (answer-order-early order) (make-hash-table))))
         (limits (answer-order-limits order))
-        (index (pb:result-index part)))
+        (size (length payload)))
     (unless (gethash index early)
-      (let ((size (pb:encoded-size part)))
-        ;; A single part may be of any size: it takes no more than the wire did for it.
-        (when (and (plusp (hash-table-count early))
-                   (> (+ (answer-order-early-bytes order) size) (answer-limits-ahead-bytes limits)))
-          (error 'too-much :of (format nil "more than ~d MiB ahead of a missing part"
-                                       (floor (answer-limits-ahead-bytes limits) +mib+))))
-        (when (>= (- index (answer-order-next-index order)) (answer-limits-ahead limits))
-          (error 'too-much :of (format nil "more than ~d parts ahead of a missing one"
-                                       (answer-limits-ahead limits))))
-        (setf (gethash index early) part)
-        (incf (answer-order-early-bytes order) size)))))
+      ;; A single part may be of any size: it takes no more than the wire did for it.
+      (when (and (plusp (hash-table-count early))
+                 (> (+ (answer-order-early-bytes order) size) (answer-limits-ahead-bytes limits)))
+        (error 'too-much :of (format nil "more than ~d MiB ahead of a missing part"
+                                     (floor (answer-limits-ahead-bytes limits) +mib+))))
+      (when (>= (- index (answer-order-next-index order)) (answer-limits-ahead limits))
+        (error 'too-much :of (format nil "more than ~d parts ahead of a missing one"
+                                     (answer-limits-ahead limits))))
+      (setf (gethash index early) payload)
+      (incf (answer-order-early-bytes order) size))))
 
 (defun take-early (order)
   "Return the part that is next if it has come already, and keep it no longer; else NIL."
   (let* ((early (answer-order-early order))
          (index (answer-order-next-index order))
-         (part (and early (gethash index early))))
-    (when part
+         (payload (and early (gethash index early))))
+    (when payload
       (remhash index early)
-      (decf (answer-order-early-bytes order) (pb:encoded-size part))
-      part)))
+      (decf (answer-order-early-bytes order) (length (the octets payload)))
+      (pb:decode 'pb:result payload))))
 
 (defun answer-order-drop-early (order)
   "Drop the parts that wait for an earlier one."
@@ -186,27 +205,13 @@ passed on then."
 
 (defun answer-order-resume-here (order)
   "Change the task so that another run of it continues after what was passed on.
-Parts that came early are dropped; those of the run before must not be given to ACCEPT any more."
+Parts that came early are dropped; those of the run before must not be given to `answer-order-accept` any more."
   (answer-order-drop-early order)
   (when (plusp (answer-order-next-index order))
-    (let ((text (joined (reverse (answer-order-texts order))))
-          (made-by (answer-order-made-by order)))
-      (setf (answer-order-texts order) (and (plusp (length text)) (list text))
-            (pb:task-resume (answer-order-task order))
+    (let ((made-by (answer-order-made-by order)))
+      (setf (pb:task-resume (answer-order-task order))
             (pb:make-resume
              :tokens (coerce (or (answer-order-tokens order) #()) '(simple-array (unsigned-byte 32) (*)))
-             :text text
+             :text (read-text (answer-order-text order) 0 (answer-order-text-bytes order))
              :index (answer-order-next-index order)
              :model (and made-by (pb:copy-message made-by)))))))
-
-(defun joined (texts)
-  "Return one string of TEXTS, in the least memory."
-  (let ((all (make-string (reduce #'+ texts :key #'length)
-                          :element-type (if (every #'simple-base-string-p texts)
-                                            'base-char
-                                            'character)))
-        (at 0))
-    (declare (type fixnum at))
-    (dolist (text texts all)
-      (replace all text :start1 at)
-      (incf at (length text)))))

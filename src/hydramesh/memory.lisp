@@ -5,7 +5,8 @@
 
 A heap without room ends the process, so build.sh reserves more than the head's limits let into it:
 
-     512 MiB  tasks that wait or run, encoded, and what was delivered of them (tasks_memory)
+     512 MiB  tasks that wait or run, encoded (tasks_memory)
+     512 MiB  what was delivered of them (delivered_memory)
      512 MiB  parts of answers that are ahead of an earlier one (ahead_memory)
      512 MiB  a message of 256 MiB while it is handled, as it came and as it is passed on
      256 MiB  the ids of a million finished tasks, and 16384 clients

@@ -1,7 +1,8 @@
 (defpackage #:hydramesh/head/assignments
   (:use #:cl)
   (:import-from #:hydramesh/answer-order
-                #:answer-order-accept #:answer-order-drop-early #:answer-order-early-bytes)
+                #:answer-order-accept #:answer-order-follow #:answer-order-drop-early
+                #:answer-order-early-bytes #:answer-order-delivered-bytes)
   (:import-from #:hydramesh/entropy #:entropy #:entropy-draw)
   (:import-from #:hydramesh/events #:+task+ #:+cancel+)
   (:import-from #:hydramesh/head/job
@@ -16,9 +17,9 @@
                 #:id-table-remove #:id-table-values)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:assignments #:make-assignments #:assignments-count #:assignments-early-bytes
+  (:export #:assignments #:make-assignments #:assignments-count #:assignments-early-bytes #:assignments-delivered-bytes
            #:assignments-get #:assignments-of #:assignments-assign #:assignments-release
-           #:assignments-accept #:assignments-earliest #:assignments-recall #:assignments-stop)
+           #:assignments-accept #:assignments-follow #:assignments-earliest #:assignments-recall #:assignments-stop)
   (:documentation "Which job is on which worker, and what workers are told about it.
 
 Each time a job is assigned to a worker is an attempt, with an id of its own under which that worker
@@ -27,12 +28,14 @@ knows it."))
 
 (defstruct (assignments (:constructor %make-assignments (link entropy jobs)))
   "All JOBS that are on workers, by attempt id.
-EARLY-BYTES is the size of those parts of their answers that wait for an earlier one."
+EARLY-BYTES is the size of those parts of their answers that wait for an earlier one, DELIVERED-BYTES what
+is kept of the answers to all jobs that are not over."
   (link nil :read-only t)
   (entropy nil :type entropy :read-only t)
   (jobs nil :type id-table :read-only t)
   (made 0 :type fixnum)
-  (early-bytes 0 :type fixnum))
+  (early-bytes 0 :type fixnum)
+  (delivered-bytes 0 :type fixnum))
 
 (defun make-assignments (link entropy)
   "Return no assignments; ids of attempts come from ENTROPY."
@@ -85,13 +88,30 @@ EARLY-BYTES is the size of those parts of their answers that wait for an earlier
     (worker-drop worker (job-attempt job))
     worker))
 
-(defun assignments-accept (assignments job part)
-  "Add PART to the answer to JOB; return a list of the parts that may be passed on now.
+(defmacro counting-kept ((assignments answer) &body body)
+  "Return what BODY does, and count what it changes of what is kept of ANSWER."
+  (let ((early (gensym)) (delivered (gensym)))
+    `(let ((,early (answer-order-early-bytes ,answer))
+           (,delivered (answer-order-delivered-bytes ,answer)))
+       (unwind-protect (progn ,@body)
+         (incf (assignments-early-bytes ,assignments)
+               (- (answer-order-early-bytes ,answer) ,early))
+         (incf (assignments-delivered-bytes ,assignments)
+               (- (answer-order-delivered-bytes ,answer) ,delivered))))))
+
+(defun assignments-accept (assignments job part payload)
+  "Add PART, which came as PAYLOAD, to the answer to JOB; return it if it may be passed on now, else NIL.
 Signal TOO-MUCH if its worker sends more than is kept."
-  (let* ((answer (job-answer job))
-         (before (answer-order-early-bytes answer)))
-    (unwind-protect (answer-order-accept answer part)
-      (incf (assignments-early-bytes assignments) (- (answer-order-early-bytes answer) before)))))
+  (let ((answer (job-answer job)))
+    (counting-kept (assignments answer)
+      (answer-order-accept answer part payload))))
+
+(defun assignments-follow (assignments job)
+  "Return the part of the answer to JOB that came early and may be passed on now, or NIL.
+Signal TOO-MUCH as `assignments-accept` does."
+  (let ((answer (job-answer job)))
+    (counting-kept (assignments answer)
+      (answer-order-follow answer))))
 
 (defun assignments-earliest (assignments)
   "Return the job whose parts take most of the early bytes."

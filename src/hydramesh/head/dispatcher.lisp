@@ -1,12 +1,14 @@
 (defpackage #:hydramesh/head/dispatcher
   (:use #:cl)
   (:import-from #:hydramesh/address #:format-address)
-  (:import-from #:hydramesh/answer-order #:answer-order-next-index #:answer-order-resume-here)
+  (:import-from #:hydramesh/answer-order
+                #:answer-order-delivered-bytes #:answer-order-next-index #:answer-order-resume-here)
   (:import-from #:hydramesh/entropy #:entropy)
   (:import-from #:hydramesh/errors #:task-error #:task-error-code #:task-error-name)
   (:import-from #:hydramesh/events #:microseconds)
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:make-assignments #:assignments-count #:assignments-assign
+                #:assignments-delivered-bytes
                 #:assignments-of #:assignments-recall #:assignments-release)
   (:import-from #:hydramesh/head/clients
                 #:client-address #:client-began #:client-conclude #:client-ended)
@@ -155,6 +157,8 @@ the client of this job, or if no worker can serve it."
 
 (defun accepted (dispatcher job)
   (incf (dispatcher-tasks-bytes dispatcher) (job-bytes job))
+  (incf (assignments-delivered-bytes (dispatcher-assignments dispatcher))
+        (answer-order-delivered-bytes (job-answer job)))
   (setf (gethash (job-number job) (dispatcher-jobs dispatcher)) job)
   (client-began (job-client job) (job-id job) job)
   (deadlines-add (dispatcher-deadlines dispatcher) (job-deadline job) (job-number job)))
@@ -222,6 +226,8 @@ the client of this job, or if no worker can serve it."
         (kind (work-kind-name (job-kind job)))
         (total (- now (job-arrived-at job))))
     (decf (dispatcher-tasks-bytes dispatcher) (job-bytes job))
+    (decf (assignments-delivered-bytes (dispatcher-assignments dispatcher))
+          (answer-order-delivered-bytes (job-answer job)))
     (remhash (job-number job) (dispatcher-jobs dispatcher))
     (client-ended (job-client job) (job-id job))
     (statistics-count-outcome statistics kind outcome)

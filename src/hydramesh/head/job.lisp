@@ -6,12 +6,11 @@
   (:import-from #:hydramesh/events #:microseconds)
   (:import-from #:hydramesh/head/aside #:aside #:encoded-with #:whole)
   (:import-from #:hydramesh/head/clients #:client)
-  (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name)
+  (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name #:head-limits-tags)
   (:import-from #:hydramesh/head/tags #:tag-set)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work
-                #:work-kind #:work-kind-field #:work-kind-seeded #:work-kind-size #:work-kind-reading
-                #:work-kind-work-in #:needs-of #:bytes-to-read #:capabilities)
+                #:work-kind #:work-kind-seeded #:work-kind-size #:work-kind-reading #:needs-of #:bytes-to-read #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
            #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-user
@@ -24,7 +23,7 @@
 (in-package #:hydramesh/head/job)
 
 (defconstant +surely-small+ (ash 1 12)
-  "Bytes of a task whose work is kept decoded: that may take fifty times the memory.")
+  "Bytes of a task that is kept decoded: that may take fifty times the memory.")
 
 (defconstant +seed-bits+ 53 "Seeds that we draw are exact in JSON's numbers too.")
 
@@ -48,7 +47,8 @@ size of the TASK and of what is kept of the answer that it resumes, SIZE and REA
 make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
 the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR. ASIDE is
-the encoded work of a large task, which ANSWER's task does not have. Times are of the head's monotonic
+the encoded work of a large task, or all of it but the id and what it resumes, which ANSWER's task does
+not have. Times are of the head's monotonic
 clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
   (client nil :type client :read-only t)
@@ -84,14 +84,15 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
          (reading (* (work-kind-reading kind) (bytes-to-read task size needs)))
          (kind-size (funcall (work-kind-size kind) task))
          (resume (pb:task-resume task))
-         (user (pb:task-client task)))
+         (user (pb:task-client task))
+         (split (and aside t)))
     (setf (pb:task-client task) "") ; no worker needs to know
     (when (work-kind-seeded kind)
       (draw-seed task entropy))
-    (when (and (null aside) (> size +surely-small+))
-      (setf aside (whole (encoded-work task kind))))
-    (when aside
-      (drop-work task))
+    (cond (aside
+           (drop-work task))
+          ((> size +surely-small+)
+           (setf aside (whole (encoded-but-resume task)))))
     (%make-job
      :id task-id
      :client client
@@ -102,17 +103,22 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :model (pb:task-model task)
      :pinned (pb:task-worker-id task)
      :needs needs
-     :tags (tag-set (pb:task-tags task))
+     :tags (at-most (1+ (head-limits-tags +limits+)) (tag-set (pb:task-tags task)))
      :size kind-size
      :reading reading
      :user (let ((most (head-limits-client-name +limits+)))
              (if (> (length user) most) (subseq user 0 most) user))
-     :answer (make-answer-order task limits)
+     :answer (make-answer-order (if (and aside (not split)) (pb:make-task :resume resume) task)
+                                limits)
      :aside aside
      :arrived-at now
      :queued-at now
      :deadline deadline
      :numbers (make-numbers :bytes-in size))))
+
+(defun at-most (count tags)
+  "Return the first COUNT of TAGS: no worker has as many, so the others make no difference."
+  (if (nthcdr count tags) (subseq tags 0 count) tags))
 
 (defun draw-seed (task entropy)
   "Give TASK a seed if it has none, so that every run answers alike."
@@ -123,16 +129,13 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
           ((and image (null (pb:image-task-seed image)))
            (setf (pb:image-task-seed image) (entropy-bits entropy +seed-bits+))))))
 
-(defun encoded-work (task kind)
-  "Return the work of TASK, encoded."
-  (let ((only (pb:make-task))
-        (work (work-kind-work-in kind task)))
-    (ecase (work-kind-field kind)
-      (:text (setf (pb:task-text only) work))
-      (:image (setf (pb:task-image only) work))
-      (:embed (setf (pb:task-embed only) work))
-      (:load (setf (pb:task-load only) work)))
-    (pb:encode only)))
+(defun encoded-but-resume (task)
+  "Return TASK encoded, without its id and what it resumes, which change."
+  (let ((resume (pb:task-resume task)))
+    (setf (pb:task-id task) 0
+          (pb:task-resume task) nil)
+    (prog1 (pb:encode task)
+      (setf (pb:task-resume task) resume))))
 
 (defun drop-work (task)
   "Leave no more of the work in TASK than the seed, which may have been drawn here."

@@ -3,7 +3,7 @@
   (:export #:head-limits #:make-head-limits #:+limits+
            #:head-limits-task #:head-limits-json-task #:head-limits-tasks-memory
            #:head-limits-ahead #:head-limits-ahead-bytes #:head-limits-ahead-memory
-           #:head-limits-delivered
+           #:head-limits-delivered #:head-limits-delivered-memory
            #:head-limits-heartbeat #:head-limits-heartbeats-memory #:head-limits-workers
            #:head-limits-models #:head-limits-heads #:head-limits-tags #:head-limits-capabilities
            #:head-limits-slots #:head-limits-name #:head-limits-detail
@@ -31,7 +31,7 @@ libdcf's. docs/operations.md says what happens at each."))
 
 A TASK has at most TASK bytes, as JSON JSON-TASK; all that wait or run have TASKS-MEMORY. Of an
 answer, AHEAD parts are kept while an earlier one is missing. They take at most AHEAD-BYTES for one
-task, AHEAD-MEMORY for all. DELIVERED is kept of an answer so that another worker can continue it.
+task, AHEAD-MEMORY for all. DELIVERED is kept of an answer so that another worker can continue it, DELIVERED-MEMORY of all.
 
 A worker has a HEARTBEAT of that size, with that number of MODELS, HEADS, TAGS and SLOTS; each NAME
 and DETAIL in it has that length, and each model that number of CAPABILITIES. The heartbeats of all
@@ -48,6 +48,7 @@ are remembered."
   (ahead-bytes (* 64 +mib+))
   (ahead-memory (* 512 +mib+))
   (delivered (* 64 +mib+))
+  (delivered-memory (* 512 +mib+))
   (heartbeat (* 64 +kib+))
   (heartbeats-memory (* 16 +mib+))
   (workers 1024)

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/head/tags
   (:use #:cl)
-  (:export #:tag-set #:tag-subset-p)
+  (:export #:tag-set #:tag-subset-p #:tag-difference)
   (:documentation "What owners say of their workers, for tasks to ask for.
 
 A set of tags is a list of strings in order, each once; so two equal sets are EQUAL."))
@@ -25,3 +25,11 @@ A set of tags is a list of strings in order, each once; so two equal sets are EQ
            (pop needed)
            (pop tags)
         finally (return t)))
+
+(defun tag-difference (tags others)
+  "Return those of the set TAGS that are not in the set OTHERS."
+  (loop for tag in tags
+        do (loop while (and others (string< (first others) tag))
+                 do (pop others))
+        unless (and others (string= (first others) tag))
+          collect tag))

@@ -7,7 +7,7 @@
                 #:job-tags)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-named-models)
   (:import-from #:hydramesh/head/link #:message-too-large)
-  (:import-from #:hydramesh/head/tags #:tag-set #:tag-subset-p)
+  (:import-from #:hydramesh/head/tags #:tag-difference #:tag-set #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker-can-download #:worker-heartbeat #:worker-id #:worker-lacks-p #:worker-models
                 #:worker-readiness #:worker-serving-p #:worker-tags #:worker-title
@@ -15,7 +15,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work #:ability #:can-p #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large
+  (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large #:answers-too-long
            #:task-too-large #:stopping #:late #:worker-lost #:disorderly #:too-much-resumed #:resumed-too-late #:no-memory
            #:too-large #:nothing-to-do #:no-model)
   (:documentation "The errors that the head itself ends tasks with, and what their reader can do.
@@ -66,8 +66,8 @@ Each function returns a TASK-ERROR."))
        "no worker takes tasks now; leave worker_id empty and try again later")))
 
 (defun no-worker-with-tags (job allowed)
-  (let* ((there (tag-set (loop for worker in allowed append (worker-tags worker))))
-         (missing (remove-if (lambda (tag) (member tag there :test #'string=)) (job-tags job))))
+  (let* ((there (tags-of allowed))
+         (missing (tag-difference (job-tags job) there)))
     (make-task-error
      pb:+no-worker+
      (if missing
@@ -76,6 +76,14 @@ Each function returns a TASK-ERROR."))
      (if there
          (format nil "ask for fewer tags; the workers' are ~a" (quoted there))
          "leave the tags out, or give workers some with their setting `tags`"))))
+
+(defun tags-of (workers)
+  "Return the set of all tags of WORKERS. Many may have the same, so each is looked at before it is sorted."
+  (let ((seen (make-hash-table :test 'equal)))
+    (dolist (worker workers)
+      (dolist (tag (worker-tags worker))
+        (setf (gethash tag seen) t)))
+    (tag-set (loop for tag being the hash-keys of seen collect tag))))
 
 (defun unsupported (job lacking tagged)
   (let* ((missing (loop with least = nil
@@ -151,6 +159,14 @@ Each function returns a TASK-ERROR."))
    pb:+queue-full+
    "the head has no memory left for this answer, because the client is slow to receive others"
    "receive answers faster, or ask for less at once"))
+
+(defun answers-too-long (most)
+  "What was delivered of all answers takes more than MOST bytes, and this one has most of it."
+  (make-task-error
+   pb:+queue-full+
+   (format nil "the answers that are being given already take the ~d MiB that there are for them"
+           (ash most -20))
+   "try again later, or ask for less at once"))
 
 (defun answer-too-large (reason)
   "The answer does not fit into a message; REASON is a MESSAGE-TOO-LARGE."
@@ -277,11 +293,11 @@ Each function returns a TASK-ERROR."))
     (sort (loop for name being the hash-keys of names collect name) #'string<)))
 
 (defun quoted (names)
-  (listed (mapcar (lambda (name) (format nil "\"~a\"" name)) names)))
+  (listed names (lambda (name) (format nil "\"~a\"" name))))
 
-(defun listed (names)
+(defun listed (names &optional (show #'identity))
   (let* ((most (head-limits-named-models +limits+))
          (more (- (length names) most)))
     (format nil "~{~a~^, ~}~@[ and ~d more~]"
-            (if (plusp more) (subseq names 0 most) names)
+            (mapcar show (if (plusp more) (subseq names 0 most) names))
             (and (plusp more) more))))

@@ -1,25 +1,27 @@
 (defpackage #:hydramesh/head/worker-messages
   (:use #:cl)
   (:import-from #:hydramesh/answer-order
-                #:answer-order-finished-p #:answer-order-next-index #:answer-order-resume-here #:too-much)
+                #:answer-order-delivered-bytes #:answer-order-finished-p #:answer-order-next-index
+                #:answer-order-resume-here #:too-much)
   (:import-from #:hydramesh/errors #:task-error-from-wire)
   (:import-from #:hydramesh/events #:message-payload #:message-peer)
   (:import-from #:hydramesh/head/aside #:read-aside)
   (:import-from #:hydramesh/head/assignments
-                #:assignments #:assignments-accept #:assignments-earliest #:assignments-early-bytes
+                #:assignments #:assignments-accept #:assignments-follow #:assignments-earliest
+                #:assignments-early-bytes #:assignments-delivered-bytes
                 #:assignments-get #:assignments-of #:assignments-stop)
   (:import-from #:hydramesh/head/clients #:client-address)
   (:import-from #:hydramesh/head/dialect #:dialect-encodes-p #:dialect-result)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
-                #:dispatcher-end-with #:dispatcher-fail #:dispatcher-limits #:dispatcher-lose
+                #:dispatcher-end-with #:dispatcher-fail #:dispatcher-jobs #:dispatcher-limits #:dispatcher-lose
                 #:dispatcher-move #:dispatcher-observer #:dispatcher-recall #:dispatcher-release
                 #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
                 #:job-answer #:job-attempts #:job-client #:job-dialect #:job-id #:job-kind
                 #:job-missed-p #:job-numbers #:job-worker #:numbers-bytes-out #:numbers-made)
-  (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-ahead-memory)
+  (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
   (:import-from #:hydramesh/head/observer #:observe-rate)
   (:import-from #:hydramesh/head/registry
@@ -167,30 +169,40 @@ NIL if nobody wants to know."
 (defun pass-on (messages message part aside job now)
   "Put PART in order, and send on what can be."
   (let ((made (funcall (work-kind-made (job-kind job)) part))
-        (asked-next (= (pb:result-index part) (answer-order-next-index (job-answer job)))))
-    (when aside
-      (cond ((and asked-next (dialect-encodes-p (job-dialect job)))
+        (payload (message-payload message)))
+    ;; What is not next is kept as it came, or not at all.
+    (when (and aside (= (pb:result-index part) (answer-order-next-index (job-answer job))))
+      (cond ((dialect-encodes-p (job-dialect job))
              (setf (pb:result-images part) '()
                    (pb:result-embeddings part) '()))
             (t
-             (setf part (pb:decode 'pb:result (message-payload message))
+             (setf part (pb:decode 'pb:result payload)
                    aside nil))))
-    (let ((relayed (handler-case (assignments-accept (worker-messages-assignments messages) job part)
-                     (too-much (reason)
-                       (disown messages job reason now)
-                       (return-from pass-on)))))
-      (dolist (ready relayed)
-        (setf (pb:result-id ready) (job-id job))
-        (incf (numbers-made (job-numbers job))
-              (if (eq ready part) made (funcall (work-kind-made (job-kind job)) ready)))
-        (let ((error (relay messages ready (and (eq ready part) aside) job)))
-          (when error
-            (dispatcher-fail (worker-messages-dispatcher messages) job error now)
-            (dispatcher-assign-waiting (worker-messages-dispatcher messages) now)
-            (return-from pass-on))))
+    (when (handler-case (relay-all messages part payload aside made job now)
+            (too-much (reason)
+              (disown messages job reason now)
+              nil))
       (if (answer-order-finished-p (job-answer job))
           (dispatcher-complete (worker-messages-dispatcher messages) job now)
-          (check-early-memory messages now)))))
+          (check-memory messages now)))))
+
+(defun relay-all (messages part payload aside made job now)
+  "Send PART, of which MADE is made, if it is next, and the early ones behind it, one by one: decoded, all
+of them could be far more than is kept. Return true unless one cannot be sent, which ends JOB."
+  (let ((assignments (worker-messages-assignments messages)))
+    (loop for ready = (assignments-accept assignments job part payload)
+            then (assignments-follow assignments job)
+          for first = t then nil
+          while ready
+          do (setf (pb:result-id ready) (job-id job))
+             (incf (numbers-made (job-numbers job))
+                   (if first made (funcall (work-kind-made (job-kind job)) ready)))
+             (let ((error (relay messages ready (and first aside) job)))
+               (when error
+                 (dispatcher-fail (worker-messages-dispatcher messages) job error now)
+                 (dispatcher-assign-waiting (worker-messages-dispatcher messages) now)
+                 (return nil)))
+          finally (return t))))
 
 (defun relay (messages part aside job)
   "Send a PART of the answer to the client; return NIL, or why it cannot be sent."
@@ -204,8 +216,27 @@ NIL if nobody wants to know."
       (message-too-large (reason)       ; in JSON a part is larger than it was
         (task-errors:answer-too-large reason)))))
 
+(defun check-memory (messages now)
+  "Take the job of which most is kept early from its worker, and end the one of which most was delivered,
+if too much is kept of all."
+  (check-early-memory messages now)
+  (check-delivered-memory messages now))
+
+(defun check-delivered-memory (messages now)
+  (let ((most (head-limits-delivered-memory (worker-messages-limits messages)))
+        (dispatcher (worker-messages-dispatcher messages)))
+    (when (> (assignments-delivered-bytes (worker-messages-assignments messages)) most)
+      (flet ((kept (job)
+               (answer-order-delivered-bytes (job-answer job))))
+        (let ((longest (loop with longest = nil
+                             for job being the hash-values of (dispatcher-jobs dispatcher)
+                             do (when (or (null longest) (> (kept job) (kept longest)))
+                                  (setf longest job))
+                             finally (return longest))))
+          (dispatcher-fail dispatcher longest (task-errors:answers-too-long most) now)
+          (dispatcher-assign-waiting dispatcher now))))))
+
 (defun check-early-memory (messages now)
-  "Take the job that keeps most from its worker, if all keep too much."
   (let ((most (head-limits-ahead-memory (worker-messages-limits messages)))
         (assignments (worker-messages-assignments messages)))
     (when (> (assignments-early-bytes assignments) most)

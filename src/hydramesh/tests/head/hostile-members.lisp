@@ -2,9 +2,12 @@
   (:use #:cl)
   (:import-from #:fiveam #:is #:test)
   (:import-from #:hydramesh/events #:+cancel+ #:+error+ #:+heartbeat+ #:+result+ #:+task+)
-  (:import-from #:hydramesh/head/assignments #:assignments-early-bytes)
+  (:import-from #:hydramesh/answer-order #:answer-order-task)
+  (:import-from #:hydramesh/head/assignments #:assignments-delivered-bytes #:assignments-early-bytes)
   (:import-from #:hydramesh/head/core #:core-dispatcher #:core-statistics)
-  (:import-from #:hydramesh/head/dispatcher #:dispatcher-assignments)
+  (:import-from #:hydramesh/head/dispatcher #:dispatcher-assignments #:dispatcher-jobs)
+  (:import-from #:hydramesh/head/job #:job-answer #:job-needs)
+  (:import-from #:hydramesh/work #:can-p #:capability-set)
   (:import-from #:hydramesh/head/limits #:make-head-limits)
   (:import-from #:hydramesh/head/link #:message-too-large)
   (:import-from #:hydramesh/head/statistics
@@ -34,6 +37,12 @@
 
 (defun early-bytes (cluster)
   (assignments-early-bytes (dispatcher-assignments (core-dispatcher (cluster-core cluster)))))
+
+(defun delivered-bytes (cluster)
+  (assignments-delivered-bytes (dispatcher-assignments (core-dispatcher (cluster-core cluster)))))
+
+(defun job-needs-adapters-p (job)
+  (can-p (job-needs job) (capability-set pb:+adapters+)))
 
 (test what-cannot-be-read-is-counted-and-a-task-is-refused
   (let* ((cluster (new-cluster))
@@ -122,6 +131,50 @@
         (ask-much other)
         (is (= (third asked) (pb:error-id (task-error flood))))
         (is (null (task-errors other)))))))
+
+(test what-is-kept-of-all-answers-has-a-bound-and-the-longest-ends
+  (let* ((cluster (new-cluster :limits (make-head-limits :delivered-memory 100000)))
+         (worker (add-worker cluster :slots 10))
+         (client (add-client cluster))
+         (asked (loop repeat 3 collect (ask client :stream t))))
+    (destructuring-bind (long longer short) (tasks worker)
+      (answer worker short :index 0 :text "x" :final nil)
+      (answer worker long :index 0 :text (text 40000) :final nil)
+      (is (null (task-errors client)))
+      (answer worker longer :index 0 :text (text 70000) :final nil)
+      (let ((error (task-error client)))
+        (is (= (second asked) (pb:error-id error)))
+        (is (string= "QUEUE_FULL" (code-name error))))
+      (is (equal (list (pb:task-id longer)) (cancelled worker)))
+      (answer worker long :index 1)
+      (answer worker short :index 1)
+      (is (zerop (delivered-bytes cluster))))))
+
+(test a-task-of-many-small-fields-is-kept-as-it-came
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster :slots 1))
+         (client (add-client cluster))
+         (adapters (loop repeat 5000 collect (pb:make-adapter))))
+    (ask client)
+    (ask client :adapters adapters :resume (pb:make-resume :text "a" :index 3))
+    (let ((job (loop for job being the hash-values of (dispatcher-jobs (core-dispatcher (cluster-core cluster)))
+                     when (job-needs-adapters-p job) return job)))
+      (is (null (pb:task-adapters (answer-order-task (job-answer job))))))
+    (answer worker (task worker))
+    (let ((task (task worker)))
+      (is (= 5000 (length (pb:task-adapters task))))
+      (is (string= "hello" (pb:text-task-prompt (pb:task-text task))))
+      (is (string= "a" (pb:resume-text (pb:task-resume task)))))))
+
+(test a-task-that-asks-for-more-tags-than-workers-have-is-refused-at-once
+  (let* ((cluster (new-cluster))
+         (client (add-client cluster)))
+    (add-worker cluster :tags (loop for number below 64 collect (format nil "tag~d" number)))
+    (ask client :tags (loop for number below 10000 collect (format nil "wish~5,'0d" number)))
+    (let ((error (task-error client)))
+      (is (string= "NO_WORKER" (code-name error)))
+      (is (search "no worker has the tags \"wish00000\", \"wish00001\"" (pb:error-message error)))
+      (is (search "the workers' are \"tag0\", \"tag1\", \"tag10\"" (pb:error-remedy error))))))
 
 (test clients-and-their-ids-have-a-bound
   (let* ((cluster (new-cluster :limits (make-head-limits :clients 4 :remembered-ids 8)))
