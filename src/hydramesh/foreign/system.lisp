@@ -46,6 +46,7 @@ result; TEXT is for people."))
         do (setf ip (logior (ash ip 8) (mem-aref bytes :uint8 at)))
         finally (return ip)))
 
+(declaim (inline write-ip))
 (defun write-ip (ip bytes size)
   "Write the SIZE bytes of the IP address to the pointer BYTES."
   (dotimes (at size)
