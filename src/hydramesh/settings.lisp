@@ -13,7 +13,10 @@
   (:documentation "The settings of `hydramesh`, and which of them can change while it runs."))
 (in-package #:hydramesh/settings)
 
-(defparameter +about+ "The head of a DAIIC cluster, in Common Lisp: gives each task to a worker.")
+(defparameter +about+ "The head of a DAIIC cluster, in Common Lisp: gives each task to a worker.
+
+`hydramesh history` shows what it has recorded, `hydramesh repl` looks into one that runs, and
+both have --help. `hydramesh --version` says which version this is.")
 
 (defmacro define-settings (name documentation &rest slots)
   "Define the structure NAME, the variable +ALL+, a list of SETTING for its slots, and the function
