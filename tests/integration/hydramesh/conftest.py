@@ -3,7 +3,7 @@
 import contextlib
 import ctypes
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -11,6 +11,7 @@ from support.peers.cast import Cast
 from support.processes import heads
 from support.processes.built import CannotBuildError
 from support.processes.heads import Head
+from support.processes.lisp_codec import LispCodec
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,14 @@ async def cast() -> AsyncIterator[Cast]:
     """Clients and workers, closed when the test is over."""
     async with contextlib.AsyncExitStack() as stack:
         yield Cast(stack)
+
+
+@pytest.fixture(scope="session")
+def codec() -> Iterator[LispCodec]:
+    """HydraMesh's codec of messages."""
+    try:
+        codec = LispCodec()
+    except CannotBuildError as error:
+        pytest.skip(f"hydramesh is not tested: {error}")
+    with contextlib.closing(codec):
+        yield codec

@@ -37,7 +37,7 @@ number stands for here are :NAN, :INFINITY, :-INFINITY, and :HUGE for an integer
 (defun read-json (octets &key (most-values most-positive-fixnum) twice-p)
   "Return the value that OCTETS are in JSON.
 Signal MALFORMED if they are none, or it has more than MOST-VALUES values within it, or a name comes
-twice in an object and TWICE-P is NIL."
+twice in an object, unless TWICE-P is true."
   (let ((input (make-input octets most-values twice-p)) (value nil))
     (when (eql 0 (search #(#xef #xbb #xbf) octets :end2 (min 3 (length octets))))
       (complain input "Unexpected UTF-8 BOM (decode using utf-8-sig)"))
@@ -274,10 +274,8 @@ Python ends a number before what is none of it."
     (when (try input char)
       (loop for sign across (the simple-string signs)
             until (try input sign))
-      (if (plusp (skip-digits input))
-          t
-          (progn (setf (input-position input) start)
-                 nil)))))
+      (or (plusp (skip-digits input))
+          (progn (setf (input-position input) start) nil)))))
 
 (defun read-number (input)
   "Return the number that comes next."
