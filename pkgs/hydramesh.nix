@@ -52,6 +52,8 @@ stdenv.mkDerivation {
     fileset = lib.fileset.unions [
       ../pyproject.toml
       ../src/proto
+      # What the tests compare with.
+      ../tests/vectors
       (lib.fileset.fileFilter (
         file:
         lib.any file.hasExt [
