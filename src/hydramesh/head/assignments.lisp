@@ -7,10 +7,12 @@
   (:import-from #:hydramesh/events #:+task+ #:+cancel+)
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-attempt #:job-attempts #:job-encoded #:job-forget-group-key
-                #:job-missed-p #:job-model #:job-number #:job-worker)
+                #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-worker
+                #:numbers-began-at #:numbers-queued #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/link #:link-send)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-attempts #:worker-began #:worker-drop #:worker-last-assignment
+                #:worker-address #:worker-attempts #:worker-began #:worker-drop #:worker-id
+                #:worker-last-assignment
                 #:worker-take)
   (:import-from #:hydramesh/id-table
                 #:id-table #:make-id-table #:id-table-count #:id-table-get #:id-table-put
@@ -55,7 +57,7 @@ is kept of the answers to all jobs that are not over."
               collect (assignments-get assignments attempt))
         #'< :key #'job-number))
 
-(defun assignments-assign (assignments job worker)
+(defun assignments-assign (assignments job worker now)
   "Send JOB to WORKER; return false if there is no room for the message."
   ;; Nobody but its worker can name an attempt.
   (let ((attempt (draw-attempt assignments)))
@@ -69,6 +71,10 @@ is kept of the answers to all jobs that are not over."
       (id-table-put (assignments-jobs assignments) attempt job)
       (worker-take worker attempt)
       (worker-began worker (job-model job))
+      (let ((numbers (job-numbers job)))
+        (incf (numbers-queued numbers) (- now (job-queued-at job)))
+        (setf (numbers-began-at numbers) now
+              (numbers-worker numbers) (worker-id worker)))
       t)))
 
 (defun draw-attempt (assignments)
@@ -77,11 +83,13 @@ is kept of the answers to all jobs that are not over."
         unless (zerop id)
           return id))
 
-(defun assignments-release (assignments job)
+(defun assignments-release (assignments job now)
   "Take JOB, which has ended there, off its worker, and return that."
-  (let ((worker (job-worker job)))
+  (let ((worker (job-worker job))
+        (numbers (job-numbers job)))
     (setf (job-worker job) nil
           (job-missed-p job) nil)
+    (incf (numbers-running numbers) (- now (numbers-began-at numbers)))
     (decf (assignments-early-bytes assignments) (answer-order-early-bytes (job-answer job)))
     (answer-order-drop-early (job-answer job))
     (id-table-remove (assignments-jobs assignments) (job-attempt job))
@@ -120,9 +128,9 @@ Signal TOO-MUCH as `assignments-accept` does."
     (reduce (lambda (one other) (if (> (early other) (early one)) other one))
             (id-table-values (assignments-jobs assignments)))))
 
-(defun assignments-recall (assignments job)
+(defun assignments-recall (assignments job now)
   "Take JOB off its worker and tell the worker to stop."
-  (let ((worker (assignments-release assignments job)))
+  (let ((worker (assignments-release assignments job now)))
     (assignments-stop assignments (worker-address worker) (job-attempt job))))
 
 (defun assignments-stop (assignments address attempt)

@@ -12,7 +12,8 @@
                 #:client-messages-tick #:client-messages-unreachable)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-jobs #:dispatcher-observer
-                #:dispatcher-tick #:dispatcher-workers #:skipping-faults #:skip-message)
+                #:dispatcher-tick #:dispatcher-workers)
+  (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
   (:import-from #:hydramesh/head/job #:job-number)
   (:import-from #:hydramesh/head/limits #:+limits+)
   (:import-from #:hydramesh/head/link #:link-send)
@@ -24,15 +25,11 @@
                 #:worker-messages #:make-worker-messages #:worker-messages-error
                 #:worker-messages-heartbeat #:worker-messages-result #:worker-messages-unreachable)
   (:import-from #:hydramesh/schema)
-  (:import-from #:hydramesh/service/logs #:log-fault)
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:core #:make-core #:core-dispatcher #:core-statistics #:core-closed #:core-observer
-           #:core-take #:core-tick #:core-abandon #:skip-message)
-  (:documentation "The whole head without its socket: events and the time in, messages out.
-
-A fault of ours while an event is handled is logged, and the event is skipped: the restart SKIP-MESSAGE
-does that, also for who looks on in a debugger. Then one bad message, or one bad job, ends nothing else."))
+           #:core-take #:core-tick #:core-abandon)
+  (:documentation "The whole head without its socket: events and the time in, messages out."))
 (in-package #:hydramesh/head/core)
 
 (defstruct (core (:constructor %make-core (statistics link dispatcher clients workers)))
@@ -68,16 +65,6 @@ PAUSED is a function that tells how much time NOW has left out since the start."
 
 (defun (setf core-observer) (observer core)
   (setf (dispatcher-observer (core-dispatcher core)) observer))
-
-(defmacro logging-faults ((what) &body body)
-  "Do BODY. A fault in it is logged, and what the innermost restart SKIP-MESSAGE stands for is skipped."
-  `(skipping-faults (,what)
-     (handler-bind (((or error storage-condition) #'skip))
-       ,@body)))
-
-(defun skip (condition)
-  (log-fault "a fault of ours; what was being done is skipped" condition)
-  (invoke-restart 'skip-message))
 
 (defun core-take (core event now)
   "Act on what the mesh reports."

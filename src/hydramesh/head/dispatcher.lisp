@@ -11,23 +11,22 @@
                 #:assignments-delivered-bytes
                 #:assignments-of #:assignments-recall #:assignments-release)
   (:import-from #:hydramesh/head/clients
-                #:client-address #:client-began #:client-conclude #:client-ended)
+                #:client-began #:client-conclude #:client-ended)
   (:import-from #:hydramesh/head/deadlines
                 #:deadlines #:make-deadlines #:deadlines-add #:deadlines-missed)
   (:import-from #:hydramesh/head/dialect #:dialect-error)
+  (:import-from #:hydramesh/head/faults #:skipping-faults)
+  (:import-from #:hydramesh/head/finished #:tell-finished)
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline
-                #:job-dialect #:job-error #:job-failed-here #:job-id #:job-kind #:job-model #:job-needs
-                #:job-number #:job-numbers #:job-queued-at #:job-size #:job-worker
-                #:numbers-began-at #:numbers-bytes-in #:numbers-bytes-out #:numbers-made
-                #:numbers-moved #:numbers-queued #:numbers-running #:numbers-worker)
+                #:job-dialect #:job-error #:job-failed-here #:job-id #:job-kind #:job-number #:job-numbers
+                #:job-queued-at #:job-worker #:numbers-moved #:numbers-queued)
   (:import-from #:hydramesh/head/job-queue
                 #:job-queue #:make-job-queue #:job-queue-add #:job-queue-giving-way #:job-queue-group-of
                 #:job-queue-groups #:job-queue-length #:job-queue-remove #:job-queue-serve
                 #:group-first #:group-jobs #:group-unservable-since)
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-tasks-memory)
   (:import-from #:hydramesh/head/link #:link-forget #:message-too-large)
-  (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
   (:import-from #:hydramesh/head/registry
                 #:registry #:make-registry #:registry-remove #:registry-silent-since #:registry-workers)
   (:import-from #:hydramesh/head/scheduling #:choose #:cost #:may-run-p #:may-serve-p)
@@ -52,7 +51,7 @@
            #:dispatcher-in-flight #:dispatcher-tick #:dispatcher-submit #:dispatcher-cancel
            #:dispatcher-fail #:dispatcher-complete #:dispatcher-end-with #:dispatcher-lose
            #:dispatcher-take-back #:dispatcher-move #:dispatcher-wait #:dispatcher-assign-waiting
-           #:dispatcher-release #:dispatcher-recall #:described #:skipping-faults #:skip-message)
+           #:described)
   (:documentation "The life of a task, sans-IO: start reading here.
 
 A job is assigned to a worker at once, or waits in the queue until one has room. On a worker it is an
@@ -104,11 +103,6 @@ PAUSED is a function that tells how much time NOW has left out since the start."
 (defun dispatcher-in-flight (dispatcher)
   "Return the number of jobs that are on a worker."
   (assignments-count (dispatcher-assignments dispatcher)))
-
-(defmacro skipping-faults ((what) &body body)
-  "Do BODY; offer the restart SKIP-MESSAGE, which does without the rest of it."
-  `(with-simple-restart (skip-message "Do without ~a." ,what)
-     ,@body))
 
 (defun dispatcher-tick (dispatcher now)
   "Do what time demands: deadlines, silent workers, jobs that waited long enough."
@@ -186,70 +180,38 @@ the client of this job, or if no worker can serve it."
 
 (defun dispatcher-complete (dispatcher job now)
   "End JOB, whose answer has been relayed."
-  (let ((worker (dispatcher-release dispatcher job now)))
+  (let ((worker (assignments-release (dispatcher-assignments dispatcher) job now)))
     (end dispatcher job +done+ now)
     (dispatcher-assign-waiting dispatcher now worker)))
 
 (defun dispatcher-end-with (dispatcher error job now)
   "End JOB, which is neither on a worker nor in the queue, with ERROR."
-  (client-conclude (job-client job)
-                   (job-id job)
-                   (dialect-error (job-dialect job) error (job-id job)
-                                  (answer-order-next-index (job-answer job)))
-                   (dispatcher-link dispatcher))
-  (end dispatcher job (task-error-name error) now))
-
-(defun dispatcher-release (dispatcher job now)
-  "Take JOB, which has ended there, off its worker, and return that."
-  (count-run job now)
-  (assignments-release (dispatcher-assignments dispatcher) job))
-
-(defun dispatcher-recall (dispatcher job now)
-  "Take JOB off its worker and tell the worker to stop."
-  (count-run job now)
-  (assignments-recall (dispatcher-assignments dispatcher) job))
-
-(defun count-run (job now)
-  (let ((numbers (job-numbers job)))
-    (incf (numbers-running numbers) (- now (numbers-began-at numbers)))))
+  (unwind-protect                       ; it is nowhere, so it must not stay
+       (client-conclude (job-client job)
+                        (job-id job)
+                        (dialect-error (job-dialect job) error (job-id job)
+                                       (answer-order-next-index (job-answer job)))
+                        (dispatcher-link dispatcher))
+    (end dispatcher job (task-error-name error) now)))
 
 (defun withdraw (dispatcher job now)
   "Take JOB from where it is, and tell its worker."
   (cond ((job-worker job)
-         (dispatcher-recall dispatcher job now))
+         (assignments-recall (dispatcher-assignments dispatcher) job now))
         (t
          (incf (numbers-queued (job-numbers job)) (- now (job-queued-at job)))
          (job-queue-remove (dispatcher-queue dispatcher) job))))
 
 (defun end (dispatcher job outcome now)
-  (let ((statistics (dispatcher-statistics dispatcher))
-        (kind (work-kind-name (job-kind job)))
-        (total (- now (job-arrived-at job))))
+  (let ((statistics (dispatcher-statistics dispatcher)))
     (decf (dispatcher-tasks-bytes dispatcher) (job-bytes job))
     (decf (assignments-delivered-bytes (dispatcher-assignments dispatcher))
           (answer-order-delivered-bytes (job-answer job)))
     (remhash (job-number job) (dispatcher-jobs dispatcher))
     (client-ended (job-client job) (job-id job))
-    (statistics-count-outcome statistics kind outcome)
-    (durations-add (statistics-total statistics) total)
-    (when (dispatcher-observer dispatcher)
-      (let ((numbers (job-numbers job)))
-        (observe-task (dispatcher-observer dispatcher)
-                      (make-finished-task :kind kind
-                                          :model (job-model job)
-                                          :outcome outcome
-                                          :worker (numbers-worker numbers)
-                                          :client (client-address (job-client job))
-                                          :queued (numbers-queued numbers)
-                                          :running (numbers-running numbers)
-                                          :total total
-                                          :bytes-in (numbers-bytes-in numbers)
-                                          :bytes-out (numbers-bytes-out numbers)
-                                          :made (numbers-made numbers)
-                                          :moved (numbers-moved numbers)
-                                          :needs (job-needs job)
-                                          :wanted (round (job-size job)))
-                      now)))))
+    (statistics-count-outcome statistics (work-kind-name (job-kind job)) outcome)
+    (durations-add (statistics-total statistics) (- now (job-arrived-at job)))
+    (tell-finished (dispatcher-observer dispatcher) job outcome now)))
 
 ;;; ------------------------------------------------------------------ lost workers
 
@@ -268,7 +230,7 @@ the client of this job, or if no worker can serve it."
            (described worker))
     (link-forget (dispatcher-link dispatcher) (worker-address worker))
     (dolist (job jobs)
-      (dispatcher-release dispatcher job now)
+      (assignments-release (dispatcher-assignments dispatcher) job now)
       (dispatcher-move dispatcher job (task-errors:worker-lost worker what) worker now))))
 
 (defun passing-p (error)
@@ -328,15 +290,10 @@ If only the worker FREED has changed, no others are looked at than it may run."
 (defun assign (dispatcher job worker now)
   "Assign JOB to WORKER; return false if there is no room to tell it.
 Signal a TASK-ERROR if it can be told to no worker."
-  (when (handler-case (assignments-assign (dispatcher-assignments dispatcher) job worker)
+  (when (handler-case (assignments-assign (dispatcher-assignments dispatcher) job worker now)
           (message-too-large (reason)
             (error (task-errors:task-too-large reason))))
-    (let ((queued (- now (job-queued-at job)))
-          (numbers (job-numbers job)))
-      (durations-add (statistics-queued (dispatcher-statistics dispatcher)) queued)
-      (incf (numbers-queued numbers) queued)
-      (setf (numbers-began-at numbers) now
-            (numbers-worker numbers) (worker-id worker)))
+    (durations-add (statistics-queued (dispatcher-statistics dispatcher)) (- now (job-queued-at job)))
     t))
 
 (defun fail-unservable (dispatcher now)

@@ -9,13 +9,14 @@
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:assignments-accept #:assignments-follow #:assignments-earliest
                 #:assignments-early-bytes #:assignments-delivered-bytes
-                #:assignments-get #:assignments-of #:assignments-stop)
+                #:assignments-get #:assignments-of #:assignments-recall #:assignments-release
+                #:assignments-stop)
   (:import-from #:hydramesh/head/clients #:client-address)
   (:import-from #:hydramesh/head/dialect #:dialect-encodes-p #:dialect-result)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
                 #:dispatcher-end-with #:dispatcher-fail #:dispatcher-jobs #:dispatcher-limits #:dispatcher-lose
-                #:dispatcher-move #:dispatcher-observer #:dispatcher-recall #:dispatcher-release
+                #:dispatcher-move #:dispatcher-observer
                 #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
@@ -110,7 +111,7 @@
   (let ((dispatcher (worker-messages-dispatcher messages)))
     (dolist (job (assignments-of (worker-messages-assignments messages) worker))
       (when (job-missed-p job)
-        (dispatcher-recall dispatcher job now)
+        (assignments-recall (worker-messages-assignments messages) job now)
         (decf (job-attempts job))
         (answer-order-resume-here (job-answer job))
         (dispatcher-wait dispatcher job now)))))
@@ -264,7 +265,7 @@ if too much is kept of all."
   (let* ((dispatcher (worker-messages-dispatcher messages))
          (error (task-error-from-wire said))
          (code (pb:error-code said))
-         (worker (dispatcher-release dispatcher job now)))
+         (worker (assignments-release (worker-messages-assignments messages) job now)))
     (cond ((member code +movable+)
            (when (= code pb:+shutting-down+)
              (setf (worker-state worker) pb:+draining+)
@@ -289,6 +290,6 @@ if too much is kept of all."
   "Move a JOB whose worker sends more than can be kept."
   (let ((dispatcher (worker-messages-dispatcher messages))
         (worker (job-worker job)))
-    (dispatcher-recall dispatcher job now)
+    (assignments-recall (worker-messages-assignments messages) job now)
     (dispatcher-move dispatcher job (task-errors:disorderly worker reason) worker now)
     (dispatcher-assign-waiting dispatcher now)))

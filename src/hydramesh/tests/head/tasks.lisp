@@ -1,13 +1,14 @@
 (defpackage #:hydramesh/tests/head/tasks
   (:use #:cl)
   (:import-from #:fiveam #:is #:test)
-  (:import-from #:hydramesh/events #:seconds #:+task+)
+  (:import-from #:hydramesh/events #:seconds #:+error+ #:+task+)
   (:import-from #:hydramesh/head/core #:core-abandon #:core-closed #:core-dispatcher)
   (:import-from #:hydramesh/head/dispatcher #:dispatcher-jobs #:dispatcher-tasks-bytes)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:add-client #:add-worker #:answer #:ask #:beat #:cancel #:cancelled
-                #:client-answers-pings-p #:cluster-core #:cluster-now #:cluster-paused #:code-name
+                #:client-answers-pings-p #:cluster-core #:cluster-now #:cluster-paused
+                #:cluster-room-p #:code-name
                 #:fail-task #:new-cluster #:pass-time #:restart-head #:result #:results #:send #:status
                 #:task #:task-error #:task-errors #:tasks #:unreachable)
   (:import-from #:hydramesh/tests/suite)
@@ -243,4 +244,24 @@
       (is (equal ids (mapcar #'pb:error-id errors)))
       (is (every (lambda (error) (string= "SHUTTING_DOWN" (code-name error))) errors)))
     (is (equal (list (pb:task-id task)) (cancelled worker)))
+    (is (nothing-left-p cluster))))
+
+(test a-fault-of-ours-ends-nothing-but-what-was-being-done
+  (let* ((cluster (new-cluster :task-deadline 5))
+         (worker (add-worker cluster))
+         (client (add-client cluster))
+         (other (add-client cluster)))
+    (ask client)
+    (answer worker (task worker) :text "one")
+    (setf (cluster-room-p cluster) (lambda (type payload)
+                                     (declare (ignore payload))
+                                     (assert (/= type +error+) () "a fault, as a test wants it")
+                                     t))
+    (ask client)
+    (ask other)
+    (pass-time cluster 6)               ; both are late, and nobody can be told
+    (setf (cluster-room-p cluster) (constantly t))
+    (ask client)
+    (answer worker (third (tasks worker)) :text "two")
+    (is (equal '("one" "two") (mapcar #'pb:result-text (results client))))
     (is (nothing-left-p cluster))))
