@@ -126,6 +126,7 @@
       (#\B nil)))
   (say #\D (if (eql letter #\B) (books) '())))
 
+(say #\R) ; what was said until now is the compiler's
 (loop for frame = (receive)
       while frame
       do (handle (code-char (aref frame 0)) frame))

@@ -47,6 +47,7 @@ class LispProcess:
             stdout=subprocess.PIPE,
             stderr=self._said,
         )
+        assert self.read() == b"R"
 
     def write(self, frame: bytes) -> None:
         """Send a request, or the answer to a question."""
