@@ -39,12 +39,15 @@
           (/ (float (- (sb-ext:get-bytes-consed) octets) 1d0) count))))
 
 (defun measure (what function)
-  "Print what one call of FUNCTION costs, in the best of ten tenths of a second."
-  (sb-ext:gc :full t)
-  (let* ((count (loop for count = 1 then (* 2 count)
-                      until (> (* count (first (cost function count))) 0.05d0)
-                      finally (return count)))
-         (costs (loop repeat 10 collect (cost function count))))
+  "Print what one call of FUNCTION costs, in the best of ten short runs, or of a long one."
+  (let* ((first (cost function 1))
+         (count (max 1 (ceiling 0.05d0 (first first))))
+         (costs (if (> (first first) 1)
+                    (list first)
+                    (loop repeat 11
+                          collect (cost function count) into costs
+                          do (setf count (max 1 (ceiling 0.05d0 (first (first (last costs))))))
+                          finally (return (rest costs))))))
     (format t "~a ~{~,12f~^ ~}~%" what (first (sort costs #'< :key #'second)))
     (finish-output)))
 

@@ -84,7 +84,7 @@ def messages() -> dict[str, Message]:
 
 
 def measured(function: Callable[[], object]) -> tuple[float, float]:
-    """Return the wall and processor seconds of one call, in the best of ten tenths of a second."""
+    """Return the wall and processor seconds of one call, in the best of ten short runs."""
     count, costs = 1, [(0.0, 0.0)]
     while count * costs[0][0] < 0.05:
         count *= 2
