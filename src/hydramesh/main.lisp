@@ -35,7 +35,7 @@
 (defun main ()
   "Do what the arguments say, and end the process with a status that says how it went."
   (prepare)
-  (finish (handler-case (command (rest sb-ext:*posix-argv*) (environment))
+  (finish (handler-case (command (arguments) (environment))
             (help (condition)
               (say *standard-output* "~A" condition)
               0)
@@ -46,8 +46,32 @@
               (say *error-output* "hydramesh: ~A~%" (describe-condition condition))
               +failed+))))
 
+(defparameter +lenient+ (list :utf-8 :replacement (code-char #xdcff))
+  "UTF-8 in which what is none becomes half of a surrogate pair, which no setting may have.")
+
+(defun text-at (bytes)
+  "Return the C string at the alien pointer BYTES."
+  (let* ((size (loop for index from 0
+                     when (zerop (sb-alien:deref bytes index)) return index))
+         (octets (make-array size :element-type '(unsigned-byte 8))))
+    (dotimes (index size)
+      (setf (aref octets index) (sb-alien:deref bytes index)))
+    (sb-ext:octets-to-string octets :external-format +lenient+)))
+
+(defmacro c-strings (name)
+  "Return what C's array of strings called NAME holds up to a null."
+  `(loop with array = (sb-alien:extern-alien ,name (* (* (sb-alien:unsigned 8))))
+         for index from 0
+         for bytes = (sb-alien:deref array index)
+         until (sb-alien:null-alien bytes)
+         collect (text-at bytes)))
+
+(defun arguments ()
+  ;; Of SBCL there are none at all if one of them is not UTF-8: the cluster key would be left out.
+  (rest (c-strings "posix_argv")))
+
 (defun environment ()
-  (loop for entry in (sb-ext:posix-environ)
+  (loop for entry in (c-strings "environ")
         for end = (position #\= entry)
         when end
           collect (cons (subseq entry 0 end) (subseq entry (1+ end)))))

@@ -35,6 +35,16 @@ async def test_whatever_the_file_holds_the_message_is_one_short_line(tmp_path, c
     assert told in await refusal(HeadProcess(config=config))
 
 
+async def test_what_is_not_utf_8_is_refused_wherever_it_is_and_others_variables_may_be():
+    assert "in UTF-8" in await refusal(HeadProcess({"DAIIC_CLUSTER_KEY_FILE": "a\udcff"}))
+    head = HeadProcess(cluster_key_file="a\udcff")
+    head.start()
+    assert await head.ended() == 2
+    assert "in UTF-8" in head.log
+    async with HeadProcess({"OTHER": "a\udcff"}) as head:
+        assert (await head.get("/healthz"))[0] == 200
+
+
 async def test_settings_are_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, told in (
