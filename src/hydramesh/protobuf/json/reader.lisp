@@ -14,14 +14,12 @@ are keywords. Numbers are integers, or doubles if they have a point or an expone
 number stands for here are :NAN, :INFINITY, :-INFINITY, and :HUGE for an integer beyond any double."))
 (in-package #:hydramesh/protobuf/json/reader)
 
-(defconstant +deepest+ 200
-  "Arrays and objects within one another.")
+(defconstant +deepest+ 200 "Arrays and objects within one another.")
 
 (defconstant +longest-integer+ 4300
   "Digits of an integer; Python reads no longer ones.")
 
-(defconstant +largest-integer+ 309
-  "Digits of the largest double.")
+(defconstant +largest-integer+ 309 "Digits of the largest double.")
 
 (defstruct object
   "An object: names and values, in pairs, as they came."
