@@ -52,7 +52,7 @@ async def test_thousand_tasks_are_each_answered_exactly_once():
         assert (status.tasks_done, status.tasks_moved, status.in_flight) == (1000, 0, 0)
 
 
-@pytest.mark.only_daiic_head("how much memory a large answer takes")
+@pytest.mark.only_our_heads("how much memory a large answer takes")
 @pytest.mark.parametrize("mib", [64])
 async def test_result_of_64_mib_arrives_whole_and_the_heads_memory_stays_bounded(mib):
     async with rough_cluster(workers=1) as (head, client, _):
