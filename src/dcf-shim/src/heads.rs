@@ -1,8 +1,8 @@
 //! The heads that the shim knows, and which of them are alive.
 //!
-//! Those in the settings come first. Each second every head is sent a PING and an empty HEARTBEAT,
-//! to which it answers with the heads that its workers report to: so one that is named is enough to
-//! learn of the others. Anything a head sends is a sign of life; without one for `timeout` it is
+//! Those in the settings come first. Each second, and twice in `timeout`, every head is sent a PING
+//! and an empty HEARTBEAT, to which it answers with the heads that its workers report to: so one that
+//! is named is enough to learn of the others. Anything a head sends is a sign of life; without one for `timeout` it is
 //! lost until it is heard again. The first that lives and is not shutting down gets the tasks: the
 //! others are spares, so that one head sees the whole queue.
 
@@ -30,6 +30,8 @@ struct Head {
 pub struct Heads {
     heads: Vec<Head>,
     timeout: Micros,
+    /// Two questions in `timeout`: a head that was asked only now has not left one unanswered.
+    ask_every: Micros,
     /// Whether heads on other machines may be spoken to.
     remote: bool,
 }
@@ -38,7 +40,7 @@ impl Heads {
     /// `remote` says whether heads beyond loopback may be learned of.
     pub fn new(named: &[SocketAddr], timeout: Micros, remote: bool) -> Self {
         let heads = named.iter().map(|address| Head::new(*address, true, 0)).collect();
-        Self { heads, timeout, remote }
+        Self { heads, timeout, ask_every: ASK_EVERY.min(timeout / 2), remote }
     }
 
     fn find(&mut self, address: SocketAddr) -> Option<&mut Head> {
@@ -125,9 +127,10 @@ impl Heads {
 
     /// Those whose state is to be asked now.
     pub fn due(&mut self, now: Micros) -> Vec<SocketAddr> {
+        let ask_every = self.ask_every;
         let due = self.heads.iter_mut().filter(|head| now >= head.ask_at);
         due.map(|head| {
-            head.ask_at = now + ASK_EVERY;
+            head.ask_at = now + ask_every;
             head.address
         })
         .collect()
