@@ -45,7 +45,7 @@ with subtest("the system cannot be written, and homes cannot be seen"):
 with subtest("what a head keeps, and its REPL, are root's alone"):
     other = "setpriv --reuid=65534 --regid=65534 --clear-groups"
     repl = "hydramesh repl --socket /run/daiic-hydramesh/repl"
-    machine.succeed("ls /var/lib/daiic-hydramesh/", f"echo '(workers)' | {repl} | grep worker")
+    machine.succeed("ls /var/lib/daiic-hydramesh/", f"echo '(status)' | {repl} | grep worker")
     machine.fail(f"{other} ls /var/lib/daiic-hydramesh/", f"echo '(workers)' | {other} {repl}")
 
 with subtest("no disk, no kernel log, no memory of the machine"):
