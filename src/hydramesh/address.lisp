@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/foreign/system #:ip-text #:text-ip #:interface-name #:look-up)
   (:export #:address #:ipv4 #:ipv6 #:address-port #:address-ip #:address-family #:address-scope
-           #:bad-address #:split-host-port #:parse-address #:numeric #:loopback-p #:format-address #:host-of)
+           #:bad-address #:parse-address #:numeric #:loopback-p #:format-address #:host-of)
   (:documentation "Where a peer is: an IP address and a UDP port.
 
 An address is one whole number, so it can be a key in an EQL hash table and costs nothing to copy.

@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/protobuf/text #:read-text #:text-size #:write-text)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:+token+ #:+last-resumed+
+  (:export #:+last-resumed+
            #:answer-limits #:make-answer-limits
            #:too-much #:too-much-of
            #:answer-order #:make-answer-order #:answer-order-task #:answer-order-finished-p

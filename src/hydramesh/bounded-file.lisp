@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/bounded-file
   (:use #:cl)
-  (:import-from #:hydramesh/events #:octets)
+  (:import-from #:hydramesh/foreign/system #:reason-of)
   (:import-from #:sb-posix)
   (:export #:read-bounded #:unreadable-file #:unreadable-file-reason #:file-mode)
   (:documentation "Reading a file that somebody else wrote: a regular one, and no more than so many
@@ -35,7 +35,7 @@ bytes of it."))
 (defmacro with-system-reasons (&body body)
   `(handler-case (progn ,@body)
      (sb-posix:syscall-error (condition)
-       (refuse (sb-int:strerror (sb-posix:syscall-errno condition))))))
+       (refuse (reason-of condition)))))
 
 (defun read-descriptor (descriptor most)
   "Return all that can be read from DESCRIPTOR, or NIL if that is more than MOST bytes."

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/address #:bad-address #:format-address)
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/foreign/dcf #:library-unusable #:transport-error)
-  (:import-from #:hydramesh/foreign/system #:system-failure)
+  (:import-from #:hydramesh/foreign/system #:system-failure #:reason-of)
   (:import-from #:hydramesh/head/core
                 #:core #:make-core #:core-take #:core-tick #:core-abandon #:core-closed
                 #:core-dispatcher)
@@ -35,6 +35,7 @@
                 #:settings-allow-unauthenticated #:settings-drain-timeout
                 #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
                 #:settings-max-attempts #:settings-state-dir #:settings-storage #:settings-repl-socket)
+  (:import-from #:hydramesh/shown #:counted)
   (:import-from #:hydramesh/storage/attach
                 #:attach-recorder #:detach-recorder #:attachment-tick #:attachment-sample
                 #:attachment-settle #:attachment-figures)
@@ -123,8 +124,7 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
           (open-status-port listen (lambda () (why-not-ready head)) (lambda () (metrics-text head)))
         (sb-bsd-sockets:socket-error (condition)
           (error 'cannot-continue
-                 :reason (format nil "cannot listen on ~A: ~A" listen
-                                 (sb-int:strerror (sb-bsd-sockets::socket-error-errno condition)))))))))
+                 :reason (format nil "cannot listen on ~A: ~A" listen (reason-of condition))))))))
 
 (defun open-session-socket (head)
   (with-system-reasons
@@ -161,9 +161,6 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
   "Return the microseconds until something is due."
   (let ((now (head-now head)))
     (max 0 (- (min (head-tick-at head) (mesh-next-timeout (head-mesh head))) now))))
-
-(defun counted (number noun)
-  (format nil "~D ~A~P" number noun number))
 
 (defun show (head)
   (let ((dispatcher (core-dispatcher (head-core head))))

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/events
   (:use #:cl)
   (:import-from #:hydramesh/address #:address)
-  (:export #:octets #:microseconds #:seconds
+  (:export #:octets #:microseconds #:seconds #:wall-clock
            #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+
            #:message #:make-message #:message-peer #:message-type #:message-sequence #:message-payload
            #:pong #:make-pong #:pong-peer #:pong-rtt
@@ -19,6 +19,11 @@ Times are whole numbers: microseconds of a monotonic clock that stands still whi
 (defun seconds (number)
   "Return NUMBER seconds in microseconds."
   (values (round (* number 1000000))))
+
+(defun wall-clock ()
+  "Return the microseconds since the Epoch, by a clock that may be set."
+  (multiple-value-bind (seconds microseconds) (sb-ext:get-time-of-day)
+    (+ (seconds seconds) microseconds)))
 
 ;; The message types of docs/transport.md that a program sends and receives.
 (defconstant +heartbeat+ #x01)

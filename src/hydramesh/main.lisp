@@ -89,7 +89,7 @@
     (sb-sys:enable-interrupt signal :default))
   (sb-sys:enable-interrupt sb-unix:sigpipe :ignore)
   ;; Text is UTF-8 whatever the locale says.
-  (setf sb-impl::*default-external-format* :utf-8
+  (setf sb-ext:*default-external-format* :utf-8
         *standard-output* (output 1)
         *error-output* (output 2)))
 

@@ -1,7 +1,8 @@
 (defpackage #:hydramesh/mesh
   (:use #:cl)
-  (:import-from #:cffi #:foreign-alloc #:foreign-free #:foreign-slot-value #:mem-ref #:null-pointer
-                #:with-foreign-object #:with-pointer-to-vector-data)
+  (:import-from #:cffi
+                #:foreign-alloc #:foreign-free #:mem-ref #:null-pointer #:with-foreign-object
+                #:with-pointer-to-vector-data)
   (:import-from #:hydramesh/address #:address #:parse-address #:loopback-p)
   (:import-from #:hydramesh/events #:octets #:+heartbeat+ #:+cancel+ #:+error+
                 #:make-message #:make-pong #:make-unreachable)

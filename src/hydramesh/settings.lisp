@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/settings
   (:use #:cl)
-  (:import-from #:hydramesh/service/setting #:make-setting #:setting-key #:refuse #:settings-error)
+  (:import-from #:hydramesh/service/setting #:make-setting #:setting-key #:settings-error)
   (:import-from #:hydramesh/service/settings #:load-values)
   (:import-from #:hydramesh/service/setting-kinds
                 #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+host-port+ #:+optional-host-port+

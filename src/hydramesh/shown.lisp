@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:shown #:shown-text #:printable #:word #:+name+ #:+message+)
+  (:export #:shown #:shown-text #:printable #:word #:counted #:+name+ #:+message+)
   (:documentation "What came from elsewhere, as text that is safe to show on a terminal or in a log.
 
 Names of workers and models, messages of errors and what files hold come from others. A terminal obeys
@@ -68,6 +68,10 @@ look like another."))
   "Return the name of VALUE of the schema's ENUM, a symbol, in lower case; newer members send values
 unknown here."
   (string-downcase (or (pb:enum-name enum value) "unknown")))
+
+(defun counted (number noun)
+  "Return NUMBER and NOUN, a regular English one, which is in the plural unless there is one of it."
+  (format nil "~D ~A~P" number noun number))
 
 (defun printable-p (character)
   (or (char= character #\Space)

@@ -3,9 +3,9 @@
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:capabilities #:+no-needs+ #:capability-set #:capability-list #:can-p #:ability
-           #:work-kind #:work-kind-name #:work-kind-field #:work-kind-unit #:work-kind-usual-rate
+           #:work-kind #:work-kind-name #:work-kind-unit #:work-kind-usual-rate
            #:work-kind-shared #:work-kind-seeded #:work-kind-size #:work-kind-reading
-           #:work-kind-made #:work-kind-needs #:work-kind-work-in
+           #:work-kind-made
            #:+work+ #:work-of #:needs-of #:bytes-to-read #:capabilities-of)
   (:documentation "The registry of work: what a head needs to know of each kind of task, and of model.
 
@@ -83,7 +83,7 @@ of which SIZE reckons how much a task asks for, READING how much could be made w
 task is read, and MADE tells how much a part of an answer has. A worker that was not measured makes
 USUAL-RATE of it a second. SHARED says whether a worker's tasks of this kind run together rather
 than one after the other, SEEDED whether its work has a seed. NEEDS tells what a model must be
-capable of for a task, and WORK returns the field of a task that describes the work."
+capable of for a task."
   (name "" :type string :read-only t)
   (field nil :type keyword :read-only t)
   (unit "" :type string :read-only t)
@@ -93,12 +93,7 @@ capable of for a task, and WORK returns the field of a task that describes the w
   (size nil :type function :read-only t)
   (reading 0d0 :type double-float :read-only t)
   (made nil :type function :read-only t)
-  (needs nil :type function :read-only t)
-  (work nil :type function :read-only t))
-
-(defun work-kind-work-in (kind task)
-  "Return the field of TASK that describes the work."
-  (funcall (work-kind-work kind) task))
+  (needs nil :type function :read-only t))
 
 (defun text-needs (task)
   "Return what a model needs for TASK, a text."
@@ -154,26 +149,22 @@ capable of for a task, and WORK returns the field of a task that describes the w
          :size #'text-size
          :reading (/ 1d0 (* +bytes-per-token+ +read-per-written+))
          :made (lambda (part) (length (pb:result-tokens part)))
-         :needs #'text-needs
-         :work #'pb:task-text)
+         :needs #'text-needs)
         (make-work-kind
          :name "image" :field :image :unit "images" :usual-rate 0.2d0 :shared nil :seeded t
          :size (lambda (task) (or-else (pb:image-task-n (pb:task-image task)) 1))
          :made (lambda (part) (length (pb:result-images part)))
-         :needs #'image-needs
-         :work #'pb:task-image)
+         :needs #'image-needs)
         (make-work-kind
          :name "embed" :field :embed :unit "embeddings" :usual-rate 100d0 :shared t :seeded nil
          :size (lambda (task) (or-else (length (pb:embed-task-inputs (pb:task-embed task))) 1))
          :made (lambda (part) (length (pb:result-embeddings part)))
-         :needs (lambda (task) (declare (ignore task)) (bit-of pb:+embed+))
-         :work #'pb:task-embed)
+         :needs (lambda (task) (declare (ignore task)) (bit-of pb:+embed+)))
         (make-work-kind
          :name "load" :field :load :unit "models" :usual-rate 1d0 :shared t :seeded nil
          :size (constantly 1d0)
          :made (constantly 0)
-         :needs (constantly +no-needs+)
-         :work #'pb:task-load))
+         :needs (constantly +no-needs+)))
   "What workers do; a StatusTask is answered by a head itself.")
 
 (defun work-of (task)

@@ -5,10 +5,9 @@
                 #:address-scope)
   (:import-from #:hydramesh/foreign/system #:failed #:read-ip #:write-ip)
   (:export #:library-unusable #:load-library #:without-float-traps
-           #:transport-error #:transport-error-result #:checked
-           #:+too-large+ #:+no-room+ #:+system+ #:+fault+
+           #:transport-error #:checked #:+too-large+ #:+no-room+ #:+system+
            #:address-at #:+address-size+
-           #:limits #:max-message #:memory #:peer-memory #:max-peers #:datagram-rate #:amplification
+           #:limits #:max-message #:memory #:peer-memory #:amplification
            #:unproven-peer-memory #:unproven-memory #:limits-default
            #:event #:message-type #:sequence #:rtt #:payload #:payload-size
            #:+message+ #:+pong+ #:+unreachable+
@@ -86,14 +85,13 @@ one beside the program or in its checkout, or the system's."
 (defconstant +too-large+ -2)
 (defconstant +no-room+ -3)
 (defconstant +system+ -4)
-(defconstant +fault+ -5)
 
 (define-condition transport-error (error)
   ((result :initarg :result :reader transport-error-result))
   (:report (lambda (condition stream)
              (format stream "libdcf: ~A" (%describe (transport-error-result condition)))))
-  (:documentation "libdcf refused a call: RESULT, which is not +SYSTEM+, says why. After +FAULT+ the object can
-only be freed."))
+  (:documentation "libdcf refused a call: RESULT, which is not +SYSTEM+, says why. After a fault
+of the library itself the object can only be freed."))
 
 (declaim (inline checked))
 (defun checked (result)

@@ -4,6 +4,7 @@
   (:import-from #:cffi)
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/foreign/outside #:call-outside)
+  (:import-from #:hydramesh/foreign/system #:copy-octets)
   (:local-nicknames (#:ffi #:sqlite-ffi))
   (:export #:database #:open-database #:close-database #:execute
            #:database-failure #:database-failure-code #:database-failure-reason)
@@ -64,20 +65,14 @@ What another process keeps locked is tried again for PATIENCE milliseconds. Sign
     (unless (eq code :ok)
       (fail (database-handle database) code))))
 
-(defun blob (statement column)
-  (let* ((length (ffi:sqlite3-column-bytes statement column))
-         (pointer (ffi:sqlite3-column-blob statement column))
-         (content (make-array length :element-type '(unsigned-byte 8))))
-    (dotimes (index length content)
-      (setf (aref content index) (cffi:mem-aref pointer :unsigned-char index)))))
-
 (defun column (statement column)
   (ecase (ffi:sqlite3-column-type statement column)
     (:null nil)
     (:integer (ffi:sqlite3-column-int64 statement column))
     (:float (ffi:sqlite3-column-double statement column))
     (:text (ffi:sqlite3-column-text statement column))
-    (:blob (blob statement column))))
+    (:blob (copy-octets (ffi:sqlite3-column-blob statement column)
+                        (ffi:sqlite3-column-bytes statement column)))))
 
 (defun row (statement)
   (loop for index below (ffi:sqlite3-column-count statement)

@@ -4,6 +4,7 @@
   (:import-from #:sb-posix)
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/foreign/outside #:call-outside)
+  (:import-from #:hydramesh/foreign/system #:copy-octets)
   (:export #:load-streamdb #:streamdb-missing #:streamdb-open #:streamdb-close #:streamdb-get
            #:streamdb-put #:streamdb-delete #:streamdb-keys #:streamdb-flush #:streamdb-file-size)
   (:documentation "The functions of libstreamdb, StreamDB's C edition.
@@ -53,11 +54,6 @@ another file that takes the place of the first. A database is for one thread her
 (defun streamdb-close (database)
   "Free DATABASE. What was not flushed is written to its file."
   (call-outside (cffi:foreign-symbol-pointer "streamdb_free") database))
-
-(defun copy-octets (pointer length)
-  (let ((octets (make-array length :element-type '(unsigned-byte 8))))
-    (dotimes (index length octets)
-      (setf (aref octets index) (cffi:mem-aref pointer :unsigned-char index)))))
 
 (defun streamdb-get (database key)
   "Return the octets under KEY, octets, or NIL."

@@ -1,11 +1,15 @@
 (defpackage #:hydramesh/foreign/system
   (:use #:cl)
-  (:import-from #:cffi #:defcfun #:foreign-funcall #:mem-ref #:mem-aref #:null-pointer #:null-pointer-p
+  (:import-from #:cffi
+                #:foreign-funcall #:mem-ref #:mem-aref #:null-pointer #:null-pointer-p
                 #:with-foreign-object #:with-foreign-objects #:with-foreign-string)
-  (:export #:system-failure #:system-failure-code #:system-failure-text #:failed #:error-number
+  (:import-from #:sb-bsd-sockets)
+  (:import-from #:sb-posix)
+  (:export #:system-failure #:failed #:error-number
            #:ip-text #:text-ip #:interface-name #:look-up #:read-ip #:write-ip
-           #:copy-octets)
-  (:documentation "What the C library knows and Lisp does not: names of hosts, and how addresses are written."))
+           #:copy-octets #:reason-of)
+  (:documentation "What the C library knows and Lisp does not: what an error number means, names of hosts, and
+how addresses are written."))
 (in-package #:hydramesh/foreign/system)
 
 (define-condition system-failure (error)
@@ -24,6 +28,13 @@ result; TEXT is for people."))
   (let ((code (error-number)))
     (error 'system-failure :code code
                            :text (format nil "~?: ~A" format arguments (sb-int:strerror code)))))
+
+(defun reason-of (condition)
+  "Return what the system says of CONDITION, a SB-POSIX:SYSCALL-ERROR or SB-BSD-SOCKETS:SOCKET-ERROR."
+  (sb-int:strerror (etypecase condition
+                     (sb-posix:syscall-error (sb-posix:syscall-errno condition))
+                     (sb-bsd-sockets:socket-error
+                      (sb-bsd-sockets::socket-error-errno condition))))) ; there is no public name for it
 
 (defun copy-octets (pointer size)
   "Return a copy of the SIZE bytes at POINTER."

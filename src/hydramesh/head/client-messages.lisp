@@ -32,7 +32,6 @@
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:client-messages #:make-client-messages #:client-messages-closed
-           #:client-messages-clients
            #:client-messages-task #:client-messages-cancel #:client-messages-unreachable
            #:client-messages-pong #:client-messages-tick)
   (:documentation "What clients send: TASKs become jobs, are answered at once, or are refused."))

@@ -10,7 +10,7 @@
   (:import-from #:hydramesh/protobuf/payload #:id-in)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:dialect-of #:+protobuf+ #:+json+
+  (:export #:dialect-of #:+json+
            #:dialect-encodes-p #:dialect-read #:dialect-result #:dialect-error #:dialect-id-in)
   (:documentation "The two languages that clients speak: Protocol Buffers, and their canonical JSON.
 

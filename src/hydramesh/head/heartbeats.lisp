@@ -2,8 +2,8 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/head/limits
-                #:head-limits #:head-limits-heartbeat #:head-limits-name #:head-limits-slots
-                #:head-limits-heads #:head-limits-tags #:head-limits-models #:head-limits-detail
+                #:head-limits-heartbeat #:head-limits-name #:head-limits-slots #:head-limits-heads
+                #:head-limits-tags #:head-limits-models #:head-limits-detail
                 #:head-limits-capabilities)
   (:import-from #:hydramesh/protobuf/codec #:message-unknown)
   (:local-nicknames (#:pb #:hydramesh/schema))

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/head/job
                 #:job #:job-number #:job-queued-at #:job-failed-on #:job-group-key)
   (:import-from #:hydramesh/head/line
-                #:line #:make-line #:line-empty-p #:line-first #:line-insert #:line-items #:line-remove)
+                #:make-line #:line-empty-p #:line-first #:line-insert #:line-items #:line-remove)
   (:import-from #:hydramesh/head/shares
                 #:share #:make-share #:share-host #:share-served #:share-standings
                 #:shares #:make-shares #:shares-join #:shares-leave #:shares-charge #:shares-most)
@@ -12,7 +12,7 @@
                 #:turns-standings #:standing #:standing-share #:standing-member)
   (:export #:job-queue #:make-job-queue #:job-queue-length #:job-queue-group-of #:job-queue-add
            #:job-queue-remove #:job-queue-serve #:job-queue-giving-way #:job-queue-groups
-           #:group #:group-moved-p #:group-unservable-since #:group-first #:group-jobs)
+           #:group #:group-unservable-since #:group-first #:group-jobs)
   (:documentation "The bounded queue of jobs that wait for a worker.
 
 Jobs that can run on the same workers form a group. Within a group and among groups, clients take

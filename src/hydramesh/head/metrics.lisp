@@ -12,19 +12,17 @@
                 #:statistics-outcomes #:statistics-moved #:statistics-repeated #:statistics-malformed
                 #:statistics-foreign #:statistics-refused-heartbeats #:statistics-queued
                 #:statistics-total)
-  (:import-from #:hydramesh/head/worker
-                #:worker-state #:worker-heartbeat #:worker-models #:worker-model-capabilities)
+  (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
+  (:import-from #:hydramesh/head/worker #:worker-state #:worker-heartbeat #:worker-models)
   (:import-from #:hydramesh/shown #:word)
   (:import-from #:hydramesh/work #:+no-needs+ #:capability-list #:ability)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:metrics-text #:+content-type+)
+  (:export #:metrics-text)
   (:documentation "What Prometheus reads: the head's counts, shown when it asks.
 
 The text is that of OpenMetrics, with the names, labels and buckets of `daiic-head`. The counters of
 the network are those of libdcf: what both count has the same name."))
 (in-package #:hydramesh/head/metrics)
-
-(defparameter +content-type+ "application/openmetrics-text; version=1.0.0; charset=utf-8")
 
 (defun metrics-text (core counters &optional figures)
   "Return every metric of the head as text. COUNTERS are those of MESH-COUNTERS: lists of a name, what

@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/address #:format-address)
+  (:import-from #:hydramesh/events #:wall-clock)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-workers #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
                 #:dispatcher-started-at #:policy-queue-size)
@@ -43,8 +44,3 @@
    :age-ms (floor (- now (worker-seen-at worker)) 1000)
    :in-flight (hash-table-count (worker-attempts worker))
    :rtt-ms (/ (or (worker-rtt worker) 0) 1000d0)))
-
-(defun wall-clock ()
-  "Return the microseconds since the Epoch."
-  (multiple-value-bind (seconds microseconds) (sb-ext:get-time-of-day)
-    (+ (* seconds 1000000) microseconds)))

@@ -6,16 +6,17 @@
   (:import-from #:hydramesh/head/job
                 #:job #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-kind
                 #:job-size #:job-reading #:job-queued-at #:job-answer)
-  (:import-from #:hydramesh/head/model-index #:do-holders #:worker-model-lacks-p #:worker-model-continues-p)
+  (:import-from #:hydramesh/head/model-index
+                #:do-holders #:worker-model-lacks-p #:worker-model-continues-p #:readiness
+                #:worker-model-worker #:worker-model-readiness #:worker-model-rate #:+on-disk+
+                #:+downloadable+ #:+never+)
   (:import-from #:hydramesh/head/registry #:registry #:registry-workers #:registry-index)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
-                #:worker #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags
-                #:worker-slots #:worker-load #:worker-free-p #:worker-models #:worker-can-download
-                #:worker-last-assignment #:worker-number #:worker-rate #:names-repository-p
-                #:worker-model #:worker-model-worker #:worker-model-readiness #:worker-model-rate
-                #:+on-disk+ #:+downloadable+ #:+never+)
-  (:import-from #:hydramesh/head/model-index #:readiness)
+                #:worker #:worker-id #:worker-process #:worker-state #:worker-serving-p
+                #:worker-tags #:worker-slots #:worker-load #:worker-free-p #:worker-models
+                #:worker-can-download #:worker-last-assignment #:worker-number #:worker-rate
+                #:names-repository-p)
   (:import-from #:hydramesh/work #:capabilities #:work-kind-shared #:work-kind-usual-rate)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:choose #:may-run-p #:may-serve-p #:cost #:done-in #:comes-before-p #:spreads-p)

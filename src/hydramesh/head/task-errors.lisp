@@ -8,10 +8,10 @@
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-named-models)
   (:import-from #:hydramesh/head/link #:message-too-large)
   (:import-from #:hydramesh/head/tags #:tag-difference #:tag-set #:tag-subset-p)
+  (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
-                #:worker-can-download #:worker-heartbeat #:worker-id #:worker-lacks-p #:worker-models
-                #:worker-readiness #:worker-serving-p #:worker-tags #:worker-title
-                #:worker-model-capabilities)
+                #:worker-can-download #:worker-heartbeat #:worker-id #:worker-lacks-p
+                #:worker-models #:worker-readiness #:worker-serving-p #:worker-tags #:worker-title)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work #:ability #:can-p #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))

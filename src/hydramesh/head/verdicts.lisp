@@ -4,15 +4,15 @@
   (:import-from #:hydramesh/answer-order #:answer-order-made-by)
   (:import-from #:hydramesh/head/job
                 #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-answer)
-  (:import-from #:hydramesh/head/model-index #:do-holders #:worker-model-lacks-p #:worker-model-continues-p)
+  (:import-from #:hydramesh/head/model-index
+                #:do-holders #:worker-model-lacks-p #:worker-model-continues-p #:worker-model-worker
+                #:worker-model-readiness #:+downloadable+ #:+never+ #:readiness-name)
   (:import-from #:hydramesh/head/registry #:registry-workers #:registry-index)
   (:import-from #:hydramesh/head/scheduling #:done-in #:comes-before-p #:spreads-p)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:worker-id #:worker-process #:worker-state #:worker-tags #:worker-free-p
-                #:worker-models #:worker-can-download #:worker-rate #:names-repository-p
-                #:worker-model-worker #:worker-model-readiness
-                #:+downloadable+ #:+never+ #:readiness-name)
+                #:worker-models #:worker-can-download #:worker-rate #:names-repository-p)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:explain-choice #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness
            #:verdict-seconds #:verdict-rank)

@@ -4,14 +4,12 @@
   (:import-from #:hydramesh/address #:address)
   (:import-from #:hydramesh/events #:microseconds)
   (:import-from #:hydramesh/head/model-index
-                #:+loaded+ #:+loading+ #:+on-disk+ #:+downloading+ #:+downloadable+ #:+failed+ #:+never+
-                #:readiness-name
-                #:worker-model #:make-worker-model #:worker-model-worker #:worker-model-name
-                #:worker-model-readiness #:worker-model-rate #:worker-model-capabilities
-                #:worker-model-identity #:worker-model-beat
-                #:worker-model-lacks-p #:worker-model-continues-p
-                #:model-index #:make-model-index #:model-index-remembered-rate
-                #:model-index-add #:model-index-remove)
+                #:+loaded+ #:+loading+ #:+on-disk+ #:+downloading+ #:+downloadable+ #:+failed+
+                #:make-worker-model #:worker-model-name #:worker-model-readiness
+                #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
+                #:worker-model-beat #:worker-model-lacks-p #:worker-model-continues-p
+                #:model-index #:make-model-index #:model-index-remembered-rate #:model-index-add
+                #:model-index-remove)
   (:import-from #:hydramesh/head/tags #:tag-set)
   (:import-from #:hydramesh/work #:capabilities-of)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -21,11 +19,7 @@
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
            #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
            #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
-           #:worker-can-continue-p #:worker-began #:names-repository-p
-           #:worker-model #:worker-model-worker #:worker-model-name #:worker-model-readiness
-           #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
-           #:+loaded+ #:+loading+ #:+on-disk+ #:+downloading+ #:+downloadable+ #:+failed+ #:+never+
-           #:readiness-name)
+           #:worker-can-continue-p #:worker-began #:names-repository-p)
   (:documentation "One worker, as its heartbeats describe it."))
 (in-package #:hydramesh/head/worker)
 
@@ -38,9 +32,9 @@
 PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers
 by when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table
 whose keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many
-tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are processes of
-the same id that this one has replaced, the oldest first, each with the number of heartbeats that
-came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
+tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are
+processes of the same id that this one has replaced, the oldest first, each with the number of
+heartbeats that came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
 hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in INDEX too."
   (process (cons "" 0) :type cons :read-only t)
   (number 0 :type fixnum)

@@ -1,8 +1,7 @@
 (defpackage #:hydramesh/protobuf/codec
   (:use #:cl)
   (:import-from #:hydramesh/events #:octets)
-  (:import-from #:hydramesh/protobuf/wire #:index #:depth #:+depth+ #:malformed #:copy-octets)
-  (:import-from #:hydramesh/protobuf/descriptors #:message-type-name)
+  (:import-from #:hydramesh/protobuf/wire #:index #:depth #:+depth+ #:copy-octets)
   (:export #:message #:message-unknown
            #:codec #:make-codec #:codec-type #:codec-allocate #:codec-decode #:codec-size #:codec-write
            #:codec-merge #:codec-named #:codec-of #:register

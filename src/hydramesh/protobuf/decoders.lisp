@@ -2,8 +2,8 @@
   (:use #:cl)
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/protobuf/wire
-                #:index #:depth #:malformed #:+length+
-                #:read-tag #:read-varint #:read-length #:skip-field #:skip-value #:write-varint)
+                #:index #:depth #:malformed #:+length+ #:read-tag #:read-length #:skip-field
+                #:skip-value #:write-varint)
   (:import-from #:hydramesh/protobuf/descriptors
                 #:message-type-fields #:field-name #:field-number #:field-kind #:field-label
                 #:field-type #:field-oneof #:field-key #:field-value)
@@ -15,7 +15,7 @@
   (:import-from #:hydramesh/protobuf/packed #:packed-functions #:element-type)
   (:import-from #:hydramesh/protobuf/encoders #:numbers-p #:case-place #:value-place #:member-keyword)
   (:import-from #:hydramesh/protobuf/codec
-                #:message-unknown #:add-unknown #:keep-unknown #:decode-again #:write-octets #:ascending)
+                #:add-unknown #:keep-unknown #:decode-again #:write-octets #:ascending)
   (:export #:decode-definition)
   (:documentation "The code that decodes one kind of message.
 

@@ -2,15 +2,15 @@
   (:use #:cl)
   (:import-from #:hydramesh/protobuf/wire #:index)
   (:import-from #:hydramesh/protobuf/descriptors
-                #:read-descriptors #:message-type #:make-message-type #:message-type-p
-                #:message-type-name #:message-type-full-name #:message-type-fields
-                #:field #:make-field #:field-name #:field-json-name #:field-number #:field-kind
-                #:field-label #:field-type #:field-oneof #:field-key #:field-value
-                #:enum-type-name #:enum-type-full-name #:enum-type-values #:make-enum-type)
+                #:read-descriptors #:make-message-type #:message-type-p #:message-type-name
+                #:message-type-full-name #:message-type-fields #:field #:make-field #:field-name
+                #:field-json-name #:field-number #:field-kind #:field-label #:field-type
+                #:field-oneof #:field-key #:field-value #:enum-type-full-name #:enum-type-values
+                #:make-enum-type)
   (:import-from #:hydramesh/protobuf/names
                 #:type-symbol #:part-symbol #:constructor-symbol #:allocator-symbol #:constant-symbol
                 #:function-symbol #:lisp-name)
-  (:import-from #:hydramesh/protobuf/values #:lisp-type #:default-form #:present-form)
+  (:import-from #:hydramesh/protobuf/values #:lisp-type #:default-form)
   (:import-from #:hydramesh/protobuf/packed #:element-type #:numbers)
   (:import-from #:hydramesh/protobuf/encoders
                 #:size-definition #:write-definition #:numbers-p #:case-place #:value-place

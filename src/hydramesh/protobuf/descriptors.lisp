@@ -2,11 +2,11 @@
   (:use #:cl)
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/protobuf/wire
-                #:malformed #:read-tag #:read-varint #:read-length #:skip-field #:+depth+)
+                #:read-tag #:read-varint #:read-length #:skip-field #:+depth+)
   (:import-from #:hydramesh/protobuf/text #:read-text)
   (:export #:message-type #:make-message-type #:message-type-p #:message-type-name #:message-type-full-name
            #:message-type-fields #:message-type-map-entry-p
-           #:field #:copy-field #:field-name #:field-json-name #:field-number #:field-kind #:field-label
+           #:field #:field-name #:field-json-name #:field-number #:field-kind #:field-label
            #:field-type #:field-oneof #:field-key #:field-value #:field-get #:field-put #:field-chosen #:field-choose
            #:field-keyword #:make-field
            #:enum-type #:make-enum-type #:enum-type-name #:enum-type-full-name #:enum-type-values

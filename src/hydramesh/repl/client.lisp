@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/repl/client
   (:use #:cl)
+  (:import-from #:hydramesh/foreign/system #:reason-of)
   (:import-from #:hydramesh/repl/session #:+at-a-terminal+ #:+not-at-a-terminal+ #:+end+)
   (:import-from #:hydramesh/settings #:load-settings #:settings-repl-socket)
   (:import-from #:hydramesh/shown #:printable)
@@ -51,7 +52,7 @@ Signal SETTINGS-ERROR if they are wrong."
              (complain "no head can be reached at ~A: ~A. It has to run with repl_socket set to this, and only ~
                         its own user and root can open it"
                        (printable path)
-                       (sb-int:strerror (sb-bsd-sockets::socket-error-errno condition)))
+                       (reason-of condition))
              1)
            (error () ; a name that is too long, most of all
              (complain "~A cannot be a socket's name" (printable path))
@@ -65,8 +66,6 @@ Signal SETTINGS-ERROR if they are wrong."
 ;;; ------------------------------------------------------------------------------------------ bytes
 
 (defconstant +shutdown-writing+ 1 "SHUT_WR, Linux's.")
-
-(deftype octets () '(simple-array (unsigned-byte 8) (*)))
 
 (defun read-some (descriptor buffer)
   "Return how many bytes were read into BUFFER; 0 at the end, or if there can be no more."

@@ -17,19 +17,20 @@
   (:import-from #:hydramesh/head/limits #:head-limits-tasks-memory)
   (:import-from #:hydramesh/head/registry #:registry-count #:registry-workers)
   (:import-from #:hydramesh/head/verdicts
-                #:explain-choice #:verdict-rank #:verdict-reason #:verdict-worker)
+                #:explain-choice #:verdict-rank #:verdict-worker)
   (:import-from #:hydramesh/head/statistics #:statistics-moved #:statistics-outcomes)
+  (:import-from #:hydramesh/head/model-index
+                #:worker-model-name #:worker-model-readiness #:+loaded+)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-elsewhere #:worker-id #:worker-load #:worker-model-name
-                #:worker-model-readiness #:worker-models #:worker-rtt #:worker-seen-at #:worker-slots
-                #:worker-state #:worker-tags #:worker-title #:+loaded+)
+                #:worker-address #:worker-elsewhere #:worker-id #:worker-load #:worker-models
+                #:worker-rtt #:worker-seen-at #:worker-slots #:worker-state #:worker-tags
+                #:worker-title)
   (:import-from #:hydramesh/head/scheduling)
-  (:import-from #:hydramesh/head/worker)
   (:import-from #:hydramesh/repl/console #:look #:in-loop #:*core*)
   (:import-from #:hydramesh/repl/reasons #:abilities-text #:reason-text)
-  (:import-from #:hydramesh/repl/tables #:bytes-text #:counted #:print-table #:seconds-text)
+  (:import-from #:hydramesh/repl/tables #:bytes-text #:print-table #:seconds-text)
   (:import-from #:hydramesh/schema)
-  (:import-from #:hydramesh/shown #:shown #:word)
+  (:import-from #:hydramesh/shown #:counted #:shown #:word)
   (:import-from #:hydramesh/version #:+version+)
   (:import-from #:hydramesh/work #:work-kind-name #:work-kind-unit)
   (:local-nicknames (#:pb #:hydramesh/schema))

@@ -3,15 +3,15 @@
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-pinned #:job-tags)
   (:import-from #:hydramesh/head/verdicts
                 #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness #:verdict-seconds)
+  (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
-                #:worker-can-download #:worker-load #:worker-models #:worker-model-capabilities
-                #:worker-slots #:worker-state #:worker-tags #:names-repository-p)
-  (:import-from #:hydramesh/repl/tables #:counted)
+                #:worker-can-download #:worker-load #:worker-models #:worker-slots #:worker-state
+                #:worker-tags #:names-repository-p)
   (:import-from #:hydramesh/schema)
-  (:import-from #:hydramesh/shown #:word)
+  (:import-from #:hydramesh/shown #:counted #:word)
   (:import-from #:hydramesh/work #:ability #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:reason-text #:readiness-text #:abilities-text)
+  (:export #:reason-text #:abilities-text)
   (:documentation "Why a worker does not get a task, in words."))
 (in-package #:hydramesh/repl/reasons)
 

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/repl/server
   (:use #:cl)
   (:import-from #:hydramesh/foreign/poll #:poll)
+  (:import-from #:hydramesh/foreign/system #:reason-of)
   (:import-from #:hydramesh/repl/console #:make-console)
   (:import-from #:hydramesh/repl/session #:converse #:+end+)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
@@ -38,7 +39,7 @@ nobody else can put another in its place. Each session has a thread of its own."
 (defmacro with-reasons ((path) &body body)
   `(handler-case (progn ,@body)
      (sb-posix:syscall-error (condition)
-       (refuse ,path "~A" (sb-int:strerror (sb-posix:syscall-errno condition))))))
+       (refuse ,path "~A" (reason-of condition)))))
 
 (defun check-folder (path)
   "Refuse PATH if others could put another socket there."
@@ -66,7 +67,7 @@ nobody else can put another in its place. Each session has a thread of its own."
   (let ((found (handler-case (sb-posix:lstat path)
                  (sb-posix:syscall-error (condition)
                    (unless (= (sb-posix:syscall-errno condition) sb-posix:enoent)
-                     (refuse path "~A" (sb-int:strerror (sb-posix:syscall-errno condition))))))))
+                     (refuse path "~A" (reason-of condition)))))))
     (when found
       (unless (= (logand (sb-posix:stat-mode found) sb-posix:s-ifmt) sb-posix:s-ifsock)
         (refuse path "something is there already, and it is no socket"))
@@ -82,7 +83,7 @@ nobody else can put another in its place. Each session has a thread of its own."
            (sb-posix:fchmod (sb-bsd-sockets:socket-file-descriptor socket) #o600)
            (handler-case (sb-bsd-sockets:socket-bind socket path)
              (sb-bsd-sockets:socket-error (condition)
-               (refuse path "~A" (sb-int:strerror (sb-bsd-sockets::socket-error-errno condition)))))
+               (refuse path "~A" (reason-of condition))))
            (with-reasons (path) (sb-posix:chmod path #o600))
            (sb-bsd-sockets:socket-listen socket +most-sessions+)
            (setf (sb-bsd-sockets:non-blocking-mode socket) t

@@ -182,14 +182,6 @@ not evaluated to its end; OUTPUT is where the present one prints."
 
 ;;; ---------------------------------------------------------------------------------------- errors
 
-(defun answer-error (session condition level)
-  "Do what is to be done about CONDITION, which a form has signalled."
-  (let ((sb-ext:*invoke-debugger-hook* #'end))
-    (when (and (typep condition 'stream-error)
-               (eq (stream-error-stream condition) (session-stream session)))
-      (throw 'ended nil))
-    (offer session condition level)))
-
 (defun offer (session condition level)
   "Print CONDITION. At a terminal let one of its restarts be chosen; else go on with the next form."
   (complain session "~A: ~A" (type-of condition) (text-of condition))

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/repl/tables
   (:use #:cl)
   (:import-from #:hydramesh/shown #:shown)
-  (:export #:print-table #:counted #:seconds-text #:bytes-text)
+  (:export #:print-table #:seconds-text #:bytes-text)
   (:documentation "Numbers and tables for people."))
 (in-package #:hydramesh/repl/tables)
 
@@ -36,9 +36,6 @@
                   collect (cons (and rows (numberp (car (nth column (first rows))))) title)))
       (dolist (row rows)
         (line (loop for (value . text) in row collect (cons (numberp value) text)))))))
-
-(defun counted (number noun)
-  (format nil "~D ~A~P" number noun number))
 
 (defun seconds-text (microseconds)
   "Return a span of time, rounded, as people say it."

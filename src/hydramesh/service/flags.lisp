@@ -1,11 +1,11 @@
 (defpackage #:hydramesh/service/flags
   (:use #:cl)
   (:import-from #:hydramesh/service/setting
-                #:setting-key #:setting-flag #:setting-description #:setting-default
-                #:settings-error #:+environment-prefix+)
+                #:setting-flag #:setting-description #:setting-default #:settings-error
+                #:+environment-prefix+)
   (:import-from #:hydramesh/service/setting-kinds #:shown-value)
   (:import-from #:hydramesh/shown #:printable)
-  (:export #:parse-flags #:help #:bad-flags)
+  (:export #:parse-flags #:help)
   (:documentation "The flags of a daemon, one for each setting, and the help about them."))
 (in-package #:hydramesh/service/flags)
 

@@ -26,7 +26,7 @@ lost: a log nobody reads must not end the program."))
   "Write what is said from LEVEL up: \"debug\", \"info\", \"warning\" or \"error\"."
   (setf *level* (find level +levels+ :test #'string-equal)
         *journal-p* (and (sb-posix:getenv "JOURNAL_STREAM") t)
-        *colours-p* (member (sb-unix:unix-isatty 2) '(t 1))))
+        *colours-p* (eql (sb-unix:unix-isatty 2) 1)))
 
 ;;; Values. A key is a keyword; its value a string, a number, T, NIL for none, or anything that PRINC
 ;;; shows.

@@ -8,8 +8,8 @@
   (:import-from #:hydramesh/service/close-match #:close-match)
   (:import-from #:hydramesh/service/flags #:parse-flags)
   (:import-from #:hydramesh/service/setting
-                #:setting-key #:setting-kind #:setting-default #:setting-variable
-                #:settings-error #:refuse #:+environment-prefix+)
+                #:setting-key #:setting-kind #:setting-default #:setting-variable #:refuse
+                #:+environment-prefix+)
   (:import-from #:hydramesh/shown #:printable)
   (:export #:load-values)
   (:documentation "A daemon's settings: one TOML file, then the environment, then flags."))

@@ -3,6 +3,7 @@
   (:import-from #:sb-bsd-sockets)
   (:import-from #:hydramesh/address #:parse-address #:address-family #:address-ip #:address-port
                 #:loopback-p)
+  (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/foreign/poll #:poll)
   (:import-from #:hydramesh/service/host-header #:host-named #:local-name-p #:bad-host)
   (:import-from #:hydramesh/service/http-request
@@ -31,8 +32,6 @@ below. It is written out here because Hunchentoot reads lines of any length, in 
 (defparameter +phrases+
   '(200 "OK" 400 "Bad Request" 403 "Forbidden" 404 "Not Found" 431 "Request Header Fields Too Large"
     500 "Internal Server Error" 503 "Service Unavailable"))
-
-(deftype octets () '(simple-array (unsigned-byte 8) (*)))
 
 (defun make-octets (size)
   (make-array size :element-type '(unsigned-byte 8)))

@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/service/toml-values
   (:use #:cl)
+  (:import-from #:hydramesh/protobuf/json/decimal #:nearest-double)
   (:import-from #:hydramesh/service/toml-source
                 #:source-text #:source-position #:fail #:peek #:next-p #:take #:control-p)
   (:export #:read-string #:read-literal-string #:read-plain
@@ -166,9 +167,8 @@ A boolean is :true or :false; a number an integer or a DOUBLE-FLOAT; a date or t
       (when digits
         (parse-integer digits :radix radix)))))
 
-(defun read-decimal (token &key (integral t))
-  "Return the number that TOKEN is, as TOML writes decimal numbers; NIL if it is none.
-If it is not INTEGRAL it must have a fraction or an exponent."
+(defun read-decimal (token)
+  "Return the number that TOKEN is, as TOML writes decimal numbers; NIL if it is none."
   (let* ((start (if (and (plusp (length token)) (find (char token 0) "+-")) 1 0))
          (negative (and (= start 1) (char= (char token 0) #\-)))
          (mark (position-if (lambda (character) (find character "eE")) token :start start))
@@ -181,7 +181,7 @@ If it is not INTEGRAL it must have a fraction or an exponent."
       (if (or point mark)
           (decimal-float negative (parse-integer (concatenate 'string whole fraction))
                          (- exponent (length fraction)))
-          (and integral (* (if negative -1 1) (parse-integer whole)))))))
+          (* (if negative -1 1) (parse-integer whole))))))
 
 (defun read-exponent (token)
   (let* ((start (if (and (plusp (length token)) (find (char token 0) "+-")) 1 0))
@@ -193,21 +193,9 @@ If it is not INTEGRAL it must have a fraction or an exponent."
 
 (defun decimal-float (negative digits exponent)
   "Return the double nearest to DIGITS times ten to the power of EXPONENT."
-  (let ((exact (* digits (expt 10 exponent))))
-    (cond ((zerop exact) (if negative -0d0 0d0))
-          ;; Half a unit above the greatest rounds to infinity.
-          ((>= exact (- (ash 1 1024) (ash 1 970)))
-           (if negative
-               sb-ext:double-float-negative-infinity
-               sb-ext:double-float-positive-infinity))
-          ((< exact (expt 2 -1022))
-           (let ((float (denormal (round (* exact (expt 2 1074))))))
-             (if negative (- float) float)))
-          (t (coerce (if negative (- exact) exact) 'double-float)))))
-
-(defun denormal (units)
-  "Return UNITS times the least double: COERCE does not round so small numbers as it does others."
-  (sb-kernel:make-double-float (ash units -32) (logand units #xffffffff)))
+  (let* ((nearest (nearest-double digits exponent))
+         (float (if (eq nearest :infinity) sb-ext:double-float-positive-infinity nearest)))
+    (if negative (- float) float)))
 
 ;;; Dates and times
 

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/storage/limits #:+traffic-age+ #:+full-chunks+)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:store-write #:store-close #:store-traffic-chunks
-                #:+counters+ #:+rates+ #:+minutes+ #:+hours+ #:+traffic+)
+                #:+counters+ #:+rates+ #:+traffic+)
   (:import-from #:hydramesh/storage/traffic
                 #:passage-kind #:passage-outcome #:passage-bytes-in #:passage-bytes-out #:passage-made
                 #:passage-queued #:passage-running #:passage-moved #:passage-arrival

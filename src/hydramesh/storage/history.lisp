@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/service/flags #:help)
   (:import-from #:hydramesh/settings
                 #:load-settings #:settings-error #:settings-state-dir #:settings-storage)
-  (:import-from #:hydramesh/shown #:shown #:printable)
+  (:import-from #:hydramesh/shown #:counted #:shown #:printable)
   (:import-from #:hydramesh/storage/archive #:open-archive #:archive-rates)
   (:import-from #:hydramesh/storage/limits #:+hours-days+)
   (:import-from #:hydramesh/storage/opening #:storage-path #:open-storage)
@@ -131,7 +131,7 @@ metrics:
 (defun span (seconds)
   (loop for (size name) in '((86400 "day") (3600 "hour") (60 "minute"))
         when (zerop (mod seconds size))
-          return (format nil "~D ~A~P" (floor seconds size) name (floor seconds size))))
+          return (counted (floor seconds size) name)))
 
 (defun amount (number metric)
   (if number

@@ -1,7 +1,9 @@
 (defpackage #:hydramesh/storage/keeper
   (:use #:cl)
   (:import-from #:sb-posix)
+  (:import-from #:hydramesh/events #:wall-clock)
   (:import-from #:hydramesh/foreign/file-lock #:lock-file #:unlock-file)
+  (:import-from #:hydramesh/foreign/system #:reason-of)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning #:log-error #:log-fault)
   (:import-from #:hydramesh/storage/archive
                 #:open-archive #:archive-store #:archive-rates #:archive-counters #:archive-add-rate
@@ -13,7 +15,7 @@
                 #:storage-unavailable #:storage-damaged #:storage-newer #:storage-in-use)
   (:export #:keeper #:make-keeper #:keeper-path #:keeper-archive #:keeper-trouble #:keeper-missing
            #:keeper-open #:keeper-call #:keeper-write #:keeper-check #:keeper-retry #:keeper-close
-           #:uptime #:wall-clock)
+           #:uptime)
   (:documentation "What is done when something is wrong with the file that has the figures of the past.
 
 It is said once, and tried again from time to time. A damaged file is put aside and another one begun; one
@@ -34,17 +36,12 @@ it is tried again every INTERVAL seconds, at the UPTIME RETRY-AT. MISSING counts
   (retry-at 0 :type unsigned-byte)
   (missing 0 :type unsigned-byte))
 
-(defun wall-clock ()
-  "Return the time, in microseconds since 1970."
-  (multiple-value-bind (seconds microseconds) (sb-ext:get-time-of-day)
-    (+ (* seconds 1000000) microseconds)))
-
 (defun uptime ()
   "Return seconds of a clock that is never set."
   (floor (get-internal-real-time) internal-time-units-per-second))
 
 (defun unavailable (condition)
-  (error 'storage-unavailable :reason (sb-int:strerror (sb-posix:syscall-errno condition))))
+  (error 'storage-unavailable :reason (reason-of condition)))
 
 (defun make-folder (path)
   (let ((folder (subseq path 0 (position #\/ path :from-end t))))

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/storage/opening
   (:use #:cl)
   (:import-from #:sb-posix)
+  (:import-from #:hydramesh/foreign/system #:reason-of)
   (:import-from #:hydramesh/storage/store #:storage-unavailable)
   (:import-from #:hydramesh/storage/sqlite #:open-sqlite)
   (:import-from #:hydramesh/storage/streamdb #:open-streamdb)
@@ -47,6 +48,5 @@ stays. Signal STORAGE-UNAVAILABLE."
               (sb-posix:unlink (with "-shm"))))
         (sb-posix:syscall-error (condition)
           (error 'storage-unavailable
-                 :reason (format nil "it is damaged, and cannot be renamed: ~A"
-                                 (sb-int:strerror (sb-posix:syscall-errno condition)))))))
+                 :reason (format nil "it is damaged, and cannot be renamed: ~A" (reason-of condition))))))
     aside))

@@ -4,7 +4,7 @@
                 #:kept #:cut #:make-writer #:writer-octets #:writer-length #:write-number #:write-text
                 #:make-reader #:reader-done-p #:read-number #:read-text)
   (:import-from #:hydramesh/storage/limits #:+rates-kept+)
-  (:export #:rates #:make-rates #:rates-note #:rates-get #:rates-octets #:rates-read #:rates-count
+  (:export #:rates #:make-rates #:rates-note #:rates-get #:rates-octets #:rates-read
            #:rates-list)
   (:documentation "How fast each worker has been with each model, when it was measured last."))
 (in-package #:hydramesh/storage/rates)
@@ -14,10 +14,6 @@
 (defstruct rates
   "Rates by worker and model. When there are too many, those that were noted longest ago are dropped."
   (table (make-hash-table :test #'equal) :type hash-table))
-
-(defun rates-count (rates)
-  "Return how many are kept."
-  (hash-table-count (rates-table rates)))
 
 (defun drop-oldest (table)
   "Drop the older half of TABLE, so that this is not done again soon."

@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/storage/recorder
   (:use #:cl)
+  (:import-from #:hydramesh/events #:wall-clock)
   (:import-from #:hydramesh/head/observer
                 #:observe-task #:observe-rate
                 #:finished-task #:finished-task-kind #:finished-task-model #:finished-task-outcome
@@ -14,7 +15,7 @@
   (:import-from #:hydramesh/storage/keeper
                 #:keeper #:make-keeper #:keeper-path #:keeper-archive #:keeper-trouble #:keeper-missing
                 #:keeper-open #:keeper-call #:keeper-write #:keeper-check #:keeper-retry #:keeper-close
-                #:uptime #:wall-clock)
+                #:uptime)
   (:import-from #:hydramesh/storage/limits #:+recorder-queue+)
   (:import-from #:hydramesh/storage/opening #:storage-path)
   (:import-from #:hydramesh/storage/rates #:make-rates #:rates-get #:rates-note #:rates-list)

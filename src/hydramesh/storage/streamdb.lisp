@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:cffi)
   (:import-from #:sb-posix)
+  (:import-from #:hydramesh/foreign/system #:reason-of)
   (:import-from #:hydramesh/storage/limits #:+streamdb-traffic-chunks+)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:store-write #:store-check #:store-close #:store-pace
@@ -38,7 +39,7 @@ file of its own, and that takes the store's place when it is complete and on the
   `(handler-case (progn ,@body)
      (streamdb-missing (condition) (unavailable "~A" condition))
      (sb-posix:syscall-error (condition)
-       (unavailable "~A" (sb-int:strerror (sb-posix:syscall-errno condition))))
+       (unavailable "~A" (reason-of condition)))
      (file-error (condition) (unavailable "~A" condition))))
 
 (defun exists-p (path)

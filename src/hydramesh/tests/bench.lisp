@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/address #:ipv4)
   (:import-from #:hydramesh/events
                 #:make-message #:octets #:seconds #:+heartbeat+ #:+result+ #:+task+)
-  (:import-from #:hydramesh/head/core #:make-core #:core-statistics #:core-take #:core-tick)
+  (:import-from #:hydramesh/head/core #:make-core #:core-statistics #:core-take)
   (:import-from #:hydramesh/head/dispatcher #:make-policy)
   (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget)
   (:import-from #:hydramesh/head/statistics #:statistics-done)

@@ -1,9 +1,8 @@
 (defpackage #:hydramesh/protobuf/json/printing
   (:use #:cl)
   (:import-from #:hydramesh/protobuf/descriptors
-                #:message-type-fields #:field-name #:field-json-name #:field-kind #:field-label
-                #:field-type #:field-oneof #:field-key #:field-value #:field-get #:field-put #:field-chosen
-                #:field-keyword)
+                #:message-type-fields #:field-json-name #:field-kind #:field-label #:field-type
+                #:field-value #:field-get #:field-chosen #:field-keyword)
   (:import-from #:hydramesh/protobuf/codec #:codec-of #:codec-type)
   (:import-from #:hydramesh/protobuf/define #:enum-name)
   (:import-from #:hydramesh/protobuf/json/writer

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/head/choosing
   (:use #:cl)
-  (:import-from #:fiveam #:test #:is)
+  (:import-from #:fiveam #:test)
   (:import-from #:hydramesh/answer-order #:answer-order-made-by #:make-answer-limits)
   (:import-from #:hydramesh/entropy #:make-entropy)
   (:import-from #:hydramesh/events #:seconds)
@@ -14,10 +14,12 @@
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/verdicts
                 #:explain-choice #:verdict-worker #:verdict-rank #:verdict-reason)
+  (:import-from #:hydramesh/head/model-index #:+on-disk+)
   (:import-from #:hydramesh/head/worker
-                #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags #:worker-load
-                #:worker-slots #:worker-take #:worker-last-assignment #:worker-can-continue-p
-                #:worker-lacks-p #:worker-readiness #:worker-rate #:worker-began #:+on-disk+)
+                #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags
+                #:worker-load #:worker-slots #:worker-take #:worker-last-assignment
+                #:worker-can-continue-p #:worker-lacks-p #:worker-readiness #:worker-rate
+                #:worker-began)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/work #:work-of #:work-kind-shared)

@@ -3,9 +3,9 @@
   (:import-from #:fiveam #:is #:test)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:add-client #:add-worker #:answer #:ask #:beat #:cancelled #:code-name #:die #:fail-task
-                #:member-inbox #:move-to #:new-cluster #:pass-time #:restart-worker #:result #:results
-                #:say #:status #:task #:task-error #:task-errors #:tasks #:unreachable
+                #:add-client #:add-worker #:answer #:ask #:beat #:cancelled #:code-name #:die
+                #:fail-task #:member-inbox #:move-to #:new-cluster #:pass-time #:restart-worker
+                #:result #:results #:say #:status #:task #:task-error #:task-errors #:unreachable
                 #:worker-heartbeat)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))

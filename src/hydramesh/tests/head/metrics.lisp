@@ -3,7 +3,7 @@
   (:import-from #:fiveam #:test #:is)
   (:import-from #:hydramesh/head/core #:core-statistics)
   (:import-from #:hydramesh/head/metrics #:metrics-text)
-  (:import-from #:hydramesh/head/statistics #:statistics-total #:statistics-queued #:durations-add)
+  (:import-from #:hydramesh/head/statistics #:statistics-total #:durations-add)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:new-cluster #:cluster-core #:add-worker #:add-client #:ask #:task #:answer #:fail-task)

@@ -8,7 +8,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:new-cluster #:cluster-core #:cluster-members #:add-worker #:add-client
-                #:worker-heartbeat #:member-address #:say #:beat #:send #:received)
+                #:member-address #:say #:send #:received)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "What a head answers a client that asks for its presence."))

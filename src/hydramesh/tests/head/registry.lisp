@@ -1,16 +1,15 @@
 (defpackage #:hydramesh/tests/head/registry
   (:use #:cl)
   (:import-from #:fiveam #:test #:is)
-  (:import-from #:hydramesh/events #:+heartbeat+ #:+result+ #:seconds)
+  (:import-from #:hydramesh/events #:+heartbeat+)
   (:import-from #:hydramesh/head/core #:core-statistics)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/limits #:+limits+ #:make-head-limits)
   (:import-from #:hydramesh/head/statistics #:statistics-malformed #:statistics-refused-heartbeats)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:new-cluster #:cluster-core #:cluster-members #:pass-time #:add-worker #:add-client
-                #:worker-heartbeat #:worker-alive-p #:member-address #:say #:beat #:restart-worker #:die #:move-to
-                #:send #:unreachable #:ask #:status #:task #:tasks #:cancelled #:answer #:result #:results
+                #:new-cluster #:cluster-core #:pass-time #:add-worker #:add-client #:say #:beat
+                #:restart-worker #:die #:move-to #:send #:ask #:status #:task #:answer #:result
                 #:task-error)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))

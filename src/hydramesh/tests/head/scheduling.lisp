@@ -6,8 +6,8 @@
   (:import-from #:hydramesh/head/registry #:registry-remembered-rate)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:new-cluster #:cluster-core #:pass-time #:add-worker #:add-client #:worker-heartbeat
-                #:say #:beat #:ask #:status #:task #:tasks #:answer #:task-error #:task-errors)
+                #:new-cluster #:cluster-core #:pass-time #:add-worker #:add-client #:say #:beat
+                #:ask #:status #:task #:tasks #:answer #:task-error #:task-errors)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "Which worker gets a task."))

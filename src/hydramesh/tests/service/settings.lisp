@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/service/settings
   (:use #:cl)
-  (:import-from #:fiveam #:test #:is #:signals)
+  (:import-from #:fiveam #:test #:is)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/settings
                 #:load-settings #:settings-error #:differences #:settings-queue-size

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/storage/archive
   (:use #:cl)
-  (:import-from #:fiveam #:test #:is #:signals #:finishes)
+  (:import-from #:fiveam #:test #:is #:signals)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:store-write #:store-close #:store-traffic-chunks
@@ -15,7 +15,7 @@
   (:import-from #:hydramesh/storage/timeline
                 #:make-minutes #:make-hours #:timeline-rows-since #:metric-index)
   (:import-from #:hydramesh/storage/limits #:+rates-kept+)
-  (:import-from #:hydramesh/storage/rates #:rates-get #:rates-count)
+  (:import-from #:hydramesh/storage/rates #:rates-get #:rates-list)
   (:export #:make-fake #:passage)
   (:documentation "What is kept, and for how long."))
 (in-package #:hydramesh/tests/storage/archive)
@@ -192,7 +192,7 @@
   (let* ((store (make-fake)) (archive (open-archive store)))
     (dotimes (number 10000)
       (archive-add-rate archive (format nil "w~D" number) "m" 1d0 (us :seconds number)))
-    (is (<= (rates-count (archive-rates archive)) +rates-kept+))
+    (is (<= (length (rates-list (archive-rates archive))) +rates-kept+))
     (is (rates-get (archive-rates archive) "w9999" "m"))
     (archive-add-rate archive "bad" "m" sb-ext:double-float-positive-infinity (us))
     (archive-add-rate archive "bad" "m" -1d0 (us))

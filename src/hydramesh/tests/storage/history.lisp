@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/storage/history
   (:use #:cl)
-  (:import-from #:fiveam #:test #:is #:signals)
+  (:import-from #:fiveam #:test #:is)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/storage/archive #:make-fake #:passage)
   (:import-from #:hydramesh/storage/archive

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/storage/recorder
   (:use #:cl)
-  (:import-from #:fiveam #:test #:is #:finishes)
+  (:import-from #:fiveam #:test #:is)
   (:import-from #:sb-posix)
   (:import-from #:uiop)
   (:import-from #:hydramesh/tests/suite)

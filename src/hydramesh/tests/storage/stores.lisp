@@ -5,9 +5,8 @@
   (:import-from #:sb-posix)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/storage/store
-                #:store-read #:store-list #:store-write #:store-check #:store-close
-                #:+traffic+ #:+minutes+ #:+counters+
-                #:storage-failure #:storage-damaged #:storage-newer #:storage-unavailable)
+                #:store-read #:store-list #:store-write #:store-check #:store-close #:+traffic+
+                #:+minutes+ #:+counters+ #:storage-failure #:storage-damaged #:storage-unavailable)
   (:import-from #:hydramesh/storage/opening #:open-storage #:set-aside)
   (:import-from #:hydramesh/foreign/streamdb #:load-streamdb)
   (:export #:in-every-store #:bytes)
