@@ -10,7 +10,8 @@ import unit.head
 from daiic.head.dispatcher import Policy
 from daiic.wire.messages import Address
 from support.processes.built import CannotBuildError
-from support.processes.lisp_core import LispCore, LispProcess
+from support.processes.lisp_core import LispCore, start
+from support.processes.lisp_process import LispProcess
 from unit.head.conftest import Client, Cluster
 
 NOT_OF_LISP = {
@@ -32,7 +33,7 @@ for _module in pkgutil.iter_modules(unit.head.__path__):
 @pytest.fixture(scope="module")
 def process() -> Iterator[LispProcess]:
     try:
-        process = LispProcess()
+        process = start()
     except CannotBuildError as error:
         pytest.skip(f"hydramesh is not tested: {error}")
     yield process

@@ -9,6 +9,7 @@ from pathlib import Path
 
 WORKSPACE = Path(__file__).parents[3] / "src"
 HYDRAMESH = WORKSPACE / "hydramesh"
+NO_SBCL = "there is no SBCL (apt install sbcl; src/hydramesh/README.md)"
 
 
 class CannotBuildError(Exception):
@@ -58,7 +59,7 @@ def lisp(command: str, library: str) -> str:
         AssertionError: if the sources do not build, or the tests fail.
     """
     if shutil.which("sbcl") is None:
-        raise CannotBuildError("there is no SBCL (apt install sbcl; src/hydramesh/README.md)")
+        raise CannotBuildError(NO_SBCL)
     done = subprocess.run(
         [HYDRAMESH / "build.sh", command],
         env={**os.environ, "HYDRAMESH_LIBDCF": library},

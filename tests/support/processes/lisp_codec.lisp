@@ -1,32 +1,21 @@
 ;;;; HydraMesh's codec as a process that tests ask: build.sh lisp --load lisp_codec.lisp.
 ;;;;
-;;;; A request and an answer are each a length of 4 octets and as many octets. A request is a letter,
-;;;; the name of a message type ended by a line feed, and a message. An answer begins with "=" and the
-;;;; result, with "-" and why the message is malformed, or with "!" and what went wrong otherwise.
+;;;; A request is a letter, the name of a message type ended by a line feed, and a message. An answer
+;;;; begins with "=" and the result, with "-" and why the message is malformed, or with "!" and what went
+;;;; wrong otherwise.
 
 (let ((*standard-output* *error-output*))
   (asdf:load-system "hydramesh/schema")
   (asdf:load-system "hydramesh/protobuf/payload"))
+(load (merge-pathnames "lisp_process.lisp" *load-truename*))
 
 (defpackage #:codec
-  (:use #:cl)
+  (:use #:cl #:lisp-process)
   (:local-nicknames (#:pb #:hydramesh/schema) (#:payload #:hydramesh/protobuf/payload)))
 (in-package #:codec)
 
-(defvar *in* (sb-sys:make-fd-stream 0 :element-type '(unsigned-byte 8) :buffering :full))
-(defvar *out* (sb-sys:make-fd-stream 1 :element-type '(unsigned-byte 8) :buffering :full :output t :input nil))
-
 (defun octets (text)
   (sb-ext:string-to-octets text :external-format :utf-8))
-
-(defun number-in (octets start)
-  (loop for at from start below (+ start 4)
-        for number = (aref octets at) then (+ (* 256 number) (aref octets at))
-        finally (return number)))
-
-(defun four-octets (number)
-  (coerce (loop for place from 24 downto 0 by 8 collect (ldb (byte 8 place) number))
-          '(vector (unsigned-byte 8))))
 
 (defun aside-of (octets start count)
   (loop for at from start below (+ start count) collect (aref octets at)))
@@ -36,11 +25,11 @@
     (ecase letter
       (#\d (pb:encode (decoded)))
       (#\c (pb:encode (pb:copy-message (decoded))))
-      (#\n (four-octets (pb:encoded-size (decoded))))
+      (#\n (octets-of (pb:encoded-size (decoded)) 4))
       (#\j (pb:to-json (decoded)))
       (#\p (pb:encode (pb:from-json name body)))
       ;; The length of the first of two messages comes before them.
-      (#\m (let ((middle (+ 4 (number-in body 0))))
+      (#\m (let ((middle (+ 4 (number-in body 0 4))))
              (pb:encode (pb:merge-message (pb:decode name body :start 4 :end middle)
                                           (pb:decode name body :start middle)))))
       (#\b (pb:encode (payload:decode-bounded name body)))
@@ -52,23 +41,13 @@
                  (payload:split name payload (aside-of body 1 count))
                (let ((read (pb:encode message)))
                  (concatenate '(vector (unsigned-byte 8))
-                              (four-octets (length read)) read
+                              (octets-of (length read) 4) read
                               (payload:joined payload pieces (pb:decode name (octets "")))))))))))
 
-(defun read-request ()
-  (let ((header (make-array 4 :element-type '(unsigned-byte 8))))
-    (when (= 4 (read-sequence header *in*))
-      (let ((request (make-array (number-in header 0) :element-type '(unsigned-byte 8))))
-        (read-sequence request *in*)
-        request))))
-
 (defun reply (mark body)
-  (write-sequence (four-octets (1+ (length body))) *out*)
-  (write-byte (char-code mark) *out*)
-  (write-sequence body *out*)
-  (finish-output *out*))
+  (send (list (char-code mark)) body))
 
-(loop for request = (read-request)
+(loop for request = (receive)
       while request
       do (let* ((end (position 10 request))
                 (name (find-symbol (map 'string #'code-char (subseq request 1 end)) '#:pb)))

@@ -1,12 +1,9 @@
 """HydraMesh's codec of messages, as a process that is asked."""
 
 import re
-import shutil
-import struct
-import subprocess
 from pathlib import Path
 
-from .built import HYDRAMESH, CannotBuildError
+from .lisp_process import LispProcess
 
 
 class MalformedError(Exception):
@@ -21,15 +18,7 @@ class LispCodec:
     """
 
     def __init__(self) -> None:
-        if shutil.which("sbcl") is None:
-            raise CannotBuildError("there is no sbcl (apt install sbcl; src/hydramesh/README.md)")
-        self._process = subprocess.Popen(
-            [HYDRAMESH / "build.sh", "lisp", "--load", Path(__file__).with_suffix(".lisp")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self._end = ""
+        self._process = LispProcess(Path(__file__).with_suffix(".lisp"))
 
     def ask(self, what: str, form: type, body: bytes) -> bytes:
         """Return the answer to a request about a message of the class `form`.
@@ -38,18 +27,7 @@ class LispCodec:
             MalformedError: if `body` is no message.
             RuntimeError: if anything else went wrong.
         """
-        assert self._process.stdin and self._process.stdout and self._process.stderr
-        request = f"{what}{lisp_name(form.__name__)}\n".encode() + body
-        try:
-            self._process.stdin.write(struct.pack(">I", len(request)) + request)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        header = self._process.stdout.read(4)
-        if len(header) < 4:
-            self._end = self._end or self._process.stderr.read().decode(errors="replace")[-4000:]
-            raise RuntimeError(f"it ended with {self._process.wait()}: {self._end}")
-        answer = self._process.stdout.read(struct.unpack(">I", header)[0])
+        answer = self._process.ask(f"{what}{lisp_name(form.__name__)}\n".encode() + body)
         if answer[:1] == b"=":
             return answer[1:]
         reason = answer[1:].decode()
@@ -57,7 +35,7 @@ class LispCodec:
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate()
+        self._process.close()
 
 
 def lisp_name(name: str) -> str:

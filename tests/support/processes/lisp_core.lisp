@@ -1,14 +1,15 @@
 ;;;; The sans-IO part of HydraMesh's head as a process: build.sh lisp --load lisp_core.lisp.
 ;;;;
-;;;; Requests and answers are a length of 4 octets and as many octets, of which the first is a letter;
-;;;; lisp_core.py says what follows. Numbers are big-endian, times in microseconds. While a request is
-;;;; handled, what the head sends and whom it pings are questions to the test, answered by one octet.
+;;;; Requests and answers begin with a letter; lisp_core.py says what follows. Numbers are big-endian,
+;;;; times in microseconds. While a request is handled, what the head sends and whom it pings are questions
+;;;; to the test, answered by one octet.
 
 (let ((*standard-output* *error-output*))
   (asdf:load-system "hydramesh/head/core"))
+(load (merge-pathnames "lisp_process.lisp" *load-truename*))
 
 (defpackage #:lisp-core
-  (:use #:cl)
+  (:use #:cl #:lisp-process)
   (:local-nicknames (#:events #:hydramesh/events) (#:core #:hydramesh/head/core)
                     (#:dispatcher #:hydramesh/head/dispatcher) (#:link #:hydramesh/head/link)
                     (#:statistics #:hydramesh/head/statistics) (#:worker #:hydramesh/head/worker)))
@@ -16,39 +17,12 @@
 
 (hydramesh/service/logs:configure "error")
 
-(defvar *in* (sb-sys:make-fd-stream 0 :element-type '(unsigned-byte 8) :buffering :full))
-(defvar *out* (sb-sys:make-fd-stream 1 :element-type '(unsigned-byte 8) :buffering :full :output t :input nil))
-
 (defvar *core* nil)
 (defvar *now* 0)
 (defvar *paused* 0)
 
-;;; Numbers and frames
-
-(defun number-in (octets start count)
-  (loop with number = 0
-        for at from start below (+ start count)
-        do (setf number (logior (ash number 8) (aref octets at)))
-        finally (return number)))
-
-(defun octets-of (number count)
-  (loop for place from (* 8 (1- count)) downto 0 by 8
-        collect (ldb (byte 8 place) number)))
-
-(defun receive ()
-  "Return the next frame, or NIL at the end."
-  (let ((header (make-array 4 :element-type '(unsigned-byte 8))))
-    (when (= 4 (read-sequence header *in*))
-      (let ((frame (make-array (number-in header 0 4) :element-type '(unsigned-byte 8))))
-        (read-sequence frame *in*)
-        frame))))
-
 (defun say (letter &rest parts)
-  (write-sequence (octets-of (1+ (reduce #'+ parts :key #'length)) 4) *out*)
-  (write-byte (char-code letter) *out*)
-  (dolist (part parts)
-    (write-sequence part *out*))
-  (finish-output *out*))
+  (apply #'send (list (char-code letter)) parts))
 
 ;;; The head's way out
 

@@ -2,10 +2,7 @@
 
 import dataclasses
 import ipaddress
-import shutil
 import struct
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +14,7 @@ from daiic.wire.endpoint import MessageTooLarge
 from daiic.wire.events import Event, Message, Pong
 from daiic.wire.messages import Address, MessageType
 
-from .built import HYDRAMESH, CannotBuildError
+from .lisp_process import LispProcess
 
 COUNTED = ("malformed", "foreign", "refused_heartbeats", "repeated")
 
@@ -30,52 +27,15 @@ class Ways(Protocol):
     def answers(self, address: Address) -> bool: ...
 
 
-class LispProcess:
-    """lisp_core.lisp, which has one core at a time.
+def start() -> LispProcess:
+    """Start lisp_core.lisp, which has one core at a time.
 
     Raises:
         CannotBuildError: if there is no SBCL.
     """
-
-    def __init__(self) -> None:
-        if shutil.which("sbcl") is None:
-            raise CannotBuildError("there is no sbcl (apt install sbcl; src/hydramesh/README.md)")
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115, as long as the process
-        self._process = subprocess.Popen(
-            [HYDRAMESH / "build.sh", "lisp", "--load", Path(__file__).with_suffix(".lisp")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._said,
-        )
-        assert self.read() == b"R"
-
-    def write(self, frame: bytes) -> None:
-        """Send a request, or the answer to a question."""
-        assert self._process.stdin
-        self._process.stdin.write(struct.pack(">I", len(frame)) + frame)
-        self._process.stdin.flush()
-
-    def read(self) -> bytes:
-        """Return the next question, or the end of a request.
-
-        Raises:
-            RuntimeError: if the process has ended.
-        """
-        assert self._process.stdout
-        header = self._process.stdout.read(4)
-        if len(header) < 4:
-            raise RuntimeError(f"it ended with {self._process.wait()}: {self.said()[-4000:]}")
-        return self._process.stdout.read(struct.unpack(">I", header)[0])
-
-    def said(self) -> str:
-        """Return what it has logged: errors only."""
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace")
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-        self._said.close()
+    process = LispProcess(Path(__file__).with_suffix(".lisp"))
+    assert process.read() == b"R"
+    return process
 
 
 class LispCore:

@@ -1,18 +1,15 @@
 ;;;; HydraMesh's reader of TOML as a process that tests ask: build.sh lisp --load lisp_toml.lisp.
 ;;;;
-;;;; A request and an answer are each a length of 4 octets and as many octets. A request is a text. An
-;;;; answer is what it means, as JSON whose values are pairs of a type and a value; or "-" and why it
-;;;; is no TOML; or "!" and what went wrong otherwise.
+;;;; A request is a text. An answer is what it means, as JSON whose values are pairs of a type and a
+;;;; value; or "-" and why it is no TOML; or "!" and what went wrong otherwise.
 
 (let ((*standard-output* *error-output*))
   (asdf:load-system "hydramesh/service/toml"))
+(load (merge-pathnames "lisp_process.lisp" *load-truename*))
 
 (defpackage #:toml
-  (:use #:cl #:hydramesh/service/toml))
+  (:use #:cl #:lisp-process #:hydramesh/service/toml))
 (in-package #:toml)
-
-(defvar *in* (sb-sys:make-fd-stream 0 :element-type '(unsigned-byte 8) :buffering :full))
-(defvar *out* (sb-sys:make-fd-stream 1 :element-type '(unsigned-byte 8) :buffering :full :output t :input nil))
 
 (defun write-text (text stream)
   (write-char #\" stream)
@@ -71,17 +68,7 @@
     (error (condition) (format nil "!~s: ~:*~a" condition))
     (storage-condition (condition) (format nil "!~s" condition))))
 
-(defun read-octets (count)
-  (let ((octets (make-array count :element-type '(unsigned-byte 8))))
-    (when (= count (read-sequence octets *in*))
-      octets)))
-
-(loop for header = (read-octets 4)
-      while header
-      do (let* ((size (reduce (lambda (high low) (+ (* 256 high) low)) header))
-                (text (sb-ext:octets-to-string (read-octets size) :external-format :utf-8))
-                (octets (sb-ext:string-to-octets (answer text) :external-format :utf-8)))
-           (loop for place from 24 downto 0 by 8
-                 do (write-byte (ldb (byte 8 place) (length octets)) *out*))
-           (write-sequence octets *out*)
-           (finish-output *out*)))
+(loop for request = (receive)
+      while request
+      do (let ((text (sb-ext:octets-to-string request :external-format :utf-8)))
+           (send (sb-ext:string-to-octets (answer text) :external-format :utf-8))))
