@@ -28,8 +28,11 @@ bytes of it."))
       (format nil "~D KiB" (ash size -10))))
 
 (defun check-name (path)
-  ;; What foreign functions get ends at the first null.
-  (when (find (code-char 0) path)
+  ;; What foreign functions get ends at the first null, and is UTF-8.
+  (when (find-if (lambda (character)
+                   (or (char= character (code-char 0))
+                       (<= #xd800 (char-code character) #xdfff)))
+                 path)
     (refuse "no file can have this name")))
 
 (defmacro with-system-reasons (&body body)

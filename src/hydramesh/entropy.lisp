@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/entropy
   (:use #:cl)
+  (:import-from #:cffi)
   (:export #:entropy #:make-entropy #:entropy-draw #:entropy-bits)
   (:documentation "Numbers that nobody can guess.
 
@@ -27,6 +28,15 @@ They are read from the system many at once, because to ask it for each one alone
   (ldb (byte count 0) (entropy-draw entropy)))
 
 (defun fill-up (entropy)
-  (with-open-file (system "/dev/urandom" :element-type '(unsigned-byte 64))
-    (setf (entropy-left entropy) (read-sequence (entropy-drawn entropy) system)))
-  (assert (plusp (entropy-left entropy))))
+  ;; Without a file: a head that has no descriptor left works on.
+  (let ((drawn (entropy-drawn entropy)) (size (* 8 +at-once+)))
+    (cffi:with-pointer-to-vector-data (target drawn)
+      (loop with filled = 0
+            while (< filled size)
+            do (let ((count (cffi:foreign-funcall "getrandom" :pointer (cffi:inc-pointer target filled)
+                                                              :size (- size filled) :unsigned-int 0 :ssize)))
+                 (if (plusp count)
+                     (incf filled count)
+                     ;; A signal has come.
+                     (assert (= (sb-alien:get-errno) sb-unix:eintr))))))
+    (setf (entropy-left entropy) +at-once+)))

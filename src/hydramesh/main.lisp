@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/daemon #:serve)
   (:import-from #:hydramesh/foreign/dcf #:without-float-traps)
+  (:import-from #:hydramesh/foreign/descriptors #:open-standard-descriptors)
   (:import-from #:hydramesh/memory #:prepare-heap)
   (:import-from #:hydramesh/repl/client #:repl-main)
   (:import-from #:hydramesh/service/flags #:help)
@@ -10,6 +11,7 @@
   (:import-from #:hydramesh/settings #:settings-error)
   (:import-from #:hydramesh/storage/history #:history-main)
   (:import-from #:hydramesh/version #:+version+)
+  (:import-from #:sb-posix)
   (:export #:main)
   (:documentation "The program `hydramesh`: what its arguments ask for, and how it ends."))
 (in-package #:hydramesh/main)
@@ -18,7 +20,7 @@
   "Do what ARGUMENTS, strings, say in ENVIRONMENT, an alist; return the exit status."
   (let ((word (first arguments)))
     (cond ((equal word "--version")
-           (say *standard-output* "hydramesh ~A~%" +version+)
+           (show "hydramesh ~A~%" +version+)
            0)
           ((equal word "history")
            (history-main (rest arguments) environment))
@@ -35,16 +37,30 @@
 (defun main ()
   "Do what the arguments say, and end the process with a status that says how it went."
   (prepare)
-  (finish (handler-case (command (arguments) (environment))
-            (help (condition)
-              (say *standard-output* "~A" condition)
-              0)
+  (finish (handler-case (tell (lambda () (command (arguments) (environment))))
             (settings-error (condition)
               (say *error-output* "hydramesh: ~A~%" condition)
               +bad-settings+)
             (serious-condition (condition)
               (say *error-output* "hydramesh: ~A~%" (describe-condition condition))
               +failed+))))
+
+(defun tell (function)
+  "Call FUNCTION and return the exit status that it returns; print the help if it signals HELP."
+  (handler-case (handler-case (funcall function)
+                  (help (condition)
+                    (show "~A" condition)
+                    0))
+    (stream-error (condition)
+      (let ((reason (princ-to-string condition)))
+        (flet ((because (number)
+                 (let ((text (sb-int:strerror number)))
+                   (and (search text reason) text))))
+          ;; Who reads a pipe and leaves has seen enough.
+          (unless (because sb-posix:epipe)
+            (say *error-output* "hydramesh: standard output cannot be written~@[: ~A~]~%"
+                 (some #'because (list sb-posix:enospc sb-posix:eio sb-posix:ebadf sb-posix:efbig))))))
+      +failed+)))
 
 (defparameter +lenient+ (list :utf-8 :replacement (code-char #xdcff))
   "UTF-8 in which what is none becomes half of a surrogate pair, which no setting may have.")
@@ -81,6 +97,7 @@
 (defun prepare ()
   "Make this process a program's, whatever started it."
   (prepare-heap)
+  (open-standard-descriptors)
   ;; SBCL's own debugger would print what functions were called with, which is nobody's business.
   (sb-ext:disable-debugger)
   (setf sb-ext:*invoke-debugger-hook* #'end-at-fault)
@@ -101,6 +118,11 @@
 (defun output (descriptor)
   (sb-sys:make-fd-stream descriptor :output t :buffering :full
                                     :external-format '(:utf-8 :replacement #\?)))
+
+(defun show (control &rest arguments)
+  "Write to standard output. Signal STREAM-ERROR if that is not possible."
+  (apply #'format *standard-output* control arguments)
+  (finish-output *standard-output*))
 
 (defun say (stream control &rest arguments)
   "Write to STREAM, if anybody still reads it."

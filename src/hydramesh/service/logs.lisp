@@ -20,6 +20,9 @@ lost: a log nobody reads must not end the program."))
 (defvar *journal-p* nil "Whether the journal reads stderr.")
 (defvar *colours-p* nil "Whether a person does, at a terminal.")
 
+(defvar *lost* 0 "Entries that could not be written since the last one that was.")
+(defvar *torn-p* nil "Whether what was written last is the beginning of one.")
+
 (sb-ext:defglobal **lock** (sb-thread:make-mutex :name "log"))
 
 (defun configure (level)
@@ -132,15 +135,50 @@ lost: a log nobody reads must not end the program."))
 
 ;;; Out.
 
+(defconstant +at-once+ 4096 "Bytes that a pipe takes without a wait if it takes any: PIPE_BUF of Linux.")
+
+(defparameter +patience+ 1/4 "Seconds that whoever reads the log may take, before it is as if nobody did.")
+
+(defun write-part (octets start end)
+  "Write OCTETS from START to END, at most +AT-ONCE+ of them; return how many were, or NIL if none can be."
+  (loop
+    ;; The log of a service is a pipe or a socket, and what reads it may hang.
+    (unless (sb-sys:wait-until-fd-usable 2 :output (if (plusp *lost*) 0 +patience+) nil)
+      (return nil))
+    (multiple-value-bind (written errno)
+        (sb-sys:with-pinned-objects (octets)
+          (sb-unix:unix-write 2 octets start (- end start)))
+      (cond (written (return written))
+            ((/= errno sb-unix:eintr) (return nil))))))
+
+(defun write-whole (octets)
+  "Write OCTETS; return whether all of them were."
+  (loop with start = 0
+        while (< start (length octets))
+        do (let ((written (write-part octets start (min (length octets) (+ start +at-once+)))))
+             (cond (written (incf start written))
+                   (t (when (plusp start)
+                        (setf *torn-p* t))
+                      (return nil))))
+        finally (return t)))
+
+(defun octets-of (text)
+  (sb-ext:string-to-octets text :external-format '(:utf-8 :replacement #\?)))
+
+(defun tell-of-the-lost ()
+  "Say how many lines were lost, if that is possible now; return whether it was, or none were."
+  (or (zerop *lost*)
+      (let ((text (entry :warning "lines of this log were lost, since nobody read it" (list :lines *lost*)
+                         nil)))
+        (when (write-whole (octets-of (if *torn-p* (format nil "~%~A" text) text)))
+          (setf *lost* 0
+                *torn-p* nil)
+          t))))
+
 (defun write-all (octets)
   (sb-thread:with-recursive-lock (**lock**)
-    (loop with start = 0
-          while (< start (length octets))
-          do (multiple-value-bind (written errno)
-                 (sb-sys:with-pinned-objects (octets)
-                   (sb-unix:unix-write 2 octets start (- (length octets) start)))
-               (cond (written (incf start written))
-                     ((/= errno sb-unix:eintr) (return)))))))
+    (unless (and (tell-of-the-lost) (write-whole octets))
+      (incf *lost*))))
 
 (defun prioritized (text priority)
   (with-output-to-string (stream)
@@ -164,8 +202,7 @@ lost: a log nobody reads must not end the program."))
 
 (defun say (level event fields &optional backtrace)
   (when (>= (position level +levels+) (position *level* +levels+))
-    (write-all (sb-ext:string-to-octets (entry level event fields backtrace)
-                                        :external-format '(:utf-8 :replacement #\?))))
+    (write-all (octets-of (entry level event fields backtrace))))
   nil)
 
 (defun log-debug (event &rest fields &key &allow-other-keys)

@@ -221,7 +221,8 @@ metrics:
   (finish-output *error-output*))
 
 (defun history-main (arguments environment)
-  "Do what ARGUMENTS, strings, ask for in ENVIRONMENT, an alist; return the exit status."
+  "Do what ARGUMENTS, strings, ask for in ENVIRONMENT, an alist; return the exit status.
+Signal STREAM-ERROR if it cannot be printed."
   (let ((stream (sb-sys:make-fd-stream 1 :output t :input nil :buffering :full
                                          :external-format '(:utf-8 :replacement #\?))))
     (handler-case
@@ -240,7 +241,4 @@ metrics:
         0)
       ((or bad-usage settings-error) (condition)
         (complain "~A" condition)
-        2)
-      (stream-error ()
-        ;; Who reads has seen enough.
-        1))))
+        2))))

@@ -1,0 +1,157 @@
+"""HydraMesh where a process is started carelessly: what it is given, and what it is not."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+from support.peers.worker_stub import WorkerStub
+from support.processes import heads
+from support.processes.built import CannotBuildError
+from support.processes.head_process import HeadProcess
+
+NOT_UTF8 = os.fsdecode(b"\xff\xfe")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kind() -> Iterator[heads.Head]:
+    try:
+        kind = heads.hydramesh()
+    except CannotBuildError as error:
+        pytest.skip(f"hydramesh is not tested: {error}")
+    with heads.using(kind):
+        yield kind
+
+
+def run(kind: heads.Head, *arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*kind.command, *arguments],
+        env={**os.environ, **kind.environment},
+        text=True,
+        timeout=60,
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        | options,
+    )  # type: ignore[call-overload]
+
+
+async def test_an_argument_that_is_not_utf8_is_refused_and_none_is_forgotten(kind):
+    for flag, key in (("--cluster-key-file", "cluster_key_file"), ("--state-dir", "state_dir")):
+        done = await asyncio.to_thread(run, kind, flag, f"/{NOT_UTF8}")
+        assert done.returncode == 2, done
+        assert f"{key} = " in done.stderr and done.stderr.count("\n") == 1
+        assert "text without control characters, in UTF-8" in done.stderr
+    for arguments in (("history", NOT_UTF8), ("repl", "--socket", NOT_UTF8), (NOT_UTF8,)):
+        done = await asyncio.to_thread(run, kind, *arguments)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done
+    done = await asyncio.to_thread(run, kind, "--config", f"/{NOT_UTF8}")
+    assert done.returncode == 2 and "cannot be read" in done.stderr, done
+
+
+async def test_a_variable_that_is_not_utf8_matters_only_if_it_is_a_setting():
+    async with (
+        HeadProcess({"OTHER": NOT_UTF8, NOT_UTF8: "x"}, storage="none") as head,
+        ClusterClient([head.address]) as client,
+    ):
+        await client.status()
+    head = HeadProcess({"DAIIC_CLUSTER_KEY_FILE": f"/{NOT_UTF8}"}, storage="none")
+    head.start()
+    assert await head.ended() == 2
+    assert "cluster_key_file = " in head.log and "in UTF-8" in head.log
+
+
+async def test_without_input_and_outputs_its_log_reaches_no_other_file(kind, tmp_path):
+    config = tmp_path / "head.toml"
+    config.write_text("queue_size = 5\n")
+    command = " ".join(
+        [
+            *kind.command,
+            "--listen=127.0.0.1:0 --http-listen=127.0.0.1:0",
+            f"--state-dir={tmp_path}/state --config={config}",
+        ]
+    )
+    process = await asyncio.create_subprocess_shell(
+        f"exec {command} <&- >&- 2>&-", env={**os.environ, **kind.environment}
+    )
+    files = Path(f"/proc/{process.pid}/fd")
+    async with asyncio.timeout(60):
+        while not (tmp_path / "state/hydramesh.sqlite").exists():
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    assert [(files / name).readlink() for name in "012"] == [Path("/dev/null")] * 3
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert (tmp_path / "state/hydramesh.sqlite.lock").read_bytes() == b""
+
+
+def test_what_cannot_be_printed_is_a_failure(kind, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        for arguments in (("--version",), ("--help",), ("history", "--help"), ("repl", "--help")):
+            done = run(kind, *arguments, stdout=full)
+            assert done.returncode == 1, arguments
+            assert done.stderr == (
+                "hydramesh: standard output cannot be written: No space left on device\n"
+            )
+    # Who reads has seen enough.
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(kind, "--help", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+async def test_a_log_that_nobody_reads_stops_nothing(kind):
+    reading, writing = os.pipe()
+    head = HeadProcess({"JOURNAL_STREAM": "8:1"}, storage="none")
+    head.start()
+    where = head.host_port
+    await head.kill()
+    process = await asyncio.create_subprocess_exec(
+        *kind.command,
+        f"--listen=127.0.0.1:{where[1]}",
+        "--http-listen=",
+        "--storage=none",
+        stderr=writing,
+        env={**os.environ, **kind.environment},
+    )
+    os.close(writing)
+    try:
+        async with ClusterClient([f"127.0.0.1:{where[1]}"]) as client:
+            async with asyncio.timeout(60):
+                await client.status()
+            for _ in range(1500):  # more than a pipe holds
+                process.send_signal(signal.SIGHUP)
+                await asyncio.sleep(0.002)
+            async with asyncio.timeout(5):
+                await client.status()
+        # Who comes late is told that something is missing, each line whole.
+        read = await asyncio.to_thread(os.read, reading, 1 << 20)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+        while part := await asyncio.to_thread(os.read, reading, 1 << 20):
+            read += part
+        lines = read.decode().splitlines()
+        assert all("] " in line for line in lines)
+        assert any("lines of this log were lost" in line for line in lines), lines[-5:]
+    finally:
+        os.close(reading)
+        if process.returncode is None:
+            process.kill()
+
+
+async def test_random_numbers_need_no_file():
+    async with HeadProcess(storage="none") as head:
+        stub = await WorkerStub.open([head.address])
+        await head.wait_for_workers(1)
+        used = len(list(Path(f"/proc/{head.pid}/fd").iterdir()))
+        subprocess.run(["prlimit", f"--pid={head.pid}", f"--nofile={used}"], check=True)
+        async with ClusterClient([head.address]) as client:
+            for _ in range(600):  # more than are drawn at a time
+                await client.answer(pb.Task(model="echo", text=pb.TextTask(prompt="x")))
+        assert "fault" not in head.log, head.log
+        await stub.close()
