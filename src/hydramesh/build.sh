@@ -19,6 +19,10 @@ if [ ! -e "$HYDRAMESH_DESCRIPTORS" ] || [ "$schema" -nt "$HYDRAMESH_DESCRIPTORS"
     elif [ -x "$root/.venv/bin/python" ]; then protoc="$root/.venv/bin/python -m grpc_tools.protoc"
     else protoc=protoc
     fi
+    if [ "$protoc" = protoc ] && ! command -v protoc >/dev/null; then
+        echo "build.sh: there is no protoc: run make once, which sets up .venv with one, or set HYDRAMESH_PROTOC" >&2
+        exit 1
+    fi
     $protoc --proto_path="$here/../proto" --descriptor_set_out="$HYDRAMESH_DESCRIPTORS" daiic.proto
 fi
 HYDRAMESH_VERSION="${HYDRAMESH_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")}"

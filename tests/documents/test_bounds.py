@@ -27,6 +27,19 @@ def test_the_table_has_every_bound(opening: str, limits: type) -> None:
     assert documented == {field.name: field.default for field in fields(limits)}
 
 
+def test_hydramesh_has_the_bounds_of_the_other_head() -> None:
+    source = (ROOT / "src/hydramesh/head/limits.lisp").read_text("utf-8")
+    units = {"": 1, "kib": 1 << 10, "mib": 1 << 20}
+    bounds = {
+        name.replace("-", "_"): 1 << int(shift) if shift else int(number) * units[unit]
+        for name, shift, number, unit in re.findall(
+            r"^  \(([a-z-]+) (?:\(ash 1 (\d+)\)|(?:\(\* )?(\d+)(?: \+(.ib)\+\))?)\)", source, re.M
+        )
+    }
+    assert bounds.pop("delivered_memory") == 512 * UNITS["MiB"]  # the other keeps no sum
+    assert bounds == {field.name: field.default for field in fields(HeadLimits)}
+
+
 def test_the_table_has_every_bound_of_what_hydramesh_keeps() -> None:
     source = (ROOT / "src/hydramesh/storage/limits.lisp").read_text("utf-8")
     constants = re.findall(
