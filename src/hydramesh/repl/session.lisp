@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/repl/session
   (:use #:cl)
+  (:import-from #:hydramesh/foreign/stack #:guard-stack-again)
   (:import-from #:hydramesh/repl/bounds #:within-time #:with-bounded-output)
   (:import-from #:hydramesh/repl/commands #:quit)
   (:import-from #:hydramesh/repl/console #:console #:*console* #:*core* #:console-core)
@@ -101,7 +102,11 @@ not evaluated to its end; OUTPUT is where the present one prints."
           (throw 'ended nil))
         (error (condition)
           (fail session (text-of condition))
-          (read-line stream nil))))))
+          (read-line stream nil))
+        (storage-condition (condition)
+          (guard-stack-again condition)
+          (fail session "the form is nested too deeply, or too large")
+          (throw 'quit nil))))))
 
 (defun fail (session text)
   (setf (session-failed session) t)
@@ -161,6 +166,7 @@ not evaluated to its end; OUTPUT is where the present one prints."
                        (complain session "it took more than ~D s" +most-seconds+)))
       ;; Nothing may be called where the stack has ended; so the stack is left first.
       (storage-condition (condition)
+        (guard-stack-again condition)
         (complain session "~A: it took too much memory" (type-of condition))))))
 
 (defun noted (form)

@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/service/event-loop
   (:use #:cl)
+  (:import-from #:hydramesh/foreign/stack #:guard-stack-again)
   (:export #:event-loop #:make-event-loop #:run #:on-loop #:loop-unavailable)
   (:documentation "The one thread that does all the work of a daemon, and how others ask it.
 
@@ -74,7 +75,9 @@ it after TIMEOUT seconds: then it is never called. FUNCTION must be quick, for e
   (when (eq (sb-ext:compare-and-swap (question-state question) :waiting :taken) :waiting)
     (handler-case (setf (question-values question)
                         (multiple-value-list (funcall (question-function question))))
-      (serious-condition (condition) (setf (question-condition question) condition)))
+      (serious-condition (condition)
+        (guard-stack-again condition)
+        (setf (question-condition question) condition)))
     (sb-thread:signal-semaphore (question-answered question))))
 
 (defun answer-questions (event-loop)

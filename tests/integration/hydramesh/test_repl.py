@@ -129,6 +129,21 @@ async def test_what_is_endless_is_left_and_the_head_serves_on(
     assert "fault" not in head.log
 
 
+async def test_what_is_nested_too_deeply_ends_no_head_however_often_it_comes(
+    kind: heads.Head, head: HeadProcess, path: Path
+) -> None:
+    deep = "(labels ((deep (x) (1+ (deep x)))) (deep 1))"
+    for _ in range(3):
+        for form in ("(" * 1_000_000, "'" * 1_000_000 + "1"):
+            assert "nested too deeply" in await said(kind, path, form, status=1)
+        for form in (deep, f"(in-loop {deep})"):
+            text = await said(kind, path, f"{form}\n{form} :alive", status=1)
+            assert text.count("CONTROL-STACK-EXHAUSTED") == 2 and ":ALIVE" in text, text
+    async with ClusterClient([head.address]) as client:
+        await client.status()
+    assert "fault" not in head.log
+
+
 async def test_status_workers_and_jobs_are_shown(
     kind: heads.Head, head: HeadProcess, path: Path
 ) -> None:
