@@ -157,8 +157,9 @@
          (adapters (loop repeat 5000 collect (pb:make-adapter))))
     (ask client)
     (ask client :adapters adapters :resume (pb:make-resume :text "a" :index 3))
-    (let ((job (loop for job being the hash-values of (dispatcher-jobs (core-dispatcher (cluster-core cluster)))
-                     when (job-needs-adapters-p job) return job)))
+    (let ((job (find-if #'job-needs-adapters-p
+                        (loop for job being the hash-values of (dispatcher-jobs (core-dispatcher (cluster-core cluster)))
+                              collect job))))
       (is (null (pb:task-adapters (answer-order-task (job-answer job))))))
     (answer worker (task worker))
     (let ((task (task worker)))
