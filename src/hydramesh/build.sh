@@ -36,7 +36,9 @@ fi
 
 # Tests of Python that are run with another Lisp's files must not find these.
 export CL_SOURCE_REGISTRY="$here/:${CL_SOURCE_REGISTRY:-}"
-export ASDF_OUTPUT_TRANSLATIONS="/:${HYDRAMESH_FASL:-$build/fasl}/:"
+# What another SBCL has compiled can't be loaded, so each has a folder of its own.
+implementation=$(sbcl --version | tr ' ' -)
+export ASDF_OUTPUT_TRANSLATIONS="/:${HYDRAMESH_FASL:-$build/fasl}/$implementation/:"
 
 # Address space for the heap, of which only what is used takes memory. src/hydramesh/memory.lisp says
 # what the head's limits may need.
