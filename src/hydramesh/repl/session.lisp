@@ -53,6 +53,15 @@ not evaluated to its end; OUTPUT is where the present one prints."
       (format stream "~C~D" +end+ (if (session-failed session) 1 0))
       (finish-output stream))))
 
+(defun leave-session (exit &rest arguments)
+  "Do as EXIT with ARGUMENTS, but in a session end only that."
+  (if *console*
+      (throw 'quit nil)
+      (apply exit arguments)))
+
+;; Whoever is used to SBCL leaves a session with (sb-ext:exit); all tasks would end with it.
+(sb-int:encapsulate 'sb-ext:exit 'leave-session #'leave-session)
+
 (defun end (condition hook)
   "End the session because of CONDITION, which no form has caused."
   (declare (ignore hook))

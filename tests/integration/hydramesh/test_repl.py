@@ -144,6 +144,17 @@ async def test_what_is_nested_too_deeply_ends_no_head_however_often_it_comes(
     assert "fault" not in head.log
 
 
+async def test_to_exit_lisp_is_to_end_the_session_and_not_the_head(
+    kind: heads.Head, head: HeadProcess, path: Path
+) -> None:
+    for form in ("(sb-ext:exit)", "(sb-ext:exit :code 3 :abort t)", "(uiop:quit 4)"):
+        assert await said(kind, path, f"1 {form} 2") == "1\n"
+    assert ":ALIVE" in await said(kind, path, "(in-loop (sb-ext:exit)) :alive", status=1)
+    async with ClusterClient([head.address]) as client:
+        await client.status()
+    assert await asyncio.to_thread(head.stop) == 0
+
+
 async def test_status_workers_and_jobs_are_shown(
     kind: heads.Head, head: HeadProcess, path: Path
 ) -> None:
