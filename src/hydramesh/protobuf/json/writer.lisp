@@ -45,19 +45,25 @@
       (simple-base-string (copy string))
       ((simple-array character (*)) (copy string)))))
 
+(sb-ext:defglobal +controls+
+    (coerce (loop for code below #x20
+                  collect (case (code-char code)
+                            (#\Newline "\\n")
+                            (#\Return "\\r")
+                            (#\Tab "\\t")
+                            (#\Page "\\f")
+                            (#\Backspace "\\b")
+                            (t (coerce (format nil "\\u~(~4,'0x~)" code) 'simple-base-string))))
+            'simple-vector)
+  "What is written for the control characters, by their codes.")
+
 (defun escape (char)
-  "Return what is written for CHAR in a string if that is not itself, or NIL."
+  "Return what is written for CHAR, which is not written as itself."
   (declare (type character char))
   (case char
     (#\" "\\\"")
     (#\\ "\\\\")
-    (#\Newline "\\n")
-    (#\Return "\\r")
-    (#\Tab "\\t")
-    (#\Page "\\f")
-    (#\Backspace "\\b")
-    (t (when (< (char-code char) #x20)
-         (coerce (format nil "\\u~(~4,'0x~)" (char-code char)) 'simple-string)))))
+    (t (svref +controls+ (char-code char)))))
 
 (declaim (inline special-p))
 (defun special-p (char)
@@ -103,7 +109,8 @@
   (let ((start 0))
     (loop
       (let ((end (position-if #'special-p string :start start)))
-        (put-text out (subseq string start end))
+        (unless (eql start end)
+          (put-text out (subseq string start end)))
         (unless end
           (return))
         (put out (escape (schar string end)))
