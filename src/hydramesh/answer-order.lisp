@@ -8,7 +8,8 @@
            #:answer-limits #:make-answer-limits
            #:too-much #:too-much-of
            #:answer-order #:make-answer-order #:answer-order-task #:answer-order-finished-p
-           #:answer-order-early-bytes #:answer-order-delivered-bytes #:answer-order-next-index #:answer-order-made-by
+           #:answer-order-early-bytes #:answer-order-delivered-bytes #:answer-order-next-index
+           #:answer-order-made-by
            #:answer-order-accept #:answer-order-follow #:answer-order-drop-early #:answer-order-resume-here
            #:size-of)
   (:documentation "The order in which the parts of a task's answer are passed on.
@@ -205,7 +206,8 @@ Signal TOO-MUCH as `answer-order-accept` does."
 
 (defun answer-order-resume-here (order)
   "Change the task so that another run of it continues after what was passed on.
-Parts that came early are dropped; those of the run before must not be given to `answer-order-accept` any more."
+Parts that came early are dropped; those of the run before must not be given to `answer-order-accept` any
+more."
   (answer-order-drop-early order)
   (when (plusp (answer-order-next-index order))
     (let ((made-by (answer-order-made-by order)))

@@ -33,7 +33,8 @@ memory. The mesh can then only be closed."))
 
 (defconstant +receive-turn+ 8 "Batches of datagrams that are taken before others get their turn.")
 
-(defconstant +beat+ 250000 "Microseconds between two readings of the clock at most, or it takes a wait for a pause.")
+(defconstant +beat+ 250000
+  "The most microseconds between two readings of the clock, which takes a longer wait for a pause.")
 
 (defconstant +never+ (1- (ash 1 62)) "A time that does not come.")
 
@@ -155,7 +156,7 @@ It does not count the pauses of this process, and has to be read several times a
 
 (defun mesh-next-timeout (mesh)
   "Return the `mesh-now` at which `mesh-flush` has to be called, whatever comes.
-Until a socket that is full can be written to that is of no use; `mesh-wait` tells."
+While the socket is full that would be of no use: `mesh-wait` tells when it can be written to."
   (if (mesh-blocked mesh)
       +never+
       (with-foreign-object (at :uint64)
@@ -234,7 +235,9 @@ If HANDLER does not return, the events after that one come with the next call."
 
 (defun refuse (type size)
   "Signal MESSAGE-TOO-LARGE, with what was exceeded by a message of TYPE that has SIZE bytes."
-  (let ((name (cond ((= type +heartbeat+) "HEARTBEAT") ((= type +cancel+) "CANCEL") ((= type +error+) "ERROR"))))
+  (let ((name (cond ((= type +heartbeat+) "HEARTBEAT")
+                    ((= type +cancel+) "CANCEL")
+                    ((= type +error+) "ERROR"))))
     (error 'message-too-large
            :reason (if (and name (<= size +max-message+))
                        (format nil "a ~A of ~D bytes exceeds max_control, ~D bytes" name size +max-control+)

@@ -12,12 +12,12 @@
 
 (defun lock-file (path)
   "Lock the file at PATH, a native name, which is made if there is none.
-Return what UNLOCK-FILE takes, or NIL if another has it. Signal SB-POSIX:SYSCALL-ERROR."
+Return what `unlock-file` takes, or NIL if another has it. Signal SB-POSIX:SYSCALL-ERROR."
   (let ((descriptor (sb-posix:open path (logior sb-posix:o-rdwr sb-posix:o-creat +close-on-exec+) #o600)))
     (if (zerop (cffi:foreign-funcall "flock" :int descriptor :int (logior +exclusive+ +at-once+) :int))
         descriptor
         (progn (sb-posix:close descriptor) nil))))
 
 (defun unlock-file (descriptor)
-  "Give up the lock that LOCK-FILE returned."
+  "Give up the lock that `lock-file` returned."
   (sb-posix:close descriptor))

@@ -19,9 +19,11 @@
                 #:id-table-remove #:id-table-values)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:assignments #:make-assignments #:assignments-count #:assignments-early-bytes #:assignments-delivered-bytes
+  (:export #:assignments #:make-assignments #:assignments-count #:assignments-early-bytes
+           #:assignments-delivered-bytes
            #:assignments-get #:assignments-of #:assignments-assign #:assignments-release
-           #:assignments-accept #:assignments-follow #:assignments-earliest #:assignments-recall #:assignments-stop)
+           #:assignments-accept #:assignments-follow #:assignments-earliest #:assignments-recall
+           #:assignments-stop)
   (:documentation "Which job is on which worker, and what workers are told about it.
 
 Each time a job is assigned to a worker is an attempt, with an id of its own under which that worker

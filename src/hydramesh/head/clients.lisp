@@ -11,7 +11,8 @@
   (:import-from #:hydramesh/id-table
                 #:id-table #:make-id-table #:id-table-count #:id-table-get #:id-table-put
                 #:id-table-remove #:id-table-values)
-  (:export #:client #:make-client #:client-address #:client-host #:client-answers-pings #:client-seen-at #:client-unfinished #:client-job #:client-began #:client-ended
+  (:export #:client #:make-client #:client-address #:client-host #:client-answers-pings
+           #:client-seen-at #:client-unfinished #:client-job #:client-began #:client-ended
            #:client-knows-p #:client-conclude
            #:clients #:make-clients #:clients-waiting #:clients-get #:clients-forget #:clients-heard
            #:clients-remember #:clients-expire)

@@ -126,8 +126,8 @@ has there, and SHARE-NODE of its share's own."
 ;;; --------------------------------------------------------------------------- queue
 
 (defstruct (job-queue (:copier nil))
-  "All jobs that wait, in the groups of TABLE, which are found by their keys. PLACES are where they wait, by their numbers.
-HAD-TURN is the share of all that were on a worker before."
+  "All jobs that wait, in the groups of TABLE, which are found by their keys. PLACES are where they wait,
+by their numbers. HAD-TURN is the share of all that were on a worker before."
   (table (make-hash-table :test 'equal) :type hash-table :read-only t)
   (shares (make-shares) :type shares :read-only t)
   (places (make-hash-table) :type hash-table :read-only t)

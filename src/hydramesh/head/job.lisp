@@ -10,7 +10,8 @@
   (:import-from #:hydramesh/head/tags #:tag-set)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work
-                #:work-kind #:work-kind-seeded #:work-kind-size #:work-kind-reading #:needs-of #:bytes-to-read #:capabilities)
+                #:work-kind #:work-kind-seeded #:work-kind-size #:work-kind-reading #:needs-of
+                #:bytes-to-read #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
            #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-user
@@ -48,8 +49,7 @@ make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of
 the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR. ASIDE is
 the encoded work of a large task, or all of it but the id and what it resumes, which ANSWER's task does
-not have. Times are of the head's monotonic
-clock."
+not have. Times are of the head's monotonic clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
   (client nil :type client :read-only t)
   (dialect nil :read-only t)

@@ -31,7 +31,8 @@ libdcf's. docs/operations.md says what happens at each."))
 
 A TASK has at most TASK bytes, as JSON JSON-TASK; all that wait or run have TASKS-MEMORY. Of an
 answer, AHEAD parts are kept while an earlier one is missing. They take at most AHEAD-BYTES for one
-task, AHEAD-MEMORY for all. DELIVERED is kept of an answer so that another worker can continue it, DELIVERED-MEMORY of all.
+task, AHEAD-MEMORY for all. DELIVERED is kept of an answer so that another worker can continue it,
+DELIVERED-MEMORY of all.
 
 A worker has a HEARTBEAT of that size, with that number of MODELS, HEADS, TAGS and SLOTS; each NAME
 and DETAIL in it has that length, and each model that number of CAPABILITIES. The heartbeats of all

@@ -15,9 +15,9 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work #:ability #:can-p #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large #:answers-too-long
-           #:task-too-large #:stopping #:late #:worker-lost #:disorderly #:too-much-resumed #:resumed-too-late #:no-memory
-           #:too-large #:nothing-to-do #:no-model)
+  (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large
+           #:answers-too-long #:task-too-large #:stopping #:late #:worker-lost #:disorderly
+           #:too-much-resumed #:resumed-too-late #:no-memory #:too-large #:nothing-to-do #:no-model)
   (:documentation "The errors that the head itself ends tasks with, and what their reader can do.
 
 Each function returns a TASK-ERROR."))
@@ -41,9 +41,7 @@ Each function returns a TASK-ERROR."))
           ((null serving)
            (make-task-error
             pb:+no-worker+
-            (if workers
-                "no worker takes tasks now"
-                "no worker has registered with this head")
+            (if workers "no worker takes tasks now" "no worker has registered with this head")
             "start one with `daiic-worker`, and give it this head's address in its `heads`"))
           ((null tagged)
            (no-worker-with-tags job allowed))
@@ -265,10 +263,9 @@ Each function returns a TASK-ERROR."))
 
 (defun nothing-to-do ()
   "The task does not say what to do."
-  (make-task-error
-   pb:+bad-request+
-   "the task has no work"
-   "set one of text, image, embed, load and status"))
+  (make-task-error pb:+bad-request+
+                   "the task has no work"
+                   "set one of text, image, embed, load and status"))
 
 (defun no-model (workers)
   "The task names no model."

@@ -15,14 +15,16 @@
   (:import-from #:hydramesh/head/dialect #:dialect-encodes-p #:dialect-result)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
-                #:dispatcher-end-with #:dispatcher-fail #:dispatcher-jobs #:dispatcher-limits #:dispatcher-lose
+                #:dispatcher-end-with #:dispatcher-fail #:dispatcher-jobs #:dispatcher-limits
+                #:dispatcher-lose
                 #:dispatcher-move #:dispatcher-observer
                 #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
                 #:job-answer #:job-attempts #:job-client #:job-dialect #:job-id #:job-kind
                 #:job-missed-p #:job-numbers #:job-worker #:numbers-bytes-out #:numbers-made)
-  (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
+  (:import-from #:hydramesh/head/limits
+                #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
   (:import-from #:hydramesh/head/observer #:observe-rate)
   (:import-from #:hydramesh/head/registry

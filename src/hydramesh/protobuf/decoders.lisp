@@ -40,8 +40,8 @@ one another. Lists are made in reverse and turned when all is read."))
 
 (defun read-message-form (field existing new)
   "Return a form that reads a message, and sets POSITION.
-It is read into what the form NEW makes. If there is a form EXISTING and it returns one, it is a further part of that
-and is read when all else is: one after the other would copy what is there each time."
+It is read into what the form NEW makes. If there is a form EXISTING and it returns one, it is a further
+part of that and is read when all else is: one after the other would copy what is there each time."
   `(multiple-value-bind (start limit) (read-length octets position end)
      (when (zerop depth)
        (malformed "messages are too deep"))
@@ -166,7 +166,8 @@ An entry that has fields of its own which the schema does not know is, as a whol
   (let ((place (place-of type field))
         (list (list-variable field)))
     (cond ((numbers-p field)
-           (let ((count (make-symbol "COUNT")) (array `(simple-array ,(element-type (field-kind field)) (*))))
+           (let ((count (make-symbol "COUNT"))
+                 (array `(simple-array ,(element-type (field-kind field)) (*))))
              (values `((,list ,place) (,count (length ,list)))
                      (number-clauses field list count)
                      `((setf ,place (,(third (packed-functions (field-kind field))) ,list ,count)))

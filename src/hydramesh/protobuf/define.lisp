@@ -139,7 +139,8 @@ What they are like is written in hydramesh/schema, where that is done."))
                        collect (if (eq (field-label field) :implicit)
                                    `(,parameter ,(default-form (field-kind field)))
                                    parameter)))
-       ,(format nil "Return a new ~a. Repeated numbers may be any sequence." (first (last (message-type-name type))))
+       ,(format nil "Return a new ~a. Repeated numbers may be any sequence."
+                (first (last (message-type-name type))))
        (let ((message (,(allocator-symbol type))))
          ,@(loop for field in (message-type-fields type)
                  for parameter in parameters

@@ -7,7 +7,8 @@
   (:export #:message-type #:make-message-type #:message-type-p #:message-type-name #:message-type-full-name
            #:message-type-fields #:message-type-map-entry-p
            #:field #:field-name #:field-json-name #:field-number #:field-kind #:field-label
-           #:field-type #:field-oneof #:field-key #:field-value #:field-get #:field-put #:field-chosen #:field-choose
+           #:field-type #:field-oneof #:field-key #:field-value #:field-get #:field-put
+           #:field-chosen #:field-choose
            #:field-keyword #:make-field
            #:enum-type #:make-enum-type #:enum-type-name #:enum-type-full-name #:enum-type-values
            #:read-descriptors)

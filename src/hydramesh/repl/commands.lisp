@@ -190,15 +190,17 @@ Each takes copies of numbers and names on the head's loop, and prints them where
 (defun describe-place (dispatcher job now)
   (let ((worker (job-worker job)) (queue (dispatcher-queue dispatcher)))
     (if worker
-        (format t "it runs on ~A (~A) since ~A~%" (shown (worker-title worker)) (shown (worker-id worker))
+        (format t "it has been on ~A (~A) for ~A~%" (shown (worker-title worker)) (shown (worker-id worker))
                 (seconds-text (- now (since job))))
         (let* ((group (job-queue-group-of queue job))
                (others (and group (1- (length (group-jobs group))))))
-          (format t "it waits since ~A; ~D of ~A waiting ~:[need~;needs~] the same of a worker~@[, ~A~]~%"
+          (format t "it has waited for ~A; ~D of ~A waiting ~:[need~;needs~] the same of a worker~@[, ~A~]~%"
                   (seconds-text (- now (since job)))
                   (or others 0) (counted (1- (job-queue-length queue)) "other task") (eql others 1)
                   (and group
-                       (if (eq (group-first group) job) "and it is next of these" "and another is next of these")))))))
+                       (if (eq (group-first group) job)
+                           "and it is next of these"
+                           "and another is next of these")))))))
 
 (defun describe-choice (dispatcher job now)
   (let ((verdicts (explain-choice (dispatcher-workers dispatcher) job now)))

@@ -39,7 +39,7 @@ microseconds, or NIL if no watchdog waits for this process."
 
 (defun open-socket (name)
   "Return a socket and the address of that NAME for it; NIL if there is none.
-A name that begins with @ is of Linux's abstract ones."
+A name that begins with @ is one of Linux's abstract ones."
   (case (and (plusp (length name)) (char name 0))
     (#\/ (values (make-instance 'sb-bsd-sockets:local-socket :type :datagram) name))
     (#\@ (values (make-instance 'sb-bsd-sockets:local-abstract-socket :type :datagram)

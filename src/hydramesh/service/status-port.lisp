@@ -50,8 +50,8 @@ below. It is written out here because Hunchentoot reads lines of any length, in 
 
 (defstruct connection
   "INPUT holds the FILL bytes that came. OUTPUT, what is left to send from SENT on, is set when the
-request has been read; then what still comes is read and thrown away, for else the kernel would take
-the answer back at the close."
+request has been read. What still comes then is read and thrown away: otherwise the kernel would take the
+answer back when the connection is closed."
   (socket nil)
   (deadline 0 :type real)
   (input (make-octets 1024) :type octets)

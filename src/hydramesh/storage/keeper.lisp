@@ -18,7 +18,7 @@
            #:uptime)
   (:documentation "What is done when something is wrong with the file that has the figures of the past.
 
-It is said once, and tried again from time to time. A damaged file is put aside and another one begun; one
+That is logged once, and what has failed is tried again from time to time. A damaged file is put aside and another one begun; one
 of a later version, or of another head, is left as it is."))
 (in-package #:hydramesh/storage/keeper)
 
@@ -26,7 +26,8 @@ of a later version, or of another head, is left as it is."))
 
 (defstruct (keeper (:constructor make-keeper (path storage &key (interval +retry+))))
   "ARCHIVE is NIL while there is no file to write to. TROUBLE says why nothing can be written, or is NIL;
-it is tried again every INTERVAL seconds, at the UPTIME RETRY-AT. MISSING counts the tasks that were not recorded meanwhile."
+it is tried again every INTERVAL seconds, at the UPTIME RETRY-AT. MISSING counts the tasks that were not
+recorded meanwhile."
   (path "" :type string)
   (storage "" :type string)
   (interval 0 :type unsigned-byte)

@@ -1,7 +1,8 @@
 (defpackage #:hydramesh/storage/plot
   (:use #:cl)
   (:export #:sparkline #:plot-lines #:short-number)
-  (:documentation "Numbers as a picture of characters, for a terminal that shows blocks or for one that does not."))
+  (:documentation "Numbers as a picture of characters, for a terminal that shows blocks or for one that does
+not."))
 (in-package #:hydramesh/storage/plot)
 
 (defparameter +blocks+ " ▁▂▃▄▅▆▇█")

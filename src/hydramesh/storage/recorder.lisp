@@ -89,7 +89,7 @@ COUNTERS is what an earlier head has counted."
 (defun recorder-figures (recorder)
   "Return a list of (name kind help number) for those who watch, where KIND is :counter or :gauge."
   (list (list "hydramesh_recorded" :counter "Tasks that were written down" (recorder-recorded recorder))
-        (list "hydramesh_unrecorded" :counter "What was not written down since the disk was too slow or refused"
+        (list "hydramesh_unrecorded" :counter "What was not written down because the disk was too slow or full"
               (+ (recorder-dropped recorder) (ring-lost (recorder-ring recorder))))
         (list "hydramesh_recording" :gauge "1 while tasks are written down, 0 if something prevents it"
               (if (keeper-trouble (recorder-keeper recorder)) 0 1))))

@@ -5,8 +5,8 @@
 (in-package #:hydramesh/storage/ring)
 
 (defstruct (ring (:constructor make-ring (size &aux (slots (make-array size :initial-element nil)))))
-  "TAKEN and PUT-COUNT count what was taken out and put in; each is changed by one of the two threads only. LOST
-counts what was put while there was no room."
+  "TAKEN and PUT-COUNT count what was taken out and put in; each is changed by one of the two threads only.
+LOST counts what was put while there was no room."
   (slots #() :type simple-vector :read-only t)
   (taken 0 :type (unsigned-byte 62))
   (put-count 0 :type (unsigned-byte 62))

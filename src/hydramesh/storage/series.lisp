@@ -2,7 +2,8 @@
   (:use #:cl)
   (:import-from #:hydramesh/storage/limits #:+minutes-days+)
   (:import-from #:hydramesh/storage/timeline
-                #:make-minutes #:make-hours #:timeline-rows-since #:make-row #:merge-row #:metric-index #:row)
+                #:make-minutes #:make-hours #:timeline-rows-since #:make-row #:merge-row
+                #:metric-index #:row)
   (:export #:+shown+ #:shown-metric #:metric-name #:metric-unit #:metric-total #:metric-about
            #:series #:read-series #:series-start #:series-step #:series-values #:series-summary)
   (:documentation "Metrics of the past, as they are shown: so many equal steps of time, and a number or

@@ -193,13 +193,13 @@ async def test_explain_tells_why_a_task_is_where_it_is(
 
         text = await said(kind, path, f"(explain {queued})")
         assert "its worker has to have the tags gpu" in text
-        assert "it waits since" in text
+        assert "it has waited for" in text
         assert re.search(r"- +busy +busy +busy: 1 task on 1 slot; model loaded", text), text
         assert re.search(r"- +plain +plain +lacks the tags gpu", text), text
         assert re.search(r"- +late +late +is starting", text), text
 
         text = await said(kind, path, f"(explain {on_worker})")
-        assert re.search(r"it runs on busy \(busy\) since \d", text), text
+        assert re.search(r"it has been on busy \(busy\) for \d", text), text
         (task_id,) = re.findall(r"id (\d+)", text)
         assert await said(kind, path, f"(explain {task_id})") != ""
         running.cancel()

@@ -16,7 +16,8 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:add-client #:add-worker #:answer #:ask #:cancel #:cancelled #:cluster-core
-                #:cluster-room-p #:code-name #:fail-task #:new-cluster #:pass-time #:received #:result #:results #:send
+                #:cluster-room-p #:code-name #:fail-task #:new-cluster #:pass-time #:received
+                #:result #:results #:send
                 #:status #:task #:task-error #:task-errors #:tasks)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))

@@ -5,7 +5,8 @@
   (:import-from #:hydramesh/foreign/streamdb #:load-streamdb)
   (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
   (:import-from #:hydramesh/storage/opening #:storage-path)
-  (:import-from #:hydramesh/storage/recorder #:start-recorder #:stop-recorder #:recorder-settle #:recorder-figures)
+  (:import-from #:hydramesh/storage/recorder
+                #:start-recorder #:stop-recorder #:recorder-settle #:recorder-figures)
   (:export #:run)
   (:documentation "What it costs that a task is recorded: the head's thread, all threads together, and the disk.
 
