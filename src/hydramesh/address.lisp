@@ -44,7 +44,7 @@ SCOPE is the number of the interface if IP is link-local, else 0."
   "Return the number of the interface of a link-local address, else 0."
   (ash address (- (1+ +ipv6-bit+))))
 
-;;; ------------------------------------------------------------------------------- what they mean
+;;; What they mean
 
 (defun loopback-p (address)
   "Return whether ADDRESS is reached from this machine only."
@@ -60,7 +60,7 @@ SCOPE is the number of the interface if IP is link-local, else 0."
           ((= (ash ip -32) #xffff) (ip-text (ldb (byte 32 0) ip) 4)) ; IPv4 in IPv6
           (t (format nil "~A/64" (ip-text (mask-field (byte 64 64) ip) 6))))))
 
-;;; --------------------------------------------------------------------------- as people write them
+;;; As people write them
 
 (define-condition bad-address (error)
   ((text :initarg :text))

@@ -61,7 +61,7 @@ the socket takes no more datagrams just now."
   (next nil)
   (blocked nil))
 
-;;; ------------------------------------------------------------------------------ opening, closing
+;;; Opening, closing
 
 (defun make-endpoint (key)
   "Return a new endpoint with the limits of docs/transport.md and KEY, 32 octets or NIL."
@@ -143,7 +143,7 @@ HANDLER is called with the events of that time."
     (free mesh))
   nil)
 
-;;; ----------------------------------------------------------------------------------------- time
+;;; Time
 
 (defun mesh-now (mesh)
   "Return the time in microseconds, by which others are judged to be silent.
@@ -176,7 +176,7 @@ thread calls `mesh-wake`, or TIMEOUT microseconds have passed."
   "Have `mesh-wait` return, now or as soon as it is called. Any thread may do this at any time."
   (waiter-wake (mesh-waiter mesh)))
 
-;;; ----------------------------------------------------------------------------------- receiving
+;;; Receiving
 
 (defun take-event (mesh)
   "Return the next event, of hydramesh/events, or NIL if there is none."
@@ -215,7 +215,7 @@ If HANDLER does not return, the events after that one come with the next call."
            (handle-events mesh handler)
         while (= result 1)))
 
-;;; ------------------------------------------------------------------------------------- sending
+;;; Sending
 
 (defun mesh-flush (mesh)
   "Send what is to be sent now. What comes of it is told by the next `mesh-receive`."
@@ -263,7 +263,7 @@ If HANDLER does not return, the events after that one come with the next call."
 (defmethod link-forget ((mesh mesh) peer)
   (dcf:endpoint-forget (mesh-endpoint mesh) (peer-at mesh peer)))
 
-;;; --------------------------------------------------------------------------------------- state
+;;; State
 
 (defun mesh-idle-p (mesh)
   "Return whether every message has been acknowledged or given up."

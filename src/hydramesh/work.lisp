@@ -17,7 +17,7 @@ is in. That makes `can it do all of this?` one operation. Workers may tell capab
 newer than this head; they are left out of sets, as no task can need one that is not known here."))
 (in-package #:hydramesh/work)
 
-;;; ------------------------------------------------------------------ capabilities
+;;; Capabilities
 
 (defconstant +most-capabilities+ 62 "Numbers from this one on are in no set.")
 
@@ -67,7 +67,7 @@ newer than this head; they are left out of sets, as no task can need one that is
   "Return what a model with CAPABILITY can do, for sentences; NIL if that is not known here."
   (cdr (assoc capability +abilities+)))
 
-;;; ---------------------------------------------------------------- kinds of tasks
+;;; Kinds of tasks
 
 (defconstant +usual-tokens+ 256 "Tokens that a text is reckoned to get if the task does not limit them.")
 (defconstant +bytes-per-token+ 4)
@@ -189,7 +189,7 @@ capable of for a task."
                                   (pb:encoded-size part)))))
             finally (return bytes))))
 
-;;; ---------------------------------------------------------------------- models
+;;; Models
 
 (defun capabilities-of (model)
   "Return the set of what MODEL, a PB:MODEL-STATUS, can do; NIL if that is not known before it is loaded.

@@ -23,7 +23,7 @@ No two threads may use one endpoint, socket or clock at a time. A function that 
 signals TRANSPORT-ERROR if that is below 0, unless its description says otherwise."))
 (in-package #:hydramesh/foreign/dcf)
 
-;;; -------------------------------------------------------------------------------------- library
+;;; Library
 
 (defconstant +abi-version+ 1 "Of the dcf.h for which this is written.")
 
@@ -80,7 +80,7 @@ one beside the program or in its checkout, or the system's."
     (setf *loaded* t))
   nil)
 
-;;; -------------------------------------------------------------------------------------- results
+;;; Results
 
 (defconstant +too-large+ -2)
 (defconstant +no-room+ -3)
@@ -141,7 +141,7 @@ RESULT is what it returns, as CFFI knows it, or :CHECKED for an int32_t that is 
 (defcfun ("dcf_abi_version" %abi-version) :uint32)
 (defcfun ("dcf_describe" %describe) :string (result :int32))
 
-;;; ------------------------------------------------------------------------------------ addresses
+;;; Addresses
 
 (defconstant +ipv4+ 4)
 (defconstant +ipv6+ 6)
@@ -174,7 +174,7 @@ RESULT is what it returns, as CFFI knows it, or :CHECKED for an int32_t that is 
     (setf (mem-ref pointer :uint16 +port+) (address-port address)))
   address)
 
-;;; ------------------------------------------------------------------------------------ endpoints
+;;; Endpoints
 
 (defcstruct limits
   (max-message :uint64)
@@ -231,7 +231,7 @@ RESULT is what it returns, as CFFI knows it, or :CHECKED for an int32_t that is 
 (define-call endpoint-counter "dcf_endpoint_counter" :checked
   ((endpoint :pointer) (index :size) (name :pointer) (help :pointer) (value :pointer)))
 
-;;; -------------------------------------------------------------------------------------- sockets
+;;; Sockets
 
 (define-call socket-bind "dcf_socket_bind" :int32 ((address :pointer) (socket :pointer))
   "Return the result, which is not checked: errno says why an address is not to be had.")
@@ -243,7 +243,7 @@ RESULT is what it returns, as CFFI knows it, or :CHECKED for an int32_t that is 
   "Return the result, which is not checked: the kernel may lack memory for a moment.")
 (define-call socket-send "dcf_socket_send" :checked ((socket :pointer) (endpoint :pointer)))
 
-;;; --------------------------------------------------------------------------------------- clocks
+;;; Clocks
 
 (define-call clock-new "dcf_clock_new" :pointer ())
 (define-call clock-free "dcf_clock_free" :void ((clock :pointer)))

@@ -43,7 +43,7 @@ result; TEXT is for people."))
       (foreign-funcall "memcpy" :pointer target :pointer pointer :size size :pointer))
     copy))
 
-;;; ------------------------------------------------------------------------- IP addresses as text
+;;; IP addresses as text
 
 (defconstant +inet+ 2 "AF_INET, Linux's.")
 (defconstant +inet6+ 10 "AF_INET6, Linux's.")
@@ -92,7 +92,7 @@ result; TEXT is for people."))
         (format nil "~D" number)
         (cffi:foreign-string-to-lisp name))))
 
-;;; --------------------------------------------------------------------------------------- names
+;;; Names
 
 (cffi:defcstruct addrinfo
   (flags :int)

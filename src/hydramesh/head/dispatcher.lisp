@@ -120,7 +120,7 @@ PAUSED is a function that tells how much time NOW has left out since the start."
   (skipping-faults ("ending jobs that no worker can serve")
     (fail-unservable dispatcher now)))
 
-;;; ----------------------------------------------------------------------- jobs in
+;;; Jobs in
 
 (defun dispatcher-submit (dispatcher job now)
   "Assign a new JOB, or let it wait.
@@ -164,7 +164,7 @@ the client of this job, or if no worker can serve it."
                       (error refusal))))
     (dispatcher-fail dispatcher leaving (task-errors:gave-way (job-queue-length queue)) now)))
 
-;;; ---------------------------------------------------------------------- jobs out
+;;; Jobs out
 
 (defun dispatcher-cancel (dispatcher jobs now)
   "End JOBS, a list, without telling their client."
@@ -213,7 +213,7 @@ the client of this job, or if no worker can serve it."
     (durations-add (statistics-total statistics) (- now (job-arrived-at job)))
     (tell-finished (dispatcher-observer dispatcher) job outcome now)))
 
-;;; ------------------------------------------------------------------ lost workers
+;;; Lost workers
 
 (defun dispatcher-lose (dispatcher worker what now)
   "Forget WORKER and move its jobs; WHAT says in which way it was lost."
@@ -251,7 +251,7 @@ the client of this job, or if no worker can serve it."
          (answer-order-resume-here (job-answer job))
          (dispatcher-wait dispatcher job now))))
 
-;;; ------------------------------------------------------------------ waiting jobs
+;;; Waiting jobs
 
 (defun settled-at (dispatcher)
   "Return when every worker that was there before this head has been heard from."

@@ -21,7 +21,7 @@ has to wait does not hold up the others. A job that was on a worker before has h
 and goes first."))
 (in-package #:hydramesh/head/job-queue)
 
-;;; -------------------------------------------------------------------------- groups
+;;; Groups
 
 (defstruct (group (:copier nil))
   "Jobs that can run on the same workers, which is what their KEY says; MOVED-P ones were on another
@@ -123,7 +123,7 @@ has there, and SHARE-NODE of its share's own."
     (when (turns-empty-p clients)
       (unstand group host (group-hosts group)))))
 
-;;; --------------------------------------------------------------------------- queue
+;;; Queue
 
 (defstruct (job-queue (:copier nil))
   "All jobs that wait, in the groups of TABLE, which are found by their keys. PLACES are where they wait,

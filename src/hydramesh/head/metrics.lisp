@@ -74,7 +74,7 @@ a sentence, and the number."
                                      ,(statistics-refused-heartbeats statistics)))
         do (write-counter out (format nil "daiic_head_~A" name) help value)))
 
-;;; ---------------------------------------------------------------------- what is counted
+;;; What is counted
 
 (defun kind (worker)
   "Return the labels of WORKER."
@@ -99,7 +99,7 @@ a sentence, and the number."
     (loop for one being the hash-keys of counts using (hash-value count)
           collect (cons one count))))
 
-;;; ------------------------------------------------------------------------------- the text
+;;; The text
 
 (defun write-family (out name type help)
   (format out "# HELP ~A ~A~%# TYPE ~A ~A~%" name (escaped help) name type))

@@ -17,7 +17,7 @@ A head that knows a thousand workers looks only at those that have the model of 
 them by its name once instead of asking each worker for it."))
 (in-package #:hydramesh/head/model-index)
 
-;;; --------------------------------------------------------------------- readiness
+;;; Readiness
 
 (deftype readiness ()
   "How soon a worker could run a model, the soonest first."
@@ -35,7 +35,7 @@ them by its name once instead of asking each worker for it."))
   "Return READINESS as a keyword."
   (svref #(:loaded :loading :on-disk :downloading :downloadable :failed :never) readiness))
 
-;;; ------------------------------------------------------------ a model on a worker
+;;; A model on a worker
 
 (defstruct (worker-model (:copier nil))
   "A model on one WORKER.
@@ -64,7 +64,7 @@ where it is among the holders of that name, and BEAT the heartbeat that told of 
   (and (= (worker-model-readiness model) +loaded+)
        (same-model-p (worker-model-identity model) identity)))
 
-;;; --------------------------------------------------------------------- the index
+;;; The index
 
 (defconstant +longest+ 256 "Characters of a model's name; heartbeats with longer ones are cut.")
 

@@ -58,7 +58,7 @@ FASTEST is the highest rate of all that the choice is among."
         (cond ((plusp rate) rate) ((plusp fastest) fastest) (t 1d0)))
      (stretch worker job)))
 
-;;; ----------------------------------------------------------------------- choosing
+;;; Choosing
 
 (defstruct (choice (:copier nil))
   "The free workers that would be done first, of those looked at that could run the model at
@@ -177,7 +177,7 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
       (when (worker-free-p worker)
         (consider choice worker +downloadable+ 0d0 job)))))
 
-;;; -------------------------------------------------------------- who may run it at all
+;;; Who may run it at all
 
 (defun may-run-p (worker job)
   "Return whether WORKER can run JOB, as far as can be told from it alone."

@@ -25,7 +25,7 @@ Each function returns a TASK-ERROR."))
 
 (defconstant +looked-at+ 4096 "Models of workers that are looked at to name some.")
 
-;;; -------------------------------------------------------------- nobody can serve it
+;;; Nobody can serve it
 
 (defun unservable (job workers)
   "No worker can serve the task: NO_WORKER, MODEL_NOT_FOUND or UNSUPPORTED, and who could."
@@ -135,7 +135,7 @@ Each function returns a TASK-ERROR."))
                  "or name one of Hugging Face as owner/name"
                  "put it into a worker's models folder, or allow a worker downloads")))))
 
-;;; ------------------------------------------------------------------------ no room
+;;; No room
 
 (defun queue-full (length)
   "The queue has no room for another task."
@@ -190,7 +190,7 @@ Each function returns a TASK-ERROR."))
            (ash most -20))
    "try again later, or send smaller tasks"))
 
-;;; -------------------------------------------------------------------- what goes wrong
+;;; What goes wrong
 
 (defun stopping ()
   "The head is about to end."
@@ -275,7 +275,7 @@ Each function returns a TASK-ERROR."))
      "the task names no model"
      (format nil "set model~@[ to one of ~a~]" (and names (listed names))))))
 
-;;; --------------------------------------------------------------------------- words
+;;; Words
 
 (defun models (workers)
   "Return the names of the models that WORKERS tell of, in order."

@@ -70,7 +70,7 @@
                          :link link
                          :statistics statistics))
 
-;;; -------------------------------------------------------------------- heartbeats
+;;; Heartbeats
 
 (defun worker-messages-heartbeat (messages message now)
   "Act on a worker's HEARTBEAT."
@@ -149,7 +149,7 @@ NIL if nobody wants to know."
                   (pb:model-status-rate model)
                   now)))
 
-;;; ----------------------------------------------------------------------- answers
+;;; Answers
 
 (defun worker-messages-result (messages message now)
   "Act on a RESULT."

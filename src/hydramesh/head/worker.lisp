@@ -103,7 +103,7 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   (remhash attempt (worker-attempts worker))
   (setf (worker-running worker) (hash-table-count (worker-attempts worker))))
 
-;;; ---------------------------------------------------------------------- heartbeats
+;;; Heartbeats
 
 (defun worker-update (worker heartbeat address now)
   "Replace what the same process said before."
@@ -181,7 +181,7 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
         do (model-index-remove (worker-index worker) model))
   (clrhash (worker-models worker)))
 
-;;; -------------------------------------------------------------------------- models
+;;; Models
 
 (defun worker-readiness (worker model)
   "Return how soon it could run MODEL, NIL if never."

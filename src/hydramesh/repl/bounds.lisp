@@ -8,7 +8,7 @@
 Neither leaves anything behind: what is too slow or prints too much is left by a THROW."))
 (in-package #:hydramesh/repl/bounds)
 
-;;; ----------------------------------------------------------------------------------------- time
+;;; Time
 
 (defun within-time (seconds function late)
   "Call FUNCTION, which may take so many SECONDS, and return its values; those of LATE if it takes more.
@@ -34,7 +34,7 @@ FUNCTION gets a function that lifts the limit."
         (funcall late)
         (values-list results))))
 
-;;; --------------------------------------------------------------------------------------- output
+;;; Output
 
 (defclass bounded-output (sb-gray:fundamental-character-output-stream)
   ((left :initarg :left :documentation "Characters that may still come.")

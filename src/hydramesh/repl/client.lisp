@@ -63,7 +63,7 @@ Signal SETTINGS-ERROR if they are wrong."
       (handler-case (sb-bsd-sockets:socket-close socket :abort t)
         (error ())))))
 
-;;; ------------------------------------------------------------------------------------------ bytes
+;;; Bytes
 
 (defconstant +shutdown-writing+ 1 "SHUT_WR, Linux's.")
 

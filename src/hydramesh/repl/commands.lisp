@@ -56,7 +56,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
   (sort (loop for job being the hash-values of (dispatcher-jobs (core-dispatcher core)) collect job)
         #'< :key #'job-number))
 
-;;; ---------------------------------------------------------------------------------- the cluster
+;;; The cluster
 
 (defun status ()
   "Print what the head has to do."
@@ -140,7 +140,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
   "Return when JOB came to where it is."
   (if (job-worker job) (numbers-began-at (job-numbers job)) (job-queued-at job)))
 
-;;; ---------------------------------------------------------------------------------------- a task
+;;; A task
 
 (defun find-jobs (core task)
   "Return the job with the number TASK, or else those whose clients know them by that id."
@@ -218,7 +218,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                                             (eq worker (job-worker job)))))
                 "workers")))
 
-;;; -------------------------------------------------------------------------------------- a session
+;;; A session
 
 (defun quit ()
   "End this session. The head goes on."

@@ -34,7 +34,7 @@ nobody else can put another in its place. Each session has a thread of its own."
   (thread nil)
   (closing nil))
 
-;;; ----------------------------------------------------------------------------------- the socket
+;;; The socket
 
 (defmacro with-reasons ((path) &body body)
   `(handler-case (progn ,@body)
@@ -115,7 +115,7 @@ Return what `close-repl` takes, NIL if PATH is empty. Signal REPL-REFUSED if PAT
     (setf (repl-closing repl) t)
     (sb-thread:join-thread (repl-thread repl) :default nil :timeout 2)))
 
-;;; ------------------------------------------------------------------------------------- sessions
+;;; Sessions
 
 (defun serve (repl)
   (let* ((socket (repl-socket repl))

@@ -82,7 +82,7 @@ not evaluated to its end; OUTPUT is where the present one prints."
   (write-string text (session-stream session))
   (finish-output (session-stream session)))
 
-;;; ----------------------------------------------------------------------------------------- turns
+;;; Turns
 
 (defun turns (session level &optional restarts)
   "Read and evaluate until the input ends. At a LEVEL above 0, RESTARTS may be taken by their numbers."
@@ -132,7 +132,7 @@ not evaluated to its end; OUTPUT is where the present one prints."
     (format nil "~{~A~^ ~}" (remove "" (uiop:split-string text :separator '(#\Space #\Newline #\Tab))
                                     :test #'string=))))
 
-;;; ------------------------------------------------------------------------------------ evaluating
+;;; Evaluating
 
 (defun two-ways (session)
   (make-two-way-stream (session-stream session) (or (session-output session) (session-stream session))))
@@ -195,7 +195,7 @@ not evaluated to its end; OUTPUT is where the present one prints."
   (fresh-line)
   (format t ";; ~?~%" format arguments))
 
-;;; ---------------------------------------------------------------------------------------- errors
+;;; Errors
 
 (defun offer (session condition level)
   "Print CONDITION. At a terminal let one of its restarts be chosen; else go on with the next form."

@@ -78,7 +78,7 @@ lost: a log nobody reads must not end the program."))
              (when value
                (write-logfmt-value (value-text value) stream)))))
 
-;;; For people.
+;;; For people
 
 (defun colour (code stream)
   (when *colours-p*
@@ -133,7 +133,7 @@ lost: a log nobody reads must not end the program."))
            (write-console-value value stream)
            (colour 0 stream)))
 
-;;; Out.
+;;; Out
 
 (defconstant +at-once+ 4096 "Bytes that a pipe takes without a wait if it takes any: PIPE_BUF of Linux.")
 

@@ -50,7 +50,7 @@ COUNTERS is what an earlier head has counted."
   (askers '() :type list)
   (stopping nil))
 
-;;; The head's thread.
+;;; The head's thread
 
 (defmethod observe-task ((recorder recorder) task now)
   (declare (ignore now))
@@ -72,7 +72,7 @@ COUNTERS is what an earlier head has counted."
   "Note what the head has counted, a list of (name . number), and how much there is of what."
   (ring-put (recorder-ring recorder) (list (wall-clock) :sample counters queued in-flight workers)))
 
-;;; Other threads.
+;;; Other threads
 
 (defun recorder-settle (recorder seconds)
   "Wait until all that was handed over before is written, for SECONDS at most. Return whether it is."
@@ -94,7 +94,7 @@ COUNTERS is what an earlier head has counted."
         (list "hydramesh_recording" :gauge "1 while tasks are written down, 0 if something prevents it"
               (if (keeper-trouble (recorder-keeper recorder)) 0 1))))
 
-;;; The recorder's thread.
+;;; The recorder's thread
 
 (defun passage-of (task at)
   "Return what is kept of TASK, which has ended AT; who asked for it is not."
@@ -175,7 +175,7 @@ COUNTERS is what an earlier head has counted."
         (keeper-close (recorder-keeper recorder))
         (return)))))
 
-;;; From the beginning to the end.
+;;; From the beginning to the end
 
 (defun remember (recorder archive)
   (setf (recorder-counters recorder) (archive-counters archive))

@@ -87,7 +87,7 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
                  finally (mapc #'beat due))
            (core-tick (cluster-core cluster) (cluster-now cluster))))
 
-;;; ------------------------------------------------------------------- the head's way out
+;;; The head's way out
 
 (defmethod link-send ((cluster cluster) to type payload)
   (when (funcall (cluster-room-p cluster) type payload)
@@ -107,7 +107,7 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
 (defun take (cluster event)
   (core-take (cluster-core cluster) event (cluster-now cluster)))
 
-;;; --------------------------------------------------------------------------- members
+;;; Members
 
 (defun address-on (host cluster)
   "Return the address of a new port on HOST, the last byte of its IP address."
@@ -144,7 +144,7 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
   "Let the head find that MEMBER acknowledges nothing."
   (take (member-cluster member) (make-unreachable :peer (member-address member))))
 
-;;; --------------------------------------------------------------------------- workers
+;;; Workers
 
 (defun add-worker (cluster &rest fields &key (id "w") (models '("m")) rate (host 1) &allow-other-keys)
   "Add a worker. MODELS are names of loaded ones, conses of a name and a state, or PB:MODEL-STATUSes;
@@ -218,7 +218,7 @@ other FIELDS are those of a heartbeat."
 (defun fail-task (worker task code &optional (message "it failed"))
   (send worker +error+ (pb:make-error :id (pb:task-id task) :code code :message message)))
 
-;;; --------------------------------------------------------------------------- clients
+;;; Clients
 
 (defun add-client (cluster &optional (host 1))
   (let ((client (make-client :cluster cluster)))

@@ -217,7 +217,7 @@ Return whether that came within LIMIT seconds."
       (run-until (lambda () (not (sb-thread:thread-alive-p talker))) (list (list other #'identity)))
       (sb-thread:join-thread talker))))
 
-;;; ------------------------------------------------------------------------------ hostile datagrams
+;;; Hostile datagrams
 
 (defun datagram (type sequence payload)
   "Return the datagram of a message that is sealed by nobody."

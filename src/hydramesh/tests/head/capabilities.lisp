@@ -185,7 +185,7 @@
       (let ((error (task-error client)))
         (is (equal (list waiting pb:+unsupported+) (list (pb:error-id error) (pb:error-code error))))))))
 
-;;; --------------------------------------------------------------------------------- tags
+;;; Tags
 
 (test only-workers-with-all-tags-get-the-task
   (let* ((cluster (new-cluster))

@@ -31,7 +31,7 @@ its explanation says the same."))
 (fiveam:def-suite choosing :in hydramesh/tests/suite:hydramesh)
 (fiveam:in-suite choosing)
 
-;;; ------------------------------------------------------------------ the description
+;;; The description
 
 (defun allowed-p (worker job)
   (and (member (job-pinned job) (list "" (worker-id worker)) :test #'string=)
@@ -82,7 +82,7 @@ its explanation says the same."))
                                   (and (= (first one) (first other)) (< (second one) (second other)))))
                             :key #'order))))))
 
-;;; ----------------------------------------------------------------------- any cluster
+;;; Any cluster
 
 (defun any (&rest choices)
   (nth (random (length choices)) choices))

@@ -208,7 +208,7 @@
     (is (= 1000 (statistics-failed (statistics cluster))))
     (is (< (hash-table-count (statistics-outcomes (statistics cluster))) 600))))
 
-;;; ---------------------------------------------------------------- no room to answer
+;;; No room to answer
 
 (test an-answer-without-room-ends-its-own-task-with-an-error
   (let* ((cluster (new-cluster))

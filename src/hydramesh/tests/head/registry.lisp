@@ -129,7 +129,7 @@
         (is (not (member "0" ids :test #'string=)))
         (is (= kept (length ids)))))))
 
-;;; ------------------------------------------------------------------------ heartbeats
+;;; Heartbeats
 
 (test a-heartbeat-that-cannot-be-read-is-counted
   (let* ((cluster (new-cluster))
