@@ -98,6 +98,8 @@
   "Make this process a program's, whatever started it."
   (prepare-heap)
   (open-standard-descriptors)
+  ;; What goes on in a cluster is nobody else's business, whoever may open the folder that it is kept in.
+  (sb-posix:umask #o077)
   ;; SBCL's own debugger would print what functions were called with, which is nobody's business.
   (sb-ext:disable-debugger)
   (setf sb-ext:*invoke-debugger-hook* #'end-at-fault)

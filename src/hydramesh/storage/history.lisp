@@ -207,7 +207,7 @@ metrics:
          (until (now))
          (store (open-storage (options-path options) (options-storage options) :writing nil)))
     (unwind-protect
-         (let ((series (read-series store (- until (options-span options)) until
+         (let ((series (read-series store (max 0 (- until (options-span options))) until
                                     (if (options-json options) +points+ columns)))
                (rates (sort (rates-list (archive-rates (open-archive store))) #'> :key #'fourth)))
            (cond ((options-json options)

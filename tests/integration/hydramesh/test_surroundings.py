@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +33,14 @@ def kind() -> Iterator[heads.Head]:
 def run(kind: heads.Head, *arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*kind.command, *arguments],
-        env={**os.environ, **kind.environment},
         text=True,
         timeout=60,
-        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        **{
+            "env": {**os.environ, **kind.environment},
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
         | options,
     )  # type: ignore[call-overload]
 
@@ -155,3 +160,54 @@ async def test_random_numbers_need_no_file():
                 await client.answer(pb.Task(model="echo", text=pb.TextTask(prompt="x")))
         assert "fault" not in head.log, head.log
         await stub.close()
+
+
+CLOCK = """
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int result = syscall(SYS_clock_gettime, clock, time);
+    if (!result && clock == CLOCK_REALTIME) time->tv_sec += atol(getenv("CLOCK_OFFSET"));
+    return result;
+}
+int gettimeofday(long *time, void *zone) {
+    struct timespec now;
+    int result = clock_gettime(CLOCK_REALTIME, &now);
+    time[0] = now.tv_sec;
+    time[1] = now.tv_nsec / 1000;
+    return result;
+}
+"""
+
+
+@pytest.mark.parametrize("year", [1970, 2020, 2200])
+async def test_whatever_the_clock_says_figures_are_recorded_and_shown(kind, tmp_path, year):
+    library = tmp_path / "clock.so"
+    command = ["cc", "-shared", "-fPIC", "-x", "c", "-o", str(library), "-"]
+    subprocess.run(command, input=CLOCK, text=True, check=True)
+    offset = round((year - 1970) * 365.2425 * 86400 + 2 * 86400 - time.time())
+    clock = {"LD_PRELOAD": str(library), "CLOCK_OFFSET": str(offset)}
+    async with HeadProcess(clock, state_dir=tmp_path) as head:
+        await asyncio.sleep(1.5)
+        assert await head.metric("hydramesh_recording") == 1
+        assert await asyncio.to_thread(head.stop) == 0
+        assert "fault" not in head.log, head.log
+    done = run(
+        kind,
+        "history",
+        "--state-dir",
+        str(tmp_path),
+        env={**os.environ, **kind.environment, **clock},
+    )
+    assert (done.returncode, done.stderr) == (0, "") and f"{year}-" in done.stdout
+
+
+async def test_what_is_recorded_is_only_the_owners_to_read(tmp_path):
+    tmp_path.chmod(0o755)
+    async with HeadProcess(state_dir=tmp_path) as head:
+        await head.get("/metrics")
+        files = list(tmp_path.iterdir())
+        assert any(path.suffix == ".sqlite" for path in files)
+        assert [path for path in files if path.stat().st_mode & 0o077] == []
