@@ -51,7 +51,11 @@ lisp() {
 command=${1:-build}
 shift || true
 case $command in
-build) lisp --load "$here/load.lisp" --load "$here/build.lisp" --quit ;;
+build)
+    # What compiling leaves in the heap would make the program larger, so another process saves it.
+    lisp --load "$here/load.lisp" --quit
+    lisp --load "$here/load.lisp" --load "$here/build.lisp" --quit
+    ;;
 test) lisp --load "$here/load.lisp" --eval '(asdf:test-system "hydramesh")' --quit ;;
 lisp) lisp "$@" ;;
 *) echo "build.sh: build, test or lisp, not $command" >&2; exit 2 ;;
