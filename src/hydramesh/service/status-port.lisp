@@ -164,18 +164,25 @@ or SYSTEM-FAILURE if LISTEN is none or cannot be found, SB-BSD-SOCKETS:SOCKET-ER
     (let ((socket (handler-case (sb-bsd-sockets:socket-accept (status-port-socket port))
                     (sb-bsd-sockets:socket-error (condition)
                       ;; No descriptor is left, or the client has gone.
-                      (log-warning "a connection to the status port could not be taken"
-                                   :reason (princ-to-string condition))
-                      (setf (status-port-deaf-until port) (1+ now))
+                      (unless (drop-oldest port)
+                        (log-warning "a connection to the status port could not be taken"
+                                     :reason (princ-to-string condition))
+                        (setf (status-port-deaf-until port) (1+ now)))
                       nil))))
       (unless socket
         (return))
       (setf (sb-bsd-sockets:non-blocking-mode socket) t)
       (push (make-connection :socket socket :deadline (+ now +patience+))
             (status-port-connections port))
-      (let ((open (remove nil (status-port-connections port) :key #'connection-socket)))
-        (when (> (length open) +connections+)
-          (drop (first (last open))))))))
+      (when (> (count-if #'connection-socket (status-port-connections port)) +connections+)
+        (drop-oldest port)))))
+
+(defun drop-oldest (port)
+  "End the oldest connection to PORT; return whether there was one."
+  (let ((oldest (find-if #'connection-socket (status-port-connections port) :from-end t)))
+    (when oldest
+      (drop oldest)
+      t)))
 
 (defun drop (connection)
   (when (connection-socket connection)

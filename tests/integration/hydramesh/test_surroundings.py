@@ -211,3 +211,14 @@ async def test_what_is_recorded_is_only_the_owners_to_read(tmp_path):
         files = list(tmp_path.iterdir())
         assert any(path.suffix == ".sqlite" for path in files)
         assert [path for path in files if path.stat().st_mode & 0o077] == []
+
+
+async def test_probes_are_answered_though_silent_clients_have_all_descriptors(kind):
+    async with HeadProcess(storage="none") as head:
+        used = len(list(Path(f"/proc/{head.pid}/fd").iterdir()))
+        subprocess.run(["prlimit", f"--pid={head.pid}", f"--nofile={used + 8}"], check=True)
+        held = [await asyncio.open_connection("127.0.0.1", head.status_port) for _ in range(40)]
+        async with asyncio.timeout(5):
+            assert await head.get("/healthz") == (200, "ok\n")
+        for _, writer in held:
+            writer.close()
