@@ -68,7 +68,8 @@ class AnswerOrder:
             if not work.HasField("seed"):
                 work.seed = secrets.randbits(SEED_BITS)
         self.finished = False
-        self._early: dict[int, pb.Result] = {}
+        # Encoded, because a hostile part may take thirty times its bytes when it is decoded.
+        self._early: dict[int, bytes] = {}
         self.early_bytes = 0
         self._limits = limits
         self._room = limits.delivered
@@ -90,45 +91,53 @@ class AnswerOrder:
         """The model that made the text so far; `None` if there is none, or it told nothing."""
         return self._model if self._tokens or any(self._text) else None
 
-    def accept(self, part: pb.Result) -> list[pb.Result]:
-        """Add a part; return those that may be passed on now, in order.
+    def accept(self, part: pb.Result) -> pb.Result | None:
+        """Add a part; return it if it may be passed on now, and see `follow` then.
 
         A part that was passed on before is dropped.
 
         Raises:
-            TooMuch: if it is more than is kept; nothing of it is passed on.
+            TooMuch: if it is more than is kept; it does not count as passed on.
         """
         if self.finished or part.index < self._next:
-            return []
+            return None
         if part.index > self._next:
             self._keep(part)
-            return []
-        ready = []
-        following: pb.Result | None = part
-        while following is not None:
-            if following.started_over:
-                self._forget_delivered()
-            if following.HasField("model"):
-                self._learn(following.model)
-            text, tokens = following.text, following.tokens
-            self._room -= len(text) + TOKEN * len(tokens)
-            if self._room < 0 and not following.final:
-                raise TooMuch(f"an answer of more than {self._limits.delivered >> 20} MiB")
-            self._next += 1
-            self._tokens.extend(tokens)
-            if text:
-                self._text.append(text)
-            ready.append(following)
-            if following.final:
-                self.finished = True
-                self.drop_early()
-                break
-            if not self._early:
-                break
-            following = self._early.pop(self._next, None)
-            if following is not None:
-                self.early_bytes -= following.ByteSize()
-        return ready
+            return None
+        self._pass_on(part)
+        return part
+
+    def follow(self) -> pb.Result | None:
+        """Return the next of the parts that came early and may be passed on now.
+
+        Raises:
+            TooMuch: as `accept` does.
+        """
+        encoded = self._early.pop(self._next, None)
+        if encoded is None:
+            return None
+        self.early_bytes -= len(encoded)
+        part = pb.Result.FromString(encoded)
+        self._pass_on(part)
+        return part
+
+    def _pass_on(self, part: pb.Result) -> None:
+        """Note what `part`, which is next, adds to the answer."""
+        if part.started_over:
+            self._forget_delivered()
+        if part.HasField("model"):
+            self._learn(part.model)
+        text, tokens = part.text, part.tokens
+        self._room -= len(text) + TOKEN * len(tokens)
+        if self._room < 0 and not part.final:
+            raise TooMuch(f"an answer of more than {self._limits.delivered >> 20} MiB")
+        self._next += 1
+        self._tokens.extend(tokens)
+        if text:
+            self._text.append(text)
+        if part.final:
+            self.finished = True
+            self.drop_early()
 
     def _learn(self, model: pb.ModelIdentity) -> None:
         """Note which model goes on; it may tell what the one that began did not."""
@@ -147,13 +156,14 @@ class AnswerOrder:
     def _keep(self, part: pb.Result) -> None:
         if part.index in self._early:
             return
-        size = part.ByteSize()
+        encoded = part.SerializeToString()
+        size = len(encoded)
         # A single part may be of any size: it takes no more than the wire did for it.
         if self._early and self.early_bytes + size > self._limits.ahead_bytes:
             raise TooMuch(f"more than {self._limits.ahead_bytes >> 20} MiB ahead of a missing part")
         if part.index - self._next >= self._limits.ahead:
             raise TooMuch(f"more than {self._limits.ahead} parts ahead of a missing one")
-        self._early[part.index] = part
+        self._early[part.index] = encoded
         self.early_bytes += size
 
     def drop_early(self) -> None:

@@ -36,7 +36,10 @@ class Call:
         """Accept a RESULT of this call."""
         self.heard_at = now
         try:
-            self._arrived += self.answer.accept(part)
+            ready = self.answer.accept(part)
+            while ready is not None:
+                self._arrived.append(ready)
+                ready = self.answer.follow()
         except TooMuch as error:
             self.fail(TaskError(pb.INTERNAL, f"the head sends {error}", "see the head's log"))
         self._news.set()

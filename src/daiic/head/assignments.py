@@ -6,6 +6,7 @@ under which that worker knows it.
 
 import os
 import struct
+from collections.abc import Callable
 
 from daiic.head.job import Job
 from daiic.head.link import Link
@@ -68,16 +69,20 @@ class Assignments:
         worker.attempts.remove(job.attempt)
         return worker
 
-    def accept(self, job: Job, part: pb.Result) -> list[pb.Result]:
-        """Add a part to the answer to `job`; return those that may be passed on now.
+    def accept(self, job: Job, part: pb.Result) -> pb.Result | None:
+        """Add a part to the answer to `job`, see `AnswerOrder.accept`."""
+        return self._counted(job, lambda: job.answer.accept(part))
 
-        Raises:
-            TooMuch: if its worker sends more than is kept.
-        """
+    def follow(self, job: Job) -> pb.Result | None:
+        """Return the next part of the answer to `job`, see `AnswerOrder.follow`."""
+        return self._counted(job, job.answer.follow)
+
+    def _counted(self, job: Job, step: Callable[[], pb.Result | None]) -> pb.Result | None:
         before = job.answer.early_bytes
-        ready = job.answer.accept(part)
-        self.early_bytes += job.answer.early_bytes - before
-        return ready
+        try:
+            return step()
+        finally:
+            self.early_bytes += job.answer.early_bytes - before
 
     def earliest(self) -> Job:
         """Return the job whose parts take most of `early_bytes`."""

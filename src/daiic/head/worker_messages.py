@@ -97,17 +97,18 @@ class WorkerMessages:
             else:
                 part, aside = pb.Result.FromString(message.payload), []
         try:
-            relayed = self._assignments.accept(job, part)
+            ready = self._assignments.accept(job, part)
+            while ready is not None:
+                ready.id = job.id
+                error = self._relay(ready, aside if ready is part else [], job)
+                if error is not None:
+                    self._dispatcher.fail(job, error, now)
+                    self._dispatcher.assign_waiting(now)
+                    return
+                ready = self._assignments.follow(job)
         except TooMuch as reason:
             self._disown(job, reason, now)
             return
-        for ready in relayed:
-            ready.id = job.id
-            error = self._relay(ready, aside if ready is part else [], job)
-            if error is not None:
-                self._dispatcher.fail(job, error, now)
-                self._dispatcher.assign_waiting(now)
-                return
         if job.answer.finished:
             self._dispatcher.complete(job, now)
         elif self._assignments.early_bytes > self._limits.ahead_memory:

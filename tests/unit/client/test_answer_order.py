@@ -16,12 +16,21 @@ def part(index: int, last: int) -> pb.Result:
     return pb.Result(index=index, text=f"{index} ", tokens=[index], final=index == last)
 
 
+def passed_on(order: AnswerOrder, arriving: pb.Result) -> list[pb.Result]:
+    parts = []
+    ready = order.accept(arriving)
+    while ready is not None:
+        parts.append(ready)
+        ready = order.follow()
+    return parts
+
+
 @given(st.data(), st.integers(1, 12))
 def test_parts_come_out_in_order_and_once_however_they_arrive(data, count):
     arrivals = data.draw(st.permutations([*range(count), *range(count)]))
     order = AnswerOrder(text_task())
-    passed_on = [p for index in arrivals for p in order.accept(part(index, count - 1))]
-    assert [p.index for p in passed_on] == list(range(count))
+    parts = [p for index in arrivals for p in passed_on(order, part(index, count - 1))]
+    assert [p.index for p in parts] == list(range(count))
     assert order.finished
     assert not order.has_gap
 
@@ -41,12 +50,12 @@ def test_second_run_continues_after_what_was_passed_on(count, early):
     assert order.task.resume.index == count
     assert list(order.task.resume.tokens) == list(range(count))
     assert order.task.resume.text == "".join(f"{index} " for index in range(count))
-    assert [p.index for p in order.accept(part(count, 99))] == [count]
+    assert [p.index for p in passed_on(order, part(count, 99))] == [count]
 
 
 def test_task_that_was_resumed_before_goes_on_counting():
     order = AnswerOrder(text_task(resume=pb.Resume(tokens=[7, 8], text="ab", index=2)))
-    assert order.accept(part(1, 9)) == []
+    assert passed_on(order, part(1, 9)) == []
     order.accept(pb.Result(index=2, text="c", tokens=[9]))
     order.resume_here()
     assert order.task.resume == pb.Resume(tokens=[7, 8, 9], text="abc", index=3)
@@ -55,7 +64,7 @@ def test_task_that_was_resumed_before_goes_on_counting():
 def test_nothing_follows_the_final_part():
     order = AnswerOrder(text_task())
     order.accept(part(0, 0))
-    assert order.accept(part(1, 9)) == []
+    assert passed_on(order, part(1, 9)) == []
 
 
 def test_text_and_image_get_a_seed_that_json_can_carry_unless_they_have_one():
@@ -85,7 +94,7 @@ def test_what_was_made_before_an_answer_started_over_is_not_resumed() -> None:
     order = AnswerOrder(text_task())
     order.accept(pb.Result(index=0, text="a", tokens=[1], model=ONE))
     over = pb.Result(index=1, text="x", tokens=[9], model=OTHER, started_over=True)
-    assert order.accept(over) == [over]
+    assert passed_on(order, over) == [over]
     order.resume_here()
     assert order.task.resume == pb.Resume(tokens=[9], text="x", index=2, model=OTHER)
 
@@ -93,9 +102,9 @@ def test_what_was_made_before_an_answer_started_over_is_not_resumed() -> None:
 def test_an_answer_that_starts_over_out_of_order_forgets_in_order() -> None:
     order = AnswerOrder(text_task())
     over = pb.Result(index=1, text="x", tokens=[9], model=OTHER, started_over=True)
-    assert order.accept(over) == []
+    assert passed_on(order, over) == []
     first = pb.Result(index=0, text="a", tokens=[1], model=ONE)
-    assert order.accept(first) == [first, over]
+    assert passed_on(order, first) == [first, over]
     order.resume_here()
     assert order.task.resume == pb.Resume(tokens=[9], text="x", index=2, model=OTHER)
 
@@ -116,3 +125,27 @@ def test_an_answer_that_started_over_may_be_as_long_as_any_other() -> None:
     order.accept(pb.Result(index=1, text="b" * 90, started_over=True))
     with pytest.raises(TooMuch):
         order.accept(pb.Result(index=2, text="c" * 90))
+
+
+def test_a_part_that_is_too_much_takes_none_before_it_along() -> None:
+    order = AnswerOrder(text_task(), AnswerLimits(delivered=100))
+    order.accept(pb.Result(index=1, text="b" * 60))
+    order.accept(pb.Result(index=2, text="c" * 60))
+    first = order.accept(pb.Result(index=0, text="a"))
+    assert first is not None
+    second = order.follow()
+    assert second is not None
+    with pytest.raises(TooMuch):
+        order.follow()
+    order.resume_here()
+    assert order.task.resume == pb.Resume(text="a" + "b" * 60, index=2)
+
+
+def test_parts_that_wait_take_no_more_than_they_came_in() -> None:
+    hostile = pb.Result(index=1, logprobs=[pb.TokenLogprobs()] * 100)
+    order = AnswerOrder(text_task())
+    order.accept(hostile)
+    assert order.early_bytes == hostile.ByteSize()
+    assert order.accept(pb.Result(index=0, text="a")) is not None
+    assert order.follow() == hostile
+    assert order.early_bytes == 0

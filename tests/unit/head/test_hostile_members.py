@@ -114,6 +114,19 @@ def test_answer_that_never_ends_is_ended(new_cluster):
     assert worker.cancelled()[0] == task.id
 
 
+def test_answer_that_is_cut_off_by_the_bound_has_no_hole(new_cluster):
+    cluster = new_cluster(HeadLimits(delivered=3000))
+    bad, client = cluster.worker("bad"), cluster.client()
+    client.ask(stream=True)
+    task = bad.task()
+    good = cluster.worker("good")
+    for index in (1, 2, 3, 0):  # the last lets all pass on, of which the bound admits two
+        early(bad, task, index, 1200)
+    resumed = good.task().resume
+    assert resumed.index == 2
+    assert "".join(part.text for part in client.results()) == resumed.text
+
+
 # --------------------------------------------------------------- heartbeats
 
 
