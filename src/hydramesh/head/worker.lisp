@@ -7,7 +7,7 @@
                 #:+loaded+ #:+loading+ #:+on-disk+ #:+downloading+ #:+downloadable+ #:+failed+
                 #:make-worker-model #:worker-model-name #:worker-model-readiness
                 #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
-                #:worker-model-beat #:worker-model-lacks-p #:worker-model-continues-p
+                #:worker-model-beat #:worker-model-lacks-p
                 #:model-index #:make-model-index #:model-index-remembered-rate #:model-index-add
                 #:model-index-remove)
   (:import-from #:hydramesh/head/tags #:tag-set)
@@ -18,8 +18,7 @@
            #:worker-state #:worker-serving-p #:worker-slots #:worker-can-download #:worker-tags
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
            #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
-           #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
-           #:worker-can-continue-p #:worker-began #:names-repository-p)
+           #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate #:worker-began #:names-repository-p)
   (:documentation "One worker, as its heartbeats describe it."))
 (in-package #:hydramesh/head/worker)
 
@@ -198,11 +197,6 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   "Return what MODEL makes a second of one task, 0 if that was not measured."
   (let ((known (gethash model (worker-models worker))))
     (if known (worker-model-rate known) 0d0)))
-
-(defun worker-can-continue-p (worker model identity)
-  "Return whether it has loaded MODEL, and that is the same as IDENTITY."
-  (let ((known (gethash model (worker-models worker))))
-    (and known (worker-model-continues-p known identity))))
 
 (defun worker-began (worker model)
   "Expect MODEL to be loaded soon, until the next heartbeat."

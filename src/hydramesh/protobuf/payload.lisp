@@ -8,7 +8,7 @@
                 #:message-type-fields #:field-number #:field-kind #:field-label #:field-type)
   (:import-from #:hydramesh/protobuf/codec
                 #:codec-named #:codec-type #:decode #:encode-from)
-  (:export #:+max-fields+ #:+surely-cheap+ #:+long+ #:decode-bounded #:split #:joined #:id-in)
+  (:export #:+max-fields+ #:+surely-cheap+ #:+long+ #:split #:joined #:id-in)
   (:documentation "Reads messages that others have sent, within a bound of what they may cost.
 
 Two octets can stand for an empty message that takes a hundred in memory, so a large payload has its
@@ -29,14 +29,6 @@ with its changes; `joined` makes that."))
 (defconstant +long+ (ash 1 10)
   "Octets and packed floats that are longer are left out of what is read of a large message.")
 
-(defun decode-bounded (name payload)
-  "Return the message of the type NAME in PAYLOAD.
-Signal MALFORMED if there is none, or it has more than +MAX-FIELDS+ fields."
-  (declare (type octets payload))
-  (when (> (length payload) +surely-cheap+)
-    (outline name payload '()))
-  (decode name payload))
-
 (defun split (name payload aside)
   "Return the message of the type NAME in PAYLOAD, and its fields with the numbers ASIDE as they came.
 
@@ -45,7 +37,7 @@ small message is returned whole, with nothing aside. In a large one, long octets
 the fields that are aside are left empty. Clear these fields before encoding the message, and put the
 pieces first, as `joined` does.
 
-Signal MALFORMED as `decode-bounded` does."
+Signal MALFORMED if there is none, or it is large and has more than +MAX-FIELDS+ fields."
   (declare (type octets payload))
   (if (<= (length payload) +surely-cheap+)
       (values (decode name payload) '())
@@ -149,7 +141,7 @@ It has the number 1 in all of them, and is looked for in the first +MAX-FIELDS+ 
 
 (defun outline (name payload aside)
   "Return PAYLOAD without the long values in the fields ASIDE, as pieces; NIL if it has none.
-Signal MALFORMED as `decode-bounded` does."
+Signal MALFORMED as `split` does."
   (declare (type octets payload))
   (let ((left +max-fields+))
     (declare (type fixnum left))

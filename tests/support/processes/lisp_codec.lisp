@@ -32,7 +32,7 @@
       (#\m (let ((middle (+ 4 (number-in body 0 4))))
              (pb:encode (pb:merge-message (pb:decode name body :start 4 :end middle)
                                           (pb:decode name body :start middle)))))
-      (#\b (pb:encode (payload:decode-bounded name body)))
+      (#\b (pb:encode (payload:split name body '())))
       (#\i (octets (format nil "~d" (payload:id-in body))))
       ;; How many fields are aside, and their numbers, come before the message.
       (#\s (let* ((count (aref body 0))

@@ -14,11 +14,11 @@
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/verdicts
                 #:explain-choice #:verdict-worker #:verdict-rank #:verdict-reason)
-  (:import-from #:hydramesh/head/model-index #:+on-disk+)
+  (:import-from #:hydramesh/head/model-index #:worker-model-continues-p #:+on-disk+)
   (:import-from #:hydramesh/head/worker
                 #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags
-                #:worker-load #:worker-slots #:worker-take #:worker-last-assignment
-                #:worker-can-continue-p #:worker-lacks-p #:worker-readiness #:worker-rate
+                #:worker-load #:worker-models #:worker-slots #:worker-take #:worker-last-assignment
+                #:worker-lacks-p #:worker-readiness #:worker-rate
                 #:worker-began)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/suite)
@@ -44,7 +44,7 @@ its explanation says the same."))
     (remove-if-not (lambda (worker)
                      (and (may-run-p worker job)
                           (allowed-p worker job)
-                          (or (gethash (job-model job) (hydramesh/head/worker:worker-models worker))
+                          (or (gethash (job-model job) (worker-models worker))
                               (not lacking))))
                    there)))
 
@@ -55,7 +55,8 @@ its explanation says the same."))
            (made-by (answer-order-made-by (job-answer job)))
            (same (and made-by
                       (remove-if-not (lambda (worker)
-                                       (worker-can-continue-p worker (job-model job) made-by))
+                                       (let ((known (gethash (job-model job) (worker-models worker))))
+                                         (and known (worker-model-continues-p known made-by))))
                                      candidates)))
            (candidates (or same candidates))
            (free (remove-if-not #'free-p candidates)))

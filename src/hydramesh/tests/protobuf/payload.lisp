@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/protobuf/payload
-                #:decode-bounded #:id-in #:joined #:split #:+long+ #:+max-fields+ #:+surely-cheap+)
+                #:id-in #:joined #:split #:+long+ #:+max-fields+ #:+surely-cheap+)
   (:import-from #:hydramesh/tests/suite #:hydramesh)
   (:local-nicknames (#:pb #:hydramesh/schema)))
 (in-package #:hydramesh/tests/protobuf/payload)
@@ -26,8 +26,8 @@
            (pb:encode (pb:make-result :text (large-text)
                                       :images (loop repeat count collect (pb:make-image))))))
     (is (= (1- +max-fields+)
-           (length (pb:result-images (decode-bounded 'pb:result (result (1- +max-fields+)))))))
-    (signals pb:malformed (decode-bounded 'pb:result (result +max-fields+)))
+           (length (pb:result-images (split 'pb:result (result (1- +max-fields+)) '())))))
+    (signals pb:malformed (split 'pb:result (result +max-fields+) '()))
     (signals pb:malformed (split 'pb:result (result +max-fields+) '()))))
 
 (test what-is-passed-on-is-what-decoding-changing-and-encoding-gives
