@@ -121,7 +121,8 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
   (let ((listen (settings-http-listen (head-settings head))))
     (with-system-reasons
       (handler-case
-          (open-status-port listen (lambda () (why-not-ready head)) (lambda () (metrics-text head)))
+          (open-status-port listen (lambda () (why-not-alive head)) (lambda () (why-not-ready head))
+                            (lambda () (metrics-text head)))
         (sb-bsd-sockets:socket-error (condition)
           (error 'cannot-continue
                  :reason (format nil "cannot listen on ~A: ~A" listen (reason-of condition))))))))
@@ -210,6 +211,12 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
         (dispatcher-policy (core-dispatcher (head-core head))) (policy settings)))
 
 ;;; What the status port tells
+
+(defun why-not-alive (head)
+  (handler-case (on-loop (head-event-loop head) (constantly nil))
+    (loop-unavailable ()
+      ;; At the end it waits for the last answers to arrive.
+      (if (head-drain-end head) nil "the head is busy"))))
 
 (defun why-not-ready (head)
   (handler-case

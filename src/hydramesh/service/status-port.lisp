@@ -37,8 +37,9 @@ below. It is written out here because Hunchentoot reads lines of any length, in 
   (make-array size :element-type '(unsigned-byte 8)))
 
 (defstruct status-port
-  "WHY-NOT-READY and METRICS are functions of no arguments, called by the port's thread."
+  "WHY-NOT-ALIVE, WHY-NOT-READY and METRICS are functions of no arguments, called by the port's thread."
   (socket nil)
+  (why-not-alive nil :type function)
   (why-not-ready nil :type function)
   (metrics nil :type function)
   (only-local-names nil)
@@ -68,14 +69,15 @@ answer back when the connection is closed."
 
 ;;; Opening and closing
 
-(defun open-status-port (listen why-not-ready metrics)
+(defun open-status-port (listen why-not-alive why-not-ready metrics)
   "Return a port that serves on LISTEN, \"host:port\"; NIL if that is empty.
-WHY-NOT-READY is called for NIL when the daemon serves, else for a reason for people; METRICS for what
-Prometheus reads, a string. On loopback only requests for local names are answered. Signal BAD-ADDRESS
+WHY-NOT-ALIVE is called for NIL when the daemon does its work, else for a reason for people; WHY-NOT-READY
+for NIL when it can also serve; METRICS for what Prometheus reads, a string. On loopback only requests for local names are answered. Signal BAD-ADDRESS
 or SYSTEM-FAILURE if LISTEN is none or cannot be found, SB-BSD-SOCKETS:SOCKET-ERROR if it is taken."
   (unless (string= listen "")
     (let* ((address (parse-address listen))
            (port (make-status-port :socket (listening-socket address)
+                                   :why-not-alive why-not-alive
                                    :why-not-ready why-not-ready :metrics metrics
                                    :only-local-names (loopback-p address))))
       (setf (status-port-thread port)
@@ -291,14 +293,16 @@ or SYSTEM-FAILURE if LISTEN is none or cannot be found, SB-BSD-SOCKETS:SOCKET-ER
     (cond ((and (status-port-only-local-names port) (not (local-name-p host)))
            (list 403 +text+
                  (line "this port is for this machine: ask for it as localhost or by its address")))
-          ((string= path "/healthz") (list 200 +text+ (line "ok")))
-          ((string= path "/readyz")
-           (let ((reason (funcall (status-port-why-not-ready port))))
-             (if reason
-                 (list 503 +text+ (line (shown reason +message+)))
-                 (list 200 +text+ (line "ready")))))
+          ((string= path "/healthz") (state-page (status-port-why-not-alive port) "ok"))
+          ((string= path "/readyz") (state-page (status-port-why-not-ready port) "ready"))
           ((string= path "/metrics") (metrics-page port))
           (t (list 404 +text+ (line "/healthz, /readyz and /metrics are served here"))))))
+
+(defun state-page (why-not well)
+  (let ((reason (funcall why-not)))
+    (if reason
+        (list 503 +text+ (line (shown reason +message+)))
+        (list 200 +text+ (line well)))))
 
 (defun metrics-page (port)
   (handler-case (list 200 +metrics+ (funcall (status-port-metrics port)))

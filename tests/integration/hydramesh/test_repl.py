@@ -155,6 +155,19 @@ async def test_to_exit_lisp_is_to_end_the_session_and_not_the_head(
     assert await asyncio.to_thread(head.stop) == 0
 
 
+async def test_a_head_whose_loop_hangs_is_not_healthy(
+    kind: heads.Head, head: HeadProcess, path: Path
+) -> None:
+    hang = """(in-loop (sb-sys:without-interrupts
+      (loop with end = (+ (get-internal-real-time) (* 7 internal-time-units-per-second))
+            while (< (get-internal-real-time) end))))"""
+    hanging = asyncio.create_task(said(kind, path, hang, status=1))
+    await asyncio.sleep(1)
+    assert await head.get("/healthz") == (503, "the head is busy\n")
+    await hanging
+    assert await head.get("/healthz") == (200, "ok\n")
+
+
 async def test_status_workers_and_jobs_are_shown(
     kind: heads.Head, head: HeadProcess, path: Path
 ) -> None:
