@@ -117,9 +117,9 @@
     (task-error (error)
       (client-conclude client task-id (dialect-error dialect error task-id 0)
                        (client-messages-link messages))
-      (count-refused messages client task size (task-error-name error) now))))
+      (count-refused messages task size (task-error-name error) now))))
 
-(defun count-refused (messages client task size outcome now)
+(defun count-refused (messages task size outcome now)
   "Count a TASK of SIZE bytes that became no job."
   (let* ((kind (work-of task))
          (name (if kind (work-kind-name kind) +unreadable+))
@@ -130,7 +130,6 @@
                     (make-finished-task :kind name
                                         :model (pb:task-model task)
                                         :outcome outcome
-                                        :client (client-address client)
                                         :bytes-in size)
                     now))))
 

@@ -1,8 +1,7 @@
 (defpackage #:hydramesh/head/finished
   (:use #:cl)
-  (:import-from #:hydramesh/head/clients #:client-address)
   (:import-from #:hydramesh/head/job
-                #:job-arrived-at #:job-client #:job-kind #:job-model #:job-needs #:job-numbers #:job-size
+                #:job-arrived-at #:job-kind #:job-model #:job-needs #:job-numbers #:job-size
                 #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved #:numbers-queued
                 #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
@@ -20,7 +19,6 @@
                                         :model (job-model job)
                                         :outcome outcome
                                         :worker (numbers-worker numbers)
-                                        :client (client-address (job-client job))
                                         :queued (numbers-queued numbers)
                                         :running (numbers-running numbers)
                                         :total (- now (job-arrived-at job))

@@ -1,10 +1,9 @@
 (defpackage #:hydramesh/head/observer
   (:use #:cl)
-  (:import-from #:hydramesh/address #:address)
   (:import-from #:hydramesh/events #:microseconds)
   (:export #:observe-task #:observe-rate
            #:finished-task #:make-finished-task #:finished-task-kind #:finished-task-model
-           #:finished-task-outcome #:finished-task-worker #:finished-task-client
+           #:finished-task-outcome #:finished-task-worker
            #:finished-task-queued #:finished-task-running #:finished-task-total
            #:finished-task-bytes-in #:finished-task-bytes-out #:finished-task-made
            #:finished-task-moved #:finished-task-needs #:finished-task-wanted)
@@ -18,7 +17,7 @@ answered. It is called by the thread that does the head's work, so it must be qu
   "The numbers of a task that has ended.
 
 KIND is its field in Task.work, as \"text\"; OUTCOME is \"DONE\", \"CANCELLED\" or an error's name.
-WORKER is the id of the worker that had it last, \"\" if none had it, and CLIENT the address it came from.
+WORKER is the id of the worker that had it last, \"\" if none had it.
 It has waited QUEUED and run for RUNNING in all, and TOTAL lie between its arrival and its end.
 BYTES-IN are those of the TASK, BYTES-OUT of the RESULTs that were passed on, of which MADE counts what
 they brought: tokens, images or embeddings. WANTED is how much of that the task has asked for. MOVED says how
@@ -27,7 +26,6 @@ often it went from one worker to another, NEEDS are the capabilities that its mo
   (model "" :type string)
   (outcome "" :type string)
   (worker "" :type string)
-  (client 0 :type address)
   (queued 0 :type microseconds)
   (running 0 :type microseconds)
   (total 0 :type microseconds)

@@ -25,7 +25,7 @@
 (fiveam:in-suite recorder)
 
 (defun task ()
-  (make-finished-task :kind "text" :model "m" :outcome "DONE" :worker "w" :client 99 :queued 5 :running 6
+  (make-finished-task :kind "text" :model "m" :outcome "DONE" :worker "w" :queued 5 :running 6
                       :total 11 :bytes-in 7 :bytes-out 8 :made 9 :wanted 10 :needs 3))
 
 (defun folder (path)
