@@ -94,9 +94,9 @@ stdenv.mkDerivation {
   installPhase = ''
     runHook preInstall
     install -D --target-directory="$out/libexec" src/hydramesh/build/hydramesh
-    # Where the libraries' sources were is of no use to the program, and would come along with it.
+    # Where the libraries' sources and SBCL were is of no use to the program, and would come along with it.
     remove-references-to ${
-      lib.concatMapStringsSep " " (library: "-t ${library}") libraries
+      lib.concatMapStringsSep " " (package: "-t ${package}") (libraries ++ [ sbcl ])
     } "$out/libexec/hydramesh"
     makeWrapper "$out/libexec/hydramesh" "$out/bin/hydramesh" \
       --set-default HYDRAMESH_LIBDCF "$HYDRAMESH_LIBDCF" \
