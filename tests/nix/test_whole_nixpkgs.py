@@ -167,10 +167,10 @@ def test_committed_units_equal_what_nixos_writes(scenario: str) -> None:
         ),
         pytest.param(
             "modules/any_head.nix",
-            "firewall.allowedUDPPorts",
-            "firewall.allowedUDPPort",
+            "userServices = true",
+            "userService = true",
             "machines.head",
-            "networking.firewall.allowedUDPPort' does not exist",
+            "services.avahi.publish.userService' does not exist",
             id="misspelt-option",
         ),
         pytest.param(
