@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.processes import heads
-from support.processes.built import CannotBuildError
+from support.processes import built, heads
 from support.processes.heads import Head
 from support.processes.notify_socket import NotifySocket
 
@@ -22,10 +21,8 @@ def notify(tmp_path: Path) -> Iterator[NotifySocket]:
 @pytest.fixture(scope="module", params=heads.names())
 def each_head(request: pytest.FixtureRequest) -> Head:
     """The test runs with each head, which every `HeadProcess` that it starts is then."""
-    try:
+    with built.or_skip(request.param):
         return heads.find(request.param)
-    except CannotBuildError as error:
-        pytest.skip(f"{request.param} is not tested: {error}")
 
 
 @pytest.fixture(autouse=True)

@@ -54,10 +54,8 @@ class Demo:
 @pytest.fixture
 async def demo(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Demo]:
     name = getattr(request, "param", heads.DAIIC_HEAD)
-    try:
+    with built.or_skip(name):
         head = heads.find(name)
-    except built.CannotBuildError as error:
-        pytest.skip(f"{name} is not tested: {error}")
     flags = ("--models-dir", MODELS, "--head", name)
     process = await asyncio.create_subprocess_exec(
         *tethered(Path(sys.executable).with_name("daiic"), "demo", *flags),

@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from support.peers.cast import Cast
-from support.processes import heads
-from support.processes.built import CannotBuildError
+from support.processes import built, heads
 from support.processes.heads import Head
 from support.processes.lisp_codec import LispCodec
 
@@ -17,10 +16,8 @@ from support.processes.lisp_codec import LispCodec
 @pytest.fixture(scope="session")
 def hydramesh() -> Head:
     """The head that all tests here are of."""
-    try:
+    with built.or_skip("hydramesh"):
         return heads.hydramesh()
-    except CannotBuildError as error:
-        pytest.skip(f"hydramesh is not tested: {error}")
 
 
 @pytest.fixture(params=["sqlite", "streamdb"])
@@ -44,9 +41,7 @@ async def cast() -> AsyncIterator[Cast]:
 @pytest.fixture(scope="session")
 def codec() -> Iterator[LispCodec]:
     """HydraMesh's codec of messages."""
-    try:
+    with built.or_skip("hydramesh"):
         codec = LispCodec()
-    except CannotBuildError as error:
-        pytest.skip(f"hydramesh is not tested: {error}")
     with contextlib.closing(codec):
         yield codec

@@ -9,7 +9,7 @@ import pytest
 import unit.head
 from daiic.head.dispatcher import Policy
 from daiic.wire.messages import Address
-from support.processes.built import CannotBuildError
+from support.processes import built
 from support.processes.lisp_core import LispCore, start
 from support.processes.lisp_process import LispProcess
 from unit.head.conftest import Client, Cluster
@@ -32,10 +32,8 @@ for _module in pkgutil.iter_modules(unit.head.__path__):
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[LispProcess]:
-    try:
+    with built.or_skip("hydramesh"):
         process = start()
-    except CannotBuildError as error:
-        pytest.skip(f"hydramesh is not tested: {error}")
     yield process
     process.close()
 

@@ -16,16 +16,7 @@ from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from support.peers.worker_stub import WorkerStub
 from support.processes import heads
-from support.processes.built import CannotBuildError
 from support.processes.head_process import HeadProcess
-
-
-@pytest.fixture(scope="module")
-def kind() -> heads.Head:
-    try:
-        return heads.hydramesh()
-    except CannotBuildError as error:
-        pytest.skip(f"hydramesh is not tested: {error}")
 
 
 @pytest.fixture
@@ -36,21 +27,25 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def head(kind: heads.Head, path: Path) -> AsyncIterator[HeadProcess]:
-    async with HeadProcess(kind=kind, repl_socket=path, storage="none") as head:
+async def head(hydramesh: heads.Head, path: Path) -> AsyncIterator[HeadProcess]:
+    async with HeadProcess(kind=hydramesh, repl_socket=path, storage="none") as head:
         yield head
 
 
-def command(kind: heads.Head, *arguments: object) -> list[str]:
-    return [*kind.command, "repl", *map(str, arguments)]
+def command(hydramesh: heads.Head, *arguments: object) -> list[str]:
+    return [*hydramesh.command, "repl", *map(str, arguments)]
 
 
-async def said(kind: heads.Head, path: Path, forms: str, status: int = 0) -> str:
+async def said(hydramesh: heads.Head, path: Path, forms: str, status: int = 0) -> str:
     """Evaluate `forms` in a session of their own; return what it printed."""
 
     def run() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            command(kind, "--socket", path), input=forms, capture_output=True, text=True, timeout=60
+            command(hydramesh, "--socket", path),
+            input=forms,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     done = await asyncio.to_thread(run)
@@ -77,42 +72,42 @@ def ask(client: ClusterClient, task: pb.Task) -> "asyncio.Task[None]":
     return asyncio.create_task(run())
 
 
-async def until_said(kind: heads.Head, path: Path, form: str, pattern: str) -> str:
+async def until_said(hydramesh: heads.Head, path: Path, form: str, pattern: str) -> str:
     async with asyncio.timeout(30):
-        while not re.search(pattern, text := await said(kind, path, form)):
+        while not re.search(pattern, text := await said(hydramesh, path, form)):
             await asyncio.sleep(0.05)
     return text
 
 
 async def test_lisp_is_evaluated_form_by_form(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     forms = """(+ 1 2) (values 1 "a
 b") (values) 'done (list * 1) (format t "no line's end")
 (defun twice (x) (* 2 x)) (twice 21) (quit) 7"""
-    assert await said(kind, path, forms) == (
+    assert await said(hydramesh, path, forms) == (
         '3\n1\n"a\nb"\nDONE\n(DONE 1)\nno line\'s end\nNIL\nTWICE\n42\n'
     )
 
 
 async def test_an_error_is_told_and_the_next_form_goes_on(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
-    text = await said(kind, path, "(car 1) :next", status=1)
+    text = await said(hydramesh, path, "(car 1) :next", status=1)
     assert text == ";; TYPE-ERROR: The value 1 is not of type LIST when binding LIST\n:NEXT\n"
     for form in ("(break)", "(no-such-function)", "no:such", ")", "(error 'error)", "#.(car 1)"):
-        text = await said(kind, path, f"{form}\n:next", status=1)
+        text = await said(hydramesh, path, f"{form}\n:next", status=1)
         assert re.search(r"^;; .*\n:NEXT\n$", text, re.MULTILINE | re.DOTALL), (form, text)
-    assert "does not end" in await said(kind, path, "(list 1", status=1)
+    assert "does not end" in await said(hydramesh, path, "(list 1", status=1)
 
 
 async def test_what_is_endless_is_left_and_the_head_serves_on(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     forms = """(in-loop (loop)) (loop (print 1)) (in-loop (loop (print 1)))
 (labels ((deep (x) (1+ (deep x)))) (deep 1)) (in-loop (error "wrong")) (in-loop (break "stop"))
 (make-array 10000000000) :alive"""
-    text = await said(kind, path, forms, status=1)
+    text = await said(hydramesh, path, forms, status=1)
     for sentence in (
         "took the head's loop more than 1 s",
         "too much to print",
@@ -130,14 +125,14 @@ async def test_what_is_endless_is_left_and_the_head_serves_on(
 
 
 async def test_what_is_nested_too_deeply_ends_no_head_however_often_it_comes(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     deep = "(labels ((deep (x) (1+ (deep x)))) (deep 1))"
     for _ in range(3):
         for form in ("(" * 1_000_000, "'" * 1_000_000 + "1"):
-            assert "nested too deeply" in await said(kind, path, form, status=1)
+            assert "nested too deeply" in await said(hydramesh, path, form, status=1)
         for form in (deep, f"(in-loop {deep})"):
-            text = await said(kind, path, f"{form}\n{form} :alive", status=1)
+            text = await said(hydramesh, path, f"{form}\n{form} :alive", status=1)
             assert text.count("CONTROL-STACK-EXHAUSTED") == 2 and ":ALIVE" in text, text
     async with ClusterClient([head.address]) as client:
         await client.status()
@@ -145,23 +140,23 @@ async def test_what_is_nested_too_deeply_ends_no_head_however_often_it_comes(
 
 
 async def test_to_exit_lisp_is_to_end_the_session_and_not_the_head(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     for form in ("(sb-ext:exit)", "(sb-ext:exit :code 3 :abort t)", "(uiop:quit 4)"):
-        assert await said(kind, path, f"1 {form} 2") == "1\n"
-    assert ":ALIVE" in await said(kind, path, "(in-loop (sb-ext:exit)) :alive", status=1)
+        assert await said(hydramesh, path, f"1 {form} 2") == "1\n"
+    assert ":ALIVE" in await said(hydramesh, path, "(in-loop (sb-ext:exit)) :alive", status=1)
     async with ClusterClient([head.address]) as client:
         await client.status()
     assert await asyncio.to_thread(head.stop) == 0
 
 
 async def test_a_head_whose_loop_hangs_is_not_healthy(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     hang = """(in-loop (sb-sys:without-interrupts
       (loop with end = (+ (get-internal-real-time) (* 7 internal-time-units-per-second))
             while (< (get-internal-real-time) end))))"""
-    hanging = asyncio.create_task(said(kind, path, hang, status=1))
+    hanging = asyncio.create_task(said(hydramesh, path, hang, status=1))
     await asyncio.sleep(1)
     assert await head.get("/healthz") == (503, "the head is busy\n")
     await hanging
@@ -169,15 +164,15 @@ async def test_a_head_whose_loop_hangs_is_not_healthy(
 
 
 async def test_status_workers_and_jobs_are_shown(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
-    assert "no workers\nno tasks\n" in await said(kind, path, "(workers) (jobs)")
+    assert "no workers\nno tasks\n" in await said(hydramesh, path, "(workers) (jobs)")
     await stub(head, "one", slots=1, tags=("gpu",))
     async with ClusterClient([head.address]) as client:
         running = ask(client, pb.Task(model="mute", text=pb.TextTask(prompt="x"), client="bob"))
-        await until_said(kind, path, "(jobs)", r"\bone\b")
+        await until_said(hydramesh, path, "(jobs)", r"\bone\b")
         waiting = ask(client, pb.Task(model="mute", text=pb.TextTask(prompt="x")))
-        text = await until_said(kind, path, "(status) (workers) (jobs)", r"\(waiting\)")
+        text = await until_said(hydramesh, path, "(status) (workers) (jobs)", r"\(waiting\)")
         assert "1 worker; 1 task on workers, 1 waiting of 1024" in text
         assert re.search(r"one +one +ready +1 +1 .* gpu +broken, count, echo", text)
         assert re.search(r"\d+ +text +mute +one +\d\.\d s .* bob$", text, re.MULTILINE)
@@ -185,47 +180,47 @@ async def test_status_workers_and_jobs_are_shown(
         waiting.cancel()
     # A name that others chose reaches no terminal as it is.
     await stub(head, "two", name="\x1b[31mred")
-    assert r"\x1b[31mred" in await until_said(kind, path, "(workers)", r"two")
+    assert r"\x1b[31mred" in await until_said(hydramesh, path, "(workers)", r"two")
 
 
 async def test_explain_tells_why_a_task_is_where_it_is(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     await stub(head, "busy", slots=1, tags=("gpu",))
     await stub(head, "plain")
     await stub(head, "late", state=pb.STARTING, tags=("gpu",))
-    await until_said(kind, path, "(workers)", r"busy[^$]*late[^$]*plain")
+    await until_said(hydramesh, path, "(workers)", r"busy[^$]*late[^$]*plain")
     task = pb.Task(model="mute", text=pb.TextTask(prompt="x"), tags=["gpu"])
     async with ClusterClient([head.address]) as client:
         running = ask(client, task)
-        await until_said(kind, path, "(jobs)", r"\bbusy\b")
+        await until_said(hydramesh, path, "(jobs)", r"\bbusy\b")
         waiting = ask(client, task)
-        jobs = await until_said(kind, path, "(jobs)", r"\(waiting\)")
+        jobs = await until_said(hydramesh, path, "(jobs)", r"\(waiting\)")
         (on_worker,) = re.findall(r"^ *(\d+) .* busy ", jobs, re.MULTILINE)
         (queued,) = re.findall(r"^ *(\d+) .*\(waiting\)", jobs, re.MULTILINE)
 
-        text = await said(kind, path, f"(explain {queued})")
+        text = await said(hydramesh, path, f"(explain {queued})")
         assert "its worker has to have the tags gpu" in text
         assert "it has waited for" in text
         assert re.search(r"- +busy +busy +busy: 1 task on 1 slot; model loaded", text), text
         assert re.search(r"- +plain +plain +lacks the tags gpu", text), text
         assert re.search(r"- +late +late +is starting", text), text
 
-        text = await said(kind, path, f"(explain {on_worker})")
+        text = await said(hydramesh, path, f"(explain {on_worker})")
         assert re.search(r"it has been on busy \(busy\) for \d", text), text
         (task_id,) = re.findall(r"id (\d+)", text)
-        assert await said(kind, path, f"(explain {task_id})") != ""
+        assert await said(hydramesh, path, f"(explain {task_id})") != ""
         running.cancel()
         waiting.cancel()
-    assert "there is no task 99" in await said(kind, path, "(explain 99)")
+    assert "there is no task 99" in await said(hydramesh, path, "(explain 99)")
 
 
 async def test_at_a_terminal_restarts_are_offered(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     outside, inside = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        *command(kind, "--socket", path), stdin=inside, stdout=subprocess.PIPE
+        *command(hydramesh, "--socket", path), stdin=inside, stdout=subprocess.PIPE
     )
     lines = ["(+ 40 (restart-case (error 'error) (use-two () 2)))", "0", "(quit)"]
     os.write(outside, "".join(f"{line}\n" for line in lines).encode())
@@ -239,7 +234,7 @@ async def test_at_a_terminal_restarts_are_offered(
 
 
 async def test_only_its_owner_can_open_the_socket_and_it_goes_with_the_head(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert await asyncio.to_thread(head.stop) == 0
@@ -247,20 +242,20 @@ async def test_only_its_owner_can_open_the_socket_and_it_goes_with_the_head(
 
 
 async def test_the_socket_of_a_head_that_crashed_is_replaced_and_no_other(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
-    second = HeadProcess(kind=kind, repl_socket=path, storage="none")
+    second = HeadProcess(kind=hydramesh, repl_socket=path, storage="none")
     second.start()
     assert await second.ended() == 2
     assert f"repl_socket {path} cannot be used: another process serves there" in second.log
     await head.kill()
     assert path.exists()
-    async with HeadProcess(kind=kind, repl_socket=path, storage="none"):
-        assert await said(kind, path, "1") == "1\n"
+    async with HeadProcess(kind=hydramesh, repl_socket=path, storage="none"):
+        assert await said(hydramesh, path, "1") == "1\n"
 
 
 async def test_a_path_that_others_could_take_over_is_refused(
-    kind: heads.Head, path: Path, tmp_path: Path
+    hydramesh: heads.Head, path: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -273,7 +268,7 @@ async def test_a_path_that_others_could_take_over_is_refused(
         (tmp_path / "none" / "repl", "No such file or directory"),
         (tmp_path / ("x" * 120), "a socket's name has 107 bytes at most"),
     ):
-        head = HeadProcess(kind=kind, repl_socket=named, storage="none")
+        head = HeadProcess(kind=hydramesh, repl_socket=named, storage="none")
         head.start()
         assert await head.ended() == 2
         assert re.search(rf"cannot start +reason=.repl_socket .*{re.escape(reason)}", head.log), (
@@ -283,7 +278,7 @@ async def test_a_path_that_others_could_take_over_is_refused(
 
 
 async def test_sessions_that_do_nothing_or_leave_disturb_nobody(
-    kind: heads.Head, head: HeadProcess, path: Path
+    hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:
     def connected() -> socket.socket:
         session = socket.socket(socket.AF_UNIX)
@@ -295,9 +290,9 @@ async def test_sessions_that_do_nothing_or_leave_disturb_nobody(
         with connected() as session:
             session.sendall(forms)
             await asyncio.sleep(0.1)
-    assert await said(kind, path, "(+ 1 1)") == "2\n"
+    assert await said(hydramesh, path, "(+ 1 1)") == "2\n"
     idle += [connected() for _ in range(8)]
-    assert "there are 8 sessions already" in await said(kind, path, "(+ 1 1)", status=1)
+    assert "there are 8 sessions already" in await said(hydramesh, path, "(+ 1 1)", status=1)
     for session in idle:
         session.close()
     assert "fault" not in head.log
@@ -305,11 +300,11 @@ async def test_sessions_that_do_nothing_or_leave_disturb_nobody(
         await client.status()
 
 
-def test_the_client_says_what_is_wrong(kind: heads.Head, tmp_path: Path) -> None:
+def test_the_client_says_what_is_wrong(hydramesh: heads.Head, tmp_path: Path) -> None:
     def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
         environment = {k: v for k, v in os.environ.items() if not k.startswith("DAIIC_")}
         return subprocess.run(
-            command(kind, *arguments),
+            command(hydramesh, *arguments),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -14,29 +14,26 @@ from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from support.peers.worker_stub import WorkerStub
 from support.processes import heads
-from support.processes.built import CannotBuildError
 from support.processes.head_process import HeadProcess
 
 NOT_UTF8 = os.fsdecode(b"\xff\xfe")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kind() -> Iterator[heads.Head]:
-    try:
-        kind = heads.hydramesh()
-    except CannotBuildError as error:
-        pytest.skip(f"hydramesh is not tested: {error}")
-    with heads.using(kind):
-        yield kind
+def _hydramesh_alone(hydramesh: heads.Head) -> Iterator[None]:
+    with heads.using(hydramesh):
+        yield
 
 
-def run(kind: heads.Head, *arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+def run(
+    hydramesh: heads.Head, *arguments: str, **options: object
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*kind.command, *arguments],
+        [*hydramesh.command, *arguments],
         text=True,
         timeout=60,
         **{
-            "env": {**os.environ, **kind.environment},
+            "env": {**os.environ, **hydramesh.environment},
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
@@ -45,16 +42,16 @@ def run(kind: heads.Head, *arguments: str, **options: object) -> "subprocess.Com
     )  # type: ignore[call-overload]
 
 
-async def test_an_argument_that_is_not_utf8_is_refused_and_none_is_forgotten(kind):
+async def test_an_argument_that_is_not_utf8_is_refused_and_none_is_forgotten(hydramesh):
     for flag, key in (("--cluster-key-file", "cluster_key_file"), ("--state-dir", "state_dir")):
-        done = await asyncio.to_thread(run, kind, flag, f"/{NOT_UTF8}")
+        done = await asyncio.to_thread(run, hydramesh, flag, f"/{NOT_UTF8}")
         assert done.returncode == 2, done
         assert f"{key} = " in done.stderr and done.stderr.count("\n") == 1
         assert "text without control characters, in UTF-8" in done.stderr
     for arguments in (("history", NOT_UTF8), ("repl", "--socket", NOT_UTF8), (NOT_UTF8,)):
-        done = await asyncio.to_thread(run, kind, *arguments)
+        done = await asyncio.to_thread(run, hydramesh, *arguments)
         assert done.returncode == 2 and done.stderr.count("\n") == 1, done
-    done = await asyncio.to_thread(run, kind, "--config", f"/{NOT_UTF8}")
+    done = await asyncio.to_thread(run, hydramesh, "--config", f"/{NOT_UTF8}")
     assert done.returncode == 2 and "cannot be read" in done.stderr, done
 
 
@@ -70,18 +67,18 @@ async def test_a_variable_that_is_not_utf8_matters_only_if_it_is_a_setting():
     assert "cluster_key_file = " in head.log and "in UTF-8" in head.log
 
 
-async def test_without_input_and_outputs_its_log_reaches_no_other_file(kind, tmp_path):
+async def test_without_input_and_outputs_its_log_reaches_no_other_file(hydramesh, tmp_path):
     config = tmp_path / "head.toml"
     config.write_text("queue_size = 5\n")
     command = " ".join(
         [
-            *kind.command,
+            *hydramesh.command,
             "--listen=127.0.0.1:0 --http-listen=127.0.0.1:0",
             f"--state-dir={tmp_path}/state --config={config}",
         ]
     )
     process = await asyncio.create_subprocess_shell(
-        f"exec {command} <&- >&- 2>&-", env={**os.environ, **kind.environment}
+        f"exec {command} <&- >&- 2>&-", env={**os.environ, **hydramesh.environment}
     )
     files = Path(f"/proc/{process.pid}/fd")
     async with asyncio.timeout(60):
@@ -94,10 +91,10 @@ async def test_without_input_and_outputs_its_log_reaches_no_other_file(kind, tmp
     assert (tmp_path / "state/hydramesh.sqlite.lock").read_bytes() == b""
 
 
-def test_what_cannot_be_printed_is_a_failure(kind, tmp_path):
+def test_what_cannot_be_printed_is_a_failure(hydramesh, tmp_path):
     with Path("/dev/full").open("w") as full:
         for arguments in (("--version",), ("--help",), ("history", "--help"), ("repl", "--help")):
-            done = run(kind, *arguments, stdout=full)
+            done = run(hydramesh, *arguments, stdout=full)
             assert done.returncode == 1, arguments
             assert done.stderr == (
                 "hydramesh: standard output cannot be written: No space left on device\n"
@@ -105,24 +102,24 @@ def test_what_cannot_be_printed_is_a_failure(kind, tmp_path):
     # Who reads has seen enough.
     reading, writing = os.pipe()
     os.close(reading)
-    done = run(kind, "--help", stdout=writing)
+    done = run(hydramesh, "--help", stdout=writing)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, "")
 
 
-async def test_a_log_that_nobody_reads_stops_nothing(kind):
+async def test_a_log_that_nobody_reads_stops_nothing(hydramesh):
     reading, writing = os.pipe()
     head = HeadProcess({"JOURNAL_STREAM": "8:1"}, storage="none")
     head.start()
     where = head.host_port
     await head.kill()
     process = await asyncio.create_subprocess_exec(
-        *kind.command,
+        *hydramesh.command,
         f"--listen=127.0.0.1:{where[1]}",
         "--http-listen=",
         "--storage=none",
         stderr=writing,
-        env={**os.environ, **kind.environment},
+        env={**os.environ, **hydramesh.environment},
     )
     os.close(writing)
     try:
@@ -183,7 +180,7 @@ int gettimeofday(long *time, void *zone) {
 
 
 @pytest.mark.parametrize("year", [1970, 2020, 2200])
-async def test_whatever_the_clock_says_figures_are_recorded_and_shown(kind, tmp_path, year):
+async def test_whatever_the_clock_says_figures_are_recorded_and_shown(hydramesh, tmp_path, year):
     library = tmp_path / "clock.so"
     command = ["cc", "-shared", "-fPIC", "-x", "c", "-o", str(library), "-"]
     subprocess.run(command, input=CLOCK, text=True, check=True)
@@ -195,11 +192,11 @@ async def test_whatever_the_clock_says_figures_are_recorded_and_shown(kind, tmp_
         assert await asyncio.to_thread(head.stop) == 0
         assert "fault" not in head.log, head.log
     done = run(
-        kind,
+        hydramesh,
         "history",
         "--state-dir",
         str(tmp_path),
-        env={**os.environ, **kind.environment, **clock},
+        env={**os.environ, **hydramesh.environment, **clock},
     )
     assert (done.returncode, done.stderr) == (0, "") and f"{year}-" in done.stdout
 
@@ -213,7 +210,7 @@ async def test_what_is_recorded_is_only_the_owners_to_read(tmp_path):
         assert [path for path in files if path.stat().st_mode & 0o077] == []
 
 
-async def test_probes_are_answered_though_silent_clients_have_all_descriptors(kind):
+async def test_probes_are_answered_though_silent_clients_have_all_descriptors(hydramesh):
     async with HeadProcess(storage="none") as head:
         used = len(list(Path(f"/proc/{head.pid}/fd").iterdir()))
         subprocess.run(["prlimit", f"--pid={head.pid}", f"--nofile={used + 8}"], check=True)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from support.processes.built import CannotBuildError
+from support.processes import built
 from support.processes.lisp_toml import LispToml
 
 BOTH = settings(max_examples=1000, deadline=None)
@@ -20,10 +20,8 @@ BOTH = settings(max_examples=1000, deadline=None)
 
 @pytest.fixture(scope="module")
 def lisp() -> Iterator[LispToml]:
-    try:
+    with built.or_skip("hydramesh"):
         process = LispToml()
-    except CannotBuildError as error:
-        pytest.skip(f"hydramesh is not tested: {error}")
     with contextlib.closing(process):
         yield process
 

@@ -15,23 +15,14 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.wire.messages import MessageType, encode
 from support.peers.worker_stub import WorkerStub
 from support.processes import heads
-from support.processes.built import CannotBuildError
 from support.processes.head_process import HeadProcess
 
 WHAT_TO_DO = "`src/cargo.sh build --release` makes libdcf.so, and HYDRAMESH_LIBDCF names it"
 
 
-@pytest.fixture(scope="module")
-def kind() -> heads.Head:
-    try:
-        return heads.hydramesh()
-    except CannotBuildError as error:
-        pytest.skip(f"hydramesh is not tested: {error}")
-
-
-async def refusal(kind: heads.Head, library: Path) -> str:
+async def refusal(hydramesh: heads.Head, library: Path) -> str:
     """Return what a head says that is to use `library`, and ends."""
-    head = HeadProcess({"HYDRAMESH_LIBDCF": str(library)}, kind=kind, storage="none")
+    head = HeadProcess({"HYDRAMESH_LIBDCF": str(library)}, kind=hydramesh, storage="none")
     head.start()
     assert await head.ended() == 1
     return head.log
@@ -44,7 +35,7 @@ def other_library(source: str, path: Path) -> Path:
 
 
 async def test_a_library_that_cannot_be_used_is_named_with_what_to_do(
-    kind: heads.Head, tmp_path: Path
+    hydramesh: heads.Head, tmp_path: Path
 ) -> None:
     none = tmp_path / "none.so"
     empty = tmp_path / "empty.so"
@@ -60,13 +51,13 @@ async def test_a_library_that_cannot_be_used_is_named_with_what_to_do(
         (newer, f"{newer} is libdcf with version 7 of its interface, and not 1"),
         (older, f"{older} is a libdcf that is too old"),
     ):
-        log = await refusal(kind, library)
+        log = await refusal(hydramesh, library)
         assert "cannot continue" in log
         assert f"{reason}; {WHAT_TO_DO}" in log
 
 
-async def test_the_library_of_the_build_is_used_if_none_is_named(kind: heads.Head) -> None:
-    unnamed = heads.Head(kind.name, kind.command)
+async def test_the_library_of_the_build_is_used_if_none_is_named(hydramesh: heads.Head) -> None:
+    unnamed = heads.Head(hydramesh.name, hydramesh.command)
     async with (
         HeadProcess({"HYDRAMESH_LIBDCF": ""}, kind=unnamed, storage="none") as head,
         ClusterClient([head.address]) as client,
@@ -76,7 +67,7 @@ async def test_the_library_of_the_build_is_used_if_none_is_named(kind: heads.Hea
 
 @pytest.mark.parametrize("sealed", [False, True])
 async def test_whatever_arrives_it_serves_on(
-    kind: heads.Head, sealed: bool, tmp_path: Path
+    hydramesh: heads.Head, sealed: bool, tmp_path: Path
 ) -> None:
     settings: dict[str, object] = {}
     key = None
@@ -96,7 +87,7 @@ async def test_whatever_arrives_it_serves_on(
         whole = encode(dice.choice(types), dice.getrandbits(32), dice.getrandbits(64), payload)
         return whole[: dice.randrange(len(whole))] if dice.random() < 0.2 else whole
 
-    async with HeadProcess(kind=kind, storage="none", **settings) as head:
+    async with HeadProcess(kind=hydramesh, storage="none", **settings) as head:
         worker = await WorkerStub.open([head.address], key=key)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.connect(head.host_port)

@@ -1,11 +1,15 @@
 """What tests build of Rust and of Lisp, and why a machine that lacks something cannot do that."""
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 WORKSPACE = Path(__file__).parents[3] / "src"
 HYDRAMESH = WORKSPACE / "hydramesh"
@@ -14,6 +18,15 @@ NO_SBCL = "there is no SBCL (apt install sbcl; src/hydramesh/README.md)"
 
 class CannotBuildError(Exception):
     """This machine lacks something; the message says what."""
+
+
+@contextlib.contextmanager
+def or_skip(tested: str) -> Iterator[None]:
+    """Skip the test, in which `tested` is, if what is built within this needs more than is here."""
+    try:
+        yield
+    except CannotBuildError as error:
+        pytest.skip(f"{tested} is not tested: {error}")
 
 
 def rust(*arguments: str) -> None:
