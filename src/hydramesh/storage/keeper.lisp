@@ -18,8 +18,8 @@
            #:uptime)
   (:documentation "What is done when something is wrong with the file that has the figures of the past.
 
-That is logged once, and what has failed is tried again from time to time. A damaged file is put aside and another one begun; one
-of a later version, or of another head, is left as it is."))
+That is logged once, and what has failed is tried again from time to time. A damaged file is put aside
+and another one begun; one of a later version, or of another head, is left as it is."))
 (in-package #:hydramesh/storage/keeper)
 
 (defconstant +retry+ 15 "Seconds until something that has failed is tried again.")

@@ -5,8 +5,7 @@
   (:import-from #:hydramesh/tests/cluster
                 #:add-client #:add-worker #:answer #:ask #:beat #:cancelled #:code-name #:die
                 #:fail-task #:member-inbox #:move-to #:new-cluster #:pass-time #:restart-worker
-                #:result #:results #:say #:status #:task #:task-error #:task-errors #:unreachable
-                #:worker-heartbeat)
+                #:result #:results #:say #:status #:task #:task-error #:task-errors #:unreachable)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "What happens to tasks when workers fail, go silent, restart, move or leave."))
@@ -143,28 +142,3 @@
       (is (= 1 (pb:resume-index (pb:task-resume again))))
       (part worker again 1))
     (is (string= "0 1 " (text-of (results client))))))
-
-(test the-heartbeat-of-a-process-that-was-replaced-is-ignored
-  (let* ((cluster (new-cluster))
-         (worker (add-worker cluster))
-         (client (add-client cluster))
-         (before (pb:copy-message (worker-heartbeat worker))))
-    (restart-worker worker)
-    (ask client)
-    (let ((task (task worker)))
-      (rotatef before (worker-heartbeat worker))
-      (beat worker)
-      (rotatef before (worker-heartbeat worker))
-      (answer worker task :text "hi"))
-    (is (string= "hi" (pb:result-text (result client))))))
-
-(test a-worker-that-has-stopped-does-not-come-back-by-a-late-heartbeat
-  (let* ((cluster (new-cluster))
-         (worker (add-worker cluster))
-         (client (add-client cluster)))
-    (die worker)
-    (say worker pb:heartbeat-state pb:+stopped+)
-    (say worker pb:heartbeat-state pb:+ready+)
-    (is (null (pb:cluster-status-workers (status client))))
-    (restart-worker worker)
-    (is (= 1 (length (pb:cluster-status-workers (status client)))))))

@@ -9,7 +9,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:new-cluster #:cluster-core #:pass-time #:add-worker #:add-client #:say #:beat
-                #:restart-worker #:die #:move-to #:send #:ask #:status #:task #:answer #:result
+                #:restart-worker #:die #:send #:ask #:status #:task #:answer #:result
                 #:task-error)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -91,17 +91,6 @@
       (is (string= "done" (pb:result-text (result client)))))
     (is (equal '("w") (loop for status in (workers-of cluster)
                             collect (pb:heartbeat-name (pb:worker-status-heartbeat status)))))))
-
-(test a-worker-keeps-its-tasks-when-its-address-changes
-  (let* ((cluster (new-cluster))
-         (worker (add-worker cluster))
-         (client (add-client cluster)))
-    (ask client)
-    (let ((task (task worker)))
-      (move-to worker 2)
-      (beat worker)
-      (answer worker task :text "done")
-      (is (string= "done" (pb:result-text (result client)))))))
 
 (test a-worker-at-the-address-of-another-takes-its-place
   (let* ((cluster (new-cluster))
