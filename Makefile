@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := worker,gateway,test
+EXTRAS := worker,llama-cpp,gateway,test
 
 # What `make demo` has as its head: daiic-head, or hydramesh.
 HEAD   := daiic-head
