@@ -1,0 +1,278 @@
+"""GGUF files of a few weights, made on the spot: what llama.cpp serves, and what belongs to it.
+
+The chat model has the weights and the tokenizer of `local-models/daiic-tiny-chat`, so llama.cpp's
+greedy answers can be compared with transformers'. The others have random weights.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, PoolingType, TokenType, quantize
+from safetensors.torch import load_file
+
+TINY_CHAT = Path(__file__).parents[3] / "local-models" / "daiic-tiny-chat"
+SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+WIDTH = 192  # of the chat model
+VISION_WIDTH, IMAGE_SIZE, PATCH = 32, 28, 14
+BERT_WIDTH = 32
+
+Weights = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+
+NAMES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+"""What GGUF calls the parts of a Llama's layer, by transformers' names."""
+
+
+def chat_model(
+    path: Path,
+    *,
+    context: int = 1024,
+    quantization: GGMLQuantizationType = GGMLQuantizationType.BF16,
+    template: str | None = None,
+    parts: int = 1,
+) -> Path:
+    """Write daiic-tiny-chat as a GGUF to `path`; return the file, or the first of its `parts`.
+
+    `template` takes the place of its own chat template; an empty one leaves it out. In several
+    parts, it is named as `llama-gguf-split` names them: NAME-00001-of-00002.gguf.
+    """
+    weights = _llama_names(
+        {k: w.float().numpy() for k, w in load_file(TINY_CHAT / "model.safetensors").items()}
+    )
+    split = -(-len(weights) // parts) if parts > 1 else 0
+    writer = GGUFWriter(path, "llama", split_max_tensors=split)
+    _describe_llama(writer, "DAIIC tiny chat", layers=4, context=context)
+    own = (TINY_CHAT / "chat_template.jinja").read_text()
+    _tokenizer(writer, own if template is None else template)
+    _write(writer, weights, quantization)
+    return path if parts == 1 else path.with_name(f"{path.stem}-00001-of-{parts:05}.gguf")
+
+
+def draft_model(path: Path, *, layers: int = 2) -> Path:
+    """Write a model with daiic-tiny-chat's tokenizer and its first `layers` layers.
+
+    It guesses some of the whole model's tokens right, and others wrong.
+    """
+    whole = _llama_names(
+        {k: w.float().numpy() for k, w in load_file(TINY_CHAT / "model.safetensors").items()}
+    )
+    kept = {
+        name: weight
+        for name, weight in whole.items()
+        if not name.startswith("blk.") or int(name.split(".")[1]) < layers
+    }
+    writer = GGUFWriter(path, "llama")
+    _describe_llama(writer, "DAIIC tiny draft", layers=layers, context=1024)
+    _tokenizer(writer, (TINY_CHAT / "chat_template.jinja").read_text())
+    _write(writer, kept, GGMLQuantizationType.BF16)
+    return path
+
+
+def adapter(path: Path, *, rank: int = 4, strength: float = 4.0, seed: int = 7) -> Path:
+    """Write a LoRA for the chat model's queries and outputs that changes what it says."""
+    random = np.random.default_rng(seed)
+    writer = GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_name(path.stem)
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(rank))
+    weights = {}
+    for layer in range(4):
+        for part in ("attn_q", "attn_output"):
+            name = f"blk.{layer}.{part}.weight"
+            weights[f"{name}.lora_a"] = _noise(random, rank, WIDTH)
+            weights[f"{name}.lora_b"] = _noise(random, WIDTH, rank) * strength
+    _write(writer, weights, GGMLQuantizationType.F32)
+    return path
+
+
+def embedding_model(path: Path, *, pooling: PoolingType = PoolingType.MEAN, seed: int = 7) -> Path:
+    """Write a BERT of `BERT_WIDTH` dimensions whose WordPiece vocabulary is letters."""
+    random = np.random.default_rng(seed)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    # A word's first piece begins with U+2581 in GGUF, and pieces within words have no "##".
+    tokens = [*special, *(f"\u2581{letter}" for letter in letters), *letters]
+    width, inner, context = BERT_WIDTH, 64, 128
+    writer = GGUFWriter(path, "bert")
+    writer.add_name("DAIIC tiny sentences")
+    writer.add_block_count(2)
+    writer.add_context_length(context)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(2)
+    writer.add_layer_norm_eps(1e-12)
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(pooling)
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [TokenType.CONTROL] * len(special) + [TokenType.NORMAL] * (len(tokens) - len(special))
+    )
+    writer.add_token_type_count(2)
+    writer.add_pad_token_id(0)
+    writer.add_unk_token_id(1)
+    writer.add_bos_token_id(2)
+    writer.add_sep_token_id(3)
+    writer.add_mask_token_id(4)
+    weights: Weights = {
+        "token_embd.weight": _noise(random, len(tokens), width),
+        "position_embd.weight": _noise(random, context, width),
+        "token_types.weight": _noise(random, 2, width),
+        **_norm("token_embd_norm", width),
+    }
+    for layer in range(2):
+        block = f"blk.{layer}"
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            weights |= _linear(random, f"{block}.{part}", width, width)
+        weights |= _linear(random, f"{block}.ffn_up", inner, width)
+        weights |= _linear(random, f"{block}.ffn_down", width, inner)
+        weights |= _norm(f"{block}.attn_output_norm", width)
+        weights |= _norm(f"{block}.layer_output_norm", width)
+    _write(writer, weights, GGMLQuantizationType.F32)
+    return path
+
+
+def projector(path: Path, *, seed: int = 7) -> Path:
+    """Write an mmproj with which the chat model takes images, four tokens each (as in LLaVA 1.5).
+
+    It has never learned anything: what the model says of an image makes no sense, but differs
+    between images.
+    """
+    random = np.random.default_rng(seed)
+    width, inner = VISION_WIDTH, 64
+    writer = GGUFWriter(path, "clip")
+    writer.add_type("mmproj")
+    writer.add_name("DAIIC tiny eyes")
+    writer.add_clip_has_vision_encoder(True)
+    writer.add_clip_projector_type("mlp")
+    writer.add_bool("clip.has_llava_projector", True)
+    writer.add_vision_image_size(IMAGE_SIZE)
+    writer.add_vision_patch_size(PATCH)
+    writer.add_vision_embedding_length(width)
+    writer.add_vision_feed_forward_length(inner)
+    writer.add_vision_projection_dim(WIDTH)
+    writer.add_vision_block_count(2)
+    writer.add_vision_head_count(2)
+    writer.add_vision_attention_layernorm_eps(1e-5)
+    writer.add_vision_image_mean([0.5, 0.5, 0.5])
+    writer.add_vision_image_std([0.5, 0.5, 0.5])
+    writer.add_vision_use_gelu(True)
+    patches = (IMAGE_SIZE // PATCH) ** 2
+    weights: Weights = {
+        "v.patch_embd.weight": _noise(random, width, 3, PATCH, PATCH),
+        "v.class_embd": _noise(random, 1, width)[0],
+        "v.position_embd.weight": _noise(random, patches + 1, width),
+        **_norm("v.pre_ln", width),
+        **_norm("v.post_ln", width),
+        **_linear(random, "mm.0", WIDTH, width),
+        **_linear(random, "mm.2", WIDTH, WIDTH),
+    }
+    weights["mm.2.weight"] *= 4  # to be noticed beside the words
+    for layer in range(2):
+        block = f"v.blk.{layer}"
+        for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
+            weights |= _linear(random, f"{block}.{part}", width, width)
+        weights |= _linear(random, f"{block}.ffn_up", inner, width)
+        weights |= _linear(random, f"{block}.ffn_down", width, inner)
+        weights |= _norm(f"{block}.ln1", width)
+        weights |= _norm(f"{block}.ln2", width)
+    _write(writer, weights, GGMLQuantizationType.F32)
+    return path
+
+
+def _describe_llama(writer: GGUFWriter, name: str, *, layers: int, context: int) -> None:
+    config = json.loads((TINY_CHAT / "config.json").read_text())
+    writer.add_type("model")
+    writer.add_name(name)
+    writer.add_block_count(layers)
+    writer.add_context_length(context)
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_dimension_count(config["head_dim"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+
+
+def _tokenizer(writer: GGUFWriter, template: str) -> None:
+    model = json.loads((TINY_CHAT / "tokenizer.json").read_text())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(
+        [TokenType.CONTROL if token in SPECIAL else TokenType.NORMAL for token in tokens]
+    )
+    writer.add_token_merges([" ".join(merge) for merge in model["merges"]])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_pad_token_id(0)
+    writer.add_add_bos_token(True)
+    if template:
+        writer.add_chat_template(template)
+
+
+def _llama_names(weights: Weights) -> Weights:
+    """Transformers' weights as GGUF has them; it turns a head's two halves into pairs for RoPE."""
+    config = json.loads((TINY_CHAT / "config.json").read_text())
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+    renamed: Weights = {
+        "token_embd.weight": weights["model.embed_tokens.weight"],
+        "output_norm.weight": weights["model.norm.weight"],
+    }
+    for name, weight in weights.items():
+        if not name.startswith("model.layers."):
+            continue
+        layer, _, part = name.removeprefix("model.layers.").removesuffix(".weight").partition(".")
+        part = NAMES[part]
+        if part in heads:
+            by_head = weight.reshape(heads[part], 2, -1, weight.shape[1])
+            weight = by_head.swapaxes(1, 2).reshape(weight.shape)
+        renamed[f"blk.{layer}.{part}.weight"] = weight
+    return renamed
+
+
+def _write(writer: GGUFWriter, weights: Weights, quantization: GGMLQuantizationType) -> None:
+    for name, weight in weights.items():
+        kind = quantization if weight.ndim == 2 else GGMLQuantizationType.F32
+        if kind == GGMLQuantizationType.F32:
+            writer.add_tensor(name, np.ascontiguousarray(weight))
+        else:
+            writer.add_tensor(name, quantize(np.ascontiguousarray(weight), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _noise(random: np.random.Generator, *shape: int) -> Any:
+    return random.normal(0, shape[-1] ** -0.5, shape).astype(np.float32)
+
+
+def _linear(random: np.random.Generator, name: str, rows: int, columns: int) -> Weights:
+    bias = np.zeros(rows, dtype=np.float32)
+    return {f"{name}.weight": _noise(random, rows, columns), f"{name}.bias": bias}
+
+
+def _norm(name: str, width: int) -> Weights:
+    return {
+        f"{name}.weight": np.ones(width, dtype=np.float32),
+        f"{name}.bias": np.zeros(width, dtype=np.float32),
+    }
