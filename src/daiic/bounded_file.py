@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -13,18 +14,32 @@ def read_bounded(path: Path, most: int) -> bytes:
         OSError: with a `strerror` for people, if there is no such file, if it
             cannot be read, is none that can be named, not a regular file, or larger.
     """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {_amount(most)}")
+    return content
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open `path` for reading; never waits for a pipe or a device.
+
+    Raises:
+        OSError: as `read_bounded`, but for the size.
+    """
     try:
         # A pipe or a device is not even opened: that alone may block, or move a tape.
         _check_regular(path.stat())
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError:  # a null character, or half of a surrogate pair
         raise OSError(errno.EINVAL, "no file can have this name") from None
-    with os.fdopen(descriptor, "rb") as file:
+    file = os.fdopen(descriptor, "rb")
+    try:
         _check_regular(os.fstat(descriptor))
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it is larger than {_amount(most)}")
-    return content
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def _check_regular(found: os.stat_result) -> None:

@@ -31,7 +31,10 @@ class WorkerLimits:
     times longer it may make a text, its `tokenizer_growth`. Of a chat template:
     its source is a `template`, and it may take `template_seconds` of processor
     time (`template_patience` of real time) and `template_memory` for one
-    conversation. `failures` are those models that the list shows as failed.
+    conversation. Of a GGUF file: what it says before its weights, its `gguf_header`;
+    the `gguf_keys`, `gguf_strings` in all arrays, `gguf_tensors`, bytes of each
+    `gguf_name`; the `gguf_parts` that a model may be split into. `failures` are
+    those models that the list shows as failed.
     """
 
     waiting: int = 4
@@ -63,6 +66,12 @@ class WorkerLimits:
     template_seconds: float = 5.0
     template_patience: float = 120.0
     template_memory: int = 512 * MIB
+    gguf_header: int = 128 * MIB
+    gguf_keys: int = 4096
+    gguf_strings: int = 4_000_000
+    gguf_tensors: int = 100_000
+    gguf_name: int = 256
+    gguf_parts: int = 1000
     failures: int = 16
 
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daiic.errors import TaskError
+from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.diffusers.probe import probe as probe_pipeline
 from daiic.worker.engines.interface import EngineEntry, Probed
 from daiic.worker.engines.transformers_embedding.probe import probe as probe_encoder
 from daiic.worker.engines.transformers_text.probe import probe as probe_language_model
 from daiic.worker.models.architectures import architectures_in
+from daiic.worker.models.gguf.description import describe
 from daiic.worker.models.model_json import shown
 
 ENGINES = (
@@ -37,6 +39,13 @@ def choose(
         probed = engine.probe(path, name)
         if probed is not None:
             return engine, probed
+    if path.suffix == GGUF and path.is_file():
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"{name} has the architecture {shown(describe(path).architecture) or '(none)'}, "
+            "which no engine of this worker runs",
+            "choose another model",
+        )
     if path.is_file():
         raise TaskError(
             pb.BAD_REQUEST,

@@ -1,8 +1,10 @@
 """Which models there are on this machine, and what a task's model name means.
 
 A name is that of a file or folder in the models folder, or a Hugging Face id,
-"owner/name". Nothing outside the models folder and the download cache is ever
-read, whatever a name or a symbolic link says.
+"owner/name", with a quantisation after a colon if that has GGUF files
+(`daiic.model_names` tells how else people write such names). Nothing outside
+the models folder and the download cache is ever read, whatever a name or a
+symbolic link says.
 """
 
 import difflib
@@ -13,10 +15,9 @@ from itertools import islice
 from pathlib import Path
 
 import structlog
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from daiic.errors import TaskError
+from daiic.model_names import GGUF, meant, plain
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.registry import choose
 from daiic.worker.limits import LIMITS
@@ -26,12 +27,17 @@ from daiic.worker.models.checkpoint_files import (
     PICKLED,
     SUFFIX,
     all_there,
+    is_file,
     is_model,
     unsafe_weights,
 )
+from daiic.worker.models.gguf.description import describe
+from daiic.worker.models.gguf.files import parts_of
+from daiic.worker.models.gguf.shelf import models_in, tagged
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import survey
 from daiic.worker.models.model_json import shown
+from daiic.worker.models.names import check_name, is_name, names_repository, repository_and_tag
 
 SHOWN = 12
 """Models that an error names at most."""
@@ -85,8 +91,10 @@ class Catalog:
                 UNSAFE_WEIGHTS for pickled weights; MODEL_NOT_FOUND, with what
                 there is, otherwise.
         """
-        check_name(name)
-        path = self._models_dir / name
+        check_name(plain(name))
+        ggufs = self._ggufs()
+        known = meant(name, ggufs)
+        path = ggufs.get(known) or self._models_dir / plain(name)
         try:
             exists = path.exists()
             inside = exists and path.resolve().is_relative_to(self._models_dir.resolve())
@@ -99,6 +107,8 @@ class Catalog:
                 "put the model itself into the models folder, or set models_dir to where it is",
             )
         try:
+            if path.suffix == GGUF and is_file(path):
+                return self._usable_gguf(known, path)
             if exists and (is_model(path) or path.suffix in PICKLED):
                 return self._model_at(name, path)
             if exists and path.is_dir():
@@ -107,7 +117,7 @@ class Catalog:
                     raise unsafe_weights(name, pickled)
         except OSError as error:
             raise _unreadable(name, error) from None
-        if names_repository(name):
+        if repository_and_tag(plain(name)):
             return None
         raise self._not_found(name)
 
@@ -156,13 +166,41 @@ class Catalog:
             )
         return _model(name, path, self._models_dir)
 
+    def _usable_gguf(self, name: str, path: Path) -> Model:
+        model = _gguf_model(name, path, self._models_dir)
+        if model is not None:
+            return model
+        kind = describe(path).kind
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"{name} is no model of its own: it is of the kind {shown(kind)}",
+            "name the model that it belongs to",
+        )
+
+    def _ggufs(self) -> dict[str, Path]:
+        """Return the GGUF files of `models_dir` that may be models, by name."""
+        found: dict[str, Path] = {}
+        unusable: dict[str, str] = {}
+        entries = _entries(self._models_dir, unusable)
+        for name, file in models_in(_gguf_names(entries)).items():
+            found[name] = self._models_dir / file
+        for path in entries:
+            inner = _entries(path, unusable)
+            if _is_gguf_folder(path, inner):
+                for name, file in tagged(path.name, _gguf_names(inner)).items():
+                    found[name] = path / file
+        return found
+
     def _local(self, unusable: dict[str, str]) -> Iterator[tuple[str, Look]]:
         """Yield what may be a model, here and one folder down; say what cannot be read."""
+        for name, path in self._ggufs().items():
+            yield name, partial(_gguf_model, name, path, self._models_dir)
         for path in _entries(self._models_dir, unusable):
             if path.suffix == CONFIGURATION_SUFFIX and is_model(path.with_suffix(SUFFIX)):
                 continue  # the configuration of the checkpoint beside it
-            for place in [path] if is_model(path) else _entries(path, unusable):
-                if is_model(place):
+            inner = _entries(path, unusable)
+            for place in [path] if is_model(path) else inner:
+                if is_model(place) and not _is_gguf_folder(place, inner):
                     name = str(place.relative_to(self._models_dir))
                     yield name, partial(self._model_at, name, place)
 
@@ -202,6 +240,32 @@ def _model(name: str, path: Path, within: Path) -> Model:
     return Model(name, path, probed.model_kind, within, probed.capabilities)
 
 
+def _gguf_model(name: str, path: Path, within: Path) -> Model | None:
+    """Return the model in the GGUF file `path`, `None` for what only belongs to one.
+
+    Raises:
+        TaskError: BAD_REQUEST if its files cannot be used.
+        OSError: if they cannot be read.
+    """
+    survey(path, name, within)
+    if describe(path).kind != "model":
+        return None
+    return _model(name, parts_of(path)[0], within)
+
+
+def _gguf_names(entries: Iterable[Path]) -> list[str]:
+    return [path.name for path in entries if path.suffix == GGUF and is_file(path)]
+
+
+def _is_gguf_folder(path: Path, inner: Iterable[Path]) -> bool:
+    """Return whether the folder `path` with `inner` has its weights in GGUF files only.
+
+    Repositories of such files often have the configuration of the model that they were made of.
+    """
+    suffixes = {entry.suffix for entry in inner}
+    return GGUF in suffixes and SUFFIX not in suffixes and not is_file(path / "model_index.json")
+
+
 def _looked_at(
     candidates: Iterable[tuple[str, Look]], unusable: dict[str, str]
 ) -> dict[str, Model]:
@@ -238,45 +302,3 @@ def _unreadable(name: str, error: OSError) -> TaskError:
     return TaskError(
         pb.BAD_REQUEST, f"{name}: {_reason(error)}", "let the worker read the model's files"
     )
-
-
-def is_name(name: str) -> bool:
-    """Return whether `check_name` accepts `name`."""
-    try:
-        check_name(name)
-    except TaskError:
-        return False
-    return True
-
-
-def check_name(name: str) -> None:
-    """Accept names that cannot lead out of a folder.
-
-    Raises:
-        TaskError: BAD_REQUEST for any other name.
-    """
-    parts = name.split("/")
-    if not name:
-        problem = "the task names no model"
-    elif len(parts) > 2 or not name.isprintable() or "\\" in name:
-        problem = f"{name!r} is not a model's name"
-    elif any(not part or part.startswith(".") for part in parts):
-        problem = f"{name!r} is a path, not a model's name"
-    else:
-        return
-    raise TaskError(
-        pb.BAD_REQUEST,
-        problem,
-        'name a file or folder in the models folder, or a Hugging Face id, "owner/name"',
-    )
-
-
-def names_repository(name: str) -> bool:
-    """Return whether `name` has the form of a Hugging Face id, "owner/name"."""
-    if "/" not in name:
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True

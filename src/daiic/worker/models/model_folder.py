@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from daiic.errors import TaskError
+from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.checkpoint_files import PICKLED, SUFFIX
+from daiic.worker.models.gguf.files import belonging
 from daiic.worker.models.model_json import shown
 
 OPENED = (SUFFIX, ".json", ".txt", ".model", ".jinja", ".tiktoken")
@@ -34,12 +36,15 @@ class Contents:
 
     @property
     def weights(self) -> list[str]:
-        """The names of its .safetensors files."""
-        return [name for name in self.files if name.endswith(SUFFIX)]
+        """The names of its .safetensors or .gguf files."""
+        return [name for name in self.files if name.endswith((SUFFIX, GGUF))]
 
 
 def survey(path: Path, name: str, within: Path) -> Contents:
     """Return what is in the folder of the model `name`, or the file `path` itself.
+
+    To a GGUF file belong its other parts, and its projector; in other models'
+    folders such files are of no use.
 
     Raises:
         TaskError: BAD_REQUEST for a file that leads out of `within` or cannot
@@ -48,18 +53,27 @@ def survey(path: Path, name: str, within: Path) -> Contents:
     root = Path(os.path.realpath(within))
     files: dict[str, Path] = {}
     pickled: list[str] = []
+    is_gguf = path.suffix == GGUF and not path.is_dir()
     try:
-        for inner in [PurePosixPath()] if not path.is_dir() else _names(path, name):
-            file = path / inner
-            label = str(inner) if inner.parts else path.name
+        for file, label in _candidates(path, name):
             if file.suffix in PICKLED and not file.name.startswith("training_args"):
                 pickled.append(label)
-            elif file.suffix in OPENED:
+            elif file.suffix in OPENED or (is_gguf and file.suffix == GGUF):
                 files[label] = _real(file, label, name, root)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "a name in it is not valid"
         raise _refused(name, f"cannot be searched: {reason}", "check its files") from None
     return Contents(dict(sorted(files.items())), sorted(pickled))
+
+
+def _candidates(path: Path, name: str) -> Iterator[tuple[Path, str]]:
+    """Yield the files that `survey` looks at, and what they are called within the model."""
+    if path.is_dir():
+        yield from ((path / inner, str(inner)) for inner in _names(path, name))
+    elif path.suffix == GGUF:
+        yield from ((file, file.name) for file in belonging(path))
+    else:
+        yield path, path.name
 
 
 def _names(path: Path, name: str) -> Iterator[PurePosixPath]:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from daiic.bounded_file import read_bounded
+from daiic.model_names import GGUF
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.checkpoint_files import (
     CONFIGURATION_SUFFIX,
@@ -22,6 +23,7 @@ from daiic.worker.models.checkpoint_files import (
     check_header,
     unsafe_weights,
 )
+from daiic.worker.models.gguf.reader import read_header
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import Contents, survey
 from daiic.worker.models.model_json import MAX_CONFIG, bad_file, read_json, read_object, shown
@@ -70,7 +72,9 @@ def checked_view(model: Model) -> Iterator[Path]:
     contents = model.contents()
     with tempfile.TemporaryDirectory(prefix="daiic-model-") as place:
         path = Path(place) / PurePosixPath(model.name).name
-        if not model.path.is_dir():
+        if model.path.suffix == GGUF and not model.path.is_dir():
+            path = _link_gguf(model, contents, Path(place))
+        elif not model.path.is_dir():
             path.symlink_to(contents.files[model.path.name])
             check_header(path)
             beside = model.path.with_suffix(CONFIGURATION_SUFFIX)
@@ -81,6 +85,14 @@ def checked_view(model: Model) -> Iterator[Path]:
             _check_parts(model, contents)
             _link(contents, model.path, path, model.name)
         yield path
+
+
+def _link_gguf(model: Model, contents: Contents, place: Path) -> Path:
+    """Make links to the checked files of `model` in `place`, and return its first part's."""
+    for name, real in contents.files.items():
+        read_header(real)
+        (place / name).symlink_to(real)
+    return place / model.path.name
 
 
 def _link(contents: Contents, source: Path, path: Path, model: str) -> None:

@@ -15,7 +15,8 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.models import catalog as catalog_module
 from daiic.worker.models import model_folder
-from daiic.worker.models.catalog import Catalog, check_name
+from daiic.worker.models.catalog import Catalog
+from daiic.worker.models.names import check_name
 from support.models import hostile_models
 from support.models.hostile_models import safetensors
 
