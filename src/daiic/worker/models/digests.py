@@ -19,8 +19,11 @@ from pathlib import Path, PurePosixPath
 import structlog
 
 from daiic.errors import TaskError
+from daiic.model_names import GGUF
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.checkpoint_files import SUFFIX, check_header
+from daiic.worker.models.gguf.files import parts_of
+from daiic.worker.models.gguf.reader import read_header
 from daiic.worker.models.model import Model
 from daiic.worker.models.repository_files import choose_files
 
@@ -64,6 +67,8 @@ def digests_of(model: Model) -> Digests:
     """
     try:
         files = model.contents().files
+        if model.path.suffix == GGUF and not model.path.is_dir():
+            return _of_gguf(parts_of(model.path))
         if not model.path.is_dir():
             # What a single file is called says nothing about it.
             named = {PurePosixPath(name).suffix: file for name, file in files.items()}
@@ -79,18 +84,38 @@ def digests_of(model: Model) -> Digests:
         return Digests()
 
 
+def _of_gguf(parts: list[Path]) -> Digests:
+    """Return the digests of a model in GGUF files; its tokenizer is in the first one."""
+    header = read_header(parts[0])
+    tokenizer = hashlib.sha256()
+    with parts[0].open("rb") as file:
+        for key, (start, end) in sorted(header.places.items()):
+            if key.startswith("tokenizer."):
+                tokenizer.update(os.pread(file.fileno(), end - start, start))
+    return Digests(
+        # What the files are called says nothing about them, but their order does.
+        _sampled({f"{number:05d}{GGUF}": part for number, part in enumerate(parts)}),
+        tokenizer.hexdigest(),
+    )
+
+
 def _sampled(files: Mapping[str, Path]) -> str:
     sizes = {name: file.stat().st_size for name, file in files.items()}
     spacing = max(-(-sum(sizes.values()) // SAMPLES), BLOCK)
     digest = hashlib.sha256()
     for name, file in sorted(files.items()):
         digest.update(f"{name}\0{sizes[name]}\0".encode())
-        header = check_header(file) if name.endswith(SUFFIX) else 0
         with file.open("rb") as content:
-            digest.update(content.read(8 + header))
+            digest.update(content.read(_header_length(name, file)))
             for start in range(0, sizes[name], spacing):
                 digest.update(os.pread(content.fileno(), BLOCK, start))
     return digest.hexdigest()
+
+
+def _header_length(name: str, file: Path) -> int:
+    if name.endswith(GGUF):
+        return read_header(file).weights_at
+    return 8 + check_header(file) if name.endswith(SUFFIX) else 8
 
 
 def _whole(files: Iterable[tuple[str, Path]]) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.models.model_folder import Contents, survey
 
@@ -11,7 +12,8 @@ from daiic.worker.models.model_folder import Contents, survey
 class Model:
     """A model by its name; its files may be links to others in `within`.
 
-    `capabilities` are those that it will have once it is loaded.
+    `capabilities` are those that it will have once it is loaded. `choice` says
+    why it is this of several files, if the name does not.
     """
 
     name: str
@@ -19,7 +21,9 @@ class Model:
     kind: pb.ModelKind
     within: Path | None = None
     capabilities: frozenset[pb.Capability] = frozenset()
+    choice: str = ""
 
     def contents(self) -> Contents:
         """Look at its files once more; errors are `survey`'s."""
-        return survey(self.path, self.name, self.within or self.path)
+        beside = self.path.parent if self.path.suffix == GGUF else self.path
+        return survey(self.path, self.name, self.within or beside)

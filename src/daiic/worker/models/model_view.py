@@ -90,8 +90,8 @@ def checked_view(model: Model) -> Iterator[Path]:
 def _link_gguf(model: Model, contents: Contents, place: Path) -> Path:
     """Make links to the checked files of `model` in `place`, and return its first part's."""
     for name, real in contents.files.items():
-        read_header(real)
         (place / name).symlink_to(real)
+        read_header(place / name)
     return place / model.path.name
 
 

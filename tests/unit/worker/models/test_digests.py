@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gguf import GGMLQuantizationType
 from safetensors.torch import load_file, save_file
 
 from daiic.wire import daiic_pb2 as pb
@@ -13,6 +14,7 @@ from daiic.worker.models import digests
 from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.digests import Digests, digests_of
 from daiic.worker.models.model import Model
+from support.models import tiny_gguf
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 NUMBERS = 50_000
@@ -160,3 +162,30 @@ def test_a_tokenizer_that_is_too_large_to_load_is_not_read(
 def test_files_that_cannot_be_read_leave_it_unknown(model: Path) -> None:
     (model / SHARDS[1]).write_bytes(b"short")
     assert of(model) == Digests()
+
+
+def gguf(path: Path, **options: object) -> Digests:
+    path.parent.mkdir(exist_ok=True)
+    return digests_of(Model(path.name, tiny_gguf.chat_model(path, **options), pb.TEXT))
+
+
+def test_gguf_is_the_same_under_another_name_and_another_quantisation_is_not(
+    tmp_path: Path,
+) -> None:
+    one = gguf(tmp_path / "a" / "one.gguf")
+    assert one.weights and one.tokenizer
+    assert gguf(tmp_path / "b" / "two.gguf") == one
+    smaller = gguf(tmp_path / "c" / "one.gguf", quantization=GGMLQuantizationType.Q8_0)
+    assert smaller.tokenizer == one.tokenizer and smaller.weights != one.weights
+    other = gguf(tmp_path / "d" / "one.gguf", template="{{ messages }}")
+    assert other.tokenizer != one.tokenizer
+
+
+def test_all_parts_of_a_gguf_count(tmp_path: Path) -> None:
+    first = tiny_gguf.chat_model(tmp_path / "model.gguf", parts=3)
+    before = digests_of(Model("model", first, pb.TEXT))
+    last = first.with_name(first.name.replace("-00001-", "-00003-"))
+    content = bytearray(last.read_bytes())
+    content[-len(content) // 3 :] = bytes(len(content) // 3)
+    last.write_bytes(content)
+    assert before.weights and digests_of(Model("model", first, pb.TEXT)).weights != before.weights

@@ -46,6 +46,11 @@ def is_projector(name: str) -> bool:
     return _PROJECTOR in PurePosixPath(name).name.lower()
 
 
+def is_companion(name: str) -> bool:
+    """Return whether the file's name says that it is no model of its own."""
+    return is_projector(name) or PurePosixPath(name).name.lower().startswith("imatrix")
+
+
 def projector_for(name: str, others: Iterable[str]) -> str | None:
     """Return which of `others`, names in the same folder, is the projector of the model `name`.
 

@@ -1,0 +1,62 @@
+"""From a path to the model that is there: what it is, and which of its quantisations is meant."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.registry import choose
+from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.gguf.choice import choose_quantization, needs_of
+from daiic.worker.models.gguf.description import describe
+from daiic.worker.models.gguf.files import parts_of
+from daiic.worker.models.model import Model
+from daiic.worker.models.model_folder import survey
+from daiic.worker.models.model_json import shown
+
+
+def identified(name: str, path: Path, within: Path) -> Model:
+    """Return the model `name` in `path`, whose files may be links as far as `within`.
+
+    Raises:
+        TaskError: BAD_REQUEST if no engine can run it, or its files are not valid.
+        OSError: if they cannot be read.
+    """
+    _, probed = choose(path, name)
+    return Model(name, path, probed.model_kind, within, probed.capabilities)
+
+
+def gguf(name: str, path: Path, within: Path) -> Model | None:
+    """Return the model in the GGUF file `path`, `None` for what only belongs to a model.
+
+    Errors are those of `identified`.
+    """
+    survey(path, name, within)
+    return identified(name, parts_of(path)[0], within) if describe(path).kind == "model" else None
+
+
+def gguf_by_name(name: str, path: Path, within: Path) -> Model:
+    """Return the model in the GGUF file `path`; errors are those of `identified`."""
+    model = gguf(name, path, within)
+    if model is None:
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"{name} is no model of its own: it is of the kind {shown(describe(path).kind)}",
+            "name the model that it belongs to",
+        )
+    return model
+
+
+def best_gguf(ggufs: Mapping[str, Path], within: Path, room: MemoryBudget) -> Model | None:
+    """Return the model of which `ggufs` are quantisations, in the one that suits `room` best.
+
+    It is `None` if none of them is a model. Errors are those of `identified`.
+    """
+    for name, path in ggufs.items():
+        survey(path, name, within)
+    needs = needs_of(ggufs)
+    if not needs:
+        return None
+    name, why = choose_quantization(needs, room)
+    return replace(identified(name, parts_of(ggufs[name])[0], within), choice=why)
