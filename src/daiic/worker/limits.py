@@ -19,7 +19,9 @@ class WorkerLimits:
     size, its `models`, and the characters of why one failed, a `detail`.
 
     Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
-    number of `images` and characters of a `prompt`; `stop_strings`.
+    number of `images` and characters of a `prompt`; `stop_strings`; `logprobs`
+    beside each token, `logit_biases`; a `constraint`'s characters and how deep
+    its schema is nested; `tools`, `seen_images` and the `pixels` of each.
 
     Of the models folder, and of the download cache: entries `looked_at`, and
     `unusable` ones that the log and the list name after one look.
@@ -33,8 +35,8 @@ class WorkerLimits:
     time (`template_patience` of real time) and `template_memory` for one
     conversation. Of a GGUF file: what it says before its weights, its `gguf_header`;
     the `gguf_keys`, `gguf_strings` in all arrays, `gguf_tensors`, bytes of each
-    `gguf_name`; the `gguf_parts` that a model may be split into. `failures` are
-    those models that the list shows as failed.
+    `gguf_name`; the `gguf_parts` that a model may be split into, and its `adapters`.
+    `failures` are those models that the list shows as failed.
     """
 
     waiting: int = 4
@@ -49,6 +51,13 @@ class WorkerLimits:
     images: int = 10
     prompt: int = 8192
     stop_strings: int = 16
+    logprobs: int = 20
+    logit_biases: int = 1024
+    constraint: int = 256 * KIB
+    constraint_depth: int = 64
+    tools: int = 128
+    seen_images: int = 16
+    pixels: int = 1 << 24
     looked_at: int = 10_000
     unusable: int = 50
     depth: int = 2
@@ -72,6 +81,7 @@ class WorkerLimits:
     gguf_tensors: int = 100_000
     gguf_name: int = 256
     gguf_parts: int = 1000
+    adapters: int = 32
     failures: int = 16
 
 

@@ -4,6 +4,7 @@ The chat model has the weights and the tokenizer of `local-models/daiic-tiny-cha
 greedy answers can be compared with transformers'. The others have random weights.
 """
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,64 @@ def projector(path: Path, *, seed: int = 7) -> Path:
     return path
 
 
+def scripted_model(path: Path, *pieces: str, template: str, context: int = 1024) -> Path:
+    """Write a model that answers every conversation with `pieces`, a token each, and then ends.
+
+    A token's place in the vocabulary is all that it looks at. So no piece may come twice, nor be
+    part of `template`, which must end a prompt with `<|assistant|>`.
+    """
+    alphabet = sorted(json.loads((TINY_CHAT / "tokenizer.json").read_text())["model"]["vocab"])
+    letters = [token for token in alphabet if len(token) == 1]
+    tokens = [*SPECIAL, *letters, *pieces]
+    if len(set(tokens)) != len(tokens):
+        raise ValueError("a piece comes twice, or is a single letter")
+    size = len(tokens)
+    writer = GGUFWriter(path, "llama")
+    writer.add_type("model")
+    writer.add_name("DAIIC script")
+    writer.add_block_count(1)
+    writer.add_context_length(context)
+    writer.add_embedding_length(size)
+    writer.add_feed_forward_length(32)
+    writer.add_head_count(1)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(size)
+    kinds = [TokenType.CONTROL] * len(SPECIAL) + [TokenType.NORMAL] * len(letters)
+    kinds += [TokenType.USER_DEFINED] * len(pieces)
+    _vocabulary(writer, tokens, kinds, ["! !"])  # llama.cpp wants one, if only one of no use
+    writer.add_chat_template(template)
+    follows = np.zeros((size, size), dtype=np.float32)
+    script = [
+        SPECIAL.index("<|assistant|>"),
+        *range(size - len(pieces), size),
+        SPECIAL.index("<|end|>"),
+    ]
+    for token, following in itertools.pairwise(script):
+        follows[following, token] = 1.0
+    nothing = {
+        f"blk.0.{part}.weight": np.zeros(shape, dtype=np.float32)
+        for part, shape in (
+            ("attn_q", (size, size)),
+            ("attn_k", (size, size)),
+            ("attn_v", (size, size)),
+            ("attn_output", (size, size)),
+            ("ffn_gate", (32, size)),
+            ("ffn_up", (32, size)),
+            ("ffn_down", (size, 32)),
+        )
+    }
+    weights: Weights = {
+        "token_embd.weight": np.eye(size, dtype=np.float32),
+        "output.weight": follows,
+        "output_norm.weight": np.ones(size, dtype=np.float32),
+        "blk.0.attn_norm.weight": np.ones(size, dtype=np.float32),
+        "blk.0.ffn_norm.weight": np.ones(size, dtype=np.float32),
+        **nothing,
+    }
+    _write(writer, weights, GGMLQuantizationType.F16)
+    return path
+
+
 def _describe_llama(writer: GGUFWriter, name: str, *, layers: int, context: int) -> None:
     config = json.loads((TINY_CHAT / "config.json").read_text())
     writer.add_type("model")
@@ -214,19 +273,24 @@ def _describe_llama(writer: GGUFWriter, name: str, *, layers: int, context: int)
 def _tokenizer(writer: GGUFWriter, template: str) -> None:
     model = json.loads((TINY_CHAT / "tokenizer.json").read_text())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    kinds = [TokenType.CONTROL if token in SPECIAL else TokenType.NORMAL for token in tokens]
+    _vocabulary(writer, tokens, kinds, [" ".join(merge) for merge in model["merges"]])
+    if template:
+        writer.add_chat_template(template)
+
+
+def _vocabulary(
+    writer: GGUFWriter, tokens: list[str], kinds: list[TokenType], merges: list[str]
+) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types(
-        [TokenType.CONTROL if token in SPECIAL else TokenType.NORMAL for token in tokens]
-    )
-    writer.add_token_merges([" ".join(merge) for merge in model["merges"]])
+    writer.add_token_types(kinds)
+    writer.add_token_merges(merges)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(0)
     writer.add_add_bos_token(True)
-    if template:
-        writer.add_chat_template(template)
 
 
 def _llama_names(weights: Weights) -> Weights:

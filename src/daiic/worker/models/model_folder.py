@@ -43,7 +43,7 @@ class Contents:
 def survey(path: Path, name: str, within: Path) -> Contents:
     """Return what is in the folder of the model `name`, or the file `path` itself.
 
-    To a GGUF file belong its other parts, and its projector; in other models'
+    To a GGUF file belong its other parts, projector, draft and adapters; in other models'
     folders such files are of no use.
 
     Raises:
@@ -71,7 +71,7 @@ def _candidates(path: Path, name: str) -> Iterator[tuple[Path, str]]:
     if path.is_dir():
         yield from ((path / inner, str(inner)) for inner in _names(path, name))
     elif path.suffix == GGUF:
-        yield from ((file, file.name) for file in belonging(path))
+        yield from ((file, str(file.relative_to(path.parent))) for file in belonging(path))
     else:
         yield path, path.name
 

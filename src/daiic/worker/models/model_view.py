@@ -90,6 +90,7 @@ def checked_view(model: Model) -> Iterator[Path]:
 def _link_gguf(model: Model, contents: Contents, place: Path) -> Path:
     """Make links to the checked files of `model` in `place`, and return its first part's."""
     for name, real in contents.files.items():
+        (place / name).parent.mkdir(exist_ok=True)
         (place / name).symlink_to(real)
         read_header(place / name)
     return place / model.path.name

@@ -8,6 +8,7 @@ from daiic.model_names import GGUF, quantization_in, without_quantization
 
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
 _PROJECTOR = "mmproj"
+_DRAFT = "draft"
 
 
 def part_of(name: str) -> tuple[str, int, int] | None:
@@ -46,9 +47,25 @@ def is_projector(name: str) -> bool:
     return _PROJECTOR in PurePosixPath(name).name.lower()
 
 
+def is_draft(name: str) -> bool:
+    """Return whether the file's name says that it guesses ahead for another model."""
+    return base(name) == _DRAFT or base(name).endswith(f".{_DRAFT}")
+
+
 def is_companion(name: str) -> bool:
     """Return whether the file's name says that it is no model of its own."""
-    return is_projector(name) or PurePosixPath(name).name.lower().startswith("imatrix")
+    is_imatrix = PurePosixPath(name).name.lower().startswith("imatrix")
+    return is_imatrix or is_projector(name) or is_draft(name)
+
+
+def draft_for(name: str, others: Iterable[str]) -> str | None:
+    """Return which of `others`, names in the same folder, guesses ahead for the model `name`.
+
+    It is called NAME.draft.gguf, or draft.gguf in a folder of one model.
+    """
+    wanted = (f"{base(name)}.{_DRAFT}", _DRAFT)
+    fitting = [other for other in others if base(other) in wanted]
+    return min(fitting, key=lambda other: (wanted.index(base(other)), other), default=None)
 
 
 def projector_for(name: str, others: Iterable[str]) -> str | None:

@@ -8,11 +8,20 @@ from daiic.errors import TaskError
 from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.limits import LIMITS
-from daiic.worker.models.gguf.file_names import is_projector, part_of, parts, projector_for
+from daiic.worker.models.gguf.file_names import (
+    draft_for,
+    part_of,
+    parts,
+    projector_for,
+    tag,
+    whole_name,
+)
 from daiic.worker.models.model_json import shown
 
 MAX_PARTS = LIMITS.gguf_parts
 MAX_ENTRIES = LIMITS.looked_at
+MAX_ADAPTERS = LIMITS.adapters
+ADAPTERS = ".adapters"
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -39,27 +48,47 @@ def parts_of(path: Path) -> list[Path]:
 
 def projector_of(path: Path) -> Path | None:
     """Return the file beside the model in `path` with which it sees images, if there is one."""
-    try:
-        with os.scandir(path.parent) as entries:
-            names = [
-                entry.name
-                for entry in islice(entries, MAX_ENTRIES)
-                if entry.name.endswith(GGUF) and is_projector(entry.name)
-            ]
-    except OSError:
-        return None
-    found = projector_for(path.name, names)
+    found = projector_for(path.name, _ggufs(path.parent))
     return path.with_name(found) if found else None
 
 
+def draft_of(path: Path) -> Path | None:
+    """Return the model beside that in `path` which guesses ahead for it, if there is one."""
+    found = draft_for(path.name, _ggufs(path.parent))
+    return path.with_name(found) if found else None
+
+
+def adapters_of(path: Path) -> list[Path]:
+    """Return the adapters of the model in `path`, which are in a folder beside it, by name.
+
+    The folder of NAME-Q4_K_M.gguf is NAME-Q4_K_M.adapters, or NAME.adapters for all quantisations.
+    """
+    stem = whole_name(path.name).removesuffix(GGUF)
+    tagless = stem.removesuffix(tag(path.name)).rstrip("-._")
+    for name in dict.fromkeys((stem, tagless)):
+        folder = path.with_name(f"{name}{ADAPTERS}")
+        found = sorted(_ggufs(folder))[:MAX_ADAPTERS]
+        if name and found:
+            return [folder / file for file in found]
+    return []
+
+
 def belonging(path: Path) -> list[Path]:
-    """Return all files of the model in `path`: its parts, and what lets it see images.
+    """Return all files of the model in `path`: its parts, and what it sees, adapts or guesses with.
 
     Raises:
         TaskError: as `parts_of`.
     """
-    projector = projector_of(path)
-    return [*parts_of(path), *([projector] if projector else [])]
+    beside = [file for file in (projector_of(path), draft_of(path)) if file is not None]
+    return [*parts_of(path), *beside, *adapters_of(path)]
+
+
+def _ggufs(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as found:
+            return [e.name for e in islice(found, MAX_ENTRIES) if e.name.endswith(GGUF)]
+    except OSError:
+        return []
 
 
 def _refused(path: Path, what: str, remedy: str) -> TaskError:

@@ -1,0 +1,60 @@
+"""A task answered through llama-server's chat endpoint."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Protocol
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.chat_answer import ChatAnswer
+from daiic.worker.engines.llama_cpp.chat_request import Template, chat_fields, said_before
+
+PATH = "/v1/chat/completions"
+
+Parts = AsyncGenerator[pb.Result, None]
+
+
+class Server(Protocol):
+    """The llama-server that holds the model."""
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the JSON with which it answers `body` at `path`.
+
+        Raises:
+            TaskError: if it refuses that; BAD_REQUEST for what its sender can put right.
+        """
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Yield the events with which it answers; closing cancels. Errors are those of `post`."""
+
+
+async def chat(
+    server: Server, task: pb.Task, template: Template, fields: Mapping[str, Any]
+) -> Parts:
+    """Yield the parts of the answer to the conversation in `task`, after what was delivered of it.
+
+    `fields` are those of the request that come from its parameters and constraint.
+    """
+    text, resume = task.text, task.resume
+    delivered = ""
+    if resume.tokens:
+        reply = await server.post("/detokenize", {"tokens": list(resume.tokens)})
+        delivered = str(reply.get("content", ""))
+    body = {
+        "n_probs": 1,  # it tells tokens only beside their probabilities
+        **fields,
+        **chat_fields(
+            text,
+            template,
+            constrained="json_schema" in fields or "grammar" in fields,
+            said=said_before(delivered, resume.text),
+        ),
+        "stream_options": {"include_usage": True},
+    }
+    wanted = text.sampling.logprobs if text.sampling.HasField("logprobs") else None
+    answer = ChatAnswer(resumed=len(resume.tokens), logprobs=wanted, tools="tools" in body)
+    async with contextlib.aclosing(server.stream(PATH, body)) as events:
+        async for event in events:
+            part = answer.push(event)
+            if part is not None:
+                yield part
+    yield answer.final()

@@ -1,0 +1,181 @@
+"""What the text of an answer must be, as llama-server takes it.
+
+llama-server keeps to a JSON Schema by itself. Regular expressions and Lark grammars are read by
+llguidance, which PyPI's build has and most packages lack; where it is missing, a regular expression
+goes the way of a JSON Schema's `pattern`, whose grammar llama-server tells, as far as that reaches.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.limits import LIMITS
+from daiic.worker.models.model_json import shown
+
+MAX_CHARACTERS = LIMITS.constraint
+MAX_DEPTH = LIMITS.constraint_depth
+LLGUIDANCE = "%llguidance {}\n"
+MARK = "\N{SNOWMAN}"
+"""No model begins an answer with it unless a grammar makes it."""
+
+Complete = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""Sends a body to /completion and returns the reply; raises a TaskError if it is refused."""
+
+_CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r"}
+_QUOTED = re.compile(r'root ::= "\\"" (?P<inside>.*) "\\""')
+
+
+async def has_llguidance(complete: Complete) -> bool:
+    """Return whether the program that `complete` reaches reads Lark grammars."""
+    return await _reads(complete, "start: /x/")
+
+
+async def constraint_fields(
+    constraint: pb.Constraint, complete: Complete, *, llguidance: bool
+) -> dict[str, Any]:
+    """Return the fields of a completion request whose answer keeps to `constraint`.
+
+    `llguidance` is what `has_llguidance` said.
+
+    Raises:
+        TaskError: BAD_REQUEST if it is not valid or too large; UNSUPPORTED if this
+            build of llama.cpp cannot keep to it.
+    """
+    form = constraint.WhichOneof("form")
+    if form is None or (form == "json" and not constraint.json):
+        return {}
+    if form == "json":
+        return {"json_schema": {"type": "object"}}
+    said = getattr(constraint, form)
+    if len(said) > MAX_CHARACTERS:
+        raise _bad(
+            f"`{form}` has {len(said)} characters", f"send at most {MAX_CHARACTERS} characters"
+        )
+    if form == "json_schema":
+        schema = schema_in(said, "json_schema")
+        if llguidance and not await _reads(complete, f"start: %json {json.dumps(schema)}"):
+            raise _bad(
+                "`json_schema` cannot be kept to", "use what JSON Schema and llguidance know"
+            )
+        return {"json_schema": schema}
+    if form == "regex":
+        return {"grammar": await _regex(said, complete, llguidance=llguidance)}
+    if not llguidance:
+        raise TaskError(
+            pb.UNSUPPORTED,
+            "this worker's llama.cpp was built without llguidance, which reads a `grammar`",
+            "use `json_schema` or `regex`, or a worker with PyPI's xllamacpp",
+        )
+    if not await _reads(complete, said):
+        raise _bad(
+            "`grammar` is not valid", "send a grammar in Lark's notation with a rule `start`"
+        )
+    return {"grammar": LLGUIDANCE + said}
+
+
+def schema_in(text: str, name: str) -> Any:
+    """Return the JSON Schema in `text`, the value of `name`.
+
+    Raises:
+        TaskError: BAD_REQUEST if it is none, or is nested too deeply to be converted.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise _bad(
+            f"`{name}` has {len(text)} characters", f"send at most {MAX_CHARACTERS} characters"
+        )
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _bad(f"`{name}` is not valid JSON", "send a JSON Schema") from None
+    if not isinstance(schema, dict):
+        raise _bad(f"`{name}` is not a JSON object", "send a JSON Schema")
+    if _depth(schema) > MAX_DEPTH:
+        raise _bad(f"`{name}` is nested too deeply", f"use at most {MAX_DEPTH} levels")
+    return schema
+
+
+async def _regex(regex: str, complete: Complete, *, llguidance: bool) -> str:
+    """Return the grammar of the texts that `regex` matches as a whole."""
+    inner = _without_anchors(regex)
+    if llguidance:
+        lark = f"start: /(?:{_with_escaped_slashes(inner)})/"
+        if not await _reads(complete, lark):
+            raise _cannot(regex)
+        return LLGUIDANCE + lark
+    schema = {"type": "string", "pattern": f"^(?:{_with_plain_classes(inner)})$"}
+    try:
+        reply = await complete({"json_schema": schema, "prompt": "x", "n_predict": 0})
+    except TaskError as error:
+        raise _cannot(regex) if error.code == pb.BAD_REQUEST else error from None
+    settings = reply.get("generation_settings")
+    grammar = settings.get("grammar", "") if isinstance(settings, dict) else ""
+    found = _QUOTED.search(grammar)
+    if found is None:  # a pattern beyond it becomes "any string"
+        raise _cannot(regex)
+    return grammar.replace(found[0], f"root ::= {found['inside']}")
+
+
+async def _reads(complete: Complete, lark: str) -> bool:
+    """Return whether `lark` is a grammar: what is not is ignored, not refused, by llama-server."""
+    probe = f'{LLGUIDANCE}start: "{MARK}" %lark {{\n{lark}\n}}\n'
+    try:
+        reply = await complete({"grammar": probe, "prompt": "x", "n_predict": 3, "temperature": 0})
+    except TaskError as error:
+        if error.code == pb.BAD_REQUEST:
+            return False
+        raise
+    return str(reply.get("content", "")).startswith(MARK)
+
+
+def _without_anchors(regex: str) -> str:
+    """Return `regex` without the marks of beginning and end: it matches whole texts anyway."""
+    regex = regex.removeprefix("^")
+    if regex.endswith("$") and not re.search(r"(?<!\\)(?:\\\\)*\\\$$", regex):
+        regex = regex[:-1]
+    return regex
+
+
+def _with_escaped_slashes(regex: str) -> str:
+    return re.sub(r"\\.|/", lambda m: r"\/" if m[0] == "/" else m[0], regex, flags=re.DOTALL)
+
+
+def _with_plain_classes(regex: str) -> str:
+    r"""Return `regex` with brackets for what llama-server's converter lacks: \d, \w, \s, "é"."""
+    out, inside = [], False
+    for piece in re.findall(r"\\.|.", regex, flags=re.DOTALL):
+        if piece == "[" and not inside:
+            inside = True
+        elif piece == "]" and inside:
+            inside = False
+        members = _CLASSES.get(piece[1]) if piece.startswith("\\") and len(piece) == 2 else None
+        if members is None and not piece.isascii():
+            members = piece  # of a bare one, only the last byte would be repeated
+        out.append(piece if members is None else members if inside else f"[{members}]")
+    return "".join(out)
+
+
+def _depth(value: Any) -> int:
+    deepest, left = 0, [(value, 1)]
+    while left:
+        node, depth = left.pop()
+        deepest = max(deepest, depth)
+        if isinstance(node, dict):
+            left.extend((child, depth + 1) for child in node.values())
+        elif isinstance(node, list):
+            left.extend((child, depth + 1) for child in node)
+    return deepest
+
+
+def _cannot(regex: str) -> TaskError:
+    return TaskError(
+        pb.UNSUPPORTED,
+        f"this worker's llama.cpp cannot keep to the regular expression {shown(regex)}",
+        "check that it is valid; use only literals, classes, groups, alternatives and repetitions",
+    )
+
+
+def _bad(what: str, remedy: str) -> TaskError:
+    return TaskError(pb.BAD_REQUEST, what, remedy)

@@ -1,0 +1,104 @@
+"""A task's conversation and tools, as llama-server's chat endpoint takes them."""
+
+from typing import Any
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.constraint import schema_in
+from daiic.worker.engines.llama_cpp.images import data_uri
+from daiic.worker.limits import LIMITS
+
+ROLES = ("system", "user", "assistant", "tool")
+MAX_IMAGES = LIMITS.seen_images
+MAX_TOOLS = LIMITS.tools
+
+
+def messages_of(task: pb.TextTask) -> list[dict[str, Any]]:
+    """Return the messages of `task`.
+
+    Raises:
+        TaskError: BAD_REQUEST for a message that no chat template could take.
+    """
+    images = sum(part.HasField("image") for message in task.messages for part in message.parts)
+    if images > MAX_IMAGES:
+        raise _bad(f"the conversation has {images} images", f"send at most {MAX_IMAGES}")
+    return [_message(message) for message in task.messages]
+
+
+def _message(message: pb.ChatMessage) -> dict[str, Any]:
+    if message.role not in ROLES:
+        raise _bad(f'a message has the role "{message.role}"', f"roles are {', '.join(ROLES)}")
+    if message.content and message.parts:
+        raise _bad(
+            "a message has both `content` and `parts`",
+            "send `content` for a text, or `parts` for a text in pieces",
+        )
+    said: dict[str, Any] = {"role": message.role, "content": message.content}
+    if any(part.HasField("image") for part in message.parts):
+        said["content"] = [_part(part) for part in message.parts]
+    elif message.parts:
+        said["content"] = "".join(part.text for part in message.parts)
+    if message.reasoning:
+        said["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        said["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments or "{}"},
+            }
+            for call in message.tool_calls
+        ]
+    if message.role == "tool":
+        said["tool_call_id"] = message.tool_call_id
+    return said
+
+
+def _part(part: pb.ContentPart) -> dict[str, Any]:
+    if part.HasField("image"):
+        return {"type": "image_url", "image_url": {"url": data_uri(part.image)}}
+    return {"type": "text", "text": part.text}
+
+
+def tool_fields(task: pb.TextTask) -> dict[str, Any]:
+    """Return the fields of a chat request for the tools of `task` and what it may do with them.
+
+    Raises:
+        TaskError: BAD_REQUEST for tools that cannot be offered.
+    """
+    if len(task.tools) > MAX_TOOLS:
+        raise _bad(f"the task has {len(task.tools)} tools", f"send at most {MAX_TOOLS}")
+    tools, mode = list(task.tools), "auto"
+    if task.tool_choice.name:
+        tools = [tool for tool in tools if tool.name == task.tool_choice.name]
+        mode = "required"
+        if not tools:
+            raise _bad(
+                f"`tool_choice` names {task.tool_choice.name}, which is not among the tools",
+                "name one of them",
+            )
+    elif task.tool_choice.mode == pb.ToolChoice.REQUIRED:
+        mode = "required"
+        if not tools:
+            raise _bad("`tool_choice` asks for a call, and there are no tools", "send some")
+    elif task.tool_choice.mode == pb.ToolChoice.NONE:
+        mode = "none"
+    if not tools:
+        return {}
+    return {
+        "tools": [_tool(tool) for tool in tools],
+        "tool_choice": mode,
+        "parallel_tool_calls": True,
+    }
+
+
+def _tool(tool: pb.Tool) -> dict[str, Any]:
+    if not tool.name:
+        raise _bad("a tool has no name", "name every tool")
+    parameters = schema_in(tool.parameters, f"{tool.name}.parameters") if tool.parameters else {}
+    described = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": described}
+
+
+def _bad(what: str, remedy: str) -> TaskError:
+    return TaskError(pb.BAD_REQUEST, what, remedy)
