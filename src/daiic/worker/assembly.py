@@ -9,6 +9,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import choose
 from daiic.worker.engines.interface import LoadOptions
+from daiic.worker.engines.llama_cpp.speculation import Guesses
 from daiic.worker.engines.loading import EngineLoader
 from daiic.worker.identity import Identity
 from daiic.worker.memory.manager import ModelManager
@@ -45,6 +46,7 @@ class Worker:
         self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit)
         self._backend = backend
+        self._guesses = Guesses()
         self._loader = EngineLoader(self._options(settings, token))
         self.manager = ModelManager(
             Catalog(models_dir, self._cache_dir),
@@ -92,6 +94,7 @@ class Worker:
             allow_downloads=settings.allow_downloads,
             token=token,
             cache_dir=self._cache_dir,
+            guesses=self._guesses,
         )
 
     async def _fetch(self, name: str, progress: Progress) -> Path:

@@ -97,11 +97,20 @@ class WorkerCollector(Collector):
         loaded = GaugeMetricFamily(
             "daiic_worker_model_bytes", "Memory that a loaded model holds", labels=["model"]
         )
+        guesses = GaugeMetricFamily(
+            "daiic_worker_guesses",
+            "Tokens guessed ahead since the model was loaded: drafted, and accepted of those",
+            labels=["model", "guesses"],
+        )
         for model in beat.models:
+            if model.HasField("speculation"):
+                guesses.add_metric([model.name, "drafted"], model.speculation.drafted)
+                guesses.add_metric([model.name, "accepted"], model.speculation.accepted)
             models.add_metric([model.name, pb.ModelState.Name(model.state).lower()], 1)
             if model.bytes:
                 loaded.add_metric([model.name], model.bytes)
         yield models
         yield loaded
+        yield guesses
         for name, count in self._wire.as_dict().items():
             yield CounterMetricFamily(f"daiic_wire_{name}", "See daiic.wire.counters", value=count)

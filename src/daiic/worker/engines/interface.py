@@ -6,12 +6,13 @@ the errors below, never those of the library that it uses.
 """
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.speculation import Guesses, Speculation
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model import Model
 
@@ -42,7 +43,8 @@ class LoadOptions:
     `quantization` is "none", "8bit" or "4bit", as it is asked for. `ram_offload`
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
-    `token`, into `cache_dir`; `None` is the library's own.
+    `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
+    for which models guessing tokens ahead does not pay.
     """
 
     backend: "Backend"
@@ -52,6 +54,7 @@ class LoadOptions:
     allow_downloads: bool = False
     token: str | None = None
     cache_dir: Path | None = None
+    guesses: Guesses = field(default_factory=Guesses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,13 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Cancel what runs and give the memory back."""
+
+
+@runtime_checkable
+class GuessesAhead(Protocol):
+    """An `Engine` that may guess tokens ahead; `speculation` is `None` while it does not."""
+
+    speculation: Speculation | None
 
 
 class EngineModule(Protocol):

@@ -8,6 +8,7 @@ from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.diffusers.probe import probe as probe_pipeline
 from daiic.worker.engines.interface import EngineEntry, Probed
+from daiic.worker.engines.llama_cpp.probe import probe as probe_gguf
 from daiic.worker.engines.transformers_embedding.probe import probe as probe_encoder
 from daiic.worker.engines.transformers_text.probe import probe as probe_language_model
 from daiic.worker.models.architectures import architectures_in
@@ -15,6 +16,7 @@ from daiic.worker.models.gguf.description import describe
 from daiic.worker.models.model_json import shown
 
 ENGINES = (
+    EngineEntry("llama_cpp", probe_gguf, "daiic.worker.engines.llama_cpp.load"),
     EngineEntry("diffusers", probe_pipeline, "daiic.worker.engines.diffusers.load"),
     EngineEntry(
         "transformers_text", probe_language_model, "daiic.worker.engines.transformers_text.load"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.interface import Engine, ModelRefused
+from daiic.worker.engines.interface import Engine, GuessesAhead, ModelRefused
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.digests import Digests
 from daiic.worker.models.model import Model
@@ -116,6 +116,8 @@ class ModelEntry:
             status.bytes = engine.footprint
             status.quantization = engine.quantization
             status.placement = engine.placement
+            if isinstance(engine, GuessesAhead) and engine.speculation is not None:
+                status.speculation.CopyFrom(engine.speculation.told())
         return status
 
 

@@ -1,7 +1,7 @@
 """A task answered through llama-server's chat endpoint."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Protocol
 
 from daiic.wire import daiic_pb2 as pb
@@ -28,11 +28,16 @@ class Server(Protocol):
 
 
 async def chat(
-    server: Server, task: pb.Task, template: Template, fields: Mapping[str, Any]
+    server: Server,
+    task: pb.Task,
+    template: Template,
+    fields: Mapping[str, Any],
+    count: Callable[[Mapping[str, Any]], None],
 ) -> Parts:
     """Yield the parts of the answer to the conversation in `task`, after what was delivered of it.
 
-    `fields` are those of the request that come from its parameters and constraint.
+    `fields` are those of the request that come from its parameters and constraint; `count` gets
+    the answer's timings.
     """
     text, resume = task.text, task.resume
     delivered = ""
@@ -54,6 +59,8 @@ async def chat(
     answer = ChatAnswer(resumed=len(resume.tokens), logprobs=wanted, tools="tools" in body)
     async with contextlib.aclosing(server.stream(PATH, body)) as events:
         async for event in events:
+            if "timings" in event:
+                count(event["timings"])
             part = answer.push(event)
             if part is not None:
                 yield part

@@ -11,6 +11,7 @@ from daiic.worker.limits import LIMITS
 MAX_LOGPROBS = LIMITS.logprobs
 MAX_BIASES = LIMITS.logit_biases
 MAX_BIAS = 100.0
+WHOLE_CONTEXT = 1 << 15
 
 _RANGES = (
     ("min_p", "min_p", 0.0, 1.0),
@@ -38,7 +39,7 @@ def sampling_fields(sampling: pb.Sampling) -> dict[str, Any]:
                 raise _bad(f"`{name}` is {value:g}", f"send {least:g} to {most:g}")
             fields[theirs] = value
     if len(fields) > ("min_p" in fields):
-        fields["repeat_last_n"] = -1
+        fields["repeat_last_n"] = WHOLE_CONTEXT
     if sampling.logit_bias:
         fields["logit_bias"] = _biases(sampling.logit_bias)
     if sampling.HasField("logprobs"):

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from daiic.wire import daiic_pb2 as pb
+
+log = structlog.get_logger()
 
 ENOUGH = 512
 """Guesses after which it is known whether they pay."""
@@ -19,8 +23,6 @@ CHECKING_ON_CARDS = {"draft": 0.1, "lookup": 0.05}
 """What it costs to check a guess, as a share of a step for one token. A draft model's guesses come
 three at a time, those of a lookup by dozens, and CPUs are soon busy: measured on two cores, four
 tokens take 2.9 times as long as one, and fifty 10 times."""
-LOOKUP = "ngram-simple"
-DRAFT = "draft-simple"
 
 
 @dataclass(slots=True)
@@ -36,12 +38,6 @@ class Speculation:
     draft_share: float = 0.0
     drafted: int = 0
     accepted: int = 0
-
-    def options(self) -> list[str]:
-        """Return llama-server's command-line options for it."""
-        if self.draft is None:
-            return ["--spec-type", LOOKUP]
-        return ["--spec-type", DRAFT, "--spec-draft-model", str(self.draft)]
 
     def count(self, timings: Mapping[str, Any]) -> None:
         """Add what llama-server tells with an answer."""
@@ -62,3 +58,25 @@ class Speculation:
     def told(self) -> pb.Speculation:
         """Return what a heartbeat says of it."""
         return pb.Speculation(drafted=self.drafted, accepted=self.accepted)
+
+
+class Guesses:
+    """Which models a worker has learned not to guess for, by their files' names."""
+
+    def __init__(self) -> None:
+        self._useless: set[str] = set()
+
+    def allowed(self, model: str) -> bool:
+        """Return whether guessing for `model` may be worth it."""
+        return model not in self._useless
+
+    def note(self, model: str, speculation: Speculation) -> None:
+        """Remember how guesses for `model` fared."""
+        if not speculation.pays and model not in self._useless:
+            self._useless.add(model)
+            log.info(
+                "guessing ahead does not pay; off from the model's next load on",
+                model=model,
+                drafted=speculation.drafted,
+                accepted=speculation.accepted,
+            )

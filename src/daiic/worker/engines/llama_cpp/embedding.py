@@ -1,0 +1,25 @@
+"""Embeddings of texts, as llama-server makes them."""
+
+from typing import Any
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.chat import Server
+
+
+async def embed(server: Server, task: pb.EmbedTask) -> pb.Result:
+    """Return the whole answer: one embedding, of length 1, for each of the inputs.
+
+    Raises:
+        TaskError: BAD_REQUEST for an empty or too long text.
+    """
+    if not task.inputs or "" in task.inputs:
+        raise TaskError(pb.BAD_REQUEST, "there is no text to embed", "send texts as `inputs`")
+    reply = await server.post("/v1/embeddings", {"input": list(task.inputs)})
+    data: Any = reply.get("data") or []
+    vectors = sorted(data, key=lambda one: int(one["index"]))
+    return pb.Result(
+        final=True,
+        embeddings=[pb.Embedding(values=one["embedding"]) for one in vectors],
+        usage=pb.Usage(prompt_tokens=int((reply.get("usage") or {}).get("prompt_tokens", 0))),
+    )

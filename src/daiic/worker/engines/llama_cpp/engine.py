@@ -1,0 +1,190 @@
+"""A GGUF model that a llama-server of its own runs: tasks in, parts of their answers out."""
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.chat import chat
+from daiic.worker.engines.llama_cpp.chat_request import Template, needs_chat, template_in
+from daiic.worker.engines.llama_cpp.completion import complete, prompt_of
+from daiic.worker.engines.llama_cpp.constraint import constraint_fields, has_llguidance
+from daiic.worker.engines.llama_cpp.embedding import embed
+from daiic.worker.engines.llama_cpp.parameters import (
+    DEFAULT_MAX_TOKENS,
+    adapter_fields,
+    parameter_fields,
+)
+from daiic.worker.engines.llama_cpp.repetition import after
+from daiic.worker.engines.llama_cpp.server import Server
+from daiic.worker.engines.llama_cpp.speculation import Speculation
+
+Parts = AsyncGenerator[pb.Result, None]
+
+
+class LlamaEngine:
+    """An `Engine`; the child's death shows in `alive`."""
+
+    def __init__(
+        self,
+        server: Server,
+        props: Mapping[str, Any],
+        *,
+        kind: pb.ModelKind,
+        quantization: str,
+        placement: str,
+        context: int,
+        adapters: Sequence[str],
+        speculation: Speculation | None,
+        llguidance: bool,
+        on_guesses: Callable[[Speculation], None],
+    ) -> None:
+        """`props` is what the server tells of its model, `adapters` are their names in its order.
+
+        `on_guesses` is told how guesses fare after each answer.
+        """
+        self.model_kind = kind
+        self.quantization = quantization
+        self.placement = placement
+        self.fallback = ""
+        self.speculation = speculation
+        self._server = server
+        self._template: Template = template_in(props)
+        settings = props.get("default_generation_settings") or {}
+        self._defaults: Mapping[str, Any] = settings.get("params") or {}
+        self._context = context
+        self._adapters = list(adapters)
+        self._llguidance = llguidance
+        self._on_guesses = on_guesses
+        self._running = 0
+        self._stepped_at = time.monotonic()
+        self.capabilities = self._abilities(props)
+
+    def _abilities(self, props: Mapping[str, Any]) -> frozenset[pb.Capability]:
+        if self.model_kind == pb.EMBEDDING:
+            return frozenset({pb.EMBED})
+        able = {pb.COMPLETE, pb.SAMPLING, pb.SCHEMA}
+        if props.get("chat_template"):
+            able.add(pb.CHAT)
+            if self._template.tools:
+                able.add(pb.TOOLS)
+            if (props.get("modalities") or {}).get("vision"):
+                able.add(pb.SEE)
+        if self._adapters:
+            able.add(pb.ADAPTERS)
+        return frozenset(able)
+
+    @property
+    def footprint(self) -> int:
+        """Bytes that the child holds."""
+        return self._server.bytes
+
+    @property
+    def stalled_for(self) -> float:
+        """Seconds since the last part of an answer while there is work."""
+        return time.monotonic() - self._stepped_at if self._running else 0.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child runs."""
+        return self._server.alive
+
+    async def run(self, task: pb.Task) -> Parts:
+        """Answer a text or an embed task."""
+        if not self._running:
+            self._stepped_at = time.monotonic()
+        self._running += 1
+        try:
+            async with contextlib.aclosing(self._parts(task)) as parts:
+                async for part in parts:
+                    self._stepped_at = time.monotonic()
+                    yield part
+        finally:
+            self._running -= 1
+
+    async def _parts(self, task: pb.Task) -> Parts:
+        if task.HasField("embed") and self.model_kind == pb.EMBEDDING:
+            yield await embed(self._server, task.embed)
+            return
+        if not task.HasField("text") or self.model_kind != pb.TEXT:
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"{task.model} cannot do a task of the kind `{task.WhichOneof('work')}`",
+                "choose another model",
+            )
+        text = task.text
+        if text.messages and text.prompt:
+            raise TaskError(
+                pb.BAD_REQUEST,
+                "the task has both `messages` and a `prompt`",
+                "send `messages` for a conversation or `prompt` for a text to continue",
+            )
+        constraint = await constraint_fields(
+            text.constraint, self._complete, llguidance=self._llguidance
+        )
+        fields = {
+            **parameter_fields(text, self._defaults),
+            **adapter_fields(task.adapters, self._adapters),
+            **constraint,
+        }
+        if constraint and task.HasField("resume"):
+            delivered = pb.Resume()
+            delivered.CopyFrom(task.resume)
+            whole = pb.Task()
+            whole.CopyFrom(task)
+            whole.ClearField("resume")
+            parts = after(delivered, self._answer(whole, fields))
+        else:
+            parts = self._answer(task, fields)
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                yield part
+
+    async def _answer(self, task: pb.Task, fields: dict[str, Any]) -> Parts:
+        made = len(task.resume.tokens)
+        wanted = task.text.max_tokens or DEFAULT_MAX_TOKENS
+        if needs_chat(task.text, self._template):
+            stop = list(task.text.stop)
+            body = {
+                **fields,
+                "max_tokens": max(wanted - made, 1),
+                **({"stop": stop} if stop else {}),
+            }
+            parts = chat(self._server, task, self._template, body, self._count)
+        else:
+            prompt = await prompt_of(self._server, task.text)
+            room = self._context - len(prompt)
+            if room < 1:
+                raise TaskError(
+                    pb.BAD_REQUEST,
+                    f"the prompt has {len(prompt)} tokens and the model's context {self._context}",
+                    f"shorten the prompt to at most {self._context - 1} tokens",
+                )
+            body = {**fields, "n_predict": max(min(wanted, room) - made, 0)}
+            parts = complete(self._server, task, prompt, body, self._count)
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                yield part
+
+    def _count(self, timings: Mapping[str, Any]) -> None:
+        if self.speculation is not None:
+            self.speculation.count(timings)
+            self._on_guesses(self.speculation)
+
+    async def _complete(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self._server.post("/completion", body)
+
+    async def close(self) -> None:
+        """End the child."""
+        await self._server.close()
+
+
+async def started(server: Server, **described: Any) -> LlamaEngine:
+    """Return the engine of a `server` that has loaded its model; see `LlamaEngine`."""
+    props = await server.get("/props")
+    llguidance = False
+    if described["kind"] == pb.TEXT:
+        llguidance = await has_llguidance(lambda body: server.post("/completion", body))
+    return LlamaEngine(server, props, llguidance=llguidance, **described)

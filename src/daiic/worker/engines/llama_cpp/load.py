@@ -1,0 +1,95 @@
+"""Loading a GGUF model: how much memory it takes, and what its llama-server is started with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.interface import Engine, LoadOptions
+from daiic.worker.engines.llama_cpp.engine import started
+from daiic.worker.engines.llama_cpp.probe import embeds
+from daiic.worker.engines.llama_cpp.program import Options
+from daiic.worker.engines.llama_cpp.server import Server
+from daiic.worker.engines.llama_cpp.speculation import Speculation
+from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.gguf.description import Gguf, describe
+from daiic.worker.models.gguf.files import adapters_of, draft_of, parts_of, projector_of
+from daiic.worker.models.model import Model
+
+LONGEST = 8192
+"""Tokens of one task's context, however many the model could take."""
+MOST_SLOTS = 8
+"""Tasks at once: each has room of its own for a whole context."""
+WORK = 256 << 20
+"""Bytes beside weights and keys and values: the program, its buffers."""
+
+
+def footprint(model: Model, options: LoadOptions) -> int:
+    """See `EngineModule`: weights, those of what lies beside them, and all slots' cache."""
+    described = describe(model.path)
+    return _needs(model.path, described, *_sizes(described, options))
+
+
+async def load(
+    path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
+) -> Engine:
+    """See `EngineModule`."""
+    model = describe(path)
+    context, slots = _sizes(model, options)
+    room = budget.vram_bytes + budget.ram_bytes
+    while slots > 1 and _needs(path, model, context, slots) > room:
+        slots //= 2
+    if _needs(path, model, context, slots) > room:
+        raise TaskError(
+            pb.OUT_OF_MEMORY,
+            f"the model needs {_needs(path, model, context, slots) >> 20} MiB, "
+            f"and {room >> 20} MiB are free",
+            "use a smaller quantisation, or another worker",
+        )
+    adapters = adapters_of(path)
+    is_text = not embeds(model)
+    draft = draft_of(path) if is_text else None
+    speculation = None
+    if is_text and options.guesses.allowed(path.name):
+        share = draft.stat().st_size / model.weight_bytes if draft is not None else 0.0
+        speculation = Speculation(options.backend.kind, draft, share)
+    server = await Server.start(
+        Options(
+            model=path,
+            socket=Path(),
+            context=context,
+            slots=slots,
+            embeds=not is_text,
+            projector=projector_of(path) if is_text else None,
+            adapters=tuple(adapters),
+            draft=draft if speculation is not None else None,
+            lookup=speculation is not None,
+        ),
+        progress,
+    )
+    try:
+        return await started(
+            server,
+            kind=pb.TEXT if is_text else pb.EMBEDDING,
+            quantization=model.quantization,
+            placement="gpu" if options.backend.is_gpu else "ram",
+            context=context,
+            adapters=[file.stem for file in adapters],
+            speculation=speculation,
+            on_guesses=lambda guesses: options.guesses.note(path.name, guesses),
+        )
+    except BaseException:
+        await server.close()
+        raise
+
+
+def _sizes(model: Gguf, options: LoadOptions) -> tuple[int, int]:
+    context = min(model.context_length or LONGEST, LONGEST)
+    return context, 1 if embeds(model) else min(options.slots, MOST_SLOTS)
+
+
+def _needs(path: Path, model: Gguf, context: int, slots: int) -> int:
+    beside = [*adapters_of(path), projector_of(path), draft_of(path)]
+    weights = sum(file.stat().st_size for file in parts_of(path))
+    more = sum(file.stat().st_size for file in beside if file is not None)
+    return weights + more + slots * context * model.kv_bytes_per_token() + WORK

@@ -1,0 +1,68 @@
+"""How an answer is made: the fields of a request that every text task has."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.sampling import sampling_fields
+from daiic.worker.limits import LIMITS
+
+DEFAULT_MAX_TOKENS = 512
+MAX_STOP_STRINGS = LIMITS.stop_strings
+SEEDS = 1 << 32
+"""llama.cpp's seeds have 32 bits, and the largest means "any"."""
+
+
+def parameter_fields(task: pb.TextTask, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return temperature and the like as `task` asks, or as the model's `defaults` are.
+
+    Raises:
+        TaskError: BAD_REQUEST for a value that cannot be used.
+    """
+    fields: dict[str, Any] = {"min_p": 0.0}
+    for name in ("temperature", "top_p", "top_k"):
+        if task.HasField(name):
+            fields[name] = getattr(task, name)
+        elif name in defaults:
+            fields[name] = defaults[name]
+    temperature, top_p = fields.get("temperature", 0.0), fields.get("top_p", 1.0)
+    if not (math.isfinite(temperature) and temperature >= 0):
+        raise _bad(
+            f"`temperature` is {temperature:g}", "send 0 for greedy, 1 for the model as it is"
+        )
+    if not 0 < top_p <= 1:
+        raise _bad(f"`top_p` is {top_p:g}", "send a number above 0 and up to 1, which cuts nothing")
+    if len(task.stop) > MAX_STOP_STRINGS:
+        raise _bad(f"`stop` has {len(task.stop)} strings", f"send at most {MAX_STOP_STRINGS}")
+    if "" in task.stop:
+        raise _bad("`stop` has an empty string", "leave it out")
+    if task.HasField("seed"):
+        fields["seed"] = task.seed % (SEEDS - 1)
+    return fields | sampling_fields(task.sampling)
+
+
+def adapter_fields(asked: Sequence[pb.Adapter], names: Sequence[str]) -> dict[str, Any]:
+    """Return the field that applies the adapters `asked` for, of which the model has `names`.
+
+    Raises:
+        TaskError: MODEL_NOT_FOUND for one that is not there.
+    """
+    scales = []
+    for adapter in asked:
+        if adapter.name not in names:
+            raise TaskError(
+                pb.MODEL_NOT_FOUND,
+                f"the model has no adapter {adapter.name} on this worker",
+                f"it has: {', '.join(names) or 'none'}",
+            )
+        scale = adapter.scale if adapter.HasField("scale") else 1.0
+        if not math.isfinite(scale):
+            raise _bad(f"the adapter {adapter.name} has the scale {scale:g}", "send a number")
+        scales.append({"id": names.index(adapter.name), "scale": scale})
+    return {"lora": scales} if names else {}
+
+
+def _bad(what: str, remedy: str) -> TaskError:
+    return TaskError(pb.BAD_REQUEST, what, remedy)
