@@ -49,7 +49,7 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
         )
     on_disk = manager.on_disk(task.model)
     if on_disk is not None:
-        _check(task, kind, on_disk.kind, on_disk.capabilities)
+        _check(task, kind, on_disk.kind, on_disk.capabilities, reasons=on_disk.reasons)
     order = AnswerOrder(task)
     for _ in range(ATTEMPTS):
         lease: Lease | None = None
@@ -62,7 +62,8 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
                         yield _numbered(order, pb.Result(progress=step))
             assert lease is not None
             engine = lease.engine
-            _check(task, kind, engine.model_kind, engine.capabilities)
+            reasons = lease.entry.model is not None and lease.entry.model.reasons
+            _check(task, kind, engine.model_kind, engine.capabilities, reasons=reasons)
             if task.HasField("load"):
                 yield _numbered(order, pb.Result(final=True))
                 return
@@ -155,7 +156,12 @@ def _numbered(order: AnswerOrder, part: pb.Result) -> pb.Result:
 
 
 def _check(
-    task: pb.Task, kind: WorkKind, has: pb.ModelKind, capabilities: frozenset[pb.Capability]
+    task: pb.Task,
+    kind: WorkKind,
+    has: pb.ModelKind,
+    capabilities: frozenset[pb.Capability],
+    *,
+    reasons: bool,
 ) -> None:
     """Refuse `task` if a model of the kind `has`, with these `capabilities`, cannot run it."""
     if not kind.accepts(has):
@@ -165,7 +171,7 @@ def _check(
             f"{task.model} makes {MODEL_KINDS[has].makes}, not {wanted}",
             f"choose a model that makes {wanted}; `daiic models list` shows their kinds",
         )
-    check_supported(task, capabilities)
+    check_supported(task, capabilities, reasons=reasons)
 
 
 def _died(name: str, error: EngineDied) -> TaskError:

@@ -17,17 +17,20 @@ _FIELDS = {
 says so itself."""
 
 
-def check_supported(task: pb.Task, capabilities: frozenset[pb.Capability]) -> None:
+def check_supported(
+    task: pb.Task, capabilities: frozenset[pb.Capability], *, reasons: bool
+) -> None:
     """Refuse `task` if it needs what a model with `capabilities` cannot do.
+
+    `reasons` says whether its engine tells reasoning from text.
 
     Raises:
         TaskError: UNSUPPORTED, with everything that is missing and what to do.
     """
     missing = [_FIELDS[need] for need in sorted((needs_of(task) & _FIELDS.keys()) - capabilities)]
-    # No engine does these yet, so there is no capability for them.
-    if task.text.reasoning_effort:
+    if task.text.reasoning_effort and not reasons:
         missing.append(("follow `reasoning_effort`", "leave it out"))
-    if any(message.reasoning for message in task.text.messages):
+    if not reasons and any(message.reasoning for message in task.text.messages):
         missing.append(("read the `reasoning` of messages", "leave it out"))
     if missing:
         raise TaskError(

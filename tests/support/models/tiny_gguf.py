@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFWriter, PoolingType, TokenType, quantize
+from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, PoolingType, TokenType, quantize
 from safetensors.torch import load_file
 
 TINY_CHAT = Path(__file__).parents[3] / "local-models" / "daiic-tiny-chat"
@@ -314,6 +314,8 @@ def _llama_names(weights: Weights) -> Weights:
 
 
 def _write(writer: GGUFWriter, weights: Weights, quantization: GGMLQuantizationType) -> None:
+    is_whole = quantization == GGMLQuantizationType.F32
+    writer.add_file_type(LlamaFileType[f"{'ALL' if is_whole else 'MOSTLY'}_{quantization.name}"])
     for name, weight in weights.items():
         kind = quantization if weight.ndim == 2 else GGMLQuantizationType.F32
         if kind == GGMLQuantizationType.F32:

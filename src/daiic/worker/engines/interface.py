@@ -59,10 +59,14 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What a model on the disk is to an engine that can run it."""
+    """What a model on the disk is to an engine that can run it.
+
+    `reasons` says whether the engine tells its reasoning from its text.
+    """
 
     model_kind: pb.ModelKind
     capabilities: frozenset[pb.Capability]
+    reasons: bool = False
 
 
 class Engine(Protocol):

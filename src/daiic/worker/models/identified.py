@@ -24,7 +24,7 @@ def identified(name: str, path: Path, within: Path) -> Model:
         OSError: if they cannot be read.
     """
     _, probed = choose(path, name)
-    return Model(name, path, probed.model_kind, within, probed.capabilities)
+    return Model(name, path, probed.model_kind, within, probed.capabilities, reasons=probed.reasons)
 
 
 def gguf(name: str, path: Path, within: Path) -> Model | None:

@@ -12,8 +12,8 @@ from daiic.worker.models.model_folder import Contents, survey
 class Model:
     """A model by its name; its files may be links to others in `within`.
 
-    `capabilities` are those that it will have once it is loaded. `choice` says
-    why it is this of several files, if the name does not.
+    `capabilities` are those that it will have once it is loaded, and `reasons` is as
+    `Probed` has it. `choice` says why it is this of several files, if the name does not.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Model:
     within: Path | None = None
     capabilities: frozenset[pb.Capability] = frozenset()
     choice: str = ""
+    reasons: bool = False
 
     def contents(self) -> Contents:
         """Look at its files once more; errors are `survey`'s."""

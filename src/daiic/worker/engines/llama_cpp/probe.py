@@ -29,7 +29,7 @@ def probe(path: Path, name: str) -> Probed | None:
             able.add(pb.SEE)
     if adapters_of(path):
         able.add(pb.ADAPTERS)
-    return Probed(pb.TEXT, frozenset(able))
+    return Probed(pb.TEXT, frozenset(able), reasons=model.chats)
 
 
 def embeds(model: Gguf) -> bool:

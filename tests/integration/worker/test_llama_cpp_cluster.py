@@ -1,0 +1,124 @@
+"""A GGUF model in a cluster of real processes: what heads are told of it, and answers that move."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+from support.llama_cpp.running import PROGRAMS
+from support.models import tiny_gguf
+from support.processes.head_process import HeadProcess
+from support.processes.worker_process import WorkerProcess
+
+pytestmark = pytest.mark.skipif(
+    not (PROGRAMS / "llama-server").exists(),
+    reason="needs tests/support/llama_cpp/fetch.sh .venv/llama.cpp",
+)
+PATH = {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"story": {"type": "string", "minLength": 900, "maxLength": 901}},
+        "required": ["story"],
+        "additionalProperties": False,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny_gguf.chat_model(folder / "chat.gguf", quantization=tiny_gguf.GGMLQuantizationType.Q8_0)
+    (folder / "chat.adapters").mkdir()
+    tiny_gguf.adapter(folder / "chat.adapters" / "odd.gguf")
+    tiny_gguf.projector(folder / "mmproj-chat.gguf")
+    tiny_gguf.draft_model(folder / "chat.draft.gguf")
+    return folder
+
+
+def worker(head: HeadProcess, models: Path, state: Path) -> WorkerProcess:
+    return WorkerProcess(
+        PATH,
+        heads=head.address,
+        models=["chat.gguf"],
+        models_dir=models,
+        state_dir=state,
+        allow_downloads=False,
+        slots=2,
+    )
+
+
+async def loaded(head: HeadProcess, count: int) -> list[pb.WorkerStatus]:
+    async with ClusterClient([head.address]) as client:
+        while True:
+            status = await client.status()
+            ready = [
+                one
+                for one in status.workers
+                if any(model.state == pb.LOADED for model in one.heartbeat.models)
+            ]
+            if len(ready) == count:
+                return ready
+            await asyncio.sleep(0.2)
+
+
+async def test_heads_learn_what_the_model_can_do_and_how_its_guesses_fare(
+    models: Path, tmp_path: Path
+) -> None:
+    async with HeadProcess() as head, worker(head, models, tmp_path / "a") as one:
+        (before,) = await loaded(head, 1)
+        assert [model.name for model in before.heartbeat.models] == ["chat.gguf"]
+        model = before.heartbeat.models[0]
+        assert {pb.CHAT, pb.COMPLETE, pb.SEE, pb.SCHEMA, pb.SAMPLING, pb.ADAPTERS} == set(
+            model.capabilities
+        )
+        assert model.quantization == "Q8_0"
+        assert model.identity.weights
+        asked = pb.TextTask(
+            messages=[pb.ChatMessage(role="user", content="Count to ten")], temperature=0
+        )
+        async with ClusterClient([head.address]) as client:
+            parts = [p async for p in client.run(pb.Task(model="chat.gguf", text=asked))]
+        assert "".join(part.text for part in parts).startswith("one, two")
+        while not (told := (await loaded(head, 1))[0].heartbeat.models[0].speculation.drafted):
+            await asyncio.sleep(0.2)
+        assert f'daiic_worker_guesses{{guesses="drafted",model="chat.gguf"}} {told}.0' in (
+            await one.get("/metrics")
+        )[1].replace("\n", " ")
+
+
+async def test_an_answer_keeps_to_its_schema_when_its_worker_is_killed(
+    models: Path, tmp_path: Path
+) -> None:
+    asked = pb.TextTask(
+        messages=[pb.ChatMessage(role="user", content="Tell me a story")],
+        temperature=0,
+        max_tokens=1000,
+        constraint=pb.Constraint(json_schema=SCHEMA),
+    )
+    async with (
+        HeadProcess() as head,
+        worker(head, models, tmp_path / "a") as one,
+        worker(head, models, tmp_path / "b") as other,
+    ):
+        await loaded(head, 2)
+        text = ""
+        async with ClusterClient([head.address]) as client:
+            killed = None
+            async for part in client.run(pb.Task(model="chat.gguf", stream=True, text=asked)):
+                assert not part.started_over
+                text += part.text
+                if killed is None and len(text) > 5:
+                    killed = one if part.worker_id == one.worker_id else other
+                    children = psutil.Process(killed.pid).children(recursive=True)
+                    await killed.kill()
+                    answering = part.worker_id
+            assert part.worker_id != answering
+        assert 900 <= len(json.loads(text)["story"]) <= 901
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not [child for child in alive if "llama-server" in child.name()]
