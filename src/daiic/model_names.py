@@ -63,9 +63,9 @@ def meant(name: str, there: Iterable[str]) -> str:
         for each in known:
             if each.lower().startswith(start):
                 return each
-    if "/" in bare:
-        return bare
     words, quantization = _squeezed(bare), quantization_in(bare).upper()
+    if "/" in bare or not words:
+        return bare
     for each in known:
         if not _is_quantized(each) or _squeezed(each) != words:
             continue
