@@ -30,6 +30,15 @@ async def test_it_shows_the_cluster_as_it_is_and_as_it_changes(
     load = "document.querySelector('[role=meter][aria-label=\"Load of stub\"]')"
     assert await page.js(f"{load}.getAttribute('aria-valuenow')") == "25"
     assert await page.text("#rate") == "123"
+    memory = pb.Memory(total=24 << 30, free=18 << 30)
+    heartbeat.cards.add(
+        name="RTX 3090", vram=memory, temperature=61, power=240, power_limit=350, load=0.97
+    )
+    heartbeat.cards.add(name="RTX 3060")
+    await page.until("document.querySelectorAll('.cards li').length === 2")
+    first, second = (await page.text(".cards")).split("RTX 3060")
+    assert "6.0 GiB of 24.0 GiB · 97 % busy · 61 °C · 240 of 350 W" in first
+    assert not second.strip()
     heartbeat.models.add(name="big", kind=pb.TEXT, state=pb.LOADING, progress=0.4)
     await page.until("document.querySelector('.models').innerText.includes('loading 40 %')")
     await page.js("document.querySelector('.worker').dataset.mine = 'yes'")

@@ -125,7 +125,21 @@ def _memory(beat: pb.Heartbeat) -> Text:
             free = round(10 * min(1, memory.free / memory.total))
             bar = "█" * (10 - free) + "░" * free
             lines.append(Text(f"{label} {bar}\n{size(memory.free)} free"))
+    lines += [card_line(card) for card in beat.cards]
     return Text("\n").join(lines)
+
+
+def card_line(card: pb.Card) -> Text:
+    """Return a graphics card's name and below it what could be measured of it."""
+    facts = [f"{size(card.vram.free)} free"] if card.vram.total else []
+    if card.HasField("load"):
+        facts.append(f"{card.load:.0%} busy")
+    if card.HasField("temperature"):
+        facts.append(f"{card.temperature:.0f} °C")
+    if card.HasField("power"):
+        limit = f" of {card.power_limit:.0f}" if card.HasField("power_limit") else ""
+        facts.append(f"{card.power:.0f}{limit} W")
+    return Text(shown(card.name)).append(f"\n  {' · '.join(facts) or 'not measured'}", style="dim")
 
 
 def unit_of(model: pb.ModelStatus) -> str:

@@ -1,6 +1,6 @@
 """What workers say of themselves, cut down to what a head keeps."""
 
-from math import inf
+from math import inf, isfinite
 
 from google.protobuf.message import DecodeError
 
@@ -28,6 +28,10 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
     tags = [tag[: limits.name] for tag in said.tags[: limits.tags]]
     del said.tags[:]
     said.tags.extend(tags)
+    if len(said.cards) > limits.cards:
+        del said.cards[limits.cards :]
+    for card in said.cards:
+        _cut_card(card, limits)
     if len(said.models) > limits.models:
         del said.models[limits.models :]
     for index in range(len(said.models) - 1, -1, -1):
@@ -48,3 +52,16 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         if not 0.0 <= model.rate < inf:
             model.rate = 0.0
     return said
+
+
+def _cut_card(card: pb.Card, limits: HeadLimits) -> None:
+    """Cut down what a worker says of a graphics card; what cannot be was not measured."""
+    card.name = card.name[: limits.name]
+    if not isfinite(card.temperature):
+        card.ClearField("temperature")
+    if not 0.0 <= card.power < inf:
+        card.ClearField("power")
+    if not 0.0 <= card.power_limit < inf:
+        card.ClearField("power_limit")
+    if not 0.0 <= card.load <= 1.0:
+        card.ClearField("load")

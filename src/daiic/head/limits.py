@@ -22,7 +22,7 @@ class HeadLimits:
     continue it.
 
     A worker has a `heartbeat` of that size, with that number of `models`,
-    `heads`, `tags` and `slots`; each `name` and `detail` in it has that length,
+    `heads`, `tags`, `cards` and `slots`; each `name` and `detail` in it has that length,
     and each model that number of `capabilities`. The heartbeats of all
     `workers` together take `heartbeats_memory`.
 
@@ -46,6 +46,7 @@ class HeadLimits:
     models: int = 512
     heads: int = 64
     tags: int = 64
+    cards: int = 64
     capabilities: int = 64
     slots: int = 4096
     name: int = 256

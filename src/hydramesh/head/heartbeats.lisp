@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/head/limits
                 #:head-limits-heartbeat #:head-limits-name #:head-limits-slots #:head-limits-heads
                 #:head-limits-tags #:head-limits-models #:head-limits-detail
-                #:head-limits-capabilities)
+                #:head-limits-capabilities #:head-limits-cards)
   (:import-from #:hydramesh/protobuf/codec #:message-unknown)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:read-heartbeat)
@@ -29,6 +29,9 @@
     (discard said)
     (discard (pb:heartbeat-vram said))
     (discard (pb:heartbeat-ram said))
+    (dolist (card (pb:heartbeat-cards said))
+      (discard card)
+      (discard (pb:card-vram card)))
     (dolist (model (pb:heartbeat-models said))
       (discard model)
       (discard (pb:model-status-identity model)))))
@@ -56,10 +59,26 @@
           (pb:heartbeat-tags said) (loop for tag in (few (pb:heartbeat-tags said)
                                                          (head-limits-tags limits))
                                          collect (cut tag name))
+          (pb:heartbeat-cards said) (loop for card in (few (pb:heartbeat-cards said)
+                                                           (head-limits-cards limits))
+                                          collect (cut-card card limits))
           (pb:heartbeat-models said) (loop for model in (few (pb:heartbeat-models said)
                                                              (head-limits-models limits))
                                            when (<= (length (pb:model-status-name model)) name)
                                              collect (cut-model model limits)))))
+
+(defun cut-card (card limits)
+  "Cut down CARD, a PB:CARD, and return it; what cannot be was not measured."
+  (flet ((if-measured (value most)
+           (when (and value (finite-p value) (<= 0 value) (or (null most) (<= value most)))
+             value)))
+    (let ((temperature (pb:card-temperature card)))
+      (setf (pb:card-name card) (cut (pb:card-name card) (head-limits-name limits))
+            (pb:card-temperature card) (when (and temperature (finite-p temperature)) temperature)
+            (pb:card-power card) (if-measured (pb:card-power card) nil)
+            (pb:card-power-limit card) (if-measured (pb:card-power-limit card) nil)
+            (pb:card-load card) (if-measured (pb:card-load card) 1))))
+  card)
 
 (defun cut-model (model limits)
   "Cut down MODEL, a PB:MODEL-STATUS, and return it."
@@ -82,7 +101,12 @@
       (setf (pb:model-status-rate model) 0d0))
     model))
 
+(defun finite-p (number)
+  "Return whether NUMBER is one, and finite; to compare one that is not a number is an error."
+  (declare (type float number))
+  (not (or (sb-ext:float-nan-p number) (sb-ext:float-infinity-p number))))
+
 (defun measured-p (rate)
-  "Return whether RATE is a number from 0 up; to compare one that is not a number is an error."
+  "Return whether RATE is a number from 0 up."
   (declare (type double-float rate))
-  (not (or (sb-ext:float-nan-p rate) (sb-ext:float-infinity-p rate) (minusp rate))))
+  (and (finite-p rate) (not (minusp rate))))

@@ -5,7 +5,8 @@
            #:head-limits-ahead #:head-limits-ahead-bytes #:head-limits-ahead-memory
            #:head-limits-delivered #:head-limits-delivered-memory
            #:head-limits-heartbeat #:head-limits-heartbeats-memory #:head-limits-workers
-           #:head-limits-models #:head-limits-heads #:head-limits-tags #:head-limits-capabilities
+           #:head-limits-models #:head-limits-heads #:head-limits-tags #:head-limits-cards
+           #:head-limits-capabilities
            #:head-limits-slots #:head-limits-name #:head-limits-detail
            #:head-limits-clients #:head-limits-remembered-ids #:head-limits-client-name
            #:head-limits-idle-shares #:head-limits-heads-told #:head-limits-named-models
@@ -34,8 +35,8 @@ answer, AHEAD parts are kept while an earlier one is missing. They take at most 
 task, AHEAD-MEMORY for all. DELIVERED is kept of an answer so that another worker can continue it,
 DELIVERED-MEMORY of all.
 
-A worker has a HEARTBEAT of that size, with that number of MODELS, HEADS, TAGS and SLOTS; each NAME
-and DETAIL in it has that length, and each model that number of CAPABILITIES. The heartbeats of all
+A worker has a HEARTBEAT of that size, with that number of MODELS, HEADS, TAGS, CARDS and SLOTS; each
+NAME and DETAIL in it has that length, and each model that number of CAPABILITIES. The heartbeats of all
 WORKERS together take HEARTBEATS-MEMORY.
 
 At most CLIENTS are known, and REMEMBERED-IDS of their finished tasks; CLIENT-NAME characters of
@@ -56,6 +57,7 @@ are remembered."
   (models 512)
   (heads 64)
   (tags 64)
+  (cards 64)
   (capabilities 64)
   (slots 4096)
   (name 256)

@@ -265,3 +265,26 @@ async def test_clients_are_told_of_the_heads_that_most_workers_name(cast: Cast) 
         assert set(presence.heads[:2]) == set(named[18:])
         assert set(presence.heads) <= set(named)
         assert len(presence.heads) == 16
+
+
+async def test_cards_are_kept_as_they_were_measured_and_what_cannot_be_is_left_out(
+    head: HeadProcess, cast: Cast
+) -> None:
+    client, worker = await cast.client(head), await cast.worker(head)
+    memory = pb.Memory(total=24 << 30, free=20 << 30)
+    good = pb.Card(name="a", vram=memory, temperature=61, power=0, power_limit=350, load=0.5)
+    strange = pb.Card(
+        name="b" * 300,
+        temperature=float("nan"),
+        power=float("inf"),
+        power_limit=-1,
+        load=1.5,
+    )
+    worker.heartbeat.cards.extend([good, strange, *[pb.Card()] * 98])
+    await worker.say()
+    status = await known(client, worker)
+    assert status is not None
+    cards = status.heartbeat.cards
+    assert len(cards) == 64
+    assert cards[0] == good
+    assert cards[1] == pb.Card(name="b" * 256)

@@ -32,6 +32,21 @@ class LiveModel(msgspec.Struct, frozen=True):
     unit: str
 
 
+class LiveCard(msgspec.Struct, frozen=True):
+    """A graphics card: memory in bytes, power in watts, temperature in degrees Celsius.
+
+    `load` is 0 to 1; null is what could not be measured.
+    """
+
+    name: str
+    vram_total: int
+    vram_free: int
+    temperature: float | None
+    power: float | None
+    power_limit: float | None
+    load: float | None
+
+
 class LiveWorker(msgspec.Struct, frozen=True):
     """A worker; memory in bytes, ages and round trips in milliseconds."""
 
@@ -55,6 +70,7 @@ class LiveWorker(msgspec.Struct, frozen=True):
     tasks_done: int
     tokens_per_second: float
     can_download: bool
+    cards: list[LiveCard]
     models: list[LiveModel]
 
 
@@ -137,7 +153,20 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
         tasks_done=said.tasks_done,
         tokens_per_second=round(said.tokens_per_second, 2),
         can_download=said.can_download,
+        cards=[_card(card) for card in said.cards],
         models=[_model(model) for model in said.models],
+    )
+
+
+def _card(card: pb.Card) -> LiveCard:
+    return LiveCard(
+        name=card.name,
+        vram_total=card.vram.total,
+        vram_free=card.vram.free,
+        temperature=round(card.temperature, 1) if card.HasField("temperature") else None,
+        power=round(card.power, 1) if card.HasField("power") else None,
+        power_limit=round(card.power_limit, 1) if card.HasField("power_limit") else None,
+        load=round(card.load, 3) if card.HasField("load") else None,
     )
 
 

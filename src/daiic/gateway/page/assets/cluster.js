@@ -6,7 +6,7 @@ import { ago, bytes, duration, number } from "./format.js";
 import { onCluster } from "./live.js";
 
 const HISTORY = 120;
-const VENDORS = { cuda: "NVIDIA", rocm: "AMD", cpu: "CPU" };
+const VENDORS = { cuda: "NVIDIA", rocm: "AMD", vulkan: "Vulkan", cpu: "CPU" };
 
 /** Show the cluster in its view, now and whenever it changes. */
 export function startClusterView() {
@@ -65,6 +65,7 @@ function createWorker(worker) {
     { className: "worker", "aria-label": `Worker ${worker.name}` },
     h("header", {}, h("h3"), h("span", { className: "badge" }), h("p", { className: "device" })),
     h("div", { className: "gauges" }, bar("VRAM"), bar("RAM"), bar("Load")),
+    h("ul", { className: "cards", "aria-label": `Graphics cards of ${worker.name}` }),
     h("ul", { className: "models" }),
     h("p", { className: "foot" }),
   );
@@ -84,6 +85,8 @@ function updateWorker(card, worker) {
   fill(load.querySelector(".meter"), worker.slots ? worker.running / worker.slots : 0);
   const waiting = worker.waiting ? `, ${worker.waiting} waiting` : "";
   say(load.querySelector(".much"), `${worker.running} of ${worker.slots}${waiting}`);
+  const cards = worker.cards.map((card, index) => ({ ...card, index }));
+  keyed(find(".cards"), cards, (card) => String(card.index), createCard, updateCard);
   keyed(find(".models"), worker.models, (model) => model.name, createModel, updateModel);
   const late = worker.age_ms > 5000 ? `silent for ${duration(worker.age_ms / 1000)}` : `${number(worker.tokens_per_second)} tokens/s`;
   const trip = worker.rtt_ms ? ` · ${worker.rtt_ms < 10 ? worker.rtt_ms.toFixed(1) : Math.round(worker.rtt_ms)} ms round trip` : "";
@@ -96,6 +99,22 @@ function memory(gauge, total, free) {
   if (!total) return;
   fill(gauge.querySelector(".meter"), (total - free) / total);
   say(gauge.querySelector(".much"), `${bytes(total - free)} of ${bytes(total)}`);
+}
+
+function createCard() {
+  return h("li", {}, h("span", { className: "name" }), h("span", { className: "detail" }));
+}
+
+function updateCard(item, card) {
+  const watts = card.power_limit === null ? "" : ` of ${Math.round(card.power_limit)}`;
+  const parts = [
+    card.vram_total ? `${bytes(card.vram_total - card.vram_free)} of ${bytes(card.vram_total)}` : "",
+    card.load === null ? "" : `${Math.round(card.load * 100)} % busy`,
+    card.temperature === null ? "" : `${Math.round(card.temperature)} °C`,
+    card.power === null ? "" : `${Math.round(card.power)}${watts} W`,
+  ];
+  say(item.querySelector(".name"), card.name);
+  say(item.querySelector(".detail"), parts.filter(Boolean).join(" · "));
 }
 
 function createModel() {
