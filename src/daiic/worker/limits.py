@@ -21,7 +21,8 @@ class WorkerLimits:
     Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
     number of `images` and characters of a `prompt`; `stop_strings`; `logprobs`
     beside each token, `logit_biases`; a `constraint`'s characters and how deep
-    its schema is nested; `tools`, `seen_images` and the `pixels` of each.
+    its schema is nested, and the `constraint_patience` for one token; `tools`,
+    `seen_images` and the `pixels` of each.
 
     Of the models folder, and of the download cache: entries `looked_at`, and
     `unusable` ones that the log and the list name after one look.
@@ -55,6 +56,7 @@ class WorkerLimits:
     logit_biases: int = 1024
     constraint: int = 256 * KIB
     constraint_depth: int = 64
+    constraint_patience: float = 60.0
     tools: int = 128
     seen_images: int = 16
     pixels: int = 1 << 24

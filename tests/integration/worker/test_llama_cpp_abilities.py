@@ -12,6 +12,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose as backend
 from daiic.worker.engines.interface import LoadOptions
+from daiic.worker.engines.llama_cpp import engine as llama_engine
 from daiic.worker.engines.llama_cpp import speculation
 from support.llama_cpp.running import answer, resumed, serving, use, whole
 from support.models import tiny_gguf
@@ -189,6 +190,18 @@ async def test_a_regular_expression_that_cannot_be_kept_to_is_refused(
             with pytest.raises(TaskError) as error:
                 await answer(engine, asks(constraint=pb.Constraint(regex=regex)))
             assert error.value.name in ("UNSUPPORTED", "BAD_REQUEST")
+        assert whole(await answer(engine, asks())).startswith("one, two")
+
+
+async def test_a_constraint_that_takes_for_ever_ends_and_disturbs_nobody_after(
+    monkeypatch: pytest.MonkeyPatch, models: Path
+) -> None:
+    use("debian", monkeypatch)
+    monkeypatch.setattr(llama_engine, "CONSTRAINT_PATIENCE", 2.0)
+    endless = asks(constraint=pb.Constraint(regex="([a-z]{0,50}[a-z]{0,50}){50}"))
+    async with serving(models / "chat.gguf") as engine:
+        with pytest.raises(TaskError, match="too complex"):
+            await answer(engine, endless)
         assert whole(await answer(engine, asks())).startswith("one, two")
 
 

@@ -57,11 +57,13 @@ async def complete(
     delivered = list(task.resume.tokens)
     wanted = task.text.sampling.logprobs if task.text.sampling.HasField("logprobs") else None
     stop = StopStrings(task.text.stop)
-    count, to_skip = len(delivered), len(task.resume.text)
+    count = len(delivered)
     held = ""
     if delivered:
         said = await server.post("/detokenize", {"tokens": delivered})
-        held = stop.push(str(said.get("content", "")))[to_skip:]
+        known = stop.push(str(said.get("content", "")))
+        # Special tokens in it are not part of a text: then nothing was held back that is known.
+        held = known.removeprefix(task.resume.text) if known.startswith(task.resume.text) else ""
     body = {**fields, "prompt": [*prompt, *delivered], "return_tokens": True, "cache_prompt": True}
     reason, usage = pb.FINISH_REASON_STOP, pb.Usage(prompt_tokens=len(prompt))
     if not body["n_predict"]:

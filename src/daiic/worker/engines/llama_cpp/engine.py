@@ -1,5 +1,6 @@
 """A GGUF model that a llama-server of its own runs: tasks in, parts of their answers out."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -15,11 +16,15 @@ from daiic.worker.engines.llama_cpp.embedding import embed
 from daiic.worker.engines.llama_cpp.parameters import (
     DEFAULT_MAX_TOKENS,
     adapter_fields,
+    check_resumed,
     parameter_fields,
 )
 from daiic.worker.engines.llama_cpp.repetition import after
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
+from daiic.worker.limits import LIMITS
+
+CONSTRAINT_PATIENCE = LIMITS.constraint_patience
 
 Parts = AsyncGenerator[pb.Result, None]
 
@@ -36,6 +41,7 @@ class LlamaEngine:
         quantization: str,
         placement: str,
         context: int,
+        vocabulary: int,
         adapters: Sequence[str],
         speculation: Speculation | None,
         llguidance: bool,
@@ -55,6 +61,7 @@ class LlamaEngine:
         settings = props.get("default_generation_settings") or {}
         self._defaults: Mapping[str, Any] = settings.get("params") or {}
         self._context = context
+        self._vocabulary = vocabulary
         self._adapters = list(adapters)
         self._llguidance = llguidance
         self._on_guesses = on_guesses
@@ -121,6 +128,7 @@ class LlamaEngine:
                 "the task has both `messages` and a `prompt`",
                 "send `messages` for a conversation or `prompt` for a text to continue",
             )
+        check_resumed(task.resume.tokens, self._vocabulary)
         constraint = await constraint_fields(
             text.constraint, self._complete, llguidance=self._llguidance
         )
@@ -139,7 +147,19 @@ class LlamaEngine:
         else:
             parts = self._answer(task, fields)
         async with contextlib.aclosing(parts):
-            async for part in parts:
+            while True:
+                try:
+                    async with asyncio.timeout(CONSTRAINT_PATIENCE if constraint else None):
+                        part = await anext(parts)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise TaskError(
+                        pb.BAD_REQUEST,
+                        "the `constraint` is too complex: one token took "
+                        f"{CONSTRAINT_PATIENCE:g} s",
+                        "use fewer and smaller repetitions in it",
+                    ) from None
                 yield part
 
     async def _answer(self, task: pb.Task, fields: dict[str, Any]) -> Parts:

@@ -74,6 +74,7 @@ async def load(
             quantization=model.quantization,
             placement="gpu" if options.backend.is_gpu else "ram",
             context=context,
+            vocabulary=model.vocabulary,
             adapters=[file.stem for file in adapters],
             speculation=speculation,
             on_guesses=lambda guesses: options.guesses.note(path.name, guesses),

@@ -43,6 +43,19 @@ def parameter_fields(task: pb.TextTask, defaults: Mapping[str, Any]) -> dict[str
     return fields | sampling_fields(task.sampling)
 
 
+def check_resumed(tokens: Sequence[int], vocabulary: int) -> None:
+    """Refuse tokens of an earlier run that a model with a `vocabulary` of that size lacks.
+
+    Raises:
+        TaskError: BAD_REQUEST if there is one.
+    """
+    if max(tokens, default=0) >= vocabulary:
+        raise _bad(
+            f"the task resumes after the token {max(tokens)}, and the model has {vocabulary}",
+            "send it without `resume`, or resume it with the model that began the answer",
+        )
+
+
 def adapter_fields(asked: Sequence[pb.Adapter], names: Sequence[str]) -> dict[str, Any]:
     """Return the field that applies the adapters `asked` for, of which the model has `names`.
 

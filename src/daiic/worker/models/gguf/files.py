@@ -22,6 +22,8 @@ MAX_PARTS = LIMITS.gguf_parts
 MAX_ENTRIES = LIMITS.looked_at
 MAX_ADAPTERS = LIMITS.adapters
 ADAPTERS = ".adapters"
+SEPARATORS = ",:"
+"""Of llama-server's list of adapters: files with them in their names are none."""
 
 
 def parts_of(path: Path) -> list[Path]:
@@ -67,7 +69,7 @@ def adapters_of(path: Path) -> list[Path]:
     tagless = stem.removesuffix(tag(path.name)).rstrip("-._")
     for name in dict.fromkeys((stem, tagless)):
         folder = path.with_name(f"{name}{ADAPTERS}")
-        found = sorted(_ggufs(folder))[:MAX_ADAPTERS]
+        found = sorted(f for f in _ggufs(folder) if not set(SEPARATORS) & set(f))[:MAX_ADAPTERS]
         if name and found:
             return [folder / file for file in found]
     return []

@@ -32,6 +32,7 @@ def test_another_models_draft_is_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["Big-Q4_K_M.adapters", "Big.adapters"])
 def test_adapters_are_in_a_folder_named_after_the_model(tmp_path: Path, folder: str) -> None:
     put(tmp_path, "Big-Q4_K_M.gguf", f"{folder}/b.gguf", f"{folder}/a.gguf", f"{folder}/a.txt")
+    put(tmp_path, f"{folder}/c,b.gguf", f"{folder}/c:1.gguf")
     found = adapters_of(tmp_path / "Big-Q4_K_M.gguf")
     assert [file.name for file in found] == ["a.gguf", "b.gguf"]
 
