@@ -18,7 +18,7 @@ from daiic.cli.connection import (
 )
 from daiic.cli.exits import out, run, write_json
 from daiic.cli.progress import run_with_progress
-from daiic.cli.status import MODEL_STYLES, abilities, size
+from daiic.cli.status import MODEL_STYLES, abilities, how, size
 from daiic.shown import shown, word
 from daiic.wire import daiic_pb2 as pb
 
@@ -64,7 +64,7 @@ async def _list(as_json: bool, target: Target) -> None:
         write_json([_as_json(name, places) for name, places in sorted(found.items())])
         return
     table = Table(header_style="bold")
-    for heading in ("model", "can", "on", "state", "memory"):
+    for heading in ("model", "can", "on", "state", "memory", "runs with"):
         table.add_column(heading)
     for name, places in sorted(found.items()):
         for worker, model in places:
@@ -74,6 +74,7 @@ async def _list(as_json: bool, target: Target) -> None:
                 Text(shown(worker.heartbeat.name)),
                 Text(word(pb.ModelState, model.state), MODEL_STYLES.get(model.state, "dim")),
                 size(model.bytes) if model.bytes else "",
+                Text(how(model)),
             )
     out.print(table)
     if any(worker.heartbeat.can_download for worker in status.workers):
@@ -94,6 +95,8 @@ def _as_json(name: str, places: list[tuple[pb.WorkerStatus, pb.ModelStatus]]) ->
                 "quantization": model.quantization,
                 "placement": model.placement,
                 "detail": model.detail,
+                "engine": model.engine,
+                "choice": model.choice,
             }
             for worker, model in places
         ],

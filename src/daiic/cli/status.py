@@ -113,6 +113,8 @@ def _model_line(model: pb.ModelStatus) -> Text:
         if model.rate:
             held += f" · {model.rate:.1f} {unit_of(model)}/s"
         line.append(f"\n  {held}\n  {', '.join(abilities(model))}", style="dim")
+        if model.engine:
+            line.append(f"\n  {how(model)}", style="dim")
     if model.detail:
         line.append(f"\n  {shown(model.detail, MESSAGE)}", style="dim")
     return line
@@ -151,6 +153,12 @@ def unit_of(model: pb.ModelStatus) -> str:
 def abilities(model: pb.ModelStatus) -> list[str]:
     """Return what `model` can do, by the names that tasks ask for; empty if that is not known."""
     return [word(pb.Capability, number) for number in sorted(capabilities_of(model) or ())]
+
+
+def how(model: pb.ModelStatus) -> str:
+    """Return what runs `model`, and why so."""
+    parts = [shown(model.engine), shown(model.choice, MESSAGE)]
+    return ": ".join(part for part in parts if part)
 
 
 def size(count: float) -> str:

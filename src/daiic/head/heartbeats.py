@@ -42,6 +42,8 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         model.quantization = model.quantization[: limits.name]
         model.placement = model.placement[: limits.name]
         model.detail = model.detail[: limits.detail]
+        model.engine = model.engine[: limits.name]
+        model.choice = model.choice[: limits.detail]
         if len(model.capabilities) > limits.capabilities:
             del model.capabilities[limits.capabilities :]
         if model.HasField("identity"):

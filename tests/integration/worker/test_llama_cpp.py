@@ -126,3 +126,10 @@ async def test_without_llama_cpp_the_remedy_says_where_to_get_it(
     with pytest.raises(TaskError, match="install llama"):
         async with serving(chat):
             pass
+
+
+async def test_it_says_what_runs_a_model_and_with_how_much_room(chat: Path) -> None:
+    async with serving(chat) as engine:
+        assert engine.library == "llama.cpp"
+        assert engine.choice.startswith("a GGUF on a CPU; context ")
+        assert "tasks at once" in engine.choice or "1 task at once" in engine.choice

@@ -51,6 +51,8 @@ async def load(
 class ChildEngine:
     """Answers a text task with the numbers below its `max_tokens`."""
 
+    library = "child"
+    choice = "for tests"
     model_kind = pb.TEXT
     capabilities = CAPABILITIES
     quantization = "Q4_K_M"

@@ -14,6 +14,8 @@ WORDS = ["one ", "two ", "three ", "four ", "five "]
 class FakeEngine:
     """Answers text tasks with `WORDS`, one a part, token by token; `before_word` may raise."""
 
+    library = "fake"
+    choice = "for tests"
     model_kind = pb.TEXT
     capabilities = frozenset({pb.CHAT, pb.COMPLETE, pb.EMBED})
     alive = True

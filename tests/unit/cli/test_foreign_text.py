@@ -99,3 +99,14 @@ def test_sizes_beyond_all_reason_are_still_sizes() -> None:
         *("1 B", "32.0 GiB", "32.0 TiB", "16.0 EiB")
     ]
     assert not isinstance(cluster_view(Target("x")._status), Text)
+
+
+def test_status_says_what_runs_a_loaded_model_and_why() -> None:
+    cluster = pb.ClusterStatus()
+    model = cluster.workers.add().heartbeat.models.add(
+        name="m", state=pb.LOADED, engine="llama.cpp", choice="a GGUF\x1b[2J"
+    )
+    assert status.how(model) == "llama.cpp: a GGUF\\x1b[2J"
+    with shown_names.terminal() as screen:
+        status.out.print(cluster_view(cluster))
+    assert "llama.cpp:" in screen.getvalue()

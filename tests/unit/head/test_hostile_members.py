@@ -146,6 +146,8 @@ def test_heartbeat_is_cut_to_what_is_kept(cluster):
         worker.heartbeat.models.add(name=f"m{number}", state=pb.LOADED)
     worker.heartbeat.models.insert(0, pb.ModelStatus(name="x" * 1000, state=pb.LOADED))
     worker.heartbeat.models[1].detail = "d" * 5000
+    worker.heartbeat.models[1].engine = "e" * 5000
+    worker.heartbeat.models[1].choice = "c" * 5000
     worker.heartbeat.models[1].rate = float("nan")
     worker.beat()
     (kept,) = cluster.client().status().workers
@@ -153,6 +155,8 @@ def test_heartbeat_is_cut_to_what_is_kept(cluster):
     assert (len(heartbeat.name), heartbeat.slots) == (limits.name, limits.slots)
     assert len(heartbeat.models) == limits.models - 1  # one has a name that is none
     assert len(heartbeat.models[0].detail) == limits.detail
+    assert len(heartbeat.models[0].engine) == limits.name
+    assert len(heartbeat.models[0].choice) == limits.detail
     assert heartbeat.models[0].rate == 0.0
     assert len(heartbeat.heads) == limits.heads
 

@@ -27,6 +27,8 @@ class LiveModel(msgspec.Struct, frozen=True):
     bytes: int
     quantization: str
     placement: str
+    engine: str
+    choice: str
     detail: str
     rate: float
     unit: str
@@ -181,6 +183,8 @@ def _model(model: pb.ModelStatus) -> LiveModel:
         bytes=model.bytes,
         quantization=model.quantization,
         placement=model.placement,
+        engine=model.engine,
+        choice=model.choice,
         detail=model.detail,
         rate=round(model.rate, 2),
         unit=kind.unit if kind is not None else "",

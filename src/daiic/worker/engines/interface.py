@@ -75,9 +75,13 @@ class Engine(Protocol):
     `model_kind` says which tasks, and `capabilities` what they may ask for.
     `quantization` ("none", "8bit", "4bit", or as a GGUF calls it) and
     `placement` ("gpu", "gpu+ram", "ram") are in force; `fallback` says why that
-    is less than was asked for or possible, or is empty.
+    is less than was asked for or possible, or is empty. `library` is what
+    computes ("llama.cpp", "transformers", "diffusers"), and `choice` says in
+    one short sentence why it is run in this way.
     """
 
+    library: str
+    choice: str
     model_kind: pb.ModelKind
     capabilities: frozenset[pb.Capability]
     quantization: str

@@ -116,6 +116,7 @@ class ModelEntry:
             status.bytes = engine.footprint
             status.quantization = engine.quantization
             status.placement = engine.placement
+            status.engine, status.choice = engine.library, engine.choice
             if isinstance(engine, GuessesAhead) and engine.speculation is not None:
                 status.speculation.CopyFrom(engine.speculation.told())
         return status

@@ -137,6 +137,7 @@ function updateModel(item, model) {
     model.state === "loaded" ? (QUANTIZATION[model.quantization] ?? model.quantization) : "",
     model.state === "loaded" ? (PLACEMENT[model.placement] ?? model.placement) : "",
     model.rate ? `${number(model.rate)} ${model.unit}/s per request` : "",
+    model.state === "loaded" ? [model.engine, model.choice].filter(Boolean).join(": ") : "",
     model.detail,
   ];
   say(item.querySelector(".detail"), parts.filter(Boolean).join(" · "));

@@ -30,6 +30,8 @@ class ImageEngine:
     the order in which they came.
     """
 
+    library = "diffusers"
+    choice = "a pipeline that makes images from text"
     model_kind = pb.IMAGE
     capabilities = CAPABILITIES
     alive = True

@@ -32,6 +32,8 @@ Parts = AsyncGenerator[pb.Result, None]
 class LlamaEngine:
     """An `Engine`; the child's death shows in `alive`."""
 
+    library = "llama.cpp"
+
     def __init__(
         self,
         server: Server,
@@ -40,6 +42,7 @@ class LlamaEngine:
         kind: pb.ModelKind,
         quantization: str,
         placement: str,
+        choice: str,
         context: int,
         vocabulary: int,
         adapters: Sequence[str],
@@ -54,6 +57,7 @@ class LlamaEngine:
         self.model_kind = kind
         self.quantization = quantization
         self.placement = placement
+        self.choice = choice
         self.fallback = ""
         self.speculation = speculation
         self._server = server

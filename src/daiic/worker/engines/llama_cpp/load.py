@@ -5,6 +5,7 @@ from pathlib import Path
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.context import context_of
 from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.engine import started
 from daiic.worker.engines.llama_cpp.probe import embeds
@@ -36,6 +37,7 @@ async def load(
     """See `EngineModule`."""
     model = describe(path)
     context, slots = _sizes(model, options)
+    wanted = slots
     room = budget.vram_bytes + budget.ram_bytes
     while slots > 1 and _needs(path, model, context, slots) > room:
         slots //= 2
@@ -73,6 +75,7 @@ async def load(
             kind=pb.TEXT if is_text else pb.EMBEDDING,
             quantization=model.quantization,
             placement="gpu" if options.backend.is_gpu else "ram",
+            choice=_choice(model, options, context, slots, wanted),
             context=context,
             vocabulary=model.vocabulary,
             adapters=[file.stem for file in adapters],
@@ -82,6 +85,15 @@ async def load(
     except BaseException:
         await server.close()
         raise
+
+
+def _choice(model: Gguf, options: LoadOptions, context: int, slots: int, wanted: int) -> str:
+    """Return, for people, why the model is run with this engine, `context` and `slots`."""
+    device = "GPU" if options.backend.is_gpu else "CPU"
+    at_once = "1 task" if slots == 1 else f"{slots} tasks"
+    memory = ", as memory allows" if slots < wanted else ""
+    whole = model.context_length or context
+    return f"a GGUF on a {device}; {context_of(context, whole)} a task; {at_once} at once{memory}"
 
 
 def _sizes(model: Gguf, options: LoadOptions) -> tuple[int, int]:

@@ -18,6 +18,8 @@ from daiic.worker.engines.transformers_embedding.probe import CAPABILITIES
 class EmbeddingEngine:
     """An `Engine` of one model."""
 
+    library = "transformers"
+    choice = "safetensors of a text encoder, which is never quantised"
     model_kind = pb.EMBEDDING
     capabilities = CAPABILITIES
     alive = True

@@ -37,6 +37,7 @@ log = structlog.get_logger()
 class TextEngine:
     """An `Engine` of a language model. It answers embed tasks too, with its hidden states."""
 
+    library = "transformers"
     model_kind = pb.TEXT
     alive = True
 
@@ -51,6 +52,7 @@ class TextEngine:
         *,
         growth: Growth | None,
         context: int,
+        choice: str,
         fallback: str,
     ) -> None:
         """`new_generator` makes one of another capacity, for when `generator` fails or is full.
@@ -61,6 +63,7 @@ class TextEngine:
         self.capabilities = COMPLETES if template is None else CHATS
         self.quantization = weights.quantization
         self.placement = weights.placement
+        self.choice = choice
         self.fallback = "; ".join(reason for reason in (weights.fallback, fallback) if reason)
         self._weights_bytes = weights.footprint
         self._model: Any = weights.model

@@ -14,6 +14,7 @@ from transformers.models.auto.modeling_auto import (
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.context import context_of
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import weights
 from daiic.worker.engines.torch.errors import translated
@@ -152,6 +153,7 @@ async def _serve(
             lambda capacity: Batch(model, slots=slots, capacity=capacity),
             growth=Growth(start, slots * (known + PAGE), token_bytes, spare),
             context=context,
+            choice=_choice(loaded, options, context, known),
             fallback="",
         )
         return engine
@@ -163,6 +165,7 @@ async def _serve(
             model, slots=slots, token_bytes=token_bytes, spare=lambda: int(spare() * SHARE)
         )
 
+    context = min(known, fitting(token_bytes))
     engine = TextEngine(
         loaded,
         tokenizer,
@@ -171,10 +174,22 @@ async def _serve(
         turns(0),
         turns,
         growth=None,
-        context=min(known, fitting(token_bytes)),
+        context=context,
+        choice=_choice(loaded, options, context, known),
         fallback=f"not batched: {reason}",
     )
     return engine
+
+
+def _choice(loaded: Weights, options: LoadOptions, context: int, known: int) -> str:
+    """Return, for people, why the model is run as it is."""
+    device = "GPU" if options.backend.is_gpu else "CPU"
+    memory = ", as memory allows" if context < known else ""
+    dtype = str(loaded.model.dtype).removeprefix("torch.")
+    return (
+        f"safetensors of a language model on a {device}; computes in {dtype}; "
+        f"{context_of(context, known)}{memory}"
+    )
 
 
 def causal_language_model(path: Path) -> Any:
