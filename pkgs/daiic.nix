@@ -55,6 +55,7 @@ python3Packages.buildPythonApplication {
       diffusers
       huggingface-hub
       jinja2
+      nvidia-ml-py
       pillow
       safetensors
       torch

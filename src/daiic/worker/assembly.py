@@ -8,6 +8,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import choose
+from daiic.worker.cards.telemetry import Telemetry
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.llama_cpp.speculation import Guesses
 from daiic.worker.engines.loading import EngineLoader
@@ -61,6 +62,7 @@ class Worker:
             identity,
             backend,
             self._meter,
+            Telemetry(backend),
             self.manager,
             head_names=settings.heads,
             slots=settings.slots,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -34,11 +34,15 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A device; `kind` is what heartbeats call it and `name` is for people."""
+    """A device; `kind` is what heartbeats call it and `name` is for people.
+
+    `pci_address` is where a GPU is, "0000:03:00.0", if that is known.
+    """
 
     kind: pb.Backend
     device: torch.device
     name: str
+    pci_address: str = ""
 
     @property
     def is_gpu(self) -> bool:
@@ -75,13 +79,20 @@ def choose(setting: BackendSetting) -> Backend:
         )
     device = torch.device("cuda", 0)
     kind = pb.ROCM if found == "rocm" else pb.CUDA
-    return Backend(kind, device, torch.cuda.get_device_name(device))
+    return Backend(kind, device, torch.cuda.get_device_name(device), _pci_address(device))
 
 
 def _gpu() -> Literal["cuda", "rocm"] | None:
     if not torch.cuda.is_available():
         return None
     return "rocm" if torch.version.hip else "cuda"
+
+
+def _pci_address(device: torch.device) -> str:
+    found: Any = torch.cuda.get_device_properties(device)  # its types leave out where it is
+    if not hasattr(found, "pci_domain_id"):
+        return ""
+    return f"{found.pci_domain_id:04x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0"
 
 
 def _processor_name() -> str:

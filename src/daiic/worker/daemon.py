@@ -85,6 +85,7 @@ class Daemon:
         background = [
             self._keep(node.heads.report()),
             self._keep(self._tick(worker)),
+            self._keep(node.telemetry.follow()),
             self._keep(notifier.feed_watchdog(lambda: not node.wedged())),
             self._keep(self._start(worker)),
         ]

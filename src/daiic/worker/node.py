@@ -10,6 +10,7 @@ from daiic.wire.udp import MeshSocket
 from daiic.work import MODEL_KINDS
 from daiic.worker.answer import answer
 from daiic.worker.backend import Backend
+from daiic.worker.cards.telemetry import Telemetry
 from daiic.worker.heads import Heads
 from daiic.worker.identity import Identity
 from daiic.worker.memory.manager import ModelManager
@@ -27,6 +28,7 @@ class Node:
         identity: Identity,
         backend: Backend,
         meter: MemoryMeter,
+        telemetry: Telemetry,
         manager: ModelManager,
         *,
         head_names: tuple[str, ...],
@@ -37,6 +39,7 @@ class Node:
         self._identity = identity
         self._backend = backend
         self._meter = meter
+        self.telemetry = telemetry
         self._manager = manager
         self._tags = tags
         self.state: pb.WorkerState = pb.STARTING
@@ -113,6 +116,7 @@ class Node:
             tokens_per_second=self.statistics.tokens_per_second(),
             heads=self.heads.answering,
             tags=self._tags,
+            cards=self.telemetry.cards(),
         )
         self.collector.heartbeat = beat
         return beat

@@ -26,6 +26,7 @@ in
   jinja2 = package "jinja2" [ ];
   msgspec = package "msgspec" [ ];
   mypy = package "mypy" [ ];
+  nvidia-ml-py = package "nvidia-ml-py" [ ];
   openai = package "openai" [ httpx ];
   pillow = package "pillow" [ ];
   prometheus-client = package "prometheus-client" [ ];

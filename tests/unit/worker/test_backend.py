@@ -1,5 +1,7 @@
 """The backend is the one that was asked for, or there is an error that says what to do."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -12,6 +14,8 @@ from daiic.worker.backend import BackendSetting
 def pretend(monkeypatch: pytest.MonkeyPatch, *, gpu: bool, hip: str | None = None) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A GPU")
+    place = SimpleNamespace(pci_domain_id=0, pci_bus_id=0x2B, pci_device_id=1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: place)
     monkeypatch.setattr(torch.version, "hip", hip)
 
 
@@ -30,6 +34,7 @@ def test_auto_takes_the_gpu_that_there_is(
     pretend(monkeypatch, gpu=True, hip=hip)
     chosen = backend.choose("auto")
     assert (chosen.kind, chosen.device.type, chosen.name) == (kind, "cuda", "A GPU")
+    assert chosen.pci_address == "0000:2b:01.0"
 
 
 def test_cpu_is_taken_beside_a_gpu_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

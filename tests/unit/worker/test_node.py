@@ -12,6 +12,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.udp import MeshSocket
 from daiic.work import MODEL_KINDS
 from daiic.worker.backend import Backend, Memory
+from daiic.worker.cards.telemetry import Telemetry
 from daiic.worker.identity import Identity
 from daiic.worker.metrics import Statistics
 from daiic.worker.node import Node
@@ -42,6 +43,7 @@ async def new_node(new_manager):
             identity,
             backend,
             Meter(),
+            Telemetry(backend),
             manager,
             head_names=("127.0.0.1:9",),
             slots=4,

@@ -1,0 +1,1 @@
+"""What the drivers tell of graphics cards: memory, load, temperature and power."""
