@@ -1,5 +1,7 @@
 """llama-server's command line: which program, with which files, for how many tasks."""
 
+import asyncio
+import re
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -33,11 +35,15 @@ class Options:
     draft: Path | None = None
     lookup: bool = False
 
-    def arguments(self) -> list[str]:
-        """Return llama-server's arguments."""
-        arguments = ["--model", str(self.model), "--host", str(self.socket), "--no-ui"]
+    def arguments(self, known: frozenset[str] | None = None) -> list[str]:
+        """Return llama-server's arguments; what only helps is left out if it is not `known`."""
+
+        def if_known(*arguments: str) -> list[str]:
+            return list(arguments) if known is None or arguments[0] in known else []
+
+        arguments = ["--model", str(self.model), "--host", str(self.socket), "--jinja"]
         arguments += ["--ctx-size", str(self.context * self.slots), "--parallel", str(self.slots)]
-        arguments += ["--jinja", "--no-warmup", "--cache-ram", "0"]
+        arguments += [*if_known("--no-ui"), *if_known("--no-warmup"), *if_known("--cache-ram", "0")]
         if self.threads:
             arguments += ["--threads", str(self.threads)]
         if self.embeds:
@@ -46,14 +52,27 @@ class Options:
             arguments += ["--mmproj", str(self.projector)]
         if self.adapters:  # loaded, and used only by tasks that name them
             arguments += ["--lora-scaled", ",".join(f"{path}:0" for path in self.adapters)]
-        if self.draft is not None:
+        if self.draft is not None and if_known("--spec-draft-model"):
             arguments += ["--spec-type", "draft-simple", "--spec-draft-model", str(self.draft)]
         elif self.lookup:
-            arguments += ["--spec-type", "ngram-simple"]
+            arguments += if_known("--spec-type", "ngram-simple")
         return arguments
 
 
-def command(options: Options) -> list[str]:
+async def _options_of(program: str) -> frozenset[str]:
+    """Return the long options that `program` knows; they differ between builds of llama.cpp."""
+    process = await asyncio.create_subprocess_exec(
+        program,
+        "--help",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    said, _ = await process.communicate()
+    return frozenset(re.findall(r"--[a-z][a-z0-9-]+", said.decode("utf-8", "replace")))
+
+
+async def command(options: Options) -> list[str]:
     """Return what starts a server: the program on PATH, or that in PyPI's wheel.
 
     Raises:
@@ -61,7 +80,7 @@ def command(options: Options) -> list[str]:
     """
     program = shutil.which(PROGRAM)
     if program is not None:
-        return [program, *options.arguments()]
+        return [program, *options.arguments(await _options_of(program))]
     if find_spec(WHEEL) is not None:
         return [sys.executable, "-m", LAUNCHER, *options.arguments()]
     raise TaskError(

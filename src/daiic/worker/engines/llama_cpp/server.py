@@ -63,7 +63,7 @@ class Server:
         try:
             options = replace(options, socket=place / "llama.sock")
             process = await asyncio.create_subprocess_exec(
-                *command(options),
+                *await command(options),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
