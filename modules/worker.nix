@@ -122,12 +122,16 @@ in
 
     quantization = mkOption {
       type = types.enum [
+        "auto"
         "none"
         "8bit"
         "4bit"
       ];
-      default = "4bit";
-      description = "How weights are quantized when a model is loaded (by bitsandbytes; `4bit` is NF4).";
+      default = "auto";
+      description = ''
+        How weights are quantized when a model is loaded (by bitsandbytes; `4bit` is NF4). `auto` takes the most exact
+        that fits into memory: none, else `8bit`, else `4bit`.
+      '';
     };
 
     ramOffload = mkOption {

@@ -91,6 +91,7 @@ class Worker:
         return LoadOptions(
             self._backend,
             quantization=settings.quantization,
+            room=self._meter.most(),
             ram_offload=settings.ram_offload,
             slots=settings.slots,
             allow_downloads=settings.allow_downloads,

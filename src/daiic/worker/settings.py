@@ -62,8 +62,9 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         str, msgspec.Meta(description="folder for downloads; empty for Hugging Face's own")
     ] = ""
     quantization: Annotated[
-        Literal["none", "8bit", "4bit"], msgspec.Meta(description="none, 8bit or 4bit weights")
-    ] = "4bit"
+        Literal["auto", "none", "8bit", "4bit"],
+        msgspec.Meta(description="auto (the most exact that fits), none, 8bit or 4bit weights"),
+    ] = "auto"
     ram_offload: Annotated[
         bool, msgspec.Meta(description="keep weights that do not fit into the GPU in RAM")
     ] = True

@@ -49,6 +49,19 @@ async def test_quantised_weights_take_less_and_still_answer(
         await small.close()
 
 
+async def test_what_fits_is_not_quantised_unless_it_is_asked_for(tmp_path: Path) -> None:
+    engine = await loaded(language_model(tmp_path / "model"), "auto")
+    try:
+        assert (engine.library, engine.quantization, engine.fallback) == (
+            "transformers",
+            "none",
+            "",
+        )
+        assert "not quantised, as it fits" in engine.choice
+    finally:
+        await engine.close()
+
+
 async def test_what_bitsandbytes_cannot_lay_out_for_a_processor_is_quantised_all_the_same(
     tmp_path: Path,
 ) -> None:

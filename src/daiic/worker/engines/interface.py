@@ -40,7 +40,9 @@ class ModelRefused(TaskError):
 class LoadOptions:
     """How models are loaded: on what, how far quantised, and for how many tasks at once.
 
-    `quantization` is "none", "8bit" or "4bit", as it is asked for. `ram_offload`
+    `quantization` is "auto", "none", "8bit" or "4bit", as it is asked for, and
+    `room` how many bytes of the memory that models go to first there are for
+    them at most, 0 if that is not known. `ram_offload`
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
     `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
@@ -49,6 +51,7 @@ class LoadOptions:
 
     backend: "Backend"
     quantization: str = "none"
+    room: int = 0
     ram_offload: bool = True
     slots: int = 1
     allow_downloads: bool = False

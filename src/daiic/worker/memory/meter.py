@@ -31,6 +31,14 @@ class MemoryMeter:
         """Whether models go to a GPU's own memory first."""
         return self._backend.is_gpu
 
+    def most(self) -> int:
+        """Return the bytes that models may take at most of the memory that they go to first."""
+        if self.has_vram:
+            total, limit = self._backend.vram().total, self.vram_limit
+        else:
+            total, limit = control_group(ram()).total, self.ram_limit
+        return min(total, limit) if limit else total
+
     def vram(self) -> Memory:
         """The GPU's memory; free is what models may still take."""
         memory = self._backend.vram()

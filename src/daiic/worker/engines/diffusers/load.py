@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.one_thread import OneThread
 from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.footprint import weights_bytes, with_work
+from daiic.worker.engines.torch.weights_plan import automatic, count
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model import Model
 from daiic.worker.models.repository_files import choose_files
@@ -26,7 +28,18 @@ def expected_weights(model: Model, options: LoadOptions) -> int:
     """
     # A pipeline is quantised when it is whole in RAM.
     quantization = options.quantization if options.backend.is_gpu else "none"
-    return weights_bytes(_weights_in(model.path), options.backend, quantization)
+    return weights_bytes(_weights_in(model.path), options.backend, quantization, options.room)
+
+
+def _resolved(path: Path, options: LoadOptions, budget: MemoryBudget) -> LoadOptions:
+    """Return `options` with the quantisation that "auto" means for the pipeline at `path`."""
+    if options.quantization != "auto":
+        return options
+    quantization = "none"
+    if options.backend.is_gpu:  # in RAM it is whole before it is quantised, so that saves nothing
+        sizes = count(_weights_in(path))
+        quantization = automatic(sizes, options.backend, budget.vram_bytes)
+    return replace(options, quantization=quantization)
 
 
 def _weights_in(path: Path) -> list[Path]:
@@ -66,7 +79,7 @@ async def load(
         from daiic.worker.engines.diffusers.assembly import assemble
 
         with translated():
-            return assemble(path, options, budget, thread, report)
+            return assemble(path, _resolved(path, options, budget), budget, thread, report)
 
     try:
         return await asyncio.wrap_future(thread.submit(work))

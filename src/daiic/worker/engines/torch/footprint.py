@@ -5,19 +5,24 @@ from pathlib import Path
 
 from daiic.worker.backend import Backend
 from daiic.worker.engines.torch.quantization import compute_dtype
-from daiic.worker.engines.torch.weights_plan import count
+from daiic.worker.engines.torch.weights_plan import automatic, count
 
 WORKING_SHARE = 0.2
 WORKING_LEAST = 256 << 20
 
 
-def weights_bytes(files: Iterable[Path], backend: Backend, quantization: str) -> int:
+def weights_bytes(files: Iterable[Path], backend: Backend, quantization: str, room: int = 0) -> int:
     """Return what the weights in the .safetensors `files` take, when they are the most.
+
+    With "auto" they take what fits into `room` bytes, or all that they can if it is 0.
 
     Raises:
         TaskError: BAD_REQUEST if one is damaged.
     """
-    return count(files).bytes(compute_dtype(backend), quantization)
+    sizes = count(files)
+    if quantization == "auto":
+        quantization = automatic(sizes, backend, room) if room else "none"
+    return sizes.bytes(compute_dtype(backend), quantization)
 
 
 def with_work(weights: int) -> int:

@@ -17,7 +17,7 @@ from daiic.worker.backend import Backend
 from daiic.worker.engines.torch import quantization as quantizing
 from daiic.worker.engines.torch.configuration_bounds import kept_within
 from daiic.worker.engines.torch.errors import is_out_of_memory
-from daiic.worker.engines.torch.weights_plan import Sizes, measure, plan, too_big
+from daiic.worker.engines.torch.weights_plan import Sizes, automatic, measure, plan, too_big
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model_json import read_object, shown
 
@@ -68,6 +68,9 @@ def load(
     transformers.logging.enable_propagation()
     sizes = measure(path)
     reason = ""
+    if quantization == "auto":
+        room = budget.vram_bytes if backend.is_gpu else budget.ram_bytes
+        quantization = "none" if _is_quantized(path) else automatic(sizes, backend, room)
     if quantization != "none" and _is_quantized(path):
         quantization, reason = "none", "the checkpoint is quantised already"
     with _loading, _progress_told_to(progress):

@@ -85,6 +85,19 @@ def count(files: Iterable[Path]) -> Sizes:
     return Sizes(matrices, total)
 
 
+def automatic(sizes: Sizes, backend: Backend, room: int) -> str:
+    """Return the most exact of "none", "8bit" and "4bit" that fits into `room` bytes.
+
+    Caches and work are left their share. It is "4bit" if nothing fits.
+    """
+    # What does not fit a processor's RAM in float32 is kept in bfloat16; see `plan`.
+    dtype = quantizing.compute_dtype(backend) if backend.is_gpu else torch.bfloat16
+    for quantization in ("none", "8bit"):
+        if sizes.bytes(dtype, quantization) <= room * WEIGHTS_SHARE:
+            return quantization
+    return "4bit"
+
+
 def plan(
     path: Path,
     sizes: Sizes,

@@ -66,7 +66,7 @@ async def load(
 
     with translated():
         loaded, embedder = await asyncio.to_thread(work)
-    if options.quantization != "none":
+    if options.quantization not in ("auto", "none"):
         loaded.fallback = UNQUANTIZED
     return EmbeddingEngine(loaded, embedder)
 

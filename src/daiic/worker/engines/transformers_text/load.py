@@ -53,7 +53,7 @@ def expected_weights(model: Model, options: LoadOptions) -> int:
     Raises:
         TaskError: if they cannot be used.
     """
-    return weights_bytes(files_of(model.path), options.backend, options.quantization)
+    return weights_bytes(files_of(model.path), options.backend, options.quantization, options.room)
 
 
 async def load(
@@ -187,9 +187,18 @@ def _choice(loaded: Weights, options: LoadOptions, context: int, known: int) -> 
     memory = ", as memory allows" if context < known else ""
     dtype = str(loaded.model.dtype).removeprefix("torch.")
     return (
-        f"safetensors of a language model on a {device}; computes in {dtype}; "
+        f"safetensors on a {device}; {_quantised(loaded, options)}; computes in {dtype}; "
         f"{context_of(context, known)}{memory}"
     )
+
+
+def _quantised(loaded: Weights, options: LoadOptions) -> str:
+    if loaded.quantization == "none":
+        fits = options.quantization == "auto" and not loaded.fallback
+        return "not quantised, as it fits" if fits else "not quantised"
+    if options.quantization == "auto":
+        return f"{loaded.quantization}, as it does not fit otherwise"
+    return f"{loaded.quantization}, as it is set"
 
 
 def causal_language_model(path: Path) -> Any:

@@ -83,3 +83,12 @@ def test_a_pipeline_is_whole_in_ram_before_it_is_quantised(pipeline: Model) -> N
 
 def test_work_needs_memory_too(language_model: Model) -> None:
     assert text.footprint(language_model, LoadOptions(GPU, quantization="4bit")) > 256 << 20
+
+
+def test_what_fits_only_quantised_is_expected_to_be_so(language_model: Model) -> None:
+    whole = text.expected_weights(language_model, LoadOptions(GPU, quantization="none"))
+    for room, quantization in ((0, "none"), (2 * whole, "none"), (whole, "8bit"), (1, "4bit")):
+        automatic = LoadOptions(GPU, quantization="auto", room=room)
+        named = LoadOptions(GPU, quantization=quantization)
+        expected = text.expected_weights(language_model, named)
+        assert text.expected_weights(language_model, automatic) == expected

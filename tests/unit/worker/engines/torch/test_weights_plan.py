@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend
-from daiic.worker.engines.torch.weights_plan import Sizes, measure, plan
+from daiic.worker.engines.torch.weights_plan import Sizes, automatic, measure, plan
 from daiic.worker.memory.budget import MemoryBudget
 
 GIB = 1 << 30
@@ -78,3 +78,18 @@ def test_experts_are_counted_as_they_are_loaded(tmp_path: Path) -> None:
     experts = (f"layers.0.mlp.experts.{number}.up_proj.weight" for number in range(8))
     save_file({name: matrix.clone() for name in (*names, *experts)}, tmp_path / "model.safetensors")
     assert measure(tmp_path) == Sizes(matrices=2 * 16, total=10 * 16)
+
+
+@pytest.mark.parametrize(
+    ("gib", "expected"), [(24, "none"), (16, "8bit"), (8, "4bit"), (1, "4bit")]
+)
+def test_the_most_exact_weights_that_fit_a_gpu_are_taken(gib: int, expected: str) -> None:
+    assert automatic(SEVEN_BILLION, GPU, gib * GIB) == expected
+
+
+def test_a_processor_quantises_only_what_does_not_fit_in_sixteen_bits() -> None:
+    assert automatic(SEVEN_BILLION, PROCESSOR, 16 * GIB) == "8bit"
+    budget = MemoryBudget(vram_bytes=0, ram_bytes=18 * GIB)
+    assert automatic(SEVEN_BILLION, PROCESSOR, budget.ram_bytes) == "none"
+    dtype, _ = plan(PATH, SEVEN_BILLION, PROCESSOR, "none", budget, ram_offload=False)
+    assert dtype == torch.bfloat16
