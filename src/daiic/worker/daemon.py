@@ -162,6 +162,10 @@ class Daemon:
                     notifier.extend(PATIENCE)
                 seen = now
             await worker.manager.unload_dead()
+            if self._settings.idle_unload and node.state == pb.READY:
+                await worker.manager.unload_idle(
+                    self._settings.idle_unload, keep=self._settings.models
+                )
             starting = node.state == pb.STARTING
             if not starting and count % RESCAN == RESCAN - 1:
                 await worker.manager.rescan()

@@ -13,6 +13,9 @@ from daiic.service.settings import DaemonSettings, HostPort, SettingsError, Stat
 from daiic.wire.address import is_loopback, numeric, split_host_port
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
+Patience = Annotated[
+    float, msgspec.Meta(ge=0, le=31_536_000, title="seconds, at most a year, or 0 for never")
+]
 Slots = Annotated[int, msgspec.Meta(ge=1, le=4096, title="a whole number from 1 to 4096")]
 Tag = Annotated[
     str,
@@ -75,6 +78,12 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         Bytes, msgspec.Meta(description="bytes of RAM to use for models; 0 for what is free")
     ] = 0
     slots: Annotated[Slots, msgspec.Meta(description="tasks to run at once")] = 32
+    idle_unload: Annotated[
+        Patience,
+        msgspec.Meta(
+            description="seconds without a task after which a model leaves memory; 0: never"
+        ),
+    ] = 0.0
     allow_downloads: Annotated[
         bool, msgspec.Meta(description="download models from Hugging Face when a task names them")
     ] = True
@@ -104,6 +113,7 @@ CHANGEABLE = frozenset(
         "ram_offload",
         "vram_limit",
         "ram_limit",
+        "idle_unload",
         "allow_downloads",
         "hf_token_file",
         "drain_timeout",

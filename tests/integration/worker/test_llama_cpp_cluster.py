@@ -122,3 +122,24 @@ async def test_an_answer_keeps_to_its_schema_when_its_worker_is_killed(
         assert 900 <= len(json.loads(text)["story"]) <= 901
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not [child for child in alive if "llama-server" in child.name()]
+
+
+async def test_the_program_of_an_idle_model_ends(models: Path, tmp_path: Path) -> None:
+    async with (
+        HeadProcess() as head,
+        WorkerProcess(
+            PATH,
+            heads=head.address,
+            models_dir=models,
+            state_dir=tmp_path,
+            allow_downloads=False,
+            idle_unload=0.5,
+        ) as served,
+    ):
+        task = pb.Task(model="chat.gguf", text=pb.TextTask(prompt="Count", max_tokens=4))
+        async with ClusterClient([head.address]) as client:
+            first = await client.answer(task)
+            served.said("idle model unloaded")
+            while psutil.Process(served.pid).children(recursive=True):
+                await asyncio.sleep(0.1)
+            assert (await client.answer(task)).text == first.text

@@ -5,7 +5,8 @@ engine while they run.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import structlog
@@ -22,6 +23,8 @@ from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.model import Model
 
 Fetch = Callable[[str, Callable[[int, int], None]], Awaitable[Path]]
+
+LEFT = "left memory after {:g} s without a task; the next one loads it again"
 
 log = structlog.get_logger()
 
@@ -152,6 +155,18 @@ class ModelManager:
             resident = entry.resident
             if resident is not None and not resident.engine.alive:
                 await self.died(entry, resident)
+
+    async def unload_idle(self, after: float, keep: Collection[str]) -> None:
+        """Let models go that had no task for `after` seconds, but not those named in `keep`."""
+        for entry in self.table.loaded():
+            resident = entry.resident
+            if resident is None or resident.users or resident.leaving or entry.name in keep:
+                continue
+            if time.monotonic() - resident.idle_since >= after:
+                log.info("idle model unloaded", model=entry.name, idle_unload=after)
+                await self.table.unload(entry)
+                if entry.state == pb.AVAILABLE:
+                    self.table.set_state(entry, pb.AVAILABLE, detail=LEFT.format(after))
 
     async def died(self, entry: ModelEntry, resident: Resident) -> None:
         """Take away an engine that runs no more tasks."""

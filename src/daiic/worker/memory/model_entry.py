@@ -1,6 +1,7 @@
 """What a worker knows of one model that was asked for."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,13 +19,17 @@ RATE_WEIGHT = 0.3
 
 @dataclass(slots=True, eq=False)
 class Resident:
-    """An engine in memory; `leaving` ones take no more tasks."""
+    """An engine in memory; `leaving` ones take no more tasks.
+
+    `idle_since` is when the last task ended, or else when it was loaded.
+    """
 
     engine: Engine
     digests: Digests
     users: int = 0
     last_used: int = 0
     leaving: bool = False
+    idle_since: float = field(default_factory=time.monotonic)
 
     @property
     def identity(self) -> pb.ModelIdentity:
@@ -151,5 +156,6 @@ class Lease:
         if not self.released:
             self.released = True
             self.resident.users -= 1
+            self.resident.idle_since = time.monotonic()
             if not self.resident.users and self.resident.leaving:
                 self.on_release()

@@ -158,3 +158,30 @@ async def test_nothing_leaves_for_a_model_that_never_fits(new_manager):
         await manager.lease("huge")
     assert caught.value.code == pb.OUT_OF_MEMORY
     assert states(manager)["a"] == pb.LOADED and memory.loads == ["a"]
+
+
+async def test_a_model_without_tasks_for_long_leaves_and_the_next_task_brings_it_back(new_manager):
+    memory = FakeMemory(100, {"idle": 10, "used": 10, "kept": 10, "recent": 10})
+    manager = new_manager(memory)
+    for name in ("idle", "kept", "recent"):
+        (await manager.lease(name)).release()
+    held = await manager.lease("used")
+    for entry in manager.table.loaded():
+        entry.resident.idle_since -= 0 if entry.name == "recent" else 1000
+    await manager.unload_idle(600, keep=["kept"])
+    assert states(manager) == {
+        "idle": pb.AVAILABLE,
+        "kept": pb.LOADED,
+        "recent": pb.LOADED,
+        "used": pb.LOADED,
+    }
+    assert memory.engines[0].closed and not held.engine.closed
+    (told,) = [status.detail for status in manager.statuses() if status.name == "idle"]
+    assert told == "left memory after 600 s without a task; the next one loads it again"
+    held.release()
+    await manager.unload_idle(600, keep=["kept"])  # a task ended just now
+    assert states(manager)["used"] == pb.LOADED
+    (await manager.lease("idle")).release()
+    assert memory.loads.count("idle") == 2
+    (told,) = [status.detail for status in manager.statuses() if status.name == "idle"]
+    assert told == ""
