@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import structlog
+import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -19,6 +20,7 @@ from daiic.worker.metrics import Statistics
 from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.download import Progress, fetch
 from daiic.worker.node import Node
+from daiic.worker.processors import cores
 from daiic.worker.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -48,6 +50,11 @@ class Worker:
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit)
         self._backend = backend
         self._guesses = Guesses()
+        self._threads = 0
+        if not backend.is_gpu:
+            # torch's own number knows nothing of a control group's quota.
+            self._threads = settings.threads or cores()
+            torch.set_num_threads(self._threads)
         self._loader = EngineLoader(self._options(settings, token))
         self.manager = ModelManager(
             Catalog(models_dir, self._cache_dir),
@@ -92,6 +99,7 @@ class Worker:
             self._backend,
             quantization=settings.quantization,
             room=self._meter.most(),
+            threads=self._threads,
             ram_offload=settings.ram_offload,
             slots=settings.slots,
             allow_downloads=settings.allow_downloads,

@@ -13,6 +13,7 @@ from daiic.service.settings import DaemonSettings, HostPort, SettingsError, Stat
 from daiic.wire.address import is_loopback, numeric, split_host_port
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
+Threads = Annotated[int, msgspec.Meta(ge=0, le=1024, title="a whole number from 0 to 1024")]
 Patience = Annotated[
     float, msgspec.Meta(ge=0, le=31_536_000, title="seconds, at most a year, or 0 for never")
 ]
@@ -84,6 +85,9 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
             description="seconds without a task after which a model leaves memory; 0: never"
         ),
     ] = 0.0
+    threads: Annotated[
+        Threads, msgspec.Meta(description="threads that compute on a CPU; 0: one a physical core")
+    ] = 0
     allow_downloads: Annotated[
         bool, msgspec.Meta(description="download models from Hugging Face when a task names them")
     ] = True

@@ -42,7 +42,8 @@ class LoadOptions:
 
     `quantization` is "auto", "none", "8bit" or "4bit", as it is asked for, and
     `room` how many bytes of the memory that models go to first there are for
-    them at most, 0 if that is not known. `ram_offload`
+    them at most, 0 if that is not known. `threads` compute
+    on a CPU, as many as the engine likes if it is 0. `ram_offload`
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
     `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
@@ -52,6 +53,7 @@ class LoadOptions:
     backend: "Backend"
     quantization: str = "none"
     room: int = 0
+    threads: int = 0
     ram_offload: bool = True
     slots: int = 1
     allow_downloads: bool = False

@@ -61,6 +61,7 @@ async def load(
             socket=Path(),
             context=context,
             slots=slots,
+            threads=options.threads,
             embeds=not is_text,
             projector=projector_of(path) if is_text else None,
             adapters=tuple(adapters),
@@ -93,7 +94,11 @@ def _choice(model: Gguf, options: LoadOptions, context: int, slots: int, wanted:
     at_once = "1 task" if slots == 1 else f"{slots} tasks"
     memory = ", as memory allows" if slots < wanted else ""
     whole = model.context_length or context
-    return f"a GGUF on a {device}; {context_of(context, whole)} a task; {at_once} at once{memory}"
+    threads = ""
+    if options.threads:
+        threads = f"{options.threads} {'thread' if options.threads == 1 else 'threads'}; "
+    room = f"{context_of(context, whole)} a task; {at_once} at once{memory}"
+    return f"a GGUF on a {device}; {threads}{room}"
 
 
 def _sizes(model: Gguf, options: LoadOptions) -> tuple[int, int]:
