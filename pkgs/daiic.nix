@@ -1,9 +1,18 @@
 # The Python package: head, gateway and command line; with `withWorker` also the worker, which needs torch.
 {
   lib,
+  llama-cpp,
   python3Packages,
+  stunnel,
   withWorker ? false,
 }:
+let
+  # Engines and tools that the worker starts as processes of its own.
+  programs = [
+    (llama-cpp.override { rpcSupport = true; })
+    stunnel
+  ];
+in
 python3Packages.buildPythonApplication {
   pname = if withWorker then "daiic-worker" else "daiic";
   inherit ((lib.importTOML ../pyproject.toml).project) version;
@@ -61,6 +70,13 @@ python3Packages.buildPythonApplication {
       torch
       transformers
     ];
+
+  makeWrapperArgs = lib.optionals withWorker [
+    "--prefix"
+    "PATH"
+    ":"
+    (lib.makeBinPath programs)
+  ];
 
   # The models that tests and the demo use.
   postInstall = ''

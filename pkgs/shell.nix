@@ -20,6 +20,7 @@ let
   python = pkgs.daiicPython.withPackages (
     packages: with packages; [
       daiic
+      gguf
       grpcio-tools
       hypothesis
       mypy
@@ -49,6 +50,8 @@ pkgs.mkShell {
       shellcheck
       nixfmt
       sbcl
+      stunnel
+      (llama-cpp.override { rpcSupport = true; })
     ]
     ++ lib.optional (gpu == "cuda") pkgs.nvtopPackages.nvidia
     ++ lib.optional (gpu == "rocm") pkgs.nvtopPackages.amd;

@@ -10,6 +10,7 @@ let
   daiic = {
     daiic = package "daiic" "/opt/daiic";
     daiic-worker = package "daiic-worker" "/opt/daiic";
+    daiic-worker-vulkan = package "daiic-worker-vulkan" "/opt/daiic-vulkan";
     dcf-shim = package "dcf-shim" "/opt/daiic";
     hydramesh = package "hydramesh" "/opt/daiic";
     streamdb = package "streamdb" "/usr";

@@ -115,6 +115,7 @@ let
         text;
 
     getLib = package: package;
+    makeBinPath = packages: concatStringsSep ":" (map (package: "${package}/bin") packages);
     getExe' = package: program: "${package}/bin/${program}";
     getExe = package: lib.getExe' package package.meta.mainProgram;
 

@@ -17,6 +17,7 @@ in
     safetensors
     torch
   ];
+  gguf = package "gguf" [ ];
   grpcio-tools = package "grpcio-tools" [ protobuf ];
   h11 = package "h11" [ ];
   httptools = package "httptools" [ ];

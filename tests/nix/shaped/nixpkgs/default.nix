@@ -73,6 +73,7 @@ let
       "rustfmt"
       "shellcheck"
       "sqlite"
+      "stunnel"
     ] plain
     // {
       inherit lib;
@@ -165,6 +166,23 @@ let
             labels = arguments.config.Labels;
           };
       };
+      llama-cpp = lib.makeOverridable (
+        {
+          cudaSupport ? settings.cudaSupport,
+          rocmSupport ? settings.rocmSupport,
+          vulkanSupport ? false,
+          rpcSupport ? false,
+        }:
+        derive {
+          name = "llama-cpp";
+          inherit
+            cudaSupport
+            rocmSupport
+            vulkanSupport
+            rpcSupport
+            ;
+        }
+      ) { };
       fakeNss = lib.makeOverridable (arguments: derive ({ name = "fake-nss"; } // arguments)) { };
     };
 in
