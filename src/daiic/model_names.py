@@ -16,7 +16,9 @@ _TAG = re.compile(
     r"(?=[-._]|$)",
     re.IGNORECASE,
 )
-_LATEST = ":latest"
+LATEST = "latest"
+"""Ollama's tag where none is given."""
+_LATEST = f":{LATEST}"
 _UNSAID = frozenset({"gguf", "instruct", "it", "chat"})
 """Words that Ollama leaves out of its names."""
 
@@ -40,47 +42,49 @@ def without_quantization(name: str) -> str:
     return _TAG.sub("", stem).strip("-._:").lower()
 
 
-def meant(name: str, there: Iterable[str]) -> str:
-    """Return which of the models `there` is meant by `name`, the first if several could be.
+class Names:
+    """Names of models that there are, in order of preference."""
 
-    It is `name` itself, without what Ollama writes before names, if none is.
-    """
-    known = list(there)
-    if name in known:
-        return name
-    name = plain(name)
-    forms = {_folded(name)}
-    if name.endswith(_LATEST):
-        forms.add(_folded(name.removesuffix(_LATEST)))
-    elif ":" not in name:
-        forms.add(_folded(name + _LATEST))
-    for each in known:
-        if _folded(each) in forms:
-            return each
-    bare = name.removesuffix(_LATEST)
-    if ":" not in bare:
-        start = f"{bare.lower()}:"
-        for each in known:
-            if each.lower().startswith(start):
-                return each
-    words, quantization = _squeezed(bare), quantization_in(bare).upper()
-    if "/" in bare or not words:
-        return bare
-    for each in known:
-        if not _is_quantized(each) or _squeezed(each) != words:
-            continue
-        if not quantization or quantization_in(each).upper() == quantization:
-            return each
-    return bare
+    def __init__(self, there: Iterable[str]) -> None:
+        self._known: dict[str, None] = {}
+        self._folded: dict[str, str] = {}
+        self._bare: dict[str, str] = {}
+        self._squeezed: dict[tuple[str, str], str] = {}
+        for name in there:
+            self._known[name] = None
+            folded = _folded(name)
+            self._folded.setdefault(folded, name)
+            bare, colon, _ = folded.rpartition(":")
+            if colon:
+                self._bare.setdefault(bare, name)
+            if colon or name.endswith(GGUF):
+                words = _squeezed(name)
+                self._squeezed.setdefault((words, ""), name)
+                self._squeezed.setdefault((words, quantization_in(name).upper()), name)
+
+    def meant(self, name: str) -> str:
+        """Return which of them is meant by `name`, the first if several could be.
+
+        It is `name` itself, without what Ollama writes before names, if none is.
+        """
+        if name in self._known:
+            return name
+        name = plain(name)
+        folded = _folded(name)
+        untagged = folded.removesuffix(_LATEST)
+        for form in (folded, untagged, f"{untagged}{_LATEST}"):
+            if form in self._folded:
+                return self._folded[form]
+        if untagged in self._bare:
+            return self._bare[untagged]
+        bare, words = name.removesuffix(_LATEST), _squeezed(untagged)
+        if "/" in name or not words:
+            return bare
+        return self._squeezed.get((words, quantization_in(untagged).upper()), bare)
 
 
 def _folded(name: str) -> str:
     return name.removesuffix(GGUF).lower()
-
-
-def _is_quantized(name: str) -> bool:
-    """Return whether `name` is that of a GGUF: others are only known by their own names."""
-    return name.endswith(GGUF) or ":" in name
 
 
 def _squeezed(name: str) -> str:

@@ -11,6 +11,7 @@ import typer
 from daiic.cli.gateway_client import GatewayClient
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
+from daiic.model_names import Names
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
 from daiic.work import MODEL_KINDS, WORK, capabilities_of
@@ -112,16 +113,19 @@ async def choose_model(
     capability: pb.Capability,
     tags: Sequence[str],
 ) -> str:
-    """Return `wanted`, or the cluster's best model for `work` on a worker with all of `tags`.
+    """Return which model `wanted` means, or the cluster's best for `work`.
+
+    Only workers with all of `tags` count.
 
     Raises:
         TaskError: MODEL_NOT_FOUND if there is none.
     """
+    models = await cluster.models(tags)
     if wanted:
-        return wanted
+        return Names(model.name for model in models).meant(wanted)
     usable = [
         model
-        for model in await cluster.models(tags)
+        for model in models
         if model.state != pb.FAILED and capability in (capabilities_of(model) or {capability})
     ]
     model_kinds = WORK[work].model_kinds

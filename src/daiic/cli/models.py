@@ -19,6 +19,7 @@ from daiic.cli.connection import (
 from daiic.cli.exits import out, run, write_json
 from daiic.cli.progress import run_with_progress
 from daiic.cli.status import MODEL_STYLES, abilities, how, size
+from daiic.model_names import Names
 from daiic.shown import shown, word
 from daiic.wire import daiic_pb2 as pb
 
@@ -108,7 +109,10 @@ async def _pull(
     worker: str,
     target: Target,
 ) -> None:
-    task = pb.Task(model=model, worker_id=worker, load=pb.LoadTask(), tags=target.tags)
     async with target.mesh() as cluster:
+        names = Names(known.name for known in await cluster.models(target.tags))
+        task = pb.Task(
+            model=names.meant(model), worker_id=worker, load=pb.LoadTask(), tags=target.tags
+        )
         result = await run_with_progress(cluster, task)
     out.print(Text(f"{shown(model)} is loaded on {shown(result.worker_id)}"))

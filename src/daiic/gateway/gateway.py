@@ -34,7 +34,12 @@ class Gateway:
         """
         deadline = min(int(self.settings.request_timeout * 1000), 2**32 - 1)
         digest = hashlib.blake2b(client.encode(), digest_size=8, key=self._salt)
-        return pb.Task(model=model, stream=stream, deadline_ms=deadline, client=digest.hexdigest())
+        return pb.Task(
+            model=self.view.meant(model),
+            stream=stream,
+            deadline_ms=deadline,
+            client=digest.hexdigest(),
+        )
 
     def explain(self, error: TaskError) -> ApiError:
         """Return what a client is told about a task that ended with `error`."""

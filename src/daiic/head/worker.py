@@ -10,6 +10,8 @@ from daiic.work import capabilities_of
 
 SERVING = frozenset({pb.READY, pb.STARTING})
 """States of workers that run tasks, or soon will."""
+FILES = (".safetensors", ".gguf")
+"""How the names of models end that are files of a worker, never Hugging Face's."""
 
 
 class Readiness(IntEnum):
@@ -169,6 +171,6 @@ class Worker:
 
 
 def names_repository(model: str) -> bool:
-    """Return whether `model` has the form of a Hugging Face id, "owner/name"."""
+    """Return whether `model` has the form of a Hugging Face id, "owner/name", maybe with a tag."""
     owner, _, name = model.partition("/")
-    return bool(owner and name) and "/" not in name and not name.endswith(".safetensors")
+    return bool(owner and name) and "/" not in name and not name.endswith(FILES)

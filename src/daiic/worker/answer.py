@@ -134,7 +134,7 @@ async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progre
     try:
         while not coming.done():
             await asyncio.wait({coming}, timeout=POLL)
-            entry = manager.table.entries.get(model)
+            entry = manager.table.get(model)
             progress = entry.progress() if entry is not None and not coming.done() else None
             if progress is not None and progress != told:
                 told = progress

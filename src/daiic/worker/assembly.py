@@ -11,14 +11,16 @@ from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import choose
 from daiic.worker.cards.telemetry import Telemetry
 from daiic.worker.engines.interface import LoadOptions
+from daiic.worker.engines.llama_cpp import program
 from daiic.worker.engines.llama_cpp.speculation import Guesses
 from daiic.worker.engines.loading import EngineLoader
 from daiic.worker.identity import Identity
+from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.meter import MemoryMeter
 from daiic.worker.metrics import Statistics
 from daiic.worker.models.catalog import Catalog
-from daiic.worker.models.download import Progress, fetch
+from daiic.worker.models.download import Preference, Progress, fetch
 from daiic.worker.node import Node
 from daiic.worker.processors import cores
 from daiic.worker.settings import WorkerSettings
@@ -49,6 +51,7 @@ class Worker:
         self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit)
         self._backend = backend
+        self._prefers_gguf = not backend.is_gpu and program.is_there()
         self._guesses = Guesses()
         self._threads = 0
         if not backend.is_gpu:
@@ -57,7 +60,7 @@ class Worker:
             torch.set_num_threads(self._threads)
         self._loader = EngineLoader(self._options(settings, token))
         self.manager = ModelManager(
-            Catalog(models_dir, self._cache_dir),
+            Catalog(models_dir, self._cache_dir, self._room, prefers_gguf=self._prefers_gguf),
             self._meter,
             self._loader,
             self._fetch if settings.allow_downloads else None,
@@ -108,5 +111,10 @@ class Worker:
             guesses=self._guesses,
         )
 
-    async def _fetch(self, name: str, progress: Progress) -> Path:
-        return await fetch(name, self._cache_dir, self._loader.options.token, progress)
+    async def _fetch(self, name: str, progress: Progress) -> str:
+        preference = Preference(self._prefers_gguf, self._room())
+        token = self._loader.options.token
+        return await fetch(name, self._cache_dir, token, progress, preference)
+
+    def _room(self) -> MemoryBudget:
+        return self._meter.room(self.manager.table.held)

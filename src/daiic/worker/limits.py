@@ -37,7 +37,8 @@ class WorkerLimits:
     conversation. Of a GGUF file: what it says before its weights, its `gguf_header`;
     the `gguf_keys`, `gguf_strings` in all arrays, `gguf_tensors`, bytes of each
     `gguf_name`; the `gguf_parts` that a model may be split into, and its `adapters`.
-    `failures` are those models that the list shows as failed.
+    `failures` are those models that the list shows as failed, `aliases` other
+    names of models that it shows because tasks used them.
     """
 
     waiting: int = 4
@@ -85,6 +86,7 @@ class WorkerLimits:
     gguf_parts: int = 1000
     adapters: int = 32
     failures: int = 16
+    aliases: int = 64
 
 
 LIMITS = WorkerLimits()

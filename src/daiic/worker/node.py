@@ -122,7 +122,7 @@ class Node:
         return beat
 
     def _measured(self, model: str, rate: float) -> None:
-        entry = self._manager.table.entries.get(model)
+        entry = self._manager.table.get(model)
         if entry is not None:
             entry.measured(rate)
 

@@ -207,14 +207,18 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
 
 (defconstant +longest-repository+ 256 "Characters of a model's name that a worker is asked to download.")
 
+(defparameter +files+ '(".safetensors" ".gguf")
+  "How the names of models end that are files of a worker, never Hugging Face's.")
+
 (defun names-repository-p (model)
-  "Return whether MODEL has the form of a Hugging Face id, \"owner/name\"."
+  "Return whether MODEL has the form of a Hugging Face id, \"owner/name\", maybe with a tag."
   (declare (type string model))
   (let ((slash (and (<= (length model) +longest-repository+) (position #\/ model)))
         (end (length model)))
     (and slash
          (< 0 slash (1- end))
          (not (find #\/ model :start (1+ slash)))
-         (let ((suffix ".safetensors"))
-           (not (and (>= (- end slash 1) (length suffix))
-                     (string= suffix model :start2 (- end (length suffix)))))))))
+         (notany (lambda (suffix)
+                   (and (>= (- end slash 1) (length suffix))
+                        (string= suffix model :start2 (- end (length suffix)))))
+                 +files+))))

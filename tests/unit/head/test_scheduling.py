@@ -156,7 +156,9 @@ def test_model_is_not_downloaded_because_those_who_have_it_are_busy(cluster):
     assert not could.tasks()
 
 
-@pytest.mark.parametrize("model", ["tiny-llama", "a/b/c", "owner/", "/name", "o/m.safetensors"])
+@pytest.mark.parametrize(
+    "model", ["tiny-llama", "a/b/c", "owner/", "/name", "o/m.safetensors", "o/m.gguf"]
+)
 def test_only_hugging_face_ids_are_for_download(cluster, model):
     cluster.worker(models=("m",), can_download=True)
     client = cluster.client()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
+from daiic.model_names import Names
 from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, capabilities_of
@@ -75,6 +76,8 @@ class ClusterView:
         self.status: pb.ClusterStatus | None = None
         self.problem: TaskError | None = None
         self.models: dict[str, KnownModel] = {}
+        self._preferred: list[str] = []
+        self._names = Names(())
         self.history: deque[Measurement] = deque(maxlen=HISTORY)
 
     async def follow(self) -> None:
@@ -116,6 +119,10 @@ class ClusterView:
             name: KnownModel(name, model.kind, model.state, able[name], self._first_seen[name])
             for name, model in sorted(best.items())
         }
+        usable = sorted(self.usable, key=lambda model: model.state != pb.LOADED)
+        names = [model.name for model in usable]
+        if names != self._preferred:
+            self._preferred, self._names = names, Names(names)
         self.history.append(
             Measurement(
                 self._clock(),
@@ -130,9 +137,14 @@ class ClusterView:
         """The models that a request may name."""
         return [model for model in self.models.values() if model.state != pb.FAILED]
 
+    def meant(self, model: str) -> str:
+        """Return which model is meant by what a request calls it, `model` itself if none is."""
+        return self._names.meant(model)
+
     def label(self, model: str | None) -> str:
         """Return `model` if the cluster has it, else "unknown": clients must not create labels."""
-        return model if model in self.models else "unknown"
+        name = self.meant(model) if model else ""
+        return name if name in self.models else "unknown"
 
     def retry_after(self) -> int:
         """Return the seconds until the queue should have space, from the rate measured."""

@@ -22,7 +22,7 @@ def show_model(gateway: Gateway, request: Request) -> Response:
     """Answer GET /v1/models/<id>; the id may have slashes."""
     AccessLogEntry.of(request.scope).endpoint = "models"
     name = request.path_params["name"]
-    known = _usable(gateway).get(name)
+    known = _usable(gateway).get(gateway.view.meant(name))
     if known is None:
         missing = TaskError(pb.MODEL_NOT_FOUND, f"there is no model {name}")
         raise gateway.explain(missing)

@@ -6,8 +6,7 @@ engine while they run.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Collection, Iterator
 
 import structlog
 
@@ -22,7 +21,8 @@ from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
 from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.model import Model
 
-Fetch = Callable[[str, Callable[[int, int], None]], Awaitable[Path]]
+Fetch = Callable[[str, Callable[[int, int], None]], Awaitable[str]]
+"""Downloads the model of a name, and returns the name that it has on the disk."""
 
 LEFT = "left memory after {:g} s without a task; the next one loads it again"
 
@@ -80,10 +80,21 @@ class ModelManager:
             for name, reason in self._unusable.items()
             if name not in self.table.entries
         ]
-        return sorted(
-            [*on_disk, *unusable, *(entry.status() for entry in self.table.entries.values())],
-            key=lambda status: status.name,
-        )
+        known = [*on_disk, *unusable, *(entry.status() for entry in self.table.entries.values())]
+        return sorted([*known, *self._by_other_names(known)], key=lambda status: status.name)
+
+    def _by_other_names(self, known: list[pb.ModelStatus]) -> Iterator[pb.ModelStatus]:
+        """Yield the states of models once more under the names that tasks used for them.
+
+        Heads send tasks by such a name to the workers that have it.
+        """
+        by_name = {status.name: status for status in known}
+        for alias, name in self.table.aliases.items():
+            if name in by_name and alias not in by_name:
+                status = pb.ModelStatus()
+                status.CopyFrom(by_name[name])
+                status.name, status.bytes = alias, 0  # whose memory is counted already
+                yield status
 
     @property
     def busy(self) -> bool:
@@ -94,7 +105,7 @@ class ModelManager:
 
     def lease_now(self, name: str) -> Lease | None:
         """Return a lease on the model `name` if it is loaded, else `None`."""
-        entry = self.table.entries.get(name)
+        entry = self.table.get(name)
         resident = entry.resident if entry is not None else None
         if entry is None or resident is None or resident.leaving or not resident.engine.alive:
             return None
@@ -115,7 +126,7 @@ class ModelManager:
             lease = self.lease_now(name)
             if lease is not None:
                 return lease
-            entry = self.table.entries.get(name)
+            entry = self.table.get(name)
             if entry is None:
                 entry = self.table.entries[name] = ModelEntry(name, self._on_disk.get(name))
             if entry.refusal is not None:
@@ -132,7 +143,7 @@ class ModelManager:
 
     def on_disk(self, name: str) -> Model | None:
         """Return the model `name`, if it is on the disk or in memory."""
-        entry = self.table.entries.get(name)
+        entry = self.table.get(name)
         return entry.model if entry is not None else self._on_disk.get(name)
 
     async def out_of_memory(self, lease: Lease) -> None:
@@ -158,9 +169,10 @@ class ModelManager:
 
     async def unload_idle(self, after: float, keep: Collection[str]) -> None:
         """Let models go that had no task for `after` seconds, but not those named in `keep`."""
+        kept = {self.table.aliases.get(name, name) for name in keep}
         for entry in self.table.loaded():
             resident = entry.resident
-            if resident is None or resident.users or resident.leaving or entry.name in keep:
+            if resident is None or resident.users or resident.leaving or entry.name in kept:
                 continue
             if time.monotonic() - resident.idle_since >= after:
                 log.info("idle model unloaded", model=entry.name, idle_unload=after)
@@ -200,6 +212,8 @@ class ModelManager:
     async def _bring(self, entry: ModelEntry) -> None:
         try:
             model = entry.model = await self._on_this_machine(entry)
+            if model.name != entry.name and self.table.rename(entry, model.name):
+                return
             if not entry.footprint:
                 entry.footprint = await in_thread(lambda: self._loader.footprint(model))
             engine = await self.memory.load(entry, model)
@@ -238,15 +252,15 @@ class ModelManager:
         def progress(here: int, total: int) -> None:
             entry.advance(pb.DOWNLOADING, here, total)
 
-        await self.fetch(name, progress)
-        model = await in_thread(lambda: self._catalog.downloaded(name))
+        here = await self.fetch(name, progress)
+        model = await in_thread(lambda: self._catalog.downloaded(here))
         if model is None:
             raise TaskError(
                 pb.BAD_REQUEST,
                 f"{name} was downloaded, but is not a model that workers can run",
                 "choose a repository in the format of transformers or diffusers",
             )
-        self._on_disk[name] = model
+        self._on_disk[model.name] = model
         return model
 
     def _failure(self, entry: ModelEntry, error: Exception) -> TaskError:

@@ -61,6 +61,13 @@ class MemoryMeter:
             free = min(free, self.ram_limit - max(held - on_gpu, 0))
         return Memory(memory.total, max(free, 0))
 
+    def room(self, held: int) -> MemoryBudget:
+        """Return what a model may take if all others, which hold so many bytes, were gone."""
+        vram, ram = self.vram(), self.ram(held)
+        if self.has_vram:
+            return MemoryBudget(min(vram.free + held, vram.total), ram.free)
+        return MemoryBudget(0, ram.free + held)
+
     def budget(self, held: int) -> MemoryBudget:
         """Return what another model may take beside models that `held` so many bytes in all."""
         return MemoryBudget(self.vram().free, self.ram(held).free)

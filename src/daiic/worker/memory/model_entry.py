@@ -114,6 +114,7 @@ class ModelEntry:
             detail=self.detail,
             rate=self.rate,
             capabilities=sorted(self.capabilities),
+            choice=self.model.choice if self.model else "",
         )
         if self.resident is not None:
             engine = self.resident.engine
@@ -121,7 +122,8 @@ class ModelEntry:
             status.bytes = engine.footprint
             status.quantization = engine.quantization
             status.placement = engine.placement
-            status.engine, status.choice = engine.library, engine.choice
+            status.engine = engine.library
+            status.choice = "; ".join(filter(None, (status.choice, engine.choice)))
             if isinstance(engine, GuessesAhead) and engine.speculation is not None:
                 status.speculation.CopyFrom(engine.speculation.told())
         return status

@@ -9,6 +9,7 @@ from daiic.worker.engines.interface import Engine
 from daiic.worker.limits import LIMITS
 from daiic.worker.memory.model_entry import ModelEntry
 
+MAX_ALIASES = LIMITS.aliases
 REMEMBERED_FAILURES = LIMITS.failures
 
 
@@ -18,8 +19,30 @@ class ModelTable:
     def __init__(self, on_change: Callable[[], None]) -> None:
         """`on_change` is called at every change."""
         self.entries: dict[str, ModelEntry] = {}
+        self.aliases: dict[str, str] = {}
+        """Other names that models were asked for by, and their own."""
         self._on_change = on_change
         self._changed = asyncio.Event()
+
+    def get(self, name: str) -> ModelEntry | None:
+        """Return the entry of the model that `name`, or another that was asked for, means."""
+        return self.entries.get(self.aliases.get(name, name))
+
+    def rename(self, entry: ModelEntry, name: str) -> bool:
+        """Let `entry` have the model's own `name`, and the one that was asked for mean the same.
+
+        If there is an entry of that name it stays instead, and this returns whether it was so.
+        """
+        self.aliases.pop(entry.name, None)
+        self.aliases[entry.name] = name
+        while len(self.aliases) > MAX_ALIASES:
+            del self.aliases[next(iter(self.aliases))]
+        del self.entries[entry.name]
+        if name in self.entries:
+            return True
+        entry.name = name
+        self.entries[name] = entry
+        return False
 
     def loaded(self) -> list[ModelEntry]:
         """Return those that are in memory."""
@@ -27,7 +50,7 @@ class ModelTable:
 
     def engines(self) -> list[Engine]:
         """Return the engines in memory."""
-        return [r.resident.engine for r in self.entries.values() if r.resident is not None]
+        return [r.resident.engine for r in [*self.entries.values()] if r.resident is not None]
 
     @property
     def held(self) -> int:

@@ -8,20 +8,28 @@ next.
 import asyncio
 import glob
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
+from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.hf_api import RepoSibling
 
 from daiic.background import in_thread
+from daiic.model_names import plain
+from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.checkpoint_files import SUFFIX
 from daiic.worker.models.download_errors import explained, no_space
-from daiic.worker.models.repository_files import choose_files
+from daiic.worker.models.hub_cache import folder_of
+from daiic.worker.models.names import GGUF_REPOSITORY, repository_and_tag
+from daiic.worker.models.repository_files import ModelFiles, choose_files
+from daiic.worker.models.repository_ggufs import choose_ggufs, has_ggufs
 
 POLL = 0.5
 TIMEOUT = 15.0
+OTHER_KINDS = frozenset({"model_index.json", "modules.json"})
+"""In repositories of image and embedding models, which other engines run."""
 SPARE = 256 << 20
 """Bytes that a download leaves free on its disk."""
 
@@ -30,20 +38,40 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """The files of a model, what is known of each, and where their contents are stored."""
+class Preference:
+    """Which of a model's files are downloaded.
 
-    texts: list[str]
-    weights: list[str]
+    With `gguf`, those in GGUF are preferred to others; `room` decides on their
+    quantisation where the model's name does not.
+    """
+
+    gguf: bool
+    room: MemoryBudget
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The files of the model `name`, what is known of each, and where their contents are stored."""
+
+    name: str
+    repository: str
+    chosen: ModelFiles
     files: list[RepoSibling]
     blobs: Path
     total: int
 
 
-async def fetch(name: str, cache_dir: Path | None, token: str | None, progress: Progress) -> Path:
-    """Download the model with the Hugging Face id `name` and return its folder.
+async def fetch(
+    name: str,
+    cache_dir: Path | None,
+    token: str | None,
+    progress: Progress,
+    preference: Preference,
+) -> str:
+    """Download the model with the Hugging Face id `name`, and return what it is called here.
 
-    `cache_dir` is `None` for Hugging Face's own.
+    That is "owner/name:Q4_K_M" for one in GGUF files. `cache_dir` is `None` for
+    Hugging Face's own.
 
     Raises:
         TaskError: MODEL_GATED, MODEL_NOT_FOUND, UNSAFE_WEIGHTS, BAD_REQUEST, or
@@ -51,27 +79,33 @@ async def fetch(name: str, cache_dir: Path | None, token: str | None, progress: 
     """
     cache = cache_dir or Path(constants.HF_HUB_CACHE)
     try:
-        plan = await in_thread(lambda: _plan(name, cache, token))
+        plan = await in_thread(lambda: _plan(name, cache, token, preference))
         watcher = asyncio.create_task(_watch(plan, progress))
         try:
             # Weights come last: where they are complete, everything is.
-            await _get(name, cache, token, plan.texts)
-            path = await _get(name, cache, token, [*plan.texts, *plan.weights])
+            await _get(plan, cache, token, plan.chosen.texts)
+            await _get(plan, cache, token, [*plan.chosen.texts, *plan.chosen.weights])
         finally:
             watcher.cancel()
     except (HTTPError, OSError, ValueError) as error:
         raise explained(name, cache, token is not None, error) from None
     progress(plan.total, plan.total)
-    return path
+    return plan.name
 
 
-def _plan(name: str, cache: Path, token: str | None) -> _Plan:
-    info = HfApi(token=token).model_info(name, files_metadata=True, timeout=TIMEOUT)
-    siblings = info.siblings or []
-    chosen = choose_files(name, [item.rfilename for item in siblings])
+def _plan(name: str, cache: Path, token: str | None, preference: Preference) -> _Plan:
+    repository, tag = repository_and_tag(plain(name)) or (name, "")
+    siblings = _files(repository, token)
+    if preference.gguf or tag:
+        repository, siblings = _with_ggufs(repository, siblings, token)
+    there = {item.rfilename: item.size or 0 for item in siblings}
+    if tag or _is_better_as_gguf(there, preference):
+        name, chosen = choose_ggufs(repository, there, tag, preference.room)
+    else:
+        name, chosen = repository, choose_files(repository, there)
     files = [item for item in siblings if item.rfilename in {*chosen.texts, *chosen.weights}]
-    blobs = cache / f"models--{name.replace('/', '--')}" / "blobs"
-    plan = _Plan(chosen.texts, chosen.weights, files, blobs, sum(item.size or 0 for item in files))
+    blobs = folder_of(cache, repository) / "blobs"
+    plan = _Plan(name, repository, chosen, files, blobs, sum(item.size or 0 for item in files))
     cache.mkdir(parents=True, exist_ok=True)
     missing = plan.total - _present(plan)
     if missing and missing + SPARE > shutil.disk_usage(cache).free:
@@ -79,13 +113,41 @@ def _plan(name: str, cache: Path, token: str | None) -> _Plan:
     return plan
 
 
-async def _get(name: str, cache: Path, token: str | None, files: Sequence[str]) -> Path:
-    patterns = [glob.escape(file) for file in files]
-    return Path(
+def _files(repository: str, token: str | None) -> list[RepoSibling]:
+    info = HfApi(token=token).model_info(repository, files_metadata=True, timeout=TIMEOUT)
+    return info.siblings or []
+
+
+def _with_ggufs(
+    repository: str, siblings: list[RepoSibling], token: str | None
+) -> tuple[str, list[RepoSibling]]:
+    """Return the same owner's repository of GGUF files instead, if there is one, and its files."""
+    names = {item.rfilename for item in siblings}
+    if has_ggufs(names) or names & OTHER_KINDS or repository.endswith(GGUF_REPOSITORY):
+        return repository, siblings
+    try:
+        others = _files(repository + GGUF_REPOSITORY, token)
+    except HfHubHTTPError:
+        return repository, siblings
+    if not has_ggufs(item.rfilename for item in others):
+        return repository, siblings
+    return repository + GGUF_REPOSITORY, others
+
+
+def _is_better_as_gguf(files: Collection[str], preference: Preference) -> bool:
+    if not has_ggufs(files) or OTHER_KINDS & set(files):
+        return False
+    return preference.gguf or not any(file.endswith(SUFFIX) for file in files)
+
+
+async def _get(plan: _Plan, cache: Path, token: str | None, files: Sequence[str]) -> None:
+    if files:
+        patterns = [glob.escape(file) for file in files]
         await in_thread(
-            lambda: snapshot_download(name, cache_dir=cache, token=token, allow_patterns=patterns)
+            lambda: snapshot_download(
+                plan.repository, cache_dir=cache, token=token, allow_patterns=patterns
+            )
         )
-    )
 
 
 async def _watch(plan: _Plan, progress: Progress) -> None:

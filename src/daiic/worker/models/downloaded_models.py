@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from daiic.errors import TaskError
-from daiic.model_names import meant
+from daiic.model_names import Names
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models import hub_cache
 from daiic.worker.models.checkpoint_files import all_there, is_model
@@ -15,10 +15,7 @@ from daiic.worker.models.identified import best_gguf, gguf, identified
 from daiic.worker.models.local_models import Look
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import survey
-from daiic.worker.models.names import names_repository, repository_and_tag
-
-GGUF_REPOSITORY = "-GGUF"
-"""What people add to a repository's name for another with the same model in GGUF files."""
+from daiic.worker.models.names import GGUF_REPOSITORY, names_repository, repository_and_tag
 
 
 class DownloadedModels:
@@ -59,7 +56,7 @@ class DownloadedModels:
             return None
         repository, tag = asked
         found = self._in(repository, tag)
-        if found is None and self._prefers_gguf and not tag:
+        if found is None and (tag or self._prefers_gguf):
             found = self._in(repository + GGUF_REPOSITORY, tag)
         return found
 
@@ -67,7 +64,7 @@ class DownloadedModels:
         folder = hub_cache.folder_of(self.cache_dir, repository)
         ggufs = self._ggufs(repository, folder)
         if tag:
-            name = meant(f"{repository}:{tag}", ggufs)
+            name = Names(ggufs).meant(f"{repository}:{tag}")
             return gguf(name, ggufs[name], folder) if name in ggufs else None
         if not (ggufs and self._prefers_gguf):
             checkpoint = self._checkpoint(repository, folder)

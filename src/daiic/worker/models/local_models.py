@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from daiic.errors import TaskError
-from daiic.model_names import GGUF, meant
+from daiic.model_names import GGUF, Names
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.checkpoint_files import (
@@ -61,7 +61,7 @@ class LocalModels:
             several = {n: path for n, path in ggufs.items() if n.startswith(f"{name}:")}
             if several:
                 return best_gguf(several, self.folder, self._room())
-            name = meant(name, ggufs)
+            name = Names(ggufs).meant(name)
             return self._gguf(name, ggufs[name]) if name in ggufs else None
         self._check_inside(name, path)
         if path.suffix == GGUF and is_file(path):

@@ -6,9 +6,11 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from daiic.errors import TaskError
-from daiic.model_names import GGUF
+from daiic.model_names import GGUF, LATEST
 from daiic.wire import daiic_pb2 as pb
 
+GGUF_REPOSITORY = "-GGUF"
+"""What owners add to a repository's name for another with the same model in GGUF files."""
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -60,9 +62,10 @@ def names_repository(name: str) -> bool:
 def repository_and_tag(name: str) -> tuple[str, str] | None:
     """Return the Hugging Face id in `name` and the tag after its colon, "" without one.
 
-    It is `None` if `name` is not of the form "owner/name" or "owner/name:Q4_K_M".
+    "latest" counts as none, as it does for Ollama. It is `None` if `name` is
+    not of the form "owner/name" or "owner/name:Q4_K_M".
     """
     repository, colon, tag = name.partition(":")
     if not names_repository(repository) or bool(colon) != bool(_TAG.fullmatch(tag)):
         return None
-    return repository, tag
+    return repository, tag if tag != LATEST else ""

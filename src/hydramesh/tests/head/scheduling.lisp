@@ -190,7 +190,7 @@
       (is (null (tasks could))))))
 
 (test only-hugging-face-ids-are-for-download
-  (dolist (model (list "tiny-llama" "a/b/c" "owner/" "/name" "o/m.safetensors"
+  (dolist (model (list "tiny-llama" "a/b/c" "owner/" "/name" "o/m.safetensors" "o/m.gguf"
                        (format nil "o/~A" (make-string 300 :initial-element #\m))))
     (let* ((cluster (new-cluster))
            (client (add-client cluster)))

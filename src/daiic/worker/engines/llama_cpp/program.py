@@ -72,6 +72,11 @@ async def _options_of(program: str) -> frozenset[str]:
     return frozenset(re.findall(r"--[a-z][a-z0-9-]+", said.decode("utf-8", "replace")))
 
 
+def is_there() -> bool:
+    """Return whether this machine has what runs GGUF files."""
+    return shutil.which(PROGRAM) is not None or find_spec(WHEEL) is not None
+
+
 async def command(options: Options) -> list[str]:
     """Return what starts a server: the program on PATH, or that in PyPI's wheel.
 
