@@ -4,10 +4,12 @@ import asyncio
 import signal
 
 import pytest
+from gguf import GGMLQuantizationType
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from support.models import tiny_gguf
 from support.peers.fake_hub import TOKEN, FakeHub, Repository, folder
 
 
@@ -69,6 +71,62 @@ async def refusal(client, model, worker):
         await client.answer(load(model, worker))
     assert caught.value.remedy
     return caught.value
+
+
+@pytest.fixture(scope="module")
+def ggufs(hub, tmp_path_factory):
+    """Add repositories of GGUF files to the hub."""
+    place = tmp_path_factory.mktemp("ggufs")
+    tiny_gguf.chat_model(place / "Tiny-BF16.gguf", parts=2)
+    tiny_gguf.chat_model(place / "Tiny-Q8_0.gguf", quantization=GGMLQuantizationType.Q8_0)
+    files = folder(place)
+    hub.repositories["owner/chat-GGUF"] = Repository({**files, "config.json": b"{}"})
+    hub.repositories["owner/chat"] = hub.repositories["owner/tiny"]
+    hub.repositories["owner/both"] = Repository({**hub.repositories["owner/tiny"].files, **files})
+    return hub
+
+
+async def test_quantisation_of_a_gguf_repository_is_downloaded_by_its_tag(
+    client, worker, ggufs, begin
+):
+    ggufs.requested.clear()
+    model = "hf.co/owner/chat-GGUF:bf16"
+    text = pb.TextTask(prompt="go", max_tokens=5)
+    async with ClusterClient([worker.address]) as direct:
+        result = await direct.answer(pb.Task(model=model, text=text))
+    assert result.usage.completion_tokens > 0
+    parts = {f"Tiny-BF16-0000{number}-of-00002.gguf" for number in (1, 2)}
+    assert {f for f in ggufs.requested if f.endswith(".gguf")} == parts
+    told = await once_loaded(client, worker, "owner/chat-GGUF:BF16")
+    assert told["owner/chat-GGUF:BF16"].quantization == "BF16"
+    error = await refusal(client, "owner/chat-GGUF:Q2_K", worker)
+    assert error.code == pb.MODEL_NOT_FOUND and "BF16, Q8_0" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("model", "here"),
+    [
+        ("owner/chat-GGUF", "owner/chat-GGUF:Q8_0"),
+        ("owner/chat", "owner/chat-GGUF:Q8_0"),
+        ("owner/both", "owner/both:Q8_0"),
+    ],
+)
+async def test_worker_without_a_gpu_takes_a_gguf_of_the_model_that_is_named(
+    client, begin, ggufs, tmp_path, model, here
+):
+    ggufs.requested.clear()
+    worker = begin(cache_dir=tmp_path / "cache")
+    await client.answer(load(model, worker))
+    assert not any(name.endswith(".safetensors") for name in ggufs.requested)
+    told = await once_loaded(client, worker, here)
+    # Under both names, and in memory once.
+    assert told[model].state == pb.LOADED
+    assert told[here].bytes and not told[model].bytes
+    assert told[here].quantization == "Q8_0"
+    worker.signal(signal.SIGTERM)
+    offline = begin({"HF_ENDPOINT": "http://127.0.0.1:9"}, cache_dir=tmp_path / "cache")
+    assert (await client.answer(load(model, offline))).final
+    offline.signal(signal.SIGTERM)
 
 
 async def test_named_model_is_downloaded_loaded_and_answers(client, worker, hub):
@@ -190,3 +248,13 @@ async def models_of(client, worker):
         if found.heartbeat.worker_id == worker.worker_id:
             return found.heartbeat.models
     raise AssertionError("the worker is not registered")
+
+
+async def once_loaded(client, worker, name):
+    """Return what the head knows of the worker's models when it knows that `name` is loaded."""
+    for _ in range(200):
+        told = {model.name: model for model in await models_of(client, worker)}
+        if name in told and told[name].state == pb.LOADED:
+            return told
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{name} is not loaded: {told}")

@@ -86,7 +86,7 @@ class FakeMemory:
 
 
 class FakeCatalog:
-    """A catalogue of models that are nowhere."""
+    """A catalogue of models that are nowhere; capitals in their names make no difference."""
 
     def __init__(self, names: list[str]) -> None:
         self.models = [
@@ -98,7 +98,7 @@ class FakeCatalog:
         return self.models
 
     def find(self, name: str) -> Model | None:
-        return next((model for model in self.models if model.name == name), None)
+        return next((model for model in self.models if model.name == name.lower()), None)
 
     def downloaded(self, name: str) -> Model | None:
         return None

@@ -185,3 +185,23 @@ async def test_a_model_without_tasks_for_long_leaves_and_the_next_task_brings_it
     assert memory.loads.count("idle") == 2
     (told,) = [status.detail for status in manager.statuses() if status.name == "idle"]
     assert told == ""
+
+
+async def test_model_is_in_memory_once_whatever_tasks_call_it(new_manager):
+    memory = FakeMemory(100, {"ab": 10})
+    memory.load_takes = 0.01
+    manager = new_manager(memory)
+    leases = await asyncio.gather(*(manager.lease(name) for name in ("AB", "ab", "Ab", "AB")))
+    assert memory.loads == ["ab"] and len({id(lease.engine) for lease in leases}) == 1
+    assert states(manager) == {"AB": pb.LOADED, "Ab": pb.LOADED, "ab": pb.LOADED}
+    assert [status.bytes for status in manager.statuses()] == [0, 0, 10]
+    assert manager.on_disk("aB") is None and manager.on_disk("AB").name == "ab"
+
+
+async def test_other_names_of_models_are_forgotten_beyond_the_bound(new_manager):
+    memory = FakeMemory(100, {"abcdefghij": 10})
+    manager = new_manager(memory)
+    for number in range(100):
+        name = "".join(c.upper() if number >> i & 1 else c for i, c in enumerate("abcdefghij"))
+        (await manager.lease(name)).release()
+    assert len(manager.statuses()) == 65 and memory.loads == ["abcdefghij"]
