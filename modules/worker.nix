@@ -83,6 +83,20 @@ in
       '';
     };
 
+    gpus = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [
+        "0"
+        "0000:41:00.0"
+        "GPU-3d5a1f1c-0b2e-4f43-9d43-6a1f6e4f8a10"
+      ];
+      description = ''
+        Graphics cards that the worker uses: numbers as `nvidia-smi` or `rocm-smi` give them, PCI addresses, or UUIDs.
+        Empty for all cards of {option}`services.daiic.worker.backend`.
+      '';
+    };
+
     heads = role.headsOption // {
       description = ''
         Heads of the cluster that this worker serves; it reports to all of them. `null` makes this machine
@@ -186,6 +200,7 @@ in
       inherit (cfg)
         listen
         backend
+        gpus
         models
         quantization
         ;

@@ -76,6 +76,7 @@ in
       worker = {
         enable = true;
         backend = "rocm";
+        gpus = [ "0000:41:00.0" ];
         heads = [
           "10.0.0.1:7717"
           "[fd00::2]:7717"

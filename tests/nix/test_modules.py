@@ -94,6 +94,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("hydramesh", "repl_socket", "/run/daiic-hydramesh/repl"),
         ("hydramesh", "log_level", "debug"),
         ("worker", "backend", "rocm"),
+        ("worker", "gpus", ["0000:41:00.0"]),
         ("worker", "heads", ["10.0.0.1:7717", "[fd00::2]:7717"]),
         ("worker", "listen", "0.0.0.0:9727"),
         ("worker", "http_listen", ""),

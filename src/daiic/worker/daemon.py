@@ -18,6 +18,7 @@ from daiic.wire.address import format_address
 from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
+from daiic.worker.cards.selection import visible
 from daiic.worker.identity import identify
 from daiic.worker.metrics import Statistics
 from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token
@@ -55,6 +56,7 @@ class Daemon:
         settings, notifier = self._settings, self._life.notifier
         notifier.status("starting: importing torch")
         token = read_hf_token(settings)
+        os.environ.update(await in_thread(lambda: visible(settings.gpus, settings.backend)))
         identity = identify(settings.state_dir, settings.name)
         key = ClusterKey.load(settings.cluster_key_file) if settings.cluster_key_file else None
         socket = await MeshSocket.open(

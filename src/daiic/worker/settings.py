@@ -18,6 +18,13 @@ Patience = Annotated[
     float, msgspec.Meta(ge=0, le=31_536_000, title="seconds, at most a year, or 0 for never")
 ]
 Slots = Annotated[int, msgspec.Meta(ge=1, le=4096, title="a whole number from 1 to 4096")]
+Gpu = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(\d{1,4}|GPU-[0-9A-Fa-f-]{1,64}|([0-9A-Fa-f]{1,8}:)?[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7])$",
+        title='a card\'s number, its UUID ("GPU-…") or its PCI address ("0000:03:00.0")',
+    ),
+]
 Tag = Annotated[
     str,
     msgspec.Meta(
@@ -58,6 +65,10 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         Literal["auto", "cuda", "rocm", "cpu"],
         msgspec.Meta(description="auto (a GPU if there is one), cuda, rocm or cpu"),
     ] = "auto"
+    gpus: Annotated[
+        tuple[Gpu, ...],
+        msgspec.Meta(description="cards to use, by number, UUID or PCI address; none named: all"),
+    ] = ()
     models: Annotated[tuple[str, ...], msgspec.Meta(description="models to load at startup")] = ()
     models_dir: Annotated[
         str, msgspec.Meta(description="folder with models that tasks name by file name")
@@ -101,6 +112,10 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         if len(self.tags) > MAX_TAGS:
             raise ValueError(
                 f"tags has {len(self.tags)} words, which is not valid: set at most {MAX_TAGS}"
+            )
+        if self.gpus and self.backend == "cpu":
+            raise ValueError(
+                'gpus names graphics cards, and backend = "cpu" uses none: leave one of them out'
             )
         remote = [head for head in self.heads if not _is_local(head)]
         if remote and _is_local(self.listen):

@@ -33,6 +33,8 @@ def test_head_elsewhere_is_refused_while_only_loopback_is_listened_on(head):
     [
         ("quantization", "3bit", "none, 8bit, 4bit"),
         ("backend", "tpu", "auto, cuda, rocm, cpu"),
+        ("gpus", "first", "each item a card's number, its UUID"),
+        ("gpus", "0,-1", "each item a card's number, its UUID"),
         ("slots", "0", "a whole number from 1 to 4096"),
         ("vram_limit", "-1", "a number of bytes"),
         ("listen", "7727", "host:port"),
@@ -44,6 +46,12 @@ def test_head_elsewhere_is_refused_while_only_loopback_is_listened_on(head):
 def test_wrong_values_are_answered_with_what_would_be_right(key, value, advice):
     with pytest.raises(SettingsError, match=f"{key} = .*{advice}"):
         settings(**{key: value})
+
+
+def test_cards_are_not_named_for_a_processor():
+    assert settings(gpus="0,0000:41:00.0,GPU-3d5a-1f").gpus == ("0", "0000:41:00.0", "GPU-3d5a-1f")
+    with pytest.raises(SettingsError, match=r"gpus names graphics cards, .* leave one of them out"):
+        settings(gpus="0", backend="cpu")
 
 
 def test_a_worker_has_no_more_tags_than_heads_keep():

@@ -2,13 +2,26 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.cards.listed import Listed
+
+Found = TypeVar("Found")
 
 
 def read(address: str) -> pb.Card | None:
     """Return what is known of the card at the PCI `address`; `None` without NVML. May block."""
+    return _asked(lambda nvml: _read(nvml, address))
+
+
+def listed() -> list[Listed]:
+    """Return the machine's cards as `nvidia-smi` numbers them; none without NVML. May block."""
+    return _asked(_list) or []
+
+
+def _asked(ask: Callable[[Any], Found]) -> Found | None:
+    """Return what `ask` learns from NVML; `None` where there is none, or it fails."""
     try:
         import pynvml
     except ImportError:
@@ -18,12 +31,23 @@ def read(address: str) -> pb.Card | None:
     except pynvml.NVMLError:
         return None
     try:
-        return _read(pynvml, address)
+        return ask(pynvml)
     except pynvml.NVMLError:
         return None
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
+
+
+def _list(nvml: Any) -> list[Listed]:
+    cards = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        place = nvml.nvmlDeviceGetPciInfo(handle)
+        address = f"{place.domain:04x}:{place.bus:02x}:{place.device:02x}.0"
+        uuid = nvml.nvmlDeviceGetUUID(handle)  # bytes in older versions of the library
+        cards.append(Listed(index, uuid.decode() if isinstance(uuid, bytes) else uuid, address))
+    return cards
 
 
 def _read(nvml: Any, address: str) -> pb.Card:

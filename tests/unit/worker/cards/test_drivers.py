@@ -9,6 +9,7 @@ import pytest
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.cards import amd, nvidia
+from daiic.worker.cards.listed import Listed
 
 ADDRESS = "0000:03:00.0"
 
@@ -34,6 +35,18 @@ class FakeNvml:
 
     def nvmlShutdown(self) -> None:
         self.open -= 1
+
+    def nvmlDeviceGetCount(self) -> int:
+        return 1
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        return "handle"
+
+    def nvmlDeviceGetPciInfo(self, handle: str) -> Any:
+        return SimpleNamespace(domain=0, bus=3, device=0)
+
+    def nvmlDeviceGetUUID(self, handle: str) -> str:
+        return "GPU-aaaa"
 
     def nvmlDeviceGetHandleByPciBusId(self, address: bytes) -> str:
         if address != ADDRESS.encode():
@@ -77,6 +90,13 @@ def test_without_driver_or_card_nothing_is_known_of_nvidias(nvml: FakeNvml) -> N
     assert nvidia.read("0000:04:00.0") is None
     nvml.has_driver = False
     assert nvidia.read(ADDRESS) is None
+    assert nvml.open == 0
+
+
+def test_nvidias_cards_are_listed_where_there_is_a_driver(nvml: FakeNvml) -> None:
+    assert nvidia.listed() == [Listed(0, "GPU-aaaa", ADDRESS)]
+    nvml.has_driver = False
+    assert nvidia.listed() == []
     assert nvml.open == 0
 
 
