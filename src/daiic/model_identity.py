@@ -6,11 +6,11 @@ does not tell counts as equal: workers of older versions tell nothing.
 
 from daiic.wire import daiic_pb2 as pb
 
-ASPECTS = ("weights", "tokenizer", "quantization")
+ASPECTS = ("weights", "tokenizer", "quantization", "precision")
 
 
 def differences(one: pb.ModelIdentity, other: pb.ModelIdentity) -> list[str]:
-    """Return those of "weights", "tokenizer" and "quantization" in which the two differ."""
+    """Return those of `ASPECTS` in which the two differ."""
     return [
         aspect
         for aspect in ASPECTS

@@ -15,6 +15,13 @@ def test_each_difference_is_named() -> None:
     assert differences(WHOLE, other) == ["weights", "quantization"]
 
 
+def test_weights_that_compute_in_another_precision_are_another_model() -> None:
+    exact = pb.ModelIdentity(weights="w", precision="float32")
+    rounded = pb.ModelIdentity(weights="w", precision="bfloat16")
+    assert differences(exact, rounded) == ["precision"]
+    assert differences(exact, WHOLE) == [], "which does not tell its precision"
+
+
 def test_what_is_not_told_counts_as_equal() -> None:
     assert differences(WHOLE, pb.ModelIdentity()) == []
     assert differences(pb.ModelIdentity(weights="w"), WHOLE) == []

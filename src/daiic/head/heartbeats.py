@@ -51,6 +51,7 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
             identity.weights = identity.weights[: limits.name]
             identity.tokenizer = identity.tokenizer[: limits.name]
             identity.quantization = identity.quantization[: limits.name]
+            identity.precision = identity.precision[: limits.name]
         if not 0.0 <= model.rate < inf:
             model.rate = 0.0
     return said

@@ -6,6 +6,7 @@ from daiic.head.clients import Client
 from daiic.head.dialect import Dialect
 from daiic.head.limits import LIMITS
 from daiic.head.worker import Worker
+from daiic.model_identity import ASPECTS
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.payload import Pieces
 from daiic.work import WorkKind, bytes_to_read, needs_of
@@ -16,7 +17,7 @@ GroupKey = tuple[
     frozenset[pb.Capability],
     frozenset[str],
     frozenset[tuple[str, int]],
-    tuple[str, str, str] | None,
+    tuple[str, ...] | None,
 ]
 """What jobs that can run on the same workers have in common."""
 
@@ -128,7 +129,7 @@ class Job:
     def group_key(self) -> GroupKey:
         """Jobs with the same key can run on the same workers; it is constant while one waits."""
         model = self.answer.made_by
-        identity = (model.weights, model.tokenizer, model.quantization) if model else None
+        identity = tuple(getattr(model, aspect) for aspect in ASPECTS) if model else None
         return self.model, self.pinned, self.needs, self.tags, self.failed_on, identity
 
 

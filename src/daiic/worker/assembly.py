@@ -102,6 +102,7 @@ class Worker:
             self._backend,
             quantization=settings.quantization,
             room=self._meter.most(),
+            precision=settings.precision,
             threads=self._threads,
             ram_offload=settings.ram_offload,
             slots=settings.slots,

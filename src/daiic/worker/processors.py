@@ -1,10 +1,14 @@
-"""How many processor cores there are for computing."""
+"""How many processor cores there are for computing, and what they can."""
 
 import os
 from pathlib import Path
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
 CGROUPS = Path("/sys/fs/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
+
+BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""What Linux calls the instructions on x86 and, the last, on ARM."""
 
 
 def cores(topology: Path = TOPOLOGY, groups: Path = CGROUPS, own: Path | None = None) -> int:
@@ -17,6 +21,15 @@ def cores(topology: Path = TOPOLOGY, groups: Path = CGROUPS, own: Path | None = 
     allowed = os.sched_getaffinity(0)
     physical = {_siblings(topology / f"cpu{number}", number) for number in allowed}
     return max(min(len(physical), int(_quota(groups, own))), 1)
+
+
+def has_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
+    """Return whether the CPU has instructions for bfloat16, as Linux tells it."""
+    try:
+        words = set(cpuinfo.read_text().split())
+    except OSError:
+        return False
+    return not words.isdisjoint(BFLOAT16)
 
 
 def _siblings(cpu: Path, number: int) -> str:

@@ -80,6 +80,12 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         Literal["auto", "none", "8bit", "4bit"],
         msgspec.Meta(description="auto (the most exact that fits), none, 8bit or 4bit weights"),
     ] = "auto"
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        msgspec.Meta(
+            description="what a CPU computes in: float32, bfloat16, or auto (float32 if it fits)"
+        ),
+    ] = "auto"
     ram_offload: Annotated[
         bool, msgspec.Meta(description="keep weights that do not fit into the GPU in RAM")
     ] = True
@@ -129,6 +135,7 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
 CHANGEABLE = frozenset(
     {
         "quantization",
+        "precision",
         "ram_offload",
         "vram_limit",
         "ram_limit",

@@ -168,7 +168,8 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
                      (and made-by
                           (list (pb:model-identity-weights made-by)
                                 (pb:model-identity-tokenizer made-by)
-                                (pb:model-identity-quantization made-by))))))))
+                                (pb:model-identity-quantization made-by)
+                                (pb:model-identity-precision made-by))))))))
 
 (defun job-forget-group-key (job)
   "JOB waits no longer, and may be of another group when it waits again."

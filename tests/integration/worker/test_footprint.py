@@ -31,6 +31,7 @@ def test_language_models_take_what_was_expected(tmp_path: Path, quantization: st
         path,
         backend=PROCESSOR,
         quantization=quantization,
+        precision="auto",
         budget=PLENTY,
         ram_offload=True,
         progress=lambda done: None,

@@ -26,12 +26,14 @@ BEGUN = 3
 
 
 @contextlib.asynccontextmanager
-async def worker(models: Path, quantization: str) -> AsyncIterator[ModelManager]:
+async def worker(
+    models: Path, quantization: str, precision: str = "auto"
+) -> AsyncIterator[ModelManager]:
     backend = choose("cpu")
     manager = ModelManager(
         Catalog(models, models.parent / "cache"),
         MemoryMeter(backend),
-        EngineLoader(LoadOptions(backend, quantization=quantization, slots=2)),
+        EngineLoader(LoadOptions(backend, quantization=quantization, precision=precision, slots=2)),
         None,
         ram_offload=True,
     )
@@ -93,6 +95,18 @@ async def test_an_answer_starts_over_where_the_model_is_not_quantised(models: Pa
     assert again[0].started_over and again[0].model.quantization == "none"
     assert [part.index for part in again] == list(range(BEGUN, BEGUN + len(again)))
     assert tokens(again) == tokens(whole), "the other model's own answer, from its beginning"
+
+
+async def test_an_answer_starts_over_where_the_model_computes_in_another_precision(
+    models: Path,
+) -> None:
+    async with worker(models, "none") as one, worker(models, "none", "bfloat16") as other:
+        resume = begun(await answered(one))
+        again = await answered(other, resume)
+        (status,) = other.statuses()
+    assert resume.model.precision == "float32"
+    assert again[0].started_over and again[0].model.precision == "bfloat16"
+    assert "computes in bfloat16, as it is set" in status.choice
 
 
 async def test_heartbeats_say_what_a_model_can_do_and_what_it_is(models: Path) -> None:

@@ -56,6 +56,7 @@ class ChildEngine:
     model_kind = pb.TEXT
     capabilities = CAPABILITIES
     quantization = "Q4_K_M"
+    precision = ""
     placement = "ram"
     fallback = ""
     stalled_for = 0.0

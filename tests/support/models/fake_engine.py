@@ -20,6 +20,7 @@ class FakeEngine:
     capabilities = frozenset({pb.CHAT, pb.COMPLETE, pb.EMBED})
     alive = True
     quantization = "4bit"
+    precision = ""
     placement = "ram"
     fallback = ""
 

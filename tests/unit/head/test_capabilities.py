@@ -2,10 +2,12 @@
 
 import pytest
 
+from daiic.model_identity import ASPECTS
 from daiic.wire import daiic_pb2 as pb
 
 PICTURE = pb.ContentPart(image=pb.Media(data=b"\x89PNG", type="image/png"))
 LOOK = pb.TextTask(messages=[pb.ChatMessage(role="user", parts=[PICTURE])])
+LONG = pb.ModelIdentity(**dict.fromkeys(ASPECTS, "x" * 1000))
 CALL = pb.TextTask(messages=[pb.ChatMessage(content="hi")], tools=[pb.Tool(name="f")])
 
 
@@ -169,11 +171,12 @@ def test_tags_and_capabilities_of_a_hostile_worker_are_cut(cluster):
     limits = cluster.limits
     cluster.worker(
         "w",
-        [model("m", *[pb.CHAT] * 1000, identity=pb.ModelIdentity(weights="x" * 5000))],
+        [model("m", *[pb.CHAT] * 1000, identity=LONG)],
         tags=["t" * 500] * 100,
     )
     (worker,) = cluster.client().status().workers
     beat = worker.heartbeat
     assert len(beat.tags) == limits.tags and len(beat.tags[0]) == limits.name
     assert len(beat.models[0].capabilities) == limits.capabilities
-    assert len(beat.models[0].identity.weights) == limits.name
+    identity = beat.models[0].identity
+    assert {len(getattr(identity, aspect)) for aspect in ASPECTS} == {limits.name}

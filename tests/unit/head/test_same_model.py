@@ -41,6 +41,17 @@ def test_a_worker_with_an_equal_model_is_preferred_to_a_faster_one_with_another(
     assert same.tasks() and not unequal.tasks()
 
 
+def test_a_worker_that_computes_in_another_precision_has_another_model(cluster):
+    exact = pb.ModelIdentity(weights="one", tokenizer="t", precision="float32")
+    rounded = pb.ModelIdentity(weights="one", tokenizer="t", precision="bfloat16")
+    first, client = cluster.worker("first", loaded(exact)), cluster.client()
+    begin(client, first, exact)
+    unequal = cluster.worker("unequal", loaded(rounded))
+    same = cluster.worker("same", loaded(exact))
+    first.unreachable()
+    assert same.task().resume.model == exact and not unequal.tasks()
+
+
 def test_an_answer_waits_for_the_worker_with_an_equal_model(cluster):
     first, client = cluster.worker("first", loaded(ONE)), cluster.client()
     begin(client, first)

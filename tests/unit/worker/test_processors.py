@@ -1,11 +1,12 @@
-"""Computing takes as many threads as there are cores for this process, and no more."""
+"""Computing takes as many threads as there are cores for this process, and no more;
+whether it can be in bfloat16 is known."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from daiic.worker.processors import cores
+from daiic.worker.processors import cores, has_bfloat16
 
 
 @pytest.fixture
@@ -50,3 +51,22 @@ def test_the_quotas_of_all_control_groups_count(
 def test_a_machine_that_tells_nothing_has_a_core_for_each_processor(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     assert cores(nowhere, nowhere, nowhere) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 avx512_vnni", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile", True),
+        ("Features\t: fp asimd i8mm bf16", True),
+        ("flags\t\t: fpu avx2 avx512f", False),
+        ("model name\t: AMD EPYC-bf16x", False),
+    ],
+)
+def test_bfloat16_is_known_by_the_processors_flags(tmp_path: Path, flags: str, has: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n\n")
+    assert has_bfloat16(tmp_path / "cpuinfo") is has
+
+
+def test_without_the_processors_flags_there_is_no_bfloat16(tmp_path: Path) -> None:
+    assert not has_bfloat16(tmp_path / "cpuinfo")

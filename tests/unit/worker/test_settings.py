@@ -32,6 +32,7 @@ def test_head_elsewhere_is_refused_while_only_loopback_is_listened_on(head):
     ("key", "value", "advice"),
     [
         ("quantization", "3bit", "none, 8bit, 4bit"),
+        ("precision", "float16", "auto, float32, bfloat16"),
         ("backend", "tpu", "auto, cuda, rocm, cpu"),
         ("gpus", "first", "each item a card's number, its UUID"),
         ("gpus", "0,-1", "each item a card's number, its UUID"),

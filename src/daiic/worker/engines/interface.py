@@ -42,7 +42,8 @@ class LoadOptions:
 
     `quantization` is "auto", "none", "8bit" or "4bit", as it is asked for, and
     `room` how many bytes of the memory that models go to first there are for
-    them at most, 0 if that is not known. `threads` compute
+    them at most, 0 if that is not known. `precision` is what a CPU computes in:
+    "auto", "float32" or "bfloat16". `threads` compute
     on a CPU, as many as the engine likes if it is 0. `ram_offload`
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
@@ -53,6 +54,7 @@ class LoadOptions:
     backend: "Backend"
     quantization: str = "none"
     room: int = 0
+    precision: str = "auto"
     threads: int = 0
     ram_offload: bool = True
     slots: int = 1
@@ -80,7 +82,9 @@ class Engine(Protocol):
     `model_kind` says which tasks, and `capabilities` what they may ask for.
     `quantization` ("none", "8bit", "4bit", or as a GGUF calls it) and
     `placement` ("gpu", "gpu+ram", "ram") are in force; `fallback` says why that
-    is less than was asked for or possible, or is empty. `library` is what
+    is less than was asked for or possible, or is empty. `precision` is what it
+    computes in ("float32", "bfloat16", "float16"), empty where the library
+    decides that by itself. `library` is what
     computes ("llama.cpp", "transformers", "diffusers"), and `choice` says in
     one short sentence why it is run in this way.
     """
@@ -90,6 +94,7 @@ class Engine(Protocol):
     model_kind: pb.ModelKind
     capabilities: frozenset[pb.Capability]
     quantization: str
+    precision: str
     placement: str
     fallback: str
 

@@ -38,6 +38,7 @@ class Resident:
             weights=self.digests.weights,
             tokenizer=self.digests.tokenizer,
             quantization=self.engine.quantization,
+            precision=self.engine.precision,
         )
 
 

@@ -164,7 +164,9 @@
                 :heads (make-list 5 :initial-element "h")
                 :models (list (pb:make-model-status :name long)
                               (pb:make-model-status :name "m" :detail long :placement long
-                                                    :quantization long :engine long :choice long)
+                                                    :quantization long :engine long :choice long
+                                                    :identity (pb:make-model-identity
+                                                               :precision long))
                               (pb:make-model-status :name "n"))))
          (read (read-heartbeat (pb:encode said) limits))
          (model (first (pb:heartbeat-models read))))
@@ -172,8 +174,9 @@
                (list (length (pb:heartbeat-name read)) (length (pb:heartbeat-version read))
                      (length (pb:heartbeat-device read)) (pb:heartbeat-slots read)
                      (length (pb:heartbeat-heads read)) (length (pb:heartbeat-models read)))))
-    (is (equal '("m" 512 256 256 256 512)
-               (list (pb:model-status-name model) (length (pb:model-status-detail model))
+    (is (equal '("m" 256 512 256 256 256 512)
+               (list (pb:model-status-name model)
+                     (length (pb:model-identity-precision (pb:model-status-identity model)))                      (length (pb:model-status-detail model))
                      (length (pb:model-status-placement model))
                      (length (pb:model-status-quantization model))
                      (length (pb:model-status-engine model))

@@ -12,7 +12,6 @@ import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.backend import Backend
 from daiic.worker.engines.diffusers.abilities import abilities_of
 from daiic.worker.engines.diffusers.calling import calling_of
 from daiic.worker.engines.diffusers.engine import ImageEngine
@@ -32,6 +31,7 @@ from daiic.worker.engines.diffusers.request import Abilities
 from daiic.worker.engines.diffusers.source import Source, find_source
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.one_thread import OneThread
+from daiic.worker.engines.torch.quantization import compute_dtype
 from daiic.worker.memory.budget import MemoryBudget
 
 PLACES = {
@@ -56,7 +56,7 @@ def assemble(
     backend = options.backend
     progress(0.0)
     source = find_source(path, options)
-    dtype = _dtype(backend, source, budget)
+    dtype = _dtype(options, source, budget)
     _check_ram(source, dtype, budget)
     progress(0.05)
     pipeline = source.load(dtype)
@@ -95,6 +95,7 @@ def assemble(
         thread,
         footprint=sum(sizes_of(pipeline).values()),
         quantization=in_force,
+        precision=str(dtype).removeprefix("torch."),
         placement=where,
         fallback=fallback,
     )
@@ -118,9 +119,11 @@ def _choose(
     )
 
 
-def _dtype(backend: Backend, source: Source, budget: MemoryBudget) -> torch.dtype:
-    """float32 on a CPU if it fits; on a GPU what the kind of model was made for, if it has it."""
-    if not backend.is_gpu:
+def _dtype(options: LoadOptions, source: Source, budget: MemoryBudget) -> torch.dtype:
+    """As set on a CPU, else float32 if it fits; on a GPU what the kind of model was made for."""
+    if not options.backend.is_gpu:
+        if options.precision != "auto":
+            return compute_dtype(options.backend, options.precision)
         fits = source.parameters() * torch.float32.itemsize <= budget.ram_bytes
         return torch.float32 if fits else torch.bfloat16
     if "transformer" in source.parts() and torch.cuda.is_bf16_supported():

@@ -45,11 +45,13 @@ class ImageEngine:
         *,
         footprint: int,
         quantization: str,
+        precision: str,
         placement: str,
         fallback: str,
     ) -> None:
         self.footprint = footprint
         self.quantization = quantization
+        self.precision = precision
         self.placement = placement
         self.fallback = fallback
         self._pipeline = pipeline

@@ -28,7 +28,9 @@ def expected_weights(model: Model, options: LoadOptions) -> int:
     """
     # A pipeline is quantised when it is whole in RAM.
     quantization = options.quantization if options.backend.is_gpu else "none"
-    return weights_bytes(_weights_in(model.path), options.backend, quantization, options.room)
+    return weights_bytes(
+        _weights_in(model.path), options.backend, quantization, options.room, options.precision
+    )
 
 
 def _resolved(path: Path, options: LoadOptions, budget: MemoryBudget) -> LoadOptions:

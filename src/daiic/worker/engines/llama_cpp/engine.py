@@ -33,6 +33,7 @@ class LlamaEngine:
     """An `Engine`; the child's death shows in `alive`."""
 
     library = "llama.cpp"
+    precision = ""
 
     def __init__(
         self,

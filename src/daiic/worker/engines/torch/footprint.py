@@ -11,7 +11,13 @@ WORKING_SHARE = 0.2
 WORKING_LEAST = 256 << 20
 
 
-def weights_bytes(files: Iterable[Path], backend: Backend, quantization: str, room: int = 0) -> int:
+def weights_bytes(
+    files: Iterable[Path],
+    backend: Backend,
+    quantization: str,
+    room: int = 0,
+    precision: str = "auto",
+) -> int:
     """Return what the weights in the .safetensors `files` take, when they are the most.
 
     With "auto" they take what fits into `room` bytes, or all that they can if it is 0.
@@ -21,8 +27,8 @@ def weights_bytes(files: Iterable[Path], backend: Backend, quantization: str, ro
     """
     sizes = count(files)
     if quantization == "auto":
-        quantization = automatic(sizes, backend, room) if room else "none"
-    return sizes.bytes(compute_dtype(backend), quantization)
+        quantization = automatic(sizes, backend, room, precision) if room else "none"
+    return sizes.bytes(compute_dtype(backend, precision), quantization)
 
 
 def with_work(weights: int) -> int:

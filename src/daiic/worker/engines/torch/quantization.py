@@ -14,14 +14,15 @@ BYTES_PER_WEIGHT = {"8bit": 1.05, "4bit": 0.55}
 """Of a quantised matrix, its scales included."""
 
 
-def compute_dtype(backend: Backend) -> torch.dtype:
+def compute_dtype(backend: Backend, precision: str = "auto") -> torch.dtype:
     """Return the precision of weights that are not quantised, and of all arithmetic.
 
-    On a CPU this is float32: it is what makes a task's text independent of the
-    tasks beside it, and bitsandbytes' CPU kernels are fastest with it.
+    On a CPU `precision` decides. With "auto" this is float32: it is what makes a
+    task's text independent of the tasks beside it, and bitsandbytes' CPU kernels
+    are fastest with it.
     """
     if not backend.is_gpu:
-        return torch.float32
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 

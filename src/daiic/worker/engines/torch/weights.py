@@ -44,6 +44,11 @@ class Weights:
     placement: str
     fallback: str
 
+    @property
+    def precision(self) -> str:
+        """What it computes in: "float32", "bfloat16" or "float16"."""
+        return str(self.model.dtype).removeprefix("torch.")
+
 
 def load(
     model_class: Any,
@@ -51,6 +56,7 @@ def load(
     *,
     backend: Backend,
     quantization: str,
+    precision: str,
     budget: MemoryBudget,
     ram_offload: bool,
     progress: Callable[[float], None],
@@ -70,19 +76,24 @@ def load(
     reason = ""
     if quantization == "auto":
         room = budget.vram_bytes if backend.is_gpu else budget.ram_bytes
-        quantization = "none" if _is_quantized(path) else automatic(sizes, backend, room)
+        quantization = "none" if _is_quantized(path) else automatic(sizes, backend, room, precision)
     if quantization != "none" and _is_quantized(path):
         quantization, reason = "none", "the checkpoint is quantised already"
+
+    def load_as(quantization: str) -> Weights:
+        planned = plan(path, sizes, backend, quantization, budget, ram_offload, precision)
+        return _load(model_class, path, sizes, quantization, *planned)
+
     with _loading, _progress_told_to(progress):
         if quantization != "none":
             try:
-                return _load(model_class, path, sizes, backend, quantization, budget, ram_offload)
+                return load_as(quantization)
             except TaskError:
                 raise
             except Exception as error:
                 reason = f"bitsandbytes cannot quantise it: {error}".split("\n")[0]
                 log.warning("not quantised", model=path.name, asked=quantization, reason=reason)
-        weights = _load(model_class, path, sizes, backend, "none", budget, ram_offload)
+        weights = load_as("none")
     weights.fallback = reason
     return weights
 
@@ -91,12 +102,10 @@ def _load(
     model_class: Any,
     path: Path,
     sizes: Sizes,
-    backend: Backend,
     quantization: str,
-    budget: MemoryBudget,
-    ram_offload: bool,
+    dtype: torch.dtype,
+    where: dict[str, Any],
 ) -> Weights:
-    dtype, where = plan(path, sizes, backend, quantization, budget, ram_offload)
     # A weight that is shared, or quantised, is there twice while a model is put together.
     numbers = sizes.total * 2 * (1 if quantization == "none" else 2)
     try:

@@ -85,13 +85,14 @@ def count(files: Iterable[Path]) -> Sizes:
     return Sizes(matrices, total)
 
 
-def automatic(sizes: Sizes, backend: Backend, room: int) -> str:
+def automatic(sizes: Sizes, backend: Backend, room: int, precision: str = "auto") -> str:
     """Return the most exact of "none", "8bit" and "4bit" that fits into `room` bytes.
 
     Caches and work are left their share. It is "4bit" if nothing fits.
     """
-    # What does not fit a processor's RAM in float32 is kept in bfloat16; see `plan`.
-    dtype = quantizing.compute_dtype(backend) if backend.is_gpu else torch.bfloat16
+    dtype = quantizing.compute_dtype(backend, precision)
+    if _may_give_way(backend, precision):
+        dtype = torch.bfloat16
     for quantization in ("none", "8bit"):
         if sizes.bytes(dtype, quantization) <= room * WEIGHTS_SHARE:
             return quantization
@@ -105,16 +106,17 @@ def plan(
     quantization: str,
     budget: MemoryBudget,
     ram_offload: bool,
+    precision: str = "auto",
 ) -> tuple[torch.dtype, dict[str, Any]]:
     """Return the precision, and the arguments that tell `from_pretrained` what goes where.
 
     Raises:
         TaskError: OUT_OF_MEMORY if the budget is too small.
     """
-    dtype = quantizing.compute_dtype(backend)
+    dtype = quantizing.compute_dtype(backend, precision)
     if not backend.is_gpu:
         room = int(budget.ram_bytes * WEIGHTS_SHARE)
-        if sizes.bytes(dtype, quantization) > room:
+        if _may_give_way(backend, precision) and sizes.bytes(dtype, quantization) > room:
             dtype = torch.bfloat16
         needed = sizes.bytes(dtype, quantization)
         if needed > room:
@@ -133,6 +135,11 @@ def plan(
         )
     share = {backend.device.index or 0: room, "cpu": budget.ram_bytes}
     return dtype, {"device_map": "auto", "max_memory": share}
+
+
+def _may_give_way(backend: Backend, precision: str) -> bool:
+    """Whether what does not fit in float32 is kept in bfloat16: on CPUs, if neither is set."""
+    return not backend.is_gpu and precision == "auto"
 
 
 def too_big(path: Path, what: str) -> TaskError:

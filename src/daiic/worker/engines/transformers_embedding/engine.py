@@ -27,6 +27,7 @@ class EmbeddingEngine:
     def __init__(self, weights: Weights, embedder: Embedder) -> None:
         self.footprint = weights.footprint
         self.quantization = weights.quantization
+        self.precision = weights.precision
         self.placement = weights.placement
         self.fallback = weights.fallback
         self._embedder: Embedder | None = embedder

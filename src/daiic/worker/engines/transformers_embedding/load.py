@@ -34,7 +34,7 @@ def expected_weights(model: Model, options: LoadOptions) -> int:
     Raises:
         TaskError: if they cannot be used.
     """
-    return weights_bytes(files_of(model.path), options.backend, "none")
+    return weights_bytes(files_of(model.path), options.backend, "none", precision=options.precision)
 
 
 async def load(
@@ -57,6 +57,7 @@ async def load(
             path,
             backend=options.backend,
             quantization="none",
+            precision=options.precision,
             budget=budget,
             ram_offload=options.ram_offload,
             progress=tell,

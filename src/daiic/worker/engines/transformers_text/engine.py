@@ -62,6 +62,7 @@ class TextEngine:
         """
         self.capabilities = COMPLETES if template is None else CHATS
         self.quantization = weights.quantization
+        self.precision = weights.precision
         self.placement = weights.placement
         self.choice = choice
         self.fallback = "; ".join(reason for reason in (weights.fallback, fallback) if reason)

@@ -33,6 +33,7 @@ from daiic.worker.engines.transformers_text.growth import SHARE, Growth
 from daiic.worker.engines.transformers_text.turns import Turns
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model import Model
+from daiic.worker.processors import has_bfloat16
 
 LEAST_CONTEXT = 256
 
@@ -53,7 +54,13 @@ def expected_weights(model: Model, options: LoadOptions) -> int:
     Raises:
         TaskError: if they cannot be used.
     """
-    return weights_bytes(files_of(model.path), options.backend, options.quantization, options.room)
+    return weights_bytes(
+        files_of(model.path),
+        options.backend,
+        options.quantization,
+        options.room,
+        options.precision,
+    )
 
 
 async def load(
@@ -83,6 +90,7 @@ async def load(
             path,
             backend=options.backend,
             quantization=options.quantization,
+            precision=options.precision,
             budget=budget,
             ram_offload=options.ram_offload,
             progress=tell,
@@ -185,9 +193,8 @@ def _choice(loaded: Weights, options: LoadOptions, context: int, known: int) -> 
     """Return, for people, why the model is run as it is."""
     device = "GPU" if options.backend.is_gpu else "CPU"
     memory = ", as memory allows" if context < known else ""
-    dtype = str(loaded.model.dtype).removeprefix("torch.")
     return (
-        f"safetensors on a {device}; {_quantised(loaded, options)}; computes in {dtype}; "
+        f"safetensors on a {device}; {_quantised(loaded, options)}; {_precision(loaded, options)}; "
         f"{context_of(context, known)}{memory}"
     )
 
@@ -199,6 +206,14 @@ def _quantised(loaded: Weights, options: LoadOptions) -> str:
     if options.quantization == "auto":
         return f"{loaded.quantization}, as it does not fit otherwise"
     return f"{loaded.quantization}, as it is set"
+
+
+def _precision(loaded: Weights, options: LoadOptions) -> str:
+    computes = f"computes in {loaded.precision}"
+    if options.backend.is_gpu or loaded.precision != "bfloat16":
+        return computes
+    why = "as it is set" if options.precision == "bfloat16" else "as float32 does not fit"
+    return f"{computes}, {why}" + ("" if has_bfloat16() else ", without instructions for it")
 
 
 def causal_language_model(path: Path) -> Any:

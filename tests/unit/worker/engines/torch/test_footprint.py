@@ -52,6 +52,16 @@ def test_processors_take_four_bytes_a_number_and_gpus_two(language_model: Model)
     assert text.expected_weights(language_model, LoadOptions(GPU)) == 2 * NUMBERS
 
 
+def test_processors_take_two_bytes_a_number_in_bfloat16(
+    language_model: Model, pipeline: Model
+) -> None:
+    options = LoadOptions(PROCESSOR, precision="bfloat16")
+    assert text.expected_weights(language_model, options) == 2 * NUMBERS
+    assert image.expected_weights(pipeline, options) == 2 * 2 * NUMBERS
+    sentences = Model("sentences", language_model.path, pb.EMBEDDING)
+    assert embedding.expected_weights(sentences, options) == 2 * NUMBERS
+
+
 @pytest.mark.parametrize(("backend", "rest"), [(PROCESSOR, 4), (GPU, 2)])
 def test_quantisation_takes_matrices_only(
     language_model: Model, backend: Backend, rest: int

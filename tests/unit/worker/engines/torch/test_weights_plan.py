@@ -66,6 +66,22 @@ def test_on_a_processor_precision_gives_way_before_the_model_is_refused(
     )
 
 
+def test_a_precision_that_is_set_does_not_give_way() -> None:
+    plenty = MemoryBudget(vram_bytes=0, ram_bytes=64 * GIB)
+    dtype, _ = plan(PATH, SEVEN_BILLION, PROCESSOR, "none", plenty, False, "bfloat16")
+    assert dtype == torch.bfloat16
+    little = MemoryBudget(vram_bytes=0, ram_bytes=24 * GIB)
+    with pytest.raises(TaskError, match=r"it needs 26\.1 GiB of RAM"):
+        plan(PATH, SEVEN_BILLION, PROCESSOR, "none", little, False, "float32")
+    assert automatic(SEVEN_BILLION, PROCESSOR, 24 * GIB, "float32") == "8bit"
+
+
+def test_a_gpu_computes_in_what_it_has_whatever_is_set_for_processors() -> None:
+    budget = MemoryBudget(vram_bytes=24 * GIB, ram_bytes=0)
+    dtype, _ = plan(PATH, SEVEN_BILLION, GPU, "none", budget, False, "float32")
+    assert dtype == torch.bfloat16
+
+
 def test_a_processor_without_the_ram_is_an_error() -> None:
     budget = MemoryBudget(vram_bytes=0, ram_bytes=8 * GIB)
     with pytest.raises(TaskError, match="of RAM"):
