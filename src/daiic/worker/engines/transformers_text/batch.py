@@ -48,7 +48,7 @@ class Batch(TextGenerator):
         """
         super().__init__()
         self.capacity = capacity
-        self._sampler = Sampler(model.device)
+        self._sampler = Sampler(model.device, self._streams.begin)
         self._model = model
         self._attention = model.config._attn_implementation
         config = model.config.get_text_config()

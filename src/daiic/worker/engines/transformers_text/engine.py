@@ -121,6 +121,7 @@ class TextEngine:
                 max_tokens=wanted.max_tokens,
             )
             transcript.resume(task.resume)
+            cached: int | None = None
             if not transcript.finish_reason:
                 so_far = prompt_tokens + list(task.resume.tokens)
                 generator: TextGenerator | None = None
@@ -139,6 +140,8 @@ class TextEngine:
                         for token in await stream.new_tokens():
                             transcript.push(token)
                             so_far.append(token)
+                        if cached is None and stream.begun:
+                            cached = min(stream.cached, len(prompt_tokens))
                         if not transcript.finish_reason:
                             text, tokens = transcript.take()
                             if tokens:
@@ -155,7 +158,9 @@ class TextEngine:
                 tokens=tokens,
                 finish_reason=transcript.finish_reason,
                 usage=pb.Usage(
-                    prompt_tokens=len(prompt_tokens), completion_tokens=transcript.count
+                    prompt_tokens=len(prompt_tokens),
+                    completion_tokens=transcript.count,
+                    cached_tokens=cached or 0,
                 ),
             )
 

@@ -6,7 +6,7 @@ what either, told not to sample, takes.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,14 +50,19 @@ _Row = tuple[int, int, Sampling]
 class Sampler:
     """Chooses tokens, and notes in `stepped_at` when it last did.
 
-    It works for a manager without asynchronous batching, which prepares a
-    batch and runs it before it prepares the next.
+    `on_begun` is called with a text's name and how many of its tokens were in
+    the cache already, before each of the steps that read its prompt. It works
+    for a manager without asynchronous batching, which prepares a batch and
+    runs it before it prepares the next.
     """
 
     tensors_required = 0
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(
+        self, device: torch.device, on_begun: Callable[[str, int], None] = lambda name, cached: None
+    ) -> None:
         self._device = device
+        self._on_begun = on_begun
         self._whole: _Rows | None = None
         self._cut: _Rows | None = None
         self.stepped_at = time.monotonic()
@@ -77,6 +82,10 @@ class Sampler:
         self, requests_in_batch: Sequence[Any], arg_storage: torch.Tensor
     ) -> torch.Tensor:
         """Note which texts are in the next batch, in the order of its logits."""
+        for request in requests_in_batch:
+            if not request.state.generated_tokens:
+                before = request.state.position_offset - request.query_length
+                self._on_begun(request.state.request_id, before)
         states = [request.state for request in requests_in_batch if request.has_new_token]
         self.expect(
             (

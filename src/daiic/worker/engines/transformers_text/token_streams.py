@@ -27,6 +27,12 @@ class TokenStream:
         self._interrupted = False
         self._prompt_tokens = prompt_tokens
         self._taken = 0
+        self._cached: int | None = None
+
+    @property
+    def cached(self) -> int:
+        """How many of the prompt's tokens were not read, because another text had left them."""
+        return self._cached or 0
 
     @property
     def begun(self) -> bool:
@@ -61,6 +67,11 @@ class TokenStream:
         new: list[int] = self._output.generated_tokens[self._taken :]
         self._taken += len(new)
         return new
+
+    def note_cached(self, tokens: int) -> None:
+        """Note how many tokens there were when it began; called again, it changes nothing."""
+        if self._cached is None:
+            self._cached = tokens
 
     def deliver(self, output: GenerationOutput) -> None:
         """Take what was generated so far, which replaces what came before."""
@@ -104,6 +115,12 @@ class TokenStreams(OutputRouter):  # type: ignore[misc]
             output.status in ENDED or len(output.generated_tokens) == 1 for output in outputs
         ):
             self._loop.call_soon_threadsafe(self._hand_out_soon)
+
+    def begin(self, name: str, cached: int) -> None:
+        """Let a stream know how much of its text the cache held; called in the thread."""
+        stream = self.running.get(name)
+        if stream is not None:
+            stream.note_cached(cached)
 
     def name_of(self, stream: TokenStream) -> str | None:
         """Return the name under which `stream` runs, `None` if it has ended."""

@@ -19,6 +19,8 @@ class State:
     logit_processor_kwargs: dict[str, Any]
     initial_tokens: list[int] = field(default_factory=list)
     generated_tokens: list[int] = field(default_factory=list)
+    request_id: str = "0"
+    position_offset: int = 1
 
 
 @dataclass
