@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from daiic.cli import apikey, chat, demo, doctor, embed, generate, image, keygen, models, status
+from daiic.cli import (
+    apikey,
+    bench,
+    chat,
+    demo,
+    doctor,
+    embed,
+    generate,
+    image,
+    keygen,
+    models,
+    status,
+)
 from daiic.version import VERSION
 
 app = typer.Typer(
@@ -41,6 +53,7 @@ for command in (
     image.image,
     embed.embed,
     status.status,
+    bench.bench,
     keygen.keygen,
     doctor.doctor,
 ):

@@ -121,10 +121,10 @@ class Node:
         self.collector.heartbeat = beat
         return beat
 
-    def _measured(self, model: str, rate: float) -> None:
+    def _measured(self, model: str, rate: float, alone: bool) -> None:
         entry = self._manager.table.get(model)
         if entry is not None:
-            entry.measured(rate)
+            entry.measured(rate, alone)
 
     def _unreachable(self, peer: Address) -> None:
         self.heads.lost(peer)

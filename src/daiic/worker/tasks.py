@@ -51,9 +51,10 @@ class Tasks:
         answer: Answer,
         slots: int,
         statistics: Statistics,
-        measured: Callable[[str, float], None] = lambda model, rate: None,
+        measured: Callable[[str, float, bool], None] = lambda model, rate, alone: None,
     ) -> None:
-        """`measured` is told a model and the tokens or images a second of one of its tasks."""
+        """`measured` is told a model, the tokens or images a second of one of its tasks, and
+        whether no other task ran meanwhile."""
         self.slots = slots
         self.closed = ""
         """Why no task is taken, empty if some are."""
@@ -65,6 +66,7 @@ class Tasks:
         self._free = asyncio.Semaphore(slots)
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._started = 0
+        self._begun = 0
         self._bytes = 0
 
     @property
@@ -166,6 +168,7 @@ class Tasks:
         try:
             async with asyncio.timeout(limit), self._free:
                 self._started += 1
+                self._begun += 1
                 try:
                     await self._deliver(peer, task_id, kind, task)
                 finally:
@@ -194,6 +197,7 @@ class Tasks:
     async def _deliver(self, peer: Address, task_id: int, kind: str, task: pb.Task) -> None:
         model, stream, first_index = task.model, task.stream, task.resume.index
         tempo = _Tempo(work_of(task), self._statistics)
+        running, begun = self._started, self._begun
         whole: list[pb.Result] = []
         async with contextlib.aclosing(self._answer(task)) as parts:
             async for part in parts:
@@ -223,7 +227,7 @@ class Tasks:
                     await self._link.memory_freed()
         rate = tempo.rate()
         if rate:
-            self._measured(model, rate)
+            self._measured(model, rate, running == 1 and self._begun == begun)
 
     def _refuse(self, peer: Address, task_id: int, kind: str, error: TaskError) -> None:
         self._statistics.outcomes[kind, error.name] += 1

@@ -334,3 +334,18 @@ async def test_drain_gives_up_what_takes_too_long_and_says_so():
     await desk.tasks.drain(0.05)
     assert [(error.id, error.code) for error in desk.link.errors] == [(1, pb.SHUTTING_DOWN)]
     assert desk.tasks.running == 0
+
+
+async def test_a_rate_is_told_with_whether_the_task_ran_alone():
+    desk = Desk()
+    desk.go.set()
+    desk.give(1)
+    await desk.finished()
+    desk.give(2)
+    desk.give(3)
+    await desk.finished()
+    assert [(model, alone) for model, _, alone in desk.rates] == [
+        ("m", True),
+        ("m", False),
+        ("m", False),
+    ]

@@ -15,6 +15,8 @@ LOWERED = 0.8
 """What remains of a model's share of memory each time that memory ran out on it."""
 RATE_WEIGHT = 0.3
 """Share of the newest measurement in a model's rate."""
+RATE_WEIGHT_ALONE = 0.6
+"""The same for a task that had the worker to itself: heads reckon with the rate of one alone."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,9 +98,10 @@ class ModelEntry:
         if self.state == state:
             self.done, self.total = done, total
 
-    def measured(self, rate: float) -> None:
-        """Record the rate of a task that has run alone or among others."""
-        self.rate = rate if not self.rate else self.rate + RATE_WEIGHT * (rate - self.rate)
+    def measured(self, rate: float, alone: bool) -> None:
+        """Record the rate of a task that has run `alone` or among others."""
+        weight = RATE_WEIGHT_ALONE if alone else RATE_WEIGHT
+        self.rate = rate if not self.rate else self.rate + weight * (rate - self.rate)
 
     def progress(self) -> pb.Progress | None:
         """Return how far a download or load is, `None` if there is none."""
