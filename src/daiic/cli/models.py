@@ -40,7 +40,8 @@ def list_models(
 @app.command()
 def pull(
     model: Annotated[
-        str, typer.Argument(help="A Hugging Face id, or a name in the models folder.")
+        str,
+        typer.Argument(help="A Hugging Face id, maybe with :Q4_K_M, or a local name."),
     ],
     worker: Annotated[
         str, typer.Option(help="Id of the worker; by default the head chooses.")
@@ -65,7 +66,7 @@ async def _list(as_json: bool, target: Target) -> None:
         write_json([_as_json(name, places) for name, places in sorted(found.items())])
         return
     table = Table(header_style="bold")
-    for heading in ("model", "can", "on", "state", "memory", "runs with"):
+    for heading in ("model", "can", "on", "state", "weights", "memory", "runs with"):
         table.add_column(heading)
     for name, places in sorted(found.items()):
         for worker, model in places:
@@ -74,7 +75,8 @@ async def _list(as_json: bool, target: Target) -> None:
                 ", ".join(abilities(model)) or "unknown",
                 Text(shown(worker.heartbeat.name)),
                 Text(word(pb.ModelState, model.state), MODEL_STYLES.get(model.state, "dim")),
-                size(model.bytes) if model.bytes else "",
+                Text(shown(model.quantization)),
+                size(model.bytes or model.needs) if model.bytes or model.needs else "",
                 Text(how(model)),
             )
     out.print(table)
@@ -93,6 +95,7 @@ def _as_json(name: str, places: list[tuple[pb.WorkerStatus, pb.ModelStatus]]) ->
                 "state": word(pb.ModelState, model.state),
                 "capabilities": abilities(model),
                 "bytes": model.bytes,
+                "needs": model.needs,
                 "quantization": model.quantization,
                 "placement": model.placement,
                 "detail": model.detail,

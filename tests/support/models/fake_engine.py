@@ -94,6 +94,7 @@ class FakeCatalog:
             Model(name, Path(name), pb.TEXT, None, FakeEngine.capabilities) for name in names
         ]
         self.unusable: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
 
     def scan(self) -> list[Model]:
         return self.models

@@ -30,6 +30,7 @@ class KnownModel:
 
     `state` is the best that it has on any of them, `capabilities` are what it can do on any
     on which it has not failed, `since` is when it was first seen, in seconds since the Epoch.
+    `quantization` is "" and `bytes`, of memory that it takes or will take, 0 if not known.
     """
 
     name: str
@@ -37,6 +38,8 @@ class KnownModel:
     state: pb.ModelState
     capabilities: frozenset[pb.Capability]
     since: int
+    quantization: str
+    bytes: int
 
     @property
     def kind_name(self) -> str:
@@ -116,7 +119,15 @@ class ClusterView:
                 able[model.name] = able.get(model.name, frozenset()) | (can or frozenset())
         self._first_seen = {name: self._first_seen.get(name, now) for name in best}
         self.models = {
-            name: KnownModel(name, model.kind, model.state, able[name], self._first_seen[name])
+            name: KnownModel(
+                name,
+                model.kind,
+                model.state,
+                able[name],
+                self._first_seen[name],
+                model.quantization,
+                model.bytes or model.needs,
+            )
             for name, model in sorted(best.items())
         }
         usable = sorted(self.usable, key=lambda model: model.state != pb.LOADED)

@@ -39,7 +39,15 @@ def _usable(gateway: Gateway) -> dict[str, KnownModel]:
 
 
 def _model(known: KnownModel) -> Model:
-    return Model(known.name, known.since, known.kind_name, known.state_name, known.capability_names)
+    return Model(
+        known.name,
+        known.since,
+        known.kind_name,
+        known.state_name,
+        known.capability_names,
+        known.quantization,
+        known.bytes,
+    )
 
 
 def _json(answer: msgspec.Struct) -> Response:

@@ -51,6 +51,7 @@ class ModelManager:
         self._loader = loader
         self._on_disk: dict[str, Model] = {}
         self._unusable: dict[str, str] = {}
+        self._without_quantization: dict[str, str] = {}
         self._clock = 0
 
     # ----------------------------------------------------------------- status
@@ -62,6 +63,7 @@ class ModelManager:
             self._on_disk = found
             self._unusable = self._catalog.unusable
             self.table.tell()
+        self._without_quantization = self._catalog.aliases
 
     def statuses(self) -> list[pb.ModelStatus]:
         """Return the state of every model that is on the disk, usable or not, or on its way."""
@@ -71,6 +73,8 @@ class ModelManager:
                 kind=model.kind,
                 state=pb.AVAILABLE,
                 capabilities=sorted(model.capabilities),
+                quantization=model.quantization,
+                needs=model.needs,
             )
             for model in self._on_disk.values()
             if model.name not in self.table.entries
@@ -84,12 +88,12 @@ class ModelManager:
         return sorted([*known, *self._by_other_names(known)], key=lambda status: status.name)
 
     def _by_other_names(self, known: list[pb.ModelStatus]) -> Iterator[pb.ModelStatus]:
-        """Yield the states of models once more under the names that tasks used for them.
+        """Yield the states of models once more under the other names that tasks may use.
 
         Heads send tasks by such a name to the workers that have it.
         """
         by_name = {status.name: status for status in known}
-        for alias, name in self.table.aliases.items():
+        for alias, name in (self._without_quantization | self.table.aliases).items():
             if name in by_name and alias not in by_name:
                 status = pb.ModelStatus()
                 status.CopyFrom(by_name[name])

@@ -119,6 +119,8 @@ class ModelEntry:
             rate=self.rate,
             capabilities=sorted(self.capabilities),
             choice=self.model.choice if self.model else "",
+            quantization=self.model.quantization if self.model else "",
+            needs=self.footprint or (self.model.needs if self.model else 0),
         )
         if self.resident is not None:
             engine = self.resident.engine

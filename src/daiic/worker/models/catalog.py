@@ -8,7 +8,8 @@ symbolic link says.
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from daiic.worker.limits import LIMITS
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.downloaded_models import DownloadedModels
 from daiic.worker.models.entries import unreadable
+from daiic.worker.models.gguf.choice import choose_quantization
 from daiic.worker.models.local_models import LocalModels, Look
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_json import shown
@@ -59,6 +61,9 @@ class Catalog:
         self._downloaded = DownloadedModels(cache_dir, room, prefers_gguf=prefers_gguf)
         self.unusable: dict[str, str] = {}
         """What is wrong with which models of `models_dir`, at the last scan; MAX_TOLD at most."""
+        self.aliases: dict[str, str] = {}
+        """Names without a quantisation, and the names of the models that they mean."""
+        self._room = room
         self._told: dict[str, str] = {}
 
     def scan(self) -> list[Model]:
@@ -77,7 +82,18 @@ class Catalog:
         self._tell(unusable, len(found))
         here = (name for name in unusable if name not in in_cache and is_name(name))
         self.unusable = {name: unusable[name] for name in islice(here, MAX_TOLD)}
+        self.aliases = self._without_quantization(found)
         return [found[name] for name in sorted(found)[:MAX_MODELS]]
+
+    def _without_quantization(self, found: Mapping[str, Model]) -> dict[str, str]:
+        """Return which of several quantisations is meant where none is named."""
+        groups: dict[str, dict[str, int]] = defaultdict(dict)
+        for name, model in found.items():
+            bare, colon, _ = name.partition(":")
+            if colon and bare not in found:
+                groups[bare][name] = model.needs
+        several = {bare: needs for bare, needs in groups.items() if len(needs) > 1}
+        return {bare: choose_quantization(several[bare], self._room())[0] for bare in several}
 
     def find(self, name: str) -> Model | None:
         """Return what `name` means; `None` for a Hugging Face id that is not in `models_dir`.

@@ -8,7 +8,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.registry import choose
 from daiic.worker.memory.budget import MemoryBudget
-from daiic.worker.models.gguf.choice import choose_quantization, needs_of
+from daiic.worker.models.gguf.choice import choose_quantization, needs_of, with_context
 from daiic.worker.models.gguf.description import describe
 from daiic.worker.models.gguf.files import parts_of
 from daiic.worker.models.model import Model
@@ -33,7 +33,14 @@ def gguf(name: str, path: Path, within: Path) -> Model | None:
     Errors are those of `identified`.
     """
     survey(path, name, within)
-    return identified(name, parts_of(path)[0], within) if describe(path).kind == "model" else None
+    described = describe(path)
+    if described.kind != "model":
+        return None
+    return replace(
+        identified(name, parts_of(path)[0], within),
+        quantization=described.quantization,
+        needs=with_context(described),
+    )
 
 
 def gguf_by_name(name: str, path: Path, within: Path) -> Model:
@@ -53,10 +60,8 @@ def best_gguf(ggufs: Mapping[str, Path], within: Path, room: MemoryBudget) -> Mo
 
     It is `None` if none of them is a model. Errors are those of `identified`.
     """
-    for name, path in ggufs.items():
-        survey(path, name, within)
     needs = needs_of(ggufs)
     if not needs:
         return None
     name, why = choose_quantization(needs, room)
-    return replace(identified(name, parts_of(ggufs[name])[0], within), choice=why)
+    return replace(gguf_by_name(name, ggufs[name], within), choice=why)

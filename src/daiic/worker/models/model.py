@@ -14,6 +14,7 @@ class Model:
 
     `capabilities` are those that it will have once it is loaded, and `reasons` is as
     `Probed` has it. `choice` says why it is this of several files, if the name does not.
+    `quantization` is a GGUF's, and `needs` the bytes of its weights and context.
     """
 
     name: str
@@ -23,6 +24,8 @@ class Model:
     capabilities: frozenset[pb.Capability] = frozenset()
     choice: str = ""
     reasons: bool = False
+    quantization: str = ""
+    needs: int = 0
 
     def contents(self) -> Contents:
         """Look at its files once more; errors are `survey`'s."""

@@ -6,9 +6,10 @@ import msgspec
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model; `kind`, `state` and `capabilities` are not OpenAI's.
+    """A model; `kind`, `state`, `capabilities`, `quantization` and `bytes` are not OpenAI's.
 
     `capabilities` are what it can do on at least one worker: "chat", "complete", "embed", "paint".
+    `bytes` are those of memory that it takes, or is expected to; 0 if that is not known yet.
     """
 
     id: str
@@ -16,6 +17,8 @@ class Model(msgspec.Struct, frozen=True):
     kind: str
     state: str
     capabilities: list[str]
+    quantization: str
+    bytes: int
     owned_by: str = "daiic"
     object: Literal["model"] = "model"
 

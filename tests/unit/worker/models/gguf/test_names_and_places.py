@@ -129,6 +129,9 @@ def test_folder_of_one_model_offers_its_quantisations(catalog, models, made):
     assert catalog.find("chat:q8_0").name == "chat:Q8_0"
     assert catalog.find("chat/Chat-1B-Q8_0.gguf").name == "chat:Q8_0"
     assert catalog.find("chat").name == "chat:Q8_0"
+    assert catalog.aliases == {"chat": "chat:Q8_0"}
+    told = {model.name: (model.quantization, model.needs) for model in catalog.scan()}
+    assert told["chat:Q8_0"][0] == "Q8_0" and 0 < told["chat:Q8_0"][1] < told["chat:BF16"][1]
     assert "there is no model chat:Q4_0" in refusal(catalog, "chat:Q4_0").message
     assert pb.SEE in catalog.find("chat:Q8_0").capabilities
 
