@@ -1,6 +1,8 @@
-"""Which device the worker computes on, what it is called, and how much memory it has."""
+"""Which cards or processor the worker computes on, and how much memory they have."""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,28 +35,44 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
-    """A device; `kind` is what heartbeats call it and `name` is for people.
+class Card:
+    """A graphics card, by its `index` in its library's list.
 
-    `pci_address` is where a GPU is, "0000:03:00.0", if that is known.
+    `pci_address` is where it is, "0000:03:00.0", if that is known.
+    """
+
+    index: int
+    name: str
+    pci_address: str = ""
+
+    def memory(self) -> Memory:
+        """The card's own memory, as its driver sees it."""
+        free, total = torch.cuda.mem_get_info(self.index)
+        return Memory(total, free)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What is computed on; `kind` is what heartbeats call it and `name` is for people.
+
+    `device` is where torch puts what does not go over several of the `cards`.
     """
 
     kind: pb.Backend
     device: torch.device
     name: str
-    pci_address: str = ""
+    cards: tuple[Card, ...] = ()
 
     @property
     def is_gpu(self) -> bool:
-        """Whether the device has memory of its own."""
+        """Whether torch computes on memory of a card."""
         return self.device.type == "cuda"
 
-    def vram(self) -> Memory:
-        """The device's own memory, as its driver sees it; zeros where it has none."""
-        if not self.is_gpu:
-            return Memory(0, 0)
-        free, total = torch.cuda.mem_get_info(self.device)
-        return Memory(total, free)
+    def on_card(self, number: int) -> "Backend":
+        """Return this backend as it is with its card `number` alone."""
+        card = self.cards[number]
+        device = torch.device("cuda", card.index) if self.is_gpu else self.device
+        return replace(self, device=device, name=card.name, cards=(card,))
 
 
 def ram() -> Memory:
@@ -77,9 +95,15 @@ def choose(setting: BackendSetting) -> Backend:
             f'backend = "{setting}": torch {torch.__version__} finds no such device;'
             f" {_REMEDIES[setting]}"
         )
-    device = torch.device("cuda", 0)
     kind = pb.ROCM if found == "rocm" else pb.CUDA
-    return Backend(kind, device, torch.cuda.get_device_name(device), _pci_address(device))
+    cards = _cards()
+    return Backend(kind, torch.device("cuda", cards[0].index), names(cards), cards)
+
+
+def names(cards: Iterable[Card]) -> str:
+    """Return the names of `cards` for people: "2 x A GPU, Another GPU"."""
+    counted = Counter(card.name for card in cards)
+    return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counted.items())
 
 
 def _gpu() -> Literal["cuda", "rocm"] | None:
@@ -88,8 +112,23 @@ def _gpu() -> Literal["cuda", "rocm"] | None:
     return "rocm" if torch.version.hip else "cuda"
 
 
-def _pci_address(device: torch.device) -> str:
-    found: Any = torch.cuda.get_device_properties(device)  # its types leave out where it is
+def _cards() -> tuple[Card, ...]:
+    """Return torch's cards; those in a processor, which share its RAM, only if there are no others.
+
+    They would have a share of the models, and be the slowest.
+    """
+    properties: list[Any] = [  # their types leave out where they are
+        torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())
+    ]
+    cards = [
+        Card(index, torch.cuda.get_device_name(index), _pci_address(found))
+        for index, found in enumerate(properties)
+    ]
+    own = [card for card in cards if not getattr(properties[card.index], "is_integrated", False)]
+    return tuple(own or cards)
+
+
+def _pci_address(found: Any) -> str:
     if not hasattr(found, "pci_domain_id"):
         return ""
     return f"{found.pci_domain_id:04x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0"

@@ -90,7 +90,7 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         bool, msgspec.Meta(description="keep weights that do not fit into the GPU in RAM")
     ] = True
     vram_limit: Annotated[
-        Bytes, msgspec.Meta(description="bytes of GPU memory to use; 0 for what is free")
+        Bytes, msgspec.Meta(description="bytes of memory to use of each card; 0 for what is free")
     ] = 0
     ram_limit: Annotated[
         Bytes, msgspec.Meta(description="bytes of RAM to use for models; 0 for what is free")

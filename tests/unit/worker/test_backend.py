@@ -11,11 +11,24 @@ from daiic.worker import backend
 from daiic.worker.backend import BackendSetting
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, *, gpu: bool, hip: str | None = None) -> None:
+def pretend(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    gpu: bool,
+    hip: str | None = None,
+    shared: tuple[bool, ...] = (False,),
+) -> None:
+    """Let torch find a card for each of `shared`, which says whether it shares the RAM."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "A GPU")
-    place = SimpleNamespace(pci_domain_id=0, pci_bus_id=0x2B, pci_device_id=1)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: place)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(shared))
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda device: SimpleNamespace(
+            pci_domain_id=0, pci_bus_id=0x2B + device, pci_device_id=1, is_integrated=shared[device]
+        ),
+    )
     monkeypatch.setattr(torch.version, "hip", hip)
 
 
@@ -24,7 +37,7 @@ def test_without_a_gpu_the_processor_is_taken(monkeypatch: pytest.MonkeyPatch) -
     chosen = backend.choose("auto")
     assert (chosen.kind, chosen.device.type, chosen.is_gpu) == (pb.CPU, "cpu", False)
     assert chosen.name
-    assert chosen.vram() == backend.Memory(0, 0)
+    assert chosen.cards == ()
 
 
 @pytest.mark.parametrize(("hip", "kind"), [(None, pb.CUDA), ("6.4", pb.ROCM)])
@@ -34,7 +47,31 @@ def test_auto_takes_the_gpu_that_there_is(
     pretend(monkeypatch, gpu=True, hip=hip)
     chosen = backend.choose("auto")
     assert (chosen.kind, chosen.device.type, chosen.name) == (kind, "cuda", "A GPU")
-    assert chosen.pci_address == "0000:2b:01.0"
+    assert [card.pci_address for card in chosen.cards] == ["0000:2b:01.0"]
+
+
+def test_all_cards_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, gpu=True, shared=(False, False))
+    chosen = backend.choose("auto")
+    assert chosen.name == "2 x A GPU"
+    assert [card.pci_address for card in chosen.cards] == ["0000:2b:01.0", "0000:2c:01.0"]
+    alone = chosen.on_card(1)
+    assert (alone.device, alone.cards, alone.name) == (
+        torch.device("cuda", 1),
+        chosen.cards[1:],
+        "A GPU",
+    )
+
+
+def test_a_card_that_shares_the_ram_is_taken_only_where_it_is_the_only_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(monkeypatch, gpu=True, shared=(True, False))
+    chosen = backend.choose("auto")
+    assert [card.index for card in chosen.cards] == [1]
+    assert chosen.device == torch.device("cuda", 1)
+    pretend(monkeypatch, gpu=True, shared=(True,))
+    assert [card.index for card in backend.choose("auto").cards] == [0]
 
 
 def test_cpu_is_taken_beside_a_gpu_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The latest readings of the worker's card, taken beside the event loop.
+"""The latest readings of the worker's cards, taken beside the event loop.
 
 A driver may take long, or hang for ever: then one thread waits for it, and what
 was read before is told no more once it is old.
@@ -22,7 +22,7 @@ Read = Callable[[str], pb.Card | None]
 
 
 class Telemetry:
-    """Follows the card of `backend`; on a CPU there is nothing to read."""
+    """Follows the cards of `backend`; on a CPU there is nothing to read."""
 
     def __init__(
         self,
@@ -34,22 +34,31 @@ class Telemetry:
         self._backend = backend
         self._read = read or (nvidia.read if backend.kind == pb.CUDA else amd.read)
         self._clock = clock
-        self._latest: tuple[float, pb.Card] | None = None
+        self._latest: dict[str, tuple[float, pb.Card]] = {}
 
     async def follow(self) -> None:
         """Read every `INTERVAL` until cancelled; one reading at a time."""
-        address = self._backend.pci_address
-        while address:
-            card = await in_thread(lambda: self._read(address))
-            self._latest = (self._clock(), card) if card is not None else None
+        addresses = [card.pci_address for card in self._backend.cards if card.pci_address]
+        while addresses:
+            for address in addresses:
+                await self._follow(address)
             await asyncio.sleep(INTERVAL)
+
+    async def _follow(self, address: str) -> None:
+        card = await in_thread(lambda: self._read(address))
+        if card is None:
+            self._latest.pop(address, None)
+        else:
+            self._latest[address] = (self._clock(), card)
 
     def cards(self) -> list[pb.Card]:
         """Return the cards that the worker computes on, as they were read last."""
-        if not self._backend.is_gpu:
-            return []
-        card = pb.Card()
-        if self._latest is not None and self._clock() - self._latest[0] <= OLD:
-            card.CopyFrom(self._latest[1])
-        card.name = self._backend.name
-        return [card]
+        told = []
+        for known in self._backend.cards:
+            card = pb.Card()
+            read_at, latest = self._latest.get(known.pci_address, (0.0, card))
+            if self._clock() - read_at <= OLD:
+                card.CopyFrom(latest)
+            card.name = known.name
+            told.append(card)
+        return told

@@ -170,9 +170,10 @@ class EngineEntry:
     `probe` looks at the model `name` at a path, without loading anything, and
     returns what it is to this engine; `None` if it cannot run it. It raises a
     TaskError or an OSError for files that cannot be read. `module` is the name
-    of an `EngineModule`.
+    of an `EngineModule`. `over_cards` says whether a model may lie on several cards.
     """
 
     name: str
     probe: Callable[[Path, str], Probed | None]
     module: str
+    over_cards: bool = True

@@ -4,6 +4,7 @@ import gc
 import importlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import cast
 
 from daiic.background import in_thread
@@ -28,18 +29,27 @@ class EngineLoader:
         Raises:
             TaskError: if no engine runs it, or its weights cannot be used.
         """
-        return self._module_for(model).footprint(model, self.options)
+        return self._found_for(model)[1].footprint(model, self.options)
 
     async def load(
         self, model: Model, budget: MemoryBudget, progress: Callable[[float], None]
     ) -> Engine:
         """Load `model` within `budget`; `progress` is called with 0 to 1 in the event loop.
 
+        It goes to the card with the most room if that can hold it, else over all cards by layers.
+
         Raises:
             TaskError: if it cannot be loaded.
             EngineOutOfMemory, EngineDied, DeviceLost: as those say.
         """
-        module = await in_thread(lambda: self._module_for(model))
+        engine, module = await in_thread(lambda: self._found_for(model))
+        options = self.options
+        if len(budget.cards) > 1:
+            widest = budget.cards.index(max(budget.cards))
+            needed = await in_thread(lambda: module.footprint(model, options))
+            if needed <= budget.cards[widest] or not engine.over_cards:
+                options = replace(options, backend=options.backend.on_card(widest))
+                budget = budget.on_card(widest)
         if not self._has_loaded:
             # Collections at every unload would stop the event loop for long, searching what
             # the libraries have made. Later there are models among it, which have to go.
@@ -47,9 +57,9 @@ class EngineLoader:
             gc.freeze()
         with ExitStack() as view:
             path = await in_thread(lambda: view.enter_context(checked_view(model)))
-            return await module.load(path, self.options, budget, progress)
+            return await module.load(path, options, budget, progress)
 
-    def _module_for(self, model: Model) -> EngineModule:
+    def _found_for(self, model: Model) -> tuple[EngineEntry, EngineModule]:
         """Return what loads `model`; it brings a library, which is imported when first needed."""
         engine, _ = choose(model.path, model.name, self._engines)
-        return cast(EngineModule, importlib.import_module(engine.module))
+        return engine, cast(EngineModule, importlib.import_module(engine.module))

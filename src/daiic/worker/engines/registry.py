@@ -17,7 +17,9 @@ from daiic.worker.models.model_json import shown
 
 ENGINES = (
     EngineEntry("llama_cpp", probe_gguf, "daiic.worker.engines.llama_cpp.load"),
-    EngineEntry("diffusers", probe_pipeline, "daiic.worker.engines.diffusers.load"),
+    EngineEntry(
+        "diffusers", probe_pipeline, "daiic.worker.engines.diffusers.load", over_cards=False
+    ),
     EngineEntry(
         "transformers_text", probe_language_model, "daiic.worker.engines.transformers_text.load"
     ),

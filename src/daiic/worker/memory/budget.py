@@ -10,8 +10,20 @@ class MemoryBudget:
 
     On a backend without an accelerator `vram_bytes` is 0. `again` measures what
     the model, once it is loaded, may take beside what it has; `None` if nobody can.
+    `cards` are the bytes of each card of the backend, in its order; `vram_bytes` in all.
     """
 
     vram_bytes: int
     ram_bytes: int
     again: "Callable[[], MemoryBudget] | None" = field(default=None, compare=False, repr=False)
+    cards: tuple[int, ...] = ()
+
+    def on_card(self, number: int) -> "MemoryBudget":
+        """Return what there is for a model that lies on the backend's card `number` alone."""
+        again = self.again
+        return MemoryBudget(
+            self.cards[number],
+            self.ram_bytes,
+            None if again is None else lambda: again().on_card(number),
+            (self.cards[number],),
+        )

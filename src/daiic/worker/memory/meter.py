@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from daiic.worker.backend import Backend, Memory, ram
+from daiic.worker.backend import Backend, Card, Memory, ram
 from daiic.worker.memory.budget import MemoryBudget
 
 SPARE_RAM = 512 << 20
@@ -19,7 +19,10 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 class MemoryMeter:
-    """Measures the memory of `backend` and of this machine; limits are bytes, 0 for none."""
+    """Measures the memory of `backend` and of this machine; limits are bytes, 0 for none.
+
+    `vram_limit` is that of each card.
+    """
 
     def __init__(self, backend: Backend, vram_limit: int = 0, ram_limit: int = 0) -> None:
         self._backend = backend
@@ -34,22 +37,30 @@ class MemoryMeter:
     def most(self) -> int:
         """Return the bytes that models may take at most of the memory that they go to first."""
         if self.has_vram:
-            total, limit = self._backend.vram().total, self.vram_limit
-        else:
-            total, limit = control_group(ram()).total, self.ram_limit
-        return min(total, limit) if limit else total
+            return sum(
+                min(total, self.vram_limit) if self.vram_limit else total
+                for total in (card.memory().total for card in self._backend.cards)
+            )
+        total = control_group(ram()).total
+        return min(total, self.ram_limit) if self.ram_limit else total
+
+    def cards(self) -> list[Memory]:
+        """The memory of each card; free is what models may still take."""
+        return [self._card(card) for card in self._backend.cards]
 
     def vram(self) -> Memory:
-        """The GPU's memory; free is what models may still take."""
-        memory = self._backend.vram()
+        """The memory of all cards together; free is what models may still take."""
+        cards = self.cards()
+        return Memory(sum(card.total for card in cards), sum(card.free for card in cards))
+
+    def _card(self, card: Card) -> Memory:
+        memory = card.memory()
+        # What torch keeps for reuse is free to its next user, though not to the driver.
+        allocated = torch.cuda.memory_allocated(card.index)
         free = max(memory.free - SPARE_VRAM, 0)
-        if self._backend.is_gpu:
-            # What torch keeps for reuse is free to its next user, though not to the driver.
-            device = self._backend.device
-            reserved = torch.cuda.memory_reserved(device)
-            free += reserved - torch.cuda.memory_allocated(device)
-            if self.vram_limit:
-                free = min(free, self.vram_limit - torch.cuda.memory_allocated(device))
+        free += torch.cuda.memory_reserved(card.index) - allocated
+        if self.vram_limit:
+            free = min(free, self.vram_limit - allocated)
         return Memory(memory.total, max(min(free, memory.total), 0))
 
     def ram(self, held: int) -> Memory:
@@ -57,7 +68,7 @@ class MemoryMeter:
         memory = control_group(ram())
         free = memory.free - SPARE_RAM
         if self.ram_limit:
-            on_gpu = torch.cuda.memory_allocated(self._backend.device) if self.has_vram else 0
+            on_gpu = sum(torch.cuda.memory_allocated(card.index) for card in self._backend.cards)
             free = min(free, self.ram_limit - max(held - on_gpu, 0))
         return Memory(memory.total, max(free, 0))
 
@@ -70,7 +81,8 @@ class MemoryMeter:
 
     def budget(self, held: int) -> MemoryBudget:
         """Return what another model may take beside models that `held` so many bytes in all."""
-        return MemoryBudget(self.vram().free, self.ram(held).free)
+        cards = tuple(card.free for card in self.cards())
+        return MemoryBudget(sum(cards), self.ram(held).free, cards=cards)
 
 
 def control_group(memory: Memory, root: Path = CGROUPS, own: Path | None = None) -> Memory:

@@ -82,7 +82,9 @@ class ModelEntry:
     def share_of(self, budget: MemoryBudget) -> MemoryBudget:
         """Return what it may take of `budget`."""
         return MemoryBudget(
-            int(budget.vram_bytes * self.headroom), int(budget.ram_bytes * self.headroom)
+            int(budget.vram_bytes * self.headroom),
+            int(budget.ram_bytes * self.headroom),
+            cards=tuple(int(card * self.headroom) for card in budget.cards),
         )
 
     def take_less(self) -> None:

@@ -6,11 +6,12 @@ import threading
 import torch
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.backend import Backend
+from daiic.worker.backend import Backend, Card
 from daiic.worker.cards import telemetry
 from daiic.worker.cards.telemetry import Telemetry
 
-GPU = Backend(pb.CUDA, torch.device("cuda", 0), "A GPU", "0000:03:00.0")
+CARD = Card(0, "A GPU", "0000:03:00.0")
+GPU = Backend(pb.CUDA, torch.device("cuda", 0), "A GPU", (CARD,))
 
 
 async def test_what_a_driver_tells_is_told_until_it_is_old() -> None:
@@ -23,6 +24,25 @@ async def test_what_a_driver_tells_is_told_until_it_is_old() -> None:
     assert follower.cards() == [pb.Card(name="A GPU", temperature=50)]
     now += telemetry.OLD + 1
     assert follower.cards() == [pb.Card(name="A GPU")]
+    following.cancel()
+
+
+async def test_each_card_has_readings_of_its_own() -> None:
+    other = Card(1, "Another GPU", "0000:04:00.0")
+    both = Backend(pb.CUDA, torch.device("cuda", 0), "both", (CARD, other, Card(2, "Nowhere")))
+
+    def read(address: str) -> pb.Card | None:
+        return pb.Card(temperature=70) if address == other.pci_address else None
+
+    follower = Telemetry(both, read, lambda: 100.0)
+    following = asyncio.create_task(follower.follow())
+    while not follower.cards()[1].HasField("temperature"):
+        await asyncio.sleep(0.01)
+    assert follower.cards() == [
+        pb.Card(name="A GPU"),
+        pb.Card(name="Another GPU", temperature=70),
+        pb.Card(name="Nowhere"),
+    ]
     following.cancel()
 
 

@@ -1,9 +1,13 @@
-"""The memory that models may take under a control group's limits."""
+"""The memory that models may take on cards, and under a control group's limits."""
 
 import pytest
+import torch
 
-from daiic.worker.backend import Memory
-from daiic.worker.memory.meter import control_group
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.backend import Backend, Card, Memory
+from daiic.worker.memory.meter import SPARE_VRAM, MemoryMeter, control_group
+
+GIB = 1 << 30
 
 MACHINE = Memory(total=1000, free=800)
 
@@ -47,3 +51,30 @@ def test_overdrawn_limit_leaves_nothing(group):
     group("system.slice/w.service/memory.max", "100\n")
     group("system.slice/w.service/memory.current", "300\n")
     assert group.measure().free == 0
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """24 GiB, 20 of them free, of which torch keeps 2 and uses 1; and 8 GiB, all free."""
+    free_and_total = [(20 * GIB, 24 * GIB), (8 * GIB, 8 * GIB)]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: free_and_total[index])
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: [2 * GIB, 0][index])
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: [1 * GIB, 0][index])
+    cards = (Card(0, "Large"), Card(1, "Small"))
+    return Backend(pb.CUDA, torch.device("cuda", 0), "both", cards)
+
+
+def test_each_card_has_a_budget_of_its_own(two_cards):
+    meter = MemoryMeter(two_cards)
+    budget = meter.budget(held=0)
+    assert budget.cards == (21 * GIB - SPARE_VRAM, 8 * GIB - SPARE_VRAM)
+    assert budget.vram_bytes == sum(budget.cards)
+    assert meter.vram() == Memory(32 * GIB, budget.vram_bytes)
+    assert meter.most() == 32 * GIB
+    assert budget.on_card(1).vram_bytes == budget.cards[1]
+
+
+def test_the_limit_is_that_of_each_card(two_cards):
+    meter = MemoryMeter(two_cards, vram_limit=10 * GIB)
+    assert meter.budget(held=0).cards == (9 * GIB, 8 * GIB - SPARE_VRAM)
+    assert meter.most() == 18 * GIB

@@ -114,7 +114,7 @@ def _load(
                 path,
                 dtype=dtype,
                 quantization_config=quantizing.config(
-                    quantization, dtype, offload="max_memory" in where
+                    quantization, dtype, offload="cpu" in where.get("max_memory", {})
                 ),
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -128,6 +128,8 @@ def _load(
     except Exception as error:
         if is_out_of_memory(error):
             raise too_big(path, str(error).splitlines()[0]) from error
+        if "max_memory" in where and "disk" in str(error):  # whole layers do not fit as they add up
+            raise too_big(path, "its layers do not fit the cards, whole as they are") from error
         if quantization != "none" or not isinstance(error, OSError | ValueError):
             raise
         raise TaskError(

@@ -1,4 +1,4 @@
-"""What a transformers model needs, and what goes to the GPU and what to RAM."""
+"""What a transformers model needs, and what goes to which card and what to RAM."""
 
 import re
 from collections.abc import Iterable
@@ -124,8 +124,12 @@ def plan(
         return dtype, {"device_map": {"": "cpu"}}
     needed = sizes.bytes(dtype, quantization)
     room = int(budget.vram_bytes * WEIGHTS_SHARE)
-    if needed <= room:
-        return dtype, {"device_map": {"": backend.device}}
+    rooms = _rooms(backend, budget)
+    widest = max(rooms, key=rooms.__getitem__)
+    if needed <= rooms[widest]:
+        return dtype, {"device_map": {"": torch.device("cuda", widest)}}
+    if len(rooms) > 1 and needed <= room and not ram_offload:
+        return dtype, {"device_map": "auto", "max_memory": rooms}
     if not ram_offload:
         raise too_big(path, f"it needs {_gib(needed)} of GPU memory, {_gib(room)} are free for it")
     if sizes.bytes(dtype, "none") > room + budget.ram_bytes:
@@ -133,8 +137,17 @@ def plan(
             path,
             f"it needs {_gib(needed)}, GPU and RAM have {_gib(room + budget.ram_bytes)} for it",
         )
-    share = {backend.device.index or 0: room, "cpu": budget.ram_bytes}
-    return dtype, {"device_map": "auto", "max_memory": share}
+    return dtype, {"device_map": "auto", "max_memory": {**rooms, "cpu": budget.ram_bytes}}
+
+
+def _rooms(backend: Backend, budget: MemoryBudget) -> dict[int, int]:
+    """Return what weights may take of each card, by torch's number of it."""
+    if len(budget.cards) != len(backend.cards) or not backend.cards:
+        return {backend.device.index or 0: int(budget.vram_bytes * WEIGHTS_SHARE)}
+    return {
+        card.index: int(free * WEIGHTS_SHARE)
+        for card, free in zip(backend.cards, budget.cards, strict=True)
+    }
 
 
 def _may_give_way(backend: Backend, precision: str) -> bool:

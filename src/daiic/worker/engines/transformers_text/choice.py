@@ -59,6 +59,10 @@ def _obstacle(model: Any) -> str:
     if getattr(model, "_is_stateful", False):
         # It would run, and forget the state after each step.
         return "its layers keep a state, not only keys and values"
+    places = {str(place) for place in getattr(model, "hf_device_map", {}).values()}
+    if len(places - {"cpu", "disk"}) > 1:
+        # Its cache would be on one card.
+        return "its layers are on several cards"
     config = model.config.get_text_config()
     if getattr(config, "kv_lora_rank", None):
         return "its keys and values are compressed (multi-head latent attention)"

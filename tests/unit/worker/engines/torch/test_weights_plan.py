@@ -4,16 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import infer_auto_device_map
 from safetensors.torch import save_file
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.backend import Backend
+from daiic.worker.backend import Backend, Card
 from daiic.worker.engines.torch.weights_plan import Sizes, automatic, measure, plan
 from daiic.worker.memory.budget import MemoryBudget
 
 GIB = 1 << 30
 GPU = Backend(pb.CUDA, torch.device("cuda", 0), "A GPU")
+TWO = Backend(pb.CUDA, torch.device("cuda", 0), "both", (Card(0, "One"), Card(3, "Other")))
 PROCESSOR = Backend(pb.CPU, torch.device("cpu"), "A processor")
 SEVEN_BILLION = Sizes(matrices=6_500_000_000, total=7_000_000_000)
 PATH = Path("seven-billion")
@@ -53,6 +55,44 @@ def test_what_fits_neither_is_refused_with_advice() -> None:
         plan(PATH, SEVEN_BILLION, GPU, "none", budget, ram_offload=True)
     assert refusal.value.code == pb.OUT_OF_MEMORY
     assert "quantization" in refusal.value.remedy
+
+
+def budget_of(*cards: int, ram: int = 0) -> MemoryBudget:
+    return MemoryBudget(sum(cards) * GIB, ram * GIB, cards=tuple(card * GIB for card in cards))
+
+
+def test_a_model_that_one_card_holds_goes_to_the_one_with_the_most_room() -> None:
+    _, where = plan(PATH, SEVEN_BILLION, TWO, "none", budget_of(8, 24), ram_offload=True)
+    assert where == {"device_map": {"": torch.device("cuda", 3)}}
+
+
+@pytest.mark.parametrize("offload", [True, False])
+def test_what_no_card_holds_goes_over_all_of_them(offload: bool) -> None:
+    budget = budget_of(12, 10, ram=32)
+    _, where = plan(PATH, SEVEN_BILLION, TWO, "none", budget, ram_offload=offload)
+    assert where["device_map"] == "auto"
+    assert 8 * GIB < where["max_memory"][0] < 12 * GIB
+    assert 7 * GIB < where["max_memory"][3] < 10 * GIB
+    assert ("cpu" in where["max_memory"]) == offload
+
+
+def test_layers_are_placed_within_each_cards_room() -> None:
+    layers = torch.nn.Sequential(*(torch.nn.Linear(1024, 1024, bias=False) for _ in range(10)))
+    numbers = 10 << 20
+    mib = 1 << 20
+    budget = MemoryBudget(30 * mib, 0, cards=(18 * mib, 12 * mib))
+    _, where = plan(PATH, Sizes(numbers, numbers), TWO, "none", budget, ram_offload=False)
+    placed = infer_auto_device_map(
+        layers, max_memory=where["max_memory"], dtype=torch.bfloat16, no_split_module_classes=[]
+    )
+    assert list(dict.fromkeys(placed.values())) == [0, 3]
+
+
+def test_what_all_cards_cannot_hold_is_refused_or_partly_in_ram() -> None:
+    with pytest.raises(TaskError, match="GPU memory"):
+        plan(PATH, SEVEN_BILLION, TWO, "none", budget_of(6, 6, ram=32), ram_offload=False)
+    _, where = plan(PATH, SEVEN_BILLION, TWO, "none", budget_of(6, 6, ram=32), ram_offload=True)
+    assert where["max_memory"]["cpu"] == 32 * GIB
 
 
 @pytest.mark.parametrize(("ram", "dtype"), [(64, torch.float32), (24, torch.bfloat16)])

@@ -1,0 +1,74 @@
+"""A model goes to the card with the most room if that holds it, else over all cards."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.backend import Backend, Card
+from daiic.worker.engines.interface import Engine, EngineEntry, LoadOptions, Probed
+from daiic.worker.engines.loading import EngineLoader
+from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.model import Model
+from support.models.fake_engine import FakeEngine, FakeMemory
+
+TWO = Backend(pb.CUDA, torch.device("cuda", 0), "both", (Card(0, "Small"), Card(1, "Large")))
+Load = tuple[Backend, MemoryBudget]
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Load]:
+    """What an engine's module, which expects 50 bytes for a model, is asked to load with."""
+    asked: list[Load] = []
+    module = ModuleType("engine_of_tests")
+
+    async def load(
+        path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
+    ) -> Engine:
+        asked.append((options.backend, budget))
+        return FakeEngine(FakeMemory(0, {}), Model(path.name, path, pb.TEXT), budget, 50)
+
+    module.load, module.footprint = load, lambda model, options: 50  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "engine_of_tests", module)
+    return asked
+
+
+def loader(*, over_cards: bool = True) -> EngineLoader:
+    engine = EngineEntry(
+        "fake",
+        lambda path, name: Probed(pb.TEXT, frozenset()),
+        "engine_of_tests",
+        over_cards=over_cards,
+    )
+    return EngineLoader(LoadOptions(TWO), [engine])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    (tmp_path / "config.json").write_text("{}")
+    return Model("model", tmp_path, pb.TEXT)
+
+
+def budget(*cards: int) -> MemoryBudget:
+    return MemoryBudget(sum(cards), 100, lambda: budget(*cards), cards)
+
+
+async def test_a_model_goes_to_the_card_with_the_most_room(model: Model, loads: list[Load]) -> None:
+    await loader().load(model, budget(40, 60), lambda done: None)
+    assert loads == [(TWO.on_card(1), budget(40, 60).on_card(1))]
+    again = loads[0][1].again
+    assert again is not None and again().vram_bytes == 60
+
+
+async def test_what_no_card_holds_goes_over_all(model: Model, loads: list[Load]) -> None:
+    await loader().load(model, budget(40, 45), lambda done: None)
+    assert loads == [(TWO, budget(40, 45))]
+
+
+async def test_what_cannot_be_divided_stays_on_one_card(model: Model, loads: list[Load]) -> None:
+    await loader(over_cards=False).load(model, budget(40, 45), lambda done: None)
+    assert loads == [(TWO.on_card(1), budget(40, 45).on_card(1))]
