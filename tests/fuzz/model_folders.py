@@ -16,15 +16,18 @@ from typing import Any
 import structlog
 
 from daiic.errors import TaskError
+from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.transformers_embedding import recipe
 from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.checkpoint_files import PICKLED
+from daiic.worker.models.gguf.reader import read_header
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import OPENED
 from daiic.worker.models.model_view import ELSEWHERE, LINKED, checked_view, without
 from daiic.worker.models.repository_files import choose_files
 from fuzz.choices import BYTES, SAMPLES, Choices
+from support.models.hostile_gguf import gguf, key, tensor, value
 
 NAMES = [
     "config.json",
@@ -50,6 +53,13 @@ NAMES = [
     "vae/model.bin",
     "adapter_config.json",
     "modeling.py",
+    "model-Q4_K_M.gguf",
+    "model-Q8_0.gguf",
+    "model-Q8_0-00001-of-00002.gguf",
+    "model-Q8_0-00002-of-00002.gguf",
+    "mmproj-F16.gguf",
+    "model.draft.gguf",
+    "model.adapters/style.gguf",
     "a/b/c/d.json",
     ".hidden.json",
 ]
@@ -76,6 +86,21 @@ KEYS = [
     "w",
     "\ud800",
     *sorted(ELSEWHERE),
+]
+GGUF_KEYS = [
+    "general.type",
+    "general.file_type",
+    "general.alignment",
+    "split.no",
+    "split.count",
+    "llama.block_count",
+    "llama.context_length",
+    "llama.attention.head_count",
+    "llama.attention.head_count_kv",
+    "llama.pooling_type",
+    "tokenizer.ggml.tokens",
+    "tokenizer.chat_template",
+    "adapter.type",
 ]
 SCALARS = [
     "LlamaForCausalLM",
@@ -131,8 +156,34 @@ def _write(file: Path, outside: Path, choices: Choices) -> None:
         text = json.dumps(choices.value(KEYS, SCALARS)).encode()
         length = choices.pick([len(text), len(text), 0, 1, len(text) + 9, 1 << 30, (1 << 64) - 1])
         file.write_bytes(struct.pack("<Q", length) + text + bytes(choices.number(9)))
+    elif file.suffix == GGUF:
+        file.write_bytes(_gguf(choices))
     else:
         file.write_text(json.dumps(choices.value(KEYS, SCALARS)), "utf-8")
+
+
+def _gguf(choices: Choices) -> bytes:
+    """Return a file whose beginning is that of a GGUF, with entries of `choices`."""
+    entries = [value("general.architecture", choices.pick(["llama", "clip", "bert", "", "\x1b"]))]
+    for _ in range(choices.number(6)):
+        name = choices.pick(GGUF_KEYS)
+        number = choices.pick([0, 1, 2, 15, 40, 1 << 31, (1 << 32) - 1])
+        entries.append(
+            choices.pick(
+                [
+                    value(name, number),
+                    value(name, choices.pick(["model", "adapter", "{{ tools }}", "\x1b[2J", ""])),
+                    key(name, 9, struct.pack("<IQ", choices.pick([4, 8, 9, 99]), number)),
+                    key(name, choices.number(14), choices.raw(20)),
+                ]
+            )
+        )
+    shape = tuple(choices.pick([1, 32, 256, 1 << 40]) for _ in range(choices.number(5)))
+    place = choices.pick([0, 32, 4, 1 << 63])
+    tensors = [
+        tensor(choices.pick(["blk.0.w", "blk.9999.w", "w"]), shape, choices.number(45), place)
+    ]
+    return gguf(*entries, version=choices.pick([3, 3, 3, 2, 1, 0]), tensors=tensors, weights=2048)
 
 
 def check(error: TaskError) -> None:
@@ -150,8 +201,10 @@ def look_at(model: Model, root: Path) -> None:
             [path] if path.is_file() else [file for file in path.rglob("*") if not file.is_dir()]
         )
         for file in files:
-            assert file.suffix in OPENED and file.suffix not in PICKLED, file
+            assert file.suffix in (*OPENED, GGUF) and file.suffix not in PICKLED, file
             assert file.is_file(), file
+            if file.suffix == GGUF:
+                assert read_header(file).weights_at
             if file.is_symlink():
                 assert file.resolve().is_relative_to(root.resolve()), file
             if ".index." in file.name:

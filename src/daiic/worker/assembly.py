@@ -60,7 +60,13 @@ class Worker:
             torch.set_num_threads(self._threads)
         self._loader = EngineLoader(self._options(settings, token))
         self.manager = ModelManager(
-            Catalog(models_dir, self._cache_dir, self._room, prefers_gguf=self._prefers_gguf),
+            Catalog(
+                models_dir,
+                self._cache_dir,
+                self._room,
+                prefers_gguf=self._prefers_gguf,
+                ollama_dir=Path(settings.ollama_dir) if settings.ollama_dir else None,
+            ),
             self._meter,
             self._loader,
             self._fetch if settings.allow_downloads else None,

@@ -76,6 +76,10 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
     cache_dir: Annotated[
         str, msgspec.Meta(description="folder for downloads; empty for Hugging Face's own")
     ] = ""
+    ollama_dir: Annotated[
+        str,
+        msgspec.Meta(description="folder of Ollama's models, which are served too; empty for none"),
+    ] = ""
     quantization: Annotated[
         Literal["auto", "none", "8bit", "4bit"],
         msgspec.Meta(description="auto (the most exact that fits), none, 8bit or 4bit weights"),

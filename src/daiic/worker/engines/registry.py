@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from daiic.errors import TaskError
-from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.diffusers.probe import probe as probe_pipeline
 from daiic.worker.engines.interface import EngineEntry, Probed
@@ -13,6 +12,7 @@ from daiic.worker.engines.transformers_embedding.probe import probe as probe_enc
 from daiic.worker.engines.transformers_text.probe import probe as probe_language_model
 from daiic.worker.models.architectures import architectures_in
 from daiic.worker.models.gguf.description import describe
+from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.model_json import shown
 
 ENGINES = (
@@ -43,7 +43,7 @@ def choose(
         probed = engine.probe(path, name)
         if probed is not None:
             return engine, probed
-    if path.suffix == GGUF and path.is_file():
+    if is_gguf(path.name) and path.is_file():
         raise TaskError(
             pb.BAD_REQUEST,
             f"{name} has the architecture {shown(describe(path).architecture) or '(none)'}, "

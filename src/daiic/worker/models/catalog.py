@@ -27,6 +27,7 @@ from daiic.worker.models.local_models import LocalModels, Look
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_json import shown
 from daiic.worker.models.names import check_name, is_name, repository_and_tag
+from daiic.worker.models.ollama_store import OllamaStore
 
 SHOWN = 12
 """Models that an error names at most."""
@@ -52,13 +53,17 @@ class Catalog:
         room: Callable[[], MemoryBudget] = lambda: ANY_SIZE,
         *,
         prefers_gguf: bool = False,
+        ollama_dir: Path | None = None,
     ) -> None:
         """`cache_dir` is `None` for Hugging Face's own; `room` is what one model may take.
+
+        `ollama_dir` is the folder of Ollama's models, if those are to be served too.
 
         With `prefers_gguf`, GGUF files are used where a model was downloaded in both formats.
         """
         self._local = LocalModels(models_dir, room)
         self._downloaded = DownloadedModels(cache_dir, room, prefers_gguf=prefers_gguf)
+        self._ollama = OllamaStore(ollama_dir) if ollama_dir is not None else None
         self.unusable: dict[str, str] = {}
         """What is wrong with which models of `models_dir`, at the last scan; MAX_TOLD at most."""
         self.aliases: dict[str, str] = {}
@@ -78,6 +83,8 @@ class Catalog:
             found = {}
             unusable[str(self._downloaded.cache_dir or "the download cache")] = unreadable(error)
         in_cache = frozenset(unusable)
+        if self._ollama is not None:
+            found |= _looked_at(self._ollama.offered(unusable), unusable)
         found |= _looked_at(self._local.offered(unusable), unusable)
         self._tell(unusable, len(found))
         here = (name for name in unusable if name not in in_cache and is_name(name))
@@ -108,6 +115,8 @@ class Catalog:
         check_name(name)
         try:
             model = self._local.find(name)
+            if model is None and self._ollama is not None:
+                model = self._ollama.find(name)
         except OSError as error:
             raise _unreadable(name, error) from None
         if model is None and repository_and_tag(name) is None:

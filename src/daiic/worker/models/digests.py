@@ -22,6 +22,7 @@ from daiic.errors import TaskError
 from daiic.model_names import GGUF
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.checkpoint_files import SUFFIX, check_header
+from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.gguf.files import parts_of
 from daiic.worker.models.gguf.reader import read_header
 from daiic.worker.models.model import Model
@@ -67,7 +68,7 @@ def digests_of(model: Model) -> Digests:
     """
     try:
         files = model.contents().files
-        if model.path.suffix == GGUF and not model.path.is_dir():
+        if is_gguf(model.path.name) and not model.path.is_dir():
             return _of_gguf(parts_of(model.path))
         if not model.path.is_dir():
             # What a single file is called says nothing about it.

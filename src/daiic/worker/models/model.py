@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.model_folder import Contents, survey
 
 
@@ -29,5 +29,5 @@ class Model:
 
     def contents(self) -> Contents:
         """Look at its files once more; errors are `survey`'s."""
-        beside = self.path.parent if self.path.suffix == GGUF else self.path
+        beside = self.path.parent if is_gguf(self.path.name) else self.path
         return survey(self.path, self.name, self.within or beside)

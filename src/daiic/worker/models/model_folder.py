@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from daiic.errors import TaskError
-from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.checkpoint_files import PICKLED, SUFFIX
+from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.gguf.files import belonging
 from daiic.worker.models.model_json import shown
 
@@ -37,7 +37,7 @@ class Contents:
     @property
     def weights(self) -> list[str]:
         """The names of its .safetensors or .gguf files."""
-        return [name for name in self.files if name.endswith((SUFFIX, GGUF))]
+        return [name for name in self.files if name.endswith(SUFFIX) or is_gguf(name)]
 
 
 def survey(path: Path, name: str, within: Path) -> Contents:
@@ -53,12 +53,12 @@ def survey(path: Path, name: str, within: Path) -> Contents:
     root = Path(os.path.realpath(within))
     files: dict[str, Path] = {}
     pickled: list[str] = []
-    is_gguf = path.suffix == GGUF and not path.is_dir()
+    of_gguf = is_gguf(path.name) and not path.is_dir()
     try:
         for file, label in _candidates(path, name):
             if file.suffix in PICKLED and not file.name.startswith("training_args"):
                 pickled.append(label)
-            elif file.suffix in OPENED or (is_gguf and file.suffix == GGUF):
+            elif file.suffix in OPENED or (of_gguf and is_gguf(file.name)):
                 files[label] = _real(file, label, name, root)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "a name in it is not valid"
@@ -70,7 +70,7 @@ def _candidates(path: Path, name: str) -> Iterator[tuple[Path, str]]:
     """Yield the files that `survey` looks at, and what they are called within the model."""
     if path.is_dir():
         yield from ((path / inner, str(inner)) for inner in _names(path, name))
-    elif path.suffix == GGUF:
+    elif is_gguf(path.name):
         yield from ((file, str(file.relative_to(path.parent))) for file in belonging(path))
     else:
         yield path, path.name

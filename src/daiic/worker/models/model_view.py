@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from daiic.bounded_file import read_bounded
-from daiic.model_names import GGUF
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.checkpoint_files import (
     CONFIGURATION_SUFFIX,
@@ -23,6 +22,7 @@ from daiic.worker.models.checkpoint_files import (
     check_header,
     unsafe_weights,
 )
+from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.gguf.reader import read_header
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import Contents, survey
@@ -72,7 +72,7 @@ def checked_view(model: Model) -> Iterator[Path]:
     contents = model.contents()
     with tempfile.TemporaryDirectory(prefix="daiic-model-") as place:
         path = Path(place) / PurePosixPath(model.name).name
-        if model.path.suffix == GGUF and not model.path.is_dir():
+        if is_gguf(model.path.name) and not model.path.is_dir():
             path = _link_gguf(model, contents, Path(place))
         elif not model.path.is_dir():
             path.symlink_to(contents.files[model.path.name])

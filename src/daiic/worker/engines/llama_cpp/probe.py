@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Probed
 from daiic.worker.models.gguf.description import Gguf, describe
+from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.gguf.files import adapters_of, projector_of
 
 TEXT = frozenset({pb.COMPLETE, pb.SAMPLING, pb.SCHEMA})
@@ -13,7 +13,7 @@ TEXT = frozenset({pb.COMPLETE, pb.SAMPLING, pb.SCHEMA})
 
 def probe(path: Path, name: str) -> Probed | None:
     """See `EngineEntry`: a GGUF file, or the first of its parts."""
-    if path.suffix != GGUF or path.is_dir():
+    if not is_gguf(path.name) or path.is_dir():
         return None
     model = describe(path)
     if model.kind != "model":

@@ -7,8 +7,15 @@ from pathlib import PurePosixPath
 from daiic.model_names import GGUF, quantization_in, without_quantization
 
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf")
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}")
+"""What Ollama calls such files."""
 _PROJECTOR = "mmproj"
 _DRAFT = "draft"
+
+
+def is_gguf(name: str) -> bool:
+    """Return whether a file with this name should be a GGUF."""
+    return name.endswith(GGUF) or _BLOB.fullmatch(name) is not None
 
 
 def part_of(name: str) -> tuple[str, int, int] | None:
