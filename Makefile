@@ -16,7 +16,7 @@ help: ## show this list
 
 demo: $(VENV)/installed $(if $(filter hydramesh,$(HEAD)),$(LISP)) ## run a cluster on this machine and show it working (HEAD=hydramesh: with the head in Lisp)
 	@# Tethered to make, which may be killed too.
-	@exec $(BIN)/python src/daiic/cli/tether.py $$PPID 15 $(BIN)/daiic demo --head $(HEAD)
+	@exec $(BIN)/python src/daiic/tether.py $$PPID 15 $(BIN)/daiic demo --head $(HEAD)
 
 test: $(VENV)/installed ## run every test this machine can run; lists those it skipped, and why
 	$(BIN)/pytest

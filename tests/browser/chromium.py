@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 
 PATIENCE = 15.0
 START = 60.0

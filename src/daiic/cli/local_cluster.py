@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 
 STOP_TIMEOUT = 10.0
 LOG_TAIL = 15

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 from daiic.wire import daiic_pb2 as pb
 from support.peers.worker_stub import SCRIPTS, Step, WorkerStub
 from support.processes.gateway_process import gateway_process

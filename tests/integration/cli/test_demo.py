@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 from support.processes import built, heads
 
 MODELS = Path(__file__).parents[3] / "local-models"

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 from support.processes.gateway_process import RunningGateway
 
 CHECKS = (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 from daiic.wire.events import Event, Message
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import MIB, Limits

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 from support.links.lossy_relay import Conditions, LossyRelay, Tally
 
 COUNT = 2000

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 
 TESTS = Path(__file__).parents[2]
 SIZE = 16 << 20

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from gguf import PoolingType
@@ -111,7 +112,10 @@ async def test_a_dead_child_is_noticed_and_its_task_moves(
     async with serving(chat) as engine:
         running = engine.run(asks("Tell me a story", max_tokens=400))
         await anext(running)
-        engine._server._process.kill()
+        (child,) = [
+            each for each in psutil.Process().children() if str(chat) in " ".join(each.cmdline())
+        ]
+        child.kill()
         with pytest.raises(Exception, match="llama-server"):
             async for _ in running:
                 pass

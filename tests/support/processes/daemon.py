@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 
 PATIENCE = 90.0
 """Seconds for what takes a fraction of that on an idle machine."""

@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from daiic.cli.tether import end_with
+from daiic.tether import end_with
 from daiic.worker import daemon
 
 _forks = multiprocessing.get_context("forkserver")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 from systemd.vm.image import Image
 
 DEFAULT_TIMEOUT = 900.0

@@ -2,45 +2,39 @@
 
 import asyncio
 import contextlib
-import ctypes
 import json
-import os
 import shutil
 import signal
 import tempfile
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.child import Child
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
-from daiic.worker.engines.llama_cpp.program import Options, command
+from daiic.worker.engines.llama_cpp.program import PROGRAM, Options, command
 
 BASE = "http://llama"
 POLL = 0.05
-PATIENCE = 10.0
-"""Seconds that it has to end."""
 MAX_LINE = 1 << 20
-"""Bytes of one event or line of the log."""
-LINES = 40
-_PR_SET_PDEATHSIG = 1
+"""Bytes of one event."""
+MAX_REPLY = 512 << 20
+"""Bytes of a reply that is no stream: embeddings of many texts are the longest."""
 _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "unable to allocate")
 
 
 class Server:
     """The process and its socket; a `chat.Server`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, place: Path, socket: Path) -> None:
-        self._process = process
+    def __init__(self, child: Child, place: Path, socket: Path) -> None:
+        """`place` is a folder of its own, which goes with it."""
+        self._child = child
         self._place = place
-        self._said: deque[str] = deque(maxlen=LINES)
-        self._reader = asyncio.create_task(self._listen())
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
                 uds=str(socket),
@@ -49,6 +43,7 @@ class Server:
             ),
             base_url=BASE,
             timeout=None,
+            trust_env=False,
         )
 
     @classmethod
@@ -62,19 +57,13 @@ class Server:
         place = Path(tempfile.mkdtemp(prefix="daiic-llama-"))
         try:
             options = replace(options, socket=place / "llama.sock")
-            process = await asyncio.create_subprocess_exec(
-                *await command(options),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                limit=MAX_LINE,
-                preexec_fn=_die_with_parent,
-                env={**os.environ, "LLAMA_CACHE": str(place), "HF_HUB_OFFLINE": "1"},
+            child = await Child.start(
+                PROGRAM, await command(options), {"LLAMA_CACHE": str(place), "HF_HUB_OFFLINE": "1"}
             )
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
-        server = cls(process, place, options.socket)
+        server = cls(child, place, options.socket)
         try:
             while not await server._ready():  # noqa: ASYNC110
                 await asyncio.sleep(POLL)
@@ -85,13 +74,13 @@ class Server:
         return server
 
     async def _ready(self) -> bool:
-        if self._process.returncode is not None:
-            await self._reader
+        if not self.alive:
+            await self._child.ended()
             if self._lacked_memory():
                 raise EngineOutOfMemory("llama-server had too little memory to load the model")
             raise TaskError(
                 pb.BAD_REQUEST,
-                f"llama.cpp cannot load the model: {self._last_words()}",
+                f"llama.cpp cannot load the model: {self._child.last_words()}",
                 "check the file, or use a newer llama.cpp",
             )
         try:
@@ -102,15 +91,12 @@ class Server:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process.returncode is None
+        return self._child.alive
 
     @property
     def bytes(self) -> int:
         """Memory that the process holds now."""
-        try:
-            return int(psutil.Process(self._process.pid).memory_info().rss)
-        except psutil.Error:
-            return 0
+        return self._child.bytes
 
     async def get(self, path: str) -> Mapping[str, Any]:
         """Return the JSON at `path`; errors are those of `post`."""
@@ -127,12 +113,16 @@ class Server:
 
     async def _answered(self, request: httpx.Request) -> Mapping[str, Any]:
         try:
-            response = await self._client.send(request)
+            response = await self._client.send(request, stream=True)
+            try:
+                content = await _whole(response)
+            finally:
+                await response.aclose()
         except httpx.TransportError as error:
             raise await self._fault(error) from None
         if response.is_error:
-            raise _refusal(response.content)
-        value = json.loads(response.content)
+            raise _refusal(content)
+        value = _parsed(content)
         return value if isinstance(value, dict) else {"items": value}
 
     async def stream(
@@ -143,10 +133,10 @@ class Server:
         try:
             async with self._client.stream("POST", path, json=asked) as response:
                 if response.is_error:
-                    raise _refusal(await response.aread())
+                    raise _refusal(await _whole(response))
                 async for data in _events(response):
-                    event = json.loads(data)
-                    if "error" in event:
+                    event = _parsed(data)
+                    if not isinstance(event, dict) or "error" in event:
                         raise _refusal(data)
                     yield event
         except httpx.TransportError as error:
@@ -154,47 +144,42 @@ class Server:
 
     async def _fault(self, error: httpx.TransportError) -> Exception:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 2.0)
+            await asyncio.wait_for(self._child.ended(), 2.0)
         if self.alive:
-            return TaskError(pb.INTERNAL, f"llama-server broke off: {error}", "send the task again")
-        await self._reader
+            return _broken(str(error))
         if self._lacked_memory():
             return EngineOutOfMemory("llama-server ran out of memory")
-        return EngineDied(f"llama-server ended ({self._process.returncode}): {self._last_words()}")
+        return EngineDied(
+            f"llama-server ended ({self._child.returncode}): {self._child.last_words()}"
+        )
 
     async def close(self) -> None:
-        """End the process, at the latest after PATIENCE seconds."""
+        """End the process."""
         await self._client.aclose()
-        if self.alive:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            try:
-                await asyncio.wait_for(self._process.wait(), PATIENCE)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.kill()
-                await self._process.wait()
-        await self._reader
+        await self._child.close()
         shutil.rmtree(self._place, ignore_errors=True)
 
-    async def _listen(self) -> None:
-        assert self._process.stderr is not None
-        while True:
-            try:
-                line = await self._process.stderr.readline()
-            except ValueError:  # longer than anybody wants to read
-                continue
-            if not line:
-                return
-            self._said.append(line.decode("utf-8", "replace").strip())
-
     def _lacked_memory(self) -> bool:
-        killed = self._process.returncode == -signal.SIGKILL
-        return killed or any(sign in line.lower() for line in self._said for sign in _NO_MEMORY)
+        killed = self._child.returncode == -signal.SIGKILL
+        return killed or any(
+            sign in line.lower() for line in self._child.said for sign in _NO_MEMORY
+        )
 
-    def _last_words(self) -> str:
-        errors = [line for line in self._said if " E " in line or "error" in line.lower()]
-        return (errors or list(self._said) or ["it said nothing"])[-1][:300]
+
+async def _whole(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > MAX_REPLY:
+            raise _broken(f"its reply is longer than {MAX_REPLY} bytes")
+    return bytes(content)
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise _broken("its reply is no JSON") from None
 
 
 async def _events(response: httpx.Response) -> AsyncGenerator[bytes, None]:
@@ -207,18 +192,18 @@ async def _events(response: httpx.Response) -> AsyncGenerator[bytes, None]:
             if kind == b"error" or (kind == b"data" and data != b"[DONE]"):
                 yield data
         if len(rest) > MAX_LINE:
-            raise httpx.ReadError("an event without an end")
+            raise _broken("an event has no end")
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _broken(why: str) -> TaskError:
+    return TaskError(pb.INTERNAL, f"llama-server broke off: {why}", "send the task again")
 
 
 def _refusal(content: bytes) -> TaskError:
     try:
         error = json.loads(content)["error"]
         code, message = int(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         code, message = 500, content[:200].decode("utf-8", "replace")
     if code == 400:
         return TaskError(pb.BAD_REQUEST, f"llama.cpp refuses the task: {message}", "change it")

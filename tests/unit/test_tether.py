@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 
-from daiic.cli import tether
-from daiic.cli.tether import tethered
+from daiic import tether
+from daiic.tether import tethered
 
 PARENT = """
 import subprocess, sys
-from daiic.cli.tether import tethered
+from daiic.tether import tethered
 child = subprocess.Popen(tethered(sys.executable, "-c", sys.argv[1]))
 child.wait()
 """

@@ -1,0 +1,127 @@
+"""A program that runs for the worker, and ends with it."""
+
+import asyncio
+import contextlib
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import psutil
+import structlog
+
+from daiic.tether import tethered
+
+log = structlog.get_logger()
+
+PATIENCE = 10.0
+"""Seconds that it has to end."""
+MAX_LINE = 1 << 16
+"""Bytes of a line that it writes; longer ones are left out."""
+SHOWN = 300
+"""Characters of a line in the log and in errors."""
+LINES = 40
+KEPT = (
+    *("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TMPDIR", "TZ"),
+    *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR"),
+)
+"""What it needs of the worker's environment; tokens and keys are none of its business."""
+KEPT_OF = ("CUDA_", "GGML_", "GPU_", "HIP_", "HSA_", "LC_", "NVIDIA_", "OMP_", "ROCR_", "VK_")
+"""Those begin so that choose and tune cards, drivers and threads."""
+
+
+class Child:
+    """The process, and the last that it wrote to its standard error."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self._name = name
+        self._process = process
+        self._said: deque[str] = deque(maxlen=LINES)
+        self._reader = asyncio.create_task(self._listen())
+
+    @classmethod
+    async def start(
+        cls, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> "Child":
+        """Start `command`, in the main thread; `name` is for people.
+
+        It gets `environment`, and of this process's what is in KEPT.
+
+        Raises:
+            OSError: if no process can be started; a program that is missing shows as its end.
+        """
+        return cls(
+            name,
+            await asyncio.create_subprocess_exec(
+                *tethered(*command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                limit=MAX_LINE,
+                env={
+                    **{
+                        key: value
+                        for key, value in os.environ.items()
+                        if key in KEPT or key.startswith(KEPT_OF)
+                    },
+                    **(environment or {}),
+                },
+            ),
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.returncode is None
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or the signal that ended it as a negative number."""
+        return self._process.returncode
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it holds now, with what it has mapped of files and looked at."""
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    @property
+    def said(self) -> Sequence[str]:
+        """The last lines that it wrote; all, once it has `ended`."""
+        return tuple(self._said)
+
+    def last_words(self) -> str:
+        """Return the last error that it wrote, or else the last line."""
+        errors = [line for line in self._said if " E " in line or "error" in line.lower()]
+        return (errors or list(self._said) or ["it said nothing"])[-1][:SHOWN]
+
+    async def ended(self) -> None:
+        """Wait until it has ended and everything is read that it wrote."""
+        await self._process.wait()
+        await self._reader
+
+    async def close(self) -> None:
+        """End it, at the latest after PATIENCE seconds."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), PATIENCE)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+        await self.ended()
+
+    async def _listen(self) -> None:
+        assert self._process.stderr is not None
+        while True:
+            try:
+                line = await self._process.stderr.readline()
+            except ValueError:  # longer than anybody wants to read
+                continue
+            if not line:
+                return
+            text = line.decode("utf-8", "replace").strip()
+            self._said.append(text)
+            log.debug("said by a child", program=self._name, line=text[:SHOWN])
