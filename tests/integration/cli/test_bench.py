@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from daiic.cli.tether import tethered
 from daiic.client import ClusterClient
+from daiic.tether import tethered
 from daiic.wire import daiic_pb2 as pb
 from support.peers.worker_stub import Step, WorkerStub, refusing
 from support.processes.head_process import HeadProcess
