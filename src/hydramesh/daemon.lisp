@@ -46,7 +46,11 @@ One thread does all of the head's work, a turn at a time: what others ask, what 
 what is to go."))
 (in-package #:hydramesh/daemon)
 
-(defparameter +tick+ (seconds 1/10))
+(defparameter +tick+ (seconds 1/10)
+  "Between two looks at what time demands while there are tasks.")
+
+(defparameter +idle-tick+ (seconds 1/2)
+  "The same while there are none; only silent workers can be found then.")
 
 (defparameter +farewell+ (seconds 2)
   "How long the last answers have to be acknowledged.")
@@ -143,9 +147,11 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
     (lifecycle-turn (head-lifecycle head))
     (when (lifecycle-stop (head-lifecycle head))
       (close-head head))
-    (let ((now (head-now head)))
+    (let* ((now (head-now head))
+           (tick (if (zerop (jobs-left head)) +idle-tick+ +tick+)))
+      (setf (head-tick-at head) (min (head-tick-at head) (+ now tick)))
       (when (>= now (head-tick-at head))
-        (setf (head-tick-at head) (+ now +tick+))
+        (setf (head-tick-at head) (+ now tick))
         (core-tick (head-core head) now)
         (attachment-tick (head-storage head) now)
         (show head))

@@ -30,7 +30,7 @@ from daiic.gateway.limits import (
 )
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
-from daiic.gateway.monitoring.cluster_view import INTERVAL, ClusterView
+from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.settings import CHANGEABLE, GatewaySettings
 from daiic.service import lifecycle
@@ -189,7 +189,7 @@ def _allow_many_connections() -> int:
 
 
 async def _tell_systemd(life: lifecycle.Lifecycle[GatewaySettings], gateway: Gateway) -> None:
-    while True:
+    async for _ in gateway.view.updates():
         status = gateway.view.status
         if status is None:
             text = gateway.view.why_not_ready() or ""
@@ -199,7 +199,6 @@ async def _tell_systemd(life: lifecycle.Lifecycle[GatewaySettings], gateway: Gat
                 f"{len(gateway.view.usable)} models, {status.queued} tasks queued"
             )
         life.notifier.status(text)
-        await asyncio.sleep(INTERVAL)
 
 
 def main() -> None:

@@ -18,6 +18,9 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
 
 TICK = 0.1
+"""Seconds between two looks at what time demands while there are tasks."""
+IDLE_TICK = 0.5
+"""The same while there are none; only silent workers can be found then."""
 FAREWELL = 2.0
 """Seconds that the last answers have to be acknowledged."""
 
@@ -33,6 +36,7 @@ class Head:
         self._core: Core
         self._socket: MeshSocket
         self._emptied = asyncio.Event()
+        self._has_tasks = asyncio.Event()
 
     async def serve(self) -> None:
         """Serve until told to stop, then let accepted tasks finish."""
@@ -74,6 +78,8 @@ class Head:
                 self._core.take(event, now)
             except Exception:  # a fault in the handling of one message must not cost the others
                 log.exception("a message could not be handled; please report this")
+        if self._core.dispatcher.jobs:
+            self._has_tasks.set()
         self._note_emptied()
 
     async def _tick(self) -> None:
@@ -84,6 +90,14 @@ class Head:
                 log.exception("a fault in the head; please report this")
             self._show()
             self._note_emptied()
+            await self._until_next_tick()
+
+    async def _until_next_tick(self) -> None:
+        self._has_tasks.clear()
+        with contextlib.suppress(TimeoutError):
+            if not self._core.dispatcher.jobs:
+                async with asyncio.timeout(IDLE_TICK):
+                    await self._has_tasks.wait()
             await asyncio.sleep(TICK)
 
     def _note_emptied(self) -> None:

@@ -9,7 +9,7 @@ silence reads this clock, which does not count the pauses of this process.
 import time
 from collections.abc import Callable
 
-BEAT = 0.25
+BEAT = 0.5
 """Seconds between two readings at most, while the process runs."""
 
 PAUSE = 1.0

@@ -22,12 +22,14 @@ class Revocation:
     def __init__(self, keys: KeyFile) -> None:
         self.keys = keys
         self._running: dict[ApiKey, set[asyncio.Future[None]]] = {}
+        self._runs = asyncio.Event()
 
     @contextlib.contextmanager
     def guarding(self, key: ApiKey, receive: Receive) -> Iterator[Receive]:
         """Give a `receive` that raises `ApiError` 401 as soon as `key` is revoked."""
         revoked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running.setdefault(key, set()).add(revoked)
+        self._runs.set()
 
         async def receive_while_valid() -> Message:
             getting = asyncio.ensure_future(receive())
@@ -47,12 +49,13 @@ class Revocation:
                 del self._running[key]
 
     async def follow(self) -> None:
-        """Check every `INTERVAL` which keys are still valid; never returns."""
+        """Check which keys are still valid, every `INTERVAL` while requests run; never returns."""
         readable = True
         while True:
-            await asyncio.sleep(INTERVAL)
             if not self._running:
-                continue
+                self._runs.clear()
+                await self._runs.wait()
+            await asyncio.sleep(INTERVAL)
             try:
                 valid = self.keys.load()
             except ApiKeysError as error:
