@@ -15,6 +15,7 @@ import structlog
 from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.copies import Copies
 from daiic.worker.engines.interface import Engine
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.memory.model_entry import ModelEntry, Resident
@@ -113,18 +114,26 @@ class ModelMemory:
             held = self._table.held
             budget = self._meter.budget(held)
             first = budget.vram_bytes if self._meter.has_vram else budget.ram_bytes
-            if entry.footprint <= first:
+            fits = entry.footprint <= max(budget.cards, default=first)
+            if fits or (entry.footprint <= first and not self._further_copies()):
                 return
             spills = self._meter.has_vram and self.ram_offload
             room = budget.vram_bytes + budget.ram_bytes if spills else first
             if entry.footprint > HOPELESS * (room + held):
                 raise does_not_fit(entry.name)
-            if entry.footprint <= room and all(one.in_use for one in loaded):
+            in_use = all(one.in_use for one in loaded) and not self._further_copies()
+            if entry.footprint <= room and in_use:
                 return
             await self._evict_one()
 
     async def _evict_one(self) -> None:
-        """Let the least recently used model go, one in use after it has ended its tasks."""
+        """Let the least recently used model go, one in use after it has ended its tasks.
+
+        A further copy of a model goes before any model does.
+        """
+        for engine in self._further_copies():
+            if await engine.shrink():
+                return
         entry = min(self._table.loaded(), key=_order)
         resident = entry.resident
         assert resident is not None
@@ -134,6 +143,12 @@ class ModelMemory:
         if entry.resident is resident:
             log.info("model unloaded to free memory", model=entry.name)
             await self._table.unload(entry)
+
+    def _further_copies(self) -> list[Copies]:
+        """Return the engines that have copies on more cards than one, the least used first."""
+        residents = (entry.resident for entry in sorted(self._table.loaded(), key=_order))
+        engines = (resident.engine for resident in residents if resident is not None)
+        return [engine for engine in engines if isinstance(engine, Copies) and engine.many]
 
 
 def _order(entry: ModelEntry) -> tuple[bool, int]:

@@ -1,5 +1,7 @@
 """A model goes to the card with the most room if that holds it, else over all cards."""
 
+import asyncio
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +64,25 @@ async def test_a_model_goes_to_the_card_with_the_most_room(model: Model, loads: 
     assert loads == [(TWO.on_card(1), budget(40, 60).on_card(1))]
     again = loads[0][1].again
     assert again is not None and again().vram_bytes == 60
+
+
+@pytest.mark.parametrize(("other", "copies"), [(40, 1), (55, 2)])
+async def test_a_second_task_at_a_time_brings_a_copy_where_a_card_has_the_room(
+    model: Model, loads: list[Load], other: int, copies: int
+) -> None:
+    engine = await loader().load(model, budget(other, 60), lambda done: None)
+    task = pb.Task(text=pb.TextTask(prompt="say"))
+    async with contextlib.aclosing(engine.run(task)) as first:
+        await anext(first)
+        assert len([part async for part in engine.run(task)]) == 5
+        for _ in range(100):  # a thread and a lock are in between
+            await asyncio.sleep(0.01)
+            if len(loads) == copies and engine.footprint == 50 * copies:
+                break
+    assert engine.footprint == 50 * copies
+    if copies == 2:
+        assert loads[1] == (TWO.on_card(0), budget(other, 60).on_card(0))
+    await engine.close()
 
 
 async def test_what_no_card_holds_goes_over_all(model: Model, loads: list[Load]) -> None:

@@ -1,11 +1,13 @@
 """Which models are in memory, and which leave."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.copies import Copies
 from daiic.worker.engines.interface import EngineOutOfMemory
 from support.models.fake_engine import FakeMemory
 
@@ -41,6 +43,30 @@ async def test_least_recently_used_model_leaves_first(new_manager):
     (await manager.lease("c")).release()
     assert states(manager) == {"a": pb.LOADED, "b": pb.AVAILABLE, "c": pb.LOADED}
     assert memory.engines[1].closed
+
+
+async def test_further_copies_leave_before_any_model(new_manager):
+    memory = FakeMemory(100, {"a": 40, "b": 40})
+    load = memory.load
+
+    async def load_copies(model, budget, progress):
+        async def another(cards):
+            return 1, await load(model, budget, progress)
+
+        return Copies(model.name, await load(model, budget, progress), 0, {1}, another)
+
+    memory.load = load_copies
+    manager = new_manager(memory)
+    lease = await manager.lease("a")
+    async with contextlib.aclosing(lease.engine.run(pb.Task(text=pb.TextTask()))) as first:
+        await anext(first)
+        async for _ in lease.engine.run(pb.Task(text=pb.TextTask())):
+            pass
+    assert manager.table.held == 80
+    (await manager.lease("b")).release()
+    assert states(manager) == {"a": pb.LOADED, "b": pb.LOADED}
+    assert (memory.loads, manager.table.held) == (["a", "a", "b"], 80)
+    lease.release()
 
 
 async def test_model_in_use_leaves_only_after_its_task(new_manager):
