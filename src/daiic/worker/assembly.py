@@ -110,6 +110,7 @@ class Worker:
             room=self._meter.most(),
             precision=settings.precision,
             threads=self._threads,
+            fewer_threads=not settings.threads,
             ram_offload=settings.ram_offload,
             slots=settings.slots,
             allow_downloads=settings.allow_downloads,

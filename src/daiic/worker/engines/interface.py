@@ -44,7 +44,8 @@ class LoadOptions:
     `room` how many bytes of the memory that models go to first there are for
     them at most, 0 if that is not known. `precision` is what a CPU computes in:
     "auto", "float32" or "bfloat16". `threads` compute
-    on a CPU, as many as the engine likes if it is 0. `ram_offload`
+    on a CPU, as many as the engine likes if it is 0; with `fewer_threads` it may
+    find out that fewer are faster. `ram_offload`
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
     `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
@@ -56,6 +57,7 @@ class LoadOptions:
     room: int = 0
     precision: str = "auto"
     threads: int = 0
+    fewer_threads: bool = False
     ram_offload: bool = True
     slots: int = 1
     allow_downloads: bool = False

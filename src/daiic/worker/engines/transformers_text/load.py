@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from transformers.models.auto.modeling_auto import (
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.context import context_of
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import weights
 from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.footprint import weights_bytes, with_work
+from daiic.worker.engines.torch.threads import use_fastest
 from daiic.worker.engines.torch.tokenizer import load_tokenizer
 from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.torch.weights_plan import files_of
@@ -29,11 +30,11 @@ from daiic.worker.engines.transformers_text.batch import PAGE, Batch
 from daiic.worker.engines.transformers_text.chat_template import template_of
 from daiic.worker.engines.transformers_text.choice import batched
 from daiic.worker.engines.transformers_text.engine import TextEngine
+from daiic.worker.engines.transformers_text.explanation import choice_of
 from daiic.worker.engines.transformers_text.growth import SHARE, Growth
 from daiic.worker.engines.transformers_text.turns import Turns
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model import Model
-from daiic.worker.processors import has_bfloat16
 
 LEAST_CONTEXT = 256
 
@@ -99,6 +100,9 @@ async def load(
 
     with translated():
         tokenizer, loaded, embedder = await asyncio.to_thread(work)
+        if options.threads and options.fewer_threads and not options.backend.is_gpu:
+            threads = await asyncio.to_thread(use_fastest, loaded.model, options.threads)
+            options = replace(options, threads=threads)
         engine = await _serve(path, loaded, tokenizer, embedder, options, budget)
     try:
         async for _ in engine.run(_TRIAL):
@@ -161,7 +165,7 @@ async def _serve(
             lambda capacity: Batch(model, slots=slots, capacity=capacity),
             growth=Growth(start, slots * (known + PAGE), token_bytes, spare),
             context=context,
-            choice=_choice(loaded, options, context, known),
+            choice=choice_of(loaded, options, context, known),
             fallback="",
         )
         return engine
@@ -183,37 +187,10 @@ async def _serve(
         turns,
         growth=None,
         context=context,
-        choice=_choice(loaded, options, context, known),
+        choice=choice_of(loaded, options, context, known),
         fallback=f"not batched: {reason}",
     )
     return engine
-
-
-def _choice(loaded: Weights, options: LoadOptions, context: int, known: int) -> str:
-    """Return, for people, why the model is run as it is."""
-    device = "GPU" if options.backend.is_gpu else "CPU"
-    memory = ", as memory allows" if context < known else ""
-    return (
-        f"safetensors on a {device}; {_quantised(loaded, options)}; {_precision(loaded, options)}; "
-        f"{context_of(context, known)}{memory}"
-    )
-
-
-def _quantised(loaded: Weights, options: LoadOptions) -> str:
-    if loaded.quantization == "none":
-        fits = options.quantization == "auto" and not loaded.fallback
-        return "not quantised, as it fits" if fits else "not quantised"
-    if options.quantization == "auto":
-        return f"{loaded.quantization}, as it does not fit otherwise"
-    return f"{loaded.quantization}, as it is set"
-
-
-def _precision(loaded: Weights, options: LoadOptions) -> str:
-    computes = f"computes in {loaded.precision}"
-    if options.backend.is_gpu or loaded.precision != "bfloat16":
-        return computes
-    why = "as it is set" if options.precision == "bfloat16" else "as float32 does not fit"
-    return f"{computes}, {why}" + ("" if has_bfloat16() else ", without instructions for it")
 
 
 def causal_language_model(path: Path) -> Any:
