@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from daiic.head.job import Job
 from daiic.head.link import Link
+from daiic.head.shared_model import Process
 from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import Address, MessageType
@@ -39,6 +40,14 @@ class Assignments:
     def of(self, worker: Worker) -> list[Job]:
         """Return the jobs on `worker`."""
         return [self._jobs[attempt] for attempt in worker.attempts]
+
+    def with_part_on(self, process: Process) -> list[Job]:
+        """Return the jobs on workers that lead a group which `process` is in."""
+        return [
+            job
+            for job in self._jobs.values()
+            if job.group is not None and process in job.group.processes
+        ]
 
     def assign(self, job: Job, worker: Worker) -> bool:
         """Send `job` to `worker`; return false if there is no room for the message."""

@@ -1,7 +1,8 @@
 """The life of a task, sans-IO: start reading here.
 
 A `Job` is assigned to a worker at once, or waits in the queue until one has
-room. On a worker it is an attempt with an id of its own, whose RESULTs are put
+room. A model that no worker can hold alone is run by several, of which one
+gets the job. On a worker it is an attempt with an id of its own, whose RESULTs are put
 in order and relayed. A job whose worker is lost, or fails in a way that another
 worker may not, is assigned again and continues after what was relayed. It ends
 by being answered, by an error, by being cancelled or at its deadline.
@@ -20,12 +21,14 @@ from daiic.errors import TaskError
 from daiic.head import task_errors
 from daiic.head.assignments import Assignments
 from daiic.head.deadlines import Deadlines
+from daiic.head.group_ledger import GroupLedger
 from daiic.head.job import Job
 from daiic.head.job_queue import Group, JobQueue
 from daiic.head.limits import HeadLimits
 from daiic.head.link import Link
+from daiic.head.placement import place, servable
 from daiic.head.registry import Registry
-from daiic.head.scheduling import choose, cost, may_run, may_serve
+from daiic.head.scheduling import cost, may_run
 from daiic.head.shares import Measure
 from daiic.head.statistics import CANCELLED, DONE, Statistics
 from daiic.head.worker import Worker
@@ -64,6 +67,7 @@ class Dispatcher:
         self.policy = policy
         self.limits = limits
         self.workers = Registry(limits)
+        self.groups = GroupLedger(self.workers, limits)
         self.queue = JobQueue()
         self.jobs: dict[int, Job] = {}
         """All that are not over, by their numbers."""
@@ -85,6 +89,7 @@ class Dispatcher:
             self.fail(job, task_errors.late(job), now)
         for worker in self.workers.silent_since(now - self.policy.worker_timeout):
             self.lose(worker, "was silent for too long", now)
+        self.groups.tick(now)
         self.assign_waiting(now)
         self._fail_unservable(now)
 
@@ -102,11 +107,10 @@ class Dispatcher:
         while self._tasks_bytes + job.bytes > most:
             self._make_way(job, attrgetter("bytes"), job.bytes, task_errors.no_memory(most), now)
         if not self.queue or self.queue.group_of(job) is None:
-            worker = choose(self.workers, job, now)
-            if worker is not None and self._assign(job, worker, now):
+            if self._place(job, now) is not None:
                 self._accepted(job)
                 return
-            if not may_serve(self.workers, job) and now >= self._settled_at:
+            if not servable(self.workers, self.groups, job) and now >= self._settled_at:
                 raise task_errors.unservable(job, self.workers)
         if len(self.queue) >= self.policy.queue_size:
             full = task_errors.queue_full(len(self.queue))
@@ -187,13 +191,22 @@ class Dispatcher:
         for job in self.assignments.of(worker):
             self.assignments.release(job)
             self.move(job, task_errors.worker_lost(worker, what), worker, now)
+        self.groups.lost(worker.process)
+        # The leader of a group may take long to notice, or be told nothing.
+        for job in self.assignments.with_part_on(worker.process):
+            self.assignments.recall(job)
+            self.move(job, task_errors.worker_lost(worker, what), None, now)
 
-    def move(self, job: Job, error: TaskError, worker: Worker, now: float) -> None:
-        """Let `job`, which has failed on `worker`, wait for another, or end it with `error`."""
+    def move(self, job: Job, error: TaskError, worker: Worker | None, now: float) -> None:
+        """Let `job`, which has failed on `worker`, wait for another, or end it with `error`.
+
+        It may go to the same one again if that was not at fault, and `worker` is `None`.
+        """
         job.error = error
-        job.failed_on |= {worker.process}
+        if worker is not None:
+            job.failed_on |= {worker.process}
         if job.attempts >= self.policy.max_attempts or not (
-            error.code in PASSING or may_serve(self.workers, job)
+            error.code in PASSING or servable(self.workers, self.groups, job)
         ):
             self.end_with(error, job, now)
             return
@@ -227,12 +240,19 @@ class Dispatcher:
         def assign(job: Job) -> float | None:
             if freed is not None and not may_run(freed, job):
                 return None
-            worker = choose(self.workers, job, now)
-            if worker is None or not self._assign(job, worker, now):
-                return None
-            return cost(worker, job)
+            worker = self._place(job, now)
+            return cost(worker, job) if worker is not None else None
 
         self.queue.serve(assign, lambda: any(worker.load < worker.slots for worker in free))
+
+    def _place(self, job: Job, now: float) -> Worker | None:
+        """Assign `job` to the worker that should get it now, if there is one; return that."""
+        placed = place(self.workers, self.groups, job, now)
+        if placed is None:
+            return None
+        worker, group = placed
+        job.share(group)
+        return worker if self._assign(job, worker, now) else None
 
     def _assign(self, job: Job, worker: Worker, now: float) -> bool:
         assigned = self.assignments.assign(job, worker)
@@ -243,7 +263,7 @@ class Dispatcher:
     def _fail_unservable(self, now: float) -> None:
         """Fail the jobs that no worker can serve, after giving workers time to return."""
         for group in self.queue.groups():
-            if may_serve(self.workers, group.first):
+            if servable(self.workers, self.groups, group.first):
                 group.unservable_since = None
             elif group.unservable_since is None:
                 group.unservable_since = now
@@ -252,7 +272,9 @@ class Dispatcher:
 
     def _fail_group(self, group: Group, now: float) -> None:
         for job in group:
-            self.fail(job, job.error or task_errors.unservable(job, self.workers), now)
+            # Of a group that is gone, who was lost says less than what there is now.
+            before = job.error if job.group is None else None
+            self.fail(job, before or task_errors.unservable(job, self.workers), now)
 
 
 def described(worker: Worker) -> dict[str, str]:

@@ -7,6 +7,9 @@ from google.protobuf.message import DecodeError
 from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 
+MOST = 1e15
+"""No way between machines takes as many milliseconds, or brings as many bytes a second."""
+
 
 def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
     """Return the heartbeat of a worker, `None` if `payload` is not one or too large."""
@@ -32,6 +35,8 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         del said.cards[limits.cards :]
     for card in said.cards:
         _cut_card(card, limits)
+    if said.HasField("shard"):
+        _cut_offer(said.shard, limits)
     if len(said.models) > limits.models:
         del said.models[limits.models :]
     for index in range(len(said.models) - 1, -1, -1):
@@ -44,6 +49,11 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         model.detail = model.detail[: limits.detail]
         model.engine = model.engine[: limits.name]
         model.choice = model.choice[: limits.detail]
+        if len(model.shards) > limits.shards:
+            del model.shards[limits.shards :]
+        for shard in model.shards:
+            shard.worker_id = shard.worker_id[: limits.name]
+            shard.name = shard.name[: limits.name]
         if len(model.capabilities) > limits.capabilities:
             del model.capabilities[limits.capabilities :]
         if model.HasField("identity"):
@@ -68,3 +78,17 @@ def _cut_card(card: pb.Card, limits: HeadLimits) -> None:
         card.ClearField("power_limit")
     if not 0.0 <= card.load <= 1.0:
         card.ClearField("load")
+
+
+def _cut_offer(offer: pb.ShardOffer, limits: HeadLimits) -> None:
+    """Cut down what a worker lends; a way that cannot be was not measured."""
+    offer.address = offer.address[: limits.name]
+    links = [
+        link
+        for link in offer.links[: limits.shards]
+        if 0.0 <= link.rtt_ms < MOST
+        and 0.0 <= link.bytes_per_second < MOST
+        and 0 < len(link.worker_id) <= limits.name
+    ]
+    del offer.links[:]
+    offer.links.extend(links)

@@ -5,6 +5,7 @@ from daiic.errors import TaskError
 from daiic.head.clients import Client
 from daiic.head.dialect import Dialect
 from daiic.head.limits import LIMITS
+from daiic.head.shared_model import SharedModel
 from daiic.head.worker import Worker
 from daiic.model_identity import ASPECTS
 from daiic.wire import daiic_pb2 as pb
@@ -36,7 +37,8 @@ class Job:
     worker needs a model with all of `needs`, and all of `tags`.
     `missed` says that a part of its answer came from another address than its
     worker's. `failed_on` are the processes on which it has failed, the last
-    time with `error`. Times are of the head's monotonic clock.
+    time with `error`. `group` are the workers that hold its model together, if
+    one alone cannot. Times are of the head's monotonic clock.
     """
 
     __slots__ = (
@@ -51,6 +53,7 @@ class Job:
         "dialect",
         "error",
         "failed_on",
+        "group",
         "id",
         "kind",
         "missed",
@@ -103,6 +106,7 @@ class Job:
         if self.user:
             self.user = self.user[: LIMITS.client_name]
             task.ClearField("client")  # no worker needs to know
+        task.ClearField("shards")  # only a head forms groups
         self.answer = AnswerOrder(task, limits)
         if not work and size > SURELY_SMALL:
             work = [_encoded_work(task, kind)]
@@ -118,12 +122,21 @@ class Job:
         self.missed = False
         self.failed_on: frozenset[tuple[str, int]] = frozenset()
         self.error: TaskError | None = None
+        self.group: SharedModel | None = None
         self.over = False
 
     def encoded(self) -> bytes:
         """Return the payload of the TASK for its worker."""
         payload = self.answer.task.SerializeToString()
         return b"".join((*self._work, payload)) if self._work else payload
+
+    def share(self, group: SharedModel | None) -> None:
+        """Have its next worker lead `group`, or run the model alone."""
+        self.group = group
+        if group is not None:
+            self.answer.task.shards.CopyFrom(group.plan)
+        else:
+            self.answer.task.ClearField("shards")
 
     @property
     def group_key(self) -> GroupKey:

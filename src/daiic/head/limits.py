@@ -23,7 +23,8 @@ class HeadLimits:
 
     A worker has a `heartbeat` of that size, with that number of `models`,
     `heads`, `tags`, `cards` and `slots`; each `name` and `detail` in it has that length,
-    and each model that number of `capabilities`. The heartbeats of all
+    and each model that number of `capabilities`. A worker tells of `shards` ways
+    to others and parts of a model; a group has `members` besides its lead. The heartbeats of all
     `workers` together take `heartbeats_memory`.
 
     At most `clients` are known, and `remembered_ids` of their finished tasks;
@@ -47,6 +48,8 @@ class HeadLimits:
     heads: int = 64
     tags: int = 64
     cards: int = 64
+    shards: int = 64
+    members: int = 16
     capabilities: int = 64
     slots: int = 4096
     name: int = 256

@@ -33,6 +33,11 @@ class Registry:
     def __len__(self) -> int:
         return len(self._workers)
 
+    @property
+    def lending(self) -> bool:
+        """Whether any worker lends memory to models of others."""
+        return any(worker.offer is not None for worker in self._workers.values())
+
     def get(self, worker_id: str) -> Worker | None:
         """Return the worker with that id."""
         return self._workers.get(worker_id)

@@ -1,7 +1,8 @@
 """Which worker gets a task: one that could run its model soonest, then the one done first.
 
-Only workers count that have all the tags that the task asks for, and whose
-model can do what it needs. An answer that was begun goes on where the same
+Only workers count that have all the tags that the task asks for, whose
+model can do what it needs, and that can hold it alone; `group_ledger` is for
+models that nobody can. An answer that was begun goes on where the same
 model is loaded, if it is anywhere.
 
 The time on a worker is what the task has it make, over the measured rate of
@@ -51,7 +52,7 @@ def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
 def may_run(worker: Worker, job: Job) -> bool:
     """Return whether `worker` can run `job`, as far as can be told from it alone."""
     return (
-        _is_allowed(worker, job)
+        is_allowed(worker, job)
         and not worker.lacks(job.model, job.needs)
         and worker.readiness(job.model) is not None
     )
@@ -74,23 +75,30 @@ def _candidates(
     candidates: list[Candidate] = []
     downloads: list[Candidate] = []
     known_to_lack = False
+    takes = 0
     name, needs = job.model, job.needs
     for worker in workers:
         if worker.state not in states:
             continue
         known = worker.models.get(name)
         if known is None:
-            if worker.can_download and _is_allowed(worker, job) and names_repository(name):
+            if worker.can_download and is_allowed(worker, job) and names_repository(name):
                 downloads.append((Readiness.DOWNLOADABLE, worker))
         elif known.capabilities is not None and not needs <= known.capabilities:
             known_to_lack = True
-        elif _is_allowed(worker, job):
+        elif not worker.holds(name):
+            takes = min(takes, known.takes) if takes else known.takes
+        elif is_allowed(worker, job):
             candidates.append((known.readiness, worker))
     # What a model cannot do here it will not do after it was downloaded there.
-    return candidates if known_to_lack else candidates + downloads
+    if known_to_lack:
+        return candidates
+    if takes and not candidates:
+        downloads = [(readiness, worker) for readiness, worker in downloads if worker.fits(takes)]
+    return candidates + downloads
 
 
-def _is_allowed(worker: Worker, job: Job) -> bool:
+def is_allowed(worker: Worker, job: Job) -> bool:
     """Return whether `job` may go to `worker`, whatever models that has."""
     return (
         (not job.pinned or worker.id == job.pinned)

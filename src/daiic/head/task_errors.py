@@ -36,7 +36,32 @@ def unservable(job: Job, workers: Iterable[Worker]) -> TaskError:
     # What the model lacks on another worker it would lack after a download too.
     if lacking and any(worker.readiness(job.model) is not None for worker in tagged):
         return _unsupported(job, lacking, tagged)
+    takes = [worker.takes(job.model) for worker in tagged if not worker.holds(job.model)]
+    if takes:
+        return _too_large_for_all(job, min(takes), tagged)
     return _model_not_found(job, tagged, serving)
+
+
+def _too_large_for_all(job: Job, takes: int, tagged: list[Worker]) -> TaskError:
+    largest = max(tagged, key=lambda worker: worker.memory or 0)
+    lent = sum(worker.offer.bytes for worker in tagged if worker.offer is not None)
+    together = (
+        f", and all that lend memory have {_gib(lent)} for others"
+        if lent
+        else ", and none lends memory to others"
+    )
+    return TaskError(
+        pb.OUT_OF_MEMORY,
+        f"{job.model} takes {_gib(takes)}; {largest.title} has most, "
+        f"{_gib(largest.memory or 0)}{together}",
+        "add a worker, set shard = true on those that there are, or use a smaller quantization",
+    )
+
+
+def _gib(size: int) -> str:
+    """Return `size` in GiB, in whole numbers so that every head says the same."""
+    tenths = (size * 10 + (1 << 29)) >> 30
+    return f"{tenths // 10}.{tenths % 10} GiB"
 
 
 def _pinned_away(job: Job, serving: list[Worker]) -> TaskError:

@@ -40,13 +40,16 @@ class WorkerModel:
 
     `rate` is what it makes a second of one task, 0 if that was not measured.
     `capabilities` are `None` until they are known. `identity` is known while
-    the model is loaded.
+    the model is loaded. It `takes` that many bytes of memory, 0 if that is not
+    known; `shards` are its parts, if several machines hold it.
     """
 
     readiness: Readiness
     rate: float
     capabilities: frozenset[pb.Capability] | None
     identity: pb.ModelIdentity
+    takes: int = 0
+    shards: tuple[pb.Shard, ...] = ()
 
 
 class Worker:
@@ -54,7 +57,9 @@ class Worker:
 
     `bytes` is the size of its heartbeat. `attempts` are the ids of what it
     runs for this head, and `elsewhere` is how many tasks it has from other
-    heads. `last_assignment` orders workers by when they last got a task.
+    heads. `memory` are the bytes that models could take if it unloaded those that
+    it has, `None` if it does not tell. `offer` is what it lends to models of
+    other workers. `last_assignment` orders workers by when they last got a task.
     `retired` are processes of the same id that this one has replaced, each
     with the number of heartbeats that came from it since.
     """
@@ -70,7 +75,9 @@ class Worker:
         "id",
         "incarnation",
         "last_assignment",
+        "memory",
         "models",
+        "offer",
         "retired",
         "rtt",
         "seen_at",
@@ -121,11 +128,18 @@ class Worker:
         self.tags = frozenset(heartbeat.tags)
         self.models = {
             model.name: WorkerModel(
-                _READINESS[model.state], model.rate, capabilities_of(model), model.identity
+                _READINESS[model.state],
+                model.rate,
+                capabilities_of(model),
+                model.identity,
+                model.needs,
+                tuple(model.shards),
             )
             for model in heartbeat.models
             if model.state in _READINESS
         }
+        self.memory = _memory(heartbeat)
+        self.offer = heartbeat.shard if heartbeat.HasField("shard") else None
         # A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
         excess = max(heartbeat.running + heartbeat.waiting - len(self.attempts), 0)
         self.elsewhere = min(excess, self._excess)
@@ -146,6 +160,22 @@ class Worker:
         return (
             known is not None and known.capabilities is not None and not needs <= known.capabilities
         )
+
+    def fits(self, takes: int) -> bool:
+        """Return whether it could hold so many bytes alone, as far as that is known."""
+        return not takes or self.memory is None or takes <= self.memory
+
+    def holds(self, model: str) -> bool:
+        """Return whether it holds `model` alone, or could."""
+        known = self.models.get(model)
+        return known is None or (
+            not known.shards and (known.readiness == Readiness.LOADED or self.fits(known.takes))
+        )
+
+    def takes(self, model: str) -> int:
+        """Return the bytes of memory that `model` takes here, 0 if that is not known."""
+        known = self.models.get(model)
+        return known.takes if known is not None else 0
 
     def rate(self, model: str) -> float:
         """Return what `model` makes a second of one task, 0 if that was not measured."""
@@ -168,6 +198,16 @@ class Worker:
             self.models[model] = WorkerModel(Readiness.LOADING, 0.0, None, pb.ModelIdentity())
         elif known.readiness > Readiness.LOADING:
             known.readiness = Readiness.LOADING
+
+
+def _memory(heartbeat: pb.Heartbeat) -> int | None:
+    if not heartbeat.vram.total and not heartbeat.ram.total:
+        return None
+    held = 0
+    for model in heartbeat.models:
+        own = [shard.bytes for shard in model.shards if shard.worker_id == heartbeat.worker_id]
+        held += sum(own) if model.shards else model.bytes
+    return heartbeat.vram.free + heartbeat.ram.free + held
 
 
 def names_repository(model: str) -> bool:

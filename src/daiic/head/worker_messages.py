@@ -139,7 +139,10 @@ class WorkerMessages:
             return
         error = TaskError.from_wire(said)
         worker = self._assignments.release(job)
-        if said.code in MOVABLE:
+        if said.code == pb.WORKER_LOST and job.group is not None:
+            self._dispatcher.groups.failed(job.group, error.message, now)
+            self._dispatcher.move(job, error, None, now)
+        elif said.code in MOVABLE:
             if said.code == pb.SHUTTING_DOWN:
                 worker.state = pb.DRAINING
                 job.attempts -= 1  # it has not tried

@@ -6,6 +6,7 @@
            #:head-limits-delivered #:head-limits-delivered-memory
            #:head-limits-heartbeat #:head-limits-heartbeats-memory #:head-limits-workers
            #:head-limits-models #:head-limits-heads #:head-limits-tags #:head-limits-cards
+           #:head-limits-shards #:head-limits-members
            #:head-limits-capabilities
            #:head-limits-slots #:head-limits-name #:head-limits-detail
            #:head-limits-clients #:head-limits-remembered-ids #:head-limits-client-name
@@ -36,7 +37,8 @@ task, AHEAD-MEMORY for all. DELIVERED is kept of an answer so that another worke
 DELIVERED-MEMORY of all.
 
 A worker has a HEARTBEAT of that size, with that number of MODELS, HEADS, TAGS, CARDS and SLOTS; each
-NAME and DETAIL in it has that length, and each model that number of CAPABILITIES. The heartbeats of all
+NAME and DETAIL in it has that length, and each model that number of CAPABILITIES. A worker tells of
+SHARDS ways to others and parts of a model; a group has MEMBERS besides its lead. The heartbeats of all
 WORKERS together take HEARTBEATS-MEMORY.
 
 At most CLIENTS are known, and REMEMBERED-IDS of their finished tasks; CLIENT-NAME characters of
@@ -58,6 +60,8 @@ are remembered."
   (heads 64)
   (tags 64)
   (cards 64)
+  (shards 64)
+  (members 16)
   (capabilities 64)
   (slots 4096)
   (name 256)

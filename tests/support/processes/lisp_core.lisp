@@ -48,7 +48,8 @@
 
 (defparameter +limits+
   '(:task :json-task :tasks-memory :ahead :ahead-bytes :ahead-memory :delivered :heartbeat
-    :heartbeats-memory :workers :models :heads :tags :capabilities :slots :name :detail :clients
+    :heartbeats-memory :workers :models :heads :tags :cards :shards :members :capabilities :slots
+    :name :detail :clients
     :remembered-ids :client-name :idle-shares :heads-told :named-models :incarnations :stopped))
 
 (defun start (numbers)
