@@ -25,6 +25,7 @@ class Registry:
         self._workers: dict[str, Worker] = {}
         self._by_address: dict[Address, Worker] = {}
         self._bytes = 0
+        self._lending = 0
         self._stopped: OrderedDict[tuple[str, int], None] = OrderedDict()
 
     def __iter__(self) -> Iterator[Worker]:
@@ -36,7 +37,7 @@ class Registry:
     @property
     def lending(self) -> bool:
         """Whether any worker lends memory to models of others."""
-        return any(worker.offer is not None for worker in self._workers.values())
+        return self._lending > 0
 
     def get(self, worker_id: str) -> Worker | None:
         """Return the worker with that id."""
@@ -92,6 +93,7 @@ class Registry:
                     del worker.retired[next(iter(worker.retired))]
         worker.bytes = size
         self._bytes += size
+        self._lending += worker.offer is not None
         self._workers[worker.id] = self._by_address[address] = worker
         return worker, gone
 
@@ -119,6 +121,7 @@ class Registry:
 
     def _uncount(self, worker: Worker) -> None:
         self._bytes -= worker.bytes
+        self._lending -= worker.offer is not None
         if self._by_address.get(worker.address) is worker:
             del self._by_address[worker.address]
 

@@ -93,7 +93,7 @@ def _candidates(
     # What a model cannot do here it will not do after it was downloaded there.
     if known_to_lack:
         return candidates
-    if takes and not candidates:
+    if takes:
         downloads = [(readiness, worker) for readiness, worker in downloads if worker.fits(takes)]
     return candidates + downloads
 

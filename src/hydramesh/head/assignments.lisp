@@ -6,10 +6,11 @@
   (:import-from #:hydramesh/entropy #:entropy #:entropy-draw)
   (:import-from #:hydramesh/events #:+task+ #:+cancel+)
   (:import-from #:hydramesh/head/job
-                #:job #:job-answer #:job-attempt #:job-attempts #:job-encoded #:job-forget-group-key
+                #:job #:job-answer #:job-group #:job-attempt #:job-attempts #:job-encoded #:job-forget-group-key
                 #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-worker
                 #:numbers-began-at #:numbers-queued #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/link #:link-send)
+  (:import-from #:hydramesh/head/shared-model #:shared-model-has-p)
   (:import-from #:hydramesh/head/worker
                 #:worker-address #:worker-attempts #:worker-began #:worker-drop #:worker-id
                 #:worker-last-assignment
@@ -21,7 +22,7 @@
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:assignments #:make-assignments #:assignments-count #:assignments-early-bytes
            #:assignments-delivered-bytes
-           #:assignments-get #:assignments-of #:assignments-assign #:assignments-release
+           #:assignments-get #:assignments-of #:assignments-with-part-on #:assignments-assign #:assignments-release
            #:assignments-accept #:assignments-follow #:assignments-earliest #:assignments-recall
            #:assignments-stop)
   (:documentation "Which job is on which worker, and what workers are told about it.
@@ -57,6 +58,13 @@ is kept of the answers to all jobs that are not over."
   "Return a list of the jobs on WORKER, in the order of their arrival."
   (sort (loop for attempt being the hash-keys of (worker-attempts worker)
               collect (assignments-get assignments attempt))
+        #'< :key #'job-number))
+
+(defun assignments-with-part-on (assignments process)
+  "Return a list of the jobs on workers that lead a group which PROCESS is in, in the order of arrival."
+  (sort (remove-if-not (lambda (job)
+                         (and (job-group job) (shared-model-has-p (job-group job) process)))
+                       (id-table-values (assignments-jobs assignments)))
         #'< :key #'job-number))
 
 (defun assignments-assign (assignments job worker now)

@@ -9,7 +9,7 @@
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:make-assignments #:assignments-count #:assignments-assign
                 #:assignments-delivered-bytes
-                #:assignments-of #:assignments-recall #:assignments-release)
+                #:assignments-of #:assignments-with-part-on #:assignments-recall #:assignments-release)
   (:import-from #:hydramesh/head/clients
                 #:client-began #:client-conclude #:client-ended)
   (:import-from #:hydramesh/head/deadlines
@@ -17,9 +17,11 @@
   (:import-from #:hydramesh/head/dialect #:dialect-error)
   (:import-from #:hydramesh/head/faults #:skipping-faults)
   (:import-from #:hydramesh/head/finished #:tell-finished)
+  (:import-from #:hydramesh/head/group-ledger
+                #:group-ledger #:make-group-ledger #:group-ledger-lost #:group-ledger-tick)
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline
-                #:job-dialect #:job-error #:job-failed-here #:job-id #:job-kind #:job-number #:job-numbers
+                #:job-dialect #:job-error #:job-group #:job-share #:job-failed-here #:job-id #:job-kind #:job-number #:job-numbers
                 #:job-queued-at #:job-worker #:numbers-moved #:numbers-queued)
   (:import-from #:hydramesh/head/job-queue
                 #:job-queue #:make-job-queue #:job-queue-add #:job-queue-giving-way #:job-queue-group-of
@@ -27,9 +29,10 @@
                 #:group-first #:group-jobs #:group-unservable-since)
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-tasks-memory)
   (:import-from #:hydramesh/head/link #:link-forget #:message-too-large)
+  (:import-from #:hydramesh/head/placement #:place #:servable-p)
   (:import-from #:hydramesh/head/registry
                 #:registry #:make-registry #:registry-remove #:registry-silent-since #:registry-workers)
-  (:import-from #:hydramesh/head/scheduling #:choose #:cost #:may-run-p #:may-serve-p)
+  (:import-from #:hydramesh/head/scheduling #:cost #:may-run-p)
   (:import-from #:hydramesh/head/shares #:share-bytes #:share-queued)
   (:import-from #:hydramesh/head/statistics
                 #:statistics #:statistics-count-outcome #:statistics-moved #:statistics-queued
@@ -46,7 +49,7 @@
   (:export #:policy #:make-policy #:policy-worker-timeout #:policy-queue-size #:policy-task-deadline
            #:policy-max-attempts
            #:dispatcher #:make-dispatcher #:dispatcher-policy #:dispatcher-limits #:dispatcher-workers
-           #:dispatcher-queue #:dispatcher-jobs #:dispatcher-assignments #:dispatcher-started-at
+           #:dispatcher-groups #:dispatcher-queue #:dispatcher-jobs #:dispatcher-assignments #:dispatcher-started-at
            #:dispatcher-observer #:dispatcher-tasks-bytes
            #:dispatcher-in-flight #:dispatcher-tick #:dispatcher-submit #:dispatcher-cancel
            #:dispatcher-fail #:dispatcher-complete #:dispatcher-end-with #:dispatcher-lose
@@ -54,7 +57,8 @@
            #:described)
   (:documentation "The life of a task, sans-IO: start reading here.
 
-A job is assigned to a worker at once, or waits in the queue until one has room. On a worker it is an
+A job is assigned to a worker at once, or waits in the queue until one has room. A model that no worker can
+hold alone is run by several, of which one gets the job. On a worker it is an
 attempt with an id of its own, whose RESULTs are put in order and relayed. A job whose worker is lost, or
 fails in a way that another worker may not, is assigned again and continues after what was relayed. It
 ends by being answered, by an error, by being cancelled or at its deadline.
@@ -76,6 +80,7 @@ JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that
   (policy nil :type policy)
   (limits nil :type head-limits :read-only t)
   (workers nil :type registry :read-only t)
+  (groups nil :type group-ledger :read-only t)
   (queue (make-job-queue) :type job-queue :read-only t)
   (jobs nil :type hash-table :read-only t)
   (assignments nil :type assignments :read-only t)
@@ -89,10 +94,12 @@ JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that
 (defun make-dispatcher (policy limits link statistics now paused entropy)
   "Return a dispatcher without workers and jobs.
 PAUSED is a function that tells how much time NOW has left out since the start."
-  (let ((jobs (make-hash-table)))
+  (let ((jobs (make-hash-table))
+        (workers (make-registry limits)))
     (%make-dispatcher :policy policy
                       :limits limits
-                      :workers (make-registry limits)
+                      :workers workers
+                      :groups (make-group-ledger workers limits)
                       :jobs jobs
                       :assignments (make-assignments link entropy)
                       :started-at now
@@ -115,6 +122,8 @@ PAUSED is a function that tells how much time NOW has left out since the start."
                    (- now (policy-worker-timeout (dispatcher-policy dispatcher)))))
     (skipping-faults ("losing a worker")
       (dispatcher-lose dispatcher worker "was silent for too long" now)))
+  (skipping-faults ("forgetting groups")
+    (group-ledger-tick (dispatcher-groups dispatcher) now))
   (skipping-faults ("assigning jobs")
     (dispatcher-assign-waiting dispatcher now))
   (skipping-faults ("ending jobs that no worker can serve")
@@ -131,11 +140,10 @@ the client of this job, or if no worker can serve it."
         (workers (dispatcher-workers dispatcher)))
     (when (or (zerop (job-queue-length queue))
               (null (job-queue-group-of queue job)))
-      (let ((worker (choose workers job now)))
-        (when (and worker (assign dispatcher job worker now))
-          (accepted dispatcher job)
-          (return-from dispatcher-submit)))
-      (unless (or (may-serve-p workers job)
+      (when (placed dispatcher job now)
+        (accepted dispatcher job)
+        (return-from dispatcher-submit))
+      (unless (or (servable-p workers (dispatcher-groups dispatcher) job)
                   (< now (settled-at dispatcher)))
         (error (task-errors:unservable job (registry-workers workers)))))
     (when (>= (job-queue-length queue) (policy-queue-size (dispatcher-policy dispatcher)))
@@ -231,19 +239,28 @@ the client of this job, or if no worker can serve it."
     (link-forget (dispatcher-link dispatcher) (worker-address worker))
     (dolist (job jobs)
       (assignments-release (dispatcher-assignments dispatcher) job now)
-      (dispatcher-move dispatcher job (task-errors:worker-lost worker what) worker now))))
+      (dispatcher-move dispatcher job (task-errors:worker-lost worker what) worker now))
+    (group-ledger-lost (dispatcher-groups dispatcher) (worker-process worker))
+    ;; The leader of a group may take long to notice, or be told nothing.
+    (when (plusp (dispatcher-in-flight dispatcher))
+      (dolist (job (assignments-with-part-on (dispatcher-assignments dispatcher)
+                                             (worker-process worker)))
+        (assignments-recall (dispatcher-assignments dispatcher) job now)
+        (dispatcher-move dispatcher job (task-errors:worker-lost worker what) nil now)))))
 
 (defun passing-p (error)
   "Return whether it is worth waiting for a worker to come (back) after ERROR."
   (member (task-error-code error) (list pb:+worker-lost+ pb:+shutting-down+)))
 
 (defun dispatcher-move (dispatcher job error worker now)
-  "Let JOB, which has failed on WORKER, wait for another, or end it with ERROR."
+  "Let JOB, which has failed on WORKER, wait for another, or end it with ERROR.
+It may go to the same one again if that was not at fault, and WORKER is NIL."
   (setf (job-error job) error)
-  (job-failed-here job (worker-process worker))
+  (when worker
+    (job-failed-here job (worker-process worker)))
   (cond ((or (>= (job-attempts job) (policy-max-attempts (dispatcher-policy dispatcher)))
              (not (or (passing-p error)
-                      (may-serve-p (dispatcher-workers dispatcher) job))))
+                      (servable-p (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) job))))
          (dispatcher-end-with dispatcher error job now))
         (t
          (incf (statistics-moved (dispatcher-statistics dispatcher)))
@@ -276,16 +293,23 @@ If only the worker FREED has changed, no others are looked at than it may run."
         (job-queue-serve queue
                          (lambda (job)
                            (and (or (null freed) (may-run-p freed job))
-                                (let ((worker (choose workers job now)))
-                                  (and worker
-                                       (handler-case (assign dispatcher job worker now)
-                                         (task-error (error)
-                                           (push (cons job error) unsendable)
-                                           nil))
-                                       (cost worker job)))))
+                                (let ((worker (handler-case (placed dispatcher job now)
+                                                (task-error (error)
+                                                  (push (cons job error) unsendable)
+                                                  nil))))
+                                  (and worker (cost worker job)))))
                          (lambda () (some #'worker-free-p free)))
         (loop for (job . error) in unsendable
               do (dispatcher-fail dispatcher job error now))))))
+
+(defun placed (dispatcher job now)
+  "Assign JOB to the worker that should get it now, if there is one; return that.
+Signal a TASK-ERROR as `assign` does."
+  (multiple-value-bind (worker group)
+      (place (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) job now)
+    (when worker
+      (job-share job group)
+      (and (assign dispatcher job worker now) worker))))
 
 (defun assign (dispatcher job worker now)
   "Assign JOB to WORKER; return false if there is no room to tell it.
@@ -301,7 +325,7 @@ Signal a TASK-ERROR if it can be told to no worker."
   (let ((workers (dispatcher-workers dispatcher))
         (patience (policy-worker-timeout (dispatcher-policy dispatcher))))
     (dolist (group (job-queue-groups (dispatcher-queue dispatcher)))
-      (cond ((may-serve-p workers (group-first group))
+      (cond ((servable-p workers (dispatcher-groups dispatcher) (group-first group))
              (setf (group-unservable-since group) nil))
             ((null (group-unservable-since group))
              (setf (group-unservable-since group) now))
@@ -310,7 +334,8 @@ Signal a TASK-ERROR if it can be told to no worker."
                (skipping-faults ("ending a job")
                  (dispatcher-fail dispatcher
                                   job
-                                  (or (job-error job)
+                                  ;; Of a group that is gone, who was lost says less than what there is.
+                                  (or (and (null (job-group job)) (job-error job))
                                       (task-errors:unservable job (registry-workers workers)))
                                   now))))))))
 

@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/head/limits
                 #:head-limits-heartbeat #:head-limits-name #:head-limits-slots #:head-limits-heads
                 #:head-limits-tags #:head-limits-models #:head-limits-detail
-                #:head-limits-capabilities #:head-limits-cards)
+                #:head-limits-capabilities #:head-limits-cards #:head-limits-shards)
   (:import-from #:hydramesh/protobuf/codec #:message-unknown)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:read-heartbeat)
@@ -32,9 +32,15 @@
     (dolist (card (pb:heartbeat-cards said))
       (discard card)
       (discard (pb:card-vram card)))
+    (let ((offer (pb:heartbeat-shard said)))
+      (discard offer)
+      (when offer
+        (mapc #'discard (pb:shard-offer-links offer))))
     (dolist (model (pb:heartbeat-models said))
       (discard model)
-      (discard (pb:model-status-identity model)))))
+      (discard (pb:model-status-identity model))
+      (discard (pb:model-status-speculation model))
+      (mapc #'discard (pb:model-status-shards model)))))
 
 (declaim (inline cut few))
 
@@ -51,6 +57,8 @@
 (defun cut-heartbeat (said limits)
   "Cut down SAID, a PB:HEARTBEAT."
   (let ((name (head-limits-name limits)))
+    (when (pb:heartbeat-shard said)
+      (cut-offer (pb:heartbeat-shard said) limits))
     (setf (pb:heartbeat-slots said) (min (pb:heartbeat-slots said) (head-limits-slots limits))
           (pb:heartbeat-name said) (cut (pb:heartbeat-name said) name)
           (pb:heartbeat-version said) (cut (pb:heartbeat-version said) name)
@@ -80,6 +88,23 @@
             (pb:card-load card) (if-measured (pb:card-load card) 1))))
   card)
 
+(defconstant +most+ 1d15
+  "No way between machines takes as many milliseconds, or brings as many bytes a second.")
+
+(defun cut-offer (offer limits)
+  "Cut down OFFER, a PB:SHARD-OFFER; a way that cannot be was not measured."
+  (let ((name (head-limits-name limits)))
+    (flet ((measured-way-p (link)
+             (and (measured-p (pb:shard-link-rtt-ms link))
+                  (< (pb:shard-link-rtt-ms link) +most+)
+                  (measured-p (pb:shard-link-bytes-per-second link))
+                  (< (pb:shard-link-bytes-per-second link) +most+)
+                  (<= 1 (length (pb:shard-link-worker-id link)) name))))
+      (setf (pb:shard-offer-address offer) (cut (pb:shard-offer-address offer) name)
+            (pb:shard-offer-links offer)
+            (remove-if-not #'measured-way-p
+                           (few (pb:shard-offer-links offer) (head-limits-shards limits)))))))
+
 (defun cut-model (model limits)
   "Cut down MODEL, a PB:MODEL-STATUS, and return it."
   (let ((name (head-limits-name limits))
@@ -91,7 +116,12 @@
                                               (head-limits-detail limits))
           (pb:model-status-engine model) (cut (pb:model-status-engine model) name)
           (pb:model-status-choice model) (cut (pb:model-status-choice model)
-                                              (head-limits-detail limits)))
+                                              (head-limits-detail limits))
+          (pb:model-status-shards model) (few (pb:model-status-shards model)
+                                              (head-limits-shards limits)))
+    (dolist (shard (pb:model-status-shards model))
+      (setf (pb:shard-worker-id shard) (cut (pb:shard-worker-id shard) name)
+            (pb:shard-name shard) (cut (pb:shard-name shard) name)))
     (when (> (length capabilities) (head-limits-capabilities limits))
       (setf (pb:model-status-capabilities model)
             (subseq capabilities 0 (head-limits-capabilities limits))))

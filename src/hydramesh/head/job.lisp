@@ -7,6 +7,7 @@
   (:import-from #:hydramesh/head/aside #:aside #:encoded-with #:whole)
   (:import-from #:hydramesh/head/clients #:client)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name #:head-limits-tags)
+  (:import-from #:hydramesh/head/shared-model #:shared-model #:shared-model-plan)
   (:import-from #:hydramesh/head/tags #:tag-set)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work
@@ -19,7 +20,8 @@
            #:job-attempts #:job-missed-p #:job-failed-on #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-queued #:numbers-running
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
-           #:job-failed-here #:job-encoded #:job-group-key #:job-forget-group-key)
+           #:job-group #:job-share #:job-failed-here #:job-encoded #:job-group-key
+           #:job-forget-group-key)
   (:documentation "One task that the head has accepted, until it has ended."))
 (in-package #:hydramesh/head/job)
 
@@ -47,9 +49,9 @@ NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its
 size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
 make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
 the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
-than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR. ASIDE is
-the encoded work of a large task, or all of it but the id and what it resumes, which ANSWER's task does
-not have. Times are of the head's monotonic clock."
+than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR. GROUP
+are the workers that hold its model together, if one alone cannot. ASIDE is the encoded work of a large
+task, or all of it but the id and what it resumes, which ANSWER's task does not have. Times are of the head's monotonic clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
   (client nil :type client :read-only t)
   (dialect nil :read-only t)
@@ -74,6 +76,7 @@ not have. Times are of the head's monotonic clock."
   (missed-p nil)
   (failed-on '() :type list)
   (error nil)
+  (group nil :type (or null shared-model))
   (numbers nil :type numbers :read-only t)
   (key nil))
 
@@ -86,7 +89,8 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
          (resume (pb:task-resume task))
          (user (pb:task-client task))
          (split (and aside t)))
-    (setf (pb:task-client task) "") ; no worker needs to know
+    (setf (pb:task-client task) ""      ; no worker needs to know
+          (pb:task-shards task) nil)    ; only a head forms groups
     (when (work-kind-seeded kind)
       (draw-seed task entropy))
     (cond (aside
@@ -154,6 +158,11 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
   (let ((task (answer-order-task (job-answer job))))
     (setf (pb:task-id task) attempt)
     (encoded-with (job-aside job) task)))
+
+(defun job-share (job group)
+  "Have its next worker lead GROUP, or run the model alone if that is NIL."
+  (setf (job-group job) group
+        (pb:task-shards (answer-order-task (job-answer job))) (and group (shared-model-plan group))))
 
 (defun job-group-key (job)
   "Return what is EQUAL for jobs that can run on the same workers; it is constant while one waits."

@@ -8,6 +8,7 @@
            #:+never+ #:readiness-name
            #:worker-model #:worker-model-worker #:worker-model-name #:worker-model-readiness
            #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
+           #:worker-model-takes #:worker-model-shards
            #:worker-model-lacks-p #:worker-model-continues-p
            #:model-index #:make-model-index #:model-index-remembered-rate
            #:model-index-add #:model-index-remove #:do-holders)
@@ -41,7 +42,8 @@ them by its name once instead of asking each worker for it."))
   "A model on one WORKER.
 
 RATE is what it makes a second of one task, 0 if that was not measured. CAPABILITIES are NIL until
-they are known. IDENTITY is known while the model is loaded, NIL if the worker tells none. PLACE is
+they are known. IDENTITY is known while the model is loaded, NIL if the worker tells none. It TAKES
+that many bytes of memory, 0 if that is not known; SHARDS are its parts, if several machines hold it. PLACE is
 where it is among the holders of that name, and BEAT the heartbeat that told of it last."
   (worker nil :read-only t)
   (name "" :type string :read-only t)
@@ -49,6 +51,8 @@ where it is among the holders of that name, and BEAT the heartbeat that told of 
   (rate 0d0 :type double-float)
   (capabilities nil :type (or null capabilities))
   (identity nil :type (or null pb:model-identity))
+  (takes 0 :type (unsigned-byte 64))
+  (shards '() :type list)
   (place 0 :type fixnum)
   (beat 0 :type fixnum))
 

@@ -10,10 +10,10 @@
   (:import-from #:hydramesh/head/worker
                 #:worker #:make-worker #:worker-id #:worker-incarnation #:worker-process #:worker-number
                 #:worker-address #:worker-bytes #:worker-retired #:worker-rtt #:worker-seen-at
-                #:worker-update #:worker-leave)
+                #:worker-update #:worker-leave #:worker-offer)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:registry #:make-registry #:registry-workers #:registry-count #:registry-index
+  (:export #:registry #:make-registry #:registry-workers #:registry-count #:registry-index #:registry-lending
            #:registry-remembered-rate
            #:registry-get #:registry-at #:registry-measured #:registry-heard #:registry-remove
            #:registry-retire #:registry-silent-since)
@@ -25,7 +25,8 @@
 
 (defstruct (registry (:constructor make-registry (limits)) (:copier nil))
   "All workers heard from recently: WORKERS is a list of them in the order in which they came, which
-a change replaces and does not alter. INDEX has their models. STOPPED are processes of which nothing
+a change replaces and does not alter. INDEX has their models. LENDING is how
+many of them lend memory to models of others. STOPPED are processes of which nothing
 is heard any more, the latest first."
   (limits nil :type head-limits :read-only t)
   (workers '() :type list)
@@ -34,6 +35,7 @@ is heard any more, the latest first."
   (index (make-model-index) :type model-index :read-only t)
   (numbers 0 :type fixnum)
   (bytes 0 :type fixnum)
+  (lending 0 :type fixnum)
   (stopped '() :type list))
 
 (defun registry-remembered-rate (registry)
@@ -96,6 +98,8 @@ gone: an earlier process of that id, and another worker at that address."
             (setf (worker-bytes worker) size
                   (gethash address (registry-by-address registry)) worker)
             (incf (registry-bytes registry) size)
+            (when (worker-offer worker)
+              (incf (registry-lending registry)))
             (values worker (nreverse gone)))))))
 
 (defun stopped-p (registry id incarnation)
@@ -150,6 +154,8 @@ gone: an earlier process of that id, and another worker at that address."
 
 (defun uncount (registry worker)
   (decf (registry-bytes registry) (worker-bytes worker))
+  (when (worker-offer worker)
+    (decf (registry-lending registry)))
   (when (eq (registry-at registry (worker-address worker)) worker)
     (remhash (worker-address worker) (registry-by-address registry))))
 

@@ -7,7 +7,7 @@
                 #:job #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-kind
                 #:job-size #:job-reading #:job-queued-at #:job-answer)
   (:import-from #:hydramesh/head/model-index
-                #:do-holders #:worker-model-lacks-p #:worker-model-continues-p #:readiness
+                #:do-holders #:worker-model-lacks-p #:worker-model-takes #:worker-model-continues-p #:readiness
                 #:worker-model-worker #:worker-model-readiness #:worker-model-rate #:+on-disk+
                 #:+downloadable+ #:+never+)
   (:import-from #:hydramesh/head/registry #:registry #:registry-workers #:registry-index)
@@ -16,14 +16,14 @@
                 #:worker #:worker-id #:worker-process #:worker-state #:worker-serving-p
                 #:worker-tags #:worker-slots #:worker-load #:worker-free-p #:worker-models
                 #:worker-can-download #:worker-last-assignment #:worker-number #:worker-rate
-                #:names-repository-p)
+                #:names-repository-p #:worker-fits-p #:model-held-p)
   (:import-from #:hydramesh/work #:capabilities #:work-kind-shared #:work-kind-usual-rate)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:choose #:may-run-p #:may-serve-p #:cost #:done-in #:comes-before-p #:spreads-p)
+  (:export #:choose #:may-run-p #:may-serve-p #:cost #:done-in #:comes-before-p #:spreads-p #:allowed-p)
   (:documentation "Which worker gets a task: one that could run its model soonest, then the one done first.
 
-Only workers count that have all the tags that the task asks for, and whose model can do what it
-needs. An answer that was begun goes on where the same model is loaded, if it is anywhere.
+Only workers count that have all the tags that the task asks for, whose model can do what it needs, and
+that can hold it alone; hydramesh/head/group-ledger is for models that nobody can. An answer that was begun goes on where the same model is loaded, if it is anywhere.
 
 The time on a worker is what the task has it make, over the measured rate of one task there,
 stretched by what the worker has already: tasks that run together share it, others come one after
@@ -118,6 +118,12 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
            (let ((seconds (* (/ (job-size job) (choice-fastest choice)) (choice-stretch choice))))
              (if (better-p other seconds measured (choice-seconds choice)) other measured))))))
 
+(declaim (inline least))
+(defun least (known takes)
+  "Return the lesser of two numbers of bytes, of which KNOWN may be 0, for none."
+  (declare (type (unsigned-byte 64) known takes))
+  (if (zerop known) takes (min known takes)))
+
 (defun choose (registry job now)
   "Return the worker that should get JOB now; NIL if it has to wait, or there is none."
   (declare (type microseconds now) (optimize speed))
@@ -125,8 +131,10 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
         (needs (job-needs job))
         (same (same-model-among registry job))
         (soonest +never+)               ; of all that can run it, free or not
-        (lacking nil))
-    (declare (type capabilities needs) (type readiness soonest) (dynamic-extent choice))
+        (lacking nil)
+        (takes 0))
+    (declare (type capabilities needs) (type readiness soonest) (type (unsigned-byte 64) takes)
+             (dynamic-extent choice))
     (do-holders (model (registry-index registry) (job-model job))
       (let ((worker (worker-model-worker model))
             (readiness (worker-model-readiness model)))
@@ -134,13 +142,15 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
         (when (= (worker-state worker) pb:+ready+)
           (cond ((worker-model-lacks-p model needs)
                  (setf lacking t))
+                ((not (model-held-p model worker))
+                 (setf takes (least takes (worker-model-takes model))))
                 ((and (allowed-p worker job)
                       (or (null same) (worker-model-continues-p model same)))
                  (setf soonest (min soonest readiness))
                  (when (and (<= readiness (choice-readiness choice)) (worker-free-p worker))
                    (consider choice worker readiness (worker-model-rate model) job)))))))
     (when (and (> soonest +downloadable+) (not lacking) (names-repository-p (job-model job)))
-      (setf soonest (consider-downloads choice registry job soonest)))
+      (setf soonest (consider-downloads choice registry job soonest takes)))
     (when (or (= soonest (choice-readiness choice))
               (spreads-p job (choice-readiness choice) now))
       (chosen choice job))))
@@ -160,6 +170,7 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
           (when (and (= (worker-state worker) pb:+ready+)
                      (worker-model-continues-p model made-by)
                      (not (worker-model-lacks-p model needs))
+                     (model-held-p model worker)
                      (allowed-p worker job))
             (return-from same-model-among made-by)))))))
 
@@ -169,10 +180,13 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
        (allowed-p worker job)
        (not (nth-value 1 (gethash (job-model job) (worker-models worker))))))
 
-(defun consider-downloads (choice registry job soonest)
-  "Take into CHOICE who might download the model of JOB; return how soon any worker could run it."
+(defun consider-downloads (choice registry job soonest takes)
+  "Take into CHOICE who might download the model of JOB, which TAKES so many bytes; return how soon any
+worker could run it."
   (dolist (worker (registry-workers registry) soonest)
-    (when (and (= (worker-state worker) pb:+ready+) (downloads-p worker job))
+    (when (and (= (worker-state worker) pb:+ready+)
+               (downloads-p worker job)
+               (worker-fits-p worker takes))
       (setf soonest +downloadable+)
       (when (worker-free-p worker)
         (consider choice worker +downloadable+ 0d0 job)))))
@@ -191,16 +205,22 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
   "Return whether a worker can run JOB, now or once it has started or is free."
   (let ((name (job-model job))
         (needs (job-needs job))
-        (lacking nil))
+        (lacking nil)
+        (takes 0))
     (do-holders (model (registry-index registry) name)
       (let ((worker (worker-model-worker model)))
         (when (worker-serving-p worker)
           (cond ((worker-model-lacks-p model needs) (setf lacking t))
+                ((not (model-held-p model worker))
+                 (setf takes (least takes (worker-model-takes model))))
                 ((allowed-p worker job) (return-from may-serve-p t))))))
     ;; What a model cannot do here it will not do after it was downloaded there.
     (and (not lacking)
          (names-repository-p name)
-         (some (lambda (worker) (and (worker-serving-p worker) (downloads-p worker job)))
+         (some (lambda (worker)
+                 (and (worker-serving-p worker)
+                      (downloads-p worker job)
+                      (worker-fits-p worker takes)))
                (registry-workers registry)))))
 
 (defun cost (worker job)

@@ -10,7 +10,8 @@
   (:import-from #:hydramesh/head/tags #:tag-difference #:tag-set #:tag-subset-p)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
-                #:worker-can-download #:worker-heartbeat #:worker-id #:worker-lacks-p
+                #:worker-can-download #:worker-heartbeat #:worker-holds-p #:worker-id #:worker-lacks-p
+                #:worker-memory #:worker-offer #:worker-takes
                 #:worker-models #:worker-readiness #:worker-serving-p #:worker-tags #:worker-title)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work #:ability #:can-p #:capability-list)
@@ -50,10 +51,36 @@ Each function returns a TASK-ERROR."))
                                            (worker-lacks-p worker (job-model job) (job-needs job)))
                                          serving)))
              ;; What the model lacks on another worker it would lack after a download too.
-             (if (and lacking
-                      (some (lambda (worker) (worker-readiness worker (job-model job))) tagged))
-                 (unsupported job lacking tagged)
-                 (model-not-found job tagged serving)))))))
+             (cond ((and lacking
+                         (some (lambda (worker) (worker-readiness worker (job-model job))) tagged))
+                    (unsupported job lacking tagged))
+                   ((notevery (lambda (worker) (worker-holds-p worker (job-model job))) tagged)
+                    (too-large-for-all job tagged))
+                   (t
+                    (model-not-found job tagged serving))))))))
+
+(defun too-large-for-all (job tagged)
+  (let ((takes (loop for worker in tagged
+                     unless (worker-holds-p worker (job-model job))
+                       minimize (worker-takes worker (job-model job))))
+        (largest (reduce (lambda (one other)
+                           (if (> (or (worker-memory other) 0) (or (worker-memory one) 0)) other one))
+                         tagged))
+        (lent (loop for worker in tagged
+                    when (worker-offer worker)
+                      sum (pb:shard-offer-bytes (worker-offer worker)))))
+    (make-task-error
+     pb:+out-of-memory+
+     (format nil "~a takes ~a; ~a has most, ~a~:[, and none lends memory to others~;, and all that lend ~
+                  memory have ~a for others~]"
+             (job-model job) (gib takes) (worker-title largest) (gib (or (worker-memory largest) 0))
+             (plusp lent) (gib lent))
+     "add a worker, set shard = true on those that there are, or use a smaller quantization")))
+
+(defun gib (size)
+  "Return SIZE in GiB, in whole numbers so that every head says the same."
+  (multiple-value-bind (whole tenth) (floor (ash (+ (* size 10) (ash 1 29)) -30) 10)
+    (format nil "~d.~d GiB" whole tenth)))
 
 (defun pinned-away (job serving)
   (make-task-error

@@ -15,13 +15,14 @@
   (:import-from #:hydramesh/head/dialect #:dialect-encodes-p #:dialect-result)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
-                #:dispatcher-end-with #:dispatcher-fail #:dispatcher-jobs #:dispatcher-limits
+                #:dispatcher-end-with #:dispatcher-fail #:dispatcher-groups #:dispatcher-jobs #:dispatcher-limits
                 #:dispatcher-lose
                 #:dispatcher-move #:dispatcher-observer
                 #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described)
+  (:import-from #:hydramesh/head/group-ledger #:group-ledger-failed)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
-                #:job-answer #:job-attempts #:job-client #:job-dialect #:job-id #:job-kind
+                #:job-answer #:job-attempts #:job-client #:job-dialect #:job-group #:job-id #:job-kind
                 #:job-missed-p #:job-numbers #:job-worker #:numbers-bytes-out #:numbers-made)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
@@ -268,7 +269,11 @@ if too much is kept of all."
          (error (task-error-from-wire said))
          (code (pb:error-code said))
          (worker (assignments-release (worker-messages-assignments messages) job now)))
-    (cond ((member code +movable+)
+    (cond ((and (= code pb:+worker-lost+) (job-group job))
+           (group-ledger-failed (dispatcher-groups dispatcher) (job-group job) (pb:error-message said)
+                                now)
+           (dispatcher-move dispatcher job error nil now))
+          ((member code +movable+)
            (when (= code pb:+shutting-down+)
              (setf (worker-state worker) pb:+draining+)
              (decf (job-attempts job))) ; it has not tried

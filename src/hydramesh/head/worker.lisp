@@ -7,7 +7,8 @@
                 #:+loaded+ #:+loading+ #:+on-disk+ #:+downloading+ #:+downloadable+ #:+failed+
                 #:make-worker-model #:worker-model-name #:worker-model-readiness
                 #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
-                #:worker-model-beat #:worker-model-lacks-p
+                #:worker-model-beat #:worker-model-lacks-p #:worker-model-takes
+                #:worker-model-shards
                 #:model-index #:make-model-index #:model-index-remembered-rate #:model-index-add
                 #:model-index-remove)
   (:import-from #:hydramesh/head/tags #:tag-set)
@@ -18,7 +19,9 @@
            #:worker-state #:worker-serving-p #:worker-slots #:worker-can-download #:worker-tags
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
            #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
-           #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate #:worker-began #:names-repository-p)
+           #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
+           #:worker-memory #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes #:model-held-p
+           #:worker-began #:names-repository-p)
   (:documentation "One worker, as its heartbeats describe it."))
 (in-package #:hydramesh/head/worker)
 
@@ -34,7 +37,8 @@ whose keys are the ids of what it runs for this head, RUNNING their number, and 
 tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are
 processes of the same id that this one has replaced, the oldest first, each with the number of
 heartbeats that came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
-hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in INDEX too."
+hydramesh/head/tags. MEMORY are the bytes that models could take if it unloaded those that it has, NIL if it
+does not tell; OFFER is what it lends to models of other workers. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX too."
   (process (cons "" 0) :type cons :read-only t)
   (number 0 :type fixnum)
   (bytes 0 :type fixnum)
@@ -54,6 +58,8 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   (excess 0 :type fixnum)
   (last-assignment 0 :type fixnum)
   (retired '() :type list)
+  (memory nil :type (or null unsigned-byte))
+  (offer nil :type (or null pb:shard-offer))
   (rtt nil :type (or null microseconds)))
 
 (defun make-worker (heartbeat address now &optional (index (make-model-index)))
@@ -112,7 +118,9 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
         (worker-state worker) (pb:heartbeat-state heartbeat)
         (worker-slots worker) (max 1 (pb:heartbeat-slots heartbeat))
         (worker-can-download worker) (pb:heartbeat-can-download heartbeat)
-        (worker-tags worker) (tag-set (pb:heartbeat-tags heartbeat)))
+        (worker-tags worker) (tag-set (pb:heartbeat-tags heartbeat))
+        (worker-memory worker) (memory-in heartbeat)
+        (worker-offer worker) (pb:heartbeat-shard heartbeat))
   (update-models worker (pb:heartbeat-models heartbeat))
   ;; A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
   (let ((excess (max 0 (- (+ (pb:heartbeat-running heartbeat) (pb:heartbeat-waiting heartbeat))
@@ -137,13 +145,32 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
             (setf (worker-model-readiness model) readiness
                   (worker-model-rate model) (rate-in status worker)
                   (worker-model-capabilities model) (capabilities-of status)
-                  (worker-model-identity model) (pb:model-status-identity status))))))
+                  (worker-model-identity model) (pb:model-status-identity status)
+                  (worker-model-takes model) (pb:model-status-needs status)
+                  (worker-model-shards model) (pb:model-status-shards status))))))
     (when (< told (hash-table-count models))
       (loop for model being the hash-values of models
             unless (= (worker-model-beat model) beat)
               collect model into gone
             finally (dolist (model gone)
                       (remove-model worker model))))))
+
+(defun memory-in (heartbeat)
+  "Return the bytes that models could take on the worker that HEARTBEAT is of, NIL if it does not tell."
+  (let ((vram (pb:heartbeat-vram heartbeat))
+        (ram (pb:heartbeat-ram heartbeat))
+        (id (pb:heartbeat-worker-id heartbeat)))
+    (when (or (and vram (plusp (pb:memory-total vram)))
+              (and ram (plusp (pb:memory-total ram))))
+      (+ (if vram (pb:memory-free vram) 0)
+         (if ram (pb:memory-free ram) 0)
+         (loop for model in (pb:heartbeat-models heartbeat)
+               for shards = (pb:model-status-shards model)
+               sum (if shards
+                       (loop for shard in shards
+                             when (string= id (pb:shard-worker-id shard))
+                               sum (pb:shard-bytes shard))
+                       (pb:model-status-bytes model)))))))
 
 (defun readiness-in (status)
   "Return how soon the model could be run that STATUS tells of; NIL if that is not known."
@@ -192,6 +219,29 @@ hydramesh/head/tags, MODELS a hash table of WORKER-MODELs by name, which are in 
   "Return whether it has MODEL and knows that it cannot do all of NEEDS."
   (let ((known (gethash model (worker-models worker))))
     (and known (worker-model-lacks-p known needs))))
+
+(defun worker-fits-p (worker takes)
+  "Return whether it could hold so many bytes alone, as far as that is known."
+  (declare (type (unsigned-byte 64) takes))
+  (or (zerop takes)
+      (null (worker-memory worker))
+      (<= takes (worker-memory worker))))
+
+(defun model-held-p (model worker)
+  "Return whether WORKER holds MODEL, one of its WORKER-MODELs, alone, or could."
+  (and (null (worker-model-shards model))
+       (or (= (worker-model-readiness model) +loaded+)
+           (worker-fits-p worker (worker-model-takes model)))))
+
+(defun worker-holds-p (worker model)
+  "Return whether it holds MODEL alone, or could."
+  (let ((known (gethash model (worker-models worker))))
+    (or (null known) (model-held-p known worker))))
+
+(defun worker-takes (worker model)
+  "Return the bytes of memory that MODEL takes there, 0 if that is not known."
+  (let ((known (gethash model (worker-models worker))))
+    (if known (worker-model-takes known) 0)))
 
 (defun worker-rate (worker model)
   "Return what MODEL makes a second of one task, 0 if that was not measured."
