@@ -1,0 +1,142 @@
+"""The machines that hold parts of a model which this worker leads."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+
+import structlog
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import split_host_port
+from daiic.worker.limits import LIMITS
+from daiic.worker.sharding.plan import Plan
+from daiic.worker.sharding.tunnel import Tunnel, TunnelError, free_port
+
+ROUNDS = 3
+"""Times that a way is measured; the shortest counts."""
+REACH = 3.0
+"""Seconds in which a member's machine must be reached."""
+LOOK = 5.0
+"""Seconds between two looks at whether it still is."""
+TRIES = 3
+"""Looks in a row that must fail before a member is lost."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Lead:
+    """What this worker needs to lead: the tunnels' secret, and what it measured of its ways.
+
+    Without a cluster key nothing is `encrypted` in earnest, and groups stay on this machine.
+    """
+
+    secret: bytes = field(repr=False)
+    encrypted: bool
+    links: dict[str, pb.ShardLink] = field(default_factory=dict)
+
+    def measured(self, worker_id: str, rtt: float, bytes_per_second: float) -> None:
+        """Remember the way to a worker."""
+        self.links.pop(worker_id, None)
+        self.links[worker_id] = pb.ShardLink(
+            worker_id=worker_id, rtt_ms=rtt * 1000, bytes_per_second=bytes_per_second
+        )
+        for oldest in list(self.links)[: -LIMITS.shard_members]:
+            del self.links[oldest]
+
+
+class Group:
+    """Tunnels to all members of a plan; `endpoints` are their ends on this machine."""
+
+    def __init__(self, lead: Lead, plan: Plan, ports: list[int], tunnel: Tunnel) -> None:
+        self.plan = plan
+        self.endpoints = [f"127.0.0.1:{port}" for port in ports]
+        self.lost = ""
+        """Which member is no longer reached, empty while all are."""
+        self._lead = lead
+        self._tunnel = tunnel
+        self._rtts: dict[str, float] = {}
+        self._watch: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def form(cls, lead: Lead, plan: Plan) -> "Group":
+        """Open the tunnels.
+
+        Raises:
+            TaskError: WORKER_LOST if a member is not reached; UNSUPPORTED without stunnel.
+        """
+        rtts = {}
+        for member in plan:
+            rtt = await _rtt(member.address)
+            if rtt is None:
+                raise TaskError(
+                    pb.WORKER_LOST,
+                    f"{member.name or member.worker_id} is not reached at {member.address}",
+                    "another group is formed without it",
+                )
+            rtts[member.worker_id] = rtt
+        ports: list[int] = []
+        while len(ports) < len(plan):
+            if (port := free_port()) not in ports:
+                ports.append(port)
+        to = {port: member.address for port, member in zip(ports, plan, strict=True)}
+        try:
+            tunnel = await Tunnel.connect(to, lead.secret)
+        except TunnelError as error:
+            raise TaskError(pb.UNSUPPORTED, str(error), "use another worker") from None
+        group = cls(lead, plan, ports, tunnel)
+        group._rtts = rtts
+        return group
+
+    def moved(self, sizes: dict[str, int], seconds: float) -> None:
+        """Tell that loading brought these bytes to the members, one after the other."""
+        if total := sum(sizes.values()):
+            for member in self.plan:
+                self._lead.measured(member.worker_id, self._rtts[member.worker_id], total / seconds)
+
+    @property
+    def alive(self) -> bool:
+        """Whether no member is lost."""
+        return not self.lost and self._tunnel.child.alive
+
+    def watch(self) -> None:
+        """Look after the members from now on; TCP may take minutes to notice a cut cable."""
+        self._watch = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        failures = dict.fromkeys((member.address for member in self.plan), 0)
+        while not self.lost:
+            await asyncio.sleep(LOOK)
+            for member in self.plan:
+                reached = await _rtt(member.address, rounds=1) is not None
+                failures[member.address] = 0 if reached else failures[member.address] + 1
+                if failures[member.address] >= TRIES:
+                    self.lost = member.name or member.worker_id
+                    log.error("a member of a group is lost", member=self.lost)
+
+    async def close(self) -> None:
+        """End the tunnels."""
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._tunnel.close()
+
+
+async def _rtt(address: str, rounds: int = ROUNDS) -> float | None:
+    """Return the seconds of the way to `address` and back, `None` if nobody listens there."""
+    host, port = split_host_port(address)
+    best = None
+    for _ in range(rounds):
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(REACH):
+                _, writer = await asyncio.open_connection(host, port)
+        except (OSError, TimeoutError):
+            return None
+        took = time.perf_counter() - began
+        best = took if best is None else min(best, took)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    return best

@@ -1,0 +1,120 @@
+"""Memory that this worker lends: llama.cpp's rpc-server behind a tunnel, started again if it dies.
+
+The rpc-server serves one leader at a time; another waits until that one leaves.
+"""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import Callable
+
+import structlog
+
+from daiic.service.settings import SettingsError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.address import format_address, numeric, resolve, split_host_port
+from daiic.worker.sharding import tunnel
+from daiic.worker.sharding.child import Child
+from daiic.worker.sharding.group import Lead
+from daiic.worker.sharding.tunnel import Tunnel, TunnelError, free_port, listens
+
+PROGRAMS = ("ggml-rpc-server", "llama-rpc-server", "rpc-server")
+"""As Debian, nixpkgs and llama.cpp's own build call it."""
+PAUSE = 2.0
+"""Seconds before it is started again."""
+TICK = 1.0
+
+log = structlog.get_logger()
+
+
+def program() -> str | None:
+    """Return the rpc-server's path, if it is here."""
+    return next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+
+
+class Lender:
+    """Lends what is `free`, at `listen`, to those who know the secret of `lead`."""
+
+    def __init__(self, listen: str, lead: Lead, free: Callable[[], int], threads: int) -> None:
+        """`free` measures the bytes that others may take now.
+
+        Raises:
+            SettingsError: if a program is missing that this takes.
+        """
+        if program() is None:
+            raise SettingsError(
+                f"shard = true needs one of {', '.join(PROGRAMS)}: install llama.cpp with RPC"
+            )
+        if tunnel.program() is None:
+            raise SettingsError("shard = true needs stunnel: install it")
+        self._listen = listen
+        self._lead = lead
+        self._free = free
+        self._threads = threads
+        self._server: Child | None = None
+        self._address = ""
+
+    @property
+    def held(self) -> int:
+        """Bytes that the rpc-server holds now, for others."""
+        return self._server.bytes if self._server is not None and self._server.alive else 0
+
+    def offer(self) -> pb.ShardOffer | None:
+        """Return what heartbeats tell of it; `None` while nothing is lent."""
+        if not self._address:
+            return None
+        return pb.ShardOffer(
+            address=self._address,
+            bytes=self._free(),
+            links=self._lead.links.values(),
+        )
+
+    async def run(self, head: str) -> None:
+        """Lend until this is cancelled; the way to `head` tells which address is this machine's."""
+        while True:
+            try:
+                await self._serve(head)
+            except (TunnelError, OSError) as error:
+                log.error("no memory is lent", reason=str(error))
+            self._address = ""
+            await asyncio.sleep(PAUSE)
+
+    async def _serve(self, head: str) -> None:
+        path = program()
+        if path is None:
+            raise TunnelError("the rpc-server is gone")
+        host, port = split_host_port(self._listen)
+        listen = self._listen if port else format_address((host, free_port()))
+        inside = free_port()
+        server = self._server = await Child.start(
+            path, "--host", "127.0.0.1", "--port", str(inside), "--threads", str(self._threads),
+            environment={"GGML_NO_BACKTRACE": "1"},
+        )  # fmt: skip
+        front: Tunnel | None = None
+        try:
+            if not await listens(inside, server):
+                raise TunnelError(f"the rpc-server does not listen: {server.last_words()}")
+            front = await Tunnel.accept(listen, inside, self._lead.secret)
+            self._address = await _reachable(listen, head)
+            log.info("lending memory", listen=listen, address=self._address)
+            while server.alive and front.child.alive:
+                server.allow(self._free())
+                await asyncio.sleep(TICK)
+            gone, what = (server, "rpc-server") if front.child.alive else (front.child, "stunnel")
+            log.error("what lends memory has ended", program=what, reason=gone.last_words())
+        finally:
+            self._server = None
+            if front is not None:
+                await front.close()
+            await server.close()
+
+
+async def _reachable(listen: str, head: str) -> str:
+    """Return the address under which others reach `listen`: that from which `head` is reached."""
+    address = numeric(listen)
+    if address is not None and address[0] not in ("0.0.0.0", "::"):
+        return listen
+    to = await resolve(head)
+    with socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect(to)
+        return format_address((s.getsockname()[0], split_host_port(listen)[1]))
