@@ -19,6 +19,7 @@ from daiic.worker.engines.interface import DeviceLost, EngineDied, ModelRefused
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.model_entry import Lease
 from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
+from daiic.worker.sharding.plan import Plan, plan_of
 from daiic.worker.supported import check_supported
 
 ATTEMPTS = 4
@@ -31,10 +32,11 @@ log = structlog.get_logger()
 Parts = AsyncGenerator[pb.Result, None]
 
 
-async def answer(manager: ModelManager, task: pb.Task) -> Parts:
+async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = False) -> Parts:
     """Yield the parts of the answer to `task`, numbered from `task.resume.index`.
 
     Parts with `progress` come while the model is downloaded and loaded.
+    `encrypted` says whether there is a cluster key for what other machines hold.
     `task` is taken over. Closing the generator cancels the task.
 
     Raises:
@@ -47,6 +49,7 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
             "the task does not say what to do",
             "set one of text, image, embed or load",
         )
+    plan = plan_of(task, encrypted=encrypted)
     on_disk = manager.on_disk(task.model)
     if on_disk is not None:
         _check(task, kind, on_disk.kind, on_disk.capabilities, reasons=on_disk.reasons)
@@ -54,7 +57,7 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
     for _ in range(ATTEMPTS):
         lease: Lease | None = None
         try:
-            async with contextlib.aclosing(_leased(manager, task.model)) as steps:
+            async with contextlib.aclosing(_leased(manager, task.model, plan)) as steps:
                 async for step in steps:
                     if isinstance(step, Lease):
                         lease = step
@@ -89,7 +92,7 @@ async def answer(manager: ModelManager, task: pb.Task) -> Parts:
         except EngineDied as error:
             assert lease is not None
             await manager.died(lease.entry, lease.resident)
-            raise _died(task.model, error) from None
+            raise _died(task.model, error, lease.resident.plan) from None
         except Exception as error:
             assert lease is not None
             if not lease.broken:
@@ -123,13 +126,15 @@ def _begin(order: AnswerOrder, lease: Lease) -> pb.Result:
     return origin
 
 
-async def _leased(manager: ModelManager, model: str) -> AsyncGenerator[pb.Progress | Lease, None]:
+async def _leased(
+    manager: ModelManager, model: str, plan: Plan
+) -> AsyncGenerator[pb.Progress | Lease, None]:
     """Yield how far the load of `model` is, each time that has changed, and then the lease."""
-    lease = manager.lease_now(model)
+    lease = manager.lease_now(model, plan)
     if lease is not None:
         yield lease
         return
-    coming = asyncio.create_task(manager.lease(model))
+    coming = asyncio.create_task(manager.lease(model, plan))
     told = None
     try:
         while not coming.done():
@@ -174,8 +179,14 @@ def _check(
     check_supported(task, capabilities, reasons=reasons)
 
 
-def _died(name: str, error: EngineDied) -> TaskError:
+def _died(name: str, error: EngineDied, plan: Plan) -> TaskError:
     log.error("an engine died", model=name, reason=str(error))
+    if plan:  # most likely with one of the others; a head forms a group of those that live
+        return TaskError(
+            pb.WORKER_LOST,
+            f"the group of workers that ran {name} fell apart: {error}",
+            "send the task again, and another group is formed; the worker's log may say why",
+        )
     return TaskError(
         pb.INTERNAL,
         f"what ran {name} has died: {error}",

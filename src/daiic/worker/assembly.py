@@ -7,6 +7,7 @@ import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import choose
 from daiic.worker.cards.telemetry import Telemetry
@@ -24,6 +25,9 @@ from daiic.worker.models.download import Preference, Progress, fetch
 from daiic.worker.node import Node
 from daiic.worker.processors import cores
 from daiic.worker.settings import WorkerSettings
+from daiic.worker.sharding.group import Lead
+from daiic.worker.sharding.lender import Lender
+from daiic.worker.sharding.tunnel import secret_of
 
 log = structlog.get_logger()
 
@@ -38,11 +42,12 @@ class Worker:
         socket: MeshSocket,
         identity: Identity,
         statistics: Statistics,
+        key: ClusterKey | None = None,
     ) -> None:
         """`token` is Hugging Face's.
 
         Raises:
-            SettingsError: if the backend that is set cannot be used.
+            SettingsError: if the backend that is set cannot be used, or no memory be lent.
         """
         backend = choose(settings.backend)
         models_dir = Path(settings.models_dir).expanduser()
@@ -58,6 +63,7 @@ class Worker:
             # torch's own number knows nothing of a control group's quota.
             self._threads = settings.threads or cores()
             torch.set_num_threads(self._threads)
+        self._lead = Lead(identity.worker_id, identity.name, secret_of(key), key is not None)
         self._loader = EngineLoader(self._options(settings, token))
         self.manager = ModelManager(
             Catalog(
@@ -73,6 +79,10 @@ class Worker:
             ram_offload=settings.ram_offload,
             on_change=lambda: self.node.heads.hurry(),
         )
+        self.lender: Lender | None = None
+        if settings.shard:
+            self.lender = Lender(settings.shard_listen, self._lead, self._lendable, cores())
+            self.manager.table.lent = lambda: self.lender.held if self.lender else 0
         self.node = Node(
             socket,
             identity,
@@ -84,6 +94,8 @@ class Worker:
             slots=settings.slots,
             tags=settings.tags,
             statistics=statistics,
+            encrypted=key is not None,
+            offer=lambda: self.lender.offer() if self.lender else None,
         )
         log.info("computing on", backend=pb.Backend.Name(backend.kind).lower(), device=backend.name)
 
@@ -117,12 +129,18 @@ class Worker:
             token=token,
             cache_dir=self._cache_dir,
             guesses=self._guesses,
+            lead=self._lead,
         )
 
     async def _fetch(self, name: str, progress: Progress) -> str:
         preference = Preference(self._prefers_gguf, self._room())
         token = self._loader.options.token
         return await fetch(name, self._cache_dir, token, progress, preference)
+
+    def _lendable(self) -> int:
+        """Return the bytes that other workers' models may take, of the memory that has them."""
+        budget = self._meter.budget(self.manager.table.held)
+        return budget.vram_bytes if self._backend.is_gpu else budget.ram_bytes
 
     def _room(self) -> MemoryBudget:
         return self._meter.room(self.manager.table.held)

@@ -74,6 +74,16 @@ class Child:
         return self._process.returncode is None
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def send(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    @property
     def returncode(self) -> int | None:
         """Its exit status, or the signal that ended it as a negative number."""
         return self._process.returncode

@@ -79,7 +79,7 @@ class Daemon:
         await in_thread(lambda: importlib.import_module("daiic.worker.assembly"))
         from daiic.worker.assembly import Worker
 
-        worker = Worker(settings, token, socket, identity, statistics)
+        worker = Worker(settings, token, socket, identity, statistics, key)
         worker.manager.on_device_lost = self._device_lost
         await worker.manager.rescan()
         node = self._node = worker.node
@@ -91,11 +91,17 @@ class Daemon:
             self._keep(notifier.feed_watchdog(lambda: not node.wedged())),
             self._keep(self._start(worker)),
         ]
+        lending = None
+        if worker.lender is not None:
+            lending = self._keep(worker.lender.run(settings.heads[0]))
         await self._life.stop.wait()
         await self._drain(node)
         await socket.close(FAREWELL)
         for task in background:
             task.cancel()
+        if lending is not None:
+            lending.cancel()
+            await asyncio.wait({lending})
         await port.close()
         clean = not worker.manager.busy
         try:

@@ -37,6 +37,8 @@ class WorkerLimits:
     conversation. Of a GGUF file: what it says before its weights, its `gguf_header`;
     the `gguf_keys`, `gguf_strings` in all arrays, `gguf_tensors`, bytes of each
     `gguf_name`; the `gguf_parts` that a model may be split into, and its `adapters`.
+    Of a model of several machines: the `shard_members` besides the one that leads, and the
+    characters of a `shard_name`.
     `failures` are those models that the list shows as failed, `aliases` other
     names of models that it shows because tasks used them.
     """
@@ -85,6 +87,8 @@ class WorkerLimits:
     gguf_name: int = 256
     gguf_parts: int = 1000
     adapters: int = 32
+    shard_members: int = 16
+    shard_name: int = 256
     failures: int = 16
     aliases: int = 64
 

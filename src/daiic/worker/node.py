@@ -1,6 +1,7 @@
 """A worker as the mesh sees it: what it hears, what it reports, and whether it is well."""
 
 import asyncio
+from collections.abc import Callable
 
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
@@ -35,8 +36,11 @@ class Node:
         slots: int,
         tags: tuple[str, ...],
         statistics: Statistics,
+        encrypted: bool = False,
+        offer: Callable[[], pb.ShardOffer | None] = lambda: None,
     ) -> None:
         self._identity = identity
+        self._offer = offer
         self._backend = backend
         self._meter = meter
         self.telemetry = telemetry
@@ -47,7 +51,7 @@ class Node:
         self.tasks = Tasks(
             socket,
             identity.worker_id,
-            lambda task: answer(manager, task),
+            lambda task: answer(manager, task, encrypted=encrypted),
             slots,
             self.statistics,
             self._measured,
@@ -117,6 +121,7 @@ class Node:
             heads=self.heads.answering,
             tags=self._tags,
             cards=self.telemetry.cards(),
+            shard=self._offer(),
         )
         self.collector.heartbeat = beat
         return beat

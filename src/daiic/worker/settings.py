@@ -99,6 +99,12 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
     ram_limit: Annotated[
         Bytes, msgspec.Meta(description="bytes of RAM to use for models; 0 for what is free")
     ] = 0
+    shard: Annotated[
+        bool, msgspec.Meta(description="lend memory to models that no worker can hold alone")
+    ] = False
+    shard_listen: Annotated[
+        HostPort, msgspec.Meta(description="TCP address (TLS) where memory is lent")
+    ] = "127.0.0.1:7729"
     slots: Annotated[Slots, msgspec.Meta(description="tasks to run at once")] = 32
     idle_unload: Annotated[
         Patience,
@@ -126,6 +132,11 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         if self.gpus and self.backend == "cpu":
             raise ValueError(
                 'gpus names graphics cards, and backend = "cpu" uses none: leave one of them out'
+            )
+        if self.shard and not self.cluster_key_file and not _is_local(self.shard_listen):
+            raise ValueError(
+                f'shard_listen = "{self.shard_listen}" is reached from other machines, which takes '
+                "a cluster key: set cluster_key_file, or listen on 127.0.0.1"
             )
         remote = [head for head in self.heads if not _is_local(head)]
         if remote and _is_local(self.listen):

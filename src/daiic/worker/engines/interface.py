@@ -5,7 +5,7 @@ it measures their memory itself, says when what ran a model is gone, and raises
 the errors below, never those of the library that it uses.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -15,6 +15,8 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.speculation import Guesses, Speculation
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model import Model
+from daiic.worker.sharding.group import Lead
+from daiic.worker.sharding.plan import Plan
 
 if TYPE_CHECKING:
     from daiic.worker.backend import Backend
@@ -49,7 +51,8 @@ class LoadOptions:
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
     `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
-    for which models guessing tokens ahead does not pay.
+    for which models guessing tokens ahead does not pay. `plan` says which other
+    machines hold parts of the model, and `lead` is what it takes to reach them.
     """
 
     backend: "Backend"
@@ -64,6 +67,8 @@ class LoadOptions:
     token: str | None = None
     cache_dir: Path | None = None
     guesses: Guesses = field(default_factory=Guesses)
+    lead: Lead | None = None
+    plan: Plan = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,13 @@ class GuessesAhead(Protocol):
     """An `Engine` that may guess tokens ahead; `speculation` is `None` while it does not."""
 
     speculation: Speculation | None
+
+
+@runtime_checkable
+class HeldByMany(Protocol):
+    """An `Engine` whose model other machines hold parts of; `shards` has all parts, or none."""
+
+    shards: Sequence[pb.Shard]
 
 
 class EngineModule(Protocol):

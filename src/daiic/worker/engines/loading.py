@@ -32,7 +32,7 @@ class EngineLoader:
         Raises:
             TaskError: if no engine runs it, or its weights cannot be used.
         """
-        return self._found_for(model)[1].footprint(model, self.options)
+        return self._found_for(model)[1].footprint(model, replace(self.options, plan=model.plan))
 
     async def load(
         self, model: Model, budget: MemoryBudget, progress: Callable[[float], None]
@@ -47,11 +47,11 @@ class EngineLoader:
             EngineOutOfMemory, EngineDied, DeviceLost: as those say.
         """
         entry, module = await in_thread(lambda: self._found_for(model))
-        options = self.options
+        options = replace(self.options, plan=model.plan)
         async with self._one_at_a_time:
             if budget.again is not None:  # another copy may have been loaded meanwhile
                 budget = replace(budget.again(), again=budget.again)
-            if len(budget.cards) <= 1:
+            if len(budget.cards) <= 1 or model.plan:
                 return await self._load(model, module, options, budget, progress)
             card = budget.cards.index(max(budget.cards))
             needed = await in_thread(lambda: module.footprint(model, options))

@@ -7,6 +7,7 @@ engine while they run.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from dataclasses import replace
 
 import structlog
 
@@ -20,6 +21,7 @@ from daiic.worker.memory.model_table import ModelTable
 from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
 from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.model import Model
+from daiic.worker.sharding.plan import Plan, same_machines
 
 Fetch = Callable[[str, Callable[[int, int], None]], Awaitable[str]]
 """Downloads the model of a name, and returns the name that it has on the disk."""
@@ -107,18 +109,23 @@ class ModelManager:
 
     # ------------------------------------------------------------------ leases
 
-    def lease_now(self, name: str) -> Lease | None:
-        """Return a lease on the model `name` if it is loaded, else `None`."""
+    def lease_now(self, name: str, plan: Plan = ()) -> Lease | None:
+        """Return a lease on the model `name` if it is loaded, else `None`.
+
+        A `plan` matters only to a model that is held by other machines than those in it.
+        """
         entry = self.table.get(name)
         resident = entry.resident if entry is not None else None
         if entry is None or resident is None or resident.leaving or not resident.engine.alive:
+            return None
+        if _elsewhere(resident, plan):
             return None
         self._clock += 1
         resident.last_used = self._clock
         resident.users += 1
         return Lease(entry, resident, self.table.tell)
 
-    async def lease(self, name: str) -> Lease:
+    async def lease(self, name: str, plan: Plan = ()) -> Lease:
         """Load the model `name` if need be and return a lease on it.
 
         If this is cancelled the load goes on for the next task that needs it.
@@ -127,7 +134,7 @@ class ModelManager:
             TaskError: if it cannot be loaded.
         """
         while True:
-            lease = self.lease_now(name)
+            lease = self.lease_now(name, plan)
             if lease is not None:
                 return lease
             entry = self.table.get(name)
@@ -138,12 +145,26 @@ class ModelManager:
             if entry.resident is not None and entry.resident.leaving:
                 await self.table.change()
                 continue
+            if entry.resident is not None and entry.resident.engine.alive:
+                await self._disband(entry, entry.resident)
+                continue
             if entry.resident is not None:
                 await self.died(entry, entry.resident)
             if entry.loading is None:
+                if entry.plan != plan:
+                    entry.plan, entry.footprint = plan, 0
                 entry.loading = asyncio.create_task(self._bring(entry))
                 entry.loading.add_done_callback(_retrieve)
             await asyncio.shield(entry.loading)
+
+    async def _disband(self, entry: ModelEntry, resident: Resident) -> None:
+        """Let a model that other machines hold go when its tasks have ended."""
+        resident.leaving = True
+        while resident.users and entry.resident is resident:
+            await self.table.change()
+        if entry.resident is resident:
+            log.info("model unloaded for another group", model=entry.name)
+            await self.table.unload(entry)
 
     def on_disk(self, name: str) -> Model | None:
         """Return the model `name`, if it is on the disk or in memory."""
@@ -215,7 +236,8 @@ class ModelManager:
 
     async def _bring(self, entry: ModelEntry) -> None:
         try:
-            model = entry.model = await self._on_this_machine(entry)
+            found = await self._on_this_machine(entry)
+            model = entry.model = replace(found, plan=entry.plan)
             if model.name != entry.name and self.table.rename(entry, model.name):
                 return
             if not entry.footprint:
@@ -281,6 +303,11 @@ class ModelManager:
             f"{entry.name} cannot be loaded: {type(error).__name__}: {error}",
             "the worker's log says where",
         )
+
+
+def _elsewhere(resident: Resident, plan: Plan) -> bool:
+    """Return whether a model is held by other machines than `plan` wants."""
+    return bool(plan and resident.plan) and not same_machines(plan, resident.plan)
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.interface import Engine, GuessesAhead, ModelRefused
+from daiic.worker.engines.interface import Engine, GuessesAhead, HeldByMany, ModelRefused
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.digests import Digests
 from daiic.worker.models.model import Model
+from daiic.worker.sharding.plan import Plan
 
 LOWERED = 0.8
 """What remains of a model's share of memory each time that memory ran out on it."""
@@ -31,6 +32,7 @@ class Resident:
     users: int = 0
     last_used: int = 0
     leaving: bool = False
+    plan: Plan = ()
     idle_since: float = field(default_factory=time.monotonic)
 
     @property
@@ -66,6 +68,7 @@ class ModelEntry:
     footprint: int = 0
     rate: float = 0.0
     refusal: ModelRefused | None = None
+    plan: Plan = ()
 
     @property
     def in_use(self) -> bool:
@@ -134,6 +137,8 @@ class ModelEntry:
             status.choice = "; ".join(filter(None, (status.choice, engine.choice)))
             if isinstance(engine, GuessesAhead) and engine.speculation is not None:
                 status.speculation.CopyFrom(engine.speculation.told())
+            if isinstance(engine, HeldByMany):
+                status.shards.extend(engine.shards)
         return status
 
 

@@ -95,7 +95,7 @@ class ModelMemory:
                     entry.expect_more()
                     entry.take_less()
                 else:
-                    entry.resident = Resident(engine, await digests)
+                    entry.resident = Resident(engine, await digests, plan=model.plan)
                     self._table.set_state(entry, pb.LOADED, detail=engine.fallback)
                     return engine
                 if self._table.loaded():

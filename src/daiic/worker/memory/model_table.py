@@ -21,6 +21,8 @@ class ModelTable:
         self.entries: dict[str, ModelEntry] = {}
         self.aliases: dict[str, str] = {}
         """Other names that models were asked for by, and their own."""
+        self.lent: Callable[[], int] = lambda: 0
+        """Bytes that other workers' models hold here."""
         self._on_change = on_change
         self._changed = asyncio.Event()
 
@@ -54,8 +56,8 @@ class ModelTable:
 
     @property
     def held(self) -> int:
-        """Bytes that all engines hold."""
-        return sum(engine.footprint for engine in self.engines())
+        """Bytes that all engines hold, and what is lent to others."""
+        return sum(engine.footprint for engine in self.engines()) + self.lent()
 
     def tell(self) -> None:
         """Say that something has changed."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.model_folder import Contents, survey
+from daiic.worker.sharding.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Model:
     `capabilities` are those that it will have once it is loaded, and `reasons` is as
     `Probed` has it. `choice` says why it is this of several files, if the name does not.
     `quantization` is a GGUF's, and `needs` the bytes of its weights and context.
+    `plan` says which other machines hold parts of it.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Model:
     choice: str = ""
     reasons: bool = False
     quantization: str = ""
+    plan: Plan = ()
     needs: int = 0
 
     def contents(self) -> Contents:

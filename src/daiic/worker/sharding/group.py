@@ -28,11 +28,13 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Lead:
-    """What this worker needs to lead: the tunnels' secret, and what it measured of its ways.
+    """What this worker needs to lead: who it is, the tunnels' secret, what it measured of its ways.
 
     Without a cluster key nothing is `encrypted` in earnest, and groups stay on this machine.
     """
 
+    worker_id: str
+    name: str
     secret: bytes = field(repr=False)
     encrypted: bool
     links: dict[str, pb.ShardLink] = field(default_factory=dict)
@@ -90,11 +92,10 @@ class Group:
         group._rtts = rtts
         return group
 
-    def moved(self, sizes: dict[str, int], seconds: float) -> None:
-        """Tell that loading brought these bytes to the members, one after the other."""
-        if total := sum(sizes.values()):
-            for member in self.plan:
-                self._lead.measured(member.worker_id, self._rtts[member.worker_id], total / seconds)
+    def moved(self, size: int, seconds: float) -> None:
+        """Tell that loading brought `size` bytes to the members, one after the other."""
+        for member in self.plan:
+            self._lead.measured(member.worker_id, self._rtts[member.worker_id], size / seconds)
 
     @property
     def alive(self) -> bool:

@@ -4,17 +4,20 @@ The rpc-server serves one leader at a time; another waits until that one leaves.
 """
 
 import asyncio
+import contextlib
+import resource
 import shutil
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
 from daiic.service.settings import SettingsError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address, numeric, resolve, split_host_port
+from daiic.worker.child import Child
 from daiic.worker.sharding import tunnel
-from daiic.worker.sharding.child import Child
 from daiic.worker.sharding.group import Lead
 from daiic.worker.sharding.tunnel import Tunnel, TunnelError, free_port, listens
 
@@ -87,9 +90,10 @@ class Lender:
         listen = self._listen if port else format_address((host, free_port()))
         inside = free_port()
         server = self._server = await Child.start(
-            path, "--host", "127.0.0.1", "--port", str(inside), "--threads", str(self._threads),
-            environment={"GGML_NO_BACKTRACE": "1"},
-        )  # fmt: skip
+            "rpc-server",
+            [path, "--host", "127.0.0.1", "--port", str(inside), "--threads", str(self._threads)],
+            {"GGML_NO_BACKTRACE": "1"},
+        )
         front: Tunnel | None = None
         try:
             if not await listens(inside, server):
@@ -98,7 +102,7 @@ class Lender:
             self._address = await _reachable(listen, head)
             log.info("lending memory", listen=listen, address=self._address)
             while server.alive and front.child.alive:
-                server.allow(self._free())
+                _allow(server.pid, self._free())
                 await asyncio.sleep(TICK)
             gone, what = (server, "rpc-server") if front.child.alive else (front.child, "stunnel")
             log.error("what lends memory has ended", program=what, reason=gone.last_words())
@@ -118,3 +122,12 @@ async def _reachable(listen: str, head: str) -> str:
     with socket.socket(socket.AF_INET6 if ":" in to[0] else socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.connect(to)
         return format_address((s.getsockname()[0], split_host_port(listen)[1]))
+
+
+def _allow(process: int, more: int) -> None:
+    """Let `process` allocate `more` bytes from now on, and nothing beyond."""
+    with contextlib.suppress(OSError, ValueError, StopIteration):  # it may have ended
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        has = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:"))
+        _, most = resource.prlimit(process, resource.RLIMIT_DATA)
+        resource.prlimit(process, resource.RLIMIT_DATA, (has + max(more, 0), most))

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from daiic.wire.address import split_host_port
 from daiic.wire.keyfile import KEY_SIZE, ClusterKey
-from daiic.worker.sharding.child import Child
+from daiic.worker.child import Child
 
 PROGRAMS = ("stunnel", "stunnel4")
 INFO = b"daiic shard 1"
@@ -143,7 +143,7 @@ class Tunnel:
             text = COMMON + f"PSKsecrets = {key}\n"
             text += "".join(f"[{name}]\n{lines}" for name, lines in services.items())
             (place / "stunnel.conf").write_text(text)
-            child = await Child.start(path, str(place / "stunnel.conf"))
+            child = await Child.start("stunnel", [path, str(place / "stunnel.conf")])
         except OSError as error:
             shutil.rmtree(place, ignore_errors=True)
             raise TunnelError(f"stunnel cannot be started: {error}") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import MODEL_KINDS
 from daiic.worker.engines.llama_cpp.chat import chat
 from daiic.worker.engines.llama_cpp.chat_request import Template, needs_chat, template_in
 from daiic.worker.engines.llama_cpp.completion import complete, prompt_of
@@ -23,8 +24,12 @@ from daiic.worker.engines.llama_cpp.repetition import after
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.limits import LIMITS
+from daiic.worker.sharding.group import Group
 
 CONSTRAINT_PATIENCE = LIMITS.constraint_patience
+PATIENCE_WITH_GROUP = MODEL_KINDS[pb.TEXT].stall_limit / 2
+"""Seconds without a token, before the worker itself would be taken for hung."""
+LOOK = 0.5
 
 Parts = AsyncGenerator[pb.Result, None]
 
@@ -50,10 +55,13 @@ class LlamaEngine:
         speculation: Speculation | None,
         llguidance: bool,
         on_guesses: Callable[[Speculation], None],
+        group: Group | None = None,
+        shards: Sequence[pb.Shard] = (),
     ) -> None:
         """`props` is what the server tells of its model, `adapters` are their names in its order.
 
-        `on_guesses` is told how guesses fare after each answer.
+        `on_guesses` is told how guesses fare after each answer. `group` holds parts of the
+        model on other machines, as `shards` tells.
         """
         self.model_kind = kind
         self.quantization = quantization
@@ -62,6 +70,9 @@ class LlamaEngine:
         self.fallback = ""
         self.speculation = speculation
         self._server = server
+        self._group = group
+        self.shards = shards
+        self._watch = asyncio.create_task(self._look()) if group is not None else None
         self._template: Template = template_in(props)
         settings = props.get("default_generation_settings") or {}
         self._defaults: Mapping[str, Any] = settings.get("params") or {}
@@ -102,6 +113,13 @@ class LlamaEngine:
     def alive(self) -> bool:
         """Whether the child runs."""
         return self._server.alive
+
+    async def _look(self) -> None:
+        """End the child when another machine is lost: it might wait for that for ever."""
+        assert self._group is not None
+        while self._group.alive and self.stalled_for < PATIENCE_WITH_GROUP:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)
+        self._server.kill()
 
     async def run(self, task: pb.Task) -> Parts:
         """Answer a text or an embed task."""
@@ -203,7 +221,11 @@ class LlamaEngine:
 
     async def close(self) -> None:
         """End the child."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._server.close()
+        if self._group is not None:
+            await self._group.close()
 
 
 async def started(server: Server, **described: Any) -> LlamaEngine:

@@ -1,5 +1,6 @@
 """Loading a GGUF model: how much memory it takes, and what its llama-server is started with."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.context import context_of
 from daiic.worker.engines.interface import Engine, LoadOptions
+from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
 from daiic.worker.engines.llama_cpp.engine import started
 from daiic.worker.engines.llama_cpp.probe import embeds
 from daiic.worker.engines.llama_cpp.program import Options
@@ -16,6 +18,7 @@ from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.gguf.description import Gguf, describe
 from daiic.worker.models.gguf.files import adapters_of, draft_of, parts_of, projector_of
 from daiic.worker.models.model import Model
+from daiic.worker.sharding.group import Group
 
 LONGEST = 8192
 """Tokens of one task's context, however many the model could take."""
@@ -28,7 +31,8 @@ WORK = 256 << 20
 def footprint(model: Model, options: LoadOptions) -> int:
     """See `EngineModule`: weights, those of what lies beside them, and all slots' cache."""
     described = describe(model.path)
-    return _needs(model.path, described, *_sizes(described, options))
+    arranged = _arranged(described, options)
+    return _needs(model.path, described, *_sizes(described, options), arranged)
 
 
 async def load(
@@ -39,13 +43,14 @@ async def load(
     context, slots = _sizes(model, options)
     wanted = slots
     room = budget.vram_bytes + budget.ram_bytes
-    while slots > 1 and _needs(path, model, context, slots) > room:
+    arranged = _arranged(model, options)
+    while slots > 1 and _needs(path, model, context, slots, arranged) > room:
         slots //= 2
-    if _needs(path, model, context, slots) > room:
+    needed = _needs(path, model, context, slots, arranged)
+    if needed > room:
         raise TaskError(
             pb.OUT_OF_MEMORY,
-            f"the model needs {_needs(path, model, context, slots) >> 20} MiB, "
-            f"and {room >> 20} MiB are free",
+            f"the model needs {needed >> 20} MiB, and {room >> 20} MiB are free",
             "use a smaller quantisation, or another worker",
         )
     adapters = adapters_of(path)
@@ -55,21 +60,41 @@ async def load(
     if is_text and options.guesses.allowed(path.name):
         share = draft.stat().st_size / model.weight_bytes if draft is not None else 0.0
         speculation = Speculation(options.backend.kind, draft, share)
-    server = await Server.start(
-        Options(
-            model=path,
-            socket=Path(),
-            context=context,
-            slots=slots,
-            threads=options.threads,
-            embeds=not is_text,
-            projector=projector_of(path) if is_text else None,
-            adapters=tuple(adapters),
-            draft=draft if speculation is not None else None,
-            lookup=speculation is not None,
-        ),
-        progress,
-    )
+    began = time.monotonic()
+    group = None
+    if arranged is not None:
+        if options.lead is None:
+            raise TaskError(pb.UNSUPPORTED, "this worker leads no groups", "use another worker")
+        group = await Group.form(options.lead, options.plan)
+    try:
+        server = await Server.start(
+            Options(
+                model=path,
+                socket=Path(),
+                context=context,
+                slots=slots,
+                threads=options.threads,
+                embeds=not is_text,
+                projector=projector_of(path) if is_text else None,
+                adapters=tuple(adapters),
+                draft=draft if speculation is not None and group is None else None,
+                lookup=speculation is not None,
+                endpoints=tuple(group.endpoints) if group is not None else (),
+                proportions=tuple(arranged.proportions) if arranged is not None else (),
+            ),
+            progress,
+        )
+    except BaseException as error:
+        if group is not None:
+            await group.close()
+            if isinstance(error, TaskError) and error.code == pb.BAD_REQUEST:
+                raise TaskError(pb.WORKER_LOST, error.message, "another group is formed") from None
+        raise
+    shards = []
+    if group is not None and arranged is not None and options.lead is not None:
+        group.moved(sum(arranged.bytes), time.monotonic() - began)
+        group.watch()
+        shards = arranged.shards(options.lead.worker_id, options.lead.name)
     try:
         return await started(
             server,
@@ -81,10 +106,14 @@ async def load(
             vocabulary=model.vocabulary,
             adapters=[file.stem for file in adapters],
             speculation=speculation,
+            group=group,
+            shards=shards,
             on_guesses=lambda guesses: options.guesses.note(path.name, guesses),
         )
     except BaseException:
         await server.close()
+        if group is not None:
+            await group.close()
         raise
 
 
@@ -98,6 +127,8 @@ def _choice(model: Gguf, options: LoadOptions, context: int, slots: int, wanted:
     if options.threads:
         threads = f"{options.threads} {'thread' if options.threads == 1 else 'threads'}; "
     room = f"{context_of(context, whole)} a task; {at_once} at once{memory}"
+    if options.plan:
+        device += f" and {len(options.plan)} other machines, because no worker can hold it"
     return f"a GGUF on a {device}; {threads}{room}"
 
 
@@ -106,8 +137,19 @@ def _sizes(model: Gguf, options: LoadOptions) -> tuple[int, int]:
     return context, 1 if embeds(model) else min(options.slots, MOST_SLOTS)
 
 
-def _needs(path: Path, model: Gguf, context: int, slots: int) -> int:
+def _arranged(model: Gguf, options: LoadOptions) -> Arrangement | None:
+    if not options.plan:
+        return None
+    return arrange(model, options.plan, has_gpu=options.backend.is_gpu)
+
+
+def _needs(path: Path, model: Gguf, context: int, slots: int, arranged: Arrangement | None) -> int:
+    """Return the bytes that are needed on this machine."""
     beside = [*adapters_of(path), projector_of(path), draft_of(path)]
     weights = sum(file.stat().st_size for file in parts_of(path))
     more = sum(file.stat().st_size for file in beside if file is not None)
-    return weights + more + slots * context * model.kv_bytes_per_token() + WORK
+    cache = slots * context * model.kv_bytes_per_token()
+    if arranged is not None:
+        weights -= model.weight_bytes - arranged.own
+        cache = cache * arranged.own_layers // model.layers
+    return weights + more + cache + WORK

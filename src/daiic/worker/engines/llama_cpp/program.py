@@ -22,6 +22,7 @@ class Options:
 
     A task may have `context` tokens, and `slots` of them run at once. `lookup` turns on guessing
     from the text itself, `draft` guessing with a small model.
+    `endpoints` lead to other machines, which hold these `proportions` of the last layers.
     """
 
     model: Path
@@ -34,6 +35,8 @@ class Options:
     adapters: tuple[Path, ...] = field(default=())
     draft: Path | None = None
     lookup: bool = False
+    endpoints: tuple[str, ...] = ()
+    proportions: tuple[int, ...] = ()
 
     def arguments(self, known: frozenset[str] | None = None) -> list[str]:
         """Return llama-server's arguments; what only helps is left out if it is not `known`."""
@@ -50,6 +53,12 @@ class Options:
             arguments += ["--embeddings", "--ubatch-size", str(self.context)]
         if self.projector is not None:
             arguments += ["--mmproj", str(self.projector)]
+        if self.endpoints:
+            arguments += ["--rpc", ",".join(self.endpoints), *if_known("--fit", "off")]
+            arguments += ["--tensor-split", ",".join(map(str, self.proportions))]
+            arguments += ["--n-gpu-layers", str(sum(self.proportions))]
+            if self.projector is not None:
+                arguments += ["--no-mmproj-offload"]
         if self.adapters:  # loaded, and used only by tasks that name them
             arguments += ["--lora-scaled", ",".join(f"{path}:0" for path in self.adapters)]
         if self.draft is not None and if_known("--spec-draft-model"):
@@ -85,11 +94,24 @@ async def command(options: Options) -> list[str]:
     """
     program = shutil.which(PROGRAM)
     if program is not None:
-        return [program, *options.arguments(await _options_of(program))]
+        known = await _options_of(program)
+        if options.endpoints and "--rpc" not in known:
+            raise _no_rpc()
+        return [program, *options.arguments(known)]
+    if options.endpoints:
+        raise _no_rpc()
     if find_spec(WHEEL) is not None:
         return [sys.executable, "-m", LAUNCHER, *options.arguments()]
     raise TaskError(
         pb.UNSUPPORTED,
         f"there is no {PROGRAM} on this worker, which runs GGUF files",
         f"install llama.cpp, or `pip install {WHEEL}`",
+    )
+
+
+def _no_rpc() -> TaskError:
+    return TaskError(
+        pb.UNSUPPORTED,
+        f"this worker has no {PROGRAM} with RPC, which models of several machines take",
+        "install llama.cpp with RPC",
     )

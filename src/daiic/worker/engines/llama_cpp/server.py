@@ -23,6 +23,8 @@ BASE = "http://llama"
 POLL = 0.05
 MAX_LINE = 1 << 20
 """Bytes of one event."""
+QUIET = {"GGML_NO_BACKTRACE": "1"}
+"""It dies at once then, and does not call a debugger before."""
 MAX_REPLY = 512 << 20
 """Bytes of a reply that is no stream: embeddings of many texts are the longest."""
 _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "unable to allocate")
@@ -58,7 +60,9 @@ class Server:
         try:
             options = replace(options, socket=place / "llama.sock")
             child = await Child.start(
-                PROGRAM, await command(options), {"LLAMA_CACHE": str(place), "HF_HUB_OFFLINE": "1"}
+                PROGRAM,
+                await command(options),
+                {"LLAMA_CACHE": str(place), "HF_HUB_OFFLINE": "1", **QUIET},
             )
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
@@ -152,6 +156,10 @@ class Server:
         return EngineDied(
             f"llama-server ended ({self._child.returncode}): {self._child.last_words()}"
         )
+
+    def kill(self) -> None:
+        """End the process at once; its tasks learn that it died."""
+        self._child.send(signal.SIGABRT)  # not as for want of memory
 
     async def close(self) -> None:
         """End the process."""

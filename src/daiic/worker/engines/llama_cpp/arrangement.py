@@ -1,0 +1,77 @@
+"""Which layers of a GGUF model lie where, and what that asks of llama-server."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.models.gguf.description import Gguf
+from daiic.worker.sharding.plan import Plan, split
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """A model's parts: `own` bytes and `own_layers` here, the rest with `plan`'s members.
+
+    `proportions` are layers of the members, and of this machine's GPU if it `has_gpu`, as
+    llama-server numbers its devices: those of other machines first.
+    """
+
+    plan: Plan
+    has_gpu: bool
+    own: int
+    own_layers: int
+    layers: tuple[int, ...]
+    bytes: tuple[int, ...]
+
+    @property
+    def proportions(self) -> list[int]:
+        """Whole numbers for --tensor-split; the last device has the output, which is one more."""
+        numbers = [*self.layers, *([self.own_layers] if self.has_gpu else [])]
+        numbers[-1] += 1
+        return numbers
+
+    def shards(self, worker_id: str, name: str) -> list[pb.Shard]:
+        """Return who holds what, in the order of the layers; this worker has that id and name."""
+        mine = pb.Shard(worker_id=worker_id, name=name, bytes=self.own, layers=self.own_layers)
+        theirs = [
+            pb.Shard(worker_id=one.worker_id, name=one.name, bytes=size, layers=layers)
+            for one, size, layers in zip(self.plan, self.bytes, self.layers, strict=True)
+        ]
+        parts = [*theirs, mine] if self.has_gpu else [mine, *theirs]
+        first = 0
+        for part in parts:
+            part.first_layer, first = first, first + part.layers
+        return parts
+
+
+def arrange(model: Gguf, plan: Plan, *, has_gpu: bool) -> Arrangement:
+    """Return where the parts of `model` go: to each member as much as it should hold.
+
+    The embeddings stay here. Without a GPU here, the last member has the output too.
+
+    Raises:
+        TaskError: BAD_REQUEST if there are no layers to share.
+    """
+    members = [member.bytes for member in plan]
+    rest = max(model.weight_bytes - sum(members), 0)
+    own = max(rest - model.other_bytes, 0)
+    shares = [*members, own] if has_gpu else [own, *members]
+    if not has_gpu:
+        shares[-1] = max(shares[-1] - model.other_bytes, 1)
+    counts = split(model.layer_bytes, shares)
+    sizes = _sums(model.layer_bytes, counts)
+    if has_gpu:
+        *layers, mine = counts
+        *parts, held = sizes
+    else:
+        mine, *layers = counts
+        held, *parts = sizes
+        parts[-1] += model.other_bytes
+    held += model.other_bytes
+    return Arrangement(plan, has_gpu, held, mine, tuple(layers), tuple(parts))
+
+
+def _sums(sizes: Sequence[int], counts: Sequence[int]) -> list[int]:
+    ends = list(accumulate(counts, initial=0))
+    return [sum(sizes[begin:end]) for begin, end in pairwise(ends)]
