@@ -154,6 +154,21 @@ in
       description = "Whether to keep in RAM the weights that do not fit into GPU memory.";
     };
 
+    shard = {
+      enable = lib.mkEnableOption "lending this machine's memory to models that no machine can hold alone";
+      listen = mkOption {
+        type = types.str;
+        default = "127.0.0.1:7729";
+        example = "0.0.0.0:7729";
+        description = "TCP address where memory is lent, by TLS keyed from the cluster key.";
+      };
+      openFirewall = mkOption {
+        type = types.bool;
+        default = false;
+        description = "Whether to open the port of {option}`services.daiic.worker.shard.listen` in the firewall.";
+      };
+    };
+
     memoryMax = mkOption {
       type = types.nullOr types.str;
       default = null;
@@ -213,7 +228,13 @@ in
       ram_offload = cfg.ramOffload;
       cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
       hf_token_file = lib.optionalString (hfTokenFile != null) (role.credential "hf-token");
-    };
+    }
+    // lib.optionalAttrs cfg.shard.enable (
+      lib.mapAttrs (_: lib.mkDefault) {
+        shard = true;
+        shard_listen = cfg.shard.listen;
+      }
+    );
 
     warnings = lib.optional (cfg.hfToken != null) (
       "services.daiic.worker.hfToken is written to the Nix store, where every user of this machine can read it. "
@@ -222,6 +243,14 @@ in
 
     assertions = [
       role.keyAssertion
+      {
+        assertion =
+          cfg.shard.enable && cfg.clusterKeyFile == null
+          -> role.addresses.isLoopback cfg.settings.shard_listen;
+        message =
+          "services.daiic.worker.shard.listen = \"${cfg.settings.shard_listen}\" is reached from other machines, which "
+          + "takes a cluster key. Set services.daiic.worker.clusterKeyFile, or listen on 127.0.0.1.";
+      }
       {
         assertion = cfg.hfToken == null || cfg.hfTokenFile == null;
         message =
@@ -329,6 +358,10 @@ in
 
     networking.firewall.allowedUDPPorts = lib.mkIf cfg.openFirewall [
       (role.addresses.port cfg.settings.listen)
+    ];
+
+    networking.firewall.allowedTCPPorts = lib.mkIf (cfg.shard.enable && cfg.shard.openFirewall) [
+      (role.addresses.port cfg.settings.shard_listen)
     ];
 
     environment.systemPackages = [ cfg.package ];

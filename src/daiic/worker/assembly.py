@@ -81,7 +81,13 @@ class Worker:
         )
         self.lender: Lender | None = None
         if settings.shard:
-            self.lender = Lender(settings.shard_listen, self._lead, self._lendable, cores())
+            self.lender = Lender(
+                settings.shard_listen,
+                self._lead,
+                self._lendable,
+                cores(),
+                lambda: self.node.heads.hurry(),
+            )
             self.manager.table.lent = lambda: self.lender.held if self.lender else 0
         self.node = Node(
             socket,

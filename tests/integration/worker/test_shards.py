@@ -141,7 +141,8 @@ async def test_the_answer_is_that_of_the_unsplit_model_and_status_tells_who_hold
         assert model.needs > 256 * MIB
         assert {link.worker_id for link in lead.shard.links} == set()  # it lends nothing itself
         identity = model.identity
-        lender = await status_of(client, "one")
+        while not (lender := await status_of(client, "one")).HasField("shard"):
+            await asyncio.sleep(0.2)
         assert lender.shard.bytes and lender.shard.address.startswith("127.0.0.1:")
     async with AsyncExitStack() as stack:
         head = await stack.enter_async_context(HeadProcess())

@@ -38,8 +38,15 @@ def program() -> str | None:
 class Lender:
     """Lends what is `free`, at `listen`, to those who know the secret of `lead`."""
 
-    def __init__(self, listen: str, lead: Lead, free: Callable[[], int], threads: int) -> None:
-        """`free` measures the bytes that others may take now.
+    def __init__(
+        self,
+        listen: str,
+        lead: Lead,
+        free: Callable[[], int],
+        threads: int,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`free` measures the bytes that others may take now; `on_change` tells of a new offer.
 
         Raises:
             SettingsError: if a program is missing that this takes.
@@ -54,6 +61,7 @@ class Lender:
         self._lead = lead
         self._free = free
         self._threads = threads
+        self._on_change = on_change
         self._server: Child | None = None
         self._address = ""
 
@@ -80,6 +88,7 @@ class Lender:
             except (TunnelError, OSError) as error:
                 log.error("no memory is lent", reason=str(error))
             self._address = ""
+            self._on_change()
             await asyncio.sleep(PAUSE)
 
     async def _serve(self, head: str) -> None:
@@ -100,6 +109,7 @@ class Lender:
                 raise TunnelError(f"the rpc-server does not listen: {server.last_words()}")
             front = await Tunnel.accept(listen, inside, self._lead.secret)
             self._address = await _reachable(listen, head)
+            self._on_change()
             log.info("lending memory", listen=listen, address=self._address)
             while server.alive and front.child.alive:
                 _allow(server.pid, self._free())
