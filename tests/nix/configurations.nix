@@ -88,6 +88,11 @@ in
         quantization = "8bit";
         ramOffload = false;
         memoryMax = "48G";
+        shard = {
+          enable = true;
+          listen = "0.0.0.0:9729";
+          openFirewall = true;
+        };
         hfTokenFile = "/run/secrets/hf-token";
         rocmOverrideGfx = "10.3.0";
         openFirewall = true;

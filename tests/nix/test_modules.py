@@ -105,6 +105,8 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("worker", "hf_token_file", "/run/credentials/daiic-worker.service/hf-token"),
         ("worker", "cluster_key_file", "/run/credentials/daiic-worker.service/cluster-key"),
         ("worker", "slots", 8),
+        ("worker", "shard", True),
+        ("worker", "shard_listen", "0.0.0.0:9729"),
         ("gateway", "listen", "0.0.0.0:9700"),
         ("gateway", "http_listen", "127.0.0.1:9701"),
         ("gateway", "heads", ["10.0.0.1:7717"]),
@@ -178,7 +180,7 @@ def test_token_given_as_text_works_and_warns() -> None:
 
 def test_firewall_opens_what_was_asked_for() -> None:
     assert configuration("every-option")["firewall"] == {
-        "allowedTCPPorts": ["9700"],
+        "allowedTCPPorts": ["9700", "9729"],
         "allowedUDPPorts": ["9717", "9727", "9737", "9747"],
     }
 
