@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.probe import probe
 from support.llama_cpp.running import answer, resumed, serving, use, whole
 from support.models import tiny_gguf
 
@@ -130,6 +131,18 @@ async def test_without_llama_cpp_the_remedy_says_where_to_get_it(
     with pytest.raises(TaskError, match="install llama"):
         async with serving(chat):
             pass
+
+
+@pytest.mark.parametrize("template", [None, ""])
+async def test_a_loaded_model_can_do_what_its_file_promised(
+    tmp_path: Path, template: str | None
+) -> None:
+    path = tiny_gguf.chat_model(tmp_path / "some.gguf", template=template)
+    promised = probe(path, "some")
+    assert promised is not None
+    assert (pb.CHAT in promised.capabilities) == (template is None)
+    async with serving(path) as engine:
+        assert engine.capabilities == promised.capabilities
 
 
 async def test_it_says_what_runs_a_model_and_with_how_much_room(chat: Path) -> None:

@@ -51,6 +51,7 @@ class LlamaEngine:
         choice: str,
         context: int,
         vocabulary: int,
+        chats: bool,
         adapters: Sequence[str],
         speculation: Speculation | None,
         llguidance: bool,
@@ -59,6 +60,8 @@ class LlamaEngine:
         shards: Sequence[pb.Shard] = (),
     ) -> None:
         """`props` is what the server tells of its model, `adapters` are their names in its order.
+
+        `chats` says whether the file has a template; without one the server makes one up.
 
         `on_guesses` is told how guesses fare after each answer. `group` holds parts of the
         model on other machines, as `shards` tells.
@@ -83,13 +86,13 @@ class LlamaEngine:
         self._on_guesses = on_guesses
         self._running = 0
         self._stepped_at = time.monotonic()
-        self.capabilities = self._abilities(props)
+        self.capabilities = self._abilities(props, chats)
 
-    def _abilities(self, props: Mapping[str, Any]) -> frozenset[pb.Capability]:
+    def _abilities(self, props: Mapping[str, Any], chats: bool) -> frozenset[pb.Capability]:
         if self.model_kind == pb.EMBEDDING:
             return frozenset({pb.EMBED})
         able = {pb.COMPLETE, pb.SAMPLING, pb.SCHEMA}
-        if props.get("chat_template"):
+        if chats:
             able.add(pb.CHAT)
             if self._template.tools:
                 able.add(pb.TOOLS)

@@ -104,6 +104,7 @@ async def load(
             choice=_choice(model, options, context, slots, wanted),
             context=context,
             vocabulary=model.vocabulary,
+            chats=model.chats,
             adapters=[file.stem for file in adapters],
             speculation=speculation,
             group=group,
