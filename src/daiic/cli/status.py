@@ -115,6 +115,8 @@ def _model_line(model: pb.ModelStatus) -> Text:
         line.append(f"\n  {held}\n  {', '.join(abilities(model))}", style="dim")
         if model.engine:
             line.append(f"\n  {how(model)}", style="dim")
+    for part in model.shards:
+        line.append(f"\n  {part_of(part)}", style="dim")
     if model.detail:
         line.append(f"\n  {shown(model.detail, MESSAGE)}", style="dim")
     return line
@@ -127,6 +129,8 @@ def _memory(beat: pb.Heartbeat) -> Text:
             free = round(10 * min(1, memory.free / memory.total))
             bar = "█" * (10 - free) + "░" * free
             lines.append(Text(f"{label} {bar}\n{size(memory.free)} free"))
+    if beat.HasField("shard"):
+        lines.append(Text(f"lends {size(beat.shard.bytes)}", style="dim"))
     lines += [card_line(card) for card in beat.cards]
     return Text("\n").join(lines)
 
@@ -142,6 +146,15 @@ def card_line(card: pb.Card) -> Text:
         limit = f" of {card.power_limit:.0f}" if card.HasField("power_limit") else ""
         facts.append(f"{card.power:.0f}{limit} W")
     return Text(shown(card.name)).append(f"\n  {' · '.join(facts) or 'not measured'}", style="dim")
+
+
+def part_of(shard: pb.Shard) -> str:
+    """Return who holds a part of a model that several workers have, and which layers."""
+    who = shown(shard.name or shard.worker_id)
+    if not shard.layers:
+        return f"{who}: {size(shard.bytes)}"
+    last = shard.first_layer + shard.layers - 1
+    return f"{who}: layers {shard.first_layer} to {last}, {size(shard.bytes)}"
 
 
 def unit_of(model: pb.ModelStatus) -> str:

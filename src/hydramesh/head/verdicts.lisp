@@ -12,7 +12,7 @@
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:worker-id #:worker-process #:worker-state #:worker-tags #:worker-free-p
-                #:worker-models #:worker-can-download #:worker-rate #:names-repository-p)
+                #:worker-holds-p #:worker-models #:worker-can-download #:worker-rate #:names-repository-p)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:explain-choice #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness
            #:verdict-seconds #:verdict-rank)
@@ -31,6 +31,7 @@ REASON says why it is not chosen, NIL if it might be:
   :STARTING   it takes no tasks yet;
   :CLOSED     it takes no tasks any more;
   :NO-MODEL   it neither has the model nor may it download it;
+  :TOO-LARGE  it cannot hold the model alone;
   :UNABLE     its model cannot do what the task needs, or could not if it were downloaded;
   :OTHER      another model than its own has begun the answer, and is there;
   :BUSY       it has no free slot;
@@ -101,7 +102,8 @@ be chosen: 1 is chosen, and would be done in SECONDS."
                    ((= (worker-state worker) pb:+starting+) :starting)
                    ((/= (worker-state worker) pb:+ready+) :closed)
                    ((not possible) :no-model)
-                   ((if known (worker-model-lacks-p known (job-needs job)) lacking) :unable)))))
+                   ((if known (worker-model-lacks-p known (job-needs job)) lacking) :unable)
+                   ((not (worker-holds-p worker (job-model job))) :too-large)))))
 
 (defun rank (verdicts job)
   "Return VERDICTS in the order in which their workers would be done with JOB, numbered."

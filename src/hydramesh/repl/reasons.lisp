@@ -5,8 +5,8 @@
                 #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness #:verdict-seconds)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
-                #:worker-can-download #:worker-load #:worker-models #:worker-slots #:worker-state
-                #:worker-tags #:names-repository-p)
+                #:worker-can-download #:worker-load #:worker-memory #:worker-models #:worker-offer #:worker-slots #:worker-state
+                #:worker-tags #:worker-takes #:names-repository-p)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:word)
   (:import-from #:hydramesh/work #:ability #:capability-list)
@@ -32,6 +32,9 @@
           (loop for capability in (capability-list needs)
                 collect (or (ability capability) (format nil "capability ~D" capability)))))
 
+(defun gib (bytes)
+  (/ bytes (float (ash 1 30) 1d0)))
+
 (defun lacking (worker job)
   "Return the set of what JOB needs and the model of WORKER cannot do."
   (let ((known (gethash (job-model job) (worker-models worker))))
@@ -53,6 +56,12 @@
                         "does not have the model, which is none that could be downloaded")
                        ((worker-can-download worker) "does not have the model")
                        (t "does not have the model, and may not download any")))
+      (:too-large (format nil "cannot hold the model alone: it takes ~,1F GiB there, and there are ~,1F~@[; ~
+                                for a group it lends ~,1F~]"
+                          (gib (worker-takes worker (job-model job)))
+                          (gib (or (worker-memory worker) 0))
+                          (and (worker-offer worker)
+                               (gib (pb:shard-offer-bytes (worker-offer worker))))))
       (:unable (format nil "its model cannot ~A" (abilities-text (lacking worker job))))
       (:other "has another model of that name than the one that began the answer")
       (:busy (format nil "busy: ~A on ~A; ~A"

@@ -1,11 +1,14 @@
 """Models that no worker can hold: who holds them together, by the rules of docs/cluster.md."""
 
+import asyncio
+
 import pytest
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
 from support.peers.cast import Cast
 from support.peers.scripted_peer import ScriptedPeer, ScriptedWorker
+from support.processes.daemon import PATIENCE
 from support.processes.head_process import HeadProcess
 
 GIB = 1 << 30
@@ -118,12 +121,15 @@ async def test_what_workers_say_of_groups_is_cut(head: HeadProcess, cast: Cast) 
     worker.heartbeat.models[0].shards.extend(parts)
     worker.heartbeat.models[0].needs = (1 << 64) - 1
     await worker.say()
-    await client.settle()
-    (said,) = [
-        status.heartbeat
-        for status in client.status.workers
-        if status.heartbeat.worker_id == worker.heartbeat.worker_id
-    ]
+    said = pb.Heartbeat()
+    async with asyncio.timeout(PATIENCE):  # it takes many datagrams, and the question only one
+        while not said.HasField("shard"):
+            await client.settle()
+            said = next(
+                status.heartbeat
+                for status in client.status.workers
+                if status.heartbeat.worker_id == worker.heartbeat.worker_id
+            )
     assert said.shard.address == "a" * 256
     assert list(said.shard.links) == [good] * 58
     assert len(said.models[0].shards) == 64

@@ -13,6 +13,16 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, capabilities_of
 
 
+class LiveShard(msgspec.Struct, frozen=True):
+    """A part of a model that several workers hold; `layers` is 0 if that is not known."""
+
+    worker: str
+    name: str
+    bytes: int
+    first_layer: int
+    layers: int
+
+
 class LiveModel(msgspec.Struct, frozen=True):
     """A model on one worker.
 
@@ -32,6 +42,7 @@ class LiveModel(msgspec.Struct, frozen=True):
     detail: str
     rate: float
     unit: str
+    shards: list[LiveShard]
 
 
 class LiveCard(msgspec.Struct, frozen=True):
@@ -72,6 +83,7 @@ class LiveWorker(msgspec.Struct, frozen=True):
     tasks_done: int
     tokens_per_second: float
     can_download: bool
+    lends: int
     cards: list[LiveCard]
     models: list[LiveModel]
 
@@ -155,6 +167,7 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
         tasks_done=said.tasks_done,
         tokens_per_second=round(said.tokens_per_second, 2),
         can_download=said.can_download,
+        lends=said.shard.bytes,
         cards=[_card(card) for card in said.cards],
         models=[_model(model) for model in said.models],
     )
@@ -188,6 +201,10 @@ def _model(model: pb.ModelStatus) -> LiveModel:
         detail=model.detail,
         rate=round(model.rate, 2),
         unit=kind.unit if kind is not None else "",
+        shards=[
+            LiveShard(part.worker_id, part.name, part.bytes, part.first_layer, part.layers)
+            for part in model.shards
+        ],
     )
 
 

@@ -90,7 +90,8 @@ function updateWorker(card, worker) {
   keyed(find(".models"), worker.models, (model) => model.name, createModel, updateModel);
   const late = worker.age_ms > 5000 ? `silent for ${duration(worker.age_ms / 1000)}` : `${number(worker.tokens_per_second)} tokens/s`;
   const trip = worker.rtt_ms ? ` · ${worker.rtt_ms < 10 ? worker.rtt_ms.toFixed(1) : Math.round(worker.rtt_ms)} ms round trip` : "";
-  say(find(".foot"), `${late} · ${number(worker.tasks_done)} done${trip}`);
+  const lends = worker.lends ? ` · lends ${bytes(worker.lends)}` : "";
+  say(find(".foot"), `${late} · ${number(worker.tasks_done)} done${trip}${lends}`);
   find(".foot").title = `${worker.address} · ${worker.version} · ${worker.id}`;
 }
 
@@ -138,12 +139,18 @@ function updateModel(item, model) {
     model.state === "loaded" ? (PLACEMENT[model.placement] ?? model.placement) : "",
     model.rate ? `${number(model.rate)} ${model.unit}/s per request` : "",
     model.state === "loaded" ? [model.engine, model.choice].filter(Boolean).join(": ") : "",
+    ...model.shards.map(part),
     model.detail,
   ];
   say(item.querySelector(".detail"), parts.filter(Boolean).join(" · "));
   const bar = item.querySelector(".meter");
   bar.hidden = !busy;
   fill(bar, model.progress);
+}
+
+function part(shard) {
+  const layers = shard.layers ? `layers ${shard.first_layer} to ${shard.first_layer + shard.layers - 1}, ` : "";
+  return `${shard.name || shard.worker}: ${layers}${bytes(shard.bytes)}`;
 }
 
 function showTasks(cluster) {
