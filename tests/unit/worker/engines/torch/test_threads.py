@@ -37,6 +37,8 @@ def test_the_fastest_number_is_taken(best: int) -> None:
 
 def test_more_threads_are_taken_where_fewer_are_no_faster() -> None:
     assert Machine({2: 0.01, 1: 0.01}).fastest() == 2
+    assert Machine({2: 0.01, 1: 0.0095}).fastest() == 2
+    assert Machine({2: 0.01, 1: 0.0085}).fastest() == 1
 
 
 @pytest.mark.parametrize("disturbed", range(8))
