@@ -9,6 +9,7 @@ the time. Here tasks of about the same length make one product.
 import functools
 import itertools
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
+
+from daiic.worker.engines.transformers_text import explicit_attention
 
 NAME = "daiic_packed"
 
@@ -29,18 +32,31 @@ RUN = 4
 keys need not be copied."""
 
 
-def serves(config: Any, implementation: str) -> bool:
-    """Whether all of a model's layers attend to what is before, or to a window of it.
+_Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
+"""Attention of tasks of one shape, by query, key, value and mask, as `_Part` has them."""
 
-    `implementation` is the attention that it was loaded with.
+
+def serves(model: Any) -> bool:
+    """Whether `model` is on the CPU and its layers attend in a way that is known here.
+
+    All must attend to what is before, or to a window of it. Of models that
+    transformers loads without sdpa, which leaves out what they need, that is
+    known of those with capped logits or sinks.
     """
+    config = model.config.get_text_config()
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    softcap = getattr(config, "attn_logit_softcapping", None)
-    return (
-        implementation == "sdpa"
-        and layers <= {"full_attention", "sliding_attention"}
-        and softcap is None
-    )
+    if model.device.type != "cpu" or not layers <= {"full_attention", "sliding_attention"}:
+        return False
+    if model.config._attn_implementation == "eager":
+        return has_capped_logits(config) or any(
+            getattr(module, "sinks", None) is not None for module in model.modules()
+        )
+    return bool(model.config._attn_implementation == "sdpa")
+
+
+def has_capped_logits(config: Any) -> bool:
+    """Whether a text model's attention has capped logits."""
+    return bool(getattr(config, "attn_logit_softcapping", None))
 
 
 def register() -> None:
@@ -70,6 +86,17 @@ def packed_attention(
     task begins. Returns [1, tokens, heads, width]. Without them this is
     transformers' ordinary attention.
     """
+    softcap, sinks = kwargs.get("softcap"), getattr(module, "sinks", None)
+    product: _Product
+    explicit = softcap is not None or sinks is not None
+    if explicit:
+        product = functools.partial(
+            explicit_attention.attend, scaling=scaling, softcap=softcap, sinks=sinks
+        )
+    else:
+        product = functools.partial(_fused, scaling=scaling)
+    if "cu_seq_lens_q" not in kwargs and explicit:
+        return product(query, key, value, attention_mask).transpose(1, 2).contiguous(), None
     if "cu_seq_lens_q" not in kwargs:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
@@ -84,10 +111,10 @@ def packed_attention(
     )
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     if len(parts) == 1:
-        return _attend(parts[0], query, key, value, scaling).unsqueeze(0), None
+        return _attend(parts[0], product, query, key, value).unsqueeze(0), None
     answer = query.new_empty(query.shape[0], query.shape[1], value.shape[2])
     for part in parts:
-        answer[part.queries] = _attend(part, query, key, value, scaling)
+        answer[part.queries] = _attend(part, product, query, key, value)
     return answer.unsqueeze(0), None
 
 
@@ -177,36 +204,39 @@ def _places(
 
 
 def _attend(
-    part: _Part,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scaling: float | None,
+    part: _Part, product: _Product, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 ) -> torch.Tensor:
     """Return [tokens of the tasks, heads, width] from states [tokens of all, heads, width].
 
     The last query is that of the last key.
     """
-    query, key, value = (
-        _per_task(part.tasks, where, states)
-        for where, states in ((part.queries, query), (part.keys, key), (part.keys, value))
+    answer = product(
+        _per_task(part.tasks, part.queries, query),
+        _per_task(part.tasks, part.keys, key),
+        _per_task(part.tasks, part.keys, value),
+        part.mask,
     )
+    return answer.transpose(1, 2).flatten(0, 1)
+
+
+def _fused(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    *,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Return [tasks, heads, queries, width]."""
     tasks, heads, queries, width = query.shape
     if queries == 1:
         # The query heads that share a key head can stand where queries stand.
         query = query.reshape(tasks, key.shape[1], -1, width)
-        answer = scaled_dot_product_attention(query, key, value, part.mask, scale=scaling)
-        return answer.reshape(tasks, heads, -1)
-    answer = scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        part.mask,
-        is_causal=part.mask is None,
-        scale=scaling,
-        enable_gqa=True,
+        answer = scaled_dot_product_attention(query, key, value, mask, scale=scaling)
+        return answer.reshape(tasks, heads, 1, -1)
+    return scaled_dot_product_attention(
+        query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=True
     )
-    return answer.transpose(1, 2).flatten(0, 1)
 
 
 def _per_task(tasks: int, where: slice | torch.Tensor, states: torch.Tensor) -> torch.Tensor:

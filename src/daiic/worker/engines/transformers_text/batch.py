@@ -52,7 +52,7 @@ class Batch(TextGenerator):
         self._model = model
         self._attention = model.config._attn_implementation
         config = model.config.get_text_config()
-        packed = model.device.type == "cpu" and attention.serves(config, self._attention)
+        packed = attention.serves(model)
         kinds = set(getattr(config, "layer_types", None) or ())
         step = PREFILL if packed or len(kinds) < 2 else MASKED_PREFILL
         try:

@@ -12,6 +12,7 @@ import torch
 
 from daiic.errors import TaskError
 from daiic.worker.engines.torch.errors import is_out_of_memory
+from daiic.worker.engines.transformers_text import attention
 from daiic.worker.engines.transformers_text.batch import Batch
 from daiic.worker.engines.transformers_text.sampling import Sampling
 
@@ -66,8 +67,8 @@ def _obstacle(model: Any) -> str:
     config = model.config.get_text_config()
     if getattr(config, "kv_lora_rank", None):
         return "its keys and values are compressed (multi-head latent attention)"
-    if getattr(config, "attn_logit_softcapping", None):
-        # It would run, and leave that out.
+    if attention.has_capped_logits(config) and not attention.serves(model):
+        # It would run, and the manager's own attention would leave that out.
         return "its attention has capped logits"
     return ""
 
