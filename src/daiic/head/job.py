@@ -42,6 +42,7 @@ class Job:
     """
 
     __slots__ = (
+        "_plan",
         "_work",
         "answer",
         "arrived_at",
@@ -106,7 +107,8 @@ class Job:
         if self.user:
             self.user = self.user[: LIMITS.client_name]
             task.ClearField("client")  # no worker needs to know
-        task.ClearField("shards")  # only a head forms groups
+        self._plan = pb.ShardPlan.FromString(task.shards.SerializeToString())
+        task.ClearField("shards")
         self.answer = AnswerOrder(task, limits)
         if not work and size > SURELY_SMALL:
             work = [_encoded_work(task, kind)]
@@ -135,6 +137,8 @@ class Job:
         self.group = group
         if group is not None:
             self.answer.task.shards.CopyFrom(group.plan)
+        elif self._plan.members:  # who asked has planned itself
+            self.answer.task.shards.CopyFrom(self._plan)
         else:
             self.answer.task.ClearField("shards")
 
