@@ -52,7 +52,7 @@ def write(
         num_key_value_heads=8,
         head_dim=128,
         max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,  # tied, random weights say the same token for ever
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=None,
@@ -111,8 +111,6 @@ def _write_gguf(
     writer.add_token_merges([" ".join(merge) for merge in merges])
     writer.add_add_bos_token(False)
     for name, weight in model.state_dict().items():
-        if name == "lm_head.weight":  # the embedding once more
-            continue
         values = np.ascontiguousarray(weight.float().numpy())
         if values.ndim == 1:
             writer.add_tensor(_gguf_name(name), values)
@@ -129,6 +127,7 @@ def _gguf_name(name: str) -> str:
     whole = {
         "model.embed_tokens.weight": "token_embd.weight",
         "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
     }
     if name in whole:
         return whole[name]
