@@ -34,9 +34,10 @@ class WorkerLimits:
     times longer it may make a text, its `tokenizer_growth`. Of a chat template:
     its source is a `template`, and it may take `template_seconds` of processor
     time (`template_patience` of real time) and `template_memory` for one
-    conversation. Of a GGUF file: what it says before its weights, its `gguf_header`;
-    the `gguf_keys`, `gguf_strings` in all arrays, `gguf_tensors`, bytes of each
-    `gguf_name`; the `gguf_parts` that a model may be split into, and its `adapters`.
+    conversation. Of a GGUF file: its `load_patience`, beside the time that its size
+    takes; what it says before its weights, its `gguf_header`; the `gguf_keys`,
+    `gguf_strings` in all arrays, `gguf_tensors`, bytes of each `gguf_name`; the
+    `gguf_parts` that a model may be split into, and its `adapters`.
     Of a model of several machines: the `shard_members` besides the one that leads, and the
     characters of a `shard_name`.
     `failures` are those models that the list shows as failed, `aliases` other
@@ -80,6 +81,7 @@ class WorkerLimits:
     template_seconds: float = 5.0
     template_patience: float = 120.0
     template_memory: int = 512 * MIB
+    load_patience: float = 300.0
     gguf_header: int = 128 * MIB
     gguf_keys: int = 4096
     gguf_strings: int = 4_000_000

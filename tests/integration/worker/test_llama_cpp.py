@@ -150,3 +150,16 @@ async def test_it_says_what_runs_a_model_and_with_how_much_room(chat: Path) -> N
         assert engine.library == "llama.cpp"
         assert engine.choice.startswith("a GGUF on a CPU; context ")
         assert "tasks at once" in engine.choice or "1 task at once" in engine.choice
+
+
+async def test_a_model_that_never_gets_loaded_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use("debian", monkeypatch)
+    monkeypatch.setattr("daiic.worker.engines.llama_cpp.server.LOAD_PATIENCE", 2.0)
+    endless = "{% for a in range(100000) %}" * 3 + "{% endfor %}" * 3
+    path = tiny_gguf.chat_model(tmp_path / "endless.gguf", template=endless)
+    with pytest.raises(TaskError, match="has not loaded the model in 2 s"):
+        async with serving(path):
+            pass
+    assert str(path) not in str([child.cmdline() for child in psutil.Process().children()])

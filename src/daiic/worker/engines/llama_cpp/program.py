@@ -1,6 +1,7 @@
 """llama-server's command line: which program, with which files, for how many tasks."""
 
 import asyncio
+import contextlib
 import re
 import shutil
 import sys
@@ -9,11 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from daiic.errors import TaskError
+from daiic.tether import tethered
 from daiic.wire import daiic_pb2 as pb
 
 PROGRAM = "llama-server"
 WHEEL = "xllamacpp"
 LAUNCHER = "daiic.worker.engines.llama_cpp.wheel"
+HELP_PATIENCE = 60.0
+"""Seconds that a program has to tell its options; some look for cards first."""
+MAX_HELP = 1 << 20
+"""Bytes of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +75,33 @@ class Options:
 
 
 async def _options_of(program: str) -> frozenset[str]:
-    """Return the long options that `program` knows; they differ between builds of llama.cpp."""
+    """Return the long options that `program` knows; they differ between builds of llama.cpp.
+
+    Raises:
+        TaskError: UNSUPPORTED if it does not tell them.
+    """
     process = await asyncio.create_subprocess_exec(
-        program,
-        "--help",
+        *tethered(program, "--help"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
-    said, _ = await process.communicate()
+    assert process.stdout is not None
+    said = bytearray()
+    try:
+        async with asyncio.timeout(HELP_PATIENCE):
+            while len(said) < MAX_HELP and (more := await process.stdout.read(MAX_HELP)):
+                said += more
+    except TimeoutError:
+        raise TaskError(
+            pb.UNSUPPORTED,
+            f"`{program} --help` took more than {HELP_PATIENCE:g} s",
+            "install llama.cpp again",
+        ) from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
     return frozenset(re.findall(r"--[a-z][a-z0-9-]+", said.decode("utf-8", "replace")))
 
 

@@ -18,9 +18,14 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.child import Child
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 from daiic.worker.engines.llama_cpp.program import PROGRAM, Options, command
+from daiic.worker.limits import LIMITS
+from daiic.worker.models.gguf.files import belonging
 
 BASE = "http://llama"
 POLL = 0.05
+LOAD_PATIENCE = LIMITS.load_patience
+SLOWEST = 10_000_000
+"""Bytes of a model that are loaded in a second, at the least."""
 MAX_LINE = 1 << 20
 """Bytes of one event."""
 QUIET = {"GGML_NO_BACKTRACE": "1"}
@@ -53,7 +58,8 @@ class Server:
         """Start a server and wait until it has loaded its model; `options.socket` is set here.
 
         Raises:
-            TaskError: BAD_REQUEST if it cannot load the model.
+            TaskError: BAD_REQUEST if it cannot load the model, or not within LOAD_PATIENCE seconds
+                and those that files of its size may take.
             EngineOutOfMemory: if there is not enough memory for it.
         """
         place = Path(tempfile.mkdtemp(prefix="daiic-llama-"))
@@ -68,9 +74,19 @@ class Server:
             shutil.rmtree(place, ignore_errors=True)
             raise
         server = cls(child, place, options.socket)
+        size = sum(file.stat().st_size for file in belonging(options.model))
+        patience = LOAD_PATIENCE + size / SLOWEST
         try:
-            while not await server._ready():  # noqa: ASYNC110
-                await asyncio.sleep(POLL)
+            async with asyncio.timeout(patience):
+                while not await server._ready():  # noqa: ASYNC110
+                    await asyncio.sleep(POLL)
+        except TimeoutError:
+            await server.close()
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"llama.cpp has not loaded the model in {patience:.0f} s",
+                "a chat template that never ends may be in it: choose another file",
+            ) from None
         except BaseException:
             await server.close()
             raise
@@ -88,7 +104,8 @@ class Server:
                 "check the file, or use a newer llama.cpp",
             )
         try:
-            return (await self._client.get("/health")).status_code == httpx.codes.OK
+            async with self._client.stream("GET", "/health") as response:
+                return response.status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 

@@ -64,7 +64,9 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(module, "MAX_REPLY", 1000)
     monkeypatch.setattr(module, "MAX_LINE", 1000)
-    started = await Server.start(Options(Path("m.gguf"), Path(), 8, 1), lambda done: None)
+    model = tmp_path / "m.gguf"
+    model.touch()
+    started = await Server.start(Options(model, Path(), 8, 1), lambda done: None)
     yield started
     await started.close()
 
