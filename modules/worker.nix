@@ -27,11 +27,12 @@ let
   packages = {
     cuda = pkgs.pkgsCuda.daiic-worker;
     rocm = pkgs.pkgsRocm.daiic-worker;
+    vulkan = pkgs.daiic-worker-vulkan;
     cpu = pkgs.daiic-worker;
   };
 
   # Device classes as the drivers name them in /proc/devices; systemd skips names that a driver does not have.
-  devices = {
+  devices = rec {
     cuda = [
       "char-nvidia"
       "char-nvidia-caps"
@@ -43,6 +44,8 @@ let
       "char-drm"
       "char-kfd"
     ];
+    # Any vendor's; NVIDIA's driver has devices of its own.
+    vulkan = [ "char-drm" ] ++ lib.optionals nvidiaDriver cuda;
     cpu = [ ];
   };
 
@@ -62,7 +65,7 @@ in
       type = types.package;
       default = packages.${accelerator};
       defaultText = lib.literalMD ''
-        `pkgs.pkgsCuda.daiic-worker`, `pkgs.pkgsRocm.daiic-worker` or `pkgs.daiic-worker`, according to
+        `pkgs.pkgsCuda.daiic-worker`, `pkgs.pkgsRocm.daiic-worker`, `pkgs.daiic-worker-vulkan` or `pkgs.daiic-worker`, according to
         {option}`services.daiic.worker.backend`; with `auto`, according to the GPU driver that this system loads.
       '';
       description = "The worker's package, with torch built for the machine's GPU.";
@@ -73,13 +76,14 @@ in
         "auto"
         "cuda"
         "rocm"
+        "vulkan"
         "cpu"
       ];
       default = "auto";
       description = ''
-        What models run on: `cuda` (NVIDIA), `rocm` (AMD), `cpu`, or `auto`: NVIDIA if this system loads its
-        driver, otherwise AMD if it loads that one, otherwise the CPU. The unit has access to the devices of that
-        vendor only.
+        What models run on: `cuda` (NVIDIA), `rocm` (AMD), `vulkan` (cards of any vendor, for GGUF models only; others
+        run on the CPU), `cpu`, or `auto`: NVIDIA if this system loads its driver, otherwise AMD if it loads that one,
+        otherwise the CPU. The unit has access to the devices of that vendor only.
       '';
     };
 
@@ -342,7 +346,7 @@ in
           # Buffers that the GPU reads from RAM have to be locked there.
           LimitMEMLOCK = "infinity";
         }
-        // lib.optionalAttrs (accelerator == "rocm") {
+        // lib.optionalAttrs (accelerator == "rocm" || accelerator == "vulkan") {
           SupplementaryGroups = [
             "render"
             "video"

@@ -170,6 +170,16 @@ in
     services.daiic.worker.backend = "cpu";
   };
 
+  vulkan.services.daiic.worker = {
+    enable = true;
+    backend = "vulkan";
+  };
+  vulkan-on-nvidia = {
+    imports = [ nvidia ];
+    services.daiic.worker.enable = true;
+    services.daiic.worker.backend = "vulkan";
+  };
+
   remote-heads = {
     imports = [ key ];
     services.daiic.worker.enable = true;

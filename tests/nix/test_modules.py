@@ -229,6 +229,8 @@ def test_head_can_be_looked_into_only_where_that_is_asked_for() -> None:
         ("auto-amd", "daiic-worker-rocm", ["drm", "kfd"]),
         ("cuda", "daiic-worker-cuda", ["nvidia"]),
         ("cpu-on-nvidia", "daiic-worker", []),
+        ("vulkan", "daiic-worker-vulkan", ["drm"]),
+        ("vulkan-on-nvidia", "daiic-worker-vulkan", ["drm", "nvidia"]),
         ("every-option", "daiic-worker-rocm", ["drm", "kfd"]),
     ],
 )
@@ -243,7 +245,7 @@ def test_worker_gets_its_vendors_build_and_devices_only(
         devices
     )
     assert worker["PrivateDevices"] == (["false"] if devices else ["true"])
-    assert ("SupplementaryGroups" in worker) == ("kfd" in devices)
+    assert ("SupplementaryGroups" in worker) == ("drm" in devices)
     assert configuration(machine)["driverLibraries"] == bool(devices)
 
 

@@ -1,5 +1,6 @@
 """The parts of a worker put together; importing this imports torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -13,10 +14,12 @@ from daiic.worker.backend import choose
 from daiic.worker.cards.telemetry import Telemetry
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.llama_cpp import program
+from daiic.worker.engines.llama_cpp.devices import Device
 from daiic.worker.engines.llama_cpp.speculation import Guesses
 from daiic.worker.engines.loading import EngineLoader
 from daiic.worker.identity import Identity
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.memory.children import ChildMemory
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.meter import MemoryMeter
 from daiic.worker.metrics import Statistics
@@ -43,18 +46,20 @@ class Worker:
         identity: Identity,
         statistics: Statistics,
         key: ClusterKey | None = None,
+        listed: Sequence[Device] = (),
     ) -> None:
-        """`token` is Hugging Face's.
+        """`token` is Hugging Face's, `listed` are the cards of llama.cpp.
 
         Raises:
             SettingsError: if the backend that is set cannot be used, or no memory be lent.
         """
-        backend = choose(settings.backend)
+        backend = choose(settings.backend, listed, settings.gpus)
         models_dir = Path(settings.models_dir).expanduser()
         if not models_dir.is_dir():
             log.warning("there is no models folder", models_dir=str(models_dir.absolute()))
         self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
-        self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit)
+        self._children = ChildMemory()
+        self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit, self._children)
         self._backend = backend
         self._prefers_gguf = not backend.is_gpu and program.is_there()
         self._guesses = Guesses()
@@ -136,6 +141,7 @@ class Worker:
             cache_dir=self._cache_dir,
             guesses=self._guesses,
             lead=self._lead,
+            children=self._children,
         )
 
     async def _fetch(self, name: str, progress: Progress) -> str:

@@ -1,7 +1,7 @@
 """Which cards or processor the worker computes on, and how much memory they have."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,12 @@ import torch
 
 from daiic.service.settings import SettingsError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.devices import Device
 
-BackendSetting = Literal["auto", "cuda", "rocm", "cpu"]
+BackendSetting = Literal["auto", "cuda", "rocm", "vulkan", "cpu"]
+
+VULKAN = "Vulkan"
+"""How llama.cpp calls its cards; a number follows."""
 
 _REMEDIES = {
     "cuda": (
@@ -38,15 +42,19 @@ class Memory:
 class Card:
     """A graphics card, by its `index` in its library's list.
 
-    `pci_address` is where it is, "0000:03:00.0", if that is known.
+    `pci_address` is where it is, "0000:03:00.0", if that is known. `listed` is the memory of a
+    card that torch does not know, before models were loaded.
     """
 
     index: int
     name: str
     pci_address: str = ""
+    listed: Memory | None = None
 
     def memory(self) -> Memory:
         """The card's own memory, as its driver sees it."""
+        if self.listed is not None:
+            return self.listed
         free, total = torch.cuda.mem_get_info(self.index)
         return Memory(total, free)
 
@@ -81,13 +89,32 @@ def ram() -> Memory:
     return Memory(memory.total, memory.available)
 
 
-def choose(setting: BackendSetting) -> Backend:
-    """Return the first device that `setting` allows; "auto" takes a GPU if there is one.
+def choose(
+    setting: BackendSetting, listed: Sequence[Device] = (), gpus: Sequence[str] = ()
+) -> Backend:
+    """Return what `setting` allows; "auto" takes torch's cards, else Vulkan's, else the CPU.
+
+    `listed` are the cards of llama.cpp, and `gpus` those of the settings.
 
     Raises:
-        SettingsError: if the setting names a kind of GPU that torch cannot use here.
+        SettingsError: if the setting names a kind of GPU that cannot be used here.
     """
     found = _gpu()
+    if setting == "vulkan" or (setting == "auto" and found is None):
+        cards = _vulkan_cards(listed)
+        if cards and not all(gpu.isdecimal() for gpu in gpus):
+            raise SettingsError(
+                "gpus names cards that Vulkan does not know: name them by their numbers in"
+                " `vulkaninfo --summary`"
+            )
+        if cards:
+            return Backend(pb.VULKAN, torch.device("cpu"), names(cards), cards)
+        if setting == "vulkan":
+            raise SettingsError(
+                'backend = "vulkan": `llama-server --list-devices` lists no card of Vulkan;'
+                " install a llama.cpp with Vulkan and the card's driver, check that this user may"
+                ' open /dev/dri, or set backend = "auto"'
+            )
     if setting == "cpu" or (setting == "auto" and found is None):
         return Backend(pb.CPU, torch.device("cpu"), _processor_name())
     if found is None or setting not in ("auto", found):
@@ -110,6 +137,18 @@ def _gpu() -> Literal["cuda", "rocm"] | None:
     if not torch.cuda.is_available():
         return None
     return "rocm" if torch.version.hip else "cuda"
+
+
+def _vulkan_cards(listed: Iterable[Device]) -> tuple[Card, ...]:
+    return tuple(
+        Card(
+            int(device.name.removeprefix(VULKAN)),
+            device.description,
+            listed=Memory(device.total, device.free),
+        )
+        for device in listed
+        if device.name.startswith(VULKAN)
+    )
 
 
 def _cards() -> tuple[Card, ...]:

@@ -19,6 +19,7 @@ from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
 from daiic.worker.cards.selection import visible
+from daiic.worker.engines.llama_cpp.devices import listed
 from daiic.worker.identity import identify
 from daiic.worker.metrics import Statistics
 from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token
@@ -79,7 +80,9 @@ class Daemon:
         await in_thread(lambda: importlib.import_module("daiic.worker.assembly"))
         from daiic.worker.assembly import Worker
 
-        worker = Worker(settings, token, socket, identity, statistics, key)
+        asks = settings.backend in ("auto", "vulkan")
+        cards = await listed() if asks else []
+        worker = Worker(settings, token, socket, identity, statistics, key, cards)
         worker.manager.on_device_lost = self._device_lost
         await worker.manager.rescan()
         node = self._node = worker.node

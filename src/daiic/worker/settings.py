@@ -62,8 +62,8 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         "127.0.0.1:7717",
     )
     backend: Annotated[
-        Literal["auto", "cuda", "rocm", "cpu"],
-        msgspec.Meta(description="auto (a GPU if there is one), cuda, rocm or cpu"),
+        Literal["auto", "cuda", "rocm", "vulkan", "cpu"],
+        msgspec.Meta(description="auto (a GPU if there is one), cuda, rocm, vulkan or cpu"),
     ] = "auto"
     gpus: Annotated[
         tuple[Gpu, ...],

@@ -151,6 +151,7 @@ async def test_model_that_cannot_be_loaded_does_not_keep_the_worker_from_serving
         ({"cluster_key_file": "/nonexistent"}, "daiic keygen"),
         ({"hf_token_file": "/nonexistent"}, "hf_token_file"),
         ({"backend": "rocm"}, "rocminfo"),
+        ({"backend": "vulkan"}, "llama-server --list-devices"),
         ({"gpus": ["0000:fe:1f.7"]}, "leave out gpus"),
     ],
 )

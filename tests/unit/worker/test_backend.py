@@ -9,6 +9,7 @@ from daiic.service.settings import SettingsError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
 from daiic.worker.backend import BackendSetting
+from daiic.worker.engines.llama_cpp.devices import Device
 
 
 def pretend(
@@ -100,6 +101,32 @@ def test_a_gpu_that_is_not_there_is_an_error_with_advice(
         backend.choose(setting)
     assert f'backend = "{setting}"' in str(refusal.value)
     assert advice in str(refusal.value)
+
+
+CARDS = [Device("Vulkan0", "A Radeon", 16 << 30, 15 << 30), Device("Vulkan1", "An Arc", 8, 8)]
+
+
+def test_vulkans_cards_are_taken_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, gpu=False)
+    chosen = backend.choose("auto", CARDS)
+    assert (chosen.kind, chosen.name, chosen.is_gpu) == (pb.VULKAN, "A Radeon, An Arc", False)
+    assert chosen.device == torch.device("cpu")
+    assert chosen.cards[0].memory() == backend.Memory(16 << 30, 15 << 30)
+    assert backend.choose("auto", [Device("CUDA0", "A GPU", 8, 8)]).kind == pb.CPU
+    assert backend.choose("cpu", CARDS).kind == pb.CPU
+    pretend(monkeypatch, gpu=True)
+    assert backend.choose("auto", CARDS).kind == pb.CUDA
+    assert backend.choose("vulkan", CARDS).kind == pb.VULKAN
+
+
+def test_vulkan_without_cards_or_with_names_that_it_lacks_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(monkeypatch, gpu=False)
+    with pytest.raises(SettingsError, match="llama-server --list-devices"):
+        backend.choose("vulkan", [Device("CUDA0", "A GPU", 8, 8)])
+    with pytest.raises(SettingsError, match="vulkaninfo --summary"):
+        backend.choose("auto", CARDS, ["0000:03:00.0"])
 
 
 def test_ram_is_measured() -> None:

@@ -33,7 +33,7 @@ def test_head_elsewhere_is_refused_while_only_loopback_is_listened_on(head):
     [
         ("quantization", "3bit", "none, 8bit, 4bit"),
         ("precision", "float16", "auto, float32, bfloat16"),
-        ("backend", "tpu", "auto, cuda, rocm, cpu"),
+        ("backend", "tpu", "auto, cuda, rocm, vulkan, cpu"),
         ("gpus", "first", "each item a card's number, its UUID"),
         ("gpus", "0,-1", "each item a card's number, its UUID"),
         ("slots", "0", "a whole number from 1 to 4096"),

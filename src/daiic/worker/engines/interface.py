@@ -14,6 +14,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.speculation import Guesses, Speculation
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.memory.children import ChildMemory
 from daiic.worker.models.model import Model
 from daiic.worker.sharding.group import Lead
 from daiic.worker.sharding.plan import Plan
@@ -51,8 +52,9 @@ class LoadOptions:
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
     `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
-    for which models guessing tokens ahead does not pay. `plan` says which other
-    machines hold parts of the model, and `lead` is what it takes to reach them.
+    for which models guessing tokens ahead does not pay, `children` what child processes
+    hold of the cards. `plan` says which other machines hold parts of the model, and `lead`
+    is what it takes to reach them.
     """
 
     backend: "Backend"
@@ -69,6 +71,7 @@ class LoadOptions:
     guesses: Guesses = field(default_factory=Guesses)
     lead: Lead | None = None
     plan: Plan = ()
+    children: ChildMemory = field(default_factory=ChildMemory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +187,12 @@ class EngineEntry:
     `probe` looks at the model `name` at a path, without loading anything, and
     returns what it is to this engine; `None` if it cannot run it. It raises a
     TaskError or an OSError for files that cannot be read. `module` is the name
-    of an `EngineModule`. `over_cards` says whether a model may lie on several cards.
+    of an `EngineModule`. `over_cards` says whether a model may lie on several cards,
+    `without_torch` whether it computes on cards that torch does not know.
     """
 
     name: str
     probe: Callable[[Path, str], Probed | None]
     module: str
     over_cards: bool = True
+    without_torch: bool = False

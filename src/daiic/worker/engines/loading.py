@@ -51,6 +51,8 @@ class EngineLoader:
         async with self._one_at_a_time:
             if budget.again is not None:  # another copy may have been loaded meanwhile
                 budget = replace(budget.again(), again=budget.again)
+            if not (options.backend.is_gpu or entry.without_torch):
+                budget = budget.in_ram()
             if len(budget.cards) <= 1 or model.plan:
                 return await self._load(model, module, options, budget, progress)
             card = budget.cards.index(max(budget.cards))
@@ -62,7 +64,7 @@ class EngineLoader:
                 model, module, _on(options, card), budget.on_card(card), progress
             )
         measure = budget.again
-        if not fits or measure is None:
+        if not fits or measure is None or first.placement != "gpu":
             return first
 
         async def another(cards: Collection[int]) -> tuple[int, Engine] | None:

@@ -16,7 +16,7 @@ from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.model_json import shown
 
 ENGINES = (
-    EngineEntry("llama_cpp", probe_gguf, "daiic.worker.engines.llama_cpp.load"),
+    EngineEntry("llama_cpp", probe_gguf, "daiic.worker.engines.llama_cpp.load", without_torch=True),
     EngineEntry(
         "diffusers", probe_pipeline, "daiic.worker.engines.diffusers.load", over_cards=False
     ),

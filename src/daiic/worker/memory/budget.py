@@ -18,6 +18,11 @@ class MemoryBudget:
     again: "Callable[[], MemoryBudget] | None" = field(default=None, compare=False, repr=False)
     cards: tuple[int, ...] = ()
 
+    def in_ram(self) -> "MemoryBudget":
+        """Return what there is for a model that cannot use the cards."""
+        again = self.again
+        return MemoryBudget(0, self.ram_bytes, None if again is None else lambda: again().in_ram())
+
     def on_card(self, number: int) -> "MemoryBudget":
         """Return what there is for a model that lies on the backend's card `number` alone."""
         again = self.again

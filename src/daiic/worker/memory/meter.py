@@ -10,6 +10,7 @@ import torch
 
 from daiic.worker.backend import Backend, Card, Memory, ram
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.memory.children import ChildMemory
 
 SPARE_RAM = 512 << 20
 SPARE_VRAM = 256 << 20
@@ -24,19 +25,26 @@ class MemoryMeter:
     `vram_limit` is that of each card.
     """
 
-    def __init__(self, backend: Backend, vram_limit: int = 0, ram_limit: int = 0) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        vram_limit: int = 0,
+        ram_limit: int = 0,
+        children: ChildMemory | None = None,
+    ) -> None:
         self._backend = backend
+        self._children = children or ChildMemory()
         self.vram_limit = vram_limit
         self.ram_limit = ram_limit
 
     @property
     def has_vram(self) -> bool:
         """Whether models go to a GPU's own memory first."""
-        return self._backend.is_gpu
+        return bool(self._backend.cards)
 
     def most(self) -> int:
-        """Return the bytes that models may take at most of the memory that they go to first."""
-        if self.has_vram:
+        """Return the bytes that models may take at most of the memory that torch's go to first."""
+        if self._backend.is_gpu:
             return sum(
                 min(total, self.vram_limit) if self.vram_limit else total
                 for total in (card.memory().total for card in self._backend.cards)
@@ -54,13 +62,17 @@ class MemoryMeter:
         return Memory(sum(card.total for card in cards), sum(card.free for card in cards))
 
     def _card(self, card: Card) -> Memory:
-        memory = card.memory()
-        # What torch keeps for reuse is free to its next user, though not to the driver.
-        allocated = torch.cuda.memory_allocated(card.index)
+        memory, held = card.memory(), self._children.on(card.index)
         free = max(memory.free - SPARE_VRAM, 0)
-        free += torch.cuda.memory_reserved(card.index) - allocated
+        if self._backend.is_gpu:
+            # What torch keeps for reuse is free to its next user, though not to the driver.
+            allocated = torch.cuda.memory_allocated(card.index)
+            free += torch.cuda.memory_reserved(card.index) - allocated
+            held += allocated
+        else:
+            free -= held  # the card's memory is what was free before models were loaded
         if self.vram_limit:
-            free = min(free, self.vram_limit - allocated)
+            free = min(free, self.vram_limit - held)
         return Memory(memory.total, max(min(free, memory.total), 0))
 
     def ram(self, held: int) -> Memory:
@@ -68,7 +80,10 @@ class MemoryMeter:
         memory = control_group(ram())
         free = memory.free - SPARE_RAM
         if self.ram_limit:
-            on_gpu = sum(torch.cuda.memory_allocated(card.index) for card in self._backend.cards)
+            on_gpu = self._children.total
+            if self._backend.is_gpu:
+                cards = self._backend.cards
+                on_gpu += sum(torch.cuda.memory_allocated(card.index) for card in cards)
             free = min(free, self.ram_limit - max(held - on_gpu, 0))
         return Memory(memory.total, max(free, 0))
 

@@ -32,21 +32,29 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Load]:
         path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
     ) -> Engine:
         asked.append((options.backend, budget))
-        return FakeEngine(FakeMemory(0, {}), Model(path.name, path, pb.TEXT), budget, 50)
+        engine = FakeEngine(FakeMemory(0, {}), Model(path.name, path, pb.TEXT), budget, 50)
+        engine.placement = "gpu" if budget.cards else "ram"
+        return engine
 
     module.load, module.footprint = load, lambda model, options: 50  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "engine_of_tests", module)
     return asked
 
 
-def loader(*, over_cards: bool = True) -> EngineLoader:
+VULKAN = Backend(pb.VULKAN, torch.device("cpu"), "both", TWO.cards)
+
+
+def loader(
+    backend: Backend = TWO, *, over_cards: bool = True, without_torch: bool = False
+) -> EngineLoader:
     engine = EngineEntry(
         "fake",
         lambda path, name: Probed(pb.TEXT, frozenset()),
         "engine_of_tests",
         over_cards=over_cards,
+        without_torch=without_torch,
     )
-    return EngineLoader(LoadOptions(TWO), [engine])
+    return EngineLoader(LoadOptions(backend), [engine])
 
 
 @pytest.fixture
@@ -93,3 +101,14 @@ async def test_what_no_card_holds_goes_over_all(model: Model, loads: list[Load])
 async def test_what_cannot_be_divided_stays_on_one_card(model: Model, loads: list[Load]) -> None:
     await loader(over_cards=False).load(model, budget(40, 45), lambda done: None)
     assert loads == [(TWO.on_card(1), budget(40, 45).on_card(1))]
+
+
+async def test_cards_that_torch_does_not_know_are_for_engines_without_it(
+    model: Model, loads: list[Load]
+) -> None:
+    await loader(VULKAN).load(model, budget(60, 60), lambda done: None)
+    await loader(VULKAN, without_torch=True).load(model, budget(40, 60), lambda done: None)
+    assert loads == [
+        (VULKAN, MemoryBudget(0, 100)),
+        (VULKAN.on_card(1), budget(40, 60).on_card(1)),
+    ]

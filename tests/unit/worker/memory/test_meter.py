@@ -5,6 +5,7 @@ import torch
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend, Card, Memory
+from daiic.worker.memory.children import ChildMemory
 from daiic.worker.memory.meter import SPARE_VRAM, MemoryMeter, control_group
 
 GIB = 1 << 30
@@ -78,3 +79,23 @@ def test_the_limit_is_that_of_each_card(two_cards):
     meter = MemoryMeter(two_cards, vram_limit=10 * GIB)
     assert meter.budget(held=0).cards == (9 * GIB, 8 * GIB - SPARE_VRAM)
     assert meter.most() == 18 * GIB
+
+
+def test_what_children_hold_counts_against_the_limit_of_their_card(two_cards):
+    children = ChildMemory()
+    meter = MemoryMeter(two_cards, vram_limit=10 * GIB, children=children)
+    children.take({0: 4 * GIB, 1: 8 * GIB})
+    assert meter.budget(held=0).cards == (5 * GIB, 2 * GIB)
+    children.give_back({0: 4 * GIB, 1: 8 * GIB})
+    assert meter.budget(held=0).cards == (9 * GIB, 8 * GIB - SPARE_VRAM)
+
+
+def test_cards_that_torch_does_not_know_have_what_children_leave():
+    card = Card(0, "A Radeon", listed=Memory(16 * GIB, 15 * GIB))
+    children = ChildMemory()
+    meter = MemoryMeter(
+        Backend(pb.VULKAN, torch.device("cpu"), card.name, (card,)), children=children
+    )
+    children.take({0: 5 * GIB})
+    assert meter.has_vram and meter.budget(held=0).cards == (10 * GIB - SPARE_VRAM,)
+    assert meter.vram().total == 16 * GIB

@@ -58,12 +58,15 @@ class LlamaEngine:
         on_guesses: Callable[[Speculation], None],
         group: Group | None = None,
         shards: Sequence[pb.Shard] = (),
+        on_cards: int = 0,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         """`props` is what the server tells of its model, `adapters` are their names in its order.
 
         `chats` says whether the file has a template; without one the server makes one up.
 
-        `on_guesses` is told how guesses fare after each answer. `group` holds parts of the
+        `on_guesses` is told how guesses fare after each answer, and `on_close` once when the
+        child is gone, which holds `on_cards` bytes outside RAM. `group` holds parts of the
         model on other machines, as `shards` tells.
         """
         self.model_kind = kind
@@ -84,6 +87,8 @@ class LlamaEngine:
         self._adapters = list(adapters)
         self._llguidance = llguidance
         self._on_guesses = on_guesses
+        self._on_cards = on_cards
+        self._on_close = on_close
         self._running = 0
         self._stepped_at = time.monotonic()
         self.capabilities = self._abilities(props, chats)
@@ -104,8 +109,8 @@ class LlamaEngine:
 
     @property
     def footprint(self) -> int:
-        """Bytes that the child holds."""
-        return self._server.bytes
+        """Bytes that the child holds, on cards and in RAM."""
+        return self._server.bytes + (self._on_cards if self.alive else 0)
 
     @property
     def stalled_for(self) -> float:
@@ -227,6 +232,8 @@ class LlamaEngine:
         if self._watch is not None:
             self._watch.cancel()
         await self._server.close()
+        told, self._on_close = self._on_close, lambda: None
+        told()
         if self._group is not None:
             await self._group.close()
 

@@ -9,7 +9,9 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.context import context_of
 from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
+from daiic.worker.engines.llama_cpp.devices import PROGRAM, listed
 from daiic.worker.engines.llama_cpp.engine import started
+from daiic.worker.engines.llama_cpp.placement import WORK, Placement, cards_for
 from daiic.worker.engines.llama_cpp.probe import embeds
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.llama_cpp.server import Server
@@ -24,8 +26,6 @@ LONGEST = 8192
 """Tokens of one task's context, however many the model could take."""
 MOST_SLOTS = 8
 """Tasks at once: each has room of its own for a whole context."""
-WORK = 256 << 20
-"""Bytes beside weights and keys and values: the program, its buffers."""
 
 
 def footprint(model: Model, options: LoadOptions) -> int:
@@ -42,17 +42,25 @@ async def load(
     model = describe(path)
     context, slots = _sizes(model, options)
     wanted = slots
-    room = budget.vram_bytes + budget.ram_bytes
     arranged = _arranged(model, options)
-    while slots > 1 and _needs(path, model, context, slots, arranged) > room:
-        slots //= 2
-    needed = _needs(path, model, context, slots, arranged)
+    cards = cards_for(options.backend, budget, await listed() if arranged is None else [])
+    vram = cards.room if arranged is None else budget.vram_bytes
+    ram = budget.ram_bytes if options.ram_offload or not vram else 0
+    # A few tasks less at once cost less time than layers that lie in RAM.
+    for room in (vram, vram + ram):
+        slots = wanted
+        while slots > 1 and _needs(path, model, context, slots, arranged) > room:
+            slots //= 2
+        needed = _needs(path, model, context, slots, arranged)
+        if needed <= room:
+            break
     if needed > room:
         raise TaskError(
             pb.OUT_OF_MEMORY,
             f"the model needs {needed >> 20} MiB, and {room >> 20} MiB are free",
             "use a smaller quantisation, or another worker",
         )
+    placement = cards.place(needed, model.layers) if arranged is None else Placement()
     adapters = adapters_of(path)
     is_text = not embeds(model)
     draft = draft_of(path) if is_text else None
@@ -81,6 +89,7 @@ async def load(
                 lookup=speculation is not None,
                 endpoints=tuple(group.endpoints) if group is not None else (),
                 proportions=tuple(arranged.proportions) if arranged is not None else (),
+                placement=placement,
             ),
             progress,
         )
@@ -90,6 +99,7 @@ async def load(
             if isinstance(error, TaskError) and error.code == pb.BAD_REQUEST:
                 raise TaskError(pb.WORKER_LOST, error.message, "another group is formed") from None
         raise
+    options.children.take(placement.shares)
     shards = []
     if group is not None and arranged is not None and options.lead is not None:
         group.moved(sum(arranged.bytes), time.monotonic() - began)
@@ -100,8 +110,10 @@ async def load(
             server,
             kind=pb.TEXT if is_text else pb.EMBEDDING,
             quantization=model.quantization,
-            placement="gpu" if options.backend.is_gpu else "ram",
-            choice=_choice(model, options, context, slots, wanted),
+            placement="gpu" if arranged and options.backend.is_gpu else placement.where,
+            on_cards=sum(placement.shares.values()),
+            on_close=lambda: options.children.give_back(placement.shares),
+            choice=_choice(model, options, placement, context, slots, wanted),
             context=context,
             vocabulary=model.vocabulary,
             chats=model.chats,
@@ -113,14 +125,16 @@ async def load(
         )
     except BaseException:
         await server.close()
+        options.children.give_back(placement.shares)
         if group is not None:
             await group.close()
         raise
 
 
-def _choice(model: Gguf, options: LoadOptions, context: int, slots: int, wanted: int) -> str:
+def _choice(
+    model: Gguf, options: LoadOptions, placement: Placement, context: int, slots: int, wanted: int
+) -> str:
     """Return, for people, why the model is run with this engine, `context` and `slots`."""
-    device = "GPU" if options.backend.is_gpu else "CPU"
     at_once = "1 task" if slots == 1 else f"{slots} tasks"
     memory = ", as memory allows" if slots < wanted else ""
     whole = model.context_length or context
@@ -128,9 +142,23 @@ def _choice(model: Gguf, options: LoadOptions, context: int, slots: int, wanted:
     if options.threads:
         threads = f"{options.threads} {'thread' if options.threads == 1 else 'threads'}; "
     room = f"{context_of(context, whole)} a task; {at_once} at once{memory}"
+    where = _where(model, options, placement)
     if options.plan:
-        device += f" and {len(options.plan)} other machines, because no worker can hold it"
-    return f"a GGUF on a {device}; {threads}{room}"
+        where += f" and {len(options.plan)} other machines, because no worker can hold it"
+    return f"a GGUF on {where}; {threads}{room}"
+
+
+def _where(model: Gguf, options: LoadOptions, placement: Placement) -> str:
+    if options.plan:
+        return "a GPU" if options.backend.is_gpu else "a CPU"
+    if placement.where == "ram":
+        lacks = options.backend.cards and placement.devices is None
+        return f"a CPU, as {PROGRAM} here has no cards" if lacks else "a CPU"
+    devices = placement.devices or ()
+    cards = "a GPU" if len(devices) == 1 else f"{len(devices)} GPUs"
+    if placement.where == "gpu":
+        return cards
+    return f"{cards} with {placement.layers} of {model.layers + 1} layers, as memory allows"
 
 
 def _sizes(model: Gguf, options: LoadOptions) -> tuple[int, int]:

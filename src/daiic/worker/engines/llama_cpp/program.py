@@ -12,8 +12,9 @@ from pathlib import Path
 from daiic.errors import TaskError
 from daiic.tether import tethered
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.devices import PROGRAM
+from daiic.worker.engines.llama_cpp.placement import Placement
 
-PROGRAM = "llama-server"
 WHEEL = "xllamacpp"
 LAUNCHER = "daiic.worker.engines.llama_cpp.wheel"
 HELP_PATIENCE = 60.0
@@ -43,6 +44,7 @@ class Options:
     lookup: bool = False
     endpoints: tuple[str, ...] = ()
     proportions: tuple[int, ...] = ()
+    placement: Placement = field(default_factory=Placement)
 
     def arguments(self, known: frozenset[str] | None = None) -> list[str]:
         """Return llama-server's arguments; what only helps is left out if it is not `known`."""
@@ -53,6 +55,9 @@ class Options:
         arguments = ["--model", str(self.model), "--host", str(self.socket), "--jinja"]
         arguments += ["--ctx-size", str(self.context * self.slots), "--parallel", str(self.slots)]
         arguments += [*if_known("--no-ui"), *if_known("--no-warmup"), *if_known("--cache-ram", "0")]
+        placed = self.placement.arguments()
+        # Else it would change what fits by its own estimate.
+        arguments += [*placed, *(if_known("--fit", "off") if placed else [])]
         if self.threads:
             arguments += ["--threads", str(self.threads)]
         if self.embeds:

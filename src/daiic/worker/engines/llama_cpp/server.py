@@ -17,7 +17,8 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.child import Child
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
-from daiic.worker.engines.llama_cpp.program import PROGRAM, Options, command
+from daiic.worker.engines.llama_cpp.devices import PROGRAM
+from daiic.worker.engines.llama_cpp.program import Options, command
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.gguf.files import belonging
 
