@@ -56,6 +56,21 @@ async def test_greedy_answers_are_those_of_transformers(program: str, chat: Path
     assert [whole(parts) for parts in answers] == [by_transformers(each) for each in QUESTIONS]
 
 
+async def test_a_temperature_near_zero_is_greedy(program: str, chat: Path) -> None:
+    async with serving(chat) as engine:
+        greedy, coldest = [
+            await answer(
+                engine,
+                pb.Task(
+                    model="chat",
+                    text=pb.TextTask(prompt="Count", max_tokens=16, temperature=temperature),
+                ),
+            )
+            for temperature in (0, 1e-38)
+        ]
+    assert whole(coldest) == whole(greedy)
+
+
 async def test_an_answer_goes_on_after_every_token(program: str, chat: Path) -> None:
     task = asks("Tell me a story", stop=["and the", "never"], max_tokens=30)
     async with serving(chat) as engine:

@@ -11,6 +11,8 @@ from daiic.worker.limits import LIMITS
 
 DEFAULT_MAX_TOKENS = 512
 MAX_STOP_STRINGS = LIMITS.stop_strings
+COLDEST = 1e-4
+"""Below this temperature, logits divided by it overflow or say no more than which is largest."""
 SEEDS = 1 << 32
 """llama.cpp's seeds have 32 bits, and the largest means "any"."""
 
@@ -32,6 +34,8 @@ def parameter_fields(task: pb.TextTask, defaults: Mapping[str, Any]) -> dict[str
         raise _bad(
             f"`temperature` is {temperature:g}", "send 0 for greedy, 1 for the model as it is"
         )
+    if temperature < COLDEST:
+        fields["temperature"] = 0.0
     if not 0 < top_p <= 1:
         raise _bad(f"`top_p` is {top_p:g}", "send a number above 0 and up to 1, which cuts nothing")
     if len(task.stop) > MAX_STOP_STRINGS:
