@@ -252,7 +252,7 @@ in
           cfg.shard.enable && cfg.clusterKeyFile == null
           -> role.addresses.isLoopback cfg.settings.shard_listen;
         message =
-          "services.daiic.worker.shard.listen = \"${cfg.settings.shard_listen}\" is reached from other machines, which "
+          "services.daiic.worker.shard.listen = \"${cfg.settings.shard_listen or cfg.shard.listen}\" is reached from other machines, which "
           + "takes a cluster key. Set services.daiic.worker.clusterKeyFile, or listen on 127.0.0.1.";
       }
       {
