@@ -42,18 +42,27 @@ def chat_model(
     quantization: GGMLQuantizationType = GGMLQuantizationType.BF16,
     template: str | None = None,
     parts: int = 1,
+    layers: int = 4,
+    inner: int = 0,
 ) -> Path:
     """Write daiic-tiny-chat as a GGUF to `path`; return the file, or the first of its `parts`.
 
-    `template` takes the place of its own chat template; an empty one leaves it out. In several
-    parts, it is named as `llama-gguf-split` names them: NAME-00001-of-00002.gguf.
+    `template` takes the place of its own chat template; an empty one leaves it out. With
+    more `layers`, and those `inner` wide, it is larger and says the same: what is added are zeros.
+    In several parts, it is named as `llama-gguf-split` names them: NAME-00001-of-00002.gguf.
     """
     weights = _llama_names(
         {k: w.float().numpy() for k, w in load_file(TINY_CHAT / "model.safetensors").items()}
     )
+    if inner:
+        weights = {name: _widened(name, weight, inner) for name, weight in weights.items()}
+    for number in range(4, layers):
+        for name, weight in [*weights.items()]:
+            if name.startswith("blk.0."):
+                weights[f"blk.{number}.{name[6:]}"] = np.zeros_like(weight)
     split = -(-len(weights) // parts) if parts > 1 else 0
     writer = GGUFWriter(path, "llama", split_max_tensors=split)
-    _describe_llama(writer, "DAIIC tiny chat", layers=4, context=context)
+    _describe_llama(writer, "DAIIC tiny chat", layers=layers, context=context, inner=inner)
     own = (TINY_CHAT / "chat_template.jinja").read_text()
     _tokenizer(writer, own if template is None else template)
     _write(writer, weights, quantization)
@@ -252,14 +261,24 @@ def scripted_model(path: Path, *pieces: str, template: str, context: int = 1024)
     return path
 
 
-def _describe_llama(writer: GGUFWriter, name: str, *, layers: int, context: int) -> None:
+def _widened(name: str, weight: Any, inner: int) -> Any:
+    if ".ffn_down." in name:
+        return np.pad(weight, ((0, 0), (0, inner - weight.shape[1])))
+    if ".ffn_gate." in name or ".ffn_up." in name:
+        return np.pad(weight, ((0, inner - weight.shape[0]), (0, 0)))
+    return weight
+
+
+def _describe_llama(
+    writer: GGUFWriter, name: str, *, layers: int, context: int, inner: int = 0
+) -> None:
     config = json.loads((TINY_CHAT / "config.json").read_text())
     writer.add_type("model")
     writer.add_name(name)
     writer.add_block_count(layers)
     writer.add_context_length(context)
     writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_feed_forward_length(inner or config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_key_length(config["head_dim"])
