@@ -24,8 +24,11 @@ log = structlog.get_logger()
 READY = frozenset({pb.READY})
 KEPT = 10.0
 """Seconds after its last task in which a group's leader may still not say that it has the model."""
-SET_ASIDE = 30.0
-"""Seconds for which no group is formed with a worker that another one has lost."""
+SET_ASIDE = 10.0
+"""Seconds for which no group is formed with a worker that another one has lost.
+
+By then one whose machine is gone is out of the registry, and another lends again.
+"""
 
 
 class GroupLedger:

@@ -204,7 +204,12 @@ def _memory(heartbeat: pb.Heartbeat) -> int | None:
     if not heartbeat.vram.total and not heartbeat.ram.total:
         return None
     held = 0
+    counted = set[tuple[str, str]]()
     for model in heartbeat.models:
+        key = model.identity.weights, model.identity.quantization
+        if key[0] and key in counted:
+            continue  # the same one by another name
+        counted.add(key)
         own = [shard.bytes for shard in model.shards if shard.worker_id == heartbeat.worker_id]
         held += sum(own) if model.shards else model.bytes
     return heartbeat.vram.free + heartbeat.ram.free + held

@@ -35,8 +35,9 @@ restarted, is taken over from what its leader says."))
 (defconstant +kept+ (seconds 10)
   "How long after its last task a group's leader may still not say that it has the model.")
 
-(defconstant +set-aside+ (seconds 30)
-  "How long no group is formed with a worker that another one has lost.")
+(defconstant +set-aside+ (seconds 10)
+  "How long no group is formed with a worker that another one has lost. By then one whose machine is gone
+is out of the registry, and another lends again.")
 
 (defstruct (group-ledger (:constructor make-group-ledger (workers limits)) (:copier nil))
   "All GROUPS of the head's WORKERS. OFFERED is an alist: what processes lent, and could hold, when the

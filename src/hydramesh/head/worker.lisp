@@ -164,13 +164,29 @@ does not tell; OFFER is what it lends to models of other workers. MODELS are a h
               (and ram (plusp (pb:memory-total ram))))
       (+ (if vram (pb:memory-free vram) 0)
          (if ram (pb:memory-free ram) 0)
-         (loop for model in (pb:heartbeat-models heartbeat)
+         (loop with counted = '()
+               for model in (pb:heartbeat-models heartbeat)
                for shards = (pb:model-status-shards model)
-               sum (if shards
-                       (loop for shard in shards
-                             when (string= id (pb:shard-worker-id shard))
-                               sum (pb:shard-bytes shard))
-                       (pb:model-status-bytes model)))))))
+               unless (same-by-another-name-p model counted)
+                 sum (if shards
+                         (loop for shard in shards
+                               when (string= id (pb:shard-worker-id shard))
+                                 sum (pb:shard-bytes shard))
+                         (pb:model-status-bytes model))
+               when (plusp (pb:model-status-bytes model))
+                 do (push model counted))))))
+
+(defun same-by-another-name-p (model others)
+  "Return whether one of OTHERS has the weights and the quantization of MODEL."
+  (flet ((aspects (model)
+           (let ((identity (pb:model-status-identity model)))
+             (and identity
+                  (string/= "" (pb:model-identity-weights identity))
+                  (list (pb:model-identity-weights identity)
+                        (pb:model-identity-quantization identity))))))
+    (let ((aspects (aspects model)))
+      (and aspects
+           (member aspects others :key #'aspects :test #'equal)))))
 
 (defun readiness-in (status)
   "Return how soon the model could be run that STATUS tells of; NIL if that is not known."

@@ -125,7 +125,8 @@ class ModelEntry:
             capabilities=sorted(self.capabilities),
             choice=self.model.choice if self.model else "",
             quantization=self.model.quantization if self.model else "",
-            needs=self.footprint or (self.model.needs if self.model else 0),
+            # The least that it takes; a footprint is for all slots, which need not fit.
+            needs=self.model.needs if self.model else 0,
         )
         if self.resident is not None:
             engine = self.resident.engine

@@ -45,6 +45,14 @@ async def test_least_recently_used_model_leaves_first(new_manager):
     assert memory.engines[1].closed
 
 
+async def test_what_heads_are_told_that_a_model_needs_is_the_same_once_it_was_loaded(new_manager):
+    manager = new_manager(FakeMemory(100, {"a": 40}))
+    await manager.rescan()
+    needs = {status.name: status.needs for status in manager.statuses()}
+    (await manager.lease("a")).release()
+    assert {status.name: status.needs for status in manager.statuses()} == needs
+
+
 async def test_further_copies_leave_before_any_model(new_manager):
     memory = FakeMemory(100, {"a": 40, "b": 40})
     load = memory.load
