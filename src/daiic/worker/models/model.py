@@ -15,7 +15,7 @@ class Model:
 
     `capabilities` are those that it will have once it is loaded, and `reasons` is as
     `Probed` has it. `choice` says why it is this of several files, if the name does not.
-    `quantization` is a GGUF's, and `needs` the bytes of its weights and context.
+    `quantization` is a GGUF's, and `needs` the least bytes it runs with.
     `plan` says which other machines hold parts of it.
     """
 

@@ -11,12 +11,13 @@ from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
 from daiic.worker.engines.llama_cpp.devices import PROGRAM, listed
 from daiic.worker.engines.llama_cpp.engine import started
-from daiic.worker.engines.llama_cpp.placement import WORK, Placement, cards_for
+from daiic.worker.engines.llama_cpp.placement import Placement, cards_for
 from daiic.worker.engines.llama_cpp.probe import embeds
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.gguf.choice import WORK
 from daiic.worker.models.gguf.description import Gguf, describe
 from daiic.worker.models.gguf.files import adapters_of, draft_of, parts_of, projector_of
 from daiic.worker.models.model import Model

@@ -7,11 +7,10 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend
 from daiic.worker.engines.llama_cpp.devices import Device
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.gguf.choice import WORK
 
 PREFIX = {pb.CUDA: "CUDA", pb.ROCM: "ROCm", pb.VULKAN: "Vulkan"}
 """llama.cpp's names of cards; a number follows, which is that of `daiic.worker.backend.Card`."""
-WORK = 256 << 20
-"""Bytes of each card beside weights and cache, where a model is on several."""
 MOST_LAYERS = 10_000
 
 

@@ -17,18 +17,20 @@ from daiic.worker.models.gguf.description import Gguf, describe
 
 CONTEXT = 8192
 """Tokens that a model should have room for, if it takes so many."""
+WORK = 256 << 20
+"""Bytes that running a model takes on each device, beside weights and context."""
 UNQUANTIZED = frozenset({"F16", "FP16", "BF16", "F32", "FP32"})
 
 
 def with_context(model: Gguf) -> int:
-    """Return the bytes of the weights and of a context of CONTEXT tokens."""
+    """Return the least bytes it runs with: weights, a context of CONTEXT tokens, and WORK."""
     tokens = min(CONTEXT, model.context_length or CONTEXT)
-    return model.weight_bytes + model.kv_bytes_per_token() * tokens
+    return model.weight_bytes + model.kv_bytes_per_token() * tokens + WORK
 
 
 def with_usual_context(size: int) -> int:
     """Return what `with_context` is likely to be for files of `size` bytes that are not here."""
-    return size + size // 8 + (256 << 20)
+    return size + size // 8 + WORK
 
 
 def needs_of(paths: Mapping[str, Path]) -> dict[str, int]:

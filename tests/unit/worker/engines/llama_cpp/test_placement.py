@@ -8,9 +8,10 @@ import torch
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend, Card
 from daiic.worker.engines.llama_cpp.devices import Device
-from daiic.worker.engines.llama_cpp.placement import WORK, cards_for
+from daiic.worker.engines.llama_cpp.placement import cards_for
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.gguf.choice import WORK
 
 GIB = 1 << 30
 PROCESSOR = Backend(pb.CPU, torch.device("cpu"), "A processor")
