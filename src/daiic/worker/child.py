@@ -97,6 +97,15 @@ class Child:
             return 0
 
     @property
+    def processor_seconds(self) -> float:
+        """Processor time that it has taken so far."""
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+    @property
     def said(self) -> Sequence[str]:
         """The last lines that it wrote; all, once it has `ended`."""
         return tuple(self._said)

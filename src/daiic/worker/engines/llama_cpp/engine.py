@@ -91,6 +91,7 @@ class LlamaEngine:
         self._on_close = on_close
         self._running = 0
         self._stepped_at = time.monotonic()
+        self._worked = 0.0
         self.capabilities = self._abilities(props, chats)
 
     def _abilities(self, props: Mapping[str, Any], chats: bool) -> frozenset[pb.Capability]:
@@ -114,8 +115,16 @@ class LlamaEngine:
 
     @property
     def stalled_for(self) -> float:
-        """Seconds since the last part of an answer while there is work."""
-        return time.monotonic() - self._stepped_at if self._running else 0.0
+        """Seconds since the child last computed, or sent a part, while there is work.
+
+        A long prompt is read for minutes before the first part.
+        """
+        if not self._running:
+            return 0.0
+        worked = self._server.processor_seconds
+        if worked > self._worked:
+            self._worked, self._stepped_at = worked, time.monotonic()
+        return time.monotonic() - self._stepped_at
 
     @property
     def alive(self) -> bool:

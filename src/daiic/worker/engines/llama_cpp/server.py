@@ -120,6 +120,11 @@ class Server:
         """Memory that the process holds now."""
         return self._child.bytes
 
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that the process has taken so far."""
+        return self._child.processor_seconds
+
     async def get(self, path: str) -> Mapping[str, Any]:
         """Return the JSON at `path`; errors are those of `post`."""
         return await self._answered(self._client.build_request("GET", path))

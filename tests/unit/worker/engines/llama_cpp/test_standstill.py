@@ -1,0 +1,69 @@
+"""An engine whose child computes stands still for nobody, however long the first part takes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.engine import LlamaEngine
+
+
+class Busy:
+    """A server that reads a prompt without end."""
+
+    alive = True
+    bytes = 0
+    processor_seconds = 0.0
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"tokens": [1, 2, 3]}
+
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        await asyncio.Event().wait()
+        yield {}
+
+
+@pytest.fixture
+async def reading() -> AsyncIterator[tuple[LlamaEngine, Busy]]:
+    server = Busy()
+    engine = LlamaEngine(
+        server,  # type: ignore[arg-type]
+        {},
+        kind=pb.TEXT,
+        chats=False,
+        quantization="Q8_0",
+        placement="ram",
+        choice="",
+        context=100,
+        vocabulary=10,
+        adapters=[],
+        speculation=None,
+        llguidance=False,
+        on_guesses=lambda guesses: None,
+    )
+    parts = engine.run(pb.Task(model="m", text=pb.TextTask(prompt="a long one")))
+    task = asyncio.ensure_future(anext(parts))
+    while not engine._running:
+        await asyncio.sleep(0)
+    yield engine, server
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_child_that_computes_does_not_stand_still(
+    reading: tuple[LlamaEngine, Busy],
+) -> None:
+    engine, server = reading
+    engine._stepped_at -= 1000
+    server.processor_seconds = 1.0
+    assert engine.stalled_for < 500
+
+
+async def test_a_child_that_does_nothing_stands_still(reading: tuple[LlamaEngine, Busy]) -> None:
+    engine, _ = reading
+    engine._stepped_at -= 1000
+    assert engine.stalled_for >= 1000
