@@ -153,8 +153,8 @@ async def closed(engine: TextEngine) -> None:
             gc.collect()
 
 
-def test_what_users_get_without_settings_is_4_bit() -> None:
-    assert WorkerSettings().quantization == "4bit"
+def test_without_settings_weights_are_as_exact_as_memory_allows() -> None:
+    assert WorkerSettings().quantization == "auto"
 
 
 @pytest.mark.parametrize("quantization", ["4bit", "8bit", "none"])
