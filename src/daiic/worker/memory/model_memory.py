@@ -90,8 +90,10 @@ class ModelMemory:
                         raise
                     # The budget was too small: the estimate was, so let others make more room.
                     entry.expect_more()
-                except OUT_OF_MEMORY:
-                    log.warning("out of memory while loading", model=entry.name)
+                except OUT_OF_MEMORY as error:
+                    log.warning(
+                        "out of memory while loading", model=entry.name, reason=str(error)[:300]
+                    )
                     entry.expect_more()
                     entry.take_less()
                 else:

@@ -90,6 +90,7 @@ class Group:
             raise TaskError(pb.UNSUPPORTED, str(error), "use another worker") from None
         group = cls(lead, plan, ports, tunnel)
         group._rtts = rtts
+        log.info("leading a group", members={member.name: member.bytes for member in plan})
         return group
 
     def moved(self, size: int, seconds: float) -> None:

@@ -45,10 +45,12 @@ class Arrangement:
         return parts
 
 
-def arrange(model: Gguf, plan: Plan, *, has_gpu: bool) -> Arrangement:
+def arrange(model: Gguf, plan: Plan, *, has_gpu: bool, most: int | None = None) -> Arrangement:
     """Return where the parts of `model` go: to each member as much as it should hold.
 
-    The embeddings stay here. Without a GPU here, the last member has the output too.
+    The embeddings stay here, and at `most` so many bytes of layers; what the plan leaves here
+    beyond that goes to the members too, since the plan knows only what was free before. Without
+    a GPU here, the last member has the output too.
 
     Raises:
         TaskError: BAD_REQUEST if there are no layers to share.
@@ -56,6 +58,10 @@ def arrange(model: Gguf, plan: Plan, *, has_gpu: bool) -> Arrangement:
     members = [member.bytes for member in plan]
     rest = max(model.weight_bytes - sum(members), 0)
     own = max(rest - model.other_bytes, 0)
+    if most is not None and own > most:
+        whole = sum(members)
+        members = [size + (own - most) * size // whole for size in members]
+        own = most
     shares = [*members, own] if has_gpu else [own, *members]
     if not has_gpu:
         shares[-1] = max(shares[-1] - model.other_bytes, 1)

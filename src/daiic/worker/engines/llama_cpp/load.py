@@ -32,7 +32,7 @@ MOST_SLOTS = 8
 def footprint(model: Model, options: LoadOptions) -> int:
     """See `EngineModule`: weights, those of what lies beside them, and all slots' cache."""
     described = describe(model.path)
-    arranged = _arranged(described, options)
+    arranged = _arranged(model.path, described, options, None)
     return _needs(model.path, described, *_sizes(described, options), arranged)
 
 
@@ -43,7 +43,7 @@ async def load(
     model = describe(path)
     context, slots = _sizes(model, options)
     wanted = slots
-    arranged = _arranged(model, options)
+    arranged = _arranged(path, model, options, budget.vram_bytes or budget.ram_bytes)
     cards = cards_for(options.backend, budget, await listed() if arranged is None else [])
     vram = cards.room if arranged is None else budget.vram_bytes
     ram = budget.ram_bytes if options.ram_offload or not vram else 0
@@ -167,10 +167,21 @@ def _sizes(model: Gguf, options: LoadOptions) -> tuple[int, int]:
     return context, 1 if embeds(model) else min(options.slots, MOST_SLOTS)
 
 
-def _arranged(model: Gguf, options: LoadOptions) -> Arrangement | None:
+def _arranged(
+    path: Path, model: Gguf, options: LoadOptions, room: int | None
+) -> Arrangement | None:
+    """Return who holds what if there is a plan; here no more than fits into `room`."""
     if not options.plan:
         return None
-    return arrange(model, options.plan, has_gpu=options.backend.is_gpu)
+    most = None
+    if room is not None:
+        layers = sum(model.layer_bytes)
+        context, _ = _sizes(model, options)
+        with_cache = layers + context * model.kv_bytes_per_token()
+        left = room - (_needs(path, model, context, 1, None) - with_cache)
+        # A layer goes as a whole, so that what is here may be half of one too much.
+        most = max(left * layers // max(with_cache, 1) - max(model.layer_bytes, default=0) // 2, 0)
+    return arrange(model, options.plan, has_gpu=options.backend.is_gpu, most=most)
 
 
 def _needs(path: Path, model: Gguf, context: int, slots: int, arranged: Arrangement | None) -> int:

@@ -98,7 +98,7 @@ class Server:
         if not self.alive:
             await self._child.ended()
             if self._lacked_memory():
-                raise EngineOutOfMemory("llama-server had too little memory to load the model")
+                raise EngineOutOfMemory(f"llama-server: {self._child.last_words()}")
             raise TaskError(
                 pb.BAD_REQUEST,
                 f"llama.cpp cannot load the model: {self._child.last_words()}",
