@@ -29,6 +29,13 @@ KEPT_OF = ("CUDA_", "GGML_", "GPU_", "HIP_", "HSA_", "LC_", "NVIDIA_", "OMP_", "
 """Those begin so that choose and tune cards, drivers and threads."""
 
 
+def environment() -> dict[str, str]:
+    """Return what programs get of this process's environment."""
+    return {
+        key: value for key, value in os.environ.items() if key in KEPT or key.startswith(KEPT_OF)
+    }
+
+
 class Child:
     """The process, and the last that it wrote to its standard error."""
 
@@ -40,11 +47,11 @@ class Child:
 
     @classmethod
     async def start(
-        cls, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+        cls, name: str, command: Sequence[str], more: Mapping[str, str] | None = None
     ) -> "Child":
         """Start `command`, in the main thread; `name` is for people.
 
-        It gets `environment`, and of this process's what is in KEPT.
+        Its environment has `more` than `environment`.
 
         Raises:
             OSError: if no process can be started; a program that is missing shows as its end.
@@ -57,14 +64,7 @@ class Child:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 limit=MAX_LINE,
-                env={
-                    **{
-                        key: value
-                        for key, value in os.environ.items()
-                        if key in KEPT or key.startswith(KEPT_OF)
-                    },
-                    **(environment or {}),
-                },
+                env=environment() | dict(more or {}),
             ),
         )
 

@@ -1,12 +1,12 @@
 """The cards that llama.cpp can compute on, as `llama-server --list-devices` tells them."""
 
-import asyncio
-import contextlib
 import re
 import shutil
 from dataclasses import dataclass
 
 import structlog
+
+from daiic.worker.engines.llama_cpp.asking import said_by
 
 PROGRAM = "llama-server"
 MOST = 64 << 10
@@ -45,26 +45,10 @@ async def listed() -> list[Device]:
     if program is None:
         return []
     try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            "--list-devices",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError:
-        return []
-    assert process.stdout is not None
-    text = b""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while len(text) < MOST and (more := await process.stdout.read(MOST - len(text))):
-                text += more
+        text = await said_by(program, "--list-devices", most=MOST, patience=PATIENCE)
     except TimeoutError:
         log.warning("llama-server does not tell which cards there are", patience=PATIENCE)
         return []
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    return parsed(text.decode("utf-8", "replace"))
+    except OSError:
+        return []
+    return parsed(text)

@@ -1,7 +1,5 @@
 """llama-server's command line: which program, with which files, for how many tasks."""
 
-import asyncio
-import contextlib
 import re
 import shutil
 import sys
@@ -10,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from daiic.errors import TaskError
-from daiic.tether import tethered
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.asking import said_by
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.placement import Placement
 
@@ -85,29 +83,15 @@ async def _options_of(program: str) -> frozenset[str]:
     Raises:
         TaskError: UNSUPPORTED if it does not tell them.
     """
-    process = await asyncio.create_subprocess_exec(
-        *tethered(program, "--help"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    said = bytearray()
     try:
-        async with asyncio.timeout(HELP_PATIENCE):
-            while len(said) < MAX_HELP and (more := await process.stdout.read(MAX_HELP)):
-                said += more
+        said = await said_by(program, "--help", most=MAX_HELP, patience=HELP_PATIENCE)
     except TimeoutError:
         raise TaskError(
             pb.UNSUPPORTED,
             f"`{program} --help` took more than {HELP_PATIENCE:g} s",
             "install llama.cpp again",
         ) from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-    return frozenset(re.findall(r"--[a-z][a-z0-9-]+", said.decode("utf-8", "replace")))
+    return frozenset(re.findall(r"--[a-z][a-z0-9-]+", said))
 
 
 def is_there() -> bool:
