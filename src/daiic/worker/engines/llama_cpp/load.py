@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from daiic.errors import TaskError
@@ -19,7 +20,7 @@ from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.gguf.choice import WORK
 from daiic.worker.models.gguf.description import Gguf, describe
-from daiic.worker.models.gguf.files import adapters_of, draft_of, parts_of, projector_of
+from daiic.worker.models.gguf.files import adapters_of, draft_of, projector_of, size_of
 from daiic.worker.models.model import Model
 from daiic.worker.sharding.group import Group
 
@@ -31,28 +32,28 @@ MOST_SLOTS = 8
 
 def footprint(model: Model, options: LoadOptions) -> int:
     """See `EngineModule`: weights, those of what lies beside them, and all slots' cache."""
-    described = describe(model.path)
-    arranged = _arranged(model.path, described, options, None)
-    return _needs(model.path, described, *_sizes(described, options), arranged)
+    described, files = describe(model.path), size_of(model.path)
+    arranged = _arranged(files, described, options, None)
+    return _needs(files, described, *_sizes(described, options), arranged)
 
 
 async def load(
     path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
 ) -> Engine:
     """See `EngineModule`."""
-    model = describe(path)
+    model, files = describe(path), size_of(path)
     context, slots = _sizes(model, options)
     wanted = slots
-    arranged = _arranged(path, model, options, budget.vram_bytes or budget.ram_bytes)
+    arranged = _arranged(files, model, options, budget.vram_bytes or budget.ram_bytes)
     cards = cards_for(options.backend, budget, await listed() if arranged is None else [])
     vram = cards.room if arranged is None else budget.vram_bytes
     ram = budget.ram_bytes if options.ram_offload or not vram else 0
     # A few tasks less at once cost less time than layers that lie in RAM.
     for room in (vram, vram + ram):
         slots = wanted
-        while slots > 1 and _needs(path, model, context, slots, arranged) > room:
+        while slots > 1 and _needs(files, model, context, slots, arranged) > room:
             slots //= 2
-        needed = _needs(path, model, context, slots, arranged)
+        needed = _needs(files, model, context, slots, arranged)
         if needed <= room:
             break
     if needed > room:
@@ -70,13 +71,15 @@ async def load(
         share = draft.stat().st_size / model.weight_bytes if draft is not None else 0.0
         speculation = Speculation(options.backend.kind, draft, share)
     began = time.monotonic()
-    group = None
-    if arranged is not None:
-        if options.lead is None:
-            raise TaskError(pb.UNSUPPORTED, "this worker leads no groups", "use another worker")
-        group = await Group.form(options.lead, options.plan)
-    try:
-        server = await Server.start(
+    async with AsyncExitStack() as undo:
+        group = None
+        if arranged is not None:
+            if options.lead is None:
+                what = "this worker leads no groups"
+                raise TaskError(pb.UNSUPPORTED, what, "use another worker")
+            group = await Group.form(options.lead, options.plan)
+            undo.push_async_callback(group.close)
+        server = await _started_server(
             Options(
                 model=path,
                 socket=Path(),
@@ -94,20 +97,15 @@ async def load(
             ),
             progress,
         )
-    except BaseException as error:
-        if group is not None:
-            await group.close()
-            if isinstance(error, TaskError) and error.code == pb.BAD_REQUEST:
-                raise TaskError(pb.WORKER_LOST, error.message, "another group is formed") from None
-        raise
-    options.children.take(placement.shares)
-    shards = []
-    if group is not None and arranged is not None and options.lead is not None:
-        group.moved(sum(arranged.bytes), time.monotonic() - began)
-        group.watch()
-        shards = arranged.shards(options.lead.worker_id, options.lead.name)
-    try:
-        return await started(
+        undo.push_async_callback(server.close)
+        options.children.take(placement.shares)
+        undo.callback(options.children.give_back, placement.shares)
+        shards = []
+        if group is not None and arranged is not None and options.lead is not None:
+            group.moved(sum(arranged.bytes), time.monotonic() - began)
+            group.watch()
+            shards = arranged.shards(options.lead.worker_id, options.lead.name)
+        engine = await started(
             server,
             kind=pb.TEXT if is_text else pb.EMBEDDING,
             quantization=model.quantization,
@@ -124,11 +122,17 @@ async def load(
             shards=shards,
             on_guesses=lambda guesses: options.guesses.note(path.name, guesses),
         )
-    except BaseException:
-        await server.close()
-        options.children.give_back(placement.shares)
-        if group is not None:
-            await group.close()
+        undo.pop_all()  # from now on the engine closes them
+    return engine
+
+
+async def _started_server(options: Options, progress: Callable[[float], None]) -> Server:
+    """Start a server; what a group cannot load may be a member's fault."""
+    try:
+        return await Server.start(options, progress)
+    except TaskError as error:
+        if options.endpoints and error.code == pb.BAD_REQUEST:
+            raise TaskError(pb.WORKER_LOST, error.message, "another group is formed") from None
         raise
 
 
@@ -168,7 +172,7 @@ def _sizes(model: Gguf, options: LoadOptions) -> tuple[int, int]:
 
 
 def _arranged(
-    path: Path, model: Gguf, options: LoadOptions, room: int | None
+    files: int, model: Gguf, options: LoadOptions, room: int | None
 ) -> Arrangement | None:
     """Return who holds what if there is a plan; here no more than fits into `room`."""
     if not options.plan:
@@ -178,19 +182,16 @@ def _arranged(
         layers = sum(model.layer_bytes)
         context, _ = _sizes(model, options)
         with_cache = layers + context * model.kv_bytes_per_token()
-        left = room - (_needs(path, model, context, 1, None) - with_cache)
+        left = room - (_needs(files, model, context, 1, None) - with_cache)
         # A layer goes as a whole, so that what is here may be half of one too much.
         most = max(left * layers // max(with_cache, 1) - max(model.layer_bytes, default=0) // 2, 0)
     return arrange(model, options.plan, has_gpu=options.backend.is_gpu, most=most)
 
 
-def _needs(path: Path, model: Gguf, context: int, slots: int, arranged: Arrangement | None) -> int:
-    """Return the bytes that are needed on this machine."""
-    beside = [*adapters_of(path), projector_of(path), draft_of(path)]
-    weights = sum(file.stat().st_size for file in parts_of(path))
-    more = sum(file.stat().st_size for file in beside if file is not None)
+def _needs(files: int, model: Gguf, context: int, slots: int, arranged: Arrangement | None) -> int:
+    """Return the bytes that are needed on this machine for a model whose files have so many."""
     cache = slots * context * model.kv_bytes_per_token()
     if arranged is not None:
-        weights -= model.weight_bytes - arranged.own
+        files -= model.weight_bytes - arranged.own
         cache = cache * arranged.own_layers // model.layers
-    return weights + more + cache + WORK
+    return files + cache + WORK

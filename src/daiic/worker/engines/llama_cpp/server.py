@@ -20,7 +20,7 @@ from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.program import Options, command
 from daiic.worker.limits import LIMITS
-from daiic.worker.models.gguf.files import belonging
+from daiic.worker.models.gguf.files import size_of
 
 BASE = "http://llama"
 POLL = 0.05
@@ -75,8 +75,7 @@ class Server:
             shutil.rmtree(place, ignore_errors=True)
             raise
         server = cls(child, place, options.socket)
-        size = sum(file.stat().st_size for file in belonging(options.model))
-        patience = LOAD_PATIENCE + size / SLOWEST
+        patience = LOAD_PATIENCE + size_of(options.model) / SLOWEST
         try:
             async with asyncio.timeout(patience):
                 while not await server._ready():  # noqa: ASYNC110

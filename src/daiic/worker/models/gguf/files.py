@@ -85,6 +85,15 @@ def belonging(path: Path) -> list[Path]:
     return [*parts_of(path), *beside, *adapters_of(path)]
 
 
+def size_of(path: Path) -> int:
+    """Return the bytes of all files of the model in `path`.
+
+    Raises:
+        TaskError: as `parts_of`.
+    """
+    return sum(file.stat().st_size for file in belonging(path))
+
+
 def _ggufs(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as found:
