@@ -7,12 +7,12 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
-from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.chat import Server
 from daiic.worker.engines.llama_cpp.conversation import messages_of
 from daiic.worker.engines.llama_cpp.sampling import logprobs_in
-from daiic.worker.engines.transformers_text.stop_strings import StopStrings
+from daiic.worker.engines.text.checks import empty_prompt
+from daiic.worker.engines.text.stop_strings import StopStrings
 
 PATH = "/completion"
 
@@ -34,11 +34,7 @@ async def prompt_of(server: Server, task: pb.TextTask) -> list[int]:
     body = {"content": text, "add_special": not chats, "parse_special": chats}
     tokens = (await server.post("/tokenize", body)).get("tokens")
     if not text or not isinstance(tokens, list) or not tokens:
-        raise TaskError(
-            pb.BAD_REQUEST,
-            "the prompt is empty",
-            "send `messages` for a conversation or `prompt` for a text to continue",
-        )
+        raise empty_prompt()
     return [int(token) for token in tokens]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.text.checks import bad
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.model_json import shown
 
@@ -51,15 +52,13 @@ async def constraint_fields(
         return {"json_schema": {"type": "object"}}
     said = getattr(constraint, form)
     if len(said) > MAX_CHARACTERS:
-        raise _bad(
+        raise bad(
             f"`{form}` has {len(said)} characters", f"send at most {MAX_CHARACTERS} characters"
         )
     if form == "json_schema":
         schema = schema_in(said, "json_schema")
         if llguidance and not await _reads(complete, f"start: %json {json.dumps(schema)}"):
-            raise _bad(
-                "`json_schema` cannot be kept to", "use what JSON Schema and llguidance know"
-            )
+            raise bad("`json_schema` cannot be kept to", "use what JSON Schema and llguidance know")
         return {"json_schema": schema}
     if form == "regex":
         return {"grammar": await _regex(said, complete, llguidance=llguidance)}
@@ -70,9 +69,7 @@ async def constraint_fields(
             "use `json_schema` or `regex`, or a worker with PyPI's xllamacpp",
         )
     if not await _reads(complete, said):
-        raise _bad(
-            "`grammar` is not valid", "send a grammar in Lark's notation with a rule `start`"
-        )
+        raise bad("`grammar` is not valid", "send a grammar in Lark's notation with a rule `start`")
     return {"grammar": LLGUIDANCE + said}
 
 
@@ -83,17 +80,17 @@ def schema_in(text: str, name: str) -> Any:
         TaskError: BAD_REQUEST if it is none, or is nested too deeply to be converted.
     """
     if len(text) > MAX_CHARACTERS:
-        raise _bad(
+        raise bad(
             f"`{name}` has {len(text)} characters", f"send at most {MAX_CHARACTERS} characters"
         )
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError):
-        raise _bad(f"`{name}` is not valid JSON", "send a JSON Schema") from None
+        raise bad(f"`{name}` is not valid JSON", "send a JSON Schema") from None
     if not isinstance(schema, dict):
-        raise _bad(f"`{name}` is not a JSON object", "send a JSON Schema")
+        raise bad(f"`{name}` is not a JSON object", "send a JSON Schema")
     if _depth(schema) > MAX_DEPTH:
-        raise _bad(f"`{name}` is nested too deeply", f"use at most {MAX_DEPTH} levels")
+        raise bad(f"`{name}` is nested too deeply", f"use at most {MAX_DEPTH} levels")
     return schema
 
 
@@ -175,7 +172,3 @@ def _cannot(regex: str) -> TaskError:
         f"this worker's llama.cpp cannot keep to the regular expression {shown(regex)}",
         "check that it is valid; use only literals, classes, groups, alternatives and repetitions",
     )
-
-
-def _bad(what: str, remedy: str) -> TaskError:
-    return TaskError(pb.BAD_REQUEST, what, remedy)

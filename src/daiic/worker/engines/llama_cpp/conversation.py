@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.constraint import schema_in
 from daiic.worker.engines.llama_cpp.images import data_uri
+from daiic.worker.engines.text.checks import bad, check_content, check_role
 from daiic.worker.limits import LIMITS
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -21,18 +21,13 @@ def messages_of(task: pb.TextTask) -> list[dict[str, Any]]:
     """
     images = sum(part.HasField("image") for message in task.messages for part in message.parts)
     if images > MAX_IMAGES:
-        raise _bad(f"the conversation has {images} images", f"send at most {MAX_IMAGES}")
+        raise bad(f"the conversation has {images} images", f"send at most {MAX_IMAGES}")
     return [_message(message) for message in task.messages]
 
 
 def _message(message: pb.ChatMessage) -> dict[str, Any]:
-    if message.role not in ROLES:
-        raise _bad(f'a message has the role "{message.role}"', f"roles are {', '.join(ROLES)}")
-    if message.content and message.parts:
-        raise _bad(
-            "a message has both `content` and `parts`",
-            "send `content` for a text, or `parts` for a text in pieces",
-        )
+    check_role(message.role, ROLES)
+    check_content(message)
     said: dict[str, Any] = {"role": message.role, "content": message.content}
     if any(part.HasField("image") for part in message.parts):
         said["content"] = [_part(part) for part in message.parts]
@@ -67,20 +62,20 @@ def tool_fields(task: pb.TextTask) -> dict[str, Any]:
         TaskError: BAD_REQUEST for tools that cannot be offered.
     """
     if len(task.tools) > MAX_TOOLS:
-        raise _bad(f"the task has {len(task.tools)} tools", f"send at most {MAX_TOOLS}")
+        raise bad(f"the task has {len(task.tools)} tools", f"send at most {MAX_TOOLS}")
     tools, mode = list(task.tools), "auto"
     if task.tool_choice.name:
         tools = [tool for tool in tools if tool.name == task.tool_choice.name]
         mode = "required"
         if not tools:
-            raise _bad(
+            raise bad(
                 f"`tool_choice` names {task.tool_choice.name}, which is not among the tools",
                 "name one of them",
             )
     elif task.tool_choice.mode == pb.ToolChoice.REQUIRED:
         mode = "required"
         if not tools:
-            raise _bad("`tool_choice` asks for a call, and there are no tools", "send some")
+            raise bad("`tool_choice` asks for a call, and there are no tools", "send some")
     elif task.tool_choice.mode == pb.ToolChoice.NONE:
         mode = "none"
     if not tools:
@@ -94,11 +89,7 @@ def tool_fields(task: pb.TextTask) -> dict[str, Any]:
 
 def _tool(tool: pb.Tool) -> dict[str, Any]:
     if not tool.name:
-        raise _bad("a tool has no name", "name every tool")
+        raise bad("a tool has no name", "name every tool")
     parameters = schema_in(tool.parameters, f"{tool.name}.parameters") if tool.parameters else {}
     described = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": described}
-
-
-def _bad(what: str, remedy: str) -> TaskError:
-    return TaskError(pb.BAD_REQUEST, what, remedy)

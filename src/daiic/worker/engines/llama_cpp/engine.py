@@ -14,15 +14,16 @@ from daiic.worker.engines.llama_cpp.chat_request import Template, needs_chat, te
 from daiic.worker.engines.llama_cpp.completion import complete, prompt_of
 from daiic.worker.engines.llama_cpp.constraint import constraint_fields, has_llguidance
 from daiic.worker.engines.llama_cpp.embedding import embed
-from daiic.worker.engines.llama_cpp.parameters import (
-    DEFAULT_MAX_TOKENS,
-    adapter_fields,
-    check_resumed,
-    parameter_fields,
-)
+from daiic.worker.engines.llama_cpp.parameters import adapter_fields, parameter_fields
 from daiic.worker.engines.llama_cpp.repetition import after
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
+from daiic.worker.engines.text.checks import (
+    DEFAULT_MAX_TOKENS,
+    check_one_kind,
+    check_resumed,
+    room_for_answer,
+)
 from daiic.worker.limits import LIMITS
 from daiic.worker.sharding.group import Group
 
@@ -162,12 +163,7 @@ class LlamaEngine:
                 "choose another model",
             )
         text = task.text
-        if text.messages and text.prompt:
-            raise TaskError(
-                pb.BAD_REQUEST,
-                "the task has both `messages` and a `prompt`",
-                "send `messages` for a conversation or `prompt` for a text to continue",
-            )
+        check_one_kind(text)
         check_resumed(task.resume.tokens, self._vocabulary)
         constraint = await constraint_fields(
             text.constraint, self._complete, llguidance=self._llguidance
@@ -215,13 +211,7 @@ class LlamaEngine:
             parts = chat(self._server, task, self._template, body, self._count)
         else:
             prompt = await prompt_of(self._server, task.text)
-            room = self._context - len(prompt)
-            if room < 1:
-                raise TaskError(
-                    pb.BAD_REQUEST,
-                    f"the prompt has {len(prompt)} tokens and the model's context {self._context}",
-                    f"shorten the prompt to at most {self._context - 1} tokens",
-                )
+            room = room_for_answer(len(prompt), self._context)
             body = {**fields, "n_predict": max(min(wanted, room) - made, 0)}
             parts = complete(self._server, task, prompt, body, self._count)
         async with contextlib.aclosing(parts):

@@ -7,12 +7,8 @@ from typing import Any
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.sampling import sampling_fields
-from daiic.worker.limits import LIMITS
+from daiic.worker.engines.text.checks import COLDEST, bad, check_chances, check_stop
 
-DEFAULT_MAX_TOKENS = 512
-MAX_STOP_STRINGS = LIMITS.stop_strings
-COLDEST = 1e-4
-"""Below this temperature, logits divided by it overflow or say no more than which is largest."""
 SEEDS = 1 << 32
 """llama.cpp's seeds have 32 bits, and the largest means "any"."""
 
@@ -30,34 +26,13 @@ def parameter_fields(task: pb.TextTask, defaults: Mapping[str, Any]) -> dict[str
         elif name in defaults:
             fields[name] = defaults[name]
     temperature, top_p = fields.get("temperature", 0.0), fields.get("top_p", 1.0)
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise _bad(
-            f"`temperature` is {temperature:g}", "send 0 for greedy, 1 for the model as it is"
-        )
+    check_chances(temperature, top_p)
+    check_stop(task.stop)
     if temperature < COLDEST:
         fields["temperature"] = 0.0
-    if not 0 < top_p <= 1:
-        raise _bad(f"`top_p` is {top_p:g}", "send a number above 0 and up to 1, which cuts nothing")
-    if len(task.stop) > MAX_STOP_STRINGS:
-        raise _bad(f"`stop` has {len(task.stop)} strings", f"send at most {MAX_STOP_STRINGS}")
-    if "" in task.stop:
-        raise _bad("`stop` has an empty string", "leave it out")
     if task.HasField("seed"):
         fields["seed"] = task.seed % (SEEDS - 1)
     return fields | sampling_fields(task.sampling)
-
-
-def check_resumed(tokens: Sequence[int], vocabulary: int) -> None:
-    """Refuse tokens of an earlier run that a model with a `vocabulary` of that size lacks.
-
-    Raises:
-        TaskError: BAD_REQUEST if there is one.
-    """
-    if max(tokens, default=0) >= vocabulary:
-        raise _bad(
-            f"the task resumes after the token {max(tokens)}, and the model has {vocabulary}",
-            "send it without `resume`, or resume it with the model that began the answer",
-        )
 
 
 def adapter_fields(asked: Sequence[pb.Adapter], names: Sequence[str]) -> dict[str, Any]:
@@ -76,10 +51,6 @@ def adapter_fields(asked: Sequence[pb.Adapter], names: Sequence[str]) -> dict[st
             )
         scale = adapter.scale if adapter.HasField("scale") else 1.0
         if not math.isfinite(scale):
-            raise _bad(f"the adapter {adapter.name} has the scale {scale:g}", "send a number")
+            raise bad(f"the adapter {adapter.name} has the scale {scale:g}", "send a number")
         scales.append({"id": names.index(adapter.name), "scale": scale})
     return {"lora": scales} if names else {}
-
-
-def _bad(what: str, remedy: str) -> TaskError:
-    return TaskError(pb.BAD_REQUEST, what, remedy)

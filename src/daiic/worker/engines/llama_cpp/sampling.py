@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.text.checks import bad
 from daiic.worker.limits import LIMITS
 
 MAX_LOGPROBS = LIMITS.logprobs
@@ -36,7 +36,7 @@ def sampling_fields(sampling: pb.Sampling) -> dict[str, Any]:
         if sampling.HasField(name):
             value = getattr(sampling, name)
             if not least <= value <= most:  # nor if it is not a number
-                raise _bad(f"`{name}` is {value:g}", f"send {least:g} to {most:g}")
+                raise bad(f"`{name}` is {value:g}", f"send {least:g} to {most:g}")
             fields[theirs] = value
     if len(fields) > ("min_p" in fields):
         fields["repeat_last_n"] = WHOLE_CONTEXT
@@ -44,17 +44,17 @@ def sampling_fields(sampling: pb.Sampling) -> dict[str, Any]:
         fields["logit_bias"] = _biases(sampling.logit_bias)
     if sampling.HasField("logprobs"):
         if sampling.logprobs > MAX_LOGPROBS:
-            raise _bad(f"`logprobs` is {sampling.logprobs}", f"send at most {MAX_LOGPROBS}")
+            raise bad(f"`logprobs` is {sampling.logprobs}", f"send at most {MAX_LOGPROBS}")
         fields["n_probs"] = max(sampling.logprobs, 1)  # 0 asks for those of the made tokens alone
     return fields
 
 
 def _biases(asked: Mapping[int, float]) -> list[list[float]]:
     if len(asked) > MAX_BIASES:
-        raise _bad(f"`logit_bias` has {len(asked)} tokens", f"send at most {MAX_BIASES}")
+        raise bad(f"`logit_bias` has {len(asked)} tokens", f"send at most {MAX_BIASES}")
     for token, bias in asked.items():
         if not math.fabs(bias) <= MAX_BIAS:
-            raise _bad(
+            raise bad(
                 f"`logit_bias` of the token {token} is {bias:g}",
                 f"send -{MAX_BIAS:g} to {MAX_BIAS:g}",
             )
@@ -76,7 +76,3 @@ def _logprob(one: Mapping[str, Any]) -> pb.TokenLogprob:
     return pb.TokenLogprob(
         token=int(one["id"]), logprob=float(one["logprob"]), bytes=bytes(one.get("bytes", ()))
     )
-
-
-def _bad(what: str, remedy: str) -> TaskError:
-    return TaskError(pb.BAD_REQUEST, what, remedy)

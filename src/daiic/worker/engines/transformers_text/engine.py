@@ -11,6 +11,7 @@ import torch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.one_thread import OneThread
+from daiic.worker.engines.text.checks import check_resumed
 from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
@@ -107,7 +108,7 @@ class TextEngine:
                     "send a text or an embed task, or choose another model",
                 )
             vocabulary = self._model.config.get_text_config().vocab_size
-            prompt.check_resumed(task.resume.tokens, vocabulary)
+            check_resumed(task.resume.tokens, vocabulary)
             text = await prompt.text_of(self._template, task.text)
             # A hostile tokenizer may take for ever, and cancelling frees nothing: it must not hold
             # threads that others share, and no more than one.

@@ -6,7 +6,7 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.transformers_text.stop_strings import StopStrings
+from daiic.worker.engines.text.stop_strings import StopStrings
 
 
 class Transcript:

@@ -5,11 +5,8 @@ from transformers import GenerationConfig
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.transformers_text.parameters import (
-    DEFAULT_MAX_TOKENS,
-    Parameters,
-    resolve,
-)
+from daiic.worker.engines.text.checks import DEFAULT_MAX_TOKENS
+from daiic.worker.engines.transformers_text.parameters import Parameters, resolve
 
 SAMPLING_MODEL = GenerationConfig(do_sample=True, temperature=0.6, top_p=0.9, top_k=20)
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daiic.worker.engines.transformers_text.stop_strings import StopStrings
+from daiic.worker.engines.text.stop_strings import StopStrings
 
 LETTERS = "ab🙂"
 

@@ -1,0 +1,1 @@
+"""What engines of language models have in common, whatever computes."""
