@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,13 +124,11 @@ class LlamaServer:
         await self._daemon.kill()
 
 
-class Mesh:
-    """DAIIC's client, a head and a worker."""
+class Daemons(ABC):
+    """A contender that is made of daemons, and gets each prompt by itself."""
 
-    def __init__(self, name: str, client: ClusterClient, model: str, *daemons: Daemon) -> None:
+    def __init__(self, name: str, *daemons: Daemon) -> None:
         self.name = name
-        self._client = client
-        self._model = model
         self._daemons = daemons
 
     @property
@@ -138,6 +137,19 @@ class Mesh:
 
     async def serve(self, prompts: Sequence[str], tokens: int) -> list[Reply]:
         return await asyncio.gather(*(self._one(prompt, tokens) for prompt in prompts))
+
+    @abstractmethod
+    async def _one(self, prompt: str, tokens: int) -> Reply:
+        """Continue one prompt."""
+
+
+class Mesh(Daemons):
+    """DAIIC's client, a head and a worker."""
+
+    def __init__(self, name: str, client: ClusterClient, model: str, *daemons: Daemon) -> None:
+        super().__init__(name, *daemons)
+        self._client = client
+        self._model = model
 
     async def _one(self, prompt: str, tokens: int) -> Reply:
         text = pb.TextTask(prompt=prompt, max_tokens=tokens, temperature=0)
@@ -150,21 +162,13 @@ class Mesh:
         return Reply(first, time.perf_counter() - began, made)
 
 
-class WholePath:
+class WholePath(Daemons):
     """An HTTP client, a gateway, a head and a worker."""
 
     def __init__(self, name: str, address: str, model: str, *daemons: Daemon) -> None:
-        self.name = name
+        super().__init__(name, *daemons)
         self._host, _, self._port = address.rpartition(":")
         self._model = model
-        self._daemons = daemons
-
-    @property
-    def pids(self) -> Iterable[int]:
-        return [daemon.pid for daemon in self._daemons]
-
-    async def serve(self, prompts: Sequence[str], tokens: int) -> list[Reply]:
-        return await asyncio.gather(*(self._one(prompt, tokens) for prompt in prompts))
 
     async def _one(self, prompt: str, tokens: int) -> Reply:
         body = {

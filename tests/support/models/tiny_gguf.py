@@ -144,13 +144,14 @@ def embedding_model(path: Path, *, pooling: PoolingType = PoolingType.MEAN, seed
         **_norm("token_embd_norm", width),
     }
     for layer in range(2):
-        block = f"blk.{layer}"
-        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            weights |= _linear(random, f"{block}.{part}", width, width)
-        weights |= _linear(random, f"{block}.ffn_up", inner, width)
-        weights |= _linear(random, f"{block}.ffn_down", width, inner)
-        weights |= _norm(f"{block}.attn_output_norm", width)
-        weights |= _norm(f"{block}.layer_output_norm", width)
+        weights |= _encoder(
+            random,
+            f"blk.{layer}",
+            width,
+            inner,
+            output="attn_output",
+            norms=("attn_output_norm", "layer_output_norm"),
+        )
     _write(writer, weights, GGMLQuantizationType.F32)
     return path
 
@@ -192,13 +193,9 @@ def projector(path: Path, *, seed: int = 7) -> Path:
     }
     weights["mm.2.weight"] *= 4  # to be noticed beside the words
     for layer in range(2):
-        block = f"v.blk.{layer}"
-        for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
-            weights |= _linear(random, f"{block}.{part}", width, width)
-        weights |= _linear(random, f"{block}.ffn_up", inner, width)
-        weights |= _linear(random, f"{block}.ffn_down", width, inner)
-        weights |= _norm(f"{block}.ln1", width)
-        weights |= _norm(f"{block}.ln2", width)
+        weights |= _encoder(
+            random, f"v.blk.{layer}", width, inner, output="attn_out", norms=("ln1", "ln2")
+        )
     _write(writer, weights, GGMLQuantizationType.F32)
     return path
 
@@ -349,6 +346,26 @@ def _write(writer: GGUFWriter, weights: Weights, quantization: GGMLQuantizationT
 
 def _noise(random: np.random.Generator, *shape: int) -> Any:
     return random.normal(0, shape[-1] ** -0.5, shape).astype(np.float32)
+
+
+def _encoder(
+    random: np.random.Generator,
+    block: str,
+    width: int,
+    inner: int,
+    *,
+    output: str,
+    norms: tuple[str, str],
+) -> Weights:
+    """Return the weights of a layer that looks both ways; `output` and `norms` are their names."""
+    weights: Weights = {}
+    for part in ("attn_q", "attn_k", "attn_v", output):
+        weights |= _linear(random, f"{block}.{part}", width, width)
+    weights |= _linear(random, f"{block}.ffn_up", inner, width)
+    weights |= _linear(random, f"{block}.ffn_down", width, inner)
+    for norm in norms:
+        weights |= _norm(f"{block}.{norm}", width)
+    return weights
 
 
 def _linear(random: np.random.Generator, name: str, rows: int, columns: int) -> Weights:
