@@ -8,6 +8,7 @@ from daiic.errors import TaskError
 from daiic.head.job import Job
 from daiic.head.limits import LIMITS
 from daiic.head.worker import Worker
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.endpoint import MessageTooLarge
 from daiic.work import ABILITIES
@@ -52,7 +53,7 @@ def _too_large_for_all(job: Job, takes: int, tagged: list[Worker]) -> TaskError:
     )
     return TaskError(
         pb.OUT_OF_MEMORY,
-        f"{job.model} takes {_gib(takes)}; {largest.title} has most, "
+        f"{shown(job.model)} takes {_gib(takes)}; {shown(largest.title)} has most, "
         f"{_gib(largest.memory or 0)}{together}",
         "add a worker, set shard = true on those that there are, or use a smaller quantization",
     )
@@ -67,8 +68,8 @@ def _gib(size: int) -> str:
 def _pinned_away(job: Job, serving: list[Worker]) -> TaskError:
     return TaskError(
         pb.NO_WORKER,
-        f'there is no worker "{job.pinned}"',
-        f"name one of {_listed(worker.id for worker in serving)}"
+        f'there is no worker "{shown(job.pinned)}"',
+        f"name one of {_listed(shown(worker.id) for worker in serving)}"
         if serving
         else "no worker takes tasks now; leave worker_id empty and try again later",
     )
@@ -98,11 +99,13 @@ def _unsupported(job: Job, lacking: list[Worker], tagged: list[Worker]) -> TaskE
     could = _models_that_can(job.needs, tagged)
     if could:
         return TaskError(
-            pb.UNSUPPORTED, f"{job.model} cannot {verbs}", f"models that can: {_listed(could)}"
+            pb.UNSUPPORTED,
+            f"{shown(job.model)} cannot {verbs}",
+            f"models that can: {_listed(could)}",
         )
     return TaskError(
         pb.UNSUPPORTED,
-        f"{job.model} cannot {verbs}, and no other model of this cluster can",
+        f"{shown(job.model)} cannot {verbs}, and no other model of this cluster can",
         "add a model that can to a worker, or ask for less",
     )
 
@@ -113,7 +116,7 @@ def _models_that_can(needs: frozenset[pb.Capability], workers: list[Worker]) -> 
     found: dict[str, str] = {}
     for name, model, worker in islice(models, LOOKED_AT):
         if model.capabilities is not None and needs <= model.capabilities:
-            found.setdefault(name, f"{name} on worker {worker.title}")
+            found.setdefault(name, f"{shown(name)} on worker {shown(worker.title)}")
     return sorted(found.values())
 
 
@@ -122,7 +125,7 @@ def _model_not_found(job: Job, tagged: list[Worker], serving: list[Worker]) -> T
     whose = f" with the tags {_quoted(sorted(job.tags))}" if len(tagged) < len(serving) else ""
     return TaskError(
         pb.MODEL_NOT_FOUND,
-        f'no worker{whose if job.tags else ""} has the model "{job.model}"',
+        f'no worker{whose if job.tags else ""} has the model "{shown(job.model)}"',
         (f"there is {_listed(names)}; " if names else "")
         + (
             "or name one of Hugging Face as owner/name"
@@ -189,7 +192,7 @@ def worker_lost(worker: Worker, what: str) -> TaskError:
     """The worker is gone; `what` says in which way."""
     return TaskError(
         pb.WORKER_LOST,
-        f"the worker {worker.title} {what}",
+        f"the worker {shown(worker.title)} {what}",
         "send the task again; the worker's log says why it ended",
     )
 
@@ -198,7 +201,7 @@ def disorderly(worker: Worker, reason: TooMuch) -> TaskError:
     """The worker sends more than the head keeps."""
     return TaskError(
         pb.INTERNAL,
-        f"the worker {worker.title} sends {reason}",
+        f"the worker {shown(worker.title)} sends {reason}",
         "ask for less at once; if that does not help, see the worker's log",
     )
 
@@ -260,11 +263,11 @@ def no_model(workers: Iterable[Worker]) -> TaskError:
 
 def _models(workers: Iterable[Worker]) -> list[str]:
     models = chain.from_iterable(worker.heartbeat.models for worker in workers)
-    return sorted({model.name for model in islice(models, LOOKED_AT)})
+    return sorted({shown(model.name) for model in islice(models, LOOKED_AT)})
 
 
 def _quoted(names: Iterable[str]) -> str:
-    return _listed(f'"{name}"' for name in names)
+    return _listed(f'"{shown(name)}"' for name in names)
 
 
 def _listed(names: Iterable[str]) -> str:

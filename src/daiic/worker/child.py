@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import psutil
 import structlog
 
+from daiic.shown import shown
 from daiic.tether import tethered
 
 log = structlog.get_logger()
@@ -111,9 +112,9 @@ class Child:
         return tuple(self._said)
 
     def last_words(self) -> str:
-        """Return the last error that it wrote, or else the last line."""
+        """Return the last error that it wrote, or else the last line, safe to be shown."""
         errors = [line for line in self._said if " E " in line or "error" in line.lower()]
-        return (errors or list(self._said) or ["it said nothing"])[-1][:SHOWN]
+        return shown((errors or list(self._said) or ["it said nothing"])[-1], SHOWN)
 
     async def ended(self) -> None:
         """Wait until it has ended and everything is read that it wrote."""
@@ -143,4 +144,4 @@ class Child:
                 return
             text = line.decode("utf-8", "replace").strip()
             self._said.append(text)
-            log.debug("said by a child", program=self._name, line=text[:SHOWN])
+            log.debug("said by a child", program=self._name, line=shown(text, SHOWN))

@@ -14,6 +14,7 @@
                 #:worker-memory #:worker-offer #:worker-takes
                 #:worker-models #:worker-readiness #:worker-serving-p #:worker-tags #:worker-title)
   (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/shown #:shown)
   (:import-from #:hydramesh/work #:ability #:can-p #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large
@@ -73,7 +74,8 @@ Each function returns a TASK-ERROR."))
      pb:+out-of-memory+
      (format nil "~a takes ~a; ~a has most, ~a~:[, and none lends memory to others~;, and all that lend ~
                   memory have ~a for others~]"
-             (job-model job) (gib takes) (worker-title largest) (gib (or (worker-memory largest) 0))
+             (shown (job-model job)) (gib takes) (shown (worker-title largest))
+             (gib (or (worker-memory largest) 0))
              (plusp lent) (gib lent))
      "add a worker, set shard = true on those that there are, or use a smaller quantization")))
 
@@ -85,9 +87,9 @@ Each function returns a TASK-ERROR."))
 (defun pinned-away (job serving)
   (make-task-error
    pb:+no-worker+
-   (format nil "there is no worker \"~a\"" (job-pinned job))
+   (format nil "there is no worker \"~a\"" (shown (job-pinned job)))
    (if serving
-       (format nil "name one of ~a" (listed (mapcar #'worker-id serving)))
+       (format nil "name one of ~a" (listed (mapcar (lambda (worker) (shown (worker-id worker))) serving)))
        "no worker takes tasks now; leave worker_id empty and try again later")))
 
 (defun no-worker-with-tags (job allowed)
@@ -123,11 +125,11 @@ Each function returns a TASK-ERROR."))
          (could (models-that-can (job-needs job) tagged)))
     (if could
         (make-task-error pb:+unsupported+
-                         (format nil "~a cannot ~a" (job-model job) verbs)
+                         (format nil "~a cannot ~a" (shown (job-model job)) verbs)
                          (format nil "models that can: ~a" (listed could)))
         (make-task-error pb:+unsupported+
                          (format nil "~a cannot ~a, and no other model of this cluster can"
-                                 (job-model job) verbs)
+                                 (shown (job-model job)) verbs)
                          "add a model that can to a worker, or ask for less"))))
 
 (defun models-that-can (needs workers)
@@ -144,7 +146,7 @@ Each function returns a TASK-ERROR."))
                             (can-p capabilities needs)
                             (not (gethash name found)))
                    (setf (gethash name found)
-                         (format nil "~a on worker ~a" name (worker-title worker)))))))
+                         (format nil "~a on worker ~a" (shown name) (shown (worker-title worker))))))))
     (sort (loop for text being the hash-values of found collect text) #'string<)))
 
 (defun model-not-found (job tagged serving)
@@ -155,7 +157,7 @@ Each function returns a TASK-ERROR."))
              (and (job-tags job)
                   (< (length tagged) (length serving))
                   (quoted (job-tags job)))
-             (job-model job))
+             (shown (job-model job)))
      (format nil "~@[there is ~a; ~]~a"
              (and names (listed names))
              (if (some #'worker-can-download tagged)
@@ -257,14 +259,14 @@ Each function returns a TASK-ERROR."))
   "The worker is gone; WHAT says in which way."
   (make-task-error
    pb:+worker-lost+
-   (format nil "the worker ~a ~a" (worker-title worker) what)
+   (format nil "the worker ~a ~a" (shown (worker-title worker)) what)
    "send the task again; the worker's log says why it ended"))
 
 (defun disorderly (worker reason)
   "The worker sends more than the head keeps; REASON is a TOO-MUCH."
   (make-task-error
    pb:+internal+
-   (format nil "the worker ~a sends ~a" (worker-title worker) (too-much-of reason))
+   (format nil "the worker ~a sends ~a" (shown (worker-title worker)) (too-much-of reason))
    "ask for less at once; if that does not help, see the worker's log"))
 
 (defun too-much-resumed (most)
@@ -313,11 +315,11 @@ Each function returns a TASK-ERROR."))
         (dolist (model (pb:heartbeat-models (worker-heartbeat worker)))
           (when (minusp (decf left))
             (return-from looking))
-          (setf (gethash (pb:model-status-name model) names) t))))
+          (setf (gethash (shown (pb:model-status-name model)) names) t))))
     (sort (loop for name being the hash-keys of names collect name) #'string<)))
 
 (defun quoted (names)
-  (listed names (lambda (name) (format nil "\"~a\"" name))))
+  (listed names (lambda (name) (format nil "\"~a\"" (shown name)))))
 
 (defun listed (names &optional (show #'identity))
   (let* ((most (head-limits-named-models +limits+))

@@ -157,6 +157,39 @@ async def test_task_that_no_model_can_do_is_refused_with_those_that_can(
     assert seeing.name in refusal.remedy
 
 
+@pytest.mark.rule("no-worker")
+async def test_names_in_refusals_can_be_shown_on_a_terminal(head: HeadProcess, cast: Cast) -> None:
+    hostile, shown = "\x1b[2J\u202e\nm", "\\x1b[2J\\u202e\\x0am"
+    await cast.worker(
+        head,
+        name=f"worker {hostile}",
+        tags=[hostile],
+        models=[
+            pb.ModelStatus(
+                name=f"{cast.model} {hostile}",
+                kind=pb.TEXT,
+                state=pb.LOADED,
+                capabilities=[pb.CHAT, pb.COMPLETE],
+            )
+        ],
+    )
+    client = await cast.client(head)
+    client.send(TASK, cast.task(1, model=hostile, tags=[hostile]))
+    missing = await client.next(ERROR)
+    assert missing.code == pb.MODEL_NOT_FOUND
+    assert f'has the model "{shown}"' in missing.message
+    assert f"there is {cast.model} {shown}" in missing.remedy
+    client.send(TASK, cast.task(2, model=f"{cast.model} {hostile}", embed=pb.EmbedTask(inputs=["a"])))
+    unable = await client.next(ERROR)
+    assert unable.message.startswith(f"{cast.model} {shown} cannot ")
+    client.send(TASK, cast.task(3, tags=[hostile, f"other {hostile}"]))
+    untagged = await client.next(ERROR)
+    assert untagged.message == f'no worker has the tag "other {shown}"'
+    assert f'"{shown}"' in untagged.remedy
+    client.send(TASK, cast.task(4, worker_id=hostile))
+    assert f'there is no worker "{shown}"' in (await client.next(ERROR)).message
+
+
 @pytest.mark.rule("assigned")
 async def test_task_goes_to_a_worker_with_all_its_tags_and_a_model_that_can_do_it(
     head: HeadProcess, cast: Cast

@@ -47,6 +47,12 @@ async def test_its_last_error_is_kept_however_much_it_writes() -> None:
     assert child.said[-1] == "\N{REPLACEMENT CHARACTER} bye"
 
 
+async def test_its_last_words_can_be_shown_on_a_terminal() -> None:
+    child = await Child.start("it", python(r"sys.stderr.write('error: \x1b[2J\u202eno\n')"))
+    await child.ended()
+    assert child.last_words() == r"error: \x1b[2J\u202eno"
+
+
 async def test_one_that_does_not_want_to_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daiic.worker.child.PATIENCE", 0.2)
     child = await Child.start(
