@@ -67,6 +67,7 @@ in
       allow_unauthenticated = cfg.allowUnauthenticated;
       cors_origins = cfg.corsOrigins;
       cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
+      state_dir = "/var/lib/${role.unit}";
       api_keys_file = lib.optionalString (cfg.apiKeysFile != null) runtimeKeys;
     };
 
@@ -92,6 +93,10 @@ in
         credentials = {
           cluster-key = cfg.clusterKeyFile;
           api-keys = cfg.apiKeysFile;
+        };
+        serviceConfig = {
+          StateDirectory = role.unit;
+          StateDirectoryMode = "0700";
         };
       })
       (withKeys {

@@ -44,7 +44,7 @@ from contenders import (
     worker,
 )
 
-from daiic.cli.bench_rounds import PROMPT
+from daiic.bench.rounds import PROMPT
 from daiic.client import ClusterClient
 from daiic.worker.processors import cores
 from support.models import endless_tiny, random_qwen3

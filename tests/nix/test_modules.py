@@ -108,6 +108,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("worker", "shard", True),
         ("worker", "shard_listen", "0.0.0.0:9729"),
         ("gateway", "listen", "0.0.0.0:9700"),
+        ("gateway", "state_dir", "/var/lib/daiic-gateway"),
         ("gateway", "http_listen", "127.0.0.1:9701"),
         ("gateway", "heads", ["10.0.0.1:7717"]),
         ("gateway", "api_keys_file", "/run/daiic-gateway/api-keys"),

@@ -12,6 +12,7 @@ from uvicorn.server import ServerState
 
 from daiic.client import ClusterClient
 from daiic.gateway.app import build
+from daiic.gateway.bench.store import BenchStore
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.api_keys import KeyFile
 from daiic.gateway.http.connection import Connection
@@ -117,7 +118,7 @@ class GatewayInProcess:
         self.view = ClusterView(self.cluster)
         self.view.update(self.cluster.now)
         activity = ActivityLog(CollectorRegistry(), self.view)
-        gateway = Gateway(settings, self.cluster, self.view, activity)
+        gateway = Gateway(settings, self.cluster, self.view, activity, BenchStore(""))
         self.app = build(
             gateway,
             ClusterStream(gateway, error_body),

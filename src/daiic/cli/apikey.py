@@ -31,10 +31,13 @@ DEFAULT_FILE = Path("/etc/daiic/api-keys.json")
 def create(
     name: Annotated[str, typer.Argument(help="Who the key is for; shown in logs and lists.")],
     file: FileOption = DEFAULT_FILE,
+    may_bench: Annotated[
+        bool, typer.Option("--may-bench", help="Let it start benches, which keep workers busy.")
+    ] = False,
 ) -> None:
     """Create a key for NAME and print it once; it cannot be shown again."""
     try:
-        key = KeyFile(file).create(name)
+        key = KeyFile(file).create(name, may_bench=may_bench)
     except ApiKeysError as error:
         raise fail(str(error), USAGE) from None
     said = f"added to {file}; a running gateway accepts it at once. Save it, this is the only time:"
@@ -50,12 +53,19 @@ def list_keys(file: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> N
     except ApiKeysError as error:
         raise fail(str(error), USAGE) from None
     if as_json:
-        write_json([{"id": k.id, "name": k.name, "created": k.created} for k in keys])
+        write_json(
+            [
+                {"id": k.id, "name": k.name, "created": k.created, "may_bench": k.may_bench}
+                for k in keys
+            ]
+        )
         return
-    table = Table("name", "id", "created", box=None)
+    table = Table("name", "id", "created", "may", box=None)
     for key in keys:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created))
-        table.add_row(Text(shown(key.name)), Text(shown(key.id)), created)
+        table.add_row(
+            Text(shown(key.name)), Text(shown(key.id)), created, "bench" if key.may_bench else ""
+        )
     out.print(table)
 
 

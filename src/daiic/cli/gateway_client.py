@@ -9,7 +9,10 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+import msgspec
 
+from daiic.bench.figures import Event
+from daiic.bench.rounds import Load
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS
@@ -82,6 +85,23 @@ class GatewayClient:
             )
         async for part in endpoint(self, task):
             yield part
+
+    async def bench(
+        self, model: str, load: Load, workers: Sequence[str], tags: Sequence[str]
+    ) -> AsyncGenerator[Event, None]:
+        """Have the gateway measure `model`; it keeps the figures. As `daiic.bench.bench.bench`."""
+        body = {
+            "model": model,
+            "workers": list(workers),
+            "tags": list(tags),
+            "streams": load.streams,
+            "tokens": load.tokens,
+            "deadline": load.deadline,
+        }
+        async for event in self._events("/api/benches", body):
+            with _of_this_api():
+                told: Event = msgspec.convert(event, Event)
+            yield told
 
     async def answer(self, task: pb.Task) -> pb.Result:
         """Return the whole answer as one part."""

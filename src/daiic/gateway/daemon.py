@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from daiic.client import ClusterClient
 from daiic.gateway.app import build
+from daiic.gateway.bench.store import BenchStore
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.api_keys import ApiKeysError, KeyFile
 from daiic.gateway.http.connection import Connection, limit_unread
@@ -73,11 +74,14 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
         settings.heads, cluster_key, allow_unauthenticated=settings.allow_unauthenticated
     ) as cluster:
         view = ClusterView(cluster)
+        benches = BenchStore(settings.state_dir)
+        benches.load()
         gateway = Gateway(
             settings,
             cluster,
             view,
             ActivityLog(registry, view),
+            benches,
         )
 
         def why_not_ready() -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
+from daiic.gateway.bench.store import BenchStore
 from daiic.gateway.http.body_memory import BodyMemory
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.monitoring.activity import ActivityLog
@@ -23,6 +24,7 @@ class Gateway:
     cluster: ClusterClient
     view: ClusterView
     activity: ActivityLog
+    benches: BenchStore
     bodies: BodyMemory = field(default_factory=BodyMemory)
     _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 

@@ -55,6 +55,15 @@ MESSAGES = 4096
 ERROR_TEXT = 2000
 """Characters of a request that an error quotes: the rest is left out."""
 
+BENCH_STREAMS = 64
+"""Streams at once of a bench: 400."""
+BENCH_TOKENS = 512
+"""Tokens of an answer in a bench: 400."""
+BENCH_WORKERS = 256
+"""Workers that a bench names, and tags: 400."""
+KEPT_MEASUREMENTS = 500
+"""Results of benches that are kept: the oldest is dropped."""
+
 KEPT_REQUESTS = 30
 """Finished requests that the page shows: the oldest is dropped."""
 KNOWN_CLIENTS = 10_000

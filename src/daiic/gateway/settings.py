@@ -1,8 +1,9 @@
 """What an operator can set for `daiic-gateway`."""
 
+import os
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from daiic.service.settings import (
     DaemonSettings,
@@ -14,6 +15,10 @@ from daiic.service.settings import (
 )
 
 MIB = 1 << 20
+
+
+def _default_state_dir() -> str:
+    return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or "~/.local/state/daiic"
 
 
 class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
@@ -32,6 +37,10 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
             description="heads, in order of preference; it learns of others from them",
         ),
     ] = ("127.0.0.1:7717",)
+
+    state_dir: Annotated[
+        str, Meta(description='folder that keeps results of benches; "" keeps none over a restart')
+    ] = field(default_factory=_default_state_dir)
 
     api_keys_file: Annotated[
         str, Meta(description='file with API keys (`daiic apikey create`); "" needs none')

@@ -1,6 +1,7 @@
 """`daiic bench` against each real head: with workers that follow a script, and with a real one."""
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 from daiic.client import ClusterClient
 from daiic.tether import tethered
 from daiic.wire import daiic_pb2 as pb
-from support.peers.worker_stub import Step, WorkerStub, refusing
+from support.peers.worker_stub import Script, Step, WorkerStub, refusing
 from support.processes.head_process import HeadProcess
 from support.processes.heads import Head
 from support.processes.worker_process import WorkerProcess
@@ -46,13 +47,18 @@ def silent(task: pb.Task) -> Iterator[Step]:
     yield pb.Result(final=True)
 
 
-def hesitant(task: pb.Task) -> Iterator[Step]:
-    """Load, answer the task that warms up, and no other."""
-    if task.HasField("text"):
-        if task.text.max_tokens > 8:
-            yield 3600.0
-        yield pb.Result(text="x", tokens=[1])
-    yield pb.Result(final=True)
+def hesitant() -> Script:
+    """Return a script that loads, answers the task that warms up, and no other."""
+    asked = itertools.count()
+
+    def script(task: pb.Task) -> Iterator[Step]:
+        if task.HasField("text"):
+            if next(asked):
+                yield 3600.0
+            yield pb.Result(text="x", tokens=[1])
+        yield pb.Result(final=True)
+
+    return script
 
 
 SCRIPTS = {"story": story, "brief": brief, "silent": silent, "refusing": refusing}
@@ -139,6 +145,24 @@ async def test_every_worker_with_the_model_is_measured_at_doubling_streams(
         assert len({len(prompt) for prompt in prompts}) == 1
 
 
+async def test_memory_is_told_as_it_was_at_each_number_of_streams(cluster: Cluster) -> None:
+    stub = await cluster.add("one", "story")
+
+    def growing(task: pb.Task) -> Iterator[Step]:
+        stub.heartbeat.models[0].bytes = 1000 * len(texts(stub))
+        yield from story(task)
+
+    stub.scripts["story"] = growing
+    _, out, _ = await cluster.bench("--streams", "4", "--tokens", "3", "--json")
+    (worker,) = json.loads(out)["workers"]
+    assert [(done["streams"], done["bytes"]) for done in worker["rounds"]] == [
+        (1, 1000),
+        (2, 3000),
+        (4, 7000),
+    ]
+    assert worker["bytes"] == 7000
+
+
 async def test_one_worker_can_be_named_and_the_terminal_gets_a_chart(cluster: Cluster) -> None:
     other = await cluster.add("one", "story")
     await cluster.add("two", "story")
@@ -191,14 +215,14 @@ async def test_what_is_not_there_is_told_with_what_is(cluster: Cluster) -> None:
 
 async def test_interrupting_it_ends_its_tasks(cluster: Cluster) -> None:
     stub = await cluster.add("one", "story")
-    stub.scripts["story"] = hesitant
+    stub.scripts["story"] = hesitant()
     process = await cluster.start("-m", "story", "--streams", "3")
     async with asyncio.timeout(60):
-        while len(texts(stub)) < 4:
+        while len(texts(stub)) < 3:
             await asyncio.sleep(0.02)
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 130
-        while len(stub.cancelled) < 3:
+        while len(stub.cancelled) < 2:
             await asyncio.sleep(0.02)
 
 

@@ -168,6 +168,9 @@ async def echo(task: pb.Task) -> AsyncIterator[pb.Result]:
             finish_reason=pb.FINISH_REASON_STOP,
             usage=pb.Usage(prompt_tokens=7, completion_tokens=len(words)),
         )
+    elif work == "load":
+        yield pb.Result(progress=pb.Progress(phase="load", done=1, total=2))
+        yield pb.Result(final=True)
     elif work == "image":
         for done in (1, 2):
             yield pb.Result(progress=pb.Progress(phase="steps", done=done, total=2))

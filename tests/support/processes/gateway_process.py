@@ -58,7 +58,9 @@ class RunningGateway(Daemon):
 @asynccontextmanager
 async def gateway_process(*flags: str) -> AsyncIterator[RunningGateway]:
     """Start `daiic-gateway` on a free port; it must have ended well when the test is over."""
-    gateway = RunningGateway("daiic-gateway", "--listen=127.0.0.1:0", "--http-listen=", *flags)
+    gateway = RunningGateway(
+        "daiic-gateway", "--listen=127.0.0.1:0", "--http-listen=", "--state-dir=", *flags
+    )
     async with gateway:
         try:
             yield gateway

@@ -70,6 +70,8 @@ class AccessMiddleware:
             self._check_host(headers)
             key = self._key(scope, headers)
             entry.client = key.name if key else scope["client"][0] if scope.get("client") else ""
+            # Without keys, on loopback, there is nobody but those who use this machine.
+            entry.may_bench = key.may_bench if key else self._only_local_names
             if scope["method"] == "POST":
                 self._rate_limits.acquire(entry.client)
                 acquired = True

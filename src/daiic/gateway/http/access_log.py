@@ -14,7 +14,8 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class AccessLogEntry:
     """Filled in while the request is handled.
 
-    `endpoint` is the route's name, `client` the key's name or the client's address.
+    `endpoint` is the route's name, `client` the key's name or the client's address,
+    `may_bench` whether that client may start benches.
     """
 
     id: str
@@ -23,6 +24,7 @@ class AccessLogEntry:
     client: str = ""
     model: str | None = None
     status: int = 0
+    may_bench: bool = False
 
     @classmethod
     def of(cls, scope: Scope) -> "AccessLogEntry":

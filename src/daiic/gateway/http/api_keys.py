@@ -39,12 +39,16 @@ Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class ApiKey(msgspec.Struct, frozen=True):
-    """A key as it stands in the file; `created` is in seconds since the Epoch."""
+    """A key as it stands in the file; `created` is in seconds since the Epoch.
+
+    With `may_bench` it is also good for starting benches, which keep workers busy.
+    """
 
     id: Id
     name: Name
     created: Time
     sha256: Sha256
+    may_bench: bool = False
 
 
 class _Document(msgspec.Struct):
@@ -104,7 +108,7 @@ class KeyFile:
         same = hmac.compare_digest(digest, key.sha256 if key else "0" * len(digest))
         return key if same else None
 
-    def create(self, name: str) -> str:
+    def create(self, name: str, *, may_bench: bool = False) -> str:
         """Add a key and return it: only its hash is stored, so it cannot be shown again.
 
         The file is created, with mode 0600, if there is none.
@@ -121,7 +125,7 @@ class KeyFile:
         identity = secrets.token_hex(4)
         key = f"daiic-{identity}-{secrets.token_urlsafe(32)}"
         with self._changing() as keys:
-            keys[identity] = ApiKey(identity, name, int(time.time()), _digest(key))
+            keys[identity] = ApiKey(identity, name, int(time.time()), _digest(key), may_bench)
         return key
 
     def revoke(self, name_or_id: str) -> ApiKey:

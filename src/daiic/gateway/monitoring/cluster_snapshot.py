@@ -120,6 +120,8 @@ class LiveCluster(msgspec.Struct, frozen=True):
     tokens_per_second: list[float]
     """Measured each second, the oldest first."""
     tasks: list[LiveTask]
+    benches: int
+    """Another number than before when there are new results of benches."""
 
 
 def snapshot(gateway: Gateway) -> LiveCluster:
@@ -141,6 +143,7 @@ def snapshot(gateway: Gateway) -> LiveCluster:
         workers=[_worker(worker) for worker in status.workers],
         tokens_per_second=[round(m.tokens_per_second, 2) for m in view.history],
         tasks=[_task(activity, names) for activity in gateway.activity],
+        benches=gateway.benches.changes,
     )
 
 

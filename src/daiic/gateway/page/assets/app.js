@@ -7,8 +7,9 @@ import { startConnect } from "./connect.js";
 import { byId, say } from "./dom.js";
 import { startImages } from "./images.js";
 import { follow, onCluster } from "./live.js";
+import { startSpeed } from "./speed.js";
 
-const VIEWS = ["cluster", "chat", "images", "connect"];
+const VIEWS = ["cluster", "chat", "images", "speed", "connect"];
 
 function showView() {
   const wanted = location.hash.slice(1);
@@ -91,6 +92,7 @@ if (matchMedia("(max-width: 800px)").matches) {
 startClusterView();
 startChat();
 startImages();
+startSpeed();
 startConnect();
 onCluster(showPulse);
 window.addEventListener("hashchange", showView);

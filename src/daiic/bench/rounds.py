@@ -1,4 +1,4 @@
-"""What `daiic bench` measures: the same question asked of one worker by more and more streams."""
+"""What a bench measures: the same question asked of one worker by more and more streams."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daiic.cli.connection import Cluster
+from daiic.bench.figures import Round
+from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 
@@ -24,8 +25,6 @@ PROMPT = (
 DIGITS = 9
 ALONE = 3
 """How often a single stream asks: what a worker remembers of a model is mostly the last tasks."""
-WARM_UP = 8
-"""Tokens of a task that does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,56 +53,41 @@ class Answer:
         return self.after_first / seconds if seconds > 0 else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What so many streams got: tokens a second together and each, seconds to the first token.
-
-    `rate` and `first_token` are medians over the streams; `tokens` is the sum.
-    """
-
-    streams: int
-    prompt_tokens: int
-    tokens: int
-    total_rate: float
-    rate: float
-    first_token: float
-    slowest_first_token: float
-
-    @classmethod
-    def of(cls, answers: Sequence[Answer], streams: int, seconds: float) -> "Round":
-        """Sum up what `streams` at a time got within `seconds`."""
-        tokens = sum(answer.tokens for answer in answers)
-        return cls(
-            streams=streams,
-            prompt_tokens=max(answer.prompt_tokens for answer in answers),
-            tokens=tokens,
-            total_rate=tokens / seconds,
-            rate=statistics.median(answer.rate for answer in answers),
-            first_token=statistics.median(answer.first for answer in answers),
-            slowest_first_token=max(answer.first for answer in answers),
-        )
+def sum_up(answers: Sequence[Answer], streams: int, seconds: float) -> Round:
+    """Return what `streams` at a time got within `seconds`."""
+    tokens = sum(answer.tokens for answer in answers)
+    return Round(
+        streams=streams,
+        prompt_tokens=max(answer.prompt_tokens for answer in answers),
+        tokens=tokens,
+        total_rate=tokens / seconds,
+        rate=statistics.median(answer.rate for answer in answers),
+        first_token=statistics.median(answer.first for answer in answers),
+        slowest_first_token=max(answer.first for answer in answers),
+    )
 
 
 def loads(most: int) -> list[int]:
-    """Return the numbers of streams: `most`, and every power of two below it, largest first.
+    """Return the numbers of streams: the powers of two below `most`, `most`, and at last one.
 
-    The single stream comes last, so that the rate that the worker tells heads is that of one task.
+    They grow, because what a model takes for its cache stays taken. The single stream comes last,
+    so that the rate that the worker tells heads is that of one task.
     """
-    powers = [1 << exponent for exponent in range(most.bit_length()) if 1 << exponent < most]
-    return [most, *reversed(powers)]
+    powers = [1 << exponent for exponent in range(1, most.bit_length()) if 1 << exponent < most]
+    return [*powers, most, 1] if most > 1 else [1]
 
 
-async def warm_up(cluster: Cluster, model: str, worker_id: str, deadline: float) -> None:
+async def warm_up(cluster: ClusterClient, model: str, worker_id: str, load: Load) -> None:
     """Let a worker that has loaded `model` answer once, which is slower than later.
 
     Raises:
         TaskError: if it does not.
     """
-    await _ask(cluster, model, worker_id, WARM_UP, deadline)
+    await _ask(cluster, model, worker_id, load.tokens, load.deadline)
 
 
 async def run_round(
-    cluster: Cluster, model: str, worker_id: str, streams: int, load: Load
+    cluster: ClusterClient, model: str, worker_id: str, streams: int, load: Load
 ) -> Round:
     """Ask `streams` times at once, or a single stream `ALONE` times in turn.
 
@@ -125,11 +109,11 @@ async def run_round(
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         answers = [task.result() for task in asked]
-    return Round.of(answers, streams, time.perf_counter() - began)
+    return sum_up(answers, streams, time.perf_counter() - began)
 
 
 async def _ask(
-    cluster: Cluster, model: str, worker_id: str, tokens: int, deadline: float
+    cluster: ClusterClient, model: str, worker_id: str, tokens: int, deadline: float
 ) -> Answer:
     number = str(secrets.randbelow(9 * 10 ** (DIGITS - 1)) + 10 ** (DIGITS - 1))
     text = pb.TextTask(prompt=f"{number}. {PROMPT}", max_tokens=tokens, temperature=0.0)

@@ -1,0 +1,1 @@
+"""Benches that are started through the gateway, and what they measured."""
