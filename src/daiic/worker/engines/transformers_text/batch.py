@@ -7,7 +7,8 @@ task joins the running batch at the next token and leaves when it is done.
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import lcm
 from typing import Any
 
@@ -16,7 +17,8 @@ from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from daiic.worker.engines.transformers_text import attention
-from daiic.worker.engines.transformers_text.sampling import Sampler, Sampling
+from daiic.worker.engines.transformers_text.sampler import Sampler
+from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
 from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
 
@@ -40,22 +42,29 @@ class Batch(TextGenerator):
 
     unfilled = PAGE
 
-    def __init__(self, model: Any, *, slots: int, capacity: int) -> None:
+    def __init__(
+        self, model: Any, *, slots: int, capacity: int, flash: str = "", ahead: bool = False
+    ) -> None:
         """Start the thread that builds the cache and runs the model.
+
+        `flash` is transformers' name of the flash attention to use, if any. With
+        `ahead` it prepares a batch while the one before it runs, on a card.
 
         Raises:
             Exception: of several kinds, if transformers cannot batch `model`.
         """
         super().__init__()
         self.capacity = capacity
-        self._sampler = Sampler(model.device, self._streams.begin)
+        self._sampler = Sampler(self._streams.begin, waits=not ahead)
         self._model = model
         self._attention = model.config._attn_implementation
         config = model.config.get_text_config()
-        packed = attention.serves(model)
+        packed = not flash and attention.serves(model)
         kinds = set(getattr(config, "layer_types", None) or ())
-        step = PREFILL if packed or len(kinds) < 2 else MASKED_PREFILL
+        step = PREFILL if flash or packed or len(kinds) < 2 else MASKED_PREFILL
         try:
+            if flash:
+                model.set_attn_implementation(flash)
             self._manager = model.init_continuous_batching(
                 generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
                 continuous_batching_config=_settings(
@@ -66,7 +75,9 @@ class Batch(TextGenerator):
                     # `capacity` was chosen by what is free, and for less than the worst case that
                     # the manager expects.
                     max_memory_percent=1.0,
-                    use_async_batching=False,
+                    # Flash attention reads blocks by itself only if they are of 256 tokens.
+                    max_blocks_per_request=0,
+                    use_async_batching=ahead,
                     use_cuda_graph=False,
                     auto_switch_to_flash=False,
                 ),
@@ -106,7 +117,20 @@ class Batch(TextGenerator):
         processor = self._manager.batch_processor
         if processor is None:
             return 0
-        return storage_bytes(processor.cache, processor.inputs_and_outputs)
+        inputs = processor.inputs_and_outputs
+        pairs = getattr(inputs, "io_pairs", None)  # where batches are prepared ahead
+        held = [inputs] if pairs is None else [pair.device_io for pair in pairs]
+        return storage_bytes(processor.cache, *held)
+
+    @contextmanager
+    def attention_as_loaded(self) -> Iterator[None]:
+        """Let the model, while no text is in work, attend as if it were not batched."""
+        batched = self._model.config._attn_implementation
+        self._model.set_attn_implementation(self._attention)
+        try:
+            yield
+        finally:
+            self._model.set_attn_implementation(batched)
 
     def _start(
         self,

@@ -5,6 +5,9 @@ with a few it would compute something else. So a model is tried.
 """
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,12 +17,14 @@ from daiic.errors import TaskError
 from daiic.worker.engines.torch.errors import is_out_of_memory
 from daiic.worker.engines.transformers_text import attention
 from daiic.worker.engines.transformers_text.batch import Batch
-from daiic.worker.engines.transformers_text.sampling import Sampling
+from daiic.worker.engines.transformers_text.choosing import choose
+from daiic.worker.engines.transformers_text.flash import NAMES, implementations
+from daiic.worker.engines.transformers_text.sampling import Sampling, pack, unpack
 
 GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, seed=0)
 
-LENGTHS = (9, 24)
-"""Of the texts of the trial, which run together."""
+TRIAL = ((9, GREEDY), (24, GREEDY), (16, Sampling(temperature=1.0, top_k=0, top_p=1.0, seed=1)))
+"""The texts of the trial, which run together: how long they are, and how they go on."""
 
 ANSWER = 4
 
@@ -30,19 +35,48 @@ other kernels round otherwise. A token by chance is some four below."""
 log = structlog.get_logger()
 
 
-async def batched(model: Any, *, slots: int, capacity: int) -> tuple[Batch | None, str]:
-    """Return a batch that serves `model`, or `None` and the reason why there is none.
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """The batch that serves a model, or `reason` why there is none.
+
+    `flash` is the flash attention in it, as transformers calls it, and
+    `without_flash` why one that is installed is not.
+    """
+
+    batch: Batch | None
+    reason: str = ""
+    flash: str = ""
+    without_flash: str = ""
+
+
+async def batched(model: Any, *, slots: int, capacity: int) -> Batched:
+    """Find out whether and how `model` can be served in batches.
 
     Raises:
         Exception: of several kinds, if memory ran out.
     """
     reason = _obstacle(model)
     if reason:
-        return None, reason
+        return Batched(None, reason)
+    without_flash = ""
+    for flash in [*implementations(model), ""]:
+        # What is known to be prepared ahead is what needs no masks: they would be there four times.
+        made = partial(Batch, model, slots=slots, capacity=capacity, flash=flash, ahead=bool(flash))
+        batch, reason = await _tried(made, model)
+        if batch is not None:
+            return Batched(batch, flash=flash, without_flash=without_flash)
+        if flash:
+            without_flash = f"no {NAMES[flash]}: {reason}"
+            log.warning("flash attention is not used", attention=flash, reason=reason)
+    return Batched(None, reason)
+
+
+async def _tried(made: Callable[[], Batch], model: Any) -> tuple[Batch | None, str]:
+    """Return the batch that `made` makes, or `None` and why it does not serve `model`."""
     batch = None
     try:
-        batch = Batch(model, slots=slots, capacity=capacity)
-        reason = await _differs(batch, model, slots)
+        batch = made()
+        reason = await _differs(batch, model)
     except Exception as error:
         if is_out_of_memory(error):
             if batch is not None:
@@ -73,27 +107,33 @@ def _obstacle(model: Any) -> str:
     return ""
 
 
-async def _differs(batch: Batch, model: Any, slots: int) -> str:
+async def _differs(batch: Batch, model: Any) -> str:
     """Return how a trial's texts differ from the model's own, or nothing if they do not."""
     vocabulary = model.config.get_text_config().vocab_size
-    prompts = [
-        [(number * 7919 + length) % vocabulary for number in range(length)] for length in LENGTHS
+    trial = [
+        ([(number * 7919 + length) % vocabulary for number in range(length)], sampling)
+        for length, sampling in TRIAL
     ]
-    running = [batch.submit(prompt, GREEDY, max_tokens=ANSWER, end_tokens=()) for prompt in prompts]
-    for prompt, stream in zip(prompts, running, strict=True):
+    running = [batch.submit(*one, max_tokens=ANSWER, end_tokens=()) for one in trial]
+    texts = []
+    for one, stream in zip(trial, running, strict=True):
         made = await stream.new_tokens()
         while not stream.ended:
             made += await stream.new_tokens()
-        if not await asyncio.to_thread(_would_say, model, prompt, made):
-            return "batching computes something else than the model"
+        texts.append((*one, made))
+    with batch.attention_as_loaded():
+        for text in texts:
+            if not await asyncio.to_thread(_would_say, model, *text):
+                return "batching computes something else than the model"
     return ""
 
 
 @torch.inference_mode()
-def _would_say(model: Any, prompt: list[int], made: list[int]) -> bool:
+def _would_say(model: Any, prompt: list[int], sampling: Sampling, made: list[int]) -> bool:
     """Whether the model itself would continue `prompt` by the tokens `made`, or nearly."""
     tokens = torch.tensor([prompt + made], device=model.device)
-    logits = model(input_ids=tokens, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-    chosen = logits.gather(-1, tokens[0, len(prompt) :, None].to(logits.device))
-    short = logits.amax(-1, keepdim=True) - chosen
-    return not bool((short > CLOSE * logits.std(-1, keepdim=True)).any())
+    scores = model(input_ids=tokens, use_cache=False).logits[0, len(prompt) - 1 : -1].float().cpu()
+    close = CLOSE * scores.std(-1, keepdim=True)
+    choose(scores, unpack(pack((sampling, len(prompt) + place) for place in range(len(made)))))
+    short = scores.amax(-1, keepdim=True) - scores.gather(-1, torch.tensor(made)[:, None])
+    return not bool((short > close).any())

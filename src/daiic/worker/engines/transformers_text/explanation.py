@@ -6,15 +6,19 @@ from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.processors import has_bfloat16
 
 
-def choice_of(loaded: Weights, options: LoadOptions, context: int, known: int) -> str:
+def choice_of(
+    loaded: Weights, options: LoadOptions, context: int, known: int, attention: str = ""
+) -> str:
     """Return, for people, why the model is run as it is.
 
     A text has at most `context` of the `known` tokens that the model takes.
+    `attention` is what computes it if that is not torch.
     """
     device = "GPU" if options.backend.is_gpu else "CPU"
     memory = ", as memory allows" if context < known else ""
+    flash = f"{attention}, as it is installed; " if attention else ""
     return (
-        f"safetensors on a {device}; {_threads(options)}{_quantised(loaded, options)}; "
+        f"safetensors on a {device}; {flash}{_threads(options)}{_quantised(loaded, options)}; "
         f"{_precision(loaded, options)}; {context_of(context, known)}{memory}"
     )
 

@@ -31,6 +31,7 @@ from daiic.worker.engines.transformers_text.chat_template import template_of
 from daiic.worker.engines.transformers_text.choice import batched
 from daiic.worker.engines.transformers_text.engine import TextEngine
 from daiic.worker.engines.transformers_text.explanation import choice_of
+from daiic.worker.engines.transformers_text.flash import NAMES
 from daiic.worker.engines.transformers_text.growth import SHARE, Growth
 from daiic.worker.engines.transformers_text.turns import Turns
 from daiic.worker.memory.budget import MemoryBudget
@@ -150,9 +151,10 @@ async def _serve(
 
     spare = growth.spare(budget, on_gpu=on_gpu, held=held)
     start = growth.start(model, fitting(growth.token_bytes(model)))
-    batch, reason = await batched(model, slots=slots, capacity=start)
+    served = await batched(model, slots=slots, capacity=start)
+    batch, flash = served.batch, served.flash
     if batch is not None:
-        log.info("served by continuous batching", model=path.name)
+        log.info("served by continuous batching", model=path.name, attention=flash or "torch's")
         _tell_what_is_ignored(path, model)
         token_bytes = batch.bytes / batch.capacity + working
         context = min(known, fitting(batch.bytes / batch.capacity))
@@ -162,14 +164,16 @@ async def _serve(
             template_of(tokenizer, path.name),
             embedder,
             batch,
-            lambda capacity: Batch(model, slots=slots, capacity=capacity),
+            lambda capacity: Batch(
+                model, slots=slots, capacity=capacity, flash=flash, ahead=bool(flash)
+            ),
             growth=Growth(start, slots * (known + PAGE), token_bytes, spare),
             context=context,
-            choice=choice_of(loaded, options, context, known),
-            fallback="",
+            choice=choice_of(loaded, options, context, known, attention=NAMES.get(flash, "")),
+            fallback=served.without_flash,
         )
         return engine
-    log.warning("served text by text, not in batches", model=path.name, reason=reason)
+    log.warning("served text by text, not in batches", model=path.name, reason=served.reason)
     token_bytes = await asyncio.to_thread(growth.measured_token_bytes, model)
 
     def turns(_: int) -> Turns:
@@ -188,7 +192,7 @@ async def _serve(
         growth=None,
         context=context,
         choice=choice_of(loaded, options, context, known),
-        fallback=f"not batched: {reason}",
+        fallback=f"not batched: {served.reason}",
     )
     return engine
 

@@ -17,8 +17,9 @@ import structlog
 import torch
 from transformers.generation.continuous_batching.requests import RequestStatus
 
+from daiic.worker.engines.transformers_text.choosing import choose
 from daiic.worker.engines.transformers_text.group import Group, Text
-from daiic.worker.engines.transformers_text.sampling import Sampler, Sampling
+from daiic.worker.engines.transformers_text.sampling import Sampling, pack, unpack
 from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
 
 PREFILL = 1024
@@ -174,10 +175,10 @@ class Turns(TextGenerator):
         if not group.bytes or length % MEASURE == 0:
             group.measure()
             self._token_bytes = max(group.bytes / group.tokens.numel(), 1.0)
-        sampler = Sampler(group.tokens.device)
-        sampler.expect((text.sampling, length) for text in group.texts)
         scores = outputs.logits[:, -1].to(copy=True, dtype=torch.float32)
-        self._take(group, sampler(group.tokens, scores).argmax(-1).to(group.tokens.device))
+        chances = pack((text.sampling, length) for text in group.texts).to(scores.device)
+        choose(scores, unpack(chances))
+        self._take(group, scores.argmax(-1).to(group.tokens.device))
 
     def _take(self, group: Group, chosen: torch.Tensor) -> None:
         """Add a token to each text, and let those go that are complete."""

@@ -1,15 +1,24 @@
 """The sampler draws what the parameters say, each row by its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from daiic.worker.engines.transformers_text.sampling import CANDIDATES, Sampler, Sampling
+from daiic.worker.engines.transformers_text.choosing import CANDIDATES, choose, choose_unseen
+from daiic.worker.engines.transformers_text.sampler import Sampler
+from daiic.worker.engines.transformers_text.sampling import (
+    ROWS,
+    Chances,
+    Sampling,
+    pack,
+    unpack,
+)
 
 VOCABULARY = 1500
 
@@ -17,7 +26,6 @@ VOCABULARY = 1500
 @dataclass
 class State:
     logit_processor_kwargs: dict[str, Any]
-    initial_tokens: list[int] = field(default_factory=list)
     generated_tokens: list[int] = field(default_factory=list)
     request_id: str = "0"
     position_offset: int = 1
@@ -30,18 +38,27 @@ class Request:
     query_length: int = 1
 
 
+Way = Callable[[torch.Tensor, Chances], None]
+
+
 def draw(
-    logits: torch.Tensor, samplings: Sequence[Sampling], positions: Sequence[int] | None = None
+    logits: torch.Tensor,
+    samplings: Sequence[Sampling],
+    positions: Sequence[int] | None = None,
+    way: Way = choose,
 ) -> list[int]:
     """Return the token chosen in each row."""
-    sampler = Sampler(torch.device("cpu"))
     places = positions or [10] * len(samplings)
-    requests = [
-        Request(State({"sampling": sampling}, initial_tokens=[0] * place))
-        for sampling, place in zip(samplings, places, strict=True)
-    ]
-    sampler.prepare_tensor_args(requests_in_batch=requests, arg_storage=torch.empty(0))
-    scores = sampler(torch.empty(0), logits.clone(), torch.empty(0))
+    scores = logits.clone()
+    way(scores, unpack(pack(zip(samplings, places, strict=True))))
+    return scores.argmax(-1).tolist()
+
+
+def drawn_by(sampler: Sampler, requests: Sequence[Request], table: torch.Tensor) -> list[int]:
+    """Return the token chosen in each row by what the manager calls."""
+    storage = torch.full((ROWS, 32), -1, dtype=torch.int32)
+    sampler.prepare_tensor_args(requests_in_batch=requests, arg_storage=storage)
+    scores = sampler(torch.empty(0), table.clone(), storage[:, : len(requests)])
     return scores.argmax(-1).tolist()
 
 
@@ -50,9 +67,10 @@ def logits(rows: int, spread: float = 3.0) -> torch.Tensor:
     return torch.randn(rows, VOCABULARY, generator=generator) * spread
 
 
-def test_temperature_zero_is_greedy() -> None:
+@pytest.mark.parametrize("way", [choose, choose_unseen])
+def test_temperature_zero_is_greedy(way: Way) -> None:
     table = logits(5)
-    assert draw(table, [Sampling(0.0, 40, 0.5, seed) for seed in range(5)]) == (
+    assert draw(table, [Sampling(0.0, 40, 0.5, seed) for seed in range(5)], way=way) == (
         table.argmax(-1).tolist()
     )
 
@@ -73,6 +91,26 @@ def test_a_row_is_drawn_the_same_alone_and_among_others(samplings: list[Sampling
     together = draw(table, samplings)
     alone = [draw(table[row : row + 1], [s])[0] for row, s in enumerate(samplings)]
     assert together == alone
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(SAMPLINGS, min_size=1, max_size=12), st.integers(0, 1 << 20))
+def test_the_way_that_looks_at_nothing_chooses_the_same(
+    samplings: list[Sampling], place: int
+) -> None:
+    table = logits(len(samplings))
+    places = [place + row for row in range(len(samplings))]
+    unseen = draw(table, samplings, places, choose_unseen)
+    assert unseen == draw(table, samplings, places)
+
+
+def test_nothing_of_it_has_to_be_known_before_it_is_computed() -> None:
+    # Tensors on `meta` have no numbers: whoever asks for one fails, as a recorded step would.
+    packed = pack([(Sampling(0.7, 40, 0.9, 1), 5), (Sampling(1.0, 0, 1.0, 2), 6)]).to("meta")
+    with torch.device("meta"):
+        choose_unseen(logits(2).to("meta"), unpack(packed))
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            choose(logits(2).to("meta"), unpack(packed))
 
 
 def allowed(row: torch.Tensor, sampling: Sampling) -> set[int]:
@@ -115,27 +153,40 @@ def test_tokens_come_as_often_as_their_probability_says() -> None:
         assert torch.allclose(share, probability, atol=0.02), share
 
 
-def test_rows_whose_prompt_is_not_all_read_yet_have_no_logits() -> None:
-    sampler = Sampler(torch.device("cpu"))
+@pytest.mark.parametrize("waits", [True, False])
+def test_rows_whose_prompt_is_not_all_read_yet_have_no_logits(waits: bool) -> None:
     first, second = Sampling(1.0, 0, 1.0, 1), Sampling(1.0, 0, 1.0, 2)
     requests = [
         Request(State({"sampling": first}), has_new_token=False, query_length=500),
-        Request(State({"sampling": second})),
+        Request(State({"sampling": second}, position_offset=9)),
     ]
-    sampler.prepare_tensor_args(requests_in_batch=requests, arg_storage=torch.empty(0))
     table = logits(2)
-    chosen = sampler(torch.empty(0), table.clone(), torch.empty(0)).argmax(-1)[0].item()
-    assert [chosen] == draw(table[:1], [second], [0])
+    chosen = drawn_by(Sampler(waits=waits), requests, table)
+    assert chosen[:1] == draw(table[:1], [second], [9])
+    assert chosen[1] == table[1].argmax()  # what an earlier batch left is gone
 
 
-def test_the_place_of_a_token_counts_and_not_how_it_got_there() -> None:
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_place_of_a_token_counts_and_not_how_it_got_there(waits: bool) -> None:
     table = logits(1)
-    sampling = Sampling(1.0, 0, 1.0, 5)
-    resumed = State({"sampling": sampling}, initial_tokens=[0] * 17)
-    running = State({"sampling": sampling}, initial_tokens=[0] * 10, generated_tokens=[0] * 7)
-    chosen = []
-    for state in (resumed, running):
-        sampler = Sampler(torch.device("cpu"))
-        sampler.prepare_tensor_args(requests_in_batch=[Request(state)], arg_storage=torch.empty(0))
-        chosen.append(sampler(torch.empty(0), table.clone(), torch.empty(0)).argmax().item())
-    assert chosen[0] == chosen[1]
+    sampling = {"sampling": Sampling(1.0, 0, 1.0, 5)}
+    resumed = State(sampling, position_offset=17)
+    running = State(sampling, generated_tokens=[0] * 7, position_offset=17)
+    behind = State(sampling, generated_tokens=[0] * 6, position_offset=17)
+    chosen = [
+        drawn_by(Sampler(waits=waits), [Request(state)], table)
+        for state in (resumed, running, behind)
+    ]
+    assert chosen == [draw(table, [sampling["sampling"]], [17])] * 3
+
+
+def test_a_step_is_drawn_by_what_goes_along_with_it_whatever_is_prepared_meanwhile() -> None:
+    sampler = Sampler(waits=False)
+    table, storage = logits(2), torch.zeros(2, ROWS, 8, dtype=torch.int32)
+    wanted = [[Sampling(1.0, 0, 0.9, seed), Sampling(0.8, 20, 1.0, seed)] for seed in (1, 2)]
+    for step, samplings in enumerate(wanted):
+        requests = [Request(State({"sampling": one}, position_offset=4)) for one in samplings]
+        sampler.prepare_tensor_args(requests_in_batch=requests, arg_storage=storage[step])
+    for step, samplings in enumerate(wanted):
+        scores = sampler(torch.empty(0), table.clone(), storage[step, :, :2])
+        assert scores.argmax(-1).tolist() == draw(table, samplings, [4, 4])
