@@ -13,11 +13,9 @@ from typing import Any
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.text.checks import bad
-from daiic.worker.limits import LIMITS
+from daiic.worker.engines.text.constraint import check_length, schema_in, without_anchors
 from daiic.worker.models.model_json import shown
 
-MAX_CHARACTERS = LIMITS.constraint
-MAX_DEPTH = LIMITS.constraint_depth
 LLGUIDANCE = "%llguidance {}\n"
 MARK = "\N{SNOWMAN}"
 """No model begins an answer with it unless a grammar makes it."""
@@ -51,10 +49,7 @@ async def constraint_fields(
     if form == "json":
         return {"json_schema": {"type": "object"}}
     said = getattr(constraint, form)
-    if len(said) > MAX_CHARACTERS:
-        raise bad(
-            f"`{form}` has {len(said)} characters", f"send at most {MAX_CHARACTERS} characters"
-        )
+    check_length(said, form)
     if form == "json_schema":
         schema = schema_in(said, "json_schema")
         if llguidance and not await _reads(complete, f"start: %json {json.dumps(schema)}"):
@@ -73,30 +68,9 @@ async def constraint_fields(
     return {"grammar": LLGUIDANCE + said}
 
 
-def schema_in(text: str, name: str) -> Any:
-    """Return the JSON Schema in `text`, the value of `name`.
-
-    Raises:
-        TaskError: BAD_REQUEST if it is none, or is nested too deeply to be converted.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise bad(
-            f"`{name}` has {len(text)} characters", f"send at most {MAX_CHARACTERS} characters"
-        )
-    try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError):
-        raise bad(f"`{name}` is not valid JSON", "send a JSON Schema") from None
-    if not isinstance(schema, dict):
-        raise bad(f"`{name}` is not a JSON object", "send a JSON Schema")
-    if _depth(schema) > MAX_DEPTH:
-        raise bad(f"`{name}` is nested too deeply", f"use at most {MAX_DEPTH} levels")
-    return schema
-
-
 async def _regex(regex: str, complete: Complete, *, llguidance: bool) -> str:
     """Return the grammar of the texts that `regex` matches as a whole."""
-    inner = _without_anchors(regex)
+    inner = without_anchors(regex)
     if llguidance:
         lark = f"start: /(?:{_with_escaped_slashes(inner)})/"
         if not await _reads(complete, lark):
@@ -127,14 +101,6 @@ async def _reads(complete: Complete, lark: str) -> bool:
     return str(reply.get("content", "")).startswith(MARK)
 
 
-def _without_anchors(regex: str) -> str:
-    """Return `regex` without the marks of beginning and end: it matches whole texts anyway."""
-    regex = regex.removeprefix("^")
-    if regex.endswith("$") and not re.search(r"(?<!\\)(?:\\\\)*\\\$$", regex):
-        regex = regex[:-1]
-    return regex
-
-
 def _with_escaped_slashes(regex: str) -> str:
     return re.sub(r"\\.|/", lambda m: r"\/" if m[0] == "/" else m[0], regex, flags=re.DOTALL)
 
@@ -152,18 +118,6 @@ def _with_plain_classes(regex: str) -> str:
             members = piece  # of a bare one, only the last byte would be repeated
         out.append(piece if members is None else members if inside else f"[{members}]")
     return "".join(out)
-
-
-def _depth(value: Any) -> int:
-    deepest, left = 0, [(value, 1)]
-    while left:
-        node, depth = left.pop()
-        deepest = max(deepest, depth)
-        if isinstance(node, dict):
-            left.extend((child, depth + 1) for child in node.values())
-        elif isinstance(node, list):
-            left.extend((child, depth + 1) for child in node)
-    return deepest
 
 
 def _cannot(regex: str) -> TaskError:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.llama_cpp.constraint import schema_in
 from daiic.worker.engines.llama_cpp.images import data_uri
 from daiic.worker.engines.text.checks import bad, check_content, check_role
+from daiic.worker.engines.text.constraint import schema_in
 from daiic.worker.limits import LIMITS
 
 ROLES = ("system", "user", "assistant", "tool")

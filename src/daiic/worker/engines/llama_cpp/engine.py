@@ -15,7 +15,6 @@ from daiic.worker.engines.llama_cpp.completion import complete, prompt_of
 from daiic.worker.engines.llama_cpp.constraint import constraint_fields, has_llguidance
 from daiic.worker.engines.llama_cpp.embedding import embed
 from daiic.worker.engines.llama_cpp.parameters import adapter_fields, parameter_fields
-from daiic.worker.engines.llama_cpp.repetition import after
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.engines.text.checks import (
@@ -24,6 +23,7 @@ from daiic.worker.engines.text.checks import (
     check_resumed,
     room_for_answer,
 )
+from daiic.worker.engines.text.repetition import after
 from daiic.worker.limits import LIMITS
 from daiic.worker.sharding.group import Group
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.llama_cpp.repetition import after
+from daiic.worker.engines.text.repetition import after
 
 WORDS = ["yes", " it", " is", " so", "."]
 WHOLE = "".join(WORDS)

@@ -1,6 +1,6 @@
-"""Answers that llama-server cannot continue in the middle are made once more, unseen.
+"""Answers that a server of models cannot continue in the middle are made once more, unseen.
 
-A grammar begins with the answer: llama-server has no way to tell it what was said before. The same
+A grammar begins with the answer: such a server has no way to tell it what was said before. The same
 seed makes the same answer again, of which only what was not delivered is passed on. Where the
 machine computes a little differently and the answer turns out another one, it starts over.
 """
