@@ -17,6 +17,8 @@ from daiic.worker.engines.llama_cpp import program
 from daiic.worker.engines.llama_cpp.devices import Device
 from daiic.worker.engines.llama_cpp.speculation import Guesses
 from daiic.worker.engines.loading import EngineLoader
+from daiic.worker.engines.registry import ENGINES, WITH_VLLM
+from daiic.worker.engines.vllm.program import Ray
 from daiic.worker.identity import Identity
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.memory.children import ChildMemory
@@ -61,7 +63,8 @@ class Worker:
         self._children = ChildMemory()
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit, self._children)
         self._backend = backend
-        self._prefers_gguf = not backend.is_gpu and program.is_there()
+        engines = WITH_VLLM if settings.engine == "vllm" else ENGINES
+        self._prefers_gguf = not backend.is_gpu and settings.engine == "auto" and program.is_there()
         self._guesses = Guesses()
         self._threads = 0
         if not backend.is_gpu:
@@ -69,7 +72,7 @@ class Worker:
             self._threads = settings.threads or cores()
             torch.set_num_threads(self._threads)
         self._lead = Lead(identity.worker_id, identity.name, secret_of(key), key is not None)
-        self._loader = EngineLoader(self._options(settings, token))
+        self._loader = EngineLoader(self._options(settings, token), engines)
         self.manager = ModelManager(
             Catalog(
                 models_dir,
@@ -77,6 +80,7 @@ class Worker:
                 self._room,
                 prefers_gguf=self._prefers_gguf,
                 ollama_dir=Path(settings.ollama_dir) if settings.ollama_dir else None,
+                engines=engines,
             ),
             self._meter,
             self._loader,
@@ -142,6 +146,7 @@ class Worker:
             guesses=self._guesses,
             lead=self._lead,
             children=self._children,
+            ray=Ray(settings.ray_address, settings.ray_machines) if settings.ray_address else None,
         )
 
     async def _fetch(self, name: str, progress: Progress) -> str:

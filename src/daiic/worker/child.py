@@ -5,6 +5,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Mapping, Sequence
+from signal import SIGKILL, Signals
 
 import psutil
 import structlog
@@ -40,19 +41,25 @@ def environment() -> dict[str, str]:
 class Child:
     """The process, and the last that it wrote to its standard error."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, lines: int = LINES) -> None:
         self._name = name
         self._process = process
-        self._said: deque[str] = deque(maxlen=LINES)
+        self._said: deque[str] = deque(maxlen=lines)
         self._reader = asyncio.create_task(self._listen())
 
     @classmethod
     async def start(
-        cls, name: str, command: Sequence[str], more: Mapping[str, str] | None = None
+        cls,
+        name: str,
+        command: Sequence[str],
+        more: Mapping[str, str] | None = None,
+        ending: Signals = SIGKILL,
+        lines: int = LINES,
     ) -> "Child":
         """Start `command`, in the main thread; `name` is for people.
 
-        Its environment has `more` than `environment`.
+        Its environment has `more` than `environment`. It gets the signal `ending` when this
+        process is gone. So many `lines` of what it says are kept.
 
         Raises:
             OSError: if no process can be started; a program that is missing shows as its end.
@@ -60,13 +67,14 @@ class Child:
         return cls(
             name,
             await asyncio.create_subprocess_exec(
-                *tethered(*command),
+                *tethered(*command, number=ending),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 limit=MAX_LINE,
                 env=environment() | dict(more or {}),
             ),
+            lines,
         )
 
     @property

@@ -9,7 +9,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from daiic.bounded_file import read_bounded
-from daiic.service.settings import DaemonSettings, HostPort, SettingsError, StatusAddress
+from daiic.service.settings import (
+    DaemonSettings,
+    HostPort,
+    OptionalHostPort,
+    SettingsError,
+    StatusAddress,
+)
 from daiic.wire.address import is_loopback, numeric, split_host_port
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
@@ -18,6 +24,7 @@ Patience = Annotated[
     float, msgspec.Meta(ge=0, le=31_536_000, title="seconds, at most a year, or 0 for never")
 ]
 Slots = Annotated[int, msgspec.Meta(ge=1, le=4096, title="a whole number from 1 to 4096")]
+RayMachines = Annotated[int, msgspec.Meta(ge=2, le=64, title="a whole number from 2 to 64")]
 Gpu = Annotated[
     str,
     msgspec.Meta(
@@ -80,6 +87,19 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         str,
         msgspec.Meta(description="folder of Ollama's models, which are served too; empty for none"),
     ] = ""
+    engine: Annotated[
+        Literal["auto", "vllm"],
+        msgspec.Meta(
+            description="what runs language models in safetensors: auto (transformers) or vllm"
+        ),
+    ] = "auto"
+    ray_address: Annotated[
+        OptionalHostPort,
+        msgspec.Meta(description="Ray cluster for models that vLLM cannot run here; empty: none"),
+    ] = ""
+    ray_machines: Annotated[
+        RayMachines, msgspec.Meta(description="machines of the Ray cluster that share a model")
+    ] = 2
     quantization: Annotated[
         Literal["auto", "none", "8bit", "4bit"],
         msgspec.Meta(description="auto (the most exact that fits), none, 8bit or 4bit weights"),
@@ -132,6 +152,11 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         if self.gpus and self.backend == "cpu":
             raise ValueError(
                 'gpus names graphics cards, and backend = "cpu" uses none: leave one of them out'
+            )
+        if self.ray_address and self.engine != "vllm":
+            raise ValueError(
+                f'ray_address = "{self.ray_address}" is for vLLM, and engine = "{self.engine}": '
+                'set engine = "vllm", or leave ray_address out'
             )
         if self.shard and not self.cluster_key_file and not _is_local(self.shard_listen):
             raise ValueError(

@@ -34,6 +34,9 @@ def test_head_elsewhere_is_refused_while_only_loopback_is_listened_on(head):
         ("quantization", "3bit", "none, 8bit, 4bit"),
         ("precision", "float16", "auto, float32, bfloat16"),
         ("backend", "tpu", "auto, cuda, rocm, vulkan, cpu"),
+        ("engine", "ollama", "auto, vllm"),
+        ("ray_address", "10.44.0.1", "host:port"),
+        ("ray_machines", "1", "a whole number from 2 to 64"),
         ("gpus", "first", "each item a card's number, its UUID"),
         ("gpus", "0,-1", "each item a card's number, its UUID"),
         ("slots", "0", "a whole number from 1 to 4096"),
@@ -53,6 +56,12 @@ def test_cards_are_not_named_for_a_processor():
     assert settings(gpus="0,0000:41:00.0,GPU-3d5a-1f").gpus == ("0", "0000:41:00.0", "GPU-3d5a-1f")
     with pytest.raises(SettingsError, match=r"gpus names graphics cards, .* leave one of them out"):
         settings(gpus="0", backend="cpu")
+
+
+def test_a_ray_cluster_is_for_vllm():
+    with pytest.raises(SettingsError, match=r"ray_address = .* is for vLLM, .* leave .* out"):
+        settings(ray_address="10.44.0.1:6379")
+    assert settings(ray_address="10.44.0.1:6379", engine="vllm").ray_machines == 2
 
 
 def test_a_worker_has_no_more_tags_than_heads_keep():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.speculation import Guesses, Speculation
+from daiic.worker.engines.vllm.program import Ray
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.memory.children import ChildMemory
 from daiic.worker.models.model import Model
@@ -54,7 +55,7 @@ class LoadOptions:
     `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
     for which models guessing tokens ahead does not pay, `children` what child processes
     hold of the cards. `plan` says which other machines hold parts of the model, and `lead`
-    is what it takes to reach them.
+    is what it takes to reach them. `ray` is where vLLM may put models that do not fit here.
     """
 
     backend: "Backend"
@@ -72,6 +73,7 @@ class LoadOptions:
     lead: Lead | None = None
     plan: Plan = ()
     children: ChildMemory = field(default_factory=ChildMemory)
+    ray: Ray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Engine(Protocol):
     is less than was asked for or possible, or is empty. `precision` is what it
     computes in ("float32", "bfloat16", "float16"), empty where the library
     decides that by itself. `library` is what
-    computes ("llama.cpp", "transformers", "diffusers"), and `choice` says in
+    computes ("llama.cpp", "transformers", "diffusers", "vLLM"), and `choice` says in
     one short sentence why it is run in this way.
     """
 

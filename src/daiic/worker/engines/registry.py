@@ -10,6 +10,7 @@ from daiic.worker.engines.interface import EngineEntry, Probed
 from daiic.worker.engines.llama_cpp.probe import probe as probe_gguf
 from daiic.worker.engines.transformers_embedding.probe import probe as probe_encoder
 from daiic.worker.engines.transformers_text.probe import probe as probe_language_model
+from daiic.worker.engines.vllm.probe import probe as probe_for_vllm
 from daiic.worker.models.architectures import architectures_in
 from daiic.worker.models.gguf.description import describe
 from daiic.worker.models.gguf.file_names import is_gguf
@@ -28,6 +29,12 @@ ENGINES = (
     ),
 )
 """By order of preference: the first that accepts a model runs it."""
+
+WITH_VLLM = (
+    EngineEntry("vllm", probe_for_vllm, "daiic.worker.engines.vllm.load"),
+    *ENGINES,
+)
+"""Those where the settings choose vLLM."""
 
 
 def choose(

@@ -9,7 +9,7 @@ symbolic link says.
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +18,8 @@ import structlog
 from daiic.errors import TaskError
 from daiic.model_names import plain
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.interface import EngineEntry
+from daiic.worker.engines.registry import ENGINES
 from daiic.worker.limits import LIMITS
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.downloaded_models import DownloadedModels
@@ -54,15 +56,19 @@ class Catalog:
         *,
         prefers_gguf: bool = False,
         ollama_dir: Path | None = None,
+        engines: Sequence[EngineEntry] = ENGINES,
     ) -> None:
         """`cache_dir` is `None` for Hugging Face's own; `room` is what one model may take.
 
         `ollama_dir` is the folder of Ollama's models, if those are to be served too.
+        `engines` are those that may run models.
 
         With `prefers_gguf`, GGUF files are used where a model was downloaded in both formats.
         """
-        self._local = LocalModels(models_dir, room)
-        self._downloaded = DownloadedModels(cache_dir, room, prefers_gguf=prefers_gguf)
+        self._local = LocalModels(models_dir, room, engines)
+        self._downloaded = DownloadedModels(
+            cache_dir, room, prefers_gguf=prefers_gguf, engines=engines
+        )
         self._ollama = OllamaStore(ollama_dir) if ollama_dir is not None else None
         self.unusable: dict[str, str] = {}
         """What is wrong with which models of `models_dir`, at the last scan; MAX_TOLD at most."""

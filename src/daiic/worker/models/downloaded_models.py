@@ -1,11 +1,13 @@
 """The models in the download cache, and what Hugging Face ids mean among them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from daiic.errors import TaskError
 from daiic.model_names import Names
+from daiic.worker.engines.interface import EngineEntry
+from daiic.worker.engines.registry import ENGINES
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models import hub_cache
 from daiic.worker.models.checkpoint_files import all_there, is_model
@@ -22,12 +24,19 @@ class DownloadedModels:
     """What was downloaded into `cache_dir`, `None` for Hugging Face's own.
 
     One of them may take as much memory as `room` says. With `prefers_gguf`,
-    GGUF files are used where a model is there in both formats.
+    GGUF files are used where a model is there in both formats. `engines` are
+    those that may run them.
     """
 
     def __init__(
-        self, cache_dir: Path | None, room: Callable[[], MemoryBudget], *, prefers_gguf: bool
+        self,
+        cache_dir: Path | None,
+        room: Callable[[], MemoryBudget],
+        *,
+        prefers_gguf: bool,
+        engines: Sequence[EngineEntry] = ENGINES,
     ) -> None:
+        self._engines = engines
         self.cache_dir = cache_dir.expanduser() if cache_dir else None
         self._room = room
         self._prefers_gguf = prefers_gguf
@@ -78,7 +87,7 @@ class DownloadedModels:
             return None
         if not all_there(survey(path, repository, folder).files.keys()):
             return None
-        return identified(repository, path, folder)
+        return identified(repository, path, folder, self._engines)
 
     def _ggufs(self, repository: str, folder: Path) -> dict[str, Path]:
         """Return the GGUF models of a repository of which all parts are here, by name."""

@@ -1,12 +1,13 @@
 """From a path to the model that is there: what it is, and which of its quantisations is meant."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.registry import choose
+from daiic.worker.engines.interface import EngineEntry
+from daiic.worker.engines.registry import ENGINES, choose
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.gguf.choice import choose_quantization, needs_of, with_context
 from daiic.worker.models.gguf.description import describe
@@ -16,14 +17,18 @@ from daiic.worker.models.model_folder import survey
 from daiic.worker.models.model_json import shown
 
 
-def identified(name: str, path: Path, within: Path) -> Model:
+def identified(
+    name: str, path: Path, within: Path, engines: Sequence[EngineEntry] = ENGINES
+) -> Model:
     """Return the model `name` in `path`, whose files may be links as far as `within`.
+
+    `engines` are those that may run it.
 
     Raises:
         TaskError: BAD_REQUEST if no engine can run it, or its files are not valid.
         OSError: if they cannot be read.
     """
-    _, probed = choose(path, name)
+    _, probed = choose(path, name, engines)
     return Model(name, path, probed.model_kind, within, probed.capabilities, reasons=probed.reasons)
 
 

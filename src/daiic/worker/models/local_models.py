@@ -1,12 +1,14 @@
 """The models in the models folder, and what names of them mean."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from daiic.errors import TaskError
 from daiic.model_names import GGUF, Names
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.interface import EngineEntry
+from daiic.worker.engines.registry import ENGINES
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.checkpoint_files import (
     CONFIGURATION_SUFFIX,
@@ -26,11 +28,20 @@ Look = Callable[[], Model | None]
 
 
 class LocalModels:
-    """The models in `folder`, of which one may take as much memory as `room` says."""
+    """The models in `folder`, of which one may take as much memory as `room` says.
 
-    def __init__(self, folder: Path, room: Callable[[], MemoryBudget]) -> None:
+    `engines` are those that may run them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        room: Callable[[], MemoryBudget],
+        engines: Sequence[EngineEntry] = ENGINES,
+    ) -> None:
         self.folder = folder.expanduser()
         self._room = room
+        self._engines = engines
 
     def offered(self, unusable: dict[str, str]) -> Iterator[tuple[str, Look]]:
         """Yield what may be a model, here and one folder down; say what cannot be read."""
@@ -100,7 +111,7 @@ class LocalModels:
                 f"{name} has no weights",
                 f"put its {SUFFIX} files beside its config",
             )
-        return identified(name, path, self.folder)
+        return identified(name, path, self.folder, self._engines)
 
 
 def _exists(path: Path) -> bool:

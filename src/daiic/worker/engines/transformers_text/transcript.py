@@ -60,6 +60,11 @@ class Transcript:
         elif self.count >= self._max_tokens:
             self._end(pb.FINISH_REASON_LENGTH)
 
+    def end(self, reason: pb.FinishReason) -> None:
+        """End the text here, for a reason that its tokens do not show."""
+        if not self.finish_reason:
+            self._end(reason)
+
     def take(self) -> tuple[str, list[int]]:
         """Return the text and the tokens that are new since the last call."""
         text, tokens = "".join(self._text), self._tokens

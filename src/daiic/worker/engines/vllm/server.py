@@ -1,0 +1,255 @@
+"""A vLLM in child processes, spoken to over a Unix socket that only this user can open."""
+
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from daiic.errors import TaskError
+from daiic.shown import shown
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.child import Child
+from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
+from daiic.worker.engines.vllm.program import PROGRAM, Options, command
+from daiic.worker.limits import LIMITS
+
+BASE = "http://vllm"
+COMPLETIONS = "/v1/completions"
+POLL = 0.1
+LOAD_PATIENCE = 3 * LIMITS.load_patience
+"""Seconds beside those that the weights take: it imports much, and compiles on cards."""
+SLOWEST = 10_000_000
+"""Bytes of a model that are loaded in a second, at the least."""
+MAX_LINE = 1 << 20
+"""Bytes of one event, or of a refusal."""
+DONE = b"[DONE]"
+SHOWN = 300
+LINES = 1000
+"""It tells one error as several processes see it, each with the way that led to it."""
+_CAUSE = re.compile(r"(?:(?<=\] )|(?<=\) )|^)\w*(?:Error|Exception): .+")
+_NO_MEMORY = ("out of memory", "no available memory for the cache", "less than requested memory")
+
+
+class Server:
+    """The processes and their socket."""
+
+    def __init__(self, child: Child, place: Path, socket: Path) -> None:
+        """`place` is a folder of its own, which goes with it."""
+        self._child = child
+        self._place = place
+        self._family: list[psutil.Process] = []
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                uds=str(socket), limits=httpx.Limits(max_keepalive_connections=0)
+            ),
+            base_url=BASE,
+            timeout=None,
+            trust_env=False,
+        )
+
+    @classmethod
+    async def start(
+        cls, options: Options, weights: int, progress: Callable[[float], None]
+    ) -> "Server":
+        """Start a server and wait until it has loaded its model, whose files have `weights` bytes.
+
+        Raises:
+            TaskError: BAD_REQUEST if it cannot load the model, or not in time; UNSUPPORTED if
+                there is no vLLM.
+            EngineOutOfMemory: if there is not enough memory for it.
+        """
+        place = Path(tempfile.mkdtemp(prefix="daiic-vllm-"))
+        socket = place / "vllm.sock"
+        try:
+            child = await Child.start(
+                PROGRAM,
+                command(options, socket),
+                options.environment(place),
+                ending=signal.SIGTERM,
+                lines=LINES,
+            )
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        server = cls(child, place, socket)
+        patience = LOAD_PATIENCE + weights / SLOWEST
+        try:
+            async with asyncio.timeout(patience):
+                while not await server._ready():  # noqa: ASYNC110
+                    await asyncio.sleep(POLL)
+        except TimeoutError:
+            await server.close()
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"vLLM has not loaded the model in {patience:.0f} s",
+                "see the worker's log at log_level = debug",
+            ) from None
+        except BaseException:
+            await server.close()
+            raise
+        server._family = _family_of(child.pid)
+        progress(1.0)
+        return server
+
+    async def _ready(self) -> bool:
+        if not self.alive:
+            await self._child.ended()
+            if self._lacked_memory():
+                raise EngineOutOfMemory(f"vLLM: {self._cause()}")
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"vLLM cannot load the model: {self._cause()}",
+                'check whether this vLLM knows its architecture, or set engine = "auto"',
+            )
+        return await self._healthy()
+
+    async def _healthy(self) -> bool:
+        try:
+            async with self._client.stream("GET", "/health") as response:
+                return response.status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def _cause(self) -> str:
+        """Return why it has not loaded: the first error, which those of other processes follow."""
+        found = (_CAUSE.search(line) for line in self._child.said)
+        cause = next((match[0] for match in found if match is not None), "")
+        return shown(cause, SHOWN) if cause else self._child.last_words()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the processes run."""
+        return self._child.alive
+
+    @property
+    def bytes(self) -> int:
+        """RAM that the processes hold now."""
+        return int(_sum(self._family, lambda process: process.memory_info().rss))
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that the processes have taken so far."""
+        return _sum(self._family, lambda process: sum(process.cpu_times()[:2]))
+
+    async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Yield the events with which a completion is answered; closing cancels it.
+
+        Raises:
+            TaskError: BAD_REQUEST if it refuses what is asked, else INTERNAL.
+            EngineDied, EngineOutOfMemory: if the processes are gone.
+        """
+        asked = {**body, "stream": True}
+        try:
+            async with self._client.stream("POST", COMPLETIONS, json=asked) as response:
+                if response.is_error:
+                    raise await self._failure(_refusal(await _beginning(response)))
+                async for data in _events(response):
+                    if data == DONE:
+                        return
+                    event = _parsed(data)
+                    if not isinstance(event, dict) or "error" in event:
+                        raise await self._failure(_refusal(data))
+                    yield event
+        except httpx.TransportError as error:
+            raise await self._fault(str(error)) from None
+        raise await self._fault("an answer has no end")
+
+    async def _failure(self, error: TaskError) -> Exception:
+        """Return what `error` is: in this way it tells of the death of what computes, too."""
+        if error.code == pb.INTERNAL and self.alive and not await self._healthy():
+            self._child.send(signal.SIGABRT)
+            return await self._fault(error.message)
+        return error
+
+    async def _fault(self, why: str) -> Exception:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._child.ended(), 2.0)
+        return _broken(why) if self.alive else self._death()
+
+    def _death(self) -> Exception:
+        if self._lacked_memory():
+            return EngineOutOfMemory("vLLM ran out of memory")
+        return EngineDied(f"vLLM ended ({self._child.returncode}): {self._child.last_words()}")
+
+    async def close(self) -> None:
+        """End the processes."""
+        await self._client.aclose()
+        await self._child.close()
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    def _lacked_memory(self) -> bool:
+        killed = self._child.returncode == -signal.SIGKILL
+        return killed or any(
+            sign in line.lower() for line in self._child.said for sign in _NO_MEMORY
+        )
+
+
+def _family_of(pid: int) -> list[psutil.Process]:
+    try:
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _sum(family: Sequence[psutil.Process], ask: Callable[[psutil.Process], float]) -> float:
+    """Return the sum of what `ask` tells of those processes that are still there."""
+    total = 0.0
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            total += ask(process)
+    return total
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > MAX_LINE:
+            break
+    return bytes(content[:MAX_LINE])
+
+
+async def _events(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Yield the data of server-sent events; httpx's lines would end at more than line feeds."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            kind, _, data = line.partition(b": ")
+            if kind == b"data":
+                yield data
+        if len(rest) > MAX_LINE:
+            raise _broken("an event has no end")
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise _broken("its reply is no JSON") from None
+
+
+def _broken(why: str) -> TaskError:
+    return TaskError(pb.INTERNAL, f"vLLM broke off: {why}", "send the task again")
+
+
+def _refusal(content: bytes) -> TaskError:
+    try:
+        error = json.loads(content)["error"]
+        code, message = int(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        code, message = 500, content[:SHOWN].decode("utf-8", "replace")
+    message = shown(message, SHOWN)
+    if code == httpx.codes.BAD_REQUEST:
+        return TaskError(pb.BAD_REQUEST, f"vLLM refuses the task: {message}", "change it")
+    return TaskError(pb.INTERNAL, f"vLLM failed: {message}", "send the task again")
