@@ -31,6 +31,13 @@ let
     cpu = pkgs.daiic-worker;
   };
 
+  vllmPackages = {
+    cuda = pkgs.pkgsCuda.vllm;
+    rocm = pkgs.pkgsRocm.vllm;
+    vulkan = pkgs.vllm;
+    cpu = pkgs.vllm;
+  };
+
   # Device classes as the drivers name them in /proc/devices; systemd skips names that a driver does not have.
   devices = rec {
     cuda = [
@@ -138,6 +145,18 @@ in
       description = "Directory of models (`.safetensors` files and model directories) that tasks refer to by file name.";
     };
 
+    vllm = {
+      enable = lib.mkEnableOption "vLLM as the engine of language models in safetensors, in place of transformers";
+      package = mkOption {
+        type = types.package;
+        default = vllmPackages.${accelerator};
+        defaultText = lib.literalMD ''
+          `pkgs.pkgsCuda.vllm`, `pkgs.pkgsRocm.vllm` or `pkgs.vllm`, as for {option}`services.daiic.worker.package`
+        '';
+        description = "vLLM's package, version 0.19 or later. It is used only if {option}`services.daiic.worker.vllm.enable` is set.";
+      };
+    };
+
     quantization = mkOption {
       type = types.enum [
         "auto"
@@ -233,6 +252,7 @@ in
       cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
       hf_token_file = lib.optionalString (hfTokenFile != null) (role.credential "hf-token");
     }
+    // lib.optionalAttrs cfg.vllm.enable { engine = lib.mkDefault "vllm"; }
     // lib.optionalAttrs cfg.shard.enable (
       lib.mapAttrs (_: lib.mkDefault) {
         shard = true;
@@ -353,6 +373,11 @@ in
           ];
         }
         // lib.optionalAttrs (cfg.memoryMax != null) { MemoryMax = cfg.memoryMax; };
+      })
+      (lib.mkIf cfg.vllm.enable {
+        path = [ cfg.vllm.package ];
+        # Its processes, and those of one model on several cards, look for the loopback interface.
+        serviceConfig.RestrictAddressFamilies = [ "AF_NETLINK" ];
       })
       { after = map (head: "daiic-${head}.service") role.headsHere; }
     ];

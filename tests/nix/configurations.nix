@@ -85,6 +85,7 @@ in
         httpListen = "";
         models = [ "org/model" ];
         modelsDir = "/srv/models";
+        vllm.enable = true;
         quantization = "8bit";
         ramOffload = false;
         memoryMax = "48G";
@@ -140,6 +141,7 @@ in
         hydramesh.httpListen = "127.0.0.1:7748";
         worker.enable = true;
         worker.package = pkgs.pkgsRocm.daiic-worker;
+        worker.vllm.package = pkgs.pkgsRocm.vllm;
         gateway.enable = true;
         gateway.package = pkgs.pkgsRocm.daiic-worker;
         shim.enable = true;

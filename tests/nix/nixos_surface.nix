@@ -40,6 +40,10 @@ let
     after = listOfStrings;
     before = listOfStrings;
     startLimitIntervalSec = mkOption { type = types.int; };
+    path = mkOption {
+      type = types.listOf (types.either types.package types.str);
+      default = [ ];
+    };
     environment = mkOption {
       type = types.attrsOf (
         types.nullOr (

@@ -23,6 +23,10 @@ daiic
   pkgsCuda.daiic-worker = package "daiic-worker-cuda" "/opt/daiic-cuda";
   pkgsRocm.daiic-worker = package "daiic-worker-rocm" "/opt/daiic-rocm";
 
+  vllm = package "vllm" "/opt/vllm";
+  pkgsCuda.vllm = package "vllm-cuda" "/opt/vllm-cuda";
+  pkgsRocm.vllm = package "vllm-rocm" "/opt/vllm-rocm";
+
   coreutils = package "coreutils" "/usr";
 
   writeText = name: _text: "/nix/store/00000000000000000000000000000000-${name}";

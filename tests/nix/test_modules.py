@@ -100,6 +100,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("worker", "http_listen", ""),
         ("worker", "models", ["org/model"]),
         ("worker", "models_dir", "/srv/models"),
+        ("worker", "engine", "vllm"),
         ("worker", "quantization", "8bit"),
         ("worker", "ram_offload", False),
         ("worker", "hf_token_file", "/run/credentials/daiic-worker.service/hf-token"),
@@ -127,6 +128,13 @@ def test_option_reaches_the_settings_file(role: str, key: str, value: object) ->
 
 def test_settings_win_over_options() -> None:
     assert settings("settings-win", "worker")["quantization"] == "none"
+
+
+def test_vllm_is_found_and_may_look_for_its_interface() -> None:
+    worker = unit("every-option", "worker")
+    assert any("PATH=" in line and "/opt/vllm-rocm/bin" in line for line in worker["Environment"])
+    assert "AF_NETLINK" in worker["RestrictAddressFamilies"]
+    assert "AF_NETLINK" not in unit("one-line-worker", "worker")["RestrictAddressFamilies"]
 
 
 def test_worker_options_that_systemd_keeps() -> None:

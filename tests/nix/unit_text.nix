@@ -16,6 +16,11 @@ let
     key: value: if builtins.isList value then lib.concatMapStrings (line key) value else line key value
   );
 
+  environment =
+    service:
+    lib.optionalAttrs (service.path != [ ]) { PATH = lib.makeBinPath service.path; }
+    // service.environment;
+
   names = key: units: lib.optionalString (units != [ ]) (line key (toString units));
 in
 {
@@ -28,7 +33,7 @@ in
     ${
       lib.concatMapAttrsStringSep "" (
         name: value: "Environment=${builtins.toJSON "${name}=${value}"}\n"
-      ) service.environment
+      ) (environment service)
     }${section service.serviceConfig}
     [Install]
     ${names "WantedBy" service.wantedBy}'';
