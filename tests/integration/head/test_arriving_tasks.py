@@ -179,7 +179,9 @@ async def test_names_in_refusals_can_be_shown_on_a_terminal(head: HeadProcess, c
     assert missing.code == pb.MODEL_NOT_FOUND
     assert f'has the model "{shown}"' in missing.message
     assert f"there is {cast.model} {shown}" in missing.remedy
-    client.send(TASK, cast.task(2, model=f"{cast.model} {hostile}", embed=pb.EmbedTask(inputs=["a"])))
+    client.send(
+        TASK, cast.task(2, model=f"{cast.model} {hostile}", embed=pb.EmbedTask(inputs=["a"]))
+    )
     unable = await client.next(ERROR)
     assert unable.message.startswith(f"{cast.model} {shown} cannot ")
     client.send(TASK, cast.task(3, tags=[hostile, f"other {hostile}"]))
