@@ -16,7 +16,7 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from daiic.worker.engines.transformers_text import attention
+from daiic.worker.engines.transformers_text import attention, windows
 from daiic.worker.engines.transformers_text.sampler import Sampler
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
@@ -85,6 +85,7 @@ class Batch(TextGenerator):
             self._manager.logit_processor = self._sampler
             self._manager.output_router = self._streams
             attention.register()
+            windows.register()
             if packed:
                 model.set_attn_implementation(attention.NAME)
             _log_like_the_rest()
