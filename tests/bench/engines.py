@@ -12,7 +12,7 @@ DAIIC's worker gives to its own.
 The processor time is that of all processes that serve, not the client's; memory is what they hold
 (RSS) after the load. "head, worker" is DAIIC's own client on a head, "whole path" is HTTP to a
 gateway and on. At last, answers of one token are asked for in turn: what the ways add to
-llama-server.
+llama-server. All that run the random model hold some 13 GB together.
 """
 
 import argparse
