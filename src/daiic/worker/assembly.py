@@ -131,6 +131,9 @@ class Worker:
         self.node.heads.hurry()
 
     def _options(self, settings: WorkerSettings, token: str | None) -> LoadOptions:
+        ray = None
+        if settings.ray_address:
+            ray = Ray(settings.ray_address, settings.ray_machines)
         return LoadOptions(
             self._backend,
             quantization=settings.quantization,
@@ -146,7 +149,7 @@ class Worker:
             guesses=self._guesses,
             lead=self._lead,
             children=self._children,
-            ray=Ray(settings.ray_address, settings.ray_machines) if settings.ray_address else None,
+            ray=ray,
         )
 
     async def _fetch(self, name: str, progress: Progress) -> str:

@@ -20,6 +20,7 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
 from daiic.worker.cards.selection import visible
 from daiic.worker.engines.llama_cpp.devices import listed
+from daiic.worker.engines.vllm.program import check_there
 from daiic.worker.identity import identify
 from daiic.worker.metrics import Statistics
 from daiic.worker.settings import CHANGEABLE, WorkerSettings, read_hf_token
@@ -57,6 +58,8 @@ class Daemon:
         settings, notifier = self._settings, self._life.notifier
         notifier.status("starting: importing torch")
         token = read_hf_token(settings)
+        if settings.engine == "vllm":
+            check_there()
         os.environ.update(await in_thread(lambda: visible(settings.gpus, settings.backend)))
         identity = identify(settings.state_dir, settings.name)
         key = ClusterKey.load(settings.cluster_key_file) if settings.cluster_key_file else None

@@ -155,6 +155,7 @@ async def test_model_that_cannot_be_loaded_does_not_keep_the_worker_from_serving
         ({"hf_token_file": "/nonexistent"}, "hf_token_file"),
         ({"backend": "rocm"}, "rocminfo"),
         ({"backend": "vulkan"}, "llama-server --list-devices"),
+        ({"engine": "vllm"}, "install vLLM, or set engine"),
         ({"gpus": ["0000:fe:1f.7"]}, "leave out gpus"),
     ],
 )

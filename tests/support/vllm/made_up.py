@@ -114,11 +114,16 @@ class Model:
         return min(max(common, default=0), len(prompt) - 1)
 
 
+DEAD = {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}
+
+
 class Handler(BaseHTTPRequestHandler):
     model: Model
+    core: "subprocess.Popen[bytes]"
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/health" else 404)
+        alive = 200 if self.core.poll() is None else 503
+        self.send_response(alive if self.path == "/health" else 404)
         self.end_headers()
 
     def do_POST(self) -> None:
@@ -139,6 +144,9 @@ class Handler(BaseHTTPRequestHandler):
         made: list[int] = []
         reason = None
         while reason is None:
+            if self.core.poll() is not None:
+                self.send({"error": DEAD})
+                return
             token = self.model.next_token(body, made)
             made.append(token)
             if token in body["stop_token_ids"]:
@@ -173,7 +181,7 @@ def main() -> None:
         time.sleep(3600)
     asked = options()
     Handler.model = Model(asked)
-    core = subprocess.Popen([sys.executable, __file__, "EngineCore"])
+    core = Handler.core = subprocess.Popen([sys.executable, __file__, "EngineCore"])
     told = {"arguments": sys.argv[1:], "environment": dict(os.environ), "core": core.pid}
     asked.model_tag.with_suffix(".started").write_text(json.dumps(told))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daiic.errors import TaskError
+from daiic.service.settings import SettingsError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.vllm import keeper
 from daiic.worker.limits import LIMITS
@@ -102,6 +103,19 @@ class Options:
                     "OMP_NUM_THREADS": str(self.threads),
                 }
         return found
+
+
+def check_there() -> None:
+    """Check that this machine has the program.
+
+    Raises:
+        SettingsError: if it has not.
+    """
+    if shutil.which(PROGRAM) is None:
+        raise SettingsError(
+            f'engine = "vllm": there is no program {PROGRAM} in this worker\'s PATH;'
+            ' install vLLM, or set engine = "auto"'
+        )
 
 
 def command(options: Options, socket: Path) -> list[str]:
