@@ -62,6 +62,8 @@ class Assignments:
         job.worker = worker
         self._jobs[attempt] = job
         worker.attempts.add(attempt)
+        if job.group is not None:
+            job.group.running += 1
         worker.last_assignment = self._count
         worker.began(job.model)
         return True
@@ -76,6 +78,8 @@ class Assignments:
         job.answer.drop_early()
         del self._jobs[job.attempt]
         worker.attempts.remove(job.attempt)
+        if job.group is not None:
+            job.group.running -= 1
         return worker
 
     def accept(self, job: Job, part: pb.Result) -> pb.Result | None:
@@ -100,6 +104,11 @@ class Assignments:
     def recall(self, job: Job) -> None:
         """Take `job` off its worker and tell the worker to stop."""
         self.stop(self.release(job).address, job.attempt)
+
+    def unload(self, worker: Worker, model: str) -> None:
+        """Have `worker` take `model` out of memory; whether it does, its heartbeats tell."""
+        task = pb.Task(id=self._ids.draw(), model=model, unload=pb.UnloadTask())
+        self._link.send(worker.address, MessageType.TASK, task.SerializeToString())
 
     def stop(self, worker: Address, attempt: int) -> None:
         """Tell the worker at that address that nobody wants `attempt` any more."""

@@ -67,11 +67,11 @@ class Dispatcher:
         self.policy = policy
         self.limits = limits
         self.workers = Registry(limits)
-        self.groups = GroupLedger(self.workers, limits)
         self.queue = JobQueue()
         self.jobs: dict[int, Job] = {}
         """All that are not over, by their numbers."""
         self.assignments = Assignments(link)
+        self.groups = GroupLedger(self.workers, limits, self.assignments.unload)
         self.started_at = now
         self._link = link
         self._statistics = statistics
@@ -206,7 +206,10 @@ class Dispatcher:
         if worker is not None:
             job.failed_on |= {worker.process}
         if job.attempts >= self.policy.max_attempts or not (
-            error.code in PASSING or servable(self.workers, self.groups, job)
+            error.code in PASSING
+            # A worker's heartbeat may tell only later how much the model takes.
+            or (error.code == pb.OUT_OF_MEMORY and job.too_small)
+            or servable(self.workers, self.groups, job)
         ):
             self.end_with(error, job, now)
             return

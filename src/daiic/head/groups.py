@@ -9,8 +9,10 @@ had at all, but every token waits for it.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-MARGIN = 16
-"""A group has room for a sixteenth more than the model is expected to take."""
+FREE = 16
+"""Of what each worker has for a model, one part in so many stays free."""
+SPARE = 4
+"""A group takes up to one part in so many more than the least, for several tasks at once."""
 RINGS = (1_000, 10_000, 50_000)
 """Round trips, in µs, up to which a member is near, in reach, or far."""
 SLOW = 12_500_000
@@ -19,6 +21,9 @@ LEADS = 8
 """Of all that could lead, so many are tried."""
 UNKNOWN = 1
 """The ring of a way that nobody has measured."""
+GIB = 30
+"""Memory that differs by less than 2 to this power of bytes is alike."""
+FARTHEST = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,15 @@ class Host:
     """A worker as the choice sees it.
 
     It could hold `room` bytes of a model that it leads and that `takes` so many
-    there, and lends `lends`. `rank` says how soon it has the model, the least is
-    the soonest. `rtt` is that between head and worker in µs. `links` are its ways
+    there, of which it `keeps` those itself that cannot be shared, and lends `lends`.
+    `rank` says how soon it has the model, the least is the soonest. `gpu` says whether
+    its room is that of a GPU. `rtt` is that between head and worker in µs. `links` are its ways
     to others, by their ids: round trip in µs, and bytes a second, 0 if not measured.
     """
 
     id: str
     takes: int = 0
+    keeps: int = 0
     room: int = 0
     lends: int = 0
     rank: int = 0
@@ -57,21 +64,23 @@ def form(leads: Iterable[Host], lenders: Sequence[Host], most: int) -> Formation
     It has at most `most` members besides the one that leads.
     """
 
-    def order(lead: Host) -> tuple[int, bool, int, str]:
-        return lead.rank, not lead.gpu, -lead.room, lead.id
+    def order(lead: Host) -> tuple[int, bool, int, int, str]:
+        rtt = FARTHEST if lead.rtt is None else lead.rtt
+        return lead.rank, not lead.gpu, -(lead.room >> GIB), rtt, lead.id
 
-    best: tuple[tuple[int, int, int, int], Formation] | None = None
+    best: tuple[tuple[int, int, bool, int, int], Formation] | None = None
     for place, lead in enumerate(sorted(leads, key=order)[:LEADS]):
         formed = _led_by(lead, lenders, most)
         if formed is not None:
-            key = lead.rank, formed.ring, len(formed.members), place
+            key = lead.rank, formed.ring, not lead.gpu, len(formed.members), place
             if best is None or key < best[0]:
                 best = key, formed
     return best[1] if best else None
 
 
 def _led_by(lead: Host, lenders: Sequence[Host], most: int) -> Formation | None:
-    enough = lead.takes + lead.takes // MARGIN
+    if usable(lead.room) < lead.keeps:
+        return None
     ways = sorted(
         (-host.lends, ring_of(lead, host), host.id, place)
         for place, host in enumerate(lenders)
@@ -79,21 +88,39 @@ def _led_by(lead: Host, lenders: Sequence[Host], most: int) -> Formation | None:
     )
     for ring in range(len(RINGS) + 2):
         within = [lenders[place] for _, away, _, place in ways if away <= ring]
-        total, members = lead.room, list[Host]()
+        total, members = usable(lead.room), list[Host]()
         for host in within[:most]:
-            if members and total >= enough:
+            if members and total >= lead.takes:
                 break
-            total += host.lends
+            total += usable(host.lends)
             members.append(host)
-        if members and total >= enough:
-            return _shared(lead, members, total, ring)
+        if members and total >= lead.takes:
+            return _shared(lead, members, ring)
     return None
 
 
-def _shared(lead: Host, members: list[Host], total: int, ring: int) -> Formation:
-    """Give each a part in proportion to its room, so that all keep some of it free."""
-    parts = tuple((host.id, max(lead.takes * host.lends // total, 1)) for host in members)
-    return Formation(lead.id, max(lead.takes - sum(part for _, part in parts), 0), parts, ring)
+def _shared(lead: Host, members: list[Host], ring: int) -> Formation:
+    """Give a GPU that leads all that it can hold, and the others parts in proportion to their room.
+
+    What crosses the way to a member costs time, and a CPU's layers are the slowest.
+    """
+    keeps = min(lead.keeps, lead.takes)
+    own = usable(lead.room) - keeps
+    rooms = [usable(host.lends) for host in members]
+    lent = sum(rooms)
+    shared = lead.takes - keeps
+    wanted = min(shared + shared // SPARE, own + lent)
+    own = min(own, shared) if lead.gpu else wanted * own // (own + lent)
+    rest = min(wanted - own, lent)
+    parts = tuple(
+        (host.id, max(rest * room // lent, 1)) for host, room in zip(members, rooms, strict=True)
+    )
+    return Formation(lead.id, keeps + own, parts, ring)
+
+
+def usable(room: int) -> int:
+    """Return how many of so many bytes a group may have."""
+    return room - room // FREE
 
 
 def ring_of(lead: Host, member: Host) -> int:

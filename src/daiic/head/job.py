@@ -18,6 +18,7 @@ GroupKey = tuple[
     frozenset[pb.Capability],
     frozenset[str],
     frozenset[tuple[str, int]],
+    frozenset[tuple[str, int]],
     tuple[str, ...] | None,
 ]
 """What jobs that can run on the same workers have in common."""
@@ -37,7 +38,8 @@ class Job:
     worker needs a model with all of `needs`, and all of `tags`.
     `missed` says that a part of its answer came from another address than its
     worker's. `failed_on` are the processes on which it has failed, the last
-    time with `error`. `group` are the workers that hold its model together, if
+    time with `error`, `too_small` those that could not hold its model alone, but might
+    lead a group. `group` are the workers that hold its model together, if
     one alone cannot. Times are of the head's monotonic clock.
     """
 
@@ -67,6 +69,7 @@ class Job:
         "reading",
         "size",
         "tags",
+        "too_small",
         "user",
         "worker",
     )
@@ -123,6 +126,7 @@ class Job:
         self.attempts = 0
         self.missed = False
         self.failed_on: frozenset[tuple[str, int]] = frozenset()
+        self.too_small: frozenset[tuple[str, int]] = frozenset()
         self.error: TaskError | None = None
         self.group: SharedModel | None = None
         self.over = False
@@ -147,7 +151,8 @@ class Job:
         """Jobs with the same key can run on the same workers; it is constant while one waits."""
         model = self.answer.made_by
         identity = tuple(getattr(model, aspect) for aspect in ASPECTS) if model else None
-        return self.model, self.pinned, self.needs, self.tags, self.failed_on, identity
+        kept_off = self.failed_on, self.too_small
+        return self.model, self.pinned, self.needs, self.tags, *kept_off, identity
 
 
 def _encoded_work(task: pb.Task, kind: WorkKind) -> bytes:

@@ -24,7 +24,10 @@ def place(
     if held is None and (alone is not None or may_serve(workers, job)):
         return placed
     found = held or groups.formed(job, now)
-    return found if found is not None and found[0].load < found[0].slots else None
+    if found is None:
+        groups.make_way(job, now)
+        return None
+    return found if found[0].load < found[0].slots else None
 
 
 def servable(workers: Registry, groups: GroupLedger, job: Job) -> bool:

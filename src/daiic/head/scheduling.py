@@ -99,7 +99,12 @@ def _candidates(
 
 
 def is_allowed(worker: Worker, job: Job) -> bool:
-    """Return whether `job` may go to `worker`, whatever models that has."""
+    """Return whether `job` may go to `worker` alone, whatever models that has."""
+    return may_lead(worker, job) and (not job.too_small or worker.process not in job.too_small)
+
+
+def may_lead(worker: Worker, job: Job) -> bool:
+    """Return whether `job` may go to `worker` alone or with others, whatever models that has."""
     return (
         (not job.pinned or worker.id == job.pinned)
         and (not job.failed_on or worker.process not in job.failed_on)

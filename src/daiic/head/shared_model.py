@@ -1,6 +1,6 @@
 """A model that several workers hold together, because none of them can alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from daiic.wire import daiic_pb2 as pb
 
@@ -17,20 +17,32 @@ class Part:
     bytes: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SharedModel:
-    """The worker that leads keeps `lead_bytes` itself; `used_at` is when it last got a task."""
+    """The worker that leads keeps `lead_bytes` itself.
+
+    `running` counts this head's tasks on it, `used_at` is when it last had one, and `seen_at`
+    when the one that leads last said that it has the model. `ending_since` is set while that
+    is asked to let it go.
+    """
 
     model: str
     lead: Process
     lead_bytes: int
     members: tuple[Part, ...]
     used_at: float
+    seen_at: float = field(init=False)
+    running: int = 0
+    ending_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self.seen_at = self.used_at
 
     @property
     def plan(self) -> pb.ShardPlan:
         """What the one that leads is told."""
         return pb.ShardPlan(
+            bytes=self.lead_bytes,
             members=[
                 pb.ShardMember(
                     worker_id=part.process[0],
@@ -39,13 +51,17 @@ class SharedModel:
                     bytes=part.bytes,
                 )
                 for part in self.members
-            ]
+            ],
         )
 
     @property
     def processes(self) -> frozenset[Process]:
         """All workers that hold a part."""
         return frozenset({self.lead, *(part.process for part in self.members)})
+
+    def has_member(self, process: Process) -> bool:
+        """Return whether a worker lends memory to it."""
+        return any(part.process == process for part in self.members)
 
     def bytes_of(self, process: Process) -> int:
         """Return how much of it a worker holds."""

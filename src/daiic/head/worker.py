@@ -41,7 +41,8 @@ class WorkerModel:
     `rate` is what it makes a second of one task, 0 if that was not measured.
     `capabilities` are `None` until they are known. `identity` is known while
     the model is loaded. It `takes` that many bytes of memory, 0 if that is not
-    known; `shards` are its parts, if several machines hold it.
+    known, and `keeps` those of them where it is led from, if several machines
+    hold it; `shards` are its parts then.
     """
 
     readiness: Readiness
@@ -49,6 +50,7 @@ class WorkerModel:
     capabilities: frozenset[pb.Capability] | None
     identity: pb.ModelIdentity
     takes: int = 0
+    keeps: int = 0
     shards: tuple[pb.Shard, ...] = ()
 
 
@@ -58,7 +60,8 @@ class Worker:
     `bytes` is the size of its heartbeat. `attempts` are the ids of what it
     runs for this head, and `elsewhere` is how many tasks it has from other
     heads. `memory` are the bytes that models could take if it unloaded those that
-    it has, `None` if it does not tell. `offer` is what it lends to models of
+    it has, `None` if it does not tell, and `room` those of them that one could take
+    of which other workers hold parts. `offer` is what it lends to models of
     other workers. `last_assignment` orders workers by when they last got a task.
     `retired` are processes of the same id that this one has replaced, each
     with the number of heartbeats that came from it since.
@@ -79,6 +82,7 @@ class Worker:
         "models",
         "offer",
         "retired",
+        "room",
         "rtt",
         "seen_at",
         "slots",
@@ -133,12 +137,13 @@ class Worker:
                 capabilities_of(model),
                 model.identity,
                 model.needs,
+                model.lead_needs,
                 tuple(model.shards),
             )
             for model in heartbeat.models
             if model.state in _READINESS
         }
-        self.memory = _memory(heartbeat)
+        self.memory, self.room = _memory(heartbeat)
         self.offer = heartbeat.shard if heartbeat.HasField("shard") else None
         # A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
         excess = max(heartbeat.running + heartbeat.waiting - len(self.attempts), 0)
@@ -200,9 +205,11 @@ class Worker:
             known.readiness = Readiness.LOADING
 
 
-def _memory(heartbeat: pb.Heartbeat) -> int | None:
-    if not heartbeat.vram.total and not heartbeat.ram.total:
-        return None
+def _memory(heartbeat: pb.Heartbeat) -> tuple[int | None, int]:
+    """Return what models could take in all, and on the GPUs if there are any."""
+    vram, ram = heartbeat.vram, heartbeat.ram
+    if not vram.total and not ram.total:
+        return None, 0
     held = 0
     counted = set[tuple[str, str]]()
     for model in heartbeat.models:
@@ -212,7 +219,8 @@ def _memory(heartbeat: pb.Heartbeat) -> int | None:
         counted.add(key)
         own = [shard.bytes for shard in model.shards if shard.worker_id == heartbeat.worker_id]
         held += sum(own) if model.shards else model.bytes
-    return heartbeat.vram.free + heartbeat.ram.free + held
+    memory = vram.free + ram.free + held
+    return memory, min(vram.free + held, vram.total) if vram.total else memory
 
 
 def names_repository(model: str) -> bool:

@@ -142,6 +142,15 @@ class WorkerMessages:
         if said.code == pb.WORKER_LOST and job.group is not None:
             self._dispatcher.groups.failed(job.group, error.message, now)
             self._dispatcher.move(job, error, None, now)
+        elif (
+            said.code == pb.OUT_OF_MEMORY
+            and job.group is None
+            and self._workers.lending
+            and worker.process not in job.too_small
+        ):
+            job.too_small |= {worker.process}
+            job.attempts -= 1  # a group may hold what this one could not
+            self._dispatcher.move(job, error, None, now)
         elif said.code in MOVABLE:
             if said.code == pb.SHUTTING_DOWN:
                 worker.state = pb.DRAINING

@@ -10,7 +10,7 @@
                 #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-worker
                 #:numbers-began-at #:numbers-queued #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/link #:link-send)
-  (:import-from #:hydramesh/head/shared-model #:shared-model-has-p)
+  (:import-from #:hydramesh/head/shared-model #:shared-model-has-p #:shared-model-running)
   (:import-from #:hydramesh/head/worker
                 #:worker-address #:worker-attempts #:worker-began #:worker-drop #:worker-id
                 #:worker-last-assignment
@@ -24,7 +24,7 @@
            #:assignments-delivered-bytes
            #:assignments-get #:assignments-of #:assignments-with-part-on #:assignments-assign #:assignments-release
            #:assignments-accept #:assignments-follow #:assignments-earliest #:assignments-recall
-           #:assignments-stop)
+           #:assignments-stop #:assignments-unload)
   (:documentation "Which job is on which worker, and what workers are told about it.
 
 Each time a job is assigned to a worker is an attempt, with an id of its own under which that worker
@@ -81,6 +81,8 @@ is kept of the answers to all jobs that are not over."
       (id-table-put (assignments-jobs assignments) attempt job)
       (worker-take worker attempt)
       (worker-began worker (job-model job))
+      (when (job-group job)
+        (incf (shared-model-running (job-group job))))
       (let ((numbers (job-numbers job)))
         (incf (numbers-queued numbers) (- now (job-queued-at job)))
         (setf (numbers-began-at numbers) now
@@ -104,6 +106,8 @@ is kept of the answers to all jobs that are not over."
     (answer-order-drop-early (job-answer job))
     (id-table-remove (assignments-jobs assignments) (job-attempt job))
     (worker-drop worker (job-attempt job))
+    (when (job-group job)
+      (decf (shared-model-running (job-group job))))
     worker))
 
 (defmacro counting-kept ((assignments answer) &body body)
@@ -147,3 +151,10 @@ Signal TOO-MUCH as `assignments-accept` does."
   "Tell the worker at ADDRESS that nobody wants ATTEMPT any more."
   (link-send (assignments-link assignments) address +cancel+
              (pb:encode (pb:make-cancel :id attempt))))
+
+(defun assignments-unload (assignments worker model)
+  "Have WORKER take MODEL out of memory; whether it does, its heartbeats tell."
+  (link-send (assignments-link assignments) (worker-address worker) +task+
+             (pb:encode (pb:make-task :id (draw-attempt assignments)
+                                      :model model
+                                      :unload (pb:make-unload-task)))))

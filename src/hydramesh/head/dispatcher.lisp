@@ -9,7 +9,8 @@
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:make-assignments #:assignments-count #:assignments-assign
                 #:assignments-delivered-bytes
-                #:assignments-of #:assignments-with-part-on #:assignments-recall #:assignments-release)
+                #:assignments-of #:assignments-with-part-on #:assignments-recall #:assignments-release
+                #:assignments-unload)
   (:import-from #:hydramesh/head/clients
                 #:client-began #:client-conclude #:client-ended)
   (:import-from #:hydramesh/head/deadlines
@@ -21,7 +22,7 @@
                 #:group-ledger #:make-group-ledger #:group-ledger-lost #:group-ledger-tick)
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline
-                #:job-dialect #:job-error #:job-group #:job-share #:job-failed-here #:job-id #:job-kind #:job-number #:job-numbers
+                #:job-dialect #:job-error #:job-group #:job-share #:job-failed-here #:job-too-small #:job-id #:job-kind #:job-number #:job-numbers
                 #:job-queued-at #:job-worker #:numbers-moved #:numbers-queued)
   (:import-from #:hydramesh/head/job-queue
                 #:job-queue #:make-job-queue #:job-queue-add #:job-queue-giving-way #:job-queue-group-of
@@ -95,13 +96,16 @@ JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that
   "Return a dispatcher without workers and jobs.
 PAUSED is a function that tells how much time NOW has left out since the start."
   (let ((jobs (make-hash-table))
-        (workers (make-registry limits)))
+        (workers (make-registry limits))
+        (assignments (make-assignments link entropy)))
     (%make-dispatcher :policy policy
                       :limits limits
                       :workers workers
-                      :groups (make-group-ledger workers limits)
+                      :groups (make-group-ledger workers limits
+                                                (lambda (worker model)
+                                                  (assignments-unload assignments worker model)))
                       :jobs jobs
-                      :assignments (make-assignments link entropy)
+                      :assignments assignments
                       :started-at now
                       :link link
                       :statistics statistics
@@ -260,6 +264,8 @@ It may go to the same one again if that was not at fault, and WORKER is NIL."
     (job-failed-here job (worker-process worker)))
   (cond ((or (>= (job-attempts job) (policy-max-attempts (dispatcher-policy dispatcher)))
              (not (or (passing-p error)
+                      ;; A worker's heartbeat may tell only later how much the model takes.
+                      (and (job-too-small job) (= (task-error-code error) pb:+out-of-memory+))
                       (servable-p (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) job))))
          (dispatcher-end-with dispatcher error job now))
         (t

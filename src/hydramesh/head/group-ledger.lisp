@@ -1,68 +1,84 @@
 (defpackage #:hydramesh/head/group-ledger
   (:use #:cl)
   (:import-from #:hydramesh/schema)
-  (:import-from #:hydramesh/events #:seconds)
+  (:import-from #:hydramesh/events #:microseconds #:seconds)
+  (:import-from #:hydramesh/head/group-candidates
+                #:candidate-worker #:can-lead-p #:leads #:lenders #:size)
+  (:import-from #:hydramesh/head/group-memory
+                #:group-memory #:make-group-memory #:group-memory-as-lead #:group-memory-as-member
+                #:group-memory-at-best #:group-memory-given #:group-memory-keep)
   (:import-from #:hydramesh/head/groups
-                #:make-host #:form #:formation-lead #:formation-lead-bytes #:formation-members)
-  (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-tags)
+                #:form #:formation-lead #:formation-lead-bytes #:formation-members)
+  (:import-from #:hydramesh/head/job #:job-model)
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-members)
   (:import-from #:hydramesh/head/model-index
                 #:+loaded+ #:+loading+ #:worker-model-readiness #:worker-model-shards)
   (:import-from #:hydramesh/head/registry #:registry #:registry-get #:registry-workers)
-  (:import-from #:hydramesh/head/scheduling #:allowed-p)
   (:import-from #:hydramesh/head/shared-model
                 #:make-part #:part-process #:part-name #:part-address #:part-bytes
-                #:make-shared-model #:shared-model-model #:shared-model-lead #:shared-model-members
-                #:shared-model-used-at #:shared-model-has-p #:shared-model-bytes-of
-                #:shared-model-blamed)
-  (:import-from #:hydramesh/head/tags #:tag-subset-p)
+                #:make-shared-model #:shared-model-model #:shared-model-lead #:shared-model-lead-bytes
+                #:shared-model-members #:shared-model-used-at #:shared-model-seen-at
+                #:shared-model-running #:shared-model-ending-since #:shared-model-processes
+                #:shared-model-has-p #:shared-model-blamed)
   (:import-from #:hydramesh/head/worker
-                #:worker-attempts #:worker-heartbeat #:worker-id #:worker-lacks-p #:worker-memory
-                #:worker-models #:worker-offer #:worker-process #:worker-rtt #:worker-serving-p
-                #:worker-state #:worker-tags #:worker-takes #:worker-title)
+                #:worker-id #:worker-models #:worker-offer #:worker-process #:worker-serving-p
+                #:worker-state #:worker-title)
   (:import-from #:hydramesh/service/logs #:log-info)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:group-ledger #:make-group-ledger #:group-ledger-held #:group-ledger-formed
-           #:group-ledger-may-serve-p #:group-ledger-lost #:group-ledger-failed #:group-ledger-tick
-           #:group-ledger-groups)
-  (:documentation "The models that several workers hold together, and what of whose memory is given away.
+           #:group-ledger-make-way #:group-ledger-may-serve-p #:group-ledger-lost #:group-ledger-failed
+           #:group-ledger-tick #:group-ledger-groups)
+  (:documentation "The models that several workers hold together: formed, taken over, ended.
 
 A group lasts while all of its workers are there and the one that leads has the model loaded. Heads keep
 nothing that heartbeats do not restore: the group that another head has formed, or this one before it was
-restarted, is taken over from what its leader says."))
+restarted, is taken over from what its leader says. A group without tasks ends when another one needs its
+memory."))
 (in-package #:hydramesh/head/group-ledger)
 
 (defconstant +kept+ (seconds 10)
-  "How long after its last task a group's leader may still not say that it has the model.")
+  "How long a group's leader may not say that it has the model, or still say so.")
+
+(defconstant +settled+ (seconds 3)
+  "How long after the end of a group all of its workers have told what is free now.")
 
 (defconstant +set-aside+ (seconds 10)
   "How long no group is formed with a worker that another one has lost. By then one whose machine is gone
 is out of the registry, and another lends again.")
 
-(defstruct (group-ledger (:constructor make-group-ledger (workers limits)) (:copier nil))
-  "All GROUPS of the head's WORKERS. OFFERED is an alist: what processes lent, and could hold, when the
-first of their groups was formed. ASIDE is one too: until when processes are left alone."
+(defstruct (group-ledger (:constructor make-group-ledger (workers limits unload)) (:copier nil))
+  "All GROUPS of the head's WORKERS. UNLOAD is called with a worker and the name of a model that it should
+take out of memory. ASIDE is an alist: until when processes are left alone."
   (workers nil :type registry :read-only t)
   (limits nil :type head-limits :read-only t)
+  (unload nil :type function :read-only t)
+  (memory (make-group-memory) :type group-memory :read-only t)
   (groups '() :type list)
-  (offered '() :type list)
-  (aside '() :type list))
+  (aside '() :type list)
+  (settled-at 0 :type microseconds))
 
 (defun group-ledger-held (ledger job now)
   "Return who leads a group that holds the model of JOB, and that group; NIL if there is none."
-  (dolist (worker (leads ledger job #'ready-p))
-    (let ((group (held-by ledger worker (job-model job) now)))
-      (when group
-        (return (values worker group))))))
+  (dolist (worker (registry-workers (group-ledger-workers ledger)))
+    (take-over ledger worker (job-model job) now))
+  (dolist (group (remove (job-model job) (group-ledger-groups ledger)
+                         :key #'shared-model-model :test #'string/=))
+    (let ((lead (lead-of ledger group)))
+      (when (and lead (ready-p lead) (can-lead-p lead job))
+        (cond ((not (complete-p ledger group now))
+               (drop ledger (list group)))
+              ((null (shared-model-ending-since group))
+               (setf (shared-model-used-at group) now
+                     (shared-model-seen-at group) now)
+               (return (values lead group))))))))
 
 (defun group-ledger-formed (ledger job now)
   "Form a group for JOB; return who leads it, and it, NIL if memory does not suffice."
-  (let* ((leads (leads ledger job #'ready-p))
-         (lenders (remove-if-not (lambda (worker) (usable-p ledger worker now)) (lenders ledger job)))
-         (formed (and leads
-                      (form (loop for worker in leads collect (as-lead ledger worker job))
-                            (loop for worker in lenders collect (as-member ledger worker))
-                            (head-limits-members (group-ledger-limits ledger))))))
+  (let ((formed (unless (some (lambda (group)
+                                (and (shared-model-ending-since group)
+                                     (string= (shared-model-model group) (job-model job))))
+                              (group-ledger-groups ledger))
+                  (formation ledger job now))))
     (when formed
       (flet ((named (id)
                (registry-get (group-ledger-workers ledger) id)))
@@ -74,28 +90,56 @@ first of their groups was formed. ASIDE is one too: until when processes are lef
                        :members (loop for (id . bytes) in (formation-members formed)
                                       collect (part-of (named id) bytes))
                        :used-at now)))
-          (add ledger group)
+          (add ledger group nil)
           (log-info "group formed"
                     :model (job-model job)
-                    :takes (worker-takes lead (job-model job))
-                    :lead (worker-title lead)
+                    :takes (values (size (group-ledger-workers ledger) job))
+                    :lead (in-mebibytes (worker-title lead) (formation-lead-bytes formed))
                     :members (format nil "~{~a~^, ~}"
                                      (loop for part in (shared-model-members group)
-                                           collect (format nil "~a: ~d MiB" (part-name part)
-                                                           (ash (part-bytes part) -20))))
+                                           collect (in-mebibytes (part-name part) (part-bytes part))))
                     :reason "no worker can hold it alone")
           (values lead group))))))
 
+(defun in-mebibytes (name bytes)
+  (format nil "~a: ~d MiB" name (ash bytes -20)))
+
+(defun group-ledger-make-way (ledger job now)
+  "End groups without tasks if one for JOB could be formed then, the least recently used first."
+  (dolist (worker (registry-workers (group-ledger-workers ledger)))
+    (when (worker-offer worker)
+      (loop for model being the hash-keys of (worker-models worker)
+            do (take-over ledger worker model now))))
+  (unless (or (some #'shared-model-ending-since (group-ledger-groups ledger))
+              (< now (group-ledger-settled-at ledger)))
+    (let* ((idle (stable-sort (remove-if (lambda (group)
+                                           (or (plusp (shared-model-running group))
+                                               (string= (shared-model-model group) (job-model job))))
+                                         (copy-list (group-ledger-groups ledger)))
+                              #'< :key #'shared-model-used-at))
+           (ended (loop for count from 1 to (length idle)
+                        for first = (subseq idle 0 count)
+                        when (formation ledger job now first)
+                          return first)))
+      (dolist (group (butlast ended))   ; what others have given way for may stay
+        (let ((fewer (remove group ended)))
+          (when (formation ledger job now fewer)
+            (setf ended fewer))))
+      (dolist (group ended)
+        (end ledger group job now)))))
+
 (defun group-ledger-may-serve-p (ledger job)
   "Return whether a group could run JOB, now or once others have given memory back."
-  (let ((leads (leads ledger job #'worker-serving-p)))
-    (flet ((at-best (worker)
-             (at-best ledger worker (job-model job))))
-      (and leads
-           (form (mapcar #'at-best leads)
-                 (mapcar #'at-best (lenders ledger job))
-                 (head-limits-members (group-ledger-limits ledger)))
-           t))))
+  (let* ((workers (group-ledger-workers ledger))
+         (memory (group-ledger-memory ledger))
+         (leads (leads workers job #'worker-serving-p)))
+    (and leads
+         (form (loop for candidate in leads
+                     collect (group-memory-at-best memory (candidate-worker candidate) candidate))
+               (loop for worker in (lenders workers job)
+                     collect (group-memory-at-best memory worker))
+               (head-limits-members (group-ledger-limits ledger)))
+         t)))
 
 (defun group-ledger-lost (ledger process)
   "PROCESS is gone, and with it every group that it was in."
@@ -123,69 +167,30 @@ first of their groups was formed. ASIDE is one too: until when processes are lef
 (defun ready-p (worker)
   (= (worker-state worker) pb:+ready+))
 
-(defun leads (ledger job state-p)
-  "Return the workers that could lead: they have the model, and tell how much it takes."
-  (remove-if-not (lambda (worker)
-                   (and (worker-offer worker)
-                        (funcall state-p worker)
-                        (plusp (worker-takes worker (job-model job)))
-                        (not (worker-lacks-p worker (job-model job) (job-needs job)))
-                        (allowed-p worker job)))
-                 (registry-workers (group-ledger-workers ledger))))
+(defun formation (ledger job now &optional ended)
+  "Return what group there could be for JOB now, when those ENDED are gone; NIL if there could be none."
+  (let* ((workers (group-ledger-workers ledger))
+         (memory (group-ledger-memory ledger))
+         (groups (set-difference (group-ledger-groups ledger) ended))
+         (leads (leads workers job #'ready-p)))
+    (and leads
+         (form (loop for candidate in leads
+                     collect (group-memory-as-lead memory candidate groups ended))
+               (loop for worker in (lenders workers job)
+                     when (usable-p ledger worker now)
+                       collect (group-memory-as-member memory worker groups ended))
+               (head-limits-members (group-ledger-limits ledger))))))
 
-(defun lenders (ledger job)
-  (remove-if-not (lambda (worker)
-                   (and (worker-offer worker)
-                        (string/= "" (pb:shard-offer-address (worker-offer worker)))
-                        (worker-serving-p worker)
-                        (tag-subset-p (job-tags job) (worker-tags worker))))
-                 (registry-workers (group-ledger-workers ledger))))
+(defun lead-of (ledger group)
+  (let ((worker (registry-get (group-ledger-workers ledger) (car (shared-model-lead group)))))
+    (and worker
+         (equal (worker-process worker) (shared-model-lead group))
+         worker)))
 
 (defun usable-p (ledger worker now)
   (and (ready-p worker)
        (let ((until (cdr (assoc (worker-process worker) (group-ledger-aside ledger) :test #'equal))))
          (or (null until) (<= until now)))))
-
-(defun held-by (ledger lead model now)
-  "Return the group that LEAD has MODEL with, if all of its members are there."
-  (let ((group (find-if (lambda (group)
-                          (and (equal (shared-model-lead group) (worker-process lead))
-                               (string= (shared-model-model group) model)))
-                        (group-ledger-groups ledger))))
-    (cond ((null group)
-           (taken-over ledger lead model now))
-          ((complete-p ledger group now)
-           (setf (shared-model-used-at group) now)
-           group)
-          (t
-           (drop ledger (list group))
-           nil))))
-
-(defun taken-over (ledger lead model now)
-  (let* ((known (gethash model (worker-models lead)))
-         (others (remove (worker-id lead) (worker-model-shards known)
-                         :key #'pb:shard-worker-id :test #'string=))
-         (most (head-limits-members (group-ledger-limits ledger)))
-         (workers (loop for shard in others
-                        collect (registry-get (group-ledger-workers ledger)
-                                              (pb:shard-worker-id shard)))))
-    (when (and others
-               (= (worker-model-readiness known) +loaded+)
-               (every (lambda (worker) (and worker (worker-offer worker))) workers))
-      (let ((group (make-shared-model
-                    :model model
-                    :lead (worker-process lead)
-                    :lead-bytes (loop for shard in (worker-model-shards known)
-                                      when (string= (pb:shard-worker-id shard) (worker-id lead))
-                                        sum (pb:shard-bytes shard))
-                    :members (loop for shard in others
-                                   for worker in workers
-                                   repeat most
-                                   collect (part-of worker (pb:shard-bytes shard)))
-                    :used-at now)))
-        (when (complete-p ledger group now)
-          (add ledger group)
-          group)))))
 
 (defun complete-p (ledger group now)
   (loop for part in (shared-model-members group)
@@ -196,55 +201,39 @@ first of their groups was formed. ASIDE is one too: until when processes are lef
                     (string= (pb:shard-offer-address (worker-offer worker)) (part-address part))
                     (usable-p ledger worker now))))
 
-;;; Bytes
+;;; Groups
 
-(defun offered (ledger worker)
-  (cdr (assoc (worker-process worker) (group-ledger-offered ledger) :test #'equal)))
-
-(defun as-lead (ledger worker job)
-  (let ((room (or (worker-memory worker) 0))
-        (known (offered ledger worker)))
-    (when known
-      (setf room (min room (- (cdr known) (given ledger worker worker)))))
-    (make-host :id (worker-id worker)
-               :takes (worker-takes worker (job-model job))
-               :room (max room 0)
-               :rank (worker-model-readiness (gethash (job-model job) (worker-models worker)))
-               :gpu (let ((vram (pb:heartbeat-vram (worker-heartbeat worker))))
-                      (and vram (plusp (pb:memory-total vram))))
-               :rtt (worker-rtt worker)
-               :links (links worker))))
-
-(defun as-member (ledger worker)
-  (let ((lends (pb:shard-offer-bytes (worker-offer worker)))
-        (known (offered ledger worker)))
-    (when known
-      ;; Whether it has reckoned with its groups in what it offers now is not known.
-      (setf lends (min lends (- (car known) (given ledger worker nil)))))
-    (make-host :id (worker-id worker)
-               :lends (max lends 0)
-               :rtt (worker-rtt worker)
-               :links (links worker))))
-
-(defun at-best (ledger worker model)
-  "Return WORKER as it would be without any group."
-  (destructuring-bind (lent . held) (or (offered ledger worker) '(0 . 0))
-    (make-host :id (worker-id worker)
-               :takes (worker-takes worker model)
-               :room (max (or (worker-memory worker) 0) held)
-               :lends (max (pb:shard-offer-bytes (worker-offer worker)) lent))))
-
-(defun links (worker)
-  (loop for link in (pb:shard-offer-links (worker-offer worker))
-        collect (list (pb:shard-link-worker-id link)
-                      (round (* (pb:shard-link-rtt-ms link) 1000))
-                      (floor (pb:shard-link-bytes-per-second link)))))
-
-(defun given (ledger worker lead)
-  "Return the bytes of WORKER that groups have, but for those that LEAD leads."
-  (loop for group in (group-ledger-groups ledger)
-        unless (and lead (equal (shared-model-lead group) (worker-process lead)))
-          sum (shared-model-bytes-of group (worker-process worker))))
+(defun take-over (ledger lead model now)
+  "Take over the group with which LEAD holds MODEL, if there is one that is not known."
+  (let ((known (gethash model (worker-models lead))))
+    (when (and known
+               (worker-model-shards known)
+               (worker-offer lead)
+               (= (worker-model-readiness known) +loaded+)
+               (notany (lambda (group)
+                         (and (equal (shared-model-lead group) (worker-process lead))
+                              (string= (shared-model-model group) model)))
+                       (group-ledger-groups ledger)))
+      (let* ((shards (worker-model-shards known))
+             (others (remove (worker-id lead) shards :key #'pb:shard-worker-id :test #'string=))
+             (workers (loop for shard in others
+                            collect (registry-get (group-ledger-workers ledger)
+                                                  (pb:shard-worker-id shard)))))
+        (when (and others
+                   (every (lambda (worker) (and worker (worker-offer worker))) workers))
+          (let ((group (make-shared-model
+                        :model model
+                        :lead (worker-process lead)
+                        :lead-bytes (loop for shard in shards
+                                          when (string= (pb:shard-worker-id shard) (worker-id lead))
+                                            sum (pb:shard-bytes shard))
+                        :members (loop repeat (head-limits-members (group-ledger-limits ledger))
+                                       for shard in others
+                                       for worker in workers
+                                       collect (part-of worker (pb:shard-bytes shard)))
+                        :used-at now)))
+            (when (complete-p ledger group now)
+              (add ledger group t))))))))
 
 (defun part-of (worker bytes)
   (make-part :process (worker-process worker)
@@ -252,31 +241,51 @@ first of their groups was formed. ASIDE is one too: until when processes are lef
              :address (pb:shard-offer-address (worker-offer worker))
              :bytes bytes))
 
-(defun add (ledger group)
-  (dolist (process (cons (shared-model-lead group)
-                         (mapcar #'part-process (shared-model-members group))))
-    (let ((worker (registry-get (group-ledger-workers ledger) (car process))))
-      (unless (offered ledger worker)
-        (push (list* process
-                     (pb:shard-offer-bytes (worker-offer worker))
-                     (or (worker-memory worker) 0))
-              (group-ledger-offered ledger)))))
-  (push group (group-ledger-groups ledger)))
+(defun add (ledger group loaded)
+  (dolist (process (shared-model-processes group))
+    (group-memory-given (group-ledger-memory ledger)
+                        (registry-get (group-ledger-workers ledger) (car process))
+                        group loaded))
+  (setf (group-ledger-groups ledger) (append (group-ledger-groups ledger) (list group))))
 
 (defun drop (ledger gone)
   (when gone
-    (setf (group-ledger-groups ledger) (set-difference (group-ledger-groups ledger) gone)
-          (group-ledger-offered ledger)
-          (remove-if-not (lambda (entry)
-                           (some (lambda (group) (shared-model-has-p group (car entry)))
-                                 (group-ledger-groups ledger)))
-                         (group-ledger-offered ledger)))))
+    (setf (group-ledger-groups ledger)
+          (remove-if (lambda (group) (member group gone)) (group-ledger-groups ledger)))
+    (group-memory-keep (group-ledger-memory ledger) (group-ledger-groups ledger))))
+
+(defun end (ledger group job now)
+  "Have the leader of GROUP let its model go, if it has it; for the model of JOB."
+  (let ((lead (lead-of ledger group)))
+    (cond ((and lead (has-p lead group))
+           (setf (shared-model-ending-since group) now)
+           (funcall (group-ledger-unload ledger) lead (shared-model-model group)))
+          ((>= (- now (shared-model-seen-at group)) +settled+)
+           (drop ledger (list group)))
+          (t
+           (return-from end)))          ; its leader may just have loaded the model
+    (log-info "group ends"
+              :model (shared-model-model group)
+              :reason (format nil "~a needs its memory" (job-model job)))))
+
+(defun has-p (lead group)
+  (let ((known (gethash (shared-model-model group) (worker-models lead))))
+    (and known (<= (worker-model-readiness known) +loading+))))
 
 (defun lasts-p (ledger group now)
-  (let ((worker (registry-get (group-ledger-workers ledger) (car (shared-model-lead group)))))
-    (when (and worker (equal (worker-process worker) (shared-model-lead group)))
-      (let ((known (gethash (shared-model-model group) (worker-models worker))))
-        (when (or (and known (<= (worker-model-readiness known) +loading+))
-                  (plusp (hash-table-count (worker-attempts worker))))
-          (setf (shared-model-used-at group) now))
-        (< (- now (shared-model-used-at group)) +kept+)))))
+  (let* ((lead (lead-of ledger group))
+         (has (and lead (has-p lead group)))
+         (running (plusp (shared-model-running group)))
+         (ending-since (shared-model-ending-since group)))
+    (when (and lead (or has (null ending-since)))
+      (when (and ending-since (>= (- now ending-since) +kept+)) ; a task of another head runs on it
+        (setf (shared-model-ending-since group) nil
+              (shared-model-used-at group) now))
+      (when running
+        (setf (shared-model-used-at group) now))
+      (when (or has running)
+        (setf (shared-model-seen-at group) now))
+      (return-from lasts-p (< (- now (shared-model-seen-at group)) +kept+)))
+    (when lead
+      (setf (group-ledger-settled-at ledger) (+ now +settled+)))
+    nil))

@@ -9,8 +9,10 @@ formed. It has as few members as suffice, and they are as near to the one that l
 far or slow way a model may be had at all, but every token waits for it."))
 (in-package #:hydramesh/head/groups)
 
-(defconstant +margin+ 16
-  "A group has room for a sixteenth more than the model is expected to take.")
+(defconstant +free+ 16 "Of what each worker has for a model, one part in so many stays free.")
+
+(defconstant +spare+ 4
+  "A group takes up to one part in so many more than the least, for several tasks at once.")
 
 (defparameter +rings+ '(1000 10000 50000)
   "Round trips, in µs, up to which a member is near, in reach, or far.")
@@ -22,15 +24,21 @@ far or slow way a model may be had at all, but every token waits for it."))
 
 (defconstant +unknown+ 1 "The ring of a way that nobody has measured.")
 
+(defconstant +gib+ 30 "Memory that differs by less than 2 to this power of bytes is alike.")
+
+(defconstant +farthest+ (ash 1 62))
+
 (defstruct (host (:copier nil))
   "A worker as the choice sees it.
 
-It could hold ROOM bytes of a model that it leads and that TAKES so many there, and LENDS so many. RANK
-says how soon it has the model, the least is the soonest. RTT is that between head and worker in µs, NIL
-if not measured. LINKS are its ways to others, lists of their id, the round trip in µs, and bytes a
+It could hold ROOM bytes of a model that it leads and that TAKES so many there, of which it KEEPS those
+itself that cannot be shared, and LENDS so many. RANK says how soon it has the model, the least is the
+soonest. GPU says whether its room is that of a GPU. RTT is that between head and worker in µs, NIL if not
+measured. LINKS are its ways to others, lists of their id, the round trip in µs, and bytes a
 second, 0 if not measured."
   (id "" :type string :read-only t)
   (takes 0 :type unsigned-byte :read-only t)
+  (keeps 0 :type unsigned-byte :read-only t)
   (room 0 :type unsigned-byte :read-only t)
   (lends 0 :type unsigned-byte :read-only t)
   (rank 0 :type fixnum :read-only t)
@@ -60,11 +68,12 @@ It has at most MOST members besides the one that leads."
     (loop for lead in (sort (copy-list leads) #'before-p
                             :key (lambda (lead)
                                    (list (host-rank lead) (if (host-gpu lead) 0 1)
-                                         (- (host-room lead)) (host-id lead))))
+                                         (- (ash (host-room lead) (- +gib+)))
+                                         (or (host-rtt lead) +farthest+) (host-id lead))))
           for place below +leads+
           do (let ((formed (led-by lead lenders most)))
                (when formed
-                 (let ((key (list (host-rank lead) (formation-ring formed)
+                 (let ((key (list (host-rank lead) (formation-ring formed) (if (host-gpu lead) 0 1)
                                   (length (formation-members formed)) place)))
                    (when (or (null best) (before-p key best-key))
                      (setf best formed
@@ -72,34 +81,49 @@ It has at most MOST members besides the one that leads."
     best))
 
 (defun led-by (lead lenders most)
-  (let* ((enough (+ (host-takes lead) (floor (host-takes lead) +margin+)))
-         (ways (sort (loop for host in lenders
-                           unless (or (string= (host-id host) (host-id lead))
-                                      (zerop (host-lends host)))
-                             collect (list (- (host-lends host)) (ring-of lead host) (host-id host) host))
-                     #'before-p
-                     :key #'butlast)))
-    (loop for ring to (1+ (length +rings+))
-          do (let ((total (host-room lead))
-                   (members '()))
-               (loop for (nil away nil host) in ways
-                     until (or (and members (>= total enough))
-                               (= (length members) most))
-                     do (when (<= away ring)
-                          (incf total (host-lends host))
-                          (push host members)))
-               (when (and members (>= total enough))
-                 (return (shared lead (nreverse members) total ring)))))))
+  (let ((enough (host-takes lead))
+        (ways (sort (loop for host in lenders
+                          unless (or (string= (host-id host) (host-id lead))
+                                     (zerop (host-lends host)))
+                            collect (list (- (host-lends host)) (ring-of lead host) (host-id host) host))
+                    #'before-p
+                    :key #'butlast)))
+    (when (>= (usable (host-room lead)) (host-keeps lead))
+      (loop for ring to (1+ (length +rings+))
+            do (let ((total (usable (host-room lead)))
+                     (members '()))
+                 (loop for (nil away nil host) in ways
+                       until (or (and members (>= total enough))
+                                 (= (length members) most))
+                       do (when (<= away ring)
+                            (incf total (usable (host-lends host)))
+                            (push host members)))
+                 (when (and members (>= total enough))
+                   (return (shared lead (nreverse members) ring))))))))
 
-(defun shared (lead members total ring)
-  "Give each a part in proportion to its room, so that all keep some of it free."
-  (let ((parts (loop for host in members
-                     collect (cons (host-id host)
-                                   (max 1 (floor (* (host-takes lead) (host-lends host)) total))))))
+(defun shared (lead members ring)
+  "Give a GPU that leads all that it can hold, and the others parts in proportion to their room.
+What crosses the way to a member costs time, and a CPU's layers are the slowest."
+  (let* ((keeps (min (host-keeps lead) (host-takes lead)))
+         (room (- (usable (host-room lead)) keeps))
+         (rooms (mapcar (lambda (host) (usable (host-lends host))) members))
+         (lent (reduce #'+ rooms))
+         (shared (- (host-takes lead) keeps))
+         (wanted (min (+ shared (floor shared +spare+)) (+ room lent)))
+         (own (if (host-gpu lead)
+                  (min room shared)
+                  (floor (* wanted room) (+ room lent))))
+         (rest (min (- wanted own) lent)))
     (make-formation :lead (host-id lead)
-                    :lead-bytes (max 0 (- (host-takes lead) (reduce #'+ parts :key #'cdr)))
-                    :members parts
+                    :lead-bytes (+ keeps own)
+                    :members (loop for host in members
+                                   for room in rooms
+                                   collect (cons (host-id host) (max 1 (floor (* rest room) lent))))
                     :ring ring)))
+
+(defun usable (room)
+  "Return how many of so many bytes a group may have."
+  (- room (floor room +free+)))
 
 (defun ring-of (lead member)
   "Return how far MEMBER is from LEAD; 0 is the nearest."

@@ -17,10 +17,10 @@
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
            #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-user
            #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
-           #:job-attempts #:job-missed-p #:job-failed-on #:job-error
+           #:job-attempts #:job-missed-p #:job-failed-on #:job-too-small #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-queued #:numbers-running
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
-           #:job-group #:job-share #:job-failed-here #:job-encoded #:job-group-key
+           #:job-group #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
            #:job-forget-group-key)
   (:documentation "One task that the head has accepted, until it has ended."))
 (in-package #:hydramesh/head/job)
@@ -49,8 +49,8 @@ NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its
 size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
 make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
 the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
-than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR. GROUP
-are the workers that hold its model together, if one alone cannot; PLAN is what its client
+than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR, and
+TOO-SMALL those that could not hold its model alone, but might lead a group. GROUP are the workers that hold its model together, if one alone cannot; PLAN is what its client
 has planned itself. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
 which ANSWER's task does not have. Times are of the head's monotonic clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
@@ -76,6 +76,7 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (attempts 0 :type fixnum)
   (missed-p nil)
   (failed-on '() :type list)
+  (too-small '() :type list)
   (error nil)
   (group nil :type (or null shared-model))
   (plan nil :type (or null pb:shard-plan) :read-only t)
@@ -178,6 +179,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
                      (job-pinned job)
                      (job-tags job)
                      (job-failed-on job)
+                     (job-too-small job)
                      (and made-by
                           (list (pb:model-identity-weights made-by)
                                 (pb:model-identity-tokenizer made-by)
@@ -190,10 +192,16 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
 
 (defun job-failed-here (job process)
   "Note that JOB has failed on PROCESS, a worker's."
+  (setf (job-failed-on job) (with-process process (job-failed-on job))))
+
+(defun job-too-small-here (job process)
+  "Note that PROCESS, a worker's, could not hold the model of JOB alone."
+  (setf (job-too-small job) (with-process process (job-too-small job))))
+
+(defun with-process (process others)
+  "Return PROCESS and OTHERS in order, so that jobs which were on the same ones are of one group."
   (flet ((before-p (one other)
            (if (string= (car one) (car other))
                (< (cdr one) (cdr other))
                (string< (car one) (car other)))))
-    ;; In order, so that jobs which have failed on the same processes are of one group.
-    (setf (job-failed-on job)
-          (sort (copy-list (adjoin process (job-failed-on job) :test #'equal)) #'before-p))))
+    (sort (copy-list (adjoin process others :test #'equal)) #'before-p)))

@@ -1,7 +1,8 @@
 (defpackage #:hydramesh/head/placement
   (:use #:cl)
   (:import-from #:hydramesh/head/group-ledger
-                #:group-ledger-held #:group-ledger-formed #:group-ledger-may-serve-p)
+                #:group-ledger-held #:group-ledger-formed #:group-ledger-make-way
+                #:group-ledger-may-serve-p)
   (:import-from #:hydramesh/head/job #:job-model)
   (:import-from #:hydramesh/head/model-index #:+loaded+)
   (:import-from #:hydramesh/head/registry #:registry-lending)
@@ -25,6 +26,8 @@ wait, or there is nobody."
                 (t
                  (unless lead
                    (multiple-value-setq (lead group) (group-ledger-formed groups job now)))
+                 (unless lead
+                   (group-ledger-make-way groups job now))
                  (when (and lead (worker-free-p lead))
                    (values lead group))))))))
 

@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/answer-order #:answer-order-made-by)
   (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/head/job
-                #:job #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-kind
+                #:job #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-too-small #:job-kind
                 #:job-size #:job-reading #:job-queued-at #:job-answer)
   (:import-from #:hydramesh/head/model-index
                 #:do-holders #:worker-model-lacks-p #:worker-model-takes #:worker-model-continues-p #:readiness
@@ -19,11 +19,12 @@
                 #:names-repository-p #:worker-fits-p #:model-held-p)
   (:import-from #:hydramesh/work #:capabilities #:work-kind-shared #:work-kind-usual-rate)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:choose #:may-run-p #:may-serve-p #:cost #:done-in #:comes-before-p #:spreads-p #:allowed-p)
+  (:export #:choose #:may-run-p #:may-serve-p #:cost #:done-in #:comes-before-p #:spreads-p #:may-lead-p)
   (:documentation "Which worker gets a task: one that could run its model soonest, then the one done first.
 
 Only workers count that have all the tags that the task asks for, whose model can do what it needs, and
-that can hold it alone; hydramesh/head/group-ledger is for models that nobody can. An answer that was begun goes on where the same model is loaded, if it is anywhere.
+that can hold it alone; hydramesh/head/group-ledger is for models that nobody can. An answer that was begun
+goes on where the same model is loaded, if it is anywhere.
 
 The time on a worker is what the task has it make, over the measured rate of one task there,
 stretched by what the worker has already: tasks that run together share it, others come one after
@@ -33,16 +34,22 @@ the other. A worker that was not measured counts as the fastest, so that it gets
 (defconstant +spread-after+ (seconds 2)
   "How long a task waits for a busy worker with its model before another loads it too.")
 
-(declaim (inline allowed-p stretch))
+(declaim (inline may-lead-p allowed-p stretch))
 
-(defun allowed-p (worker job)
-  "Return whether JOB may go to WORKER, whatever models that has."
+(defun may-lead-p (worker job)
+  "Return whether JOB may go to WORKER alone or with others, whatever models that has."
   (let ((pinned (job-pinned job))
         (failed-on (job-failed-on job))
         (tags (job-tags job)))
     (and (or (string= pinned "") (string= pinned (worker-id worker)))
          (or (null failed-on) (not (member (worker-process worker) failed-on :test #'equal)))
          (or (null tags) (tag-subset-p tags (worker-tags worker))))))
+
+(defun allowed-p (worker job)
+  "Return whether JOB may go to WORKER alone, whatever models that has."
+  (and (may-lead-p worker job)
+       (or (null (job-too-small job))
+           (not (member (worker-process worker) (job-too-small job) :test #'equal)))))
 
 (defun stretch (worker job)
   "Return how many times longer JOB takes on WORKER than if that had nothing else."

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/answer-order #:answer-order-made-by)
   (:import-from #:hydramesh/head/job
-                #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-answer)
+                #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-too-small #:job-answer)
   (:import-from #:hydramesh/head/model-index
                 #:do-holders #:worker-model-lacks-p #:worker-model-continues-p #:worker-model-worker
                 #:worker-model-readiness #:+downloadable+ #:+never+ #:readiness-name)
@@ -103,7 +103,9 @@ be chosen: 1 is chosen, and would be done in SECONDS."
                    ((/= (worker-state worker) pb:+ready+) :closed)
                    ((not possible) :no-model)
                    ((if known (worker-model-lacks-p known (job-needs job)) lacking) :unable)
-                   ((not (worker-holds-p worker (job-model job))) :too-large)))))
+                   ((or (not (worker-holds-p worker (job-model job)))
+                        (member (worker-process worker) (job-too-small job) :test #'equal))
+                    :too-large)))))
 
 (defun rank (verdicts job)
   "Return VERDICTS in the order in which their workers would be done with JOB, numbered."

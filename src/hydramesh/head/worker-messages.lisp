@@ -23,19 +23,20 @@
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
                 #:job-answer #:job-attempts #:job-client #:job-dialect #:job-group #:job-id #:job-kind
-                #:job-missed-p #:job-numbers #:job-worker #:numbers-bytes-out #:numbers-made)
+                #:job-missed-p #:job-numbers #:job-too-small #:job-too-small-here #:job-worker #:numbers-bytes-out #:numbers-made)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
   (:import-from #:hydramesh/head/observer #:observe-rate)
   (:import-from #:hydramesh/head/registry
-                #:registry #:registry-at #:registry-get #:registry-heard #:registry-retire)
+                #:registry #:registry-at #:registry-get #:registry-heard #:registry-lending
+                #:registry-retire)
   (:import-from #:hydramesh/head/statistics
                 #:statistics #:statistics-foreign #:statistics-malformed
                 #:statistics-refused-heartbeats)
   (:import-from #:hydramesh/head/task-errors)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-id #:worker-rate #:worker-state)
+                #:worker-address #:worker-id #:worker-process #:worker-rate #:worker-state)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/service/logs #:log-info)
   (:import-from #:hydramesh/work #:work-kind-made)
@@ -272,6 +273,13 @@ if too much is kept of all."
     (cond ((and (= code pb:+worker-lost+) (job-group job))
            (group-ledger-failed (dispatcher-groups dispatcher) (job-group job) (pb:error-message said)
                                 now)
+           (dispatcher-move dispatcher job error nil now))
+          ((and (= code pb:+out-of-memory+)
+                (null (job-group job))
+                (plusp (registry-lending (worker-messages-workers messages)))
+                (not (member (worker-process worker) (job-too-small job) :test #'equal)))
+           (job-too-small-here job (worker-process worker))
+           (decf (job-attempts job))    ; a group may hold what this one could not
            (dispatcher-move dispatcher job error nil now))
           ((member code +movable+)
            (when (= code pb:+shutting-down+)

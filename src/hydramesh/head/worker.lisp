@@ -8,7 +8,7 @@
                 #:make-worker-model #:worker-model-name #:worker-model-readiness
                 #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
                 #:worker-model-beat #:worker-model-lacks-p #:worker-model-takes
-                #:worker-model-shards
+                #:worker-model-keeps #:worker-model-shards
                 #:model-index #:make-model-index #:model-index-remembered-rate #:model-index-add
                 #:model-index-remove)
   (:import-from #:hydramesh/head/tags #:tag-set)
@@ -20,7 +20,7 @@
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
            #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
            #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
-           #:worker-memory #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes #:model-held-p
+           #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes #:model-held-p
            #:worker-began #:names-repository-p)
   (:documentation "One worker, as its heartbeats describe it."))
 (in-package #:hydramesh/head/worker)
@@ -38,7 +38,8 @@ tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last 
 processes of the same id that this one has replaced, the oldest first, each with the number of
 heartbeats that came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
 hydramesh/head/tags. MEMORY are the bytes that models could take if it unloaded those that it has, NIL if it
-does not tell; OFFER is what it lends to models of other workers. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX too."
+does not tell, and ROOM those of them that one could take of which other workers hold parts. OFFER is what it
+lends to models of other workers. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX too."
   (process (cons "" 0) :type cons :read-only t)
   (number 0 :type fixnum)
   (bytes 0 :type fixnum)
@@ -59,6 +60,7 @@ does not tell; OFFER is what it lends to models of other workers. MODELS are a h
   (last-assignment 0 :type fixnum)
   (retired '() :type list)
   (memory nil :type (or null unsigned-byte))
+  (room 0 :type unsigned-byte)
   (offer nil :type (or null pb:shard-offer))
   (rtt nil :type (or null microseconds)))
 
@@ -119,8 +121,8 @@ does not tell; OFFER is what it lends to models of other workers. MODELS are a h
         (worker-slots worker) (max 1 (pb:heartbeat-slots heartbeat))
         (worker-can-download worker) (pb:heartbeat-can-download heartbeat)
         (worker-tags worker) (tag-set (pb:heartbeat-tags heartbeat))
-        (worker-memory worker) (memory-in heartbeat)
-        (worker-offer worker) (pb:heartbeat-shard heartbeat))
+        (worker-offer worker) (pb:heartbeat-shard heartbeat)
+        (values (worker-memory worker) (worker-room worker)) (memory-in heartbeat))
   (update-models worker (pb:heartbeat-models heartbeat))
   ;; A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
   (let ((excess (max 0 (- (+ (pb:heartbeat-running heartbeat) (pb:heartbeat-waiting heartbeat))
@@ -147,6 +149,7 @@ does not tell; OFFER is what it lends to models of other workers. MODELS are a h
                   (worker-model-capabilities model) (capabilities-of status)
                   (worker-model-identity model) (pb:model-status-identity status)
                   (worker-model-takes model) (pb:model-status-needs status)
+                  (worker-model-keeps model) (pb:model-status-lead-needs status)
                   (worker-model-shards model) (pb:model-status-shards status))))))
     (when (< told (hash-table-count models))
       (loop for model being the hash-values of models
@@ -156,25 +159,36 @@ does not tell; OFFER is what it lends to models of other workers. MODELS are a h
                       (remove-model worker model))))))
 
 (defun memory-in (heartbeat)
-  "Return the bytes that models could take on the worker that HEARTBEAT is of, NIL if it does not tell."
-  (let ((vram (pb:heartbeat-vram heartbeat))
-        (ram (pb:heartbeat-ram heartbeat))
-        (id (pb:heartbeat-worker-id heartbeat)))
-    (when (or (and vram (plusp (pb:memory-total vram)))
-              (and ram (plusp (pb:memory-total ram))))
-      (+ (if vram (pb:memory-free vram) 0)
-         (if ram (pb:memory-free ram) 0)
-         (loop with counted = '()
-               for model in (pb:heartbeat-models heartbeat)
-               for shards = (pb:model-status-shards model)
-               unless (same-by-another-name-p model counted)
-                 sum (if shards
-                         (loop for shard in shards
-                               when (string= id (pb:shard-worker-id shard))
-                                 sum (pb:shard-bytes shard))
-                         (pb:model-status-bytes model))
-               when (plusp (pb:model-status-bytes model))
-                 do (push model counted))))))
+  "Return the bytes that models could take on the worker that HEARTBEAT is of, NIL if it does not tell; and
+those on its GPUs, if it has any."
+  (let* ((vram (pb:heartbeat-vram heartbeat))
+         (ram (pb:heartbeat-ram heartbeat))
+         (on-gpus (if vram (pb:memory-total vram) 0)))
+    (if (and (zerop on-gpus) (or (null ram) (zerop (pb:memory-total ram))))
+        (values nil 0)
+        (let* ((held (held-in heartbeat))
+               (memory (+ (if vram (pb:memory-free vram) 0)
+                          (if ram (pb:memory-free ram) 0)
+                          held)))
+          (values memory
+                  (if (zerop on-gpus)
+                      memory
+                      (min on-gpus (+ held (pb:memory-free vram)))))))))
+
+(defun held-in (heartbeat)
+  "Return the bytes that the models of HEARTBEAT hold on its worker."
+  (loop with counted = '()
+        with id = (pb:heartbeat-worker-id heartbeat)
+        for model in (pb:heartbeat-models heartbeat)
+        for shards = (pb:model-status-shards model)
+        unless (same-by-another-name-p model counted)
+          sum (if shards
+                  (loop for shard in shards
+                        when (string= id (pb:shard-worker-id shard))
+                          sum (pb:shard-bytes shard))
+                  (pb:model-status-bytes model))
+        when (plusp (pb:model-status-bytes model))
+          do (push model counted)))
 
 (defun same-by-another-name-p (model others)
   "Return whether one of OTHERS has the weights and the quantization of MODEL."

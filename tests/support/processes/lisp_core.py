@@ -73,7 +73,8 @@ class LispCore:
             head = struct.pack(">BI", event.message_type, event.sequence)
             self.request(b"M", peer + head + event.payload)
         else:
-            self.request(b"P" if isinstance(event, Pong) else b"U", peer)
+            rtt = struct.pack(">Q", _microseconds(event.rtt)) if isinstance(event, Pong) else b""
+            self.request(b"P" if rtt else b"U", peer + rtt)
 
     def tick(self, now: float) -> None:
         """Do what time demands."""
