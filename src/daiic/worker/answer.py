@@ -42,6 +42,10 @@ async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = Fals
     Raises:
         TaskError: if it cannot be answered.
     """
+    if task.HasField("unload"):
+        await manager.unload(task.model)
+        yield pb.Result(index=task.resume.index, final=True)
+        return
     kind = work_of(task)
     if kind is None:
         raise TaskError(

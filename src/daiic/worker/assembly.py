@@ -6,6 +6,7 @@ from pathlib import Path
 import structlog
 import torch
 
+from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
@@ -24,9 +25,10 @@ from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.memory.children import ChildMemory
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.meter import MemoryMeter
+from daiic.worker.memory.model_source import Downloads
 from daiic.worker.metrics import Statistics
 from daiic.worker.models.catalog import Catalog
-from daiic.worker.models.download import Preference, Progress, fetch
+from daiic.worker.models.download import Preference, Progress, fetch, gguf_of
 from daiic.worker.node import Node
 from daiic.worker.processors import cores
 from daiic.worker.settings import WorkerSettings
@@ -73,6 +75,7 @@ class Worker:
             torch.set_num_threads(self._threads)
         self._lead = Lead(identity.worker_id, identity.name, secret_of(key), key is not None)
         self._loader = EngineLoader(self._options(settings, token), engines)
+        self._downloads = Downloads(self._fetch, self._gguf_of)
         self.manager = ModelManager(
             Catalog(
                 models_dir,
@@ -84,7 +87,7 @@ class Worker:
             ),
             self._meter,
             self._loader,
-            self._fetch if settings.allow_downloads else None,
+            self._downloads if settings.allow_downloads else None,
             ram_offload=settings.ram_offload,
             on_change=lambda: self.node.heads.hurry(),
         )
@@ -127,7 +130,7 @@ class Worker:
         self._meter.vram_limit, self._meter.ram_limit = settings.vram_limit, settings.ram_limit
         self._loader.options = self._options(settings, token)
         self.manager.memory.ram_offload = settings.ram_offload
-        self.manager.fetch = self._fetch if settings.allow_downloads else None
+        self.manager.source.downloads = self._downloads if settings.allow_downloads else None
         self.node.heads.hurry()
 
     def _options(self, settings: WorkerSettings, token: str | None) -> LoadOptions:
@@ -152,10 +155,14 @@ class Worker:
             ray=ray,
         )
 
-    async def _fetch(self, name: str, progress: Progress) -> str:
-        preference = Preference(self._prefers_gguf, self._room())
+    async def _fetch(self, name: str, progress: Progress, alone: bool) -> str:
+        preference = Preference(self._prefers_gguf, self._room(), alone)
         token = self._loader.options.token
         return await fetch(name, self._cache_dir, token, progress, preference)
+
+    async def _gguf_of(self, name: str) -> str:
+        token = self._loader.options.token
+        return await in_thread(lambda: gguf_of(name, token))
 
     def _lendable(self) -> int:
         """Return the bytes that other workers' models may take, of the memory that has them."""

@@ -112,7 +112,7 @@ class Node:
             vram=pb.Memory(total=vram.total, free=vram.free),
             ram=pb.Memory(total=ram.total, free=ram.free),
             models=self._manager.statuses(),
-            can_download=self._manager.fetch is not None,
+            can_download=self._manager.source.downloads is not None,
             slots=self.tasks.slots,
             running=self.tasks.running,
             waiting=self.tasks.waiting,

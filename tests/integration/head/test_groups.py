@@ -91,6 +91,56 @@ async def test_member_that_the_lead_has_lost_is_left_out(head: HeadProcess, cast
     assert len(members(again)) == 2 and lost not in members(again)
 
 
+@pytest.mark.rule("group-idle")
+async def test_group_without_tasks_ends_when_another_model_needs_its_memory(
+    head: HeadProcess, cast: Cast
+) -> None:
+    client, lead, others, task = await group(head, cast)
+    held = lead.heartbeat.models[0]
+    held.state = pb.LOADED
+    held.shards.add(worker_id=lead.heartbeat.worker_id, bytes=task.shards.bytes)
+    for member in task.shards.members:
+        held.shards.add(worker_id=member.worker_id, bytes=member.bytes)
+    await lead.say()
+    lead.send(RESULT, pb.Result(id=task.id, text="1", final=True))
+    await client.next(RESULT)
+    other = next(iter(others.values()))
+    model = f"other-{cast.model}"
+    other.heartbeat.models.add(name=model, state=pb.AVAILABLE, needs=10 * GIB)
+    await other.say()
+    client.send(TASK, cast.task(2, model=model, tags=[cast.model]))
+    asked = await lead.next(TASK)
+    assert asked.HasField("unload") and asked.model == cast.model
+    assert not other.waiting(TASK)
+    held.state = pb.AVAILABLE
+    del held.shards[:]
+    await lead.say()
+    assert lead.heartbeat.worker_id in members(await other.next(TASK))
+
+
+@pytest.mark.rule("size-unknown")
+async def test_worker_for_which_a_model_was_too_large_leads_a_group_for_it(
+    head: HeadProcess, cast: Cast
+) -> None:
+    first = await lender(head, cast, 0)
+    first.heartbeat.can_download = True
+    await first.say()
+    second = await lender(head, cast, 1)
+    client = await cast.client(head)
+    model = f"owner/{cast.model}"
+    client.send(TASK, cast.task(1, model=model, tags=[cast.model]))
+    alone = await first.next(TASK)
+    assert not alone.HasField("shards")
+    first.heartbeat.models.add(
+        name=model, state=pb.FAILED, needs=6 * GIB, lead_needs=GIB, detail="too large"
+    )
+    await first.say()
+    first.send(ERROR, pb.Error(id=alone.id, code=pb.OUT_OF_MEMORY, message="too large"))
+    led = await first.next(TASK)
+    assert members(led) == {second.heartbeat.worker_id}
+    assert led.shards.bytes > GIB
+
+
 @pytest.mark.rule("fits-nowhere", "no-worker")
 async def test_model_that_fits_nowhere_is_refused(hasty_head: HeadProcess, cast: Cast) -> None:
     lead = await lender(hasty_head, cast, 0, takes=20)

@@ -14,7 +14,7 @@ def new_manager() -> Callable[..., ModelManager]:
 
     def make(memory: FakeMemory, **options: object) -> ModelManager:
         catalog = FakeCatalog(list(memory.sizes))
-        given = {"fetch": None, "ram_offload": True, **options}
+        given = {"downloads": None, "ram_offload": True, **options}
         return ModelManager(catalog, memory, memory, **given)
 
     return make

@@ -18,7 +18,7 @@ from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.memory.children import ChildMemory
 from daiic.worker.models.model import Model
 from daiic.worker.sharding.group import Lead
-from daiic.worker.sharding.plan import Plan
+from daiic.worker.sharding.plan import ALONE, Plan
 
 if TYPE_CHECKING:
     from daiic.worker.backend import Backend
@@ -71,7 +71,7 @@ class LoadOptions:
     cache_dir: Path | None = None
     guesses: Guesses = field(default_factory=Guesses)
     lead: Lead | None = None
-    plan: Plan = ()
+    plan: Plan = ALONE
     children: ChildMemory = field(default_factory=ChildMemory)
     ray: Ray | None = None
 

@@ -6,7 +6,7 @@ engine while they run.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import structlog
@@ -17,14 +17,12 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import DeviceLost, ModelRefused
 from daiic.worker.memory.model_entry import Lease, ModelEntry, Resident
 from daiic.worker.memory.model_memory import Loader, Meter, ModelMemory
+from daiic.worker.memory.model_source import Downloads, ModelSource
 from daiic.worker.memory.model_table import ModelTable
 from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
 from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.model import Model
-from daiic.worker.sharding.plan import Plan, same_machines
-
-Fetch = Callable[[str, Callable[[int, int], None]], Awaitable[str]]
-"""Downloads the model of a name, and returns the name that it has on the disk."""
+from daiic.worker.sharding.plan import ALONE, Plan, same_machines
 
 LEFT = "left memory after {:g} s without a task; the next one loads it again"
 
@@ -39,15 +37,15 @@ class ModelManager:
         catalog: Catalog,
         meter: Meter,
         loader: Loader,
-        fetch: Fetch | None,
+        downloads: Downloads | None,
         *,
         ram_offload: bool,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`fetch` downloads, `None` where that is not allowed; `on_change` tells of new states."""
-        self.fetch = fetch
+        """`downloads` is `None` where they are not allowed; `on_change` tells of new states."""
         self.on_device_lost: Callable[[Exception], None] = lambda error: None
         self.table = ModelTable(on_change)
+        self.source = ModelSource(catalog, self.table, downloads)
         self.memory = ModelMemory(self.table, meter, loader, ram_offload=ram_offload)
         self._catalog = catalog
         self._loader = loader
@@ -77,6 +75,7 @@ class ModelManager:
                 capabilities=sorted(model.capabilities),
                 quantization=model.quantization,
                 needs=model.needs,
+                lead_needs=model.lead_needs,
             )
             for model in self._on_disk.values()
             if model.name not in self.table.entries
@@ -109,7 +108,7 @@ class ModelManager:
 
     # ------------------------------------------------------------------ leases
 
-    def lease_now(self, name: str, plan: Plan = ()) -> Lease | None:
+    def lease_now(self, name: str, plan: Plan = ALONE) -> Lease | None:
         """Return a lease on the model `name` if it is loaded, else `None`.
 
         A `plan` matters only to a model that is held by other machines than those in it.
@@ -125,7 +124,7 @@ class ModelManager:
         resident.users += 1
         return Lease(entry, resident, self.table.tell)
 
-    async def lease(self, name: str, plan: Plan = ()) -> Lease:
+    async def lease(self, name: str, plan: Plan = ALONE) -> Lease:
         """Load the model `name` if need be and return a lease on it.
 
         If this is cancelled the load goes on for the next task that needs it.
@@ -192,6 +191,15 @@ class ModelManager:
             if resident is not None and not resident.engine.alive:
                 await self.died(entry, resident)
 
+    async def unload(self, name: str) -> None:
+        """Let a model go, unless tasks run on it."""
+        entry = self.table.get(name)
+        resident = entry.resident if entry is not None else None
+        if entry is None or resident is None or resident.users or resident.leaving:
+            return
+        log.info("model unloaded, as its head asks", model=entry.name)
+        await self.table.unload(entry)
+
     async def unload_idle(self, after: float, keep: Collection[str]) -> None:
         """Let models go that had no task for `after` seconds, but not those named in `keep`."""
         kept = {self.table.aliases.get(name, name) for name in keep}
@@ -236,7 +244,8 @@ class ModelManager:
 
     async def _bring(self, entry: ModelEntry) -> None:
         try:
-            found = await self._on_this_machine(entry)
+            found = await self.source.bring(entry)
+            self._on_disk[found.name] = found
             model = entry.model = replace(found, plan=entry.plan)
             if model.name != entry.name and self.table.rename(entry, model.name):
                 return
@@ -252,6 +261,8 @@ class ModelManager:
             )
         except Exception as error:
             failure = self._failure(entry, error)
+            if entry.model is not None:
+                failure = await self.source.explained(failure, entry.model)
             if failure.code in (pb.MODEL_NOT_FOUND, pb.BAD_REQUEST):
                 self.table.entries.pop(entry.name, None)
             self.table.set_state(entry, pb.FAILED, detail=failure.message)
@@ -259,35 +270,6 @@ class ModelManager:
             raise failure from None
         finally:
             entry.loading = None
-
-    async def _on_this_machine(self, entry: ModelEntry) -> Model:
-        name = entry.name
-        model = await in_thread(lambda: self._catalog.find(name))
-        model = model or await in_thread(lambda: self._catalog.downloaded(name))
-        if model is not None:
-            return model
-        if self.fetch is None:
-            raise TaskError(
-                pb.MODEL_NOT_FOUND,
-                f"{name} is not on this worker's disk, and it may not download models",
-                "set allow_downloads = true, or put the model into the models folder",
-            )
-        log.info("downloading", model=name)
-        self.table.set_state(entry, pb.DOWNLOADING)
-
-        def progress(here: int, total: int) -> None:
-            entry.advance(pb.DOWNLOADING, here, total)
-
-        here = await self.fetch(name, progress)
-        model = await in_thread(lambda: self._catalog.downloaded(here))
-        if model is None:
-            raise TaskError(
-                pb.BAD_REQUEST,
-                f"{name} was downloaded, but is not a model that workers can run",
-                "choose a repository in the format of transformers or diffusers",
-            )
-        self._on_disk[model.name] = model
-        return model
 
     def _failure(self, entry: ModelEntry, error: Exception) -> TaskError:
         if isinstance(error, TaskError):

@@ -10,7 +10,7 @@ from daiic.worker.engines.interface import Engine, GuessesAhead, HeldByMany, Mod
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.digests import Digests
 from daiic.worker.models.model import Model
-from daiic.worker.sharding.plan import Plan
+from daiic.worker.sharding.plan import ALONE, Plan
 
 LOWERED = 0.8
 """What remains of a model's share of memory each time that memory ran out on it."""
@@ -32,7 +32,7 @@ class Resident:
     users: int = 0
     last_used: int = 0
     leaving: bool = False
-    plan: Plan = ()
+    plan: Plan = ALONE
     idle_since: float = field(default_factory=time.monotonic)
 
     @property
@@ -52,7 +52,8 @@ class ModelEntry:
 
     `headroom` is the share of the measured budget that it gets, less after
     each time that memory ran out. `footprint` is in bytes, what it is expected
-    to need; `done` of `total` tells how far a download or load is; `rate` is
+    to need; `size` is what a model that is not here yet would need alone, and of that where it
+    is led from, if known; `done` of `total` tells how far a download or load is; `rate` is
     in tokens or images a second of one task. After a `refusal` it is not loaded.
     """
 
@@ -66,9 +67,10 @@ class ModelEntry:
     loading: "asyncio.Task[None] | None" = None
     headroom: float = 1.0
     footprint: int = 0
+    size: tuple[int, int] = (0, 0)
     rate: float = 0.0
     refusal: ModelRefused | None = None
-    plan: Plan = ()
+    plan: Plan = ALONE
 
     @property
     def in_use(self) -> bool:
@@ -126,7 +128,8 @@ class ModelEntry:
             choice=self.model.choice if self.model else "",
             quantization=self.model.quantization if self.model else "",
             # The least that it takes; a footprint is for all slots, which need not fit.
-            needs=self.model.needs if self.model else 0,
+            needs=self.model.needs if self.model else self.size[0],
+            lead_needs=self.model.lead_needs if self.model else self.size[1],
         )
         if self.resident is not None:
             engine = self.resident.engine

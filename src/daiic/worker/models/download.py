@@ -17,12 +17,13 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[att
 from huggingface_hub.hf_api import RepoSibling
 
 from daiic.background import in_thread
-from daiic.model_names import plain
+from daiic.model_names import GGUF, plain
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.checkpoint_files import SUFFIX
-from daiic.worker.models.download_errors import explained, no_space
+from daiic.worker.models.download_errors import TooLarge, explained, no_space
+from daiic.worker.models.gguf.choice import WORK
 from daiic.worker.models.hub_cache import folder_of
-from daiic.worker.models.names import GGUF_REPOSITORY, repository_and_tag
+from daiic.worker.models.names import GGUF_REPOSITORY, names_repository, repository_and_tag
 from daiic.worker.models.repository_files import ModelFiles, choose_files
 from daiic.worker.models.repository_ggufs import choose_ggufs, has_ggufs
 
@@ -42,11 +43,13 @@ class Preference:
     """Which of a model's files are downloaded.
 
     With `gguf`, those in GGUF are preferred to others; `room` decides on their
-    quantisation where the model's name does not.
+    quantisation where the model's name does not. If this worker holds it `alone`,
+    it must not be larger.
     """
 
     gguf: bool
     room: MemoryBudget
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ async def fetch(
 
     Raises:
         TaskError: MODEL_GATED, MODEL_NOT_FOUND, UNSAFE_WEIGHTS, BAD_REQUEST, or
-            INTERNAL for a full disk or a server's trouble.
+            INTERNAL for a full disk or a server's trouble; TooLarge for a GGUF.
     """
     cache = cache_dir or Path(constants.HF_HUB_CACHE)
     try:
@@ -108,9 +111,28 @@ def _plan(name: str, cache: Path, token: str | None, preference: Preference) -> 
     plan = _Plan(name, repository, chosen, files, blobs, sum(item.size or 0 for item in files))
     cache.mkdir(parents=True, exist_ok=True)
     missing = plan.total - _present(plan)
+    room = preference.room.vram_bytes + preference.room.ram_bytes
+    if missing and preference.alone and _is_gguf(chosen) and plan.total + WORK > room:
+        raise TooLarge(name, plan.total, room)
     if missing and missing + SPARE > shutil.disk_usage(cache).free:
         raise no_space(name, cache, missing)
     return plan
+
+
+def _is_gguf(chosen: ModelFiles) -> bool:
+    return all(file.endswith(GGUF) for file in chosen.weights)
+
+
+def gguf_of(name: str, token: str | None) -> str:
+    """Return the repository with the GGUF files of the model `name`, "" if none is found."""
+    repository = name.partition(":")[0]
+    if not names_repository(repository):
+        return ""
+    try:
+        found, siblings = _with_ggufs(repository, _files(repository, token), token)
+    except (HTTPError, OSError, ValueError):
+        return ""
+    return found if has_ggufs(item.rfilename for item in siblings) else ""
 
 
 def _files(repository: str, token: str | None) -> list[RepoSibling]:

@@ -17,6 +17,8 @@ from huggingface_hub.errors import (
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.models.gguf.choice import usually_at_lead, with_usual_context
+from daiic.worker.models.model_json import shown
 
 TOKEN_SETTING = (
     "hf_token_file (on NixOS services.daiic.worker.hfTokenFile) or HF_TOKEN in its environment"
@@ -68,6 +70,24 @@ def gated(name: str, has_token: bool) -> TaskError:
         f"{name} is gated, and the worker has no Hugging Face token",
         f"{accept}, then set {TOKEN_SETTING} to a token of that account",
     )
+
+
+class TooLarge(TaskError):
+    """A model that this worker cannot hold alone, and has not downloaded; sizes in bytes.
+
+    It `needs` about so many, of which `lead_needs` lie with one that leads a group.
+    """
+
+    def __init__(self, name: str, size: int, room: int) -> None:
+        """`size` is that of its files, and `room` what a model may take here."""
+        self.needs, self.lead_needs = with_usual_context(size), usually_at_lead(size)
+        super().__init__(
+            pb.OUT_OF_MEMORY,
+            f"{shown(name)} takes about {self.needs / 1e9:.1f} GB of memory, and this worker has "
+            f"{room / 1e9:.1f} GB for models, so it was not downloaded",
+            "use a smaller quantisation, or set shard = true on several workers, which hold it "
+            "together",
+        )
 
 
 def no_space(name: str, cache: Path, needed: int | None) -> TaskError:

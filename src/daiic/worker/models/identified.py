@@ -9,7 +9,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import EngineEntry
 from daiic.worker.engines.registry import ENGINES, choose
 from daiic.worker.memory.budget import MemoryBudget
-from daiic.worker.models.gguf.choice import choose_quantization, needs_of, with_context
+from daiic.worker.models.gguf.choice import at_lead, choose_quantization, needs_of, with_context
 from daiic.worker.models.gguf.description import describe
 from daiic.worker.models.gguf.files import parts_of
 from daiic.worker.models.model import Model
@@ -37,14 +37,16 @@ def gguf(name: str, path: Path, within: Path) -> Model | None:
 
     Errors are those of `identified`.
     """
-    survey(path, name, within)
+    files = survey(path, name, within).files.values()
     described = describe(path)
     if described.kind != "model":
         return None
+    beside = max(sum(file.stat().st_size for file in files) - described.weight_bytes, 0)
     return replace(
         identified(name, parts_of(path)[0], within),
         quantization=described.quantization,
-        needs=with_context(described),
+        needs=with_context(described) + beside,
+        lead_needs=at_lead(described) + beside,
     )
 
 

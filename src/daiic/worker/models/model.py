@@ -6,7 +6,7 @@ from pathlib import Path
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.model_folder import Contents, survey
-from daiic.worker.sharding.plan import Plan
+from daiic.worker.sharding.plan import ALONE, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class Model:
 
     `capabilities` are those that it will have once it is loaded, and `reasons` is as
     `Probed` has it. `choice` says why it is this of several files, if the name does not.
-    `quantization` is a GGUF's, and `needs` the least bytes it runs with.
+    `quantization` is a GGUF's, `needs` the least bytes it runs with, and `lead_needs` those
+    of them that lie where it is led from, if several machines hold it.
     `plan` says which other machines hold parts of it.
     """
 
@@ -27,8 +28,9 @@ class Model:
     choice: str = ""
     reasons: bool = False
     quantization: str = ""
-    plan: Plan = ()
+    plan: Plan = ALONE
     needs: int = 0
+    lead_needs: int = 0
 
     def contents(self) -> Contents:
         """Look at its files once more; errors are `survey`'s."""

@@ -1,12 +1,13 @@
 """Which names of models a worker accepts, and what forms they have."""
 
 import re
+from collections.abc import Iterable
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from daiic.errors import TaskError
-from daiic.model_names import GGUF, LATEST
+from daiic.model_names import GGUF, LATEST, without_quantization
 from daiic.wire import daiic_pb2 as pb
 
 GGUF_REPOSITORY = "-GGUF"
@@ -57,6 +58,16 @@ def names_repository(name: str) -> bool:
     except HFValidationError:
         return False
     return True
+
+
+def gguf_among(names: Iterable[str], name: str) -> str:
+    """Return which of `names`, of models in GGUF, is the same model as `name`, "" if none is."""
+    wanted = _without_format(name)
+    return next((one for one in sorted(names) if _without_format(one) == wanted), "")
+
+
+def _without_format(name: str) -> str:
+    return without_quantization(name.partition(":")[0]).removesuffix(GGUF_REPOSITORY.lower())
 
 
 def repository_and_tag(name: str) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import split_host_port
 from daiic.worker.limits import LIMITS
-from daiic.worker.sharding.plan import Plan
+from daiic.worker.sharding.plan import Member, Plan
 from daiic.worker.sharding.tunnel import Tunnel, TunnelError, free_port
 
 ROUNDS = 3
@@ -22,6 +22,10 @@ LOOK = 5.0
 """Seconds between two looks at whether it still is."""
 TRIES = 3
 """Looks in a row that must fail before a member is lost."""
+BUSY = 10.0
+"""Seconds in which a member's rpc-server must attend to this leader, or it has another."""
+NO_COMMAND = b"\xff"
+"""What no rpc-server knows: one that is free hangs up."""
 
 log = structlog.get_logger()
 
@@ -67,7 +71,8 @@ class Group:
         """Open the tunnels.
 
         Raises:
-            TaskError: WORKER_LOST if a member is not reached; UNSUPPORTED without stunnel.
+            TaskError: WORKER_LOST if a member is not reached or has another leader;
+                UNSUPPORTED without stunnel.
         """
         rtts = {}
         for member in plan:
@@ -90,6 +95,13 @@ class Group:
             raise TaskError(pb.UNSUPPORTED, str(error), "use another worker") from None
         group = cls(lead, plan, ports, tunnel)
         group._rtts = rtts
+        try:
+            await asyncio.gather(
+                *(_attends(member, port) for port, member in zip(ports, plan, strict=True))
+            )
+        except BaseException:
+            await group.close()
+            raise
         log.info("leading a group", members={member.name: member.bytes for member in plan})
         return group
 
@@ -123,6 +135,29 @@ class Group:
         if self._watch is not None:
             self._watch.cancel()
         await self._tunnel.close()
+
+
+async def _attends(member: Member, port: int) -> None:
+    """Raise a TaskError if the rpc-server of `member`, behind `port` of loopback, is busy.
+
+    It attends to one leader at a time, and leaves another waiting for as long as that one stays.
+    """
+    try:
+        async with asyncio.timeout(BUSY):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(NO_COMMAND)
+                await reader.read(1)
+            finally:
+                writer.close()
+    except TimeoutError:
+        raise TaskError(
+            pb.WORKER_LOST,
+            f"{member.name or member.worker_id} lends its memory to another worker now",
+            "another group is formed without it, or with it when that one has left",
+        ) from None
+    except OSError:
+        return  # what is wrong with the tunnel shows when llama-server needs it
 
 
 async def _rtt(address: str, rounds: int = ROUNDS) -> float | None:

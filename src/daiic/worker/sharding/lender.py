@@ -17,6 +17,7 @@ from daiic.service.settings import SettingsError
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address, numeric, resolve, split_host_port
 from daiic.worker.child import Child
+from daiic.worker.models.gguf.choice import WORK
 from daiic.worker.sharding import tunnel
 from daiic.worker.sharding.group import Lead
 from daiic.worker.sharding.tunnel import Tunnel, TunnelError, free_port, listens
@@ -71,12 +72,15 @@ class Lender:
         return self._server.bytes if self._server is not None and self._server.alive else 0
 
     def offer(self) -> pb.ShardOffer | None:
-        """Return what heartbeats tell of it; `None` while nothing is lent."""
+        """Return what heartbeats tell of it; `None` while nothing is lent.
+
+        What running a model takes beside its weights and context is not offered.
+        """
         if not self._address:
             return None
         return pb.ShardOffer(
             address=self._address,
-            bytes=self._free(),
+            bytes=max(self._free() - WORK, 0),
             links=self._lead.links.values(),
         )
 

@@ -1,6 +1,6 @@
 """Which parts of a model a head wants on which machines, and which layers those are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -15,7 +15,7 @@ MAX_NAME = LIMITS.shard_name
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A worker that lends memory at `address` for `bytes` of weights."""
+    """A worker that lends memory at `address`, `bytes` at most for weights and their context."""
 
     worker_id: str
     name: str
@@ -23,8 +23,27 @@ class Member:
     bytes: int
 
 
-Plan = tuple[Member, ...]
-"""Those that hold parts of a model for this worker; none for a model in one piece."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Those that hold parts of a model for this worker; none for a model in one piece.
+
+    This worker should hold `own` bytes of it itself; 0 stands for what is left.
+    """
+
+    members: tuple[Member, ...] = ()
+    own: int = 0
+
+    def __iter__(self) -> Iterator[Member]:
+        """Yield the members."""
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        """Return how many members there are."""
+        return len(self.members)
+
+
+ALONE = Plan()
+"""For a model in one piece."""
 
 
 def plan_of(task: pb.Task, *, encrypted: bool) -> Plan:
@@ -49,7 +68,7 @@ def plan_of(task: pb.Task, *, encrypted: bool) -> Plan:
             raise _refused("leads to other machines, and this worker has no cluster key")
     if len({member.address for member in members}) < len(members):
         raise _refused("has a member twice")
-    return members
+    return Plan(members, task.shards.bytes) if members else ALONE
 
 
 def same_machines(one: Plan, other: Plan) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.models.gguf.choice import at_lead
 from daiic.worker.models.gguf.description import Gguf
 from daiic.worker.sharding.plan import Plan, split
 
@@ -13,8 +14,9 @@ from daiic.worker.sharding.plan import Plan, split
 class Arrangement:
     """A model's parts: `own` bytes and `own_layers` here, the rest with `plan`'s members.
 
-    `proportions` are layers of the members, and of this machine's GPU if it `has_gpu`, as
-    llama-server numbers its devices: those of other machines first.
+    Weights are in `own` and `bytes`, and `context` are those of one task's context in all
+    layers. `layers` and `bytes` are the members'. llama-server numbers devices of other machines
+    first, then this machine's GPU if it `has_gpu`.
     """
 
     plan: Plan
@@ -23,10 +25,19 @@ class Arrangement:
     own_layers: int
     layers: tuple[int, ...]
     bytes: tuple[int, ...]
+    context: int
+
+    def fits_members(self, slots: int) -> bool:
+        """Return whether the members have room for the context of so many tasks at once."""
+        whole = self.own_layers + sum(self.layers)
+        return all(
+            held + slots * self.context * layers // max(whole, 1) <= member.bytes
+            for member, held, layers in zip(self.plan, self.bytes, self.layers, strict=True)
+        )
 
     @property
     def proportions(self) -> list[int]:
-        """Whole numbers for --tensor-split; the last device has the output, which is one more."""
+        """Layers by device, for --tensor-split; the last one has the output, which is one more."""
         numbers = [*self.layers, *([self.own_layers] if self.has_gpu else [])]
         numbers[-1] += 1
         return numbers
@@ -45,10 +56,13 @@ class Arrangement:
         return parts
 
 
-def arrange(model: Gguf, plan: Plan, *, has_gpu: bool, most: int | None = None) -> Arrangement:
-    """Return where the parts of `model` go: to each member as much as it should hold.
+def arrange(
+    model: Gguf, plan: Plan, *, has_gpu: bool, context: int, most: int | None = None
+) -> Arrangement:
+    """Return where the parts of `model` go: layers in proportion to what each should hold.
 
-    The embeddings stay here, and at `most` so many bytes of layers; what the plan leaves here
+    `context` are the bytes of one task's context in all layers. The embeddings stay here, and
+    at `most` so many bytes of layers with their context; what the plan leaves here
     beyond that goes to the members too, since the plan knows only what was free before. Without
     a GPU here, the last member has the output too.
 
@@ -56,8 +70,9 @@ def arrange(model: Gguf, plan: Plan, *, has_gpu: bool, most: int | None = None) 
         TaskError: BAD_REQUEST if there are no layers to share.
     """
     members = [member.bytes for member in plan]
-    rest = max(model.weight_bytes - sum(members), 0)
-    own = max(rest - model.other_bytes, 0)
+    own = max(plan.own - at_lead(model), 0)
+    if not plan.own:
+        own = max(sum(model.layer_bytes) + context - sum(members), 0)
     if most is not None and own > most:
         whole = sum(members)
         members = [size + (own - most) * size // whole for size in members]
@@ -75,7 +90,7 @@ def arrange(model: Gguf, plan: Plan, *, has_gpu: bool, most: int | None = None) 
         held, *parts = sizes
         parts[-1] += model.other_bytes
     held += model.other_bytes
-    return Arrangement(plan, has_gpu, held, mine, tuple(layers), tuple(parts))
+    return Arrangement(plan, has_gpu, held, mine, tuple(layers), tuple(parts), context)
 
 
 def _sums(sizes: Sequence[int], counts: Sequence[int]) -> list[int]:

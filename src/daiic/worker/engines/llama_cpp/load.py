@@ -51,7 +51,10 @@ async def load(
     # A few tasks less at once cost less time than layers that lie in RAM.
     for room in (vram, vram + ram):
         slots = wanted
-        while slots > 1 and _needs(files, model, context, slots, arranged) > room:
+        while slots > 1 and not (
+            _needs(files, model, context, slots, arranged) <= room
+            and (arranged is None or arranged.fits_members(slots))
+        ):
             slots //= 2
         needed = _needs(files, model, context, slots, arranged)
         if needed <= room:
@@ -149,7 +152,8 @@ def _choice(
     room = f"{context_of(context, whole)} a task; {at_once} at once{memory}"
     where = _where(model, options, placement)
     if options.plan:
-        where += f" and {len(options.plan)} other machines, because no worker can hold it"
+        others = "1 other machine" if len(options.plan) == 1 else f"{len(options.plan)} others"
+        where += f" and {others}, because no worker can hold it"
     return f"a GGUF on {where}; {threads}{room}"
 
 
@@ -177,15 +181,16 @@ def _arranged(
     """Return who holds what if there is a plan; here no more than fits into `room`."""
     if not options.plan:
         return None
+    tokens, _ = _sizes(model, options)
+    context = tokens * model.kv_bytes_per_token()
     most = None
     if room is not None:
-        layers = sum(model.layer_bytes)
-        context, _ = _sizes(model, options)
-        with_cache = layers + context * model.kv_bytes_per_token()
-        left = room - (_needs(files, model, context, 1, None) - with_cache)
+        spread = sum(model.layer_bytes) + context
+        left = room - (_needs(files, model, tokens, 1, None) - spread)
         # A layer goes as a whole, so that what is here may be half of one too much.
-        most = max(left * layers // max(with_cache, 1) - max(model.layer_bytes, default=0) // 2, 0)
-    return arrange(model, options.plan, has_gpu=options.backend.is_gpu, most=most)
+        most = max(left - spread // max(model.layers, 1) // 2, 0)
+    has_gpu = options.backend.is_gpu
+    return arrange(model, options.plan, has_gpu=has_gpu, context=context, most=most)
 
 
 def _needs(files: int, model: Gguf, context: int, slots: int, arranged: Arrangement | None) -> int:

@@ -28,9 +28,22 @@ def with_context(model: Gguf) -> int:
     return model.weight_bytes + model.kv_bytes_per_token() * tokens + WORK
 
 
+def at_lead(model: Gguf) -> int:
+    """Return those bytes of `with_context` that lie where the model is led from.
+
+    Layers and their context may lie on other machines, the rest not.
+    """
+    return model.other_bytes + WORK
+
+
 def with_usual_context(size: int) -> int:
     """Return what `with_context` is likely to be for files of `size` bytes that are not here."""
     return size + size // 8 + WORK
+
+
+def usually_at_lead(size: int) -> int:
+    """Return what `at_lead` is likely to be for files of `size` bytes that are not here."""
+    return size // 8 + WORK
 
 
 def needs_of(paths: Mapping[str, Path]) -> dict[str, int]:
