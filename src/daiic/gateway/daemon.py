@@ -30,6 +30,7 @@ from daiic.gateway.limits import (
     UNREAD_PATIENCE,
 )
 from daiic.gateway.monitoring.activity import ActivityLog
+from daiic.gateway.monitoring.cards import CardCollector
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
 from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.openai.errors import error_body
@@ -74,6 +75,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
         settings.heads, cluster_key, allow_unauthenticated=settings.allow_unauthenticated
     ) as cluster:
         view = ClusterView(cluster)
+        registry.register(CardCollector(view))
         benches = BenchStore(settings.state_dir)
         benches.load()
         gateway = Gateway(

@@ -12,6 +12,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from daiic.card_metrics import cards_of_workers
 from daiic.head.core import Core
 from daiic.head.statistics import BOUNDS, Durations
 from daiic.shown import word
@@ -61,6 +62,8 @@ class HeadCollector(Collector):
         )
         yield self._workers()
         yield self._capabilities()
+        workers = sorted(dispatcher.workers, key=lambda worker: worker.id)
+        yield from cards_of_workers("daiic_head", (worker.heartbeat for worker in workers))
         yield _histogram(
             "daiic_head_queue_seconds",
             "Wait for a worker, each time a task is placed",

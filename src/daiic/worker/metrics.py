@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from daiic.card_metrics import cards_of_worker
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.counters import Counters
 
@@ -91,7 +92,7 @@ class WorkerCollector(Collector):
             memory.add_metric([place, "total"], amounts.total)
             memory.add_metric([place, "free"], amounts.free)
         yield memory
-        yield from _cards(beat)
+        yield from cards_of_worker("daiic_worker", beat)
         models = GaugeMetricFamily(
             "daiic_worker_model", "1 for the state of each model", labels=["model", "state"]
         )
@@ -115,29 +116,3 @@ class WorkerCollector(Collector):
         yield guesses
         for name, count in self._wire.as_dict().items():
             yield CounterMetricFamily(f"daiic_wire_{name}", "See daiic.wire.counters", value=count)
-
-
-def _cards(beat: pb.Heartbeat) -> Iterator[Metric]:
-    """Yield what was measured of each graphics card."""
-    labels = ["card", "name"]
-    memory = GaugeMetricFamily(
-        "daiic_worker_card_memory_bytes",
-        "A graphics card's memory in all, and free",
-        labels=[*labels, "amount"],
-    )
-    for index, card in enumerate(beat.cards):
-        if card.vram.total:
-            memory.add_metric([str(index), card.name, "total"], card.vram.total)
-            memory.add_metric([str(index), card.name, "free"], card.vram.free)
-    yield memory
-    for field, name, text in (
-        ("temperature", "temperature_celsius", "A graphics card's temperature"),
-        ("power", "power_watts", "What a graphics card draws"),
-        ("power_limit", "power_limit_watts", "What a graphics card may draw"),
-        ("load", "load_ratio", "Share of time in which a graphics card computes"),
-    ):
-        family = GaugeMetricFamily(f"daiic_worker_card_{name}", text, labels=labels)
-        for index, card in enumerate(beat.cards):
-            if card.HasField(field):
-                family.add_metric([str(index), card.name], getattr(card, field))
-        yield family

@@ -14,7 +14,7 @@
                 #:statistics-total)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker #:worker-state #:worker-heartbeat #:worker-models)
-  (:import-from #:hydramesh/shown #:word)
+  (:import-from #:hydramesh/shown #:word #:shown)
   (:import-from #:hydramesh/work #:+no-needs+ #:capability-list #:ability)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:metrics-text)
@@ -23,6 +23,10 @@
 The text is that of OpenMetrics, with the names, labels and buckets of `daiic-head`. The counters of
 the network are those of libdcf: what both count has the same name."))
 (in-package #:hydramesh/head/metrics)
+
+(defconstant +label+ 64 "Characters of a name in a label.")
+(defconstant +most-cards+ 1024
+  "Cards that are told of at most; the names of those that come and go stay with Prometheus.")
 
 (defun metrics-text (core counters &optional figures)
   "Return every metric of the head as text. COUNTERS are those of MESH-COUNTERS: lists of a name, what
@@ -44,6 +48,7 @@ a sentence, and the number."
                     "Ready workers with a model that can do this")
       (write-samples out "daiic_head_capable_workers" '("capability")
                      (count-all (mapcan #'abilities workers)))
+      (write-cards out (cards workers))
       (write-histogram out "daiic_head_queue_seconds" "Wait for a worker, each time a task is placed"
                        (statistics-queued statistics))
       (write-histogram out "daiic_head_task_seconds" "From a task's arrival to its end"
@@ -91,6 +96,28 @@ a sentence, and the number."
             when (ability capability)
               collect (list (word 'pb:capability capability))))))
 
+(defun cards (workers)
+  "Return a list of conses of labels and a PB:CARD, of +MOST-CARDS+ cards of WORKERS at most."
+  (let ((told (make-hash-table :test 'equal))
+        (found '()))
+    (loop for worker in workers
+          for said = (worker-heartbeat worker)
+          for id = (shown (pb:heartbeat-worker-id said) +label+)
+          do (loop for card in (pb:heartbeat-cards said)
+                   for index from 0
+                   for key = (cons id index)
+                   do (when (>= (hash-table-count told) +most-cards+)
+                        (return-from cards (nreverse found)))
+                      (unless (gethash key told)
+                        (setf (gethash key told) t)
+                        (push (cons (list id
+                                          (shown (pb:heartbeat-name said) +label+)
+                                          (princ-to-string index)
+                                          (shown (pb:card-name card) +label+))
+                                    card)
+                              found))))
+    (nreverse found)))
+
 (defun count-all (labels)
   "Return a list of each of LABELS, lists of strings, with how often it is there."
   (let ((counts (make-hash-table :test 'equal)))
@@ -100,6 +127,30 @@ a sentence, and the number."
           collect (cons one count))))
 
 ;;; The text
+
+(defun write-cards (out cards)
+  "Write what was measured of CARDS, conses of labels and a PB:CARD."
+  (let ((labels '("worker" "worker_name" "card" "name")))
+    (flet ((family (name help) (write-family out name "gauge" help)))
+      (family "daiic_head_card_memory_bytes" "A graphics card's memory in all, and free")
+      (write-samples out "daiic_head_card_memory_bytes" (append labels '("amount"))
+                     (loop for (values . card) in cards
+                           for memory = (pb:card-vram card)
+                           when (and memory (plusp (pb:memory-total memory)))
+                             collect (cons (append values '("total")) (pb:memory-total memory))
+                             and collect (cons (append values '("free")) (pb:memory-free memory))))
+      (loop for (reader name help)
+              in '((pb:card-temperature "temperature_celsius" "A graphics card's temperature")
+                   (pb:card-power "power_watts" "What a graphics card draws")
+                   (pb:card-power-limit "power_limit_watts" "What a graphics card may draw")
+                   (pb:card-load "load_ratio" "Share of time in which a graphics card computes"))
+            for whole = (format nil "daiic_head_card_~A" name)
+            do (family whole help)
+               (write-samples out whole labels
+                              (loop for (values . card) in cards
+                                    for measured = (funcall reader card)
+                                    when measured
+                                      collect (cons values (format nil "~F" measured))))))))
 
 (defun write-family (out name type help)
   (format out "# HELP ~A ~A~%# TYPE ~A ~A~%" name (escaped help) name type))
@@ -113,14 +164,14 @@ a sentence, and the number."
   (format out "~A ~D~%" name value))
 
 (defun write-samples (out name labels samples)
-  "Write SAMPLES, conses of the values of LABELS and a number, in the order of the values."
+  "Write SAMPLES, conses of values of LABELS and a number or its text, in the order of the values."
   (flet ((before-p (one other)
            (loop for value in (car one)
                  for than in (car other)
                  unless (string= value than)
                    return (string< value than))))
     (loop for (values . count) in (sort (copy-list samples) #'before-p)
-          do (format out "~A{~{~A=\"~A\"~^,~}} ~D~%"
+          do (format out "~A{~{~A=\"~A\"~^,~}} ~A~%"
                      name
                      (loop for label in (sorted labels)
                            collect label

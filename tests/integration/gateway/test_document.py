@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from daiic.gateway.monitoring.activity import ActivityLog
+from daiic.gateway.monitoring.cards import CardCollector
 from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.settings import GatewaySettings
 from support.processes.gateway_process import RunningGateway
@@ -56,15 +57,18 @@ def test_the_settings_are_those_that_exist() -> None:
     table = TEXT.partition("## Settings")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", table, re.MULTILINE))
     for field in msgspec.structs.fields(GatewaySettings):
-        default = json.loads(msgspec.json.encode(field.default))
+        default = json.loads(msgspec.json.encode(getattr(GatewaySettings(), field.name)))
         assert json.loads(rows.pop(field.name)) == default
     assert not rows
 
 
 def test_documented_metrics_exist() -> None:
     registry = CollectorRegistry()
-    ActivityLog(registry, ClusterView(None))
+    view = ClusterView(None)
+    ActivityLog(registry, view)
+    registry.register(CardCollector(view))
     exist = {sample.name for metric in registry.collect() for sample in metric.samples}
+    exist |= {metric.name for metric in registry.collect()}
     exist |= {f"{metric.name}_total" for metric in registry.collect() if metric.type == "counter"}
     exist |= {
         f"{metric.name}{suffix}"
