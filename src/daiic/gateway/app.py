@@ -66,6 +66,7 @@ def build(
         format_error=error_body,
         public_url=gateway.settings.public_url,
         only_local_names=only_local_names,
+        before=gateway.view.want,
     )
     if gateway.settings.cors_origins:
         app = CORSMiddleware(

@@ -48,11 +48,27 @@ log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its signal handlers; `accepting` is set once it listens."""
+    """uvicorn without its signal handlers and ten looks a second at whether to end.
+
+    `accepting` is set once it listens.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.accepting = asyncio.Event()
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Take no more connections, and let open requests finish."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        # What it does at 0, and every second: answers say what time it is.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._ending.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -147,7 +163,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             life.notifier.stopping()
             life.notifier.extend(settings.drain_timeout + 5)
             log.info("stopping", open_requests=len(gateway.activity))
-            server.should_exit = True
+            server.end()
             await cluster_stream.close()
             await serving
             for task in background:

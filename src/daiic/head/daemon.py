@@ -19,8 +19,8 @@ from daiic.wire.udp import MeshSocket
 
 TICK = 0.1
 """Seconds between two looks at what time demands while there are tasks."""
-IDLE_TICK = 0.5
-"""The same while there are none; only silent workers can be found then."""
+IDLE_TICK = 2.0
+"""The same while there are none, if no worker can count as silent before."""
 FAREWELL = 2.0
 """Seconds that the last answers have to be acknowledged."""
 
@@ -36,7 +36,8 @@ class Head:
         self._core: Core
         self._socket: MeshSocket
         self._emptied = asyncio.Event()
-        self._has_tasks = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._workers = 0
 
     async def serve(self) -> None:
         """Serve until told to stop, then let accepted tasks finish."""
@@ -78,8 +79,11 @@ class Head:
                 self._core.take(event, now)
             except Exception:  # a fault in the handling of one message must not cost the others
                 log.exception("a message could not be handled; please report this")
-        if self._core.dispatcher.jobs:
-            self._has_tasks.set()
+        dispatcher = self._core.dispatcher
+        # Workers that came may be due before the next tick.
+        if dispatcher.jobs or len(dispatcher.workers) != self._workers:
+            self._workers = len(dispatcher.workers)
+            self._wake.set()
         self._note_emptied()
 
     async def _tick(self) -> None:
@@ -93,12 +97,20 @@ class Head:
             await self._until_next_tick()
 
     async def _until_next_tick(self) -> None:
-        self._has_tasks.clear()
+        self._wake.clear()
         with contextlib.suppress(TimeoutError):
             if not self._core.dispatcher.jobs:
-                async with asyncio.timeout(IDLE_TICK):
-                    await self._has_tasks.wait()
+                async with asyncio.timeout(self._idle_wait()):
+                    await self._wake.wait()
             await asyncio.sleep(TICK)
+
+    def _idle_wait(self) -> float:
+        """Return for how many seconds nothing can be due."""
+        heard_at = self._core.dispatcher.workers.heard_at()
+        if heard_at is None:
+            return IDLE_TICK
+        silent_at = heard_at + self._settings.worker_timeout
+        return min(max(silent_at - self._socket.clock(), 0.0), IDLE_TICK)
 
     def _note_emptied(self) -> None:
         if self._core.clients.closed and not self._core.dispatcher.jobs:

@@ -131,6 +131,10 @@ class Registry:
         if len(self._stopped) > self._limits.stopped:
             self._stopped.popitem(last=False)
 
+    def heard_at(self) -> float | None:
+        """Return when the worker that has been silent for longest was heard, `None` without one."""
+        return min((worker.seen_at for worker in self._workers.values()), default=None)
+
     def silent_since(self, moment: float) -> list[Worker]:
         """Return the workers not heard from since `moment`."""
         return [worker for worker in self._workers.values() if worker.seen_at < moment]

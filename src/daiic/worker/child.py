@@ -45,6 +45,7 @@ class Child:
         self._name = name
         self._process = process
         self._said: deque[str] = deque(maxlen=lines)
+        self._seen: psutil.Process | None = None
         self._reader = asyncio.create_task(self._listen())
 
     @classmethod
@@ -101,7 +102,7 @@ class Child:
     def bytes(self) -> int:
         """Memory that it holds now, with what it has mapped of files and looked at."""
         try:
-            return int(psutil.Process(self._process.pid).memory_info().rss)
+            return int(self._look().memory_info().rss)
         except psutil.Error:
             return 0
 
@@ -109,10 +110,22 @@ class Child:
     def processor_seconds(self) -> float:
         """Processor time that it has taken so far."""
         try:
-            times = psutil.Process(self._process.pid).cpu_times()
+            times = self._look().cpu_times()
         except psutil.Error:
             return 0.0
         return float(times.user + times.system)
+
+    def _look(self) -> psutil.Process:
+        """Return the process as psutil sees it, which costs more than what is asked of it then.
+
+        Raises:
+            psutil.NoSuchProcess: if it has ended.
+        """
+        if not self.alive:
+            raise psutil.NoSuchProcess(self._process.pid)
+        if self._seen is None:
+            self._seen = psutil.Process(self._process.pid)
+        return self._seen
 
     @property
     def said(self) -> Sequence[str]:

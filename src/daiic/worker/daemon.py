@@ -2,9 +2,9 @@
 
 import asyncio
 import importlib
-import itertools
 import os
 import sys
+import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 """Seconds that a step of a load may take, while starting, before systemd takes it for hung."""
 TICK = 1.0
+IDLE_TICK = 2.0
+"""While no tasks run."""
 STARTING_TICK = 0.1
 """While models of the settings load: systemd is told of small ones too."""
-RESCAN = 30
-"""Ticks between looks at which models are on the disk."""
+RESCAN = 30.0
+"""Seconds between looks at which models are on the disk."""
 FAREWELL = 2.0
 """Seconds that the last answers have to be acknowledged, and then engines to close."""
 
@@ -167,8 +169,11 @@ class Daemon:
     async def _tick(self, worker: "Worker") -> None:
         notifier, node = self._life.notifier, worker.node
         seen = None
-        for count in itertools.count():
-            models = worker.manager.statuses()
+        rescan_at = time.monotonic() + RESCAN
+        while True:
+            # A heartbeat that is due every two seconds, and with each change, has asked already.
+            told = node.collector.heartbeat.models
+            models = told if node.state == pb.READY else worker.manager.statuses()
             notifier.status(status_line(node, models))
             if not self._is_ready and not self._life.stop.is_set():
                 now = [(model.name, model.state, model.progress) for model in models]
@@ -180,10 +185,13 @@ class Daemon:
                 await worker.manager.unload_idle(
                     self._settings.idle_unload, keep=self._settings.models
                 )
-            starting = node.state == pb.STARTING
-            if not starting and count % RESCAN == RESCAN - 1:
+            if node.state == pb.STARTING:
+                await asyncio.sleep(STARTING_TICK)
+                continue
+            if time.monotonic() >= rescan_at:
                 await worker.manager.rescan()
-            await asyncio.sleep(STARTING_TICK if starting else TICK)
+                rescan_at = time.monotonic() + RESCAN
+            await asyncio.sleep(TICK if node.tasks.running or node.tasks.waiting else IDLE_TICK)
 
     def _on_events(self, events: list[Event]) -> None:
         # Before there is a node no head can have this process on its list.

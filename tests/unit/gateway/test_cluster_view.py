@@ -40,6 +40,7 @@ def head() -> Head:
 @pytest.fixture
 async def view(head: Head, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cluster_view, "INTERVAL", 0.01)
+    monkeypatch.setattr(cluster_view, "IDLE_INTERVAL", 0.02)
     view = ClusterView(head)
     following = asyncio.create_task(view.follow())
     yield view
@@ -139,3 +140,32 @@ async def test_a_model_in_a_state_of_a_newer_version_is_listed_as_unknown(head: 
     assert [(model.name, model.state_name) for model in view.usable] == [("m", "unknown")]
     view.update(with_models(77, pb.LOADED))
     assert view.models["m"].state_name == "loaded"
+
+
+async def test_a_head_is_asked_seldom_while_nobody_wants_to_know(
+    head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_view, "INTERVAL", 0.01)
+    monkeypatch.setattr(cluster_view, "IDLE_INTERVAL", 3600.0)
+    monkeypatch.setattr(cluster_view, "AWAKE", 0.0)
+    view = ClusterView(head)
+    following = asyncio.create_task(view.follow())
+    await asyncio.sleep(0.3)
+    assert head.asked == 1
+    head.status_now = with_models(pb.LOADED)
+    await view.want()
+    assert head.asked == 2 and view.usable, "whoever wants to know gets what is true now"
+    with view.watched():
+        await view.want()
+        async with asyncio.timeout(30):
+            while head.asked < 6:
+                await asyncio.sleep(0.01)
+    following.cancel()
+
+
+async def test_the_chart_has_a_value_for_each_second_of_a_rest() -> None:
+    times = [100.0, 101.0, 104.0, 105.0, 125.0]
+    view = ClusterView(Head(), lambda: times.pop(0))
+    while times:
+        view.update(with_models(pb.LOADED))
+    assert [measured.at for measured in view.history] == [100, 101, 102, 103, 104, 105, 125]

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import structlog
@@ -37,8 +38,11 @@ class AccessMiddleware:
         format_error: ErrorFormat,
         public_url: str,
         only_local_names: bool,
+        before: Callable[[], Awaitable[None]],
     ) -> None:
         """`keyless` are prefixes of guarded paths that need no key after all.
+
+        `before` is awaited once a request to a guarded path may be answered.
 
         `only_local_names` refuses a Host that is neither an address nor
         localhost. Without keys, on loopback, this keeps web pages from
@@ -53,6 +57,7 @@ class AccessMiddleware:
         self._format_error = format_error
         self._public_host = urlsplit(public_url).hostname
         self._only_local_names = only_local_names
+        self._before = before
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -75,6 +80,8 @@ class AccessMiddleware:
             if scope["method"] == "POST":
                 self._rate_limits.acquire(entry.client)
                 acquired = True
+            if scope["path"].startswith(GUARDED):
+                await self._before()
             with contextlib.ExitStack() as stack:
                 if key is not None and self._keys is not None:
                     receive = stack.enter_context(self._keys.guarding(key, receive))

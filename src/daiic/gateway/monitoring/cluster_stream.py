@@ -28,16 +28,20 @@ class ClusterStream:
         self._watching.add(response)
         try:
             async with cancel_on_disconnect(receive, response, FOREVER):
-                async for _ in self._gateway.view.updates():
-                    if response.complete:
-                        break
-                    await response.write(self._snapshot())
+                with self._gateway.view.watched():
+                    await self._follow(response)
         except ClientDisconnected:
             pass
         except ApiError as error:
             await response.send_error(error)
         finally:
             self._watching.discard(response)
+
+    async def _follow(self, response: ResponseWriter) -> None:
+        async for _ in self._gateway.view.updates():
+            if response.complete:
+                break
+            await response.write(self._snapshot())
 
     async def close(self) -> None:
         """End all streams, so that stopping need not wait for those who watch."""

@@ -1,14 +1,16 @@
 """What the gateway knows about the cluster: it asks the head for its status once a second.
 
-Everything that needs the status shares this one: the list of models, advice
-on when to try again, metrics, and the page.
+While nobody wants to know it asks less often, and at once when somebody does.
+Everything that needs the status shares this one: the list of models, advice on when
+to try again, metrics, and the page.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
@@ -18,6 +20,11 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, capabilities_of
 
 INTERVAL = 1.0
+"""Seconds between two questions while the page is open, requests come, or no head answers."""
+IDLE_INTERVAL = 3.0
+"""The same otherwise; soon enough that the client does not take its heads for silent."""
+AWAKE = 10.0
+"""Seconds after a request in which there may be another."""
 HISTORY = 120
 """Seconds of measurements that are kept for the page's chart."""
 
@@ -75,6 +82,10 @@ class ClusterView:
         self._clock = clock
         self._first_seen: dict[str, int] = {}
         self._fresh = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._resting = False
+        self._watching = 0
+        self._wanted_at = -AWAKE
         self.asked_at = 0.0
         self.status: pb.ClusterStatus | None = None
         self.problem: TaskError | None = None
@@ -84,7 +95,7 @@ class ClusterView:
         self.history: deque[Measurement] = deque(maxlen=HISTORY)
 
     async def follow(self) -> None:
-        """Ask the head every `INTERVAL`; never returns."""
+        """Ask the head again and again; never returns."""
         while True:
             try:
                 status = await self._cluster.status()
@@ -92,10 +103,42 @@ class ClusterView:
                 self.problem, self.status = error, None
             else:
                 self.update(status)
+            self._resting = False
             self.asked_at = self._clock()
             self._fresh.set()
             self._fresh = asyncio.Event()
             await asyncio.sleep(INTERVAL)
+            if self._may_rest():
+                await self._rest()
+
+    def _may_rest(self) -> bool:
+        wanted = self._watching or self._clock() - self._wanted_at < AWAKE
+        return self.status is not None and not wanted
+
+    async def _rest(self) -> None:
+        self._wake.clear()
+        self._resting = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_INTERVAL - INTERVAL):
+                await self._wake.wait()
+
+    async def want(self) -> None:
+        """Note that somebody wants to know; what is known is fresh when this returns."""
+        self._wanted_at = self._clock()
+        if self._resting:
+            self._wake.set()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL):
+                    await self._fresh.wait()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Ask every `INTERVAL` for as long as this lasts."""
+        self._watching += 1
+        try:
+            yield
+        finally:
+            self._watching -= 1
 
     async def updates(self) -> AsyncGenerator[None, None]:
         """Yield now, and each time the status has been asked for."""
@@ -134,14 +177,21 @@ class ClusterView:
         names = [model.name for model in usable]
         if names != self._preferred:
             self._preferred, self._names = names, Names(names)
-        self.history.append(
-            Measurement(
-                self._clock(),
-                sum(worker.heartbeat.tokens_per_second for worker in status.workers),
-                status.in_flight,
-                status.tasks_done,
-            )
+        measured = Measurement(
+            self._clock(),
+            sum(worker.heartbeat.tokens_per_second for worker in status.workers),
+            status.in_flight,
+            status.tasks_done,
         )
+        self._fill_gap(measured.at)
+        self.history.append(measured)
+
+    def _fill_gap(self, until: float) -> None:
+        """Have the history go on, a second at a time, over a rest."""
+        if self.history and until - self.history[-1].at < 2 * IDLE_INTERVAL:
+            while until - self.history[-1].at >= 1.5 * INTERVAL:
+                last = self.history[-1]
+                self.history.append(replace(last, at=last.at + INTERVAL))
 
     @property
     def usable(self) -> list[KnownModel]:
