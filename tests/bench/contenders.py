@@ -75,9 +75,7 @@ class LlamaServer:
         command = own.cmdline()
         command[command.index("--host") + 1] = str(socket)
         command[command.index("--model") + 1] = str(model)
-        self.context = int(command[command.index("--ctx-size") + 1]) // int(
-            command[command.index("--parallel") + 1]
-        )
+        self.cache = int(command[command.index("--ctx-size") + 1])
         self._socket = socket
         self._daemon = Daemon(*command, environment=environment)
         self._daemon.start()

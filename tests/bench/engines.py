@@ -213,7 +213,7 @@ async def contest(
                 stack.push_async_callback(generate.close)
                 contenders.append(generate)
         await gateway.ready()
-        print(f"\n== {title}, {options.threads} threads; context {server.context}")
+        print(f"\n== {title}, {options.threads} threads; a cache of {server.cache:,} tokens")
         for contender in contenders:
             await contender.serve(["1 Once upon a time"], 4)  # the first answer is slower
         for load in loads:

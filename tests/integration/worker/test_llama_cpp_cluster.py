@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psutil
@@ -41,15 +42,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def worker(head: HeadProcess, models: Path, state: Path) -> WorkerProcess:
+def worker(
+    head: HeadProcess, models: Path, state: Path, *, model: str = "chat.gguf", slots: int = 2
+) -> WorkerProcess:
     return WorkerProcess(
         PATH,
         heads=head.address,
-        models=["chat.gguf"],
+        models=[model],
         models_dir=models,
         state_dir=state,
         allow_downloads=False,
-        slots=2,
+        slots=slots,
     )
 
 
@@ -122,6 +125,65 @@ async def test_an_answer_keeps_to_its_schema_when_its_worker_is_killed(
         assert 900 <= len(json.loads(text)["story"]) <= 901
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not [child for child in alive if "chat.gguf" in " ".join(child.cmdline())]
+
+
+async def test_as_many_streams_as_the_worker_has_slots_are_answered_together(
+    models: Path, tmp_path: Path
+) -> None:
+    async with HeadProcess() as head, worker(head, models, tmp_path / "a", slots=32):
+        await loaded(head, 1)
+        async with ClusterClient([head.address]) as client:
+            texts = await asyncio.gather(
+                *(streamed(client, counting("chat.gguf", 24)) for _ in range(32))
+            )
+    assert all(text.startswith("one, two, three") for text in texts)
+
+
+async def test_tasks_that_wait_for_room_are_not_lost_with_their_worker(
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    tiny_gguf.chat_model(models / "long.gguf", context=32768)
+    async with (
+        HeadProcess() as head,
+        worker(head, models, tmp_path / "a", model="long.gguf", slots=6) as one,
+        worker(head, models, tmp_path / "b", model="long.gguf", slots=6) as other,
+    ):
+        await loaded(head, 2)
+        killed: list[str] = []
+
+        async def kill(worker_id: str) -> None:
+            if not killed:
+                killed.append(worker_id)
+                await (one if worker_id == one.worker_id else other).kill()
+
+        async with ClusterClient([head.address]) as client:
+            # Each may take two thirds of a worker's cache, so five wait on either.
+            texts = await asyncio.gather(
+                *(streamed(client, counting("long.gguf", 20_000), kill) for _ in range(12))
+            )
+    assert killed and all(text.startswith("one, two, three") for text in texts)
+
+
+def counting(model: str, tokens: int) -> pb.Task:
+    asked = pb.TextTask(
+        messages=[pb.ChatMessage(role="user", content="Count to ten")],
+        temperature=0,
+        max_tokens=tokens,
+    )
+    return pb.Task(model=model, stream=True, text=asked)
+
+
+async def streamed(
+    client: ClusterClient, task: pb.Task, heard: Callable[[str], Awaitable[None]] | None = None
+) -> str:
+    text = ""
+    async for part in client.run(task):
+        text += part.text
+        if heard is not None and part.text:
+            await heard(part.worker_id)
+    return text
 
 
 async def test_the_program_of_an_idle_model_ends(models: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from daiic.worker.memory.budget import MemoryBudget
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = ROOT / ".venv" / "llama.cpp" / "bin"
-BUDGET = MemoryBudget(vram_bytes=0, ram_bytes=8 << 30)
+ROOM = 8 << 30
 WITHOUT = os.pathsep.join(
     path
     for path in os.environ.get("PATH", "").split(os.pathsep)
@@ -37,11 +37,12 @@ def use(program: str, patch: pytest.MonkeyPatch) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(
-    path: Path, *, slots: int = 4, options: LoadOptions | None = None
+    path: Path, *, slots: int = 4, options: LoadOptions | None = None, room: int = ROOM
 ) -> AsyncIterator[Engine]:
-    """Load the model at `path`, and unload it at the end."""
+    """Load the model at `path` within `room` bytes of RAM, and unload it at the end."""
     options = options or LoadOptions(backend("cpu"), slots=slots)
-    engine = await load(path, options, BUDGET, lambda done: None)
+    budget = MemoryBudget(vram_bytes=0, ram_bytes=room)
+    engine = await load(path, options, budget, lambda done: None)
     try:
         yield engine
     finally:

@@ -107,14 +107,16 @@ def adapter(path: Path, *, rank: int = 4, strength: float = 4.0, seed: int = 7) 
     return path
 
 
-def embedding_model(path: Path, *, pooling: PoolingType = PoolingType.MEAN, seed: int = 7) -> Path:
+def embedding_model(
+    path: Path, *, pooling: PoolingType = PoolingType.MEAN, context: int = 128, seed: int = 7
+) -> Path:
     """Write a BERT of `BERT_WIDTH` dimensions whose WordPiece vocabulary is letters."""
     random = np.random.default_rng(seed)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     # A word's first piece begins with U+2581 in GGUF, and pieces within words have no "##".
     tokens = [*special, *(f"\u2581{letter}" for letter in letters), *letters]
-    width, inner, context = BERT_WIDTH, 64, 128
+    width, inner = BERT_WIDTH, 64
     writer = GGUFWriter(path, "bert")
     writer.add_name("DAIIC tiny sentences")
     writer.add_block_count(2)
@@ -255,6 +257,28 @@ def scripted_model(path: Path, *pieces: str, template: str, context: int = 1024)
         **nothing,
     }
     _write(writer, weights, GGMLQuantizationType.F16)
+    return path
+
+
+def empty_model(
+    path: Path, architecture: str, *, layers: int, window: int, pattern: int | list[bool] = -1
+) -> Path:
+    """Write what a model of some architecture says of its layers, without their weights.
+
+    All but some look through a `window`; which ones, its `pattern` says unless it is -1.
+    """
+    writer = GGUFWriter(path, architecture)
+    writer.add_type("model")
+    writer.add_block_count(layers)
+    writer.add_head_count(1)
+    if window:
+        writer.add_sliding_window(window)
+    key = f"{architecture}.attention.sliding_window_pattern"
+    if isinstance(pattern, list):
+        writer.add_array(key, pattern)
+    elif pattern >= 0:
+        writer.add_uint32(key, pattern)
+    _write(writer, {}, GGMLQuantizationType.F32)
     return path
 
 

@@ -9,6 +9,7 @@ from daiic.worker.engines.llama_cpp.chat_answer import ChatAnswer
 from daiic.worker.engines.llama_cpp.chat_request import Template, chat_fields, said_before
 
 PATH = "/v1/chat/completions"
+COUNT = "/v1/chat/completions/input_tokens"
 
 Parts = AsyncGenerator[pb.Result, None]
 
@@ -27,24 +28,22 @@ class Server(Protocol):
         """Yield the events with which it answers; closing cancels. Errors are those of `post`."""
 
 
-async def chat(
-    server: Server,
-    task: pb.Task,
-    template: Template,
-    fields: Mapping[str, Any],
-    count: Callable[[Mapping[str, Any]], None],
-) -> Parts:
-    """Yield the parts of the answer to the conversation in `task`, after what was delivered of it.
+async def chat_body(
+    server: Server, task: pb.Task, template: Template, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the request that the conversation in `task` makes, after what was delivered of it.
 
-    `fields` are those of the request that come from its parameters and constraint; `count` gets
-    the answer's timings.
+    `fields` are those that come from its parameters and constraint.
+
+    Raises:
+        TaskError: BAD_REQUEST for what no template could take; UNSUPPORTED for what this cannot.
     """
     text, resume = task.text, task.resume
     delivered = ""
     if resume.tokens:
         reply = await server.post("/detokenize", {"tokens": list(resume.tokens)})
         delivered = str(reply.get("content", ""))
-    body = {
+    return {
         "n_probs": 1,  # it tells tokens only beside their probabilities
         **fields,
         **chat_fields(
@@ -53,10 +52,34 @@ async def chat(
             constrained="json_schema" in fields or "grammar" in fields,
             said=said_before(delivered, resume.text),
         ),
+        **({"stop": list(text.stop)} if text.stop else {}),
         "stream_options": {"include_usage": True},
     }
-    wanted = text.sampling.logprobs if text.sampling.HasField("logprobs") else None
-    answer = ChatAnswer(resumed=len(resume.tokens), logprobs=wanted, tools="tools" in body)
+
+
+async def tokens_of(server: Server, body: Mapping[str, Any]) -> int:
+    """Return how many tokens llama-server makes of the conversation in `body`, images included."""
+    return int((await server.post(COUNT, body)).get("input_tokens", 0))
+
+
+async def chat(
+    server: Server,
+    task: pb.Task,
+    body: Mapping[str, Any],
+    prompt_tokens: int,
+    count: Callable[[Mapping[str, Any]], None],
+) -> Parts:
+    """Yield the parts of the answer to `body`, the request that `task` makes.
+
+    It is `prompt_tokens` long, without what was delivered before; `count` gets the answer's
+    timings.
+    """
+    sampling, made = task.text.sampling, len(task.resume.tokens)
+    wanted = sampling.logprobs if sampling.HasField("logprobs") else None
+    answer = ChatAnswer(resumed=made, logprobs=wanted, tools="tools" in body)
+    if not body["max_tokens"]:
+        yield answer.ended_before(prompt_tokens)
+        return
     async with contextlib.aclosing(server.stream(PATH, body)) as events:
         async for event in events:
             if "timings" in event:

@@ -82,6 +82,12 @@ class ChatAnswer:
         call.name += function.get("name") or ""
         call.arguments += function.get("arguments") or ""
 
+    def ended_before(self, prompt_tokens: int) -> pb.Result:
+        """Return the last part of an answer that was as long as it may be when it moved here."""
+        self._reason = pb.FINISH_REASON_LENGTH
+        self._usage = pb.Usage(prompt_tokens=prompt_tokens, completion_tokens=self._resumed)
+        return self.final()
+
     def final(self) -> pb.Result:
         """Return the last part: the calls, why it ended, and what it took."""
         calls = [call for _, call in sorted(self._calls.items()) if _is_whole(call.arguments)]

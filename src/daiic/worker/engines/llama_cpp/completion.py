@@ -73,7 +73,7 @@ async def complete(
                     timings = event.get("timings") or {}
                     count_guesses(timings)
                     usage.cached_tokens = min(int(timings.get("cache_n", 0)), len(prompt))
-                    break
+                    continue  # to the end, after which it is known to have been heard
                 text = str(event.get("content", ""))
                 tokens = [int(token) for token in event.get("tokens") or ()]
                 made = int(event.get("tokens_predicted", 0)) - (count - len(delivered))

@@ -9,12 +9,16 @@ from typing import Any
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS
-from daiic.worker.engines.llama_cpp.chat import chat
+from daiic.worker.engines.llama_cpp.chat import chat, chat_body, tokens_of
 from daiic.worker.engines.llama_cpp.chat_request import Template, needs_chat, template_in
 from daiic.worker.engines.llama_cpp.completion import complete, prompt_of
 from daiic.worker.engines.llama_cpp.constraint import constraint_fields, has_llguidance
 from daiic.worker.engines.llama_cpp.embedding import embed
+from daiic.worker.engines.llama_cpp.leftovers import Leftovers
 from daiic.worker.engines.llama_cpp.parameters import adapter_fields, parameter_fields
+from daiic.worker.engines.llama_cpp.patience import patiently
+from daiic.worker.engines.llama_cpp.pool import Pool
+from daiic.worker.engines.llama_cpp.room import SharedCache
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.engines.text.checks import (
@@ -31,6 +35,8 @@ CONSTRAINT_PATIENCE = LIMITS.constraint_patience
 PATIENCE_WITH_GROUP = MODEL_KINDS[pb.TEXT].stall_limit / 2
 """Seconds without a token, before the worker itself would be taken for hung."""
 LOOK = 0.5
+PROBE = 16
+"""Tokens of the cache that it takes to try a grammar, and more."""
 
 Parts = AsyncGenerator[pb.Result, None]
 
@@ -50,7 +56,7 @@ class LlamaEngine:
         quantization: str,
         placement: str,
         choice: str,
-        context: int,
+        pool: Pool,
         vocabulary: int,
         chats: bool,
         adapters: Sequence[str],
@@ -83,7 +89,9 @@ class LlamaEngine:
         self._template: Template = template_in(props)
         settings = props.get("default_generation_settings") or {}
         self._defaults: Mapping[str, Any] = settings.get("params") or {}
-        self._context = context
+        # A build without unified caches gives each slot a part of its own.
+        self._context = min(pool.context, settings.get("n_ctx") or pool.context)
+        self._cache = SharedCache(pool.tokens, Leftovers(server))
         self._vocabulary = vocabulary
         self._adapters = list(adapters)
         self._llguidance = llguidance
@@ -154,7 +162,7 @@ class LlamaEngine:
 
     async def _parts(self, task: pb.Task) -> Parts:
         if task.HasField("embed") and self.model_kind == pb.EMBEDDING:
-            yield await embed(self._server, task.embed)
+            yield await embed(self._server, task.embed, self._context)
             return
         if not task.HasField("text") or self.model_kind != pb.TEXT:
             raise TaskError(
@@ -162,74 +170,72 @@ class LlamaEngine:
                 f"{task.model} cannot do a task of the kind `{task.WhichOneof('work')}`",
                 "choose another model",
             )
+        tokens, parts, is_constrained = await self._request(task)
+        patience = CONSTRAINT_PATIENCE if is_constrained else None
+        async with (
+            self._cache.held(tokens),
+            contextlib.aclosing(patiently(parts, patience)) as heard,
+        ):
+            async for part in heard:
+                yield part
+
+    async def _request(self, task: pb.Task) -> tuple[int, Parts, bool]:
+        """Return what answers `task`, for how much room, and whether a constraint binds it."""
         text = task.text
         check_one_kind(text)
         check_resumed(task.resume.tokens, self._vocabulary)
         constraint = await constraint_fields(
-            text.constraint, self._complete, llguidance=self._llguidance
+            text.constraint, self._probe, llguidance=self._llguidance
         )
+        again = bool(constraint) and task.HasField("resume")
+        asked = task
+        if again:
+            asked = pb.Task()
+            asked.CopyFrom(task)
+            asked.ClearField("resume")
         fields = {
-            **parameter_fields(text, self._defaults),
+            **parameter_fields(text, self._defaults, len(asked.resume.tokens)),
             **adapter_fields(task.adapters, self._adapters),
             **constraint,
         }
-        if constraint and task.HasField("resume"):
+        tokens, parts = await self._answer(asked, fields)
+        if again:
             delivered = pb.Resume()
             delivered.CopyFrom(task.resume)
-            whole = pb.Task()
-            whole.CopyFrom(task)
-            whole.ClearField("resume")
-            parts = after(delivered, self._answer(whole, fields))
-        else:
-            parts = self._answer(task, fields)
-        async with contextlib.aclosing(parts):
-            while True:
-                try:
-                    async with asyncio.timeout(CONSTRAINT_PATIENCE if constraint else None):
-                        part = await anext(parts)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    raise TaskError(
-                        pb.BAD_REQUEST,
-                        "the `constraint` is too complex: one token took "
-                        f"{CONSTRAINT_PATIENCE:g} s",
-                        "use fewer and smaller repetitions in it",
-                    ) from None
-                yield part
+            parts = after(delivered, parts)
+        return tokens, parts, bool(constraint)
 
-    async def _answer(self, task: pb.Task, fields: dict[str, Any]) -> Parts:
+    async def _answer(self, task: pb.Task, fields: dict[str, Any]) -> tuple[int, Parts]:
+        """Return what answers `task`, and the tokens of its prompt and the longest answer."""
         made = len(task.resume.tokens)
         wanted = task.text.max_tokens or DEFAULT_MAX_TOKENS
         if needs_chat(task.text, self._template):
-            stop = list(task.text.stop)
-            body = {
-                **fields,
-                "max_tokens": max(wanted - made, 1),
-                **({"stop": stop} if stop else {}),
-            }
-            parts = chat(self._server, task, self._template, body, self._count)
+            body = await chat_body(self._server, task, self._template, fields)
+            length = max(await tokens_of(self._server, body) - made, 0)
+            left = max(min(wanted, room_for_answer(length, self._context)) - made, 0)
+            body["max_tokens"] = left
+            parts = chat(self._server, task, body, length, self._count)
         else:
             prompt = await prompt_of(self._server, task.text)
-            room = room_for_answer(len(prompt), self._context)
-            body = {**fields, "n_predict": max(min(wanted, room) - made, 0)}
-            parts = complete(self._server, task, prompt, body, self._count)
-        async with contextlib.aclosing(parts):
-            async for part in parts:
-                yield part
+            length = len(prompt)
+            left = max(min(wanted, room_for_answer(length, self._context)) - made, 0)
+            parts = complete(self._server, task, prompt, {**fields, "n_predict": left}, self._count)
+        return min(length + made + left, self._context), parts
 
     def _count(self, timings: Mapping[str, Any]) -> None:
         if self.speculation is not None:
             self.speculation.count(timings)
             self._on_guesses(self.speculation)
 
-    async def _complete(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await self._server.post("/completion", body)
+    async def _probe(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        async with self._cache.held(PROBE):
+            return await self._server.post("/completion", body)
 
     async def close(self) -> None:
         """End the child."""
         if self._watch is not None:
             self._watch.cancel()
+        self._cache.close()
         await self._server.close()
         told, self._on_close = self._on_close, lambda: None
         told()

@@ -12,29 +12,28 @@ from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
 from daiic.worker.engines.llama_cpp.devices import PROGRAM, listed
 from daiic.worker.engines.llama_cpp.engine import started
+from daiic.worker.engines.llama_cpp.needs import Needs
 from daiic.worker.engines.llama_cpp.placement import Placement, cards_for
+from daiic.worker.engines.llama_cpp.pool import Pool, smallest, whole_context
 from daiic.worker.engines.llama_cpp.probe import embeds
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.memory.budget import MemoryBudget
-from daiic.worker.models.gguf.choice import WORK
 from daiic.worker.models.gguf.description import Gguf, describe
 from daiic.worker.models.gguf.files import adapters_of, draft_of, projector_of, size_of
 from daiic.worker.models.model import Model
 from daiic.worker.sharding.group import Group
 
-LONGEST = 8192
-"""Tokens of one task's context, however many the model could take."""
-MOST_SLOTS = 8
-"""Tasks at once: each has room of its own for a whole context."""
-
 
 def footprint(model: Model, options: LoadOptions) -> int:
-    """See `EngineModule`: weights, those of what lies beside them, and all slots' cache."""
+    """See `EngineModule`: weights, what lies beside them, and the smallest cache it is run with."""
     described, files = describe(model.path), size_of(model.path)
     arranged = _arranged(files, described, options, None)
-    return _needs(files, described, *_sizes(described, options), arranged)
+    needs = Needs(
+        described, _draft(model.path, described), files, _slots(described, options), arranged
+    )
+    return needs.with_cache(needs.smallest.tokens)
 
 
 async def load(
@@ -42,29 +41,22 @@ async def load(
 ) -> Engine:
     """See `EngineModule`."""
     model, files = describe(path), size_of(path)
-    context, slots = _sizes(model, options)
-    wanted = slots
     arranged = _arranged(files, model, options, budget.vram_bytes or budget.ram_bytes)
     cards = cards_for(options.backend, budget, await listed() if arranged is None else [])
     vram = cards.room if arranged is None else budget.vram_bytes
     ram = budget.ram_bytes if options.ram_offload or not vram else 0
-    # A few tasks less at once cost less time than layers that lie in RAM.
-    for room in (vram, vram + ram):
-        slots = wanted
-        while slots > 1 and not (
-            _needs(files, model, context, slots, arranged) <= room
-            and (arranged is None or arranged.fits_members(slots))
-        ):
-            slots //= 2
-        needed = _needs(files, model, context, slots, arranged)
-        if needed <= room:
-            break
-    if needed > room:
+    needs = Needs(model, _draft(path, model), files, _slots(model, options), arranged)
+    # Tasks that wait for each other cost less time than layers that lie in RAM.
+    pool, least = needs.pool_within(vram), needs.with_cache(needs.smallest.tokens)
+    if pool is None and least <= vram + ram:
+        pool = needs.smallest if vram else needs.pool_within(ram)
+    if pool is None:
         raise TaskError(
             pb.OUT_OF_MEMORY,
-            f"the model needs {needed >> 20} MiB, and {room >> 20} MiB are free",
+            f"the model needs {least >> 20} MiB, and {vram + ram >> 20} MiB are free",
             "use a smaller quantisation, or another worker",
         )
+    needed = needs.with_cache(pool.tokens)
     placement = cards.place(needed, model.layers) if arranged is None else Placement()
     adapters = adapters_of(path)
     is_text = not embeds(model)
@@ -86,8 +78,8 @@ async def load(
             Options(
                 model=path,
                 socket=Path(),
-                context=context,
-                slots=slots,
+                tokens=pool.tokens,
+                slots=pool.slots,
                 threads=options.threads,
                 embeds=not is_text,
                 projector=projector_of(path) if is_text else None,
@@ -115,8 +107,8 @@ async def load(
             placement="gpu" if arranged and options.backend.is_gpu else placement.where,
             on_cards=sum(placement.shares.values()),
             on_close=lambda: options.children.give_back(placement.shares),
-            choice=_choice(model, options, placement, context, slots, wanted),
-            context=context,
+            choice=_choice(model, options, placement, pool),
+            pool=pool,
             vocabulary=model.vocabulary,
             chats=model.chats,
             adapters=[file.stem for file in adapters],
@@ -139,17 +131,15 @@ async def _started_server(options: Options, progress: Callable[[float], None]) -
         raise
 
 
-def _choice(
-    model: Gguf, options: LoadOptions, placement: Placement, context: int, slots: int, wanted: int
-) -> str:
-    """Return, for people, why the model is run with this engine, `context` and `slots`."""
-    at_once = "1 task" if slots == 1 else f"{slots} tasks"
-    memory = ", as memory allows" if slots < wanted else ""
-    whole = model.context_length or context
+def _choice(model: Gguf, options: LoadOptions, placement: Placement, pool: Pool) -> str:
+    """Return, for people, why the model is run with this engine and `pool`."""
     threads = ""
     if options.threads:
         threads = f"{options.threads} {'thread' if options.threads == 1 else 'threads'}; "
-    room = f"{context_of(context, whole)} a task; {at_once} at once{memory}"
+    room = f"{context_of(pool.context, whole_context(model))} a task; "
+    room += "1 task at once" if pool.slots == 1 else f"{pool.slots} tasks at once"
+    if pool.slots > 1:
+        room += f" in {pool.tokens:,} tokens" + (", as memory allows" if pool.is_bounded else "")
     where = _where(model, options, placement)
     if options.plan:
         others = "1 other machine" if len(options.plan) == 1 else f"{len(options.plan)} others"
@@ -170,9 +160,13 @@ def _where(model: Gguf, options: LoadOptions, placement: Placement) -> str:
     return f"{cards} with {placement.layers} of {model.layers + 1} layers, as memory allows"
 
 
-def _sizes(model: Gguf, options: LoadOptions) -> tuple[int, int]:
-    context = min(model.context_length or LONGEST, LONGEST)
-    return context, 1 if embeds(model) else min(options.slots, MOST_SLOTS)
+def _draft(path: Path, model: Gguf) -> Gguf | None:
+    file = None if embeds(model) else draft_of(path)
+    return describe(file) if file is not None else None
+
+
+def _slots(model: Gguf, options: LoadOptions) -> int:
+    return 1 if embeds(model) else options.slots
 
 
 def _arranged(
@@ -181,22 +175,13 @@ def _arranged(
     """Return who holds what if there is a plan; here no more than fits into `room`."""
     if not options.plan:
         return None
-    tokens, _ = _sizes(model, options)
-    context = tokens * model.kv_bytes_per_token()
+    context = smallest(model, 1).tokens * model.kv_bytes_per_token()
     most = None
     if room is not None:
         spread = sum(model.layer_bytes) + context
-        left = room - (_needs(files, model, tokens, 1, None) - spread)
+        needs = Needs(model, None, files, options.slots, None)
+        left = room - (needs.with_cache(0) - sum(model.layer_bytes))
         # A layer goes as a whole, so that what is here may be half of one too much.
         most = max(left - spread // max(model.layers, 1) // 2, 0)
     has_gpu = options.backend.is_gpu
     return arrange(model, options.plan, has_gpu=has_gpu, context=context, most=most)
-
-
-def _needs(files: int, model: Gguf, context: int, slots: int, arranged: Arrangement | None) -> int:
-    """Return the bytes that are needed on this machine for a model whose files have so many."""
-    cache = slots * context * model.kv_bytes_per_token()
-    if arranged is not None:
-        files -= model.weight_bytes - arranged.own
-        cache = cache * arranged.own_layers // model.layers
-    return files + cache + WORK

@@ -1,5 +1,6 @@
 """How an answer is made: the fields of a request that every text task has."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +14,14 @@ SEEDS = 1 << 32
 """llama.cpp's seeds have 32 bits, and the largest means "any"."""
 
 
-def parameter_fields(task: pb.TextTask, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def parameter_fields(
+    task: pb.TextTask, defaults: Mapping[str, Any], made: int = 0
+) -> dict[str, Any]:
     """Return temperature and the like as `task` asks, or as the model's `defaults` are.
+
+    `made` tokens of the answer there are already. What follows them is drawn by a seed of its own:
+    llama-server cannot begin in the middle of a sequence of random numbers, and with its beginning
+    the answer might say again what it has said.
 
     Raises:
         TaskError: BAD_REQUEST for a value that cannot be used.
@@ -31,8 +38,15 @@ def parameter_fields(task: pb.TextTask, defaults: Mapping[str, Any]) -> dict[str
     if temperature < COLDEST:
         fields["temperature"] = 0.0
     if task.HasField("seed"):
-        fields["seed"] = task.seed % (SEEDS - 1)
+        fields["seed"] = _seed(task.seed, made)
     return fields | sampling_fields(task.sampling)
+
+
+def _seed(seed: int, made: int) -> int:
+    if made:
+        mixed = hashlib.sha256(f"{seed} {made}".encode()).digest()
+        seed = int.from_bytes(mixed[:8], "big")
+    return seed % (SEEDS - 1)
 
 
 def adapter_fields(asked: Sequence[pb.Adapter], names: Sequence[str]) -> dict[str, Any]:

@@ -25,14 +25,15 @@ MAX_HELP = 1 << 20
 class Options:
     """What a server is started with.
 
-    A task may have `context` tokens, and `slots` of them run at once. `lookup` turns on guessing
-    from the text itself, `draft` guessing with a small model.
+    `slots` tasks run at once, and share a cache of so many `tokens`; one that `embeds` reads whole
+    texts of so many. `lookup` turns on guessing from the text itself, `draft` guessing with a
+    small model.
     `endpoints` lead to other machines, which hold these `proportions` of the last layers.
     """
 
     model: Path
     socket: Path
-    context: int
+    tokens: int
     slots: int
     threads: int = 0
     embeds: bool = False
@@ -51,7 +52,9 @@ class Options:
             return list(arguments) if known is None or arguments[0] in known else []
 
         arguments = ["--model", str(self.model), "--host", str(self.socket), "--jinja"]
-        arguments += ["--ctx-size", str(self.context * self.slots), "--parallel", str(self.slots)]
+        arguments += ["--ctx-size", str(self.tokens), "--parallel", str(self.slots)]
+        if self.slots > 1:
+            arguments += if_known("--kv-unified")
         arguments += [*if_known("--no-ui"), *if_known("--no-warmup"), *if_known("--cache-ram", "0")]
         placed = self.placement.arguments()
         # Else it would change what fits by its own estimate.
@@ -59,7 +62,8 @@ class Options:
         if self.threads:
             arguments += ["--threads", str(self.threads)]
         if self.embeds:
-            arguments += ["--embeddings", "--ubatch-size", str(self.context)]
+            arguments += ["--embeddings", "--batch-size", str(self.tokens)]
+            arguments += ["--ubatch-size", str(self.tokens)]
         if self.projector is not None:
             arguments += ["--mmproj", str(self.projector)]
         if self.endpoints:

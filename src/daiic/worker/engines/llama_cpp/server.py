@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import shutil
 import signal
 import tempfile
@@ -19,6 +18,7 @@ from daiic.worker.child import Child
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.program import Options, command
+from daiic.worker.engines.llama_cpp.replies import broken, events, parsed, refusal, whole
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.gguf.files import size_of
 
@@ -27,20 +27,21 @@ POLL = 0.05
 LOAD_PATIENCE = LIMITS.load_patience
 SLOWEST = 10_000_000
 """Bytes of a model that are loaded in a second, at the least."""
-MAX_LINE = 1 << 20
-"""Bytes of one event."""
 QUIET = {"GGML_NO_BACKTRACE": "1"}
 """It dies at once then, and does not call a debugger before."""
-MAX_REPLY = 512 << 20
-"""Bytes of a reply that is no stream: embeddings of many texts are the longest."""
 _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "unable to allocate")
 
 
 class Server:
-    """The process and its socket; a `chat.Server`."""
+    """The process and its socket; a `chat.Server`.
+
+    `begun` streams have sent something and not ended, and so many requests were `given_up` so far.
+    """
 
     def __init__(self, child: Child, place: Path, socket: Path) -> None:
         """`place` is a folder of its own, which goes with it."""
+        self.given_up = 0
+        self.begun = 0
         self._child = child
         self._place = place
         self._client = httpx.AsyncClient(
@@ -138,17 +139,21 @@ class Server:
         return await self._answered(self._client.build_request("POST", path, json=dict(body)))
 
     async def _answered(self, request: httpx.Request) -> Mapping[str, Any]:
+        ended = False
         try:
             response = await self._client.send(request, stream=True)
             try:
-                content = await _whole(response)
+                content = await whole(response)
+                ended = True
             finally:
                 await response.aclose()
         except httpx.TransportError as error:
             raise await self._fault(error) from None
+        finally:
+            self.given_up += not ended
         if response.is_error:
-            raise _refusal(content)
-        value = _parsed(content)
+            raise refusal(content)
+        value = parsed(content)
         return value if isinstance(value, dict) else {"items": value}
 
     async def stream(
@@ -156,23 +161,32 @@ class Server:
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         """Yield the events with which it answers; closing cancels. Errors are those of `post`."""
         asked = {**body, "stream": True}
+        begun = ended = False
         try:
             async with self._client.stream("POST", path, json=asked) as response:
                 if response.is_error:
-                    raise _refusal(await _whole(response))
-                async for data in _events(response):
-                    event = _parsed(data)
+                    refused = await whole(response)
+                    ended = True
+                    raise refusal(refused)
+                begun = True
+                self.begun += 1
+                async for data in events(response):
+                    event = parsed(data)
                     if not isinstance(event, dict) or "error" in event:
-                        raise _refusal(data)
+                        raise refusal(data)
                     yield event
+                ended = True
         except httpx.TransportError as error:
             raise await self._fault(error) from None
+        finally:
+            self.begun -= begun
+            self.given_up += not ended
 
     async def _fault(self, error: httpx.TransportError) -> Exception:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._child.ended(), 2.0)
         if self.alive:
-            return _broken(str(error))
+            return broken(str(error))
         if self._lacked_memory():
             return EngineOutOfMemory("llama-server ran out of memory")
         return EngineDied(
@@ -194,47 +208,3 @@ class Server:
         return killed or any(
             sign in line.lower() for line in self._child.said for sign in _NO_MEMORY
         )
-
-
-async def _whole(response: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > MAX_REPLY:
-            raise _broken(f"its reply is longer than {MAX_REPLY} bytes")
-    return bytes(content)
-
-
-def _parsed(content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        raise _broken("its reply is no JSON") from None
-
-
-async def _events(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """Yield the data of server-sent events; httpx's lines would end at more than line feeds."""
-    rest = b""
-    async for chunk in response.aiter_bytes():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            kind, _, data = line.partition(b": ")
-            if kind == b"error" or (kind == b"data" and data != b"[DONE]"):
-                yield data
-        if len(rest) > MAX_LINE:
-            raise _broken("an event has no end")
-
-
-def _broken(why: str) -> TaskError:
-    return TaskError(pb.INTERNAL, f"llama-server broke off: {why}", "send the task again")
-
-
-def _refusal(content: bytes) -> TaskError:
-    try:
-        error = json.loads(content)["error"]
-        code, message = int(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        code, message = 500, content[:200].decode("utf-8", "replace")
-    if code == 400:
-        return TaskError(pb.BAD_REQUEST, f"llama.cpp refuses the task: {message}", "change it")
-    return TaskError(pb.INTERNAL, f"llama.cpp failed: {message}", "send the task again")

@@ -4,6 +4,8 @@ import argparse
 import signal
 import sys
 
+BATCHES = ("--batch-size", "--ubatch-size")
+
 
 def main() -> None:
     """Serve until SIGTERM comes."""
@@ -12,10 +14,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("--model", "--host", "--mmproj", "--lora-scaled", "--spec-draft-model"):
         parser.add_argument(name, default="")
-    for name in ("--ctx-size", "--parallel", "--threads", "--ubatch-size", "--cache-ram"):
+    for name in ("--ctx-size", "--parallel", "--threads", "--cache-ram", *BATCHES):
         parser.add_argument(name, type=int, default=0)
     parser.add_argument("--spec-type", default="none")
-    for name in ("--jinja", "--no-warmup", "--no-ui", "--embeddings"):
+    for name in ("--jinja", "--no-warmup", "--no-ui", "--embeddings", "--kv-unified"):
         parser.add_argument(name, action="store_true")
     asked = parser.parse_args()
 
@@ -24,12 +26,13 @@ def main() -> None:
     params.hostnames = [asked.host]
     params.n_ctx, params.n_parallel = asked.ctx_size, asked.parallel
     params.use_jinja, params.warmup, params.ui = asked.jinja, not asked.no_warmup, not asked.no_ui
-    params.cache_ram_mib = asked.cache_ram
+    params.cache_ram_mib, params.kv_unified = asked.cache_ram, asked.kv_unified
     params.mmproj.path = asked.mmproj
     if asked.threads:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = asked.threads
     if asked.embeddings:
-        params.embedding, params.n_ubatch = True, asked.ubatch_size
+        params.embedding = True
+        params.n_batch, params.n_ubatch = asked.batch_size, asked.ubatch_size
     adapters = []
     for scaled in filter(None, asked.lora_scaled.split(",")):
         path, _, scale = scaled.rpartition(":")

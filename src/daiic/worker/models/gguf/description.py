@@ -19,6 +19,11 @@ MAX_LAYERS = 4096
 REMEMBERED = 1024
 """Descriptions of files; a worker looks at all of them every few seconds."""
 _LAYER = re.compile(r"blk\.(\d{1,4})\.")
+PERIODS = {"cohere2": 4, "gemma2": 2, "gemma3": 6, "gpt-oss": 2}
+"""Every so manieth layer looks at the whole text, the others through a window, by architectures
+whose files do not say it. llama.cpp knows more of them."""
+STEP = 512
+"""Tokens that llama.cpp computes in one step, which a window's layers keep besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,8 @@ class Gguf:
     is `None` and texts are "" where the files do not say. `kv_heads` has one for
     each layer (0 in those without attention), `key_length` and `value_length`
     are numbers of each. `layer_bytes` are the weights' of each layer, and
-    `other_bytes` those of the rest: embeddings, output, norms. `chats` says
+    `other_bytes` those of the rest: embeddings, output, norms. `slides` says of each layer
+    whether it is known to look at the last `sliding_window` tokens only. `chats` says
     whether there is a chat template, and `takes_tools` whether it speaks of tools.
     """
 
@@ -45,6 +51,7 @@ class Gguf:
     key_length: int
     value_length: int
     sliding_window: int
+    slides: tuple[bool, ...]
     experts: int
     vocabulary: int
     pooling: int | None
@@ -65,6 +72,17 @@ class Gguf:
         Layers with a sliding window keep fewer tokens, so this is the most.
         """
         return round(sum(self.kv_heads) * (self.key_length + self.value_length) * bytes_per_number)
+
+    def cache_bytes(self, tokens: int, texts: int) -> int:
+        """Return the bytes of a cache for so many `tokens` of so many `texts` together."""
+        if not self.causal:
+            return 0
+        within = min(tokens, self.sliding_window * texts + STEP)
+        cells = sum(
+            heads * (within if slides else tokens)
+            for heads, slides in zip(self.kv_heads, self.slides, strict=True)
+        )
+        return cells * (self.key_length + self.value_length) * 2
 
 
 def describe(path: Path) -> Gguf:
@@ -137,6 +155,7 @@ class _Metadata:
             key_length=self._count("attention.key_length") or per_head,
             value_length=self._count("attention.value_length") or per_head,
             sliding_window=self._count("attention.sliding_window"),
+            slides=self._slides(layers),
             experts=self._count("expert_count"),
             vocabulary=self._lengths.get("tokenizer.ggml.tokens", 0),
             pooling=pooling if isinstance(pooling, int) else None,
@@ -157,6 +176,19 @@ class _Metadata:
         number = self._values.get("general.file_type")
         known = FILE_TYPES.get(number) if isinstance(number, int) else None
         return known or tag(self._path.name).upper() or "GGUF"
+
+    def _slides(self, layers: int) -> tuple[bool, ...]:
+        """Return which layers slide; none of those of which that is not known."""
+        pattern = self._values.get(
+            f"{self._architecture}.attention.sliding_window_pattern",
+            PERIODS.get(self._architecture, 1),
+        )
+        if not self._count("attention.sliding_window"):
+            return (False,) * layers
+        if isinstance(pattern, list) and len(pattern) >= layers:
+            return tuple(bool(each) for each in pattern[:layers])
+        period = pattern if isinstance(pattern, int) and pattern >= 0 else 1
+        return tuple(not period or layer % period < period - 1 for layer in range(layers))
 
     def _text(self, key: str) -> str:
         value = self._values.get(key, "")

@@ -30,7 +30,7 @@ async def test_what_only_helps_is_left_out_where_the_program_lacks_it(
         Options(Path("m.gguf"), Path("s.sock"), 100, 2, draft=Path("d.gguf"), lookup=True)
     )
     assert started[0] == shutil.which("llama-server") == str(tmp_path / "llama-server")
-    assert started[started.index("--ctx-size") + 1] == "200"
+    assert started[started.index("--ctx-size") + 1] == "100"
     assert "--no-ui" in started
     assert "--cache-ram" not in started
     assert "d.gguf" not in started

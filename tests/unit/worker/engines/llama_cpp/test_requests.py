@@ -18,6 +18,7 @@ from daiic.worker.engines.llama_cpp.chat_request import (
 )
 from daiic.worker.engines.llama_cpp.conversation import messages_of, tool_fields
 from daiic.worker.engines.llama_cpp.images import data_uri
+from daiic.worker.engines.llama_cpp.parameters import parameter_fields
 from daiic.worker.engines.llama_cpp.sampling import sampling_fields
 
 PLAIN = Template(tools=False, thinks=False, efforts=False)
@@ -206,3 +207,12 @@ async def test_a_grammar_is_refused_where_no_program_reads_it() -> None:
     with pytest.raises(TaskError) as error:
         await constraint.constraint_fields(asked, refuses, llguidance=False)
     assert refusal(error)[0] == "UNSUPPORTED"
+
+
+def test_what_follows_a_move_is_drawn_by_a_seed_of_its_own() -> None:
+    task = pb.TextTask(seed=7)
+    seeds = [parameter_fields(task, {}, made)["seed"] for made in (0, 1, 2, 1)]
+    assert seeds[0] == 7
+    assert len(set(seeds)) == 3 and seeds[1] == seeds[3]
+    assert all(0 <= seed < (1 << 32) - 1 for seed in seeds)
+    assert "seed" not in parameter_fields(pb.TextTask(), {}, 5)

@@ -9,13 +9,14 @@ import pytest
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.engine import LlamaEngine
+from daiic.worker.engines.llama_cpp.pool import Pool
 
 
 class Busy:
     """A server that reads a prompt without end."""
 
     alive = True
-    bytes = 0
+    bytes = given_up = begun = 0
     processor_seconds = 0.0
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -37,7 +38,7 @@ async def reading() -> AsyncIterator[tuple[LlamaEngine, Busy]]:
         quantization="Q8_0",
         placement="ram",
         choice="",
-        context=100,
+        pool=Pool(tokens=256, context=100, slots=4),
         vocabulary=10,
         adapters=[],
         speculation=None,
