@@ -48,7 +48,7 @@ $(VENV)/compose/bin/podman-compose:
 	$(VENV)/compose/bin/pip install --quiet podman-compose==1.6.0
 
 bench: $(VENV)/installed ## measure this machine: wire, head, engines, gateway, shim, hydramesh, protobuf, idle
-	@for bench in wire head engines gateway shim hydramesh protobuf idle; do \
+	@for bench in wire head engines gateway shim hydramesh protobuf idle slices; do \
 	  echo "== $$bench"; $(BIN)/python tests/bench/$$bench.py || exit; done
 
 lint: $(VENV)/installed ## run ruff and mypy; rustfmt and clippy if cargo is installed

@@ -188,7 +188,21 @@ in
       openFirewall = mkOption {
         type = types.bool;
         default = false;
-        description = "Whether to open the port of {option}`services.daiic.worker.shard.listen` in the firewall.";
+        description = ''
+          Whether to open the port of {option}`services.daiic.worker.shard.listen` in the firewall, and on
+          {option}`services.daiic.worker.shard.interface` alone all ports that programs are given for the asking, which
+          torch uses.
+        '';
+      };
+      interface = mkOption {
+        type = types.nullOr (types.strMatching "[^[:space:]/:]{1,15}");
+        default = null;
+        example = "wg0";
+        description = ''
+          Network interface over which models are computed together with like machines (tensor parallelism). What
+          they send each other is neither encrypted nor authenticated by torch, so the interface must be one that is
+          protected, such as WireGuard's.
+        '';
       };
     };
 
@@ -258,7 +272,10 @@ in
         shard = true;
         shard_listen = cfg.shard.listen;
       }
-    );
+    )
+    // lib.optionalAttrs (cfg.shard.interface != null) {
+      shard_interface = lib.mkDefault cfg.shard.interface;
+    };
 
     warnings = lib.optional (cfg.hfToken != null) (
       "services.daiic.worker.hfToken is written to the Nix store, where every user of this machine can read it. "
@@ -274,6 +291,13 @@ in
         message =
           "services.daiic.worker.shard.listen = \"${cfg.settings.shard_listen or cfg.shard.listen}\" is reached from other machines, which "
           + "takes a cluster key. Set services.daiic.worker.clusterKeyFile, or listen on 127.0.0.1.";
+      }
+      {
+        assertion =
+          cfg.shard.interface != null && cfg.shard.interface != "lo" -> cfg.clusterKeyFile != null;
+        message =
+          "services.daiic.worker.shard.interface = \"${toString cfg.shard.interface}\" is reached from other machines, which "
+          + "takes a cluster key. Set services.daiic.worker.clusterKeyFile.";
       }
       {
         assertion = cfg.hfToken == null || cfg.hfTokenFile == null;
@@ -372,6 +396,15 @@ in
             "video"
           ];
         }
+        // lib.optionalAttrs (cfg.shard.interface != null) {
+          # The interfaces and their addresses are asked for by netlink.
+          RestrictAddressFamilies = [
+            "AF_INET"
+            "AF_INET6"
+            "AF_NETLINK"
+            "AF_UNIX"
+          ];
+        }
         // lib.optionalAttrs (cfg.memoryMax != null) { MemoryMax = cfg.memoryMax; };
       })
       (lib.mkIf cfg.vllm.enable {
@@ -392,6 +425,15 @@ in
     networking.firewall.allowedTCPPorts = lib.mkIf (cfg.shard.enable && cfg.shard.openFirewall) [
       (role.addresses.port cfg.settings.shard_listen)
     ];
+
+    networking.firewall.interfaces = lib.mkIf (cfg.shard.interface != null && cfg.shard.openFirewall) {
+      ${cfg.shard.interface}.allowedTCPPortRanges = [
+        {
+          from = 32768;
+          to = 60999;
+        }
+      ];
+    };
 
     environment.systemPackages = [ cfg.package ];
   };

@@ -93,6 +93,7 @@ in
           enable = true;
           listen = "0.0.0.0:9729";
           openFirewall = true;
+          interface = "wg0";
         };
         hfTokenFile = "/run/secrets/hf-token";
         rocmOverrideGfx = "10.3.0";

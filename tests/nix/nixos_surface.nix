@@ -94,6 +94,17 @@ in
     networking.firewall = {
       allowedTCPPorts = ports;
       allowedUDPPorts = ports;
+      interfaces = mkOption {
+        type = types.attrsOf (
+          types.submodule {
+            options.allowedTCPPortRanges = mkOption {
+              type = types.listOf (types.attrsOf types.port);
+              default = [ ];
+            };
+          }
+        );
+        default = { };
+      };
     };
 
     environment.systemPackages = mkOption {

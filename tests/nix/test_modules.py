@@ -29,7 +29,11 @@ def test_one_line_worker_is_a_complete_node() -> None:
     assert settings("one-line-worker", "worker")["heads"] == [
         settings("one-line-worker", "head")["listen"]
     ]
-    assert machine["firewall"] == {"allowedTCPPorts": [], "allowedUDPPorts": []}
+    assert machine["firewall"] == {
+        "allowedTCPPorts": [],
+        "allowedUDPPorts": [],
+        "interfaces": {},
+    }
 
 
 def test_one_line_worker_is_protected_and_sandboxed() -> None:
@@ -108,6 +112,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("worker", "slots", 8),
         ("worker", "shard", True),
         ("worker", "shard_listen", "0.0.0.0:9729"),
+        ("worker", "shard_interface", "wg0"),
         ("gateway", "listen", "0.0.0.0:9700"),
         ("gateway", "state_dir", "/var/lib/daiic-gateway"),
         ("gateway", "http_listen", "127.0.0.1:9701"),
@@ -191,6 +196,7 @@ def test_firewall_opens_what_was_asked_for() -> None:
     assert configuration("every-option")["firewall"] == {
         "allowedTCPPorts": ["9700", "9729"],
         "allowedUDPPorts": ["9717", "9727", "9737", "9747"],
+        "interfaces": {"wg0": {"allowedTCPPortRanges": [{"from": 32768, "to": 60999}]}},
     }
 
 

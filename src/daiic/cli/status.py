@@ -129,8 +129,10 @@ def _memory(beat: pb.Heartbeat) -> Text:
             free = round(10 * min(1, memory.free / memory.total))
             bar = "█" * (10 - free) + "░" * free
             lines.append(Text(f"{label} {bar}\n{size(memory.free)} free"))
-    if beat.HasField("shard"):
+    if beat.shard.bytes:
         lines.append(Text(f"lends {size(beat.shard.bytes)}", style="dim"))
+    if beat.shard.slice_address:
+        lines.append(Text(f"slices up to {size(beat.shard.slice_bytes)}", style="dim"))
     lines += [card_line(card) for card in beat.cards]
     return Text("\n").join(lines)
 
@@ -153,8 +155,10 @@ def part_of(shard: pb.Shard) -> str:
     who = shown(shard.name or shard.worker_id)
     if not shard.layers:
         return f"{who}: {size(shard.bytes)}"
-    last = shard.first_layer + shard.layers - 1
-    return f"{who}: layers {shard.first_layer} to {last}, {size(shard.bytes)}"
+    which = f"layers {shard.first_layer} to {shard.first_layer + shard.layers - 1}"
+    if shard.slices:
+        which = f"1/{shard.slices} of {which}"
+    return f"{who}: {which}, {size(shard.bytes)}"
 
 
 def unit_of(model: pb.ModelStatus) -> str:

@@ -1,6 +1,7 @@
 """The parts of a worker put together; importing this imports torch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -29,12 +30,16 @@ from daiic.worker.memory.model_source import Downloads
 from daiic.worker.metrics import Statistics
 from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.download import Preference, Progress, fetch, gguf_of
+from daiic.worker.models.model import Model
 from daiic.worker.node import Node
 from daiic.worker.processors import cores
 from daiic.worker.settings import WorkerSettings
 from daiic.worker.sharding.group import Lead
 from daiic.worker.sharding.lender import Lender
 from daiic.worker.sharding.tunnel import secret_of
+from daiic.worker.slices.division import Divisions
+from daiic.worker.slices.host import SliceHost
+from daiic.worker.slices.likeness import likeness
 
 log = structlog.get_logger()
 
@@ -68,12 +73,20 @@ class Worker:
         engines = WITH_VLLM if settings.engine == "vllm" else ENGINES
         self._prefers_gguf = not backend.is_gpu and settings.engine == "auto" and program.is_there()
         self._guesses = Guesses()
+        self._divisions = Divisions()
         self._threads = 0
         if not backend.is_gpu:
             # torch's own number knows nothing of a control group's quota.
             self._threads = settings.threads or cores()
             torch.set_num_threads(self._threads)
-        self._lead = Lead(identity.worker_id, identity.name, secret_of(key), key is not None)
+        self._lead = Lead(
+            identity.worker_id,
+            identity.name,
+            secret_of(key),
+            key is not None,
+            settings.shard_interface,
+            likeness(backend, settings.precision),
+        )
         self._loader = EngineLoader(self._options(settings, token), engines)
         self._downloads = Downloads(self._fetch, self._gguf_of)
         self.manager = ModelManager(
@@ -84,6 +97,7 @@ class Worker:
                 prefers_gguf=self._prefers_gguf,
                 ollama_dir=Path(settings.ollama_dir) if settings.ollama_dir else None,
                 engines=engines,
+                complete=self._complete,
             ),
             self._meter,
             self._loader,
@@ -100,7 +114,16 @@ class Worker:
                 cores(),
                 lambda: self.node.heads.hurry(),
             )
-            self.manager.table.lent = lambda: self.lender.held if self.lender else 0
+        self.slices: SliceHost | None = None
+        if settings.shard_interface:
+            self.slices = SliceHost(
+                self._lead,
+                lambda: self._loader.options,
+                lambda: self._meter.budget(self.manager.table.held),
+                self.manager.on_disk,
+                lambda: self.node.heads.hurry(),
+            )
+        self.manager.table.lent = self._lent
         self.node = Node(
             socket,
             identity,
@@ -113,7 +136,7 @@ class Worker:
             tags=settings.tags,
             statistics=statistics,
             encrypted=key is not None,
-            offer=lambda: self.lender.offer() if self.lender else None,
+            offer=self._offer,
         )
         log.info("computing on", backend=pb.Backend.Name(backend.kind).lower(), device=backend.name)
 
@@ -168,6 +191,33 @@ class Worker:
         """Return the bytes that other workers' models may take, of the memory that has them."""
         budget = self._meter.budget(self.manager.table.held)
         return budget.vram_bytes if self._backend.is_gpu else budget.ram_bytes
+
+    def _lent(self) -> int:
+        """Return the bytes that other workers' models hold here."""
+        return sum(one.held for one in (self.lender, self.slices) if one is not None)
+
+    def _offer(self) -> pb.ShardOffer | None:
+        """Return what heartbeats tell of this worker's part in other workers' models."""
+        offer = self.lender.offer() if self.lender is not None else None
+        if self.slices is not None:
+            offer = offer or pb.ShardOffer(links=self._lead.links.values())
+            self.slices.describe(offer)
+        return offer
+
+    def _complete(self, model: Model) -> Model:
+        """Say of `model` how like machines could compute it, if this worker is one of such."""
+        if not self._lead.interface or model.kind != pb.TEXT or not model.path.is_dir():
+            return model
+        options = self._loader.options
+        parts = self._divisions.of(
+            model.path, options.backend, options.quantization, options.precision
+        )
+        if parts is None:
+            return model
+        slices = pb.ModelSlices(
+            bytes=parts.divided_with_work, each=parts.each_with_work, most=parts.most
+        )
+        return replace(model, needs=parts.alone, slices=slices)
 
     def _room(self) -> MemoryBudget:
         return self._meter.room(self.manager.table.held)

@@ -99,17 +99,20 @@ class Daemon:
             self._keep(notifier.feed_watchdog(lambda: not node.wedged())),
             self._keep(self._start(worker)),
         ]
-        lending = None
+        lending = set()
         if worker.lender is not None:
-            lending = self._keep(worker.lender.run(settings.heads[0]))
+            lending.add(self._keep(worker.lender.run(settings.heads[0])))
+        if worker.slices is not None:
+            lending.add(self._keep(worker.slices.run()))
         await self._life.stop.wait()
         await self._drain(node)
         await socket.close(FAREWELL)
         for task in background:
             task.cancel()
-        if lending is not None:
-            lending.cancel()
-            await asyncio.wait({lending})
+        for task in lending:
+            task.cancel()
+        if lending:
+            await asyncio.wait(lending)
         await port.close()
         clean = not worker.manager.busy
         try:

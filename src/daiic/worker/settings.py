@@ -17,6 +17,7 @@ from daiic.service.settings import (
     StatusAddress,
 )
 from daiic.wire.address import is_loopback, numeric, split_host_port
+from daiic.worker.slices.interface import LOOPBACK
 
 Bytes = Annotated[int, msgspec.Meta(ge=0, title="a number of bytes, or 0 for what is measured")]
 Threads = Annotated[int, msgspec.Meta(ge=0, le=1024, title="a whole number from 0 to 1024")]
@@ -125,6 +126,15 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
     shard_listen: Annotated[
         HostPort, msgspec.Meta(description="TCP address (TLS) where memory is lent")
     ] = "127.0.0.1:7729"
+    shard_interface: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^[^\s/:]{0,15}$",
+            title="the name of a network interface, or empty",
+            description="network interface, protected by WireGuard for example, over which models "
+            "are computed together with like machines; empty for none",
+        ),
+    ] = ""
     slots: Annotated[Slots, msgspec.Meta(description="tasks to run at once")] = 32
     idle_unload: Annotated[
         Patience,
@@ -162,6 +172,16 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
             raise ValueError(
                 f'shard_listen = "{self.shard_listen}" is reached from other machines, which takes '
                 "a cluster key: set cluster_key_file, or listen on 127.0.0.1"
+            )
+        if self.shard_interface and self.engine == "vllm":
+            raise ValueError(
+                f'shard_interface = "{self.shard_interface}" is for transformers, and engine = '
+                '"vllm": leave one of them out'
+            )
+        if self.shard_interface not in ("", LOOPBACK) and not self.cluster_key_file:
+            raise ValueError(
+                f'shard_interface = "{self.shard_interface}" is reached from other machines, which '
+                "takes a cluster key: set cluster_key_file"
             )
         remote = [head for head in self.heads if not _is_local(head)]
         if remote and _is_local(self.listen):

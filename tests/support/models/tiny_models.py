@@ -59,7 +59,10 @@ def language_model(
     *,
     chat: bool = True,
     ends: bool = False,
+    hidden_size: int = 64,
     intermediate_size: int = 128,
+    layers: int = 2,
+    heads: int = 4,
     context: int = 256,
 ) -> Path:
     """Write a Llama of random weights, whose next tokens are far from equally likely.
@@ -73,11 +76,11 @@ def language_model(
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(fast),
-            hidden_size=64,
+            hidden_size=hidden_size,
             intermediate_size=intermediate_size,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads // 2,
             max_position_embeddings=context,
             initializer_range=0.2,
             eos_token_id=fast.eos_token_id,

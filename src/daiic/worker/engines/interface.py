@@ -55,7 +55,8 @@ class LoadOptions:
     `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
     for which models guessing tokens ahead does not pay, `children` what child processes
     hold of the cards. `plan` says which other machines hold parts of the model, and `lead`
-    is what it takes to reach them. `ray` is where vLLM may put models that do not fit here.
+    is what it takes to reach them; `model` is what they are told of it. `ray` is where vLLM may
+    put models that do not fit here.
     """
 
     backend: "Backend"
@@ -72,6 +73,7 @@ class LoadOptions:
     guesses: Guesses = field(default_factory=Guesses)
     lead: Lead | None = None
     plan: Plan = ALONE
+    model: Model | None = None
     children: ChildMemory = field(default_factory=ChildMemory)
     ray: Ray | None = None
 

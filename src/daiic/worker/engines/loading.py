@@ -47,7 +47,7 @@ class EngineLoader:
             EngineOutOfMemory, EngineDied, DeviceLost: as those say.
         """
         entry, module = await in_thread(lambda: self._found_for(model))
-        options = replace(self.options, plan=model.plan)
+        options = replace(self.options, plan=model.plan, model=model)
         async with self._one_at_a_time:
             if budget.again is not None:  # another copy may have been loaded meanwhile
                 budget = replace(budget.again(), again=budget.again)

@@ -76,6 +76,7 @@ class ModelManager:
                 quantization=model.quantization,
                 needs=model.needs,
                 lead_needs=model.lead_needs,
+                slices=model.slices,
             )
             for model in self._on_disk.values()
             if model.name not in self.table.entries

@@ -130,6 +130,7 @@ class ModelEntry:
             # The least that it takes; a footprint is for all slots, which need not fit.
             needs=self.model.needs if self.model else self.size[0],
             lead_needs=self.model.lead_needs if self.model else self.size[1],
+            slices=self.model.slices if self.model else None,
         )
         if self.resident is not None:
             engine = self.resident.engine

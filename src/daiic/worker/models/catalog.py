@@ -57,6 +57,7 @@ class Catalog:
         prefers_gguf: bool = False,
         ollama_dir: Path | None = None,
         engines: Sequence[EngineEntry] = ENGINES,
+        complete: Callable[[Model], Model] = lambda model: model,
     ) -> None:
         """`cache_dir` is `None` for Hugging Face's own; `room` is what one model may take.
 
@@ -64,6 +65,7 @@ class Catalog:
         `engines` are those that may run models.
 
         With `prefers_gguf`, GGUF files are used where a model was downloaded in both formats.
+        `complete` adds to a model what is not in its files alone.
         """
         self._local = LocalModels(models_dir, room, engines)
         self._downloaded = DownloadedModels(
@@ -75,6 +77,7 @@ class Catalog:
         self.aliases: dict[str, str] = {}
         """Names without a quantisation, and the names of the models that they mean."""
         self._room = room
+        self._complete = complete
         self._told: dict[str, str] = {}
 
     def scan(self) -> list[Model]:
@@ -96,7 +99,7 @@ class Catalog:
         here = (name for name in unusable if name not in in_cache and is_name(name))
         self.unusable = {name: unusable[name] for name in islice(here, MAX_TOLD)}
         self.aliases = self._without_quantization(found)
-        return [found[name] for name in sorted(found)[:MAX_MODELS]]
+        return [self._complete(found[name]) for name in sorted(found)[:MAX_MODELS]]
 
     def _without_quantization(self, found: Mapping[str, Model]) -> dict[str, str]:
         """Return which of several quantisations is meant where none is named."""
@@ -127,7 +130,7 @@ class Catalog:
             raise _unreadable(name, error) from None
         if model is None and repository_and_tag(name) is None:
             raise self._not_found(name)
-        return model
+        return self._complete(model) if model is not None else None
 
     def downloaded(self, name: str) -> Model | None:
         """Return the model with the Hugging Face id `name` if all of it is in the cache.
@@ -136,7 +139,8 @@ class Catalog:
             TaskError: as `find`, for one that is there and cannot be used.
         """
         try:
-            return self._downloaded.find(plain(name))
+            model = self._downloaded.find(plain(name))
+            return self._complete(model) if model is not None else None
         except OSError as error:
             raise _unreadable(name, error) from None
 

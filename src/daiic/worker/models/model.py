@@ -1,6 +1,6 @@
 """A model on this machine's disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from daiic.wire import daiic_pb2 as pb
@@ -17,7 +17,7 @@ class Model:
     `Probed` has it. `choice` says why it is this of several files, if the name does not.
     `quantization` is a GGUF's, `needs` the least bytes it runs with, and `lead_needs` those
     of them that lie where it is led from, if several machines hold it.
-    `plan` says which other machines hold parts of it.
+    `plan` says which other machines hold parts of it, and `slices` how like ones could.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Model:
     plan: Plan = ALONE
     needs: int = 0
     lead_needs: int = 0
+    slices: pb.ModelSlices | None = field(default=None, compare=False)
 
     def contents(self) -> Contents:
         """Look at its files once more; errors are `survey`'s."""

@@ -35,12 +35,15 @@ class Lead:
     """What this worker needs to lead: who it is, the tunnels' secret, what it measured of its ways.
 
     Without a cluster key nothing is `encrypted` in earnest, and groups stay on this machine.
+    Slices are computed over `interface`, which is protected, with workers that are `like` this one.
     """
 
     worker_id: str
     name: str
     secret: bytes = field(repr=False)
     encrypted: bool
+    interface: str = ""
+    like: str = ""
     links: dict[str, pb.ShardLink] = field(default_factory=dict)
 
     def measured(self, worker_id: str, rtt: float, bytes_per_second: float) -> None:
@@ -67,8 +70,8 @@ class Group:
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
-    async def form(cls, lead: Lead, plan: Plan) -> "Group":
-        """Open the tunnels.
+    async def form(cls, lead: Lead, plan: Plan, *, lending: bool = True) -> "Group":
+        """Open the tunnels, to rpc-servers if the members are `lending` memory.
 
         Raises:
             TaskError: WORKER_LOST if a member is not reached or has another leader;
@@ -97,7 +100,11 @@ class Group:
         group._rtts = rtts
         try:
             await asyncio.gather(
-                *(_attends(member, port) for port, member in zip(ports, plan, strict=True))
+                *(
+                    _attends(member, port)
+                    for port, member in zip(ports, plan, strict=True)
+                    if lending
+                )
             )
         except BaseException:
             await group.close()

@@ -64,10 +64,10 @@ def secret_of(key: ClusterKey | None) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=INFO).derive(secret)
 
 
-def free_port() -> int:
-    """Return a TCP port of loopback that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a TCP port of this machine's address `host` that nobody listens on."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.bind((host, 0))
         return int(sock.getsockname()[1])
 
 

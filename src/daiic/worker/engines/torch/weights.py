@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 import torch
 import transformers
+from torch.distributed.tensor import DTensor
+from transformers.distributed import DistributedConfig
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -96,6 +98,37 @@ def load(
         weights = load_as("none")
     weights.fallback = reason
     return weights
+
+
+def load_slice(
+    model_class: Any,
+    path: Path,
+    *,
+    dtype: torch.dtype,
+    ranks: int,
+    progress: Callable[[float], None],
+) -> Weights:
+    """Load this rank's slice of every layer, once all `ranks` of torch.distributed have met.
+
+    It blocks.
+
+    Raises:
+        TaskError: as `load`.
+    """
+    transformers.logging.disable_default_handler()
+    transformers.logging.enable_propagation()
+    where = {"distributed_config": DistributedConfig(tp_plan="auto", tp_size=ranks)}
+    with _loading, _progress_told_to(progress):
+        loaded = _load(model_class, path, measure(path), "none", dtype, where)
+    loaded.footprint = 0
+    with torch.no_grad():
+        for tensor in loaded.model.parameters():
+            own = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+            if own.device.type == "cpu":
+                own.data = own.clone()  # else one slice keeps all of the file in memory
+            loaded.footprint += own.nbytes
+    loaded.placement = "ram" if loaded.model.device.type == "cpu" else "gpu"
+    return loaded
 
 
 def _load(

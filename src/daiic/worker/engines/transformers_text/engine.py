@@ -47,7 +47,7 @@ class TextEngine:
         weights: Weights,
         tokenizer: Any,
         template: ChatTemplate | None,
-        embedder: Embedder,
+        embedder: Embedder | None,
         generator: TextGenerator,
         new_generator: Callable[[int], TextGenerator],
         *,
@@ -60,8 +60,11 @@ class TextEngine:
 
         `growth` says how large it may be, `None` if it takes memory as it needs
         it. A text has at most `context` tokens. `fallback` is why texts are not batched.
+        Without an `embedder` it answers no embed tasks.
         """
         self.capabilities = COMPLETES if template is None else CHATS
+        if embedder is None:
+            self.capabilities -= {pb.EMBED}
         self.quantization = weights.quantization
         self.precision = weights.precision
         self.placement = weights.placement
@@ -98,7 +101,7 @@ class TextEngine:
         """Answer a text task in parts, as tokens come, or an embed task at once."""
         with translated():
             work = task.WhichOneof("work")
-            if work == "embed":
+            if work == "embed" and self._embedder is not None:
                 yield await self._embedder.answer(task)
                 return
             if work != "text":
@@ -170,7 +173,8 @@ class TextEngine:
         if self._template is not None:
             self._template.close()
         self._thread.stop()
-        self._embedder.stop()
+        if self._embedder is not None:
+            self._embedder.stop()
         self._closed = True
         if self._shrinking is not None:
             self._shrinking.cancel()

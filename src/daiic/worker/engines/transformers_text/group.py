@@ -38,18 +38,16 @@ class Text:
 
 
 @dataclass(slots=True, eq=False)
-class Group:
-    """Texts of one length, which are a batch: `tokens` is [texts, length].
+class Rows:
+    """A batch of texts of one length: `tokens` is [texts, length].
 
     `read` tokens of them are in the cache, which is among the arguments
     `state` that go from one step to the next.
     """
 
-    texts: list[Text]
     tokens: torch.Tensor
     state: dict[str, Any]
     read: int = 0
-    bytes: int = 0
 
     @property
     def cache(self) -> Any:
@@ -57,6 +55,39 @@ class Group:
         return next(
             (value for value in self.state.values() if hasattr(value, "reorder_cache")), None
         )
+
+    def advance(self, model: Any, end: int) -> Any:
+        """Read the tokens up to `end` into the cache; return what `model` makes of them."""
+        # Without a cache, everything is read again for each token.
+        new = end - self.read if self.cache is not None else None
+        inputs = model.prepare_inputs_for_generation(
+            self.tokens[:, :end],
+            next_sequence_length=new,
+            is_first_iteration=not self.read,
+            **self.state,
+        )
+        outputs = model(**inputs, return_dict=True)
+        self.state = model._update_model_kwargs_for_generation(
+            outputs, self.state, num_new_tokens=end - self.read
+        )
+        self.read = end
+        return outputs
+
+    def select(self, rows: list[int]) -> None:
+        """Go on with these `rows` alone."""
+        index = torch.tensor(rows, device=self.tokens.device)
+        self.tokens = self.tokens.index_select(0, index)
+        if self.cache is not None:
+            # Made to put beams in order, and every cache can do that; it may as well take fewer.
+            self.cache.reorder_cache(index)
+
+
+@dataclass(slots=True, eq=False)
+class Group(Rows):
+    """The rows of `texts`, whose cache takes so many `bytes`."""
+
+    texts: list[Text] = field(default_factory=list)
+    bytes: int = 0
 
     def measure(self) -> None:
         """Find out what the cache takes now."""
@@ -70,9 +101,6 @@ class Group:
         if not rows:
             self.state, self.bytes = {}, 0
             return
-        index = torch.tensor(rows, device=self.tokens.device)
-        self.tokens = self.tokens.index_select(0, index)
+        self.select(rows)
         if self.cache is not None:
-            # Made to put beams in order, and every cache can do that; it may as well take fewer.
-            self.cache.reorder_cache(index)
             self.measure()

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.interface import LoadOptions
+from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.torch import weights
 from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.footprint import weights_bytes, with_work
@@ -36,6 +36,7 @@ from daiic.worker.engines.transformers_text.growth import SHARE, Growth
 from daiic.worker.engines.transformers_text.turns import Turns
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model import Model
+from daiic.worker.slices import load as slices
 
 LEAST_CONTEXT = 256
 
@@ -47,6 +48,8 @@ log = structlog.get_logger()
 
 def footprint(model: Model, options: LoadOptions) -> int:
     """See `EngineModule`."""
+    if model.plan:
+        return slices.footprint(model, options)
     return with_work(expected_weights(model, options))
 
 
@@ -67,7 +70,7 @@ def expected_weights(model: Model, options: LoadOptions) -> int:
 
 async def load(
     path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
-) -> TextEngine:
+) -> Engine:
     """Load the language model in the directory `path` and return the engine that serves it.
 
     Where a quantisation cannot be had the engine's `fallback` says why. Weights
@@ -80,6 +83,8 @@ async def load(
             budget is too small, BAD_REQUEST if it is no language model.
         EngineOutOfMemory, DeviceLost: as those say.
     """
+    if options.plan:
+        return await slices.load(path, options, budget, progress)
     loop = asyncio.get_running_loop()
 
     def tell(done: float) -> None:

@@ -43,9 +43,7 @@ class Turns(TextGenerator):
         self._model = model
         self._slots = slots
         self._spare = spare
-        self._first: dict[str, Any] = {"use_cache": True}
-        if "logits_to_keep" in inspect.signature(model.forward).parameters:
-            self._first["logits_to_keep"] = 1
+        self._first = first_state(model)
         self._in_pieces = _reads_in_pieces(model)
         self._token_bytes = token_bytes
         self._limit = 0
@@ -133,7 +131,7 @@ class Turns(TextGenerator):
                 except Exception as error:
                     self._fail(group, error)
                 if not group.texts:
-                    self._groups.remove(group)
+                    self._gone(group)
 
     def _begin(self) -> None:
         """Make the first text that waits a group, with all others of its length."""
@@ -150,25 +148,13 @@ class Turns(TextGenerator):
                 self._waiting.remove(text)
         if alike:
             tokens = torch.tensor([text.prompt for text in alike], device=self._model.device)
-            self._groups.append(Group(alike, tokens, dict(self._first)))
+            self._groups.append(Group(tokens, dict(self._first), texts=alike))
 
     def _step(self, group: Group) -> None:
         """Read on in the prompts, or make the next token of each text."""
         length = group.tokens.shape[1]
         end = min(group.read + PREFILL, length) if self._in_pieces else length
-        # Without a cache, everything is read again for each token.
-        new = end - group.read if group.cache is not None else None
-        inputs = self._model.prepare_inputs_for_generation(
-            group.tokens[:, :end],
-            next_sequence_length=new,
-            is_first_iteration=not group.read,
-            **group.state,
-        )
-        outputs = self._model(**inputs, return_dict=True)
-        group.state = self._model._update_model_kwargs_for_generation(
-            outputs, group.state, num_new_tokens=end - group.read
-        )
-        group.read = end
+        outputs = self._advance(group, end)
         self._note_progress()
         if end < length:
             return
@@ -202,7 +188,13 @@ class Turns(TextGenerator):
         for group in list(self._groups):
             group.keep([row for row, text in enumerate(group.texts) if text.name not in gone])
             if not group.texts:
-                self._groups.remove(group)
+                self._gone(group)
+
+    def _advance(self, group: Group, end: int) -> Any:
+        return group.advance(self._model, end)
+
+    def _gone(self, group: Group) -> None:
+        self._groups.remove(group)
 
     def _fail(self, group: Group, error: Exception) -> None:
         log.error("generation failed", exc_info=error)
@@ -214,6 +206,14 @@ class Turns(TextGenerator):
 
     def _note_progress(self, *_: Any) -> None:
         self._stepped_at = time.monotonic()
+
+
+def first_state(model: Any) -> dict[str, Any]:
+    """Return the arguments of the first step of a text."""
+    first: dict[str, Any] = {"use_cache": True}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        first["logits_to_keep"] = 1
+    return first
 
 
 def _layers(model: Any) -> list[torch.nn.Module]:

@@ -1,0 +1,208 @@
+"""Like workers compute a model together: its own answers, also after a rank has died."""
+
+import asyncio
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.keyfile import ClusterKey
+from support.models.tiny_models import language_model
+from support.processes.head_process import HeadProcess
+from support.processes.worker_process import WorkerProcess
+
+pytestmark = pytest.mark.skipif(shutil.which("stunnel") is None, reason="needs stunnel")
+MODEL = "tiny"
+NAMES = ("lead", "other")
+
+
+class Cluster:
+    """A head and two workers that have a model, and compute slices over loopback."""
+
+    def __init__(self, place: Path) -> None:
+        self.key = place / "key"
+        ClusterKey.generate().save(self.key)
+        self.models = {name: place / f"{name}-models" for name in NAMES}
+        for folder in self.models.values():
+            language_model(folder / MODEL)
+        self.head = HeadProcess(cluster_key_file=self.key)
+        self.workers: dict[str, WorkerProcess] = {}
+        self._place = place
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        await stack.enter_async_context(self.head)
+        for name in NAMES:
+            self.workers[name] = await stack.enter_async_context(
+                WorkerProcess(
+                    heads=self.head.address,
+                    cluster_key_file=self.key,
+                    models_dir=self.models[name],
+                    cache_dir=self._place / f"{name}-cache",
+                    state_dir=self._place / name,
+                    name=name,
+                    allow_downloads=False,
+                    quantization="none",
+                    precision="float32",
+                    shard_interface="lo",
+                )
+            )
+        for worker in self.workers.values():
+            await worker.says(r"computing slices for others .*listen=(\S+)")
+
+    def client(self) -> ClusterClient:
+        return ClusterClient([self.head.address], key=ClusterKey.load(self.key))
+
+    def address(self) -> str:
+        said = r"(?s).*computing slices for others [^\n]*listen=(\S+)"
+        return self.workers["other"].said(said)
+
+    def task(self, text: pb.TextTask, *, split: bool = True) -> pb.Task:
+        """Return a task that "lead" runs, alone or with "other"."""
+        task = pb.Task(
+            model=MODEL, text=text, stream=True, worker_id=self.workers["lead"].worker_id
+        )
+        if split:
+            other = self.workers["other"]
+            task.shards.members.add(
+                worker_id=other.worker_id, name="other", address=self.address(), bytes=1
+            )
+        return task
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with AsyncExitStack() as stack:
+        made = Cluster(tmp_path)
+        await made.start(stack)
+        yield made
+
+
+def rank_of(worker: WorkerProcess) -> psutil.Process:
+    """Return the process that computes a slice for `worker`."""
+    (found,) = (
+        child
+        for child in psutil.Process(worker.pid).children(recursive=True)
+        if "daiic.worker.slices.process" in " ".join(child.cmdline())
+    )
+    return found
+
+
+def asked(words: str = "The quick brown fox", **wanted: object) -> pb.TextTask:
+    return pb.TextTask(prompt=words, **{"max_tokens": 40, "temperature": 0.0, **wanted})
+
+
+TEXTS = [
+    asked(),
+    asked("The dog", temperature=0.9, seed=7),
+    asked("Grüße aus Köln: schöne Häuser", top_k=20, temperature=0.7, seed=3),
+    asked("word " * 30),
+]
+
+
+async def tokens(client: ClusterClient, task: pb.Task) -> list[int]:
+    return [token async for part in client.run(task) for token in part.tokens]
+
+
+async def status_of(client: ClusterClient, name: str) -> pb.Heartbeat:
+    status = await client.status()
+    (found,) = (one.heartbeat for one in status.workers if one.heartbeat.name == name)
+    return found
+
+
+async def test_the_answers_are_those_of_the_whole_model_and_status_tells_who_holds_what(
+    cluster: Cluster,
+) -> None:
+    async with cluster.client() as client:
+        wanted = [await tokens(client, cluster.task(text, split=False)) for text in TEXTS]
+        assert all(wanted)
+        whole = (await status_of(client, "lead")).models[0].identity
+        await cluster.workers["lead"].kill()
+        await cluster.workers["lead"].restart()
+        await cluster.workers["lead"].says(r"computing slices for others .*listen=(\S+)")
+        tasks = [cluster.task(text) for text in TEXTS]
+        assert list(await asyncio.gather(*(tokens(client, task) for task in tasks))) == wanted
+        while not (model := (await status_of(client, "lead")).models[0]).shards:
+            await asyncio.sleep(0.2)
+        assert [shard.name for shard in model.shards] == ["lead", "other"]
+        assert all((shard.slices, shard.layers) == (2, 2) for shard in model.shards)
+        first, second = (shard.bytes for shard in model.shards)
+        size = (cluster.models["lead"] / MODEL / "model.safetensors").stat().st_size
+        assert 0 < first < 0.7 * size and first == second
+        assert model.identity == whole
+        assert model.engine == "transformers"
+
+
+async def test_a_rank_killed_in_mid_answer_costs_no_token_of_it(cluster: Cluster) -> None:
+    text = asked(max_tokens=200)
+    async with cluster.client() as client:
+        wanted = await tokens(client, cluster.task(text))
+        for name in reversed(NAMES):
+            made: list[int] = []
+            killed = None
+            async for part in client.run(cluster.task(text)):
+                assert not part.started_over
+                made += part.tokens
+                if part.tokens and killed is None:
+                    killed = rank_of(cluster.workers[name])
+                    killed.kill()
+            assert made == wanted, name
+            assert rank_of(cluster.workers[name]).pid != killed.pid
+    assert "an engine died" in cluster.workers["lead"].log
+
+
+async def test_who_cannot_compute_the_same_is_refused_with_the_reason(cluster: Cluster) -> None:
+    weights = cluster.models["other"] / MODEL / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    async with cluster.client() as client:
+        with pytest.raises(TaskError) as error:
+            await tokens(client, cluster.task(asked()))
+    assert "has another tiny than the one that leads" in error.value.message
+
+
+async def test_who_does_not_know_the_secret_gets_nothing(cluster: Cluster) -> None:
+    host, port = cluster.address().rsplit(":", 1)
+    with socket.create_connection((host, int(port)), 10) as plain:
+        plain.settimeout(20)
+        plain.sendall(bytes(64))
+        heard = b""
+        try:
+            while more := plain.recv(4096):
+                heard += more
+        except ConnectionError:
+            pass
+        assert not heard or heard[0] == 21  # a TLS alert
+    worker = psutil.Process(cluster.workers["other"].pid)
+    inside = [
+        one.laddr
+        for one in worker.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN and one.laddr.port != int(port)
+    ]
+    assert inside
+    for address in inside:
+        with socket.create_connection(address[:2], 10) as local:
+            local.settimeout(20)
+            local.sendall((96).to_bytes(4) + b"a" + bytes(96))
+            heard = b""
+            while more := local.recv(4096):
+                heard += more
+        assert len(heard) in (0, 37) or heard.startswith(b"HTTP/1.1 400")
+    async with cluster.client() as client:
+        assert await tokens(client, cluster.task(asked()))
+
+
+async def test_no_rank_outlives_its_worker(cluster: Cluster) -> None:
+    async with cluster.client() as client:
+        assert await tokens(client, cluster.task(asked()))
+    ranks = [rank_of(worker) for worker in cluster.workers.values()]
+    await cluster.workers["lead"].kill()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, ranks, 30)
+    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
