@@ -26,7 +26,7 @@ class Candidate:
 
 
 def leads(workers: Registry, job: Job, states: frozenset[pb.WorkerState]) -> list[Candidate]:
-    """Return the workers in one of `states` that could lead a group for `job`.
+    """Return the workers in one of `states` that could lead a group for `job` by layers.
 
     They have its model and know how much it takes, or may download it when another has told that.
     """
@@ -42,6 +42,8 @@ def leads(workers: Registry, job: Job, states: frozenset[pb.WorkerState]) -> lis
         here = known is not None and (
             known.readiness != Readiness.FAILED or known.capabilities is not None
         )
+        if known is not None and known.slices is not None:
+            continue
         if known is not None and known.takes and here:
             found.append(Candidate(worker, known.takes, known.keeps, known.readiness))
         elif not here and worker.can_download and names_repository(job.model):
@@ -53,7 +55,11 @@ def size(workers: Registry, job: Job) -> tuple[int, int]:
     """Return the least bytes that the model of `job` takes on a worker, and what a lead keeps."""
     known = (worker.models.get(job.model) for worker in workers)
     return min(
-        ((model.takes, model.keeps) for model in known if model is not None and model.takes),
+        (
+            (model.takes, model.keeps)
+            for model in known
+            if model is not None and model.takes and model.slices is None
+        ),
         default=(0, 0),
     )
 
@@ -66,6 +72,19 @@ def lenders(workers: Registry, job: Job) -> list[Worker]:
         if worker.offer is not None
         and worker.offer.address
         and worker.state in SERVING
+        and job.tags <= worker.tags
+    ]
+
+
+def slicers(workers: Registry, job: Job, states: frozenset[pb.WorkerState]) -> list[Worker]:
+    """Return the workers in one of `states` that could compute a slice of the model of `job`."""
+    return [
+        worker
+        for worker in workers
+        if worker.state in states
+        and worker.offer is not None
+        and worker.offer.slice_address
+        and worker.slices(job.model) is not None
         and job.tags <= worker.tags
     ]
 

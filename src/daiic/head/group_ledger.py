@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from daiic.head.group_candidates import READY, can_lead, leads, lenders, size
+from daiic.head.group_candidates import READY, can_lead, leads, lenders, size, slicers
 from daiic.head.group_memory import GroupMemory
 from daiic.head.groups import Formation, form
 from daiic.head.job import Job
 from daiic.head.limits import HeadLimits
 from daiic.head.registry import Registry
 from daiic.head.shared_model import Part, Process, SharedModel
+from daiic.head.slices import form_slices
 from daiic.head.worker import SERVING, Readiness, Worker
 from daiic.wire import daiic_pb2 as pb
 
@@ -73,13 +74,15 @@ class GroupLedger:
         if formed is None:
             return None
         lead = self._named(formed.lead)
-        members = tuple(_part(self._named(worker_id), size) for worker_id, size in formed.members)
+        members = tuple(
+            _part(self._named(worker_id), job.model, size) for worker_id, size in formed.members
+        )
         group = SharedModel(job.model, lead.process, formed.lead_bytes, members, now)
         self._add(group)
         log.info(
             "group formed",
             model=job.model,
-            takes=size(self._workers, job)[0],
+            takes=lead.takes(job.model) or size(self._workers, job)[0],
             lead=f"{lead.title}: {formed.lead_bytes >> 20} MiB",
             members=[f"{part.name}: {part.bytes >> 20} MiB" for part in members],
             reason="no worker can hold it alone",
@@ -114,13 +117,20 @@ class GroupLedger:
 
     def may_serve(self, job: Job) -> bool:
         """Return whether a group could run `job`, now or once others have given memory back."""
-        return (
-            form(
+        by_layers = form(
+            [
+                self._memory.at_best(one.worker, one.takes, one.keeps)
+                for one in leads(self._workers, job, SERVING)
+            ],
+            [self._memory.at_best(worker) for worker in lenders(self._workers, job)],
+            self._limits.members,
+        )
+        return by_layers is not None or (
+            form_slices(
                 [
-                    self._memory.at_best(one.worker, one.takes, one.keeps)
-                    for one in leads(self._workers, job, SERVING)
+                    (self._memory.slicer_at_best(worker, job.model), can_lead(worker, job))
+                    for worker in slicers(self._workers, job, SERVING)
                 ],
-                [self._memory.at_best(worker) for worker in lenders(self._workers, job)],
                 self._limits.members,
             )
             is not None
@@ -151,7 +161,18 @@ class GroupLedger:
     ) -> Formation | None:
         """Return what group there could be for `job` now, when those `ended` are gone."""
         groups = [group for group in self._groups if group not in ended]
-        return form(
+        sliced = form_slices(
+            [
+                (
+                    self._memory.as_slicer(worker, job.model, groups, ended),
+                    can_lead(worker, job),
+                )
+                for worker in slicers(self._workers, job, READY)
+                if self._usable(worker, now)
+            ],
+            self._limits.members,
+        )
+        return sliced or form(
             [self._memory.as_lead(one, groups, ended) for one in leads(self._workers, job, READY)],
             [
                 self._memory.as_member(worker, groups, ended)
@@ -179,8 +200,7 @@ class GroupLedger:
             if (
                 worker is None
                 or worker.process != part.process
-                or worker.offer is None
-                or worker.offer.address != part.address
+                or worker.address_for(group.model) != part.address
                 or not self._usable(worker, now)
             ):
                 return False
@@ -205,8 +225,10 @@ class GroupLedger:
             worker = self._workers.get(shard.worker_id)
             if worker is None or worker.offer is None:
                 return
+            if worker is not lead and not worker.address_for(model):
+                return
             if worker is not lead:
-                parts.append(_part(worker, shard.bytes))
+                parts.append(_part(worker, model, shard.bytes))
         own = sum(shard.bytes for shard in known.shards if shard.worker_id == lead.id)
         group = SharedModel(model, lead.process, own, tuple(parts[: self._limits.members]), now)
         if parts and self._complete(group, now):
@@ -257,6 +279,5 @@ def _has(lead: Worker, group: SharedModel) -> bool:
     return known is not None and known.readiness <= Readiness.LOADING
 
 
-def _part(worker: Worker, size: int) -> Part:
-    assert worker.offer is not None
-    return Part(worker.process, worker.title, worker.offer.address, size)
+def _part(worker: Worker, model: str, size: int) -> Part:
+    return Part(worker.process, worker.title, worker.address_for(model), size)

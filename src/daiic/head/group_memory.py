@@ -6,10 +6,12 @@ was given away since is taken off that; the lesser of both counts.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from daiic.head.group_candidates import Candidate
 from daiic.head.groups import Host
 from daiic.head.shared_model import Process, SharedModel
+from daiic.head.slices import Slicer
 from daiic.head.worker import Worker
 
 Groups = Collection[SharedModel]
@@ -53,6 +55,31 @@ class GroupMemory:
             worker.id, lends=max(lends, 0), rtt=_microseconds(worker.rtt), links=_links(worker)
         )
 
+    def as_slicer(self, worker: Worker, model: str, groups: Groups, ended: Groups) -> Slicer:
+        """Return `worker` as it computes a slice of `model`, when those `ended` have left it."""
+        assert worker.offer is not None
+        rank = worker.readiness(model)
+        assert rank is not None
+        host = self.as_lead(Candidate(worker, 0, 0, rank), groups, ended)
+        given = _given(worker, ended)
+        free = worker.offer.slice_bytes
+        # What it has of groups that it leads, and models that would leave, are held by itself.
+        led = _given(worker, [group for group in ended if group.lead == worker.process])
+        room = min(host.room, free + _held(worker) + given - led)
+        lends = free + given
+        known = self._before.get(worker.process)
+        if known is not None:
+            lends = min(lends, known[1] - _given(worker, groups))
+        return _slicer(worker, model, replace(host, room=max(room, 0), lends=max(lends, 0)))
+
+    def slicer_at_best(self, worker: Worker, model: str) -> Slicer:
+        """Return `worker` as it would compute a slice of `model` without any group."""
+        assert worker.offer is not None
+        _, held = self._before.get(worker.process, (0, 0))
+        room = max(worker.room, held)
+        lends = max(worker.offer.slice_bytes, held)
+        return _slicer(worker, model, Host(worker.id, room=room, lends=lends))
+
     def at_best(self, worker: Worker, takes: int = 0, keeps: int = 0) -> Host:
         """Return `worker` as it would be without any group."""
         assert worker.offer is not None
@@ -76,6 +103,19 @@ class GroupMemory:
         """Forget workers that are in none of `groups`."""
         left = frozenset[Process]().union(*(group.processes for group in groups))
         self._before = {p: known for p, known in self._before.items() if p in left}
+
+
+def _held(worker: Worker) -> int:
+    """Return the bytes that a worker's own models hold."""
+    free = worker.heartbeat.vram.free + worker.heartbeat.ram.free
+    return max((worker.memory or 0) - free, 0)
+
+
+def _slicer(worker: Worker, model: str, host: Host) -> Slicer:
+    slices = worker.slices(model)
+    assert slices is not None
+    assert worker.offer is not None
+    return Slicer(host, worker.offer.like, slices.bytes, slices.each, slices.most)
 
 
 def _given(worker: Worker, groups: Groups) -> int:

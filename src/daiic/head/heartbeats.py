@@ -83,6 +83,8 @@ def _cut_card(card: pb.Card, limits: HeadLimits) -> None:
 def _cut_offer(offer: pb.ShardOffer, limits: HeadLimits) -> None:
     """Cut down what a worker lends; a way that cannot be was not measured."""
     offer.address = offer.address[: limits.name]
+    offer.slice_address = offer.slice_address[: limits.name]
+    offer.like = offer.like[: limits.name]
     links = [
         link
         for link in offer.links[: limits.shards]

@@ -51,6 +51,8 @@ def _too_large_for_all(job: Job, takes: int, tagged: list[Worker]) -> TaskError:
         if lent
         else ", and none lends memory to others"
     )
+    if any(worker.slices(job.model) is not None for worker in tagged):
+        together += ", and those that could compute slices of it are too few, or unlike"
     return TaskError(
         pb.OUT_OF_MEMORY,
         f"{shown(job.model)} takes {_gib(takes)}; {shown(largest.title)} has most, "

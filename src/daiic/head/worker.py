@@ -42,7 +42,8 @@ class WorkerModel:
     `capabilities` are `None` until they are known. `identity` is known while
     the model is loaded. It `takes` that many bytes of memory, 0 if that is not
     known, and `keeps` those of them where it is led from, if several machines
-    hold it; `shards` are its parts then.
+    hold it; `shards` are its parts then. `slices` says what slices of it take,
+    that like workers could compute.
     """
 
     readiness: Readiness
@@ -52,6 +53,7 @@ class WorkerModel:
     takes: int = 0
     keeps: int = 0
     shards: tuple[pb.Shard, ...] = ()
+    slices: pb.ModelSlices | None = None
 
 
 class Worker:
@@ -139,6 +141,7 @@ class Worker:
                 model.needs,
                 model.lead_needs,
                 tuple(model.shards),
+                model.slices if model.HasField("slices") else None,
             )
             for model in heartbeat.models
             if model.state in _READINESS
@@ -181,6 +184,18 @@ class Worker:
         """Return the bytes of memory that `model` takes here, 0 if that is not known."""
         known = self.models.get(model)
         return known.takes if known is not None else 0
+
+    def slices(self, model: str) -> pb.ModelSlices | None:
+        """Return what slices of `model` take, `None` if it computes none."""
+        known = self.models.get(model)
+        return known.slices if known is not None else None
+
+    def address_for(self, model: str) -> str:
+        """Return where it is reached for its part of `model`, empty if it takes none."""
+        if self.offer is None:
+            return ""
+        sliced = self.slices(model) is not None
+        return self.offer.slice_address if sliced else self.offer.address
 
     def rate(self, model: str) -> float:
         """Return what `model` makes a second of one task, 0 if that was not measured."""

@@ -4,16 +4,17 @@
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-tags)
   (:import-from #:hydramesh/head/model-index
                 #:+downloadable+ #:+failed+ #:do-holders #:readiness #:worker-model-capabilities
-                #:worker-model-keeps #:worker-model-readiness #:worker-model-takes)
+                #:worker-model-keeps #:worker-model-readiness #:worker-model-slices
+                #:worker-model-takes)
   (:import-from #:hydramesh/head/registry #:registry-index #:registry-workers)
   (:import-from #:hydramesh/head/scheduling #:may-lead-p)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:names-repository-p #:worker-can-download #:worker-lacks-p #:worker-models
-                #:worker-offer #:worker-serving-p #:worker-tags)
+                #:worker-offer #:worker-serving-p #:worker-slices #:worker-tags)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:candidate #:candidate-worker #:candidate-takes #:candidate-keeps #:candidate-rank
-           #:leads #:size #:lenders #:can-lead-p)
+           #:make-candidate #:leads #:size #:lenders #:slicers #:can-lead-p)
   (:documentation "Which workers could lead a group for a task, and which could lend memory to it."))
 (in-package #:hydramesh/head/group-candidates)
 
@@ -26,7 +27,7 @@ says how soon it has it."
   (rank 0 :type readiness :read-only t))
 
 (defun leads (registry job state-p)
-  "Return the workers that satisfy STATE-P and could lead a group for JOB, as CANDIDATEs.
+  "Return the workers that satisfy STATE-P and could lead a group for JOB by layers, as CANDIDATEs.
 They have its model and know how much it takes, or may download it when another has told that."
   (multiple-value-bind (takes keeps) (size registry job)
     (when (plusp takes)
@@ -38,6 +39,7 @@ They have its model and know how much it takes, or may download it when another 
                                 (worker-model-capabilities known)))
             when (and (worker-offer worker)
                       (funcall state-p worker)
+                      (not (worker-slices worker (job-model job)))
                       (can-lead-p worker job))
               if (and here (plusp (worker-model-takes known)))
                 collect (make-candidate :worker worker
@@ -60,6 +62,7 @@ They have its model and know how much it takes, or may download it when another 
       (let ((takes (worker-model-takes model))
             (keeps (worker-model-keeps model)))
         (when (and (plusp takes)
+                   (null (worker-model-slices model))
                    (or (zerop least)
                        (< takes least)
                        (and (= takes least) (< keeps kept))))
@@ -73,6 +76,16 @@ They have its model and know how much it takes, or may download it when another 
                    (and (worker-offer worker)
                         (string/= "" (pb:shard-offer-address (worker-offer worker)))
                         (worker-serving-p worker)
+                        (tag-subset-p (job-tags job) (worker-tags worker))))
+                 (registry-workers registry)))
+
+(defun slicers (registry job state-p)
+  "Return the workers that satisfy STATE-P and could compute a slice of the model of JOB."
+  (remove-if-not (lambda (worker)
+                   (and (worker-offer worker)
+                        (string/= "" (pb:shard-offer-slice-address (worker-offer worker)))
+                        (funcall state-p worker)
+                        (worker-slices worker (job-model job))
                         (tag-subset-p (job-tags job) (worker-tags worker))))
                  (registry-workers registry)))
 

@@ -3,9 +3,10 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/head/group-candidates
-                #:candidate-worker #:can-lead-p #:leads #:lenders #:size)
+                #:candidate-worker #:can-lead-p #:leads #:lenders #:size #:slicers)
   (:import-from #:hydramesh/head/group-memory
                 #:group-memory #:make-group-memory #:group-memory-as-lead #:group-memory-as-member
+                #:group-memory-as-slicer #:group-memory-slicer-at-best
                 #:group-memory-at-best #:group-memory-given #:group-memory-keep)
   (:import-from #:hydramesh/head/groups
                 #:form #:formation-lead #:formation-lead-bytes #:formation-members)
@@ -20,8 +21,9 @@
                 #:shared-model-members #:shared-model-used-at #:shared-model-seen-at
                 #:shared-model-running #:shared-model-ending-since #:shared-model-processes
                 #:shared-model-has-p #:shared-model-blamed)
+  (:import-from #:hydramesh/head/slices #:form-slices)
   (:import-from #:hydramesh/head/worker
-                #:worker-id #:worker-models #:worker-offer #:worker-process #:worker-serving-p
+                #:worker-address-for #:worker-takes #:worker-id #:worker-models #:worker-offer #:worker-process #:worker-serving-p
                 #:worker-state #:worker-title)
   (:import-from #:hydramesh/service/logs #:log-info)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -88,12 +90,13 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                        :lead (worker-process lead)
                        :lead-bytes (formation-lead-bytes formed)
                        :members (loop for (id . bytes) in (formation-members formed)
-                                      collect (part-of (named id) bytes))
+                                      collect (part-of (named id) (job-model job) bytes))
                        :used-at now)))
           (add ledger group nil)
           (log-info "group formed"
                     :model (job-model job)
-                    :takes (values (size (group-ledger-workers ledger) job))
+                    :takes (let ((takes (worker-takes lead (job-model job))))
+                             (if (plusp takes) takes (values (size (group-ledger-workers ledger) job))))
                     :lead (in-mebibytes (worker-title lead) (formation-lead-bytes formed))
                     :members (format nil "~{~a~^, ~}"
                                      (loop for part in (shared-model-members group)
@@ -133,12 +136,17 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
   (let* ((workers (group-ledger-workers ledger))
          (memory (group-ledger-memory ledger))
          (leads (leads workers job #'worker-serving-p)))
-    (and leads
-         (form (loop for candidate in leads
-                     collect (group-memory-at-best memory (candidate-worker candidate) candidate))
-               (loop for worker in (lenders workers job)
-                     collect (group-memory-at-best memory worker))
-               (head-limits-members (group-ledger-limits ledger)))
+    (and (or (and leads
+                  (form (loop for candidate in leads
+                              collect (group-memory-at-best memory (candidate-worker candidate)
+                                                            candidate))
+                        (loop for worker in (lenders workers job)
+                              collect (group-memory-at-best memory worker))
+                        (head-limits-members (group-ledger-limits ledger))))
+             (form-slices (loop for worker in (slicers workers job #'worker-serving-p)
+                                collect (cons (group-memory-slicer-at-best memory worker (job-model job))
+                                              (can-lead-p worker job)))
+                          (head-limits-members (group-ledger-limits ledger))))
          t)))
 
 (defun group-ledger-lost (ledger process)
@@ -173,13 +181,19 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
          (memory (group-ledger-memory ledger))
          (groups (set-difference (group-ledger-groups ledger) ended))
          (leads (leads workers job #'ready-p)))
-    (and leads
-         (form (loop for candidate in leads
-                     collect (group-memory-as-lead memory candidate groups ended))
-               (loop for worker in (lenders workers job)
-                     when (usable-p ledger worker now)
-                       collect (group-memory-as-member memory worker groups ended))
-               (head-limits-members (group-ledger-limits ledger))))))
+    (or (form-slices (loop for worker in (slicers workers job #'ready-p)
+                           when (usable-p ledger worker now)
+                             collect (cons (group-memory-as-slicer memory worker (job-model job)
+                                                                   groups ended)
+                                           (can-lead-p worker job)))
+                     (head-limits-members (group-ledger-limits ledger)))
+        (and leads
+             (form (loop for candidate in leads
+                         collect (group-memory-as-lead memory candidate groups ended))
+                   (loop for worker in (lenders workers job)
+                         when (usable-p ledger worker now)
+                           collect (group-memory-as-member memory worker groups ended))
+                   (head-limits-members (group-ledger-limits ledger)))))))
 
 (defun lead-of (ledger group)
   (let ((worker (registry-get (group-ledger-workers ledger) (car (shared-model-lead group)))))
@@ -197,8 +211,8 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
         for worker = (registry-get (group-ledger-workers ledger) (car (part-process part)))
         always (and worker
                     (equal (worker-process worker) (part-process part))
-                    (worker-offer worker)
-                    (string= (pb:shard-offer-address (worker-offer worker)) (part-address part))
+                    (string= (worker-address-for worker (shared-model-model group))
+                             (part-address part))
                     (usable-p ledger worker now))))
 
 ;;; Groups
@@ -220,7 +234,9 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                             collect (registry-get (group-ledger-workers ledger)
                                                   (pb:shard-worker-id shard)))))
         (when (and others
-                   (every (lambda (worker) (and worker (worker-offer worker))) workers))
+                   (every (lambda (worker)
+                            (and worker (string/= "" (worker-address-for worker model))))
+                          workers))
           (let ((group (make-shared-model
                         :model model
                         :lead (worker-process lead)
@@ -230,15 +246,15 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                         :members (loop repeat (head-limits-members (group-ledger-limits ledger))
                                        for shard in others
                                        for worker in workers
-                                       collect (part-of worker (pb:shard-bytes shard)))
+                                       collect (part-of worker model (pb:shard-bytes shard)))
                         :used-at now)))
             (when (complete-p ledger group now)
               (add ledger group t))))))))
 
-(defun part-of (worker bytes)
+(defun part-of (worker model bytes)
   (make-part :process (worker-process worker)
              :name (worker-title worker)
-             :address (pb:shard-offer-address (worker-offer worker))
+             :address (worker-address-for worker model)
              :bytes bytes))
 
 (defun add (ledger group loaded)

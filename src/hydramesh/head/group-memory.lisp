@@ -2,16 +2,20 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/head/group-candidates
-                #:candidate-keeps #:candidate-rank #:candidate-takes #:candidate-worker)
-  (:import-from #:hydramesh/head/groups #:make-host)
+                #:make-candidate #:candidate-keeps #:candidate-rank #:candidate-takes #:candidate-worker)
+  (:import-from #:hydramesh/head/groups
+                #:make-host #:host-gpu #:host-links #:host-rank #:host-room #:host-rtt)
   (:import-from #:hydramesh/head/shared-model
                 #:shared-model-bytes-of #:shared-model-has-member-p #:shared-model-has-p
                 #:shared-model-lead)
   (:import-from #:hydramesh/head/worker
-                #:worker-heartbeat #:worker-id #:worker-offer #:worker-process #:worker-room #:worker-rtt)
+                #:worker-heartbeat #:worker-id #:worker-memory #:worker-offer #:worker-process
+                #:worker-readiness #:worker-room #:worker-rtt #:worker-slices)
+  (:import-from #:hydramesh/head/slices #:make-slicer)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:group-memory #:make-group-memory #:group-memory-as-lead #:group-memory-as-member
-           #:group-memory-at-best #:group-memory-given #:group-memory-keep)
+           #:group-memory-as-slicer #:group-memory-slicer-at-best #:group-memory-at-best
+           #:group-memory-given #:group-memory-keep)
   (:documentation "What workers have for a group, beside those that there are.
 
 What their heartbeats say may or may not have reckoned with groups yet. So it is remembered what a worker
@@ -64,6 +68,52 @@ both counts."))
                :lends (max lends 0)
                :rtt (worker-rtt worker)
                :links (links worker))))
+
+(defun group-memory-as-slicer (memory worker model groups ended)
+  "Return WORKER as it computes a slice of MODEL beside GROUPS, when those ENDED have left it."
+  (let* ((candidate (make-candidate :worker worker :rank (worker-readiness worker model)))
+         (host (group-memory-as-lead memory candidate groups ended))
+         (given (given worker ended))
+         (free (pb:shard-offer-slice-bytes (worker-offer worker)))
+         ;; What it has of groups that it leads, and models that would leave, are held by itself.
+         (led (given worker (remove (worker-process worker) ended
+                                    :key #'shared-model-lead :test-not #'equal)))
+         (room (min (host-room host) (- (+ free (held worker) given) led)))
+         (lends (+ free given))
+         (before (before memory worker)))
+    (when before
+      (setf lends (min lends (- (cdr before) (given worker groups)))))
+    (slicer worker model (make-host :id (worker-id worker)
+                                    :room (max room 0)
+                                    :lends (max lends 0)
+                                    :rank (host-rank host)
+                                    :gpu (host-gpu host)
+                                    :rtt (host-rtt host)
+                                    :links (host-links host)))))
+
+(defun group-memory-slicer-at-best (memory worker model)
+  "Return WORKER as it would compute a slice of MODEL without any group."
+  (let ((held (or (cdr (before memory worker)) 0)))
+    (slicer worker model
+            (make-host :id (worker-id worker)
+                       :room (max (worker-room worker) held)
+                       :lends (max (pb:shard-offer-slice-bytes (worker-offer worker)) held)))))
+
+(defun held (worker)
+  "Return the bytes that the models of WORKER hold."
+  (let ((vram (pb:heartbeat-vram (worker-heartbeat worker)))
+        (ram (pb:heartbeat-ram (worker-heartbeat worker))))
+    (max 0 (- (or (worker-memory worker) 0)
+              (if vram (pb:memory-free vram) 0)
+              (if ram (pb:memory-free ram) 0)))))
+
+(defun slicer (worker model host)
+  (let ((slices (worker-slices worker model)))
+    (make-slicer :host host
+                 :like (pb:shard-offer-like (worker-offer worker))
+                 :divided (pb:model-slices-bytes slices)
+                 :each (pb:model-slices-each slices)
+                 :most (pb:model-slices-most slices))))
 
 (defun group-memory-at-best (memory worker &optional candidate)
   "Return WORKER as it would be without any group, and as CANDIDATE if it leads; a HOST."

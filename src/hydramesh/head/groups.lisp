@@ -1,7 +1,9 @@
 (defpackage #:hydramesh/head/groups
   (:use #:cl)
-  (:export #:host #:make-host #:host-id #:form #:formation-lead #:formation-lead-bytes
-           #:formation-members)
+  (:export #:+leads+ #:+rings+ #:before-p #:ring-of
+           #:host #:make-host #:host-id #:host-gpu #:host-lends #:host-links #:host-rank #:host-room
+           #:host-rtt #:form
+           #:make-formation #:formation-lead #:formation-lead-bytes #:formation-members #:formation-ring)
   (:documentation "Which workers together hold a model that none of them can hold alone.
 
 Nothing here keeps anything or measures: from the same numbers, which are all whole, the same group is

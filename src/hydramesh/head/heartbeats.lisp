@@ -101,6 +101,8 @@
                   (< (pb:shard-link-bytes-per-second link) +most+)
                   (<= 1 (length (pb:shard-link-worker-id link)) name))))
       (setf (pb:shard-offer-address offer) (cut (pb:shard-offer-address offer) name)
+            (pb:shard-offer-slice-address offer) (cut (pb:shard-offer-slice-address offer) name)
+            (pb:shard-offer-like offer) (cut (pb:shard-offer-like offer) name)
             (pb:shard-offer-links offer)
             (remove-if-not #'measured-way-p
                            (few (pb:shard-offer-links offer) (head-limits-shards limits)))))))

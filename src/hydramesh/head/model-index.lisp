@@ -8,7 +8,7 @@
            #:+never+ #:readiness-name
            #:worker-model #:worker-model-worker #:worker-model-name #:worker-model-readiness
            #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
-           #:worker-model-takes #:worker-model-keeps #:worker-model-shards
+           #:worker-model-takes #:worker-model-keeps #:worker-model-shards #:worker-model-slices
            #:worker-model-lacks-p #:worker-model-continues-p
            #:model-index #:make-model-index #:model-index-remembered-rate
            #:model-index-add #:model-index-remove #:do-holders)
@@ -44,7 +44,8 @@ them by its name once instead of asking each worker for it."))
 RATE is what it makes a second of one task, 0 if that was not measured. CAPABILITIES are NIL until
 they are known. IDENTITY is known while the model is loaded, NIL if the worker tells none. It TAKES
 that many bytes of memory, 0 if that is not known, and KEEPS those of them where it is led from, if several
-machines hold it; SHARDS are its parts then. PLACE is where it is among the holders of that name, and BEAT
+machines hold it; SHARDS are its parts then. SLICES says what slices of it take, that like workers could
+compute, NIL if there are none. PLACE is where it is among the holders of that name, and BEAT
 the heartbeat that told of it last."
   (worker nil :read-only t)
   (name "" :type string :read-only t)
@@ -55,6 +56,7 @@ the heartbeat that told of it last."
   (takes 0 :type (unsigned-byte 64))
   (keeps 0 :type (unsigned-byte 64))
   (shards '() :type list)
+  (slices nil :type (or null pb:model-slices))
   (place 0 :type fixnum)
   (beat 0 :type fixnum))
 

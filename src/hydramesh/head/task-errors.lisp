@@ -11,7 +11,7 @@
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
                 #:worker-can-download #:worker-heartbeat #:worker-holds-p #:worker-id #:worker-lacks-p
-                #:worker-memory #:worker-offer #:worker-takes
+                #:worker-memory #:worker-offer #:worker-slices #:worker-takes
                 #:worker-models #:worker-readiness #:worker-serving-p #:worker-tags #:worker-title)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:shown)
@@ -72,11 +72,13 @@ Each function returns a TASK-ERROR."))
                       sum (pb:shard-offer-bytes (worker-offer worker)))))
     (make-task-error
      pb:+out-of-memory+
-     (format nil "~a takes ~a; ~a has most, ~a~:[, and none lends memory to others~;, and all that lend ~
-                  memory have ~a for others~]"
+     (format nil "~a takes ~a; ~a has most, ~a~:[, and none lends memory to others~*~;, and all that lend ~
+                  memory have ~a for others~]~:[~;, and those that could compute slices of it are too ~
+                  few, or unlike~]"
              (shown (job-model job)) (gib takes) (shown (worker-title largest))
              (gib (or (worker-memory largest) 0))
-             (plusp lent) (gib lent))
+             (plusp lent) (gib lent)
+             (some (lambda (worker) (worker-slices worker (job-model job))) tagged))
      "add a worker, set shard = true on those that there are, or use a smaller quantization")))
 
 (defun gib (size)

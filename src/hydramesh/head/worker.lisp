@@ -8,7 +8,7 @@
                 #:make-worker-model #:worker-model-name #:worker-model-readiness
                 #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
                 #:worker-model-beat #:worker-model-lacks-p #:worker-model-takes
-                #:worker-model-keeps #:worker-model-shards
+                #:worker-model-keeps #:worker-model-shards #:worker-model-slices
                 #:model-index #:make-model-index #:model-index-remembered-rate #:model-index-add
                 #:model-index-remove)
   (:import-from #:hydramesh/head/tags #:tag-set)
@@ -20,7 +20,8 @@
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
            #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
            #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
-           #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes #:model-held-p
+           #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes
+           #:worker-slices #:worker-address-for #:model-held-p
            #:worker-began #:names-repository-p)
   (:documentation "One worker, as its heartbeats describe it."))
 (in-package #:hydramesh/head/worker)
@@ -150,7 +151,8 @@ lends to models of other workers. MODELS are a hash table of WORKER-MODELs by na
                   (worker-model-identity model) (pb:model-status-identity status)
                   (worker-model-takes model) (pb:model-status-needs status)
                   (worker-model-keeps model) (pb:model-status-lead-needs status)
-                  (worker-model-shards model) (pb:model-status-shards status))))))
+                  (worker-model-shards model) (pb:model-status-shards status)
+                  (worker-model-slices model) (pb:model-status-slices status))))))
     (when (< told (hash-table-count models))
       (loop for model being the hash-values of models
             unless (= (worker-model-beat model) beat)
@@ -272,6 +274,18 @@ those on its GPUs, if it has any."
   "Return the bytes of memory that MODEL takes there, 0 if that is not known."
   (let ((known (gethash model (worker-models worker))))
     (if known (worker-model-takes known) 0)))
+
+(defun worker-slices (worker model)
+  "Return what slices of MODEL take, NIL if WORKER computes none."
+  (let ((known (gethash model (worker-models worker))))
+    (and known (worker-model-slices known))))
+
+(defun worker-address-for (worker model)
+  "Return where WORKER is reached for its part of MODEL, empty if it takes none."
+  (let ((offer (worker-offer worker)))
+    (cond ((null offer) "")
+          ((worker-slices worker model) (pb:shard-offer-slice-address offer))
+          (t (pb:shard-offer-address offer)))))
 
 (defun worker-rate (worker model)
   "Return what MODEL makes a second of one task, 0 if that was not measured."

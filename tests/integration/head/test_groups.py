@@ -185,3 +185,29 @@ async def test_what_workers_say_of_groups_is_cut(head: HeadProcess, cast: Cast) 
     assert len(said.models[0].shards) == 64
     assert said.models[0].shards[0].worker_id == "i" * 256
     assert said.models[0].shards[0].name == "n" * 256
+
+
+@pytest.mark.rule("slices-formed")
+async def test_like_workers_that_have_the_model_compute_a_slice_each(
+    head: HeadProcess, cast: Cast
+) -> None:
+    slices = pb.ModelSlices(bytes=6 * GIB, each=GIB, most=4)
+    workers = [
+        await cast.worker(
+            head,
+            models=[
+                pb.ModelStatus(name=cast.model, state=pb.AVAILABLE, needs=8 * GIB, slices=slices)
+            ],
+            tags=[cast.model],
+            ram=pb.Memory(total=4 * GIB, free=4 * GIB),
+            shard=pb.ShardOffer(
+                slice_address=f"127.0.0.1:{7000 + number}", slice_bytes=4 * GIB, like=like
+            ),
+        )
+        for number, like in enumerate(("one", "one", "other"))
+    ]
+    client = await cast.client(head)
+    client.send(TASK, cast.task(1, tags=[cast.model], worker_id=workers[0].heartbeat.worker_id))
+    (member,) = (await workers[0].next(TASK)).shards.members
+    assert member.worker_id == workers[1].heartbeat.worker_id
+    assert (member.address, member.bytes) == ("127.0.0.1:7001", 4 * GIB)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
@@ -206,3 +207,73 @@ async def test_no_rank_outlives_its_worker(cluster: Cluster) -> None:
     await cluster.workers["lead"].kill()
     _, alive = await asyncio.to_thread(psutil.wait_procs, ranks, 30)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_workers_that_cannot_hold_it_compute_it_together_also_when_one_loses_its_slice(
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / "models"
+    # 600 MiB: 860 are needed for all of it, 760 for a half, and 640 for a third.
+    language_model(
+        models / MODEL, hidden_size=384, intermediate_size=8190, layers=16, heads=6, context=128
+    )
+    key = tmp_path / "key"
+    ClusterKey.generate().save(key)
+    async with AsyncExitStack() as stack:
+        head = await stack.enter_async_context(HeadProcess(cluster_key_file=key))
+        workers = {}
+        for name in ("one", "two", "three"):
+            workers[name] = await stack.enter_async_context(
+                WorkerProcess(
+                    heads=head.address,
+                    cluster_key_file=key,
+                    models_dir=models,
+                    state_dir=tmp_path / name,
+                    name=name,
+                    ram_limit=700 << 20,
+                    quantization="none",
+                    precision="float32",
+                    shard_interface="lo",
+                    allow_downloads=False,
+                )
+            )
+        for worker in workers.values():
+            await worker.says("computing slices for others")
+        async with ClusterClient([head.address], key=ClusterKey.load(key)) as client:
+            while not all(
+                one.heartbeat.shard.slice_bytes and one.heartbeat.models
+                for one in (await client.status()).workers
+            ):
+                await asyncio.sleep(0.2)
+            task = pb.Task(model=MODEL, text=asked(max_tokens=24), stream=True)
+            made: list[int] = []
+            killed = False
+            async for part in client.run(task):
+                assert not part.started_over
+                made += part.tokens
+                if part.tokens and not killed:
+                    shards = await shards_in(client)
+                    assert {shard.name for shard in shards} == workers.keys()
+                    assert {shard.slices for shard in shards} == {3}
+                    rank_of(workers[shards[1].name]).kill()
+                    killed = True
+    assert made == whole_answer(models / MODEL, task.text)
+
+
+async def shards_in(client: ClusterClient) -> list[pb.Shard]:
+    """Return who holds which part of the model."""
+    while True:
+        for one in (await client.status()).workers:
+            for model in one.heartbeat.models:
+                if model.shards:
+                    return list(model.shards)
+        await asyncio.sleep(0.2)
+
+
+def whole_answer(model: Path, text: pb.TextTask) -> list[int]:
+    """Return what transformers' own `generate` answers."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    whole = AutoModelForCausalLM.from_pretrained(model)
+    asked = tokenizer(text.prompt, return_tensors="pt").input_ids
+    made = whole.generate(asked, do_sample=False, max_new_tokens=text.max_tokens)
+    return made[0, asked.shape[1] :].tolist()
