@@ -58,12 +58,14 @@ async def test_it_shows_who_holds_which_layers_of_a_model(
     model.shards.add(worker_id="a", name="attic", bytes=2 << 30, first_layer=0, layers=12)
     model.shards.add(worker_id="b", name="<b>cellar", bytes=3 << 30, first_layer=12, layers=20)
     model.shards.add(worker_id="no-name", bytes=1 << 30)
+    model.shards.add(worker_id="c", name="shed", bytes=1 << 30, layers=32, slices=3)
     await page.go(gateway.url)
     await page.until("document.querySelector('.models')?.innerText.includes('attic')")
     shown = await page.text(".models")
     assert "attic: layers 0 to 11, 2.0 GiB" in shown
     assert "<b>cellar: layers 12 to 31, 3.0 GiB" in shown
     assert "no-name: 1.0 GiB" in shown
+    assert "shed: 1/3 of layers 0 to 31, 1.0 GiB" in shown
     del model.shards[1]
     await page.until("!document.querySelector('.models').innerText.includes('cellar')")
     assert page.errors == []

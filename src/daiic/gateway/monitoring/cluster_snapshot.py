@@ -14,13 +14,17 @@ from daiic.work import MODEL_KINDS, capabilities_of
 
 
 class LiveShard(msgspec.Struct, frozen=True):
-    """A part of a model that several workers hold; `layers` is 0 if that is not known."""
+    """A part of a model that several workers hold; `layers` is 0 if that is not known.
+
+    It is one slice of `slices` of each of them, all of them if that is 0.
+    """
 
     worker: str
     name: str
     bytes: int
     first_layer: int
     layers: int
+    slices: int
 
 
 class LiveModel(msgspec.Struct, frozen=True):
@@ -205,7 +209,9 @@ def _model(model: pb.ModelStatus) -> LiveModel:
         rate=round(model.rate, 2),
         unit=kind.unit if kind is not None else "",
         shards=[
-            LiveShard(part.worker_id, part.name, part.bytes, part.first_layer, part.layers)
+            LiveShard(
+                part.worker_id, part.name, part.bytes, part.first_layer, part.layers, part.slices
+            )
             for part in model.shards
         ],
     )

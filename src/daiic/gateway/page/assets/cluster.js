@@ -149,7 +149,8 @@ function updateModel(item, model) {
 }
 
 function part(shard) {
-  const layers = shard.layers ? `layers ${shard.first_layer} to ${shard.first_layer + shard.layers - 1}, ` : "";
+  const slice = shard.slices ? `1/${shard.slices} of ` : "";
+  const layers = shard.layers ? `${slice}layers ${shard.first_layer} to ${shard.first_layer + shard.layers - 1}, ` : "";
   return `${shard.name || shard.worker}: ${layers}${bytes(shard.bytes)}`;
 }
 
