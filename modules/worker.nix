@@ -78,6 +78,16 @@ in
       description = "The worker's package, with torch built for the machine's GPU.";
     };
 
+    llamaCppPackage = lib.mkPackageOption pkgs "llama-cpp" {
+      nullable = true;
+      default = null;
+      example = "llama-cpp.override { vulkanSupport = true; }";
+      extraDescription = ''
+        It runs GGUF models. `null` takes the one in {option}`services.daiic.worker.package`, which is built for the
+        machine's GPU and whose `rpc-server` lends memory to other machines in either case.
+      '';
+    };
+
     backend = mkOption {
       type = types.enum [
         "auto"
@@ -267,6 +277,9 @@ in
       hf_token_file = lib.optionalString (hfTokenFile != null) (role.credential "hf-token");
     }
     // lib.optionalAttrs cfg.vllm.enable { engine = lib.mkDefault "vllm"; }
+    // lib.optionalAttrs (cfg.llamaCppPackage != null) {
+      llama_server = lib.mkDefault (lib.getExe' cfg.llamaCppPackage "llama-server");
+    }
     // lib.optionalAttrs cfg.shard.enable (
       lib.mapAttrs (_: lib.mkDefault) {
         shard = true;

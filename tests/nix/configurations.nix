@@ -143,6 +143,7 @@ in
         worker.enable = true;
         worker.package = pkgs.pkgsRocm.daiic-worker;
         worker.vllm.package = pkgs.pkgsRocm.vllm;
+        worker.llamaCppPackage = pkgs.llama-cpp.override { vulkanSupport = true; };
         gateway.enable = true;
         gateway.package = pkgs.pkgsRocm.daiic-worker;
         shim.enable = true;

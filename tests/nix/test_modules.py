@@ -264,6 +264,11 @@ def test_worker_gets_its_vendors_build_and_devices_only(
     assert configuration(machine)["driverLibraries"] == bool(devices)
 
 
+def test_llama_cpp_of_ones_own_runs_gguf_models() -> None:
+    assert settings("packages-named", "worker")["llama_server"].endswith("/bin/llama-server")
+    assert "llama_server" not in settings("one-line-worker", "worker")
+
+
 def test_worker_of_other_machines_heads_listens_where_they_can_answer() -> None:
     assert settings("remote-heads", "worker")["listen"] == "0.0.0.0:7727"
     assert sorted(configuration("remote-heads")["units"]) == ["daiic-worker.service"]

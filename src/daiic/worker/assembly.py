@@ -15,8 +15,8 @@ from daiic.wire.udp import MeshSocket
 from daiic.worker.backend import choose
 from daiic.worker.cards.telemetry import Telemetry
 from daiic.worker.engines.interface import LoadOptions
-from daiic.worker.engines.llama_cpp import program
 from daiic.worker.engines.llama_cpp.devices import Device
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.speculation import Guesses
 from daiic.worker.engines.loading import EngineLoader
 from daiic.worker.engines.registry import ENGINES, WITH_VLLM
@@ -55,9 +55,10 @@ class Worker:
         identity: Identity,
         statistics: Statistics,
         key: ClusterKey | None = None,
+        llama_server: LlamaServer | None = None,
         listed: Sequence[Device] = (),
     ) -> None:
-        """`token` is Hugging Face's, `listed` are the cards of llama.cpp.
+        """`token` is Hugging Face's, `listed` are the cards of `llama_server`.
 
         Raises:
             SettingsError: if the backend that is set cannot be used, or no memory be lent.
@@ -66,12 +67,15 @@ class Worker:
         models_dir = Path(settings.models_dir).expanduser()
         if not models_dir.is_dir():
             log.warning("there is no models folder", models_dir=str(models_dir.absolute()))
+        self._llama_server = llama_server or LlamaServer()
         self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
         self._children = ChildMemory()
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit, self._children)
         self._backend = backend
         engines = WITH_VLLM if settings.engine == "vllm" else ENGINES
-        self._prefers_gguf = not backend.is_gpu and settings.engine == "auto" and program.is_there()
+        self._prefers_gguf = (
+            not backend.is_gpu and settings.engine == "auto" and self._llama_server.is_there
+        )
         self._guesses = Guesses()
         self._divisions = Divisions()
         self._threads = 0
@@ -172,6 +176,7 @@ class Worker:
             allow_downloads=settings.allow_downloads,
             token=token,
             cache_dir=self._cache_dir,
+            llama_server=self._llama_server,
             guesses=self._guesses,
             lead=self._lead,
             children=self._children,

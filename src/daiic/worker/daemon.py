@@ -12,6 +12,7 @@ import structlog
 
 from daiic.background import in_thread
 from daiic.service.lifecycle import Lifecycle, run
+from daiic.service.settings import SettingsError
 from daiic.service.status_port import StatusPort
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
@@ -19,7 +20,7 @@ from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
 from daiic.worker.cards.selection import visible
-from daiic.worker.engines.llama_cpp.devices import listed
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.vllm.program import check_there
 from daiic.worker.identity import identify
 from daiic.worker.metrics import Statistics
@@ -85,9 +86,15 @@ class Daemon:
         await in_thread(lambda: importlib.import_module("daiic.worker.assembly"))
         from daiic.worker.assembly import Worker
 
+        llama_server = LlamaServer(settings.llama_server)
+        if settings.llama_server and llama_server.path is None:
+            raise SettingsError(
+                f'llama_server = "{settings.llama_server}" cannot be run: name a llama-server by '
+                "its path, or a command on PATH"
+            )
         asks = settings.backend in ("auto", "vulkan")
-        cards = await listed() if asks else []
-        worker = Worker(settings, token, socket, identity, statistics, key, cards)
+        cards = await llama_server.devices() if asks else []
+        worker = Worker(settings, token, socket, identity, statistics, key, llama_server, cards)
         worker.manager.on_device_lost = self._device_lost
         await worker.manager.rescan()
         node = self._node = worker.node

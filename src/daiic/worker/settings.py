@@ -101,6 +101,13 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
     ray_machines: Annotated[
         RayMachines, msgspec.Meta(description="machines of the Ray cluster that share a model")
     ] = 2
+    llama_server: Annotated[
+        str,
+        msgspec.Meta(
+            description="llama-server to run GGUF models with, a path or a command; empty for that "
+            "on PATH, or else xllamacpp"
+        ),
+    ] = ""
     quantization: Annotated[
         Literal["auto", "none", "8bit", "4bit"],
         msgspec.Meta(description="auto (the most exact that fits), none, 8bit or 4bit weights"),

@@ -142,7 +142,7 @@ async def test_without_llama_cpp_the_remedy_says_where_to_get_it(
     monkeypatch: pytest.MonkeyPatch, chat: Path
 ) -> None:
     use("none", monkeypatch)
-    monkeypatch.setattr("daiic.worker.engines.llama_cpp.program.WHEEL", "no_such_wheel")
+    monkeypatch.setattr("daiic.worker.engines.llama_cpp.llama_server.WHEEL", "no_such_wheel")
     with pytest.raises(TaskError, match="install llama"):
         async with serving(chat):
             pass

@@ -11,7 +11,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import Backend, choose
 from daiic.worker.engines.interface import LoadOptions
-from daiic.worker.engines.llama_cpp.devices import listed
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.load import load
 from daiic.worker.memory.budget import MemoryBudget
 from support.llama_cpp.running import PROGRAMS, WITHOUT, answer, whole
@@ -61,7 +61,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 async def backend(said: Path) -> Backend:
-    chosen = choose("vulkan", await listed())
+    chosen = choose("vulkan", await LlamaServer().devices())
     assert (chosen.kind, chosen.name) == (pb.VULKAN, "A Radeon, An Arc")
     return chosen
 

@@ -18,10 +18,15 @@ rec {
       description = "Whether to enable ${what}.";
     };
   mkPackageOption =
-    packages: name: _:
+    packages: name:
+    {
+      nullable ? false,
+      default ? name,
+      ...
+    }:
     mkOption {
-      type = lib.types.package;
-      default = packages.${name};
+      type = if nullable then lib.types.nullOr lib.types.package else lib.types.package;
+      default = if default == null then null else packages.${name};
       description = "The ${name} package to use.";
     };
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.speculation import Guesses, Speculation
 from daiic.worker.engines.vllm.program import Ray
 from daiic.worker.memory.budget import MemoryBudget
@@ -52,7 +53,8 @@ class LoadOptions:
     find out that fewer are faster. `ram_offload`
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
-    `token`, into `cache_dir`; `None` is the library's own. `guesses` remembers
+    `token`, into `cache_dir`; `None` is the library's own. `llama_server` is the program
+    for GGUF files. `guesses` remembers
     for which models guessing tokens ahead does not pay, `children` what child processes
     hold of the cards. `plan` says which other machines hold parts of the model, and `lead`
     is what it takes to reach them; `model` is what they are told of it. `ray` is where vLLM may
@@ -70,6 +72,7 @@ class LoadOptions:
     allow_downloads: bool = False
     token: str | None = None
     cache_dir: Path | None = None
+    llama_server: LlamaServer = field(default_factory=LlamaServer)
     guesses: Guesses = field(default_factory=Guesses)
     lead: Lead | None = None
     plan: Plan = ALONE

@@ -10,8 +10,9 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.context import context_of
 from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
-from daiic.worker.engines.llama_cpp.devices import PROGRAM, listed
+from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.engine import started
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.needs import Needs
 from daiic.worker.engines.llama_cpp.placement import Placement, cards_for
 from daiic.worker.engines.llama_cpp.pool import Pool, smallest, whole_context
@@ -42,7 +43,9 @@ async def load(
     """See `EngineModule`."""
     model, files = describe(path), size_of(path)
     arranged = _arranged(files, model, options, budget.vram_bytes or budget.ram_bytes)
-    cards = cards_for(options.backend, budget, await listed() if arranged is None else [])
+    cards = cards_for(
+        options.backend, budget, await options.llama_server.devices() if arranged is None else []
+    )
     vram = cards.room if arranged is None else budget.vram_bytes
     ram = budget.ram_bytes if options.ram_offload or not vram else 0
     needs = Needs(model, _draft(path, model), files, _slots(model, options), arranged)
@@ -91,6 +94,7 @@ async def load(
                 placement=placement,
             ),
             progress,
+            options.llama_server,
         )
         undo.push_async_callback(server.close)
         options.children.take(placement.shares)
@@ -121,10 +125,12 @@ async def load(
     return engine
 
 
-async def _started_server(options: Options, progress: Callable[[float], None]) -> Server:
+async def _started_server(
+    options: Options, progress: Callable[[float], None], program: LlamaServer
+) -> Server:
     """Start a server; what a group cannot load may be a member's fault."""
     try:
-        return await Server.start(options, progress)
+        return await Server.start(options, progress, program)
     except TaskError as error:
         if options.endpoints and error.code == pb.BAD_REQUEST:
             raise TaskError(pb.WORKER_LOST, error.message, "another group is formed") from None

@@ -1,24 +1,9 @@
-"""llama-server's command line: which program, with which files, for how many tasks."""
+"""llama-server's command line: with which files, for how many tasks, on what."""
 
-import re
-import shutil
-import sys
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
-from daiic.errors import TaskError
-from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.llama_cpp.asking import said_by
-from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.placement import Placement
-
-WHEEL = "xllamacpp"
-LAUNCHER = "daiic.worker.engines.llama_cpp.wheel"
-HELP_PATIENCE = 60.0
-"""Seconds that a program has to tell its options; some look for cards first."""
-MAX_HELP = 1 << 20
-"""Bytes of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,56 +64,3 @@ class Options:
         elif self.lookup:
             arguments += if_known("--spec-type", "ngram-simple")
         return arguments
-
-
-async def _options_of(program: str) -> frozenset[str]:
-    """Return the long options that `program` knows; they differ between builds of llama.cpp.
-
-    Raises:
-        TaskError: UNSUPPORTED if it does not tell them.
-    """
-    try:
-        said = await said_by(program, "--help", most=MAX_HELP, patience=HELP_PATIENCE)
-    except TimeoutError:
-        raise TaskError(
-            pb.UNSUPPORTED,
-            f"`{program} --help` took more than {HELP_PATIENCE:g} s",
-            "install llama.cpp again",
-        ) from None
-    return frozenset(re.findall(r"--[a-z][a-z0-9-]+", said))
-
-
-def is_there() -> bool:
-    """Return whether this machine has what runs GGUF files."""
-    return shutil.which(PROGRAM) is not None or find_spec(WHEEL) is not None
-
-
-async def command(options: Options) -> list[str]:
-    """Return what starts a server: the program on PATH, or that in PyPI's wheel.
-
-    Raises:
-        TaskError: UNSUPPORTED if there is neither.
-    """
-    program = shutil.which(PROGRAM)
-    if program is not None:
-        known = await _options_of(program)
-        if options.endpoints and "--rpc" not in known:
-            raise _no_rpc()
-        return [program, *options.arguments(known)]
-    if options.endpoints:
-        raise _no_rpc()
-    if find_spec(WHEEL) is not None:
-        return [sys.executable, "-m", LAUNCHER, *options.arguments()]
-    raise TaskError(
-        pb.UNSUPPORTED,
-        f"there is no {PROGRAM} on this worker, which runs GGUF files",
-        f"install llama.cpp, or `pip install {WHEEL}`",
-    )
-
-
-def _no_rpc() -> TaskError:
-    return TaskError(
-        pb.UNSUPPORTED,
-        f"this worker has no {PROGRAM} with RPC, which models of several machines take",
-        "install llama.cpp with RPC",
-    )

@@ -17,7 +17,8 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.child import Child
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
-from daiic.worker.engines.llama_cpp.program import Options, command
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
+from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.llama_cpp.replies import broken, events, parsed, refusal, whole
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.gguf.files import size_of
@@ -56,8 +57,10 @@ class Server:
         )
 
     @classmethod
-    async def start(cls, options: Options, progress: Callable[[float], None]) -> "Server":
-        """Start a server and wait until it has loaded its model; `options.socket` is set here.
+    async def start(
+        cls, options: Options, progress: Callable[[float], None], program: LlamaServer
+    ) -> "Server":
+        """Start `program` and wait until it has loaded its model; `options.socket` is set here.
 
         Raises:
             TaskError: BAD_REQUEST if it cannot load the model, or not within LOAD_PATIENCE seconds
@@ -69,7 +72,7 @@ class Server:
             options = replace(options, socket=place / "llama.sock")
             child = await Child.start(
                 PROGRAM,
-                await command(options),
+                await program.command(options),
                 {"LLAMA_CACHE": str(place), "HF_HUB_OFFLINE": "1", **QUIET},
             )
         except BaseException:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from daiic.worker.engines.llama_cpp import devices
-from daiic.worker.engines.llama_cpp.devices import Device, listed, parsed
+from daiic.worker.engines.llama_cpp import llama_server
+from daiic.worker.engines.llama_cpp.devices import Device, parsed
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 
 LIST = """\
 ggml_vulkan: Found 2 Vulkan devices:
@@ -47,14 +48,14 @@ async def test_the_program_on_path_is_asked(
 ) -> None:
     program(tmp_path, body)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert await listed() == expected
+    assert await LlamaServer().devices() == expected
 
 
 async def test_one_that_hangs_or_is_missing_has_no_cards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert await listed() == []
-    monkeypatch.setattr(devices, "PATIENCE", 0.2)
+    assert await LlamaServer().devices() == []
+    monkeypatch.setattr(llama_server, "PATIENCE", 0.2)
     program(tmp_path, "import time; time.sleep(600)")
-    assert await listed() == []
+    assert await LlamaServer().devices() == []

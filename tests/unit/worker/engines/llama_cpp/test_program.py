@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 from daiic.errors import TaskError
-from daiic.worker.engines.llama_cpp import program as module
-from daiic.worker.engines.llama_cpp.program import Options, command
+from daiic.worker.engines.llama_cpp import llama_server as module
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
+from daiic.worker.engines.llama_cpp.program import Options
 
 HELP = "--model, -m FNAME  model path\n--spec-type none,ngram-simple  guesses\n--no-ui"
 
@@ -26,7 +27,7 @@ async def test_what_only_helps_is_left_out_where_the_program_lacks_it(
 ) -> None:
     program(tmp_path, f"print({HELP!r})")
     monkeypatch.setenv("PATH", str(tmp_path))
-    started = await command(
+    started = await LlamaServer().command(
         Options(Path("m.gguf"), Path("s.sock"), 100, 2, draft=Path("d.gguf"), lookup=True)
     )
     assert started[0] == shutil.which("llama-server") == str(tmp_path / "llama-server")
@@ -46,9 +47,9 @@ async def test_a_program_that_never_tells_its_options_is_ended(
 ) -> None:
     program(tmp_path, "import time; time.sleep(600)")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(module, "HELP_PATIENCE", 0.2)
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
     with pytest.raises(TaskError, match="--help` took more"):
-        await command(Options(Path("m.gguf"), Path("s.sock"), 100, 2))
+        await LlamaServer().command(Options(Path("m.gguf"), Path("s.sock"), 100, 2))
     assert not processes(tmp_path)
 
 
@@ -57,7 +58,9 @@ async def test_a_program_goes_when_nobody_wants_its_options_any_more(
 ) -> None:
     program(tmp_path, "import time; time.sleep(600)")
     monkeypatch.setenv("PATH", str(tmp_path))
-    asked = asyncio.create_task(command(Options(Path("m.gguf"), Path("s.sock"), 100, 2)))
+    asked = asyncio.create_task(
+        LlamaServer().command(Options(Path("m.gguf"), Path("s.sock"), 100, 2))
+    )
     while not processes(tmp_path):
         await asyncio.sleep(0.05)
     asked.cancel()
@@ -71,5 +74,34 @@ async def test_options_without_end_are_read_so_far(
 ) -> None:
     program(tmp_path, "while True: print('--no-ui')")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "--no-ui" in await command(Options(Path("m.gguf"), Path("s.sock"), 100, 2))
+    assert "--no-ui" in await LlamaServer().command(Options(Path("m.gguf"), Path("s.sock"), 100, 2))
     assert not processes(tmp_path)
+
+
+async def test_it_is_asked_once_until_the_file_is_another(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    code = f"import sys; open({str(asked)!r}, 'a').write(sys.argv[1] + ' '); print('--no-ui')"
+    program(tmp_path, code)
+    options = Options(Path("m.gguf"), Path("s.sock"), 100, 2)
+    named = LlamaServer(str(tmp_path / "llama-server"))
+    for _ in range(2):
+        assert "--no-ui" in await named.command(options)
+        assert await named.devices() == []
+    assert asked.read_text() == "--help --list-devices "
+    program(tmp_path, code.replace("--no-ui", "--no-ui --no-warmup"))
+    assert "--no-warmup" in await named.command(options)
+    assert asked.read_text() == "--help --list-devices --help "
+
+
+async def test_one_that_is_named_is_taken_and_nothing_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path, "print('--no-ui')")
+    options = Options(Path("m.gguf"), Path("s.sock"), 100, 2)
+    started = await LlamaServer(str(tmp_path / "llama-server")).command(options)
+    assert started[0] == str(tmp_path / "llama-server")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = LlamaServer("no-such-llama-server")
+    assert not missing.is_there
+    with pytest.raises(TaskError, match=r"no-such-llama-server.*llama_server"):
+        await missing.command(options)

@@ -9,6 +9,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import EngineDied
 from daiic.worker.engines.llama_cpp import replies as module
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.llama_cpp.server import Server
 
@@ -66,7 +67,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_LINE", 1000)
     model = tmp_path / "m.gguf"
     model.touch()
-    started = await Server.start(Options(model, Path(), 8, 1), lambda done: None)
+    started = await Server.start(Options(model, Path(), 8, 1), lambda done: None, LlamaServer())
     yield started
     await started.close()
 
