@@ -27,6 +27,8 @@ daiic
   pkgsCuda.vllm = package "vllm-cuda" "/opt/vllm-cuda";
   pkgsRocm.vllm = package "vllm-rocm" "/opt/vllm-rocm";
 
+  llama-cpp.override = _: package "llama-cpp" "/opt/llama-cpp";
+
   coreutils = package "coreutils" "/usr";
 
   writeText = name: _text: "/nix/store/00000000000000000000000000000000-${name}";

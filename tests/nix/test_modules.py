@@ -265,7 +265,9 @@ def test_worker_gets_its_vendors_build_and_devices_only(
 
 
 def test_llama_cpp_of_ones_own_runs_gguf_models() -> None:
-    assert settings("packages-named", "worker")["llama_server"].endswith("/bin/llama-server")
+    assert settings("packages-named", "worker")["llama_server"] == (
+        "/opt/llama-cpp/bin/llama-server"
+    )
     assert "llama_server" not in settings("one-line-worker", "worker")
 
 
