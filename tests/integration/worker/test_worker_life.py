@@ -159,13 +159,11 @@ async def test_model_that_cannot_be_loaded_does_not_keep_the_worker_from_serving
         ({"gpus": ["0000:fe:1f.7"]}, "leave out gpus"),
     ],
 )
-def test_settings_that_cannot_work_end_it_at_once_with_advice(start, settings, words):
-    began = time.monotonic()
+def test_settings_that_cannot_work_end_it_before_it_serves_with_advice(start, settings, words):
     worker = start("worker", **{"heads": ["127.0.0.1:1"], **settings})
     assert worker.process.wait(PATIENCE) == 2
     assert words in worker.log and "Traceback" not in worker.log
-    if "backend" not in settings:  # for that torch has to be asked
-        assert time.monotonic() - began < 10
+    assert "serving" not in worker.log
 
 
 def test_setting_of_its_file_that_there_is_not_ends_it_with_advice(start, tmp_path):
