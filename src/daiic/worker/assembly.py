@@ -115,7 +115,7 @@ class Worker:
                 settings.shard_listen,
                 self._lead,
                 self._lendable,
-                cores(),
+                settings.threads or cores(),
                 lambda: self.node.heads.hurry(),
             )
         self.slices: SliceHost | None = None

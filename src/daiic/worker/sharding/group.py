@@ -59,15 +59,16 @@ class Lead:
 class Group:
     """Tunnels to all members of a plan; `endpoints` are their ends on this machine."""
 
-    def __init__(self, lead: Lead, plan: Plan, ports: list[int], tunnel: Tunnel) -> None:
+    def __init__(
+        self, lead: Lead, plan: Plan, ports: list[int], rtts: dict[str, float], tunnel: Tunnel
+    ) -> None:
         self.plan = plan
         self.endpoints = [f"127.0.0.1:{port}" for port in ports]
-        self.lost = ""
-        """Which member is no longer reached, empty while all are."""
+        self._lost = ""
         self._lead = lead
         self._tunnel = tunnel
-        self._rtts: dict[str, float] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._rtts = rtts
+        self._watch = asyncio.create_task(self._look())
 
     @classmethod
     async def form(cls, lead: Lead, plan: Plan, *, lending: bool = True) -> "Group":
@@ -96,8 +97,7 @@ class Group:
             tunnel = await Tunnel.connect(to, lead.secret)
         except TunnelError as error:
             raise TaskError(pb.UNSUPPORTED, str(error), "use another worker") from None
-        group = cls(lead, plan, ports, tunnel)
-        group._rtts = rtts
+        group = cls(lead, plan, ports, rtts, tunnel)
         try:
             await asyncio.gather(
                 *(
@@ -118,29 +118,28 @@ class Group:
             self._lead.measured(member.worker_id, self._rtts[member.worker_id], size / seconds)
 
     @property
-    def alive(self) -> bool:
-        """Whether no member is lost."""
-        return not self.lost and self._tunnel.child.alive
-
-    def watch(self) -> None:
-        """Look after the members from now on; TCP may take minutes to notice a cut cable."""
-        self._watch = asyncio.create_task(self._look())
+    def broken(self) -> str:
+        """Why it cannot go on, empty while it can; a head finds the id of a lost member in it."""
+        if self._lost:
+            return self._lost
+        child = self._tunnel.child
+        return "" if child.alive else f"stunnel has ended: {child.last_words()}"
 
     async def _look(self) -> None:
-        failures = dict.fromkeys((member.address for member in self.plan), 0)
-        while not self.lost:
+        """Look after the members; TCP may take minutes to notice a cut cable."""
+        failures = dict.fromkeys(self.plan, 0)
+        while not self._lost:
             await asyncio.sleep(LOOK)
-            for member in self.plan:
-                reached = await _rtt(member.address, rounds=1) is not None
-                failures[member.address] = 0 if reached else failures[member.address] + 1
-                if failures[member.address] >= TRIES:
-                    self.lost = member.name or member.worker_id
-                    log.error("a member of a group is lost", member=self.lost)
+            rtts = await asyncio.gather(*(_rtt(member.address, rounds=1) for member in self.plan))
+            for member, rtt in zip(self.plan, rtts, strict=True):
+                failures[member] = failures[member] + 1 if rtt is None else 0
+                if failures[member] >= TRIES:
+                    self._lost = f"{member.worker_id} is no longer reached at {member.address}"
+                    log.error("a member of a group is lost", member=member.name)
 
     async def close(self) -> None:
         """End the tunnels."""
-        if self._watch is not None:
-            self._watch.cancel()
+        self._watch.cancel()
         await self._tunnel.close()
 
 

@@ -1,12 +1,15 @@
 """Memory that this worker lends: llama.cpp's rpc-server behind a tunnel, started again if it dies.
 
-The rpc-server serves one leader at a time; another waits until that one leaves.
+The rpc-server serves one leader at a time; another waits until that one leaves. So it is ended,
+too, when it hangs or when the way to its leader is cut: it would wait for as long as TCP does,
+a quarter of an hour, and hold the memory.
 """
 
 import asyncio
 import contextlib
 import resource
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -19,14 +22,20 @@ from daiic.wire.address import format_address, numeric, resolve, split_host_port
 from daiic.worker.child import Child
 from daiic.worker.models.gguf.choice import WORK
 from daiic.worker.sharding import tunnel
+from daiic.worker.sharding.connections import connections
 from daiic.worker.sharding.group import Lead
 from daiic.worker.sharding.tunnel import Tunnel, TunnelError, free_port, listens
+from daiic.worker.standstill import Standstill
 
 PROGRAMS = ("ggml-rpc-server", "llama-rpc-server", "rpc-server")
 """As Debian, nixpkgs and llama.cpp's own build call it."""
 PAUSE = 2.0
 """Seconds before it is started again."""
 TICK = 1.0
+HUNG = 20.0
+"""Seconds without processor time while it is asked for something."""
+CUT = 6
+"""Packets without an answer in a row; they take 13 s, on a way of up to 0.2 s to and fro."""
 
 log = structlog.get_logger()
 
@@ -115,16 +124,33 @@ class Lender:
             self._address = await _reachable(listen, head)
             self._on_change()
             log.info("lending memory", listen=listen, address=self._address)
-            while server.alive and front.child.alive:
+            outside, idle = split_host_port(listen)[1], Standstill()
+            while not (why := _fault(server, front, inside, outside, idle)):
                 _allow(server.pid, self._free())
                 await asyncio.sleep(TICK)
-            gone, what = (server, "rpc-server") if front.child.alive else (front.child, "stunnel")
-            log.error("what lends memory has ended", program=what, reason=gone.last_words())
+            log.error("what lends memory has ended", reason=why)
+            server.send(signal.SIGKILL)
         finally:
             self._server = None
             if front is not None:
                 await front.close()
             await server.close()
+
+
+def _fault(server: Child, front: Tunnel, inside: int, outside: int, idle: Standstill) -> str:
+    """Return why no more can be lent by these, empty if it can; `inside` is the server's port."""
+    if not server.alive:
+        return f"rpc-server: {server.last_words()}"
+    if not front.child.alive:
+        return f"stunnel: {front.child.last_words()}"
+    leaders = connections(inside)
+    if not any(one.unread for one in leaders):
+        idle.step()
+    elif idle.look(server.processor_seconds) > HUNG:
+        return f"the rpc-server has done nothing for {HUNG:g} s, though it is asked"
+    if leaders and any(one.unanswered >= CUT for one in connections(outside)):
+        return "the way to the leader is cut"
+    return ""
 
 
 async def _reachable(listen: str, head: str) -> str:

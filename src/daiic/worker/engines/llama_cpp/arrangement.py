@@ -37,7 +37,7 @@ class Arrangement:
 
     @property
     def proportions(self) -> list[int]:
-        """Layers by device, for --tensor-split; the last one has the output, which is one more."""
+        """Layers by device, for --tensor-split, in which the output counts as the last one's."""
         numbers = [*self.layers, *([self.own_layers] if self.has_gpu else [])]
         numbers[-1] += 1
         return numbers
@@ -61,10 +61,9 @@ def arrange(
 ) -> Arrangement:
     """Return where the parts of `model` go: layers in proportion to what each should hold.
 
-    `context` are the bytes of one task's context in all layers. The embeddings stay here, and
-    at `most` so many bytes of layers with their context; what the plan leaves here
-    beyond that goes to the members too, since the plan knows only what was free before. Without
-    a GPU here, the last member has the output too.
+    `context` are the bytes of one task's context in all layers. The embeddings and the output stay
+    here, and at `most` so many bytes of layers with their context; what the plan leaves here
+    beyond that goes to the members too, since the plan knows only what was free before.
 
     Raises:
         TaskError: BAD_REQUEST if there are no layers to share.
@@ -78,8 +77,6 @@ def arrange(
         members = [size + (own - most) * size // whole for size in members]
         own = most
     shares = [*members, own] if has_gpu else [own, *members]
-    if not has_gpu:
-        shares[-1] = max(shares[-1] - model.other_bytes, 1)
     counts = split(model.layer_bytes, shares)
     sizes = _sums(model.layer_bytes, counts)
     if has_gpu:
@@ -88,7 +85,6 @@ def arrange(
     else:
         mine, *layers = counts
         held, *parts = sizes
-        parts[-1] += model.other_bytes
     held += model.other_bytes
     return Arrangement(plan, has_gpu, held, mine, tuple(layers), tuple(parts), context)
 

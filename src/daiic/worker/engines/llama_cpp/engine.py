@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +29,7 @@ from daiic.worker.engines.text.checks import (
 from daiic.worker.engines.text.repetition import after
 from daiic.worker.limits import LIMITS
 from daiic.worker.sharding.group import Group
+from daiic.worker.standstill import Standstill
 
 CONSTRAINT_PATIENCE = LIMITS.constraint_patience
 PATIENCE_WITH_GROUP = MODEL_KINDS[pb.TEXT].stall_limit / 2
@@ -99,8 +99,7 @@ class LlamaEngine:
         self._on_cards = on_cards
         self._on_close = on_close
         self._running = 0
-        self._stepped_at = time.monotonic()
-        self._worked = 0.0
+        self._standstill = Standstill()
         self.capabilities = self._abilities(props, chats)
 
     def _abilities(self, props: Mapping[str, Any], chats: bool) -> frozenset[pb.Capability]:
@@ -130,10 +129,7 @@ class LlamaEngine:
         """
         if not self._running:
             return 0.0
-        worked = self._server.processor_seconds
-        if worked > self._worked:
-            self._worked, self._stepped_at = worked, time.monotonic()
-        return time.monotonic() - self._stepped_at
+        return self._standstill.look(self._server.processor_seconds)
 
     @property
     def alive(self) -> bool:
@@ -143,19 +139,22 @@ class LlamaEngine:
     async def _look(self) -> None:
         """End the child when another machine is lost: it might wait for that for ever."""
         assert self._group is not None
-        while self._group.alive and self.stalled_for < PATIENCE_WITH_GROUP:  # noqa: ASYNC110
+        while not (why := self._group.broken):
+            if self.stalled_for > PATIENCE_WITH_GROUP:
+                why = f"no member did anything for {PATIENCE_WITH_GROUP:g} s"
+                break
             await asyncio.sleep(LOOK)
-        self._server.kill()
+        self._server.kill(why)
 
     async def run(self, task: pb.Task) -> Parts:
         """Answer a text or an embed task."""
         if not self._running:
-            self._stepped_at = time.monotonic()
+            self._standstill.step()
         self._running += 1
         try:
             async with contextlib.aclosing(self._parts(task)) as parts:
                 async for part in parts:
-                    self._stepped_at = time.monotonic()
+                    self._standstill.step()
                     yield part
         finally:
             self._running -= 1
@@ -235,6 +234,8 @@ class LlamaEngine:
         """End the child."""
         if self._watch is not None:
             self._watch.cancel()
+            # It may wait for a machine that is gone, and has nothing to say farewell for.
+            self._server.kill("the group is given up")
         self._cache.close()
         await self._server.close()
         told, self._on_close = self._on_close, lambda: None

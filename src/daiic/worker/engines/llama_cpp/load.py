@@ -1,5 +1,6 @@
 """Loading a GGUF model: how much memory it takes, and what its llama-server is started with."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -25,6 +26,9 @@ from daiic.worker.models.gguf.description import Gguf, describe
 from daiic.worker.models.gguf.files import adapters_of, draft_of, projector_of, size_of
 from daiic.worker.models.model import Model
 from daiic.worker.sharding.group import Group
+
+LOOK = 0.5
+"""Seconds between looks at whether a group that loads is still whole."""
 
 
 def footprint(model: Model, options: LoadOptions) -> int:
@@ -95,6 +99,7 @@ async def load(
             ),
             progress,
             options.llama_server,
+            group,
         )
         undo.push_async_callback(server.close)
         options.children.take(placement.shares)
@@ -102,7 +107,6 @@ async def load(
         shards = []
         if group is not None and arranged is not None and options.lead is not None:
             group.moved(sum(arranged.bytes), time.monotonic() - began)
-            group.watch()
             shards = arranged.shards(options.lead.worker_id, options.lead.name)
         engine = await started(
             server,
@@ -126,15 +130,29 @@ async def load(
 
 
 async def _started_server(
-    options: Options, progress: Callable[[float], None], program: LlamaServer
+    options: Options,
+    progress: Callable[[float], None],
+    program: LlamaServer,
+    group: Group | None,
 ) -> Server:
     """Start a server; what a group cannot load may be a member's fault."""
-    try:
+    if group is None:
         return await Server.start(options, progress, program)
+    starting = asyncio.create_task(Server.start(options, progress, program))
+    try:
+        while not starting.done():
+            await asyncio.wait({starting}, timeout=LOOK)
+            if group.broken and not starting.done():
+                raise TaskError(pb.WORKER_LOST, group.broken, "another group is formed")
+        return starting.result()
     except TaskError as error:
-        if options.endpoints and error.code == pb.BAD_REQUEST:
+        if error.code == pb.BAD_REQUEST:
             raise TaskError(pb.WORKER_LOST, error.message, "another group is formed") from None
         raise
+    finally:
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
 
 
 def _choice(model: Gguf, options: LoadOptions, placement: Placement, pool: Pool) -> str:

@@ -5,6 +5,10 @@ from pathlib import Path
 
 from daiic.worker.engines.llama_cpp.placement import Placement
 
+HERE = "^(output|token_embd)=CPU"
+"""What does not go to the last of other machines, which would send a number for each token of the
+vocabulary, a megabyte for some models, for every token made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -55,6 +59,8 @@ class Options:
             arguments += ["--rpc", ",".join(self.endpoints), *if_known("--fit", "off")]
             arguments += ["--tensor-split", ",".join(map(str, self.proportions))]
             arguments += ["--n-gpu-layers", str(sum(self.proportions))]
+            if len(self.proportions) == len(self.endpoints):  # there is no GPU here
+                arguments += ["--override-tensor", HERE]
             if self.projector is not None:
                 arguments += ["--no-mmproj-offload"]
         if self.adapters:  # loaded, and used only by tasks that name them

@@ -45,6 +45,7 @@ class Server:
         self.begun = 0
         self._child = child
         self._place = place
+        self._killed = ""
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
                 uds=str(socket),
@@ -190,15 +191,19 @@ class Server:
             await asyncio.wait_for(self._child.ended(), 2.0)
         if self.alive:
             return broken(str(error))
+        if self._killed:
+            return EngineDied(self._killed)
         if self._lacked_memory():
             return EngineOutOfMemory("llama-server ran out of memory")
         return EngineDied(
             f"llama-server ended ({self._child.returncode}): {self._child.last_words()}"
         )
 
-    def kill(self) -> None:
-        """End the process at once; its tasks learn that it died."""
-        self._child.send(signal.SIGABRT)  # not as for want of memory
+    def kill(self, why: str) -> None:
+        """End the process at once, even one that is stopped; its tasks learn `why` it died."""
+        if self.alive:
+            self._killed = why
+            self._child.send(signal.SIGKILL)
 
     async def close(self) -> None:
         """End the process."""

@@ -33,22 +33,24 @@ def plan(*sizes: int, own: int = 0) -> Plan:
 def test_every_layer_lies_somewhere_and_the_parts_follow_each_other(
     model: Gguf, has_gpu: bool
 ) -> None:
-    last = 600 if has_gpu else 650  # with the output, where no GPU here has it
-    arranged = arrange(model, plan(600, last), has_gpu=has_gpu, context=CONTEXT)
+    arranged = arrange(model, plan(600, 600), has_gpu=has_gpu, context=CONTEXT)
     shards = arranged.shards("lead", "lead")
     assert sum(shard.layers for shard in shards) == 20
     for one, following in pairwise(shards):
         assert following.first_layer == one.first_layer + one.layers
     assert [shard.layers for shard in shards] == ([5, 5, 10] if has_gpu else [10, 5, 5])
     assert shards[-1 if has_gpu else 0].worker_id == "lead"
+    # Embeddings and output lie with the one that leads, so that logits cross no way.
+    by_id = {shard.worker_id: shard.bytes for shard in shards}
+    assert by_id == {"0": 500, "1": 500, "lead": 1000 + model.other_bytes}
 
 
 def test_llama_server_is_told_the_layers_of_its_devices_with_the_output_last(model: Gguf) -> None:
-    def proportions(last: int, *, has_gpu: bool) -> list[int]:
-        return arrange(model, plan(600, last), has_gpu=has_gpu, context=CONTEXT).proportions
+    def proportions(*, has_gpu: bool) -> list[int]:
+        return arrange(model, plan(600, 600), has_gpu=has_gpu, context=CONTEXT).proportions
 
-    assert proportions(650, has_gpu=False) == [5, 6]
-    assert proportions(600, has_gpu=True) == [5, 5, 11]
+    assert proportions(has_gpu=False) == [5, 6]
+    assert proportions(has_gpu=True) == [5, 5, 11]
 
 
 def test_plan_that_shares_more_out_than_is_needed_is_followed_in_proportion(model: Gguf) -> None:
@@ -63,7 +65,7 @@ def test_members_have_as_many_tasks_contexts_as_they_lend_memory_for(model: Gguf
 
 
 def test_what_does_not_fit_here_goes_to_the_members(model: Gguf) -> None:
-    arranged = arrange(model, plan(600, 650), has_gpu=False, context=CONTEXT, most=480)
+    arranged = arrange(model, plan(600, 600), has_gpu=False, context=CONTEXT, most=480)
     assert arranged.own_layers == 4
     assert sum(arranged.layers) == 16
 

@@ -10,6 +10,7 @@ import pytest
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.engine import LlamaEngine
 from daiic.worker.engines.llama_cpp.pool import Pool
+from daiic.worker.standstill import Standstill
 
 
 class Busy:
@@ -27,8 +28,17 @@ class Busy:
         yield {}
 
 
+class Clock:
+    """Time that passes when the test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-async def reading() -> AsyncIterator[tuple[LlamaEngine, Busy]]:
+async def reading() -> AsyncIterator[tuple[LlamaEngine, Busy, Clock]]:
     server = Busy()
     engine = LlamaEngine(
         server,  # type: ignore[arg-type]
@@ -45,26 +55,33 @@ async def reading() -> AsyncIterator[tuple[LlamaEngine, Busy]]:
         llguidance=False,
         on_guesses=lambda guesses: None,
     )
+    clock = Clock()
+    engine._standstill = Standstill(clock)
     parts = engine.run(pb.Task(model="m", text=pb.TextTask(prompt="a long one")))
     task = asyncio.ensure_future(anext(parts))
     while not engine._running:
         await asyncio.sleep(0)
-    yield engine, server
+    yield engine, server, clock
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
 
 
 async def test_a_child_that_computes_does_not_stand_still(
-    reading: tuple[LlamaEngine, Busy],
+    reading: tuple[LlamaEngine, Busy, Clock],
 ) -> None:
-    engine, server = reading
-    engine._stepped_at -= 1000
-    server.processor_seconds = 1.0
-    assert engine.stalled_for < 500
+    engine, server, clock = reading
+    clock.now += 1000
+    server.processor_seconds = 100.0
+    assert engine.stalled_for == 0
 
 
-async def test_a_child_that_does_nothing_stands_still(reading: tuple[LlamaEngine, Busy]) -> None:
-    engine, _ = reading
-    engine._stepped_at -= 1000
-    assert engine.stalled_for >= 1000
+async def test_a_child_that_does_nothing_stands_still(
+    reading: tuple[LlamaEngine, Busy, Clock],
+) -> None:
+    engine, server, clock = reading
+    for _ in range(1000):  # one that waits for others looks now and then at who waits for it
+        clock.now += 1
+        server.processor_seconds += 0.002
+        stalled_for = engine.stalled_for
+    assert stalled_for >= 990
