@@ -5,9 +5,6 @@ between machines: no loopback, an MTU of 1500, ARP, routes.
 """
 
 import asyncio
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from daiic.tether import tethered
+from support.links.machines import ip, machines
 
 TESTS = Path(__file__).parents[2]
 SIZE = 16 << 20
@@ -54,26 +52,10 @@ asyncio.run(main())
 """
 
 
-def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
-
-
 @pytest.fixture
 def namespaces() -> Iterator[list[str]]:
     """Names of three namespaces: the sender's, the relay's, the receiver's."""
-    if os.geteuid() != 0:
-        pytest.skip("making network namespaces needs root")
-    if shutil.which("ip") is None:
-        pytest.skip("making network namespaces needs `ip` (Debian: iproute2)")
-    names = [f"daiic-{os.getpid()}-{role}" for role in ("sender", "relay", "receiver")]
-    made = []
-    try:
-        for name in names:
-            try:
-                ip("netns", "add", name)
-            except subprocess.CalledProcessError as error:
-                pytest.skip(f"no network namespaces here: {error.stderr.strip()}")
-            made.append(name)
+    with machines("sender", "relay", "receiver") as names:
         for net, end in ((1, names[0]), (2, names[2])):
             ip("-n", names[1], "link", "add", f"to{net}", "type", "veth",
                "peer", "name", "uplink", "netns", end)  # fmt: skip
@@ -81,9 +63,6 @@ def namespaces() -> Iterator[list[str]]:
                 ip("-n", name, "addr", "add", f"10.77.{net}.{host}/24", "dev", link)
                 ip("-n", name, "link", "set", link, "up")
         yield names
-    finally:
-        for name in made:
-            ip("netns", "del", name)
 
 
 async def run(namespace: str, *command: str) -> asyncio.subprocess.Process:

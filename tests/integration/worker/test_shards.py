@@ -71,6 +71,7 @@ class Cluster:
             name=name,
             allow_downloads=False,
             slots=2,
+            threads=1,
             **settings,
         )
 
@@ -167,7 +168,7 @@ async def test_a_member_killed_in_mid_answer_costs_no_token_of_it(tmp_path: Path
     models = tmp_path / "models"
     models.mkdir()
     tiny_gguf.chat_model(
-        models / MODEL, layers=84, inner=8192
+        models / MODEL, layers=24, experts=56
     )  # 800 MB, and no worker may hold more
     key = tmp_path / "key"
     ClusterKey.generate().save(key)
@@ -188,6 +189,7 @@ async def test_a_member_killed_in_mid_answer_costs_no_token_of_it(tmp_path: Path
                     shard_listen="127.0.0.1:0",
                     allow_downloads=False,
                     slots=1,
+                    threads=1,
                 )
             )
         for one in workers.values():

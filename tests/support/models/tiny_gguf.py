@@ -6,6 +6,7 @@ greedy answers can be compared with transformers'. The others have random weight
 
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,26 +44,32 @@ def chat_model(
     template: str | None = None,
     parts: int = 1,
     layers: int = 4,
-    inner: int = 0,
+    experts: int = 0,
 ) -> Path:
     """Write daiic-tiny-chat as a GGUF to `path`; return the file, or the first of its `parts`.
 
     `template` takes the place of its own chat template; an empty one leaves it out. With
-    more `layers`, and those `inner` wide, it is larger and says the same: what is added are zeros.
+    more `layers` it is larger and says the same: what is added are zeros. With `experts` it is
+    larger by so many copies of each feed-forward, one of which is computed.
     In several parts, it is named as `llama-gguf-split` names them: NAME-00001-of-00002.gguf.
     """
     weights = _llama_names(
         {k: w.float().numpy() for k, w in load_file(TINY_CHAT / "model.safetensors").items()}
     )
-    if inner:
-        weights = {name: _widened(name, weight, inner) for name, weight in weights.items()}
     for number in range(4, layers):
         for name, weight in [*weights.items()]:
             if name.startswith("blk.0."):
                 weights[f"blk.{number}.{name[6:]}"] = np.zeros_like(weight)
+    if experts:
+        weights = {
+            new: one for name, w in weights.items() for new, one in _copied(name, w, experts)
+        }
     split = -(-len(weights) // parts) if parts > 1 else 0
     writer = GGUFWriter(path, "llama", split_max_tensors=split)
-    _describe_llama(writer, "DAIIC tiny chat", layers=layers, context=context, inner=inner)
+    _describe_llama(writer, "DAIIC tiny chat", layers=layers, context=context)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(1)
     own = (TINY_CHAT / "chat_template.jinja").read_text()
     _tokenizer(writer, own if template is None else template)
     _write(writer, weights, quantization)
@@ -282,24 +289,25 @@ def empty_model(
     return path
 
 
-def _widened(name: str, weight: Any, inner: int) -> Any:
-    if ".ffn_down." in name:
-        return np.pad(weight, ((0, 0), (0, inner - weight.shape[1])))
-    if ".ffn_gate." in name or ".ffn_up." in name:
-        return np.pad(weight, ((0, inner - weight.shape[0]), (0, 0)))
-    return weight
+def _copied(name: str, weight: Any, experts: int) -> Iterator[tuple[str, Any]]:
+    """Yield the copies of a feed-forward as one tensor, and what chooses among them."""
+    if ".ffn_norm." in name or ".ffn_" not in name:
+        yield name, weight
+        return
+    yield name.replace(".weight", "_exps.weight"), np.broadcast_to(weight, (experts, *weight.shape))
+    if ".ffn_gate." in name:
+        gate = name.replace("ffn_gate", "ffn_gate_inp")
+        yield gate, np.zeros((experts, weight.shape[1]), np.float32)
 
 
-def _describe_llama(
-    writer: GGUFWriter, name: str, *, layers: int, context: int, inner: int = 0
-) -> None:
+def _describe_llama(writer: GGUFWriter, name: str, *, layers: int, context: int) -> None:
     config = json.loads((TINY_CHAT / "config.json").read_text())
     writer.add_type("model")
     writer.add_name(name)
     writer.add_block_count(layers)
     writer.add_context_length(context)
     writer.add_embedding_length(config["hidden_size"])
-    writer.add_feed_forward_length(inner or config["intermediate_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_key_length(config["head_dim"])
@@ -357,9 +365,13 @@ def _write(writer: GGUFWriter, weights: Weights, quantization: GGMLQuantizationT
     is_whole = quantization == GGMLQuantizationType.F32
     writer.add_file_type(LlamaFileType[f"{'ALL' if is_whole else 'MOSTLY'}_{quantization.name}"])
     for name, weight in weights.items():
-        kind = quantization if weight.ndim == 2 else GGMLQuantizationType.F32
+        kind = quantization if weight.ndim in (2, 3) else GGMLQuantizationType.F32
         if kind == GGMLQuantizationType.F32:
             writer.add_tensor(name, np.ascontiguousarray(weight))
+        elif weight.ndim == 3:  # copies
+            one = quantize(np.ascontiguousarray(weight[0]), kind)
+            copies = np.broadcast_to(one, (len(weight), *one.shape))
+            writer.add_tensor(name, copies, raw_dtype=kind)
         else:
             writer.add_tensor(name, quantize(np.ascontiguousarray(weight), kind), raw_dtype=kind)
     writer.write_header_to_file()

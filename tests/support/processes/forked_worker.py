@@ -15,6 +15,7 @@ from pathlib import Path
 
 from daiic.tether import end_with
 from daiic.worker import daemon
+from support.links.machines import enter
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["support.processes.worker_imports"])
@@ -23,14 +24,19 @@ _forks.set_forkserver_preload(["support.processes.worker_imports"])
 class ForkedWorker:
     """A `daiic-worker`, as `subprocess.Popen` would start it."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], log: str) -> None:
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], log: str, machine: str = ""
+    ) -> None:
+        """`machine` is a network namespace to work in."""
         tests = str(Path(__file__).parents[2])
         outside = dict(os.environ)
         # Only the first one starts the process that is forked, with what is set here.
         os.environ.clear()
         os.environ.update(environment | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": tests})
         try:
-            self._process = _forks.Process(target=_work, args=(arguments, environment, log))
+            self._process = _forks.Process(
+                target=_work, args=(arguments, environment, log, machine)
+            )
             self._process.start()
         finally:
             os.environ.clear()
@@ -60,8 +66,10 @@ class ForkedWorker:
         self.send_signal(signal.SIGKILL)
 
 
-def _work(arguments: list[str], environment: dict[str, str], log: str) -> None:
+def _work(arguments: list[str], environment: dict[str, str], log: str, machine: str) -> None:
     end_with(os.getppid())
+    if machine:
+        enter(machine)
     os.environ.clear()
     os.environ.update(environment)
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
