@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -63,10 +63,24 @@ def memory(pids: Iterable[int]) -> int:
 class LlamaServer:
     """llama-server, with the arguments that a worker has given to its own."""
 
-    name = "llama-server"
+    def __init__(
+        self,
+        pid: int,
+        model: Path,
+        socket: Path,
+        environment: dict[str, str],
+        *,
+        name: str = "llama-server",
+        options: Mapping[str, str | None] | None = None,
+        others: Sequence[Daemon] = (),
+    ) -> None:
+        """`pid` is that of a worker with `model`; `socket` is where this one listens.
 
-    def __init__(self, pid: int, model: Path, socket: Path, environment: dict[str, str]) -> None:
-        """`pid` is that of a worker with `model`; `socket` is where this one listens."""
+        `options` are given to this one alone, or left out where they are `None`; `others` serve
+        too.
+        """
+        self.name = name
+        self._others = others
         (own,) = (
             process
             for process in psutil.Process(pid).children(recursive=True)
@@ -75,6 +89,9 @@ class LlamaServer:
         command = own.cmdline()
         command[command.index("--host") + 1] = str(socket)
         command[command.index("--model") + 1] = str(model)
+        for option, value in (options or {}).items():
+            place = command.index(option)
+            command[place : place + 2] = [] if value is None else [option, value]
         self.cache = int(command[command.index("--ctx-size") + 1])
         self._socket = socket
         self._daemon = Daemon(*command, environment=environment)
@@ -82,7 +99,7 @@ class LlamaServer:
 
     @property
     def pids(self) -> Iterable[int]:
-        return [self._daemon.pid]
+        return [self._daemon.pid, *(other.pid for other in self._others)]
 
     async def ready(self) -> None:
         """Wait until it has loaded its model."""
@@ -144,16 +161,24 @@ class Daemons(ABC):
 class Mesh(Daemons):
     """DAIIC's client, a head and a worker."""
 
-    def __init__(self, name: str, client: ClusterClient, model: str, *daemons: Daemon) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: ClusterClient,
+        model: str,
+        *daemons: Daemon,
+        shards: pb.ShardPlan | None = None,
+    ) -> None:
         super().__init__(name, *daemons)
         self._client = client
-        self._model = model
+        self._task = pb.Task(model=model, stream=True, shards=shards)
 
     async def _one(self, prompt: str, tokens: int) -> Reply:
-        text = pb.TextTask(prompt=prompt, max_tokens=tokens, temperature=0)
+        task = pb.Task(text=pb.TextTask(prompt=prompt, max_tokens=tokens, temperature=0))
+        task.MergeFrom(self._task)
         began = time.perf_counter()
         first, made = 0.0, 0
-        async for part in self._client.run(pb.Task(model=self._model, stream=True, text=text)):
+        async for part in self._client.run(task):
             made += len(part.tokens)
             if made and not first:
                 first = time.perf_counter() - began
