@@ -150,11 +150,11 @@ class SlicedEngine:
 
     async def _watch(self) -> None:
         """End the first rank when another is lost, for which it might wait for ever."""
-        while not self._members.lost.done() and self._group.alive and self.stalled_for < STALLED:
+        while not (self._members.lost.done() or self._group.broken or self.stalled_for >= STALLED):
             await asyncio.wait({self._members.lost}, timeout=LOOK)
         self._rank.child.send(9)
-        if self._group.lost:
-            self._end(f"{self._group.lost} is not reached any more")
+        if self._group.broken:
+            self._end(self._group.broken)
 
     def _end(self, reason: str) -> None:
         lost = self._members.lost

@@ -106,7 +106,6 @@ async def load(
             return told
 
         ready = await _whichever_fails(own(), members)
-        group.watch()
         engine = SlicedEngine(
             rank,
             members,
