@@ -19,7 +19,7 @@ from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.program import Options
-from daiic.worker.engines.llama_cpp.replies import broken, events, parsed, refusal, whole
+from daiic.worker.engines.replies import DONE, Replies
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.gguf.files import size_of
 
@@ -30,6 +30,9 @@ SLOWEST = 10_000_000
 """Bytes of a model that are loaded in a second, at the least."""
 QUIET = {"GGML_NO_BACKTRACE": "1"}
 """It dies at once then, and does not call a debugger before."""
+REPLIES = Replies("llama-server")
+_FULL = "Context size has been exceeded"
+"""It fails all its tasks then; they were let in so that it does not come to that."""
 _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "unable to allocate")
 
 
@@ -147,7 +150,7 @@ class Server:
         try:
             response = await self._client.send(request, stream=True)
             try:
-                content = await whole(response)
+                content = await REPLIES.whole(response)
                 ended = True
             finally:
                 await response.aclose()
@@ -156,8 +159,8 @@ class Server:
         finally:
             self.given_up += not ended
         if response.is_error:
-            raise refusal(content)
-        value = parsed(content)
+            raise _refusal(content)
+        value = REPLIES.parsed(content)
         return value if isinstance(value, dict) else {"items": value}
 
     async def stream(
@@ -169,15 +172,17 @@ class Server:
         try:
             async with self._client.stream("POST", path, json=asked) as response:
                 if response.is_error:
-                    refused = await whole(response)
+                    refused = await REPLIES.whole(response)
                     ended = True
-                    raise refusal(refused)
+                    raise _refusal(refused)
                 begun = True
                 self.begun += 1
-                async for data in events(response):
-                    event = parsed(data)
+                async for data in REPLIES.events(response):
+                    if data == DONE:
+                        continue
+                    event = REPLIES.parsed(data)
                     if not isinstance(event, dict) or "error" in event:
-                        raise refusal(data)
+                        raise _refusal(data)
                     yield event
                 ended = True
         except httpx.TransportError as error:
@@ -190,7 +195,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._child.ended(), 2.0)
         if self.alive:
-            return broken(str(error))
+            return REPLIES.broken(str(error))
         if self._killed:
             return EngineDied(self._killed)
         if self._lacked_memory():
@@ -216,3 +221,11 @@ class Server:
         return killed or any(
             sign in line.lower() for line in self._child.said for sign in _NO_MEMORY
         )
+
+
+def _refusal(content: bytes) -> Exception:
+    """Return the error that `content` tells: a TaskError, or an EngineOutOfMemory."""
+    error = REPLIES.refusal(content)
+    if _FULL in error.message:
+        return EngineOutOfMemory("llama-server's cache was too small for its tasks")
+    return error

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import re
 import shutil
 import signal
@@ -19,6 +18,7 @@ from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.child import Child
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
+from daiic.worker.engines.replies import DONE, Replies
 from daiic.worker.engines.vllm.program import PROGRAM, Options, command
 from daiic.worker.limits import LIMITS
 
@@ -29,9 +29,7 @@ LOAD_PATIENCE = 3 * LIMITS.load_patience
 """Seconds beside those that the weights take: it imports much, and compiles on cards."""
 SLOWEST = 10_000_000
 """Bytes of a model that are loaded in a second, at the least."""
-MAX_LINE = 1 << 20
-"""Bytes of one event, or of a refusal."""
-DONE = b"[DONE]"
+REPLIES = Replies("vLLM")
 SHOWN = 300
 LINES = 1000
 """It tells one error as several processes see it, each with the way that led to it."""
@@ -151,13 +149,13 @@ class Server:
         try:
             async with self._client.stream("POST", COMPLETIONS, json=asked) as response:
                 if response.is_error:
-                    raise await self._failure(_refusal(await _beginning(response)))
-                async for data in _events(response):
+                    raise await self._failure(REPLIES.refusal(await REPLIES.whole(response)))
+                async for data in REPLIES.events(response):
                     if data == DONE:
                         return
-                    event = _parsed(data)
+                    event = REPLIES.parsed(data)
                     if not isinstance(event, dict) or "error" in event:
-                        raise await self._failure(_refusal(data))
+                        raise await self._failure(REPLIES.refusal(data))
                     yield event
         except httpx.TransportError as error:
             raise await self._fault(str(error)) from None
@@ -173,7 +171,7 @@ class Server:
     async def _fault(self, why: str) -> Exception:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._child.ended(), 2.0)
-        return _broken(why) if self.alive else self._death()
+        return REPLIES.broken(why) if self.alive else self._death()
 
     def _death(self) -> Exception:
         if self._lacked_memory():
@@ -208,48 +206,3 @@ def _sum(family: Sequence[psutil.Process], ask: Callable[[psutil.Process], float
         with contextlib.suppress(psutil.Error):
             total += ask(process)
     return total
-
-
-async def _beginning(response: httpx.Response) -> bytes:
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > MAX_LINE:
-            break
-    return bytes(content[:MAX_LINE])
-
-
-async def _events(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """Yield the data of server-sent events; httpx's lines would end at more than line feeds."""
-    rest = b""
-    async for chunk in response.aiter_bytes():
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            kind, _, data = line.partition(b": ")
-            if kind == b"data":
-                yield data
-        if len(rest) > MAX_LINE:
-            raise _broken("an event has no end")
-
-
-def _parsed(content: bytes) -> Any:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        raise _broken("its reply is no JSON") from None
-
-
-def _broken(why: str) -> TaskError:
-    return TaskError(pb.INTERNAL, f"vLLM broke off: {why}", "send the task again")
-
-
-def _refusal(content: bytes) -> TaskError:
-    try:
-        error = json.loads(content)["error"]
-        code, message = int(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        code, message = 500, content[:SHOWN].decode("utf-8", "replace")
-    message = shown(message, SHOWN)
-    if code == httpx.codes.BAD_REQUEST:
-        return TaskError(pb.BAD_REQUEST, f"vLLM refuses the task: {message}", "change it")
-    return TaskError(pb.INTERNAL, f"vLLM failed: {message}", "send the task again")

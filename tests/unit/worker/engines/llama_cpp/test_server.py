@@ -7,8 +7,8 @@ import pytest
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines import replies as module
 from daiic.worker.engines.interface import EngineDied
-from daiic.worker.engines.llama_cpp import replies as module
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.llama_cpp.server import Server
