@@ -1,7 +1,8 @@
 """One task on its model, from waiting for the load to the last part.
 
 When memory runs out under it, the model is loaded again with a smaller budget
-and the task continues after what it had delivered.
+and the task continues after what it had delivered, as it does when its engine
+was started again.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from daiic.errors import TaskError
 from daiic.model_identity import differences
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, WorkKind, work_of
-from daiic.worker.engines.interface import DeviceLost, EngineDied, ModelRefused
+from daiic.worker.engines.interface import DeviceLost, EngineDied, EngineRestarted, ModelRefused
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.model_entry import Lease
 from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
@@ -23,7 +24,7 @@ from daiic.worker.sharding.plan import Plan, plan_of
 from daiic.worker.supported import check_supported
 
 ATTEMPTS = 4
-"""Engines on which a task is tried while memory runs out on them."""
+"""Engines on which a task is tried while memory runs out on them, or they start again."""
 POLL = 0.5
 """Seconds between looks at how far a load is."""
 
@@ -93,6 +94,8 @@ async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = Fals
         except OUT_OF_MEMORY:
             assert lease is not None
             await manager.out_of_memory(lease)
+        except EngineRestarted:
+            pass
         except EngineDied as error:
             assert lease is not None
             await manager.died(lease.entry, lease.resident)

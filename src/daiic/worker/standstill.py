@@ -22,6 +22,8 @@ class Standstill:
     def look(self, processor_seconds: float) -> float:
         """Return the seconds since it last did something; it has taken so much time in all."""
         now = self._clock()
+        if processor_seconds < self._worked:  # another was started in its place
+            self._since, self._worked = now, 0.0
         if processor_seconds - self._worked > LEAST * (now - self._since):
             self._since = now
             self._worked = processor_seconds

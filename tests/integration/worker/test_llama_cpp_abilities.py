@@ -5,13 +5,14 @@ import json
 import re
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose as backend
-from daiic.worker.engines.interface import LoadOptions
+from daiic.worker.engines.interface import EngineRestarted, LoadOptions
 from daiic.worker.engines.llama_cpp import engine as llama_engine
 from daiic.worker.engines.llama_cpp import speculation
 from support.llama_cpp.running import answer, resumed, serving, use, whole
@@ -340,16 +341,27 @@ async def test_a_draft_guesses_ahead_and_changes_nothing(program: str, tmp_path:
     assert 0 < told.accepted < told.drafted
 
 
-async def test_guessing_that_does_not_pay_is_off_at_the_next_load(
+async def test_guessing_that_does_not_pay_ends_and_running_answers_go_on(
     monkeypatch: pytest.MonkeyPatch, program: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(speculation, "ENOUGH", 10)
     path = tiny_gguf.chat_model(tmp_path / "chat.gguf")
     tiny_gguf.draft_model(tmp_path / "chat.draft.gguf", layers=1)
-    options = LoadOptions(backend("cpu"), slots=1)
+    options = LoadOptions(backend("cpu"), slots=2)
+    story = asks("Tell me a story", max_tokens=200)
     async with serving(path, options=options) as engine:
-        first = whole(await answer(engine, asks("Tell me a story")))
-        assert not engine.speculation.pays
+        whole_story = whole(await answer(engine, story))
+        assert engine.speculation is not None
+        running = engine.run(story)
+        parts = [await anext(running)]
+        monkeypatch.setattr(speculation, "ENOUGH", 10)
+        counting = await answer(engine, asks())
+        assert whole(counting).startswith("one, two")
+        assert engine.speculation is None
+        with pytest.raises(EngineRestarted):
+            parts += [part async for part in running]
+        parts += await answer(engine, resumed(story, parts))
+        assert whole(parts) == whole_story
+        (child,) = [c.cmdline() for c in psutil.Process().children() if "--model" in c.cmdline()]
+        assert "--spec-type" not in child
     async with serving(path, options=options) as engine:
         assert engine.speculation is None
-        assert whole(await answer(engine, asks("Tell me a story"))) == first

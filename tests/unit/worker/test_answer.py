@@ -10,7 +10,12 @@ from daiic.head.worker_messages import MOVABLE
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import answer as answering
 from daiic.worker.answer import answer
-from daiic.worker.engines.interface import DeviceLost, EngineOutOfMemory, ModelRefused
+from daiic.worker.engines.interface import (
+    DeviceLost,
+    EngineOutOfMemory,
+    EngineRestarted,
+    ModelRefused,
+)
 from support.models.fake_engine import WORDS, FakeMemory
 
 OUT_OF_MEMORY = EngineOutOfMemory("Tried to allocate 20.00 MiB")
@@ -56,6 +61,22 @@ async def test_answer_continues_after_memory_ran_out_under_it(new_manager):
         [0, 1, 2, 3],
     ]
     assert memory.engines[0].closed and memory.engines[1].closed
+
+
+async def test_answer_continues_on_an_engine_that_was_started_again(new_manager):
+    memory = FakeMemory(1000, {"a": 10})
+    restarts = iter([EngineRestarted("on purpose")])
+
+    async def before_word(engine, index):
+        if index == 2 and (restart := next(restarts, None)):
+            raise restart
+
+    memory.before_word = before_word
+    parts = await parts_of(new_manager(memory), text_task())
+    assert [part.text for part in parts if part.text] == WORDS
+    assert [part.index for part in parts] == list(range(len(parts)))
+    (engine,) = memory.engines
+    assert engine.tasks[1].resume.text == "".join(WORDS[:2])
 
 
 async def test_other_tasks_on_the_engine_continue_too(new_manager):

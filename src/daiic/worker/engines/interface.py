@@ -33,6 +33,10 @@ class EngineDied(Exception):
     """What ran the model is gone, a child process for example; the message says why."""
 
 
+class EngineRestarted(Exception):
+    """What ran the model was started again on purpose; its tasks continue where they were."""
+
+
 class DeviceLost(Exception):
     """The accelerator no longer serves this process; only a new process helps."""
 
@@ -136,7 +140,7 @@ class Engine(Protocol):
         Raises:
             TaskError: if the task cannot be answered, in words for its sender.
             ModelRefused: if the model must not be used any more.
-            EngineOutOfMemory, EngineDied, DeviceLost: as those say.
+            EngineOutOfMemory, EngineDied, EngineRestarted, DeviceLost: as those say.
         """
 
     async def close(self) -> None:

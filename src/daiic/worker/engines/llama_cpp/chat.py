@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.chat_answer import ChatAnswer
 from daiic.worker.engines.llama_cpp.chat_request import Template, chat_fields, said_before
+from daiic.worker.engines.llama_cpp.rendering import Rendering
 
 PATH = "/v1/chat/completions"
 COUNT = "/v1/chat/completions/input_tokens"
@@ -16,6 +17,10 @@ Parts = AsyncGenerator[pb.Result, None]
 
 class Server(Protocol):
     """The llama-server that holds the model."""
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time that it has taken so far."""
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the JSON with which it answers `body` at `path`.
@@ -57,9 +62,13 @@ async def chat_body(
     }
 
 
-async def tokens_of(server: Server, body: Mapping[str, Any]) -> int:
-    """Return how many tokens llama-server makes of the conversation in `body`, images included."""
-    return int((await server.post(COUNT, body)).get("input_tokens", 0))
+async def tokens_of(server: Server, body: Mapping[str, Any], rendering: Rendering) -> int:
+    """Return how many tokens llama-server makes of the conversation in `body`, images included.
+
+    Raises:
+        TaskError: BAD_REQUEST if the template cannot take it.
+    """
+    return int((await rendering.answered(server, COUNT, body)).get("input_tokens", 0))
 
 
 async def chat(

@@ -10,6 +10,7 @@ from typing import Any
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.chat import Server
 from daiic.worker.engines.llama_cpp.conversation import messages_of
+from daiic.worker.engines.llama_cpp.rendering import Rendering
 from daiic.worker.engines.llama_cpp.sampling import logprobs_in
 from daiic.worker.engines.text.checks import empty_prompt
 from daiic.worker.engines.text.stop_strings import StopStrings
@@ -19,15 +20,16 @@ PATH = "/completion"
 Parts = AsyncGenerator[pb.Result, None]
 
 
-async def prompt_of(server: Server, task: pb.TextTask) -> list[int]:
+async def prompt_of(server: Server, task: pb.TextTask, rendering: Rendering) -> list[int]:
     """Return the tokens of the conversation or the prompt in `task`.
 
     Raises:
-        TaskError: BAD_REQUEST if there are none, or no template can take it.
+        TaskError: BAD_REQUEST if there are none, or the template cannot take it.
     """
     if task.messages:
-        reply = await server.post("/apply-template", {"messages": messages_of(task)})
-        text = str(reply.get("prompt", ""))
+        conversation = {"messages": messages_of(task)}
+        rendered = await rendering.answered(server, "/apply-template", conversation)
+        text = str(rendered.get("prompt", ""))
     else:
         text = task.prompt
     chats = bool(task.messages)  # a template has put in the tokens with which texts begin

@@ -8,25 +8,18 @@ from typing import Any
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS
-from daiic.worker.engines.llama_cpp.chat import chat, chat_body, tokens_of
-from daiic.worker.engines.llama_cpp.chat_request import Template, needs_chat, template_in
-from daiic.worker.engines.llama_cpp.completion import complete, prompt_of
-from daiic.worker.engines.llama_cpp.constraint import constraint_fields, has_llguidance
+from daiic.worker.engines.interface import EngineRestarted
+from daiic.worker.engines.llama_cpp.abilities import abilities
+from daiic.worker.engines.llama_cpp.chat_request import template_in
+from daiic.worker.engines.llama_cpp.constraint import has_llguidance
 from daiic.worker.engines.llama_cpp.embedding import embed
-from daiic.worker.engines.llama_cpp.leftovers import Leftovers
-from daiic.worker.engines.llama_cpp.parameters import adapter_fields, parameter_fields
 from daiic.worker.engines.llama_cpp.patience import patiently
 from daiic.worker.engines.llama_cpp.pool import Pool
-from daiic.worker.engines.llama_cpp.room import SharedCache
+from daiic.worker.engines.llama_cpp.rendering import NotRendered, Rendering
+from daiic.worker.engines.llama_cpp.replaceable import Replaceable, Running, Start
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
-from daiic.worker.engines.text.checks import (
-    DEFAULT_MAX_TOKENS,
-    check_one_kind,
-    check_resumed,
-    room_for_answer,
-)
-from daiic.worker.engines.text.repetition import after
+from daiic.worker.engines.llama_cpp.text_tasks import TextTasks
 from daiic.worker.limits import LIMITS
 from daiic.worker.sharding.group import Group
 from daiic.worker.standstill import Standstill
@@ -35,8 +28,6 @@ CONSTRAINT_PATIENCE = LIMITS.constraint_patience
 PATIENCE_WITH_GROUP = MODEL_KINDS[pb.TEXT].stall_limit / 2
 """Seconds without a token, before the worker itself would be taken for hung."""
 LOOK = 0.5
-PROBE = 16
-"""Tokens of the cache that it takes to try a grammar, and more."""
 
 Parts = AsyncGenerator[pb.Result, None]
 
@@ -67,6 +58,7 @@ class LlamaEngine:
         shards: Sequence[pb.Shard] = (),
         on_cards: int = 0,
         on_close: Callable[[], None] = lambda: None,
+        start: Start | None = None,
     ) -> None:
         """`props` is what the server tells of its model, `adapters` are their names in its order.
 
@@ -74,7 +66,7 @@ class LlamaEngine:
 
         `on_guesses` is told how guesses fare after each answer, and `on_close` once when the
         child is gone, which holds `on_cards` bytes outside RAM. `group` holds parts of the
-        model on other machines, as `shards` tells.
+        model on other machines, as `shards` tells. `start` starts another server in its place.
         """
         self.model_kind = kind
         self.quantization = quantization
@@ -82,44 +74,36 @@ class LlamaEngine:
         self.choice = choice
         self.fallback = ""
         self.speculation = speculation
-        self._server = server
+        self._held = Replaceable(server, start, pool.tokens)
+        self._rendering = Rendering(self._not_rendered)
         self._group = group
         self.shards = shards
         self._watch = asyncio.create_task(self._look()) if group is not None else None
-        self._template: Template = template_in(props)
         settings = props.get("default_generation_settings") or {}
-        self._defaults: Mapping[str, Any] = settings.get("params") or {}
         # A build without unified caches gives each slot a part of its own.
         self._context = min(pool.context, settings.get("n_ctx") or pool.context)
-        self._cache = SharedCache(pool.tokens, Leftovers(server))
-        self._vocabulary = vocabulary
-        self._adapters = list(adapters)
-        self._llguidance = llguidance
+        template = template_in(props)
+        self._texts = TextTasks(
+            template=template,
+            defaults=settings.get("params") or {},
+            context=self._context,
+            vocabulary=vocabulary,
+            adapters=list(adapters),
+            llguidance=llguidance,
+            rendering=self._rendering,
+            count=self._count,
+        )
         self._on_guesses = on_guesses
         self._on_cards = on_cards
         self._on_close = on_close
         self._running = 0
         self._standstill = Standstill()
-        self.capabilities = self._abilities(props, chats)
-
-    def _abilities(self, props: Mapping[str, Any], chats: bool) -> frozenset[pb.Capability]:
-        if self.model_kind == pb.EMBEDDING:
-            return frozenset({pb.EMBED})
-        able = {pb.COMPLETE, pb.SAMPLING, pb.SCHEMA}
-        if chats:
-            able.add(pb.CHAT)
-            if self._template.tools:
-                able.add(pb.TOOLS)
-            if (props.get("modalities") or {}).get("vision"):
-                able.add(pb.SEE)
-        if self._adapters:
-            able.add(pb.ADAPTERS)
-        return frozenset(able)
+        self.capabilities = abilities(kind, props, template, chats=chats, adapts=bool(adapters))
 
     @property
     def footprint(self) -> int:
         """Bytes that the child holds, on cards and in RAM."""
-        return self._server.bytes + (self._on_cards if self.alive else 0)
+        return self._held.server.bytes + (self._on_cards if self.alive else 0)
 
     @property
     def stalled_for(self) -> float:
@@ -127,14 +111,15 @@ class LlamaEngine:
 
         A long prompt is read for minutes before the first part.
         """
-        if not self._running:
+        if not self._running or self._held.coming:
+            self._standstill.step()
             return 0.0
-        return self._standstill.look(self._server.processor_seconds)
+        return self._standstill.look(self._held.server.processor_seconds)
 
     @property
     def alive(self) -> bool:
-        """Whether the child runs."""
-        return self._server.alive
+        """Whether the child runs, or another comes in its place."""
+        return self._held.alive
 
     async def _look(self) -> None:
         """End the child when another machine is lost: it might wait for that for ever."""
@@ -144,7 +129,7 @@ class LlamaEngine:
                 why = f"no member did anything for {PATIENCE_WITH_GROUP:g} s"
                 break
             await asyncio.sleep(LOOK)
-        self._server.kill(why)
+        self._held.server.kill(why)
 
     async def run(self, task: pb.Task) -> Parts:
         """Answer a text or an embed task."""
@@ -152,16 +137,26 @@ class LlamaEngine:
             self._standstill.step()
         self._running += 1
         try:
-            async with contextlib.aclosing(self._parts(task)) as parts:
-                async for part in parts:
-                    self._standstill.step()
-                    yield part
+            self._rendering.check(task)
+            running = await self._held.ready()
+            try:
+                async with contextlib.aclosing(self._parts(running, task)) as parts:
+                    async for part in parts:
+                        self._standstill.step()
+                        yield part
+            except NotRendered:
+                raise
+            except Exception as error:
+                if self._held.is_gone(running):
+                    raise EngineRestarted(str(error)) from None
+                raise
         finally:
             self._running -= 1
+            self._weigh_guesses()
 
-    async def _parts(self, task: pb.Task) -> Parts:
+    async def _parts(self, running: Running, task: pb.Task) -> Parts:
         if task.HasField("embed") and self.model_kind == pb.EMBEDDING:
-            yield await embed(self._server, task.embed, self._context)
+            yield await embed(running.server, task.embed, self._context)
             return
         if not task.HasField("text") or self.model_kind != pb.TEXT:
             raise TaskError(
@@ -169,75 +164,38 @@ class LlamaEngine:
                 f"{task.model} cannot do a task of the kind `{task.WhichOneof('work')}`",
                 "choose another model",
             )
-        tokens, parts, is_constrained = await self._request(task)
-        patience = CONSTRAINT_PATIENCE if is_constrained else None
+        request = await self._texts.request(running, task)
+        patience = CONSTRAINT_PATIENCE if request.is_constrained else None
         async with (
-            self._cache.held(tokens),
-            contextlib.aclosing(patiently(parts, patience)) as heard,
+            running.cache.held(request.tokens),
+            contextlib.aclosing(patiently(request.parts, patience)) as heard,
         ):
             async for part in heard:
                 yield part
-
-    async def _request(self, task: pb.Task) -> tuple[int, Parts, bool]:
-        """Return what answers `task`, for how much room, and whether a constraint binds it."""
-        text = task.text
-        check_one_kind(text)
-        check_resumed(task.resume.tokens, self._vocabulary)
-        constraint = await constraint_fields(
-            text.constraint, self._probe, llguidance=self._llguidance
-        )
-        again = bool(constraint) and task.HasField("resume")
-        asked = task
-        if again:
-            asked = pb.Task()
-            asked.CopyFrom(task)
-            asked.ClearField("resume")
-        fields = {
-            **parameter_fields(text, self._defaults, len(asked.resume.tokens)),
-            **adapter_fields(task.adapters, self._adapters),
-            **constraint,
-        }
-        tokens, parts = await self._answer(asked, fields)
-        if again:
-            delivered = pb.Resume()
-            delivered.CopyFrom(task.resume)
-            parts = after(delivered, parts)
-        return tokens, parts, bool(constraint)
-
-    async def _answer(self, task: pb.Task, fields: dict[str, Any]) -> tuple[int, Parts]:
-        """Return what answers `task`, and the tokens of its prompt and the longest answer."""
-        made = len(task.resume.tokens)
-        wanted = task.text.max_tokens or DEFAULT_MAX_TOKENS
-        if needs_chat(task.text, self._template):
-            body = await chat_body(self._server, task, self._template, fields)
-            length = max(await tokens_of(self._server, body) - made, 0)
-            left = max(min(wanted, room_for_answer(length, self._context)) - made, 0)
-            body["max_tokens"] = left
-            parts = chat(self._server, task, body, length, self._count)
-        else:
-            prompt = await prompt_of(self._server, task.text)
-            length = len(prompt)
-            left = max(min(wanted, room_for_answer(length, self._context)) - made, 0)
-            parts = complete(self._server, task, prompt, {**fields, "n_predict": left}, self._count)
-        return min(length + made + left, self._context), parts
 
     def _count(self, timings: Mapping[str, Any]) -> None:
         if self.speculation is not None:
             self.speculation.count(timings)
             self._on_guesses(self.speculation)
 
-    async def _probe(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        async with self._cache.held(PROBE):
-            return await self._server.post("/completion", body)
+    def _weigh_guesses(self) -> None:
+        """Start the child again without guesses that do not pay: no request can turn them off."""
+        guesses = self.speculation
+        if guesses is not None and not guesses.pays and self._held.can_be_replaced:
+            self.speculation = None
+            self._held.replace("guessing ahead does not pay", guesses=False)
+
+    def _not_rendered(self) -> None:
+        self._held.replace("its chat template does not end", guesses=self.speculation is not None)
 
     async def close(self) -> None:
         """End the child."""
         if self._watch is not None:
             self._watch.cancel()
             # It may wait for a machine that is gone, and has nothing to say farewell for.
-            self._server.kill("the group is given up")
-        self._cache.close()
-        await self._server.close()
+            self._held.server.kill("the group is given up")
+        self._rendering.close()
+        await self._held.close()
         told, self._on_close = self._on_close, lambda: None
         told()
         if self._group is not None:

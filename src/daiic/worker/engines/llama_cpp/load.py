@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from daiic.errors import TaskError
@@ -13,17 +14,19 @@ from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.engine import started
+from daiic.worker.engines.llama_cpp.kept_files import KeptFiles
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.needs import Needs
 from daiic.worker.engines.llama_cpp.placement import Placement, cards_for
 from daiic.worker.engines.llama_cpp.pool import Pool, smallest, whole_context
 from daiic.worker.engines.llama_cpp.probe import embeds
 from daiic.worker.engines.llama_cpp.program import Options
+from daiic.worker.engines.llama_cpp.replaceable import Start
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.gguf.description import Gguf, describe
-from daiic.worker.models.gguf.files import adapters_of, draft_of, projector_of, size_of
+from daiic.worker.models.gguf.files import adapters_of, belonging, draft_of, projector_of, size_of
 from daiic.worker.models.model import Model
 from daiic.worker.sharding.group import Group
 
@@ -72,6 +75,8 @@ async def load(
     if is_text and options.guesses.allowed(path.name):
         share = draft.stat().st_size / model.weight_bytes if draft is not None else 0.0
         speculation = Speculation(options.backend.kind, draft, share)
+    if speculation is None or options.plan:
+        draft = None
     began = time.monotonic()
     async with AsyncExitStack() as undo:
         group = None
@@ -81,29 +86,33 @@ async def load(
                 raise TaskError(pb.UNSUPPORTED, what, "use another worker")
             group = await Group.form(options.lead, options.plan)
             undo.push_async_callback(group.close)
-        server = await _started_server(
-            Options(
-                model=path,
-                socket=Path(),
-                tokens=pool.tokens,
-                slots=pool.slots,
-                threads=options.threads,
-                embeds=not is_text,
-                projector=projector_of(path) if is_text else None,
-                adapters=tuple(adapters),
-                draft=draft if speculation is not None and group is None else None,
-                lookup=speculation is not None,
-                endpoints=tuple(group.endpoints) if group is not None else (),
-                proportions=tuple(arranged.proportions) if arranged is not None else (),
-                placement=placement,
-            ),
-            progress,
-            options.llama_server,
-            group,
+        kept = KeptFiles(path, belonging(path))
+        undo.callback(kept.close)
+        projector = projector_of(path) if is_text else None
+        started_with = Options(
+            model=kept.link_to(path),
+            socket=Path(),
+            tokens=pool.tokens,
+            slots=pool.slots,
+            threads=options.threads,
+            embeds=not is_text,
+            projector=kept.link_to(projector) if projector is not None else None,
+            adapters=tuple(kept.link_to(adapter) for adapter in adapters),
+            draft=kept.link_to(draft) if draft is not None else None,
+            lookup=speculation is not None,
+            endpoints=tuple(group.endpoints) if group is not None else (),
+            proportions=tuple(arranged.proportions) if arranged is not None else (),
+            placement=placement,
         )
+        server = await _started_server(started_with, progress, options.llama_server, group)
         undo.push_async_callback(server.close)
         options.children.take(placement.shares)
         undo.callback(options.children.give_back, placement.shares)
+
+        def closed() -> None:
+            kept.close()
+            options.children.give_back(placement.shares)
+
         shards = []
         if group is not None and arranged is not None and options.lead is not None:
             group.moved(sum(arranged.bytes), time.monotonic() - began)
@@ -114,7 +123,7 @@ async def load(
             quantization=model.quantization,
             placement="gpu" if arranged and options.backend.is_gpu else placement.where,
             on_cards=sum(placement.shares.values()),
-            on_close=lambda: options.children.give_back(placement.shares),
+            on_close=closed,
             choice=_choice(model, options, placement, pool),
             pool=pool,
             vocabulary=model.vocabulary,
@@ -124,6 +133,7 @@ async def load(
             group=group,
             shards=shards,
             on_guesses=lambda guesses: options.guesses.note(path.name, guesses),
+            start=_again(started_with, kept, options.llama_server) if group is None else None,
         )
         undo.pop_all()  # from now on the engine closes them
     return engine
@@ -153,6 +163,17 @@ async def _started_server(
         if not starting.done():
             starting.cancel()
             await asyncio.wait({starting})
+
+
+def _again(options: Options, files: KeptFiles, program: LlamaServer) -> Start:
+    """Return what starts another server in place of one that was started with `options`."""
+
+    async def start(guesses: bool) -> Server:
+        files.check()
+        without = replace(options, draft=None, lookup=False)
+        return await Server.start(options if guesses else without, lambda done: None, program)
+
+    return start
 
 
 def _choice(model: Gguf, options: LoadOptions, placement: Placement, pool: Pool) -> str:

@@ -212,6 +212,8 @@ class Server:
 
     async def close(self) -> None:
         """End the process."""
+        if self.alive:  # maybe with force, which looks like the kernel's
+            self._killed = self._killed or "llama-server was ended"
         await self._client.aclose()
         await self._child.close()
         shutil.rmtree(self._place, ignore_errors=True)

@@ -75,7 +75,7 @@ class Guesses:
         if not speculation.pays and model not in self._useless:
             self._useless.add(model)
             log.info(
-                "guessing ahead does not pay; off from the model's next load on",
+                "guessing ahead does not pay for this model",
                 model=model,
                 drafted=speculation.drafted,
                 accepted=speculation.accepted,

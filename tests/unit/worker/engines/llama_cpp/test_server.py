@@ -1,5 +1,6 @@
 """Whatever a llama-server answers, what comes of it is an answer or an error of ours."""
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker import child
 from daiic.worker.engines import replies as module
 from daiic.worker.engines.interface import EngineDied
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
@@ -14,9 +16,10 @@ from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.llama_cpp.server import Server
 
 PROGRAM = """#!{python}
-import http.server, os, socketserver, sys
+import http.server, os, signal, socketserver, sys, time
 if "--help" in sys.argv:
     sys.exit()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -25,6 +28,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/die":
             os._exit(7)
+        if self.path == "/hang":
+            print("hangs", file=sys.stderr, flush=True)
+            time.sleep(600)
         self.answer({replies!r}[self.path])
     def answer(self, reply):
         self.send_response(500 if "bad" in self.path else 200)
@@ -69,6 +75,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     model.touch()
     started = await Server.start(Options(model, Path(), 8, 1), lambda done: None, LlamaServer())
     yield started
+    monkeypatch.setattr(child, "PATIENCE", 0.0)  # it does not end when it is told to
     await started.close()
 
 
@@ -113,3 +120,15 @@ async def test_its_end_in_the_middle_of_a_request_is_told(server: Server) -> Non
     with pytest.raises(EngineDied, match=r"ended \(7\)"):
         await server.post("/die", {})
     assert not server.alive
+
+
+async def test_one_that_has_to_be_ended_with_force_did_not_lack_memory(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "PATIENCE", 0.2)
+    asked = asyncio.create_task(server.post("/hang", {}))
+    while "hangs" not in server._child.said:
+        await asyncio.sleep(0.01)
+    await server.close()
+    with pytest.raises(EngineDied, match="was ended"):
+        await asked

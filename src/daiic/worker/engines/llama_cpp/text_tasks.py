@@ -1,0 +1,109 @@
+"""What a text task asks of llama-server, and how much of its cache the answer may take."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.llama_cpp.chat import chat, chat_body, tokens_of
+from daiic.worker.engines.llama_cpp.chat_request import Template, needs_chat
+from daiic.worker.engines.llama_cpp.completion import complete, prompt_of
+from daiic.worker.engines.llama_cpp.constraint import constraint_fields
+from daiic.worker.engines.llama_cpp.parameters import adapter_fields, parameter_fields
+from daiic.worker.engines.llama_cpp.rendering import Rendering
+from daiic.worker.engines.llama_cpp.replaceable import Running
+from daiic.worker.engines.llama_cpp.server import Server
+from daiic.worker.engines.text.checks import (
+    DEFAULT_MAX_TOKENS,
+    check_one_kind,
+    check_resumed,
+    room_for_answer,
+)
+from daiic.worker.engines.text.repetition import after
+
+PROBE = 16
+"""Tokens of the cache that it takes to try a grammar, and more."""
+
+Parts = AsyncGenerator[pb.Result, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`parts` are the answer, once it has so many `tokens` of the cache."""
+
+    tokens: int
+    parts: Parts
+    is_constrained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TextTasks:
+    """The text tasks of one loaded model.
+
+    `defaults` are the parameters that the server takes where a task names none, `adapters` the
+    names of the model's in its order; `count` gets the timings of each answer.
+    """
+
+    template: Template
+    defaults: Mapping[str, Any]
+    context: int
+    vocabulary: int
+    adapters: Sequence[str]
+    llguidance: bool
+    rendering: Rendering
+    count: Callable[[Mapping[str, Any]], None]
+
+    async def request(self, running: Running, task: pb.Task) -> Request:
+        """Return what answers `task`, after what was delivered of it.
+
+        Raises:
+            TaskError: if it cannot be answered, in words for its sender.
+        """
+        text = task.text
+        check_one_kind(text)
+        check_resumed(task.resume.tokens, self.vocabulary)
+        constraint = await constraint_fields(
+            text.constraint, partial(_probe, running), llguidance=self.llguidance
+        )
+        again = bool(constraint) and task.HasField("resume")
+        asked = task
+        if again:
+            asked = pb.Task()
+            asked.CopyFrom(task)
+            asked.ClearField("resume")
+        fields = {
+            **parameter_fields(text, self.defaults, len(asked.resume.tokens)),
+            **adapter_fields(task.adapters, self.adapters),
+            **constraint,
+        }
+        tokens, parts = await self._answer(running.server, asked, fields)
+        if again:
+            delivered = pb.Resume()
+            delivered.CopyFrom(task.resume)
+            parts = after(delivered, parts)
+        return Request(tokens, parts, bool(constraint))
+
+    async def _answer(
+        self, server: Server, task: pb.Task, fields: dict[str, Any]
+    ) -> tuple[int, Parts]:
+        """Return the tokens of the prompt and the longest answer of `task`, and the answer."""
+        made = len(task.resume.tokens)
+        wanted = task.text.max_tokens or DEFAULT_MAX_TOKENS
+        if needs_chat(task.text, self.template):
+            body = await chat_body(server, task, self.template, fields)
+            length = max(await tokens_of(server, body, self.rendering) - made, 0)
+            left = max(min(wanted, room_for_answer(length, self.context)) - made, 0)
+            body["max_tokens"] = left
+            parts = chat(server, task, body, length, self.count)
+        else:
+            prompt = await prompt_of(server, task.text, self.rendering)
+            length = len(prompt)
+            left = max(min(wanted, room_for_answer(length, self.context)) - made, 0)
+            parts = complete(server, task, prompt, {**fields, "n_predict": left}, self.count)
+        return min(length + made + left, self.context), parts
+
+
+async def _probe(running: Running, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async with running.cache.held(PROBE):
+        return await running.server.post("/completion", body)
