@@ -85,3 +85,16 @@ async def test_a_child_that_does_nothing_stands_still(
         server.processor_seconds += 0.002
         stalled_for = engine.stalled_for
     assert stalled_for >= 990
+
+
+def test_a_child_that_was_started_again_counts_from_its_own_beginning() -> None:
+    clock = Clock()
+    standstill = Standstill(clock)
+    clock.now = 10.0
+    assert standstill.look(9.0) == 0
+    clock.now = 20.0
+    assert standstill.look(1.0) == 0
+    clock.now = 30.0
+    assert standstill.look(2.0) == 0
+    clock.now = 40.0
+    assert standstill.look(2.0) == 10
