@@ -16,7 +16,7 @@ from support.processes.lisp_codec import LispCodec, MalformedError
 FORMS = [getattr(pb, name) for name in pb.DESCRIPTOR.message_types_by_name]
 
 few = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=20, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 many = settings(few, max_examples=300)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.processes import built
 from support.processes.lisp_toml import LispToml
 
-BOTH = settings(max_examples=1000, deadline=None)
+BOTH = settings(max_examples=1000)
 
 
 @pytest.fixture(scope="module")

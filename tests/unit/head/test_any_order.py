@@ -158,5 +158,5 @@ class Turmoil(RuleBasedStateMachine):
 def test_every_task_ends_once_and_every_text_is_whole(new_cluster, steps):
     machine = type("Machine", (Turmoil,), {"new_cluster": new_cluster})
     run_state_machine_as_test(
-        machine, settings=settings(max_examples=60, stateful_step_count=steps, deadline=None)
+        machine, settings=settings(max_examples=60, stateful_step_count=steps)
     )

@@ -146,7 +146,7 @@ def test_host_of_an_address(address, host):
     assert host_of(address) == host
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(1, 8)),

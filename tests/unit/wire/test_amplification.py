@@ -54,7 +54,7 @@ def over_a_minute(attacker: Attacker) -> None:
         assert looks < 1000, "an endpoint asks to be called again and again"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.one_of(

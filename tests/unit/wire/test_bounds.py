@@ -23,7 +23,7 @@ def chunk(first: int, index: int, total: int, size: int = 1172) -> bytes:
     return encode(MessageType.CHUNK, first + index, EPOCH, header + bytes(length))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.binary(max_size=80), st.integers(0, 3)), max_size=20))
 def test_garbage_never_raises(datagrams: list[tuple[bytes, int]]) -> None:
     node = SimulatedLink().node(SMALL)
@@ -33,7 +33,7 @@ def test_garbage_never_raises(datagrams: list[tuple[bytes, int]]) -> None:
     assert node.endpoint.counters.datagrams_received == len(datagrams)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(

@@ -119,7 +119,7 @@ def test_a_heartbeat_of_one_datagram_that_got_lost_is_not_reported_at_all() -> N
     assert not a.unreachable
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     conditions=st.builds(
         Conditions,

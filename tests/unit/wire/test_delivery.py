@@ -43,7 +43,7 @@ def assert_all_arrived_once(sender: Node, receiver: Node, sent: dict[int, bytes]
     assert sender.endpoint.buffered_bytes == receiver.endpoint.buffered_bytes == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     conditions=any_conditions,
     seed=st.integers(0, 1 << 30),
@@ -67,7 +67,7 @@ def test_every_message_arrives_exactly_once(
     assert_all_arrived_once(b, a, back)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     length=st.integers(1, 20_000),

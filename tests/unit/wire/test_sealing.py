@@ -50,7 +50,7 @@ def test_others_are_not_heard_and_hear_nothing(key: ClusterKey | None) -> None:
     assert len(a.unreachable) == 1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(payload=st.binary(max_size=200), data=st.data())
 def test_any_change_to_a_datagram_is_noticed(payload: bytes, data: st.DataObject) -> None:
     link = SimulatedLink()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daiic.errors import TaskError
@@ -46,7 +46,6 @@ def test_a_task_that_never_fits_is_refused() -> None:
         Room(100).enter(101, lambda: None)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=60))
 def test_room_is_never_given_twice_and_never_lost(steps: list[tuple[int, bool]]) -> None:
     room, places, order = Room(40), [], []

@@ -54,7 +54,7 @@ def alone(
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(LENGTHS, min_size=1, max_size=8),
     st.booleans(),

@@ -84,7 +84,7 @@ SAMPLINGS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(SAMPLINGS, min_size=1, max_size=12))
 def test_a_row_is_drawn_the_same_alone_and_among_others(samplings: list[Sampling]) -> None:
     table = logits(len(samplings))
@@ -93,7 +93,7 @@ def test_a_row_is_drawn_the_same_alone_and_among_others(samplings: list[Sampling
     assert together == alone
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(SAMPLINGS, min_size=1, max_size=12), st.integers(0, 1 << 20))
 def test_the_way_that_looks_at_nothing_chooses_the_same(
     samplings: list[Sampling], place: int
@@ -123,7 +123,7 @@ def allowed(row: torch.Tensor, sampling: Sampling) -> set[int]:
     return set(scores[0].isfinite().nonzero().flatten().tolist())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SAMPLINGS.filter(lambda sampling: sampling.temperature > 0))
 def test_only_tokens_that_top_k_and_top_p_leave_are_drawn(sampling: Sampling) -> None:
     row = logits(1)[0]
