@@ -27,13 +27,20 @@ KEPT = (
     *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR"),
 )
 """What it needs of the worker's environment; tokens and keys are none of its business."""
-KEPT_OF = ("CUDA_", "GGML_", "GPU_", "HIP_", "HSA_", "LC_", "NVIDIA_", "OMP_", "ROCR_", "VK_")
+KEPT_OF = (
+    *("CUDA_", "GGML_", "GOMP_", "GPU_", "HIP_", "HSA_", "LC_", "NVIDIA_", "OMP_", "ROCR_"),
+    "VK_",
+)
 """Those begin so that choose and tune cards, drivers and threads."""
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive"}
+"""OpenMP's threads that wait for each other sleep. By default they spin, each time a model's
+layer has been computed, and where other programs want the processors too, they hold up the very
+thread that they wait for."""
 
 
 def environment() -> dict[str, str]:
-    """Return what programs get of this process's environment."""
-    return {
+    """Return what programs get of this process's environment, and PATIENT_THREADS unless set."""
+    return PATIENT_THREADS | {
         key: value for key, value in os.environ.items() if key in KEPT or key.startswith(KEPT_OF)
     }
 

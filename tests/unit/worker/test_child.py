@@ -29,6 +29,20 @@ async def test_it_is_told_of_cards_and_paths_and_of_no_secrets(
     assert "secret" not in said
 
 
+@pytest.mark.parametrize("chosen", ["active", None])
+async def test_its_threads_sleep_while_they_wait_unless_a_user_wants_it_otherwise(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    told = "print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'], file=sys.stderr)"
+    child = await Child.start("it", python(told))
+    await child.ended()
+    assert child.said == (f"{chosen or 'passive'} 7",)
+
+
 async def test_its_last_error_is_kept_however_much_it_writes() -> None:
     child = await Child.start(
         "it",
