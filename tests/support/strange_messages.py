@@ -15,9 +15,7 @@ from support.processes.lisp_codec import LispCodec, MalformedError
 
 FORMS = [getattr(pb, name) for name in pb.DESCRIPTOR.message_types_by_name]
 
-few = settings(
-    max_examples=20, suppress_health_check=[HealthCheck.too_slow], database=None
-)
+few = settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow], database=None)
 many = settings(few, max_examples=300)
 
 text = st.text(max_size=12) | st.text('abc"\\\n\x1f\x7fäß€😀\u2028', max_size=40)

@@ -10,7 +10,10 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose as backend
 from daiic.worker.engines.interface import LoadOptions
+from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.load import footprint
+from daiic.worker.engines.llama_cpp.program import Options
+from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.models.gguf.description import describe
 from daiic.worker.models.model import Model
 from support.llama_cpp.running import answer, resumed, serving, use, whole
@@ -142,6 +145,38 @@ async def test_the_cache_takes_the_memory_that_was_reckoned(program: str, models
     grown = model.cache_bytes(65536, 32) - model.cache_bytes(8192, 32)
     assert large - small == pytest.approx(grown, rel=0.2)
     assert large <= least(path, 32) + grown
+
+
+async def test_the_states_of_a_recurrent_model_take_the_memory_that_was_reckoned(
+    program: str, tmp_path: Path
+) -> None:
+    path = tiny_gguf.recurrent_model(tmp_path / "states.gguf", state=2048)
+    held = {}
+    for slots in (1, 16):
+        server = await Server.start(
+            Options(path, Path(), 1024, slots), lambda done: None, LlamaServer()
+        )
+        held[slots] = server.bytes
+        await server.close()
+    assert held[16] - held[1] == pytest.approx(15 * describe(path).state_bytes, rel=0.1)
+
+
+async def test_tasks_of_a_recurrent_model_are_all_answered_however_few_states_there_are(
+    program: str, tmp_path: Path
+) -> None:
+    path = tiny_gguf.recurrent_model(tmp_path / "states.gguf")
+    model = describe(path)
+    fitting = model.weight_bytes // 4 // model.state_bytes
+    async with serving(path, options=options(16)) as engine:
+        assert engine.choice.endswith(
+            f"{fitting} task{'s' * (fitting > 1)} at once, as each keeps a large state"
+        )
+        answers = await asyncio.gather(
+            *(answer(engine, continues(f"{n} the cat", 20)) for n in range(16))
+        )
+        alone = await answer(engine, continues("3 the cat", 20))
+    assert all(parts[-1].final for parts in answers)
+    assert whole(answers[3]) == whole(alone) != ""
 
 
 async def test_a_long_text_is_embedded_whole_or_refused(program: str, models: Path) -> None:

@@ -209,6 +209,47 @@ def projector(path: Path, *, seed: int = 7) -> Path:
     return path
 
 
+def recurrent_model(path: Path, *, state: int = 256, layers: int = 4, seed: int = 7) -> Path:
+    """Write a Mamba with the chat model's tokenizer and random weights; each layer keeps
+    2 * WIDTH * (`state` + 3) numbers of a text."""
+    random = np.random.default_rng(seed)
+    inner, rank, kernel = 2 * WIDTH, 12, 4
+    tokens = json.loads((TINY_CHAT / "config.json").read_text())["vocab_size"]
+    writer = GGUFWriter(path, "mamba")
+    writer.add_type("model")
+    writer.add_name("DAIIC tiny states")
+    writer.add_block_count(layers)
+    writer.add_context_length(1024)
+    writer.add_embedding_length(WIDTH)
+    writer.add_feed_forward_length(0)
+    writer.add_head_count(0)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(tokens)
+    writer.add_ssm_conv_kernel(kernel)
+    writer.add_ssm_inner_size(inner)
+    writer.add_ssm_state_size(state)
+    writer.add_ssm_time_step_rank(rank)
+    _tokenizer(writer, "")
+    weights: Weights = {
+        "token_embd.weight": _noise(random, tokens, WIDTH),
+        "output_norm.weight": np.ones(WIDTH, dtype=np.float32),
+    }
+    for layer in range(layers):
+        block = f"blk.{layer}"
+        weights |= {
+            f"{block}.attn_norm.weight": np.ones(WIDTH, dtype=np.float32),
+            f"{block}.ssm_in.weight": _noise(random, 2 * inner, WIDTH),
+            **_linear(random, f"{block}.ssm_conv1d", inner, kernel),
+            f"{block}.ssm_x.weight": _noise(random, rank + 2 * state, inner),
+            **_linear(random, f"{block}.ssm_dt", inner, rank),
+            f"{block}.ssm_a": -np.ones((inner, state), dtype=np.float32),
+            f"{block}.ssm_d": np.ones(inner, dtype=np.float32),
+            f"{block}.ssm_out.weight": _noise(random, WIDTH, inner),
+        }
+    _write(writer, weights, GGMLQuantizationType.F32)
+    return path
+
+
 def scripted_model(path: Path, *pieces: str, template: str, context: int = 1024) -> Path:
     """Write a model that answers every conversation with `pieces`, a token each, and then ends.
 

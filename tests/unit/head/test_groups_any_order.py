@@ -224,6 +224,4 @@ class Cluster(RuleBasedStateMachine):
 
 def test_memory_is_promised_once_and_every_task_ends_whoever_comes_and_goes(new_cluster):
     machine = type("Machines", (Cluster,), {"new_cluster": new_cluster})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=40, stateful_step_count=30)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=40, stateful_step_count=30))

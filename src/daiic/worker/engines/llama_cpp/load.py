@@ -12,6 +12,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.context import context_of
 from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
+from daiic.worker.engines.llama_cpp.checkpoints import checkpoints
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.engine import started
 from daiic.worker.engines.llama_cpp.kept_files import KeptFiles
@@ -32,6 +33,8 @@ from daiic.worker.sharding.group import Group
 
 LOOK = 0.5
 """Seconds between looks at whether a group that loads is still whole."""
+STATES = 0.25
+"""Of a recurrent model's weights: the most that the states of all tasks take beside them."""
 
 
 def footprint(model: Model, options: LoadOptions) -> int:
@@ -55,7 +58,8 @@ async def load(
     )
     vram = cards.room if arranged is None else budget.vram_bytes
     ram = budget.ram_bytes if options.ram_offload or not vram else 0
-    needs = Needs(model, _draft(path, model), files, _slots(model, options), arranged)
+    slots = _slots(model, options)
+    needs = Needs(model, _draft(path, model), files, slots, arranged)
     # Tasks that wait for each other cost less time than layers that lie in RAM.
     pool, least = needs.pool_within(vram), needs.with_cache(needs.smallest.tokens)
     if pool is None and least <= vram + ram:
@@ -94,6 +98,7 @@ async def load(
             socket=Path(),
             tokens=pool.tokens,
             slots=pool.slots,
+            checkpoints=checkpoints(model, slots, budget.ram_bytes - max(needed - vram, 0)),
             threads=options.threads,
             embeds=not is_text,
             projector=kept.link_to(projector) if projector is not None else None,
@@ -185,6 +190,8 @@ def _choice(model: Gguf, options: LoadOptions, placement: Placement, pool: Pool)
     room += "1 task at once" if pool.slots == 1 else f"{pool.slots} tasks at once"
     if pool.slots > 1:
         room += f" in {pool.tokens:,} tokens" + (", as memory allows" if pool.is_bounded else "")
+    if pool.slots < options.slots and model.state_bytes:
+        room += ", as each keeps a large state"
     where = _where(model, options, placement)
     if options.plan:
         others = "1 other machine" if len(options.plan) == 1 else f"{len(options.plan)} others"
@@ -211,7 +218,12 @@ def _draft(path: Path, model: Gguf) -> Gguf | None:
 
 
 def _slots(model: Gguf, options: LoadOptions) -> int:
-    return 1 if embeds(model) else options.slots
+    """Return how many tasks are run at once, whose states take STATES of the weights at most."""
+    if embeds(model):
+        return 1
+    if not model.state_bytes:
+        return options.slots
+    return max(min(options.slots, int(model.weight_bytes * STATES) // model.state_bytes), 1)
 
 
 def _arranged(
@@ -224,7 +236,7 @@ def _arranged(
     most = None
     if room is not None:
         spread = sum(model.layer_bytes) + context
-        needs = Needs(model, None, files, options.slots, None)
+        needs = Needs(model, None, files, _slots(model, options), None)
         left = room - (needs.with_cache(0) - sum(model.layer_bytes))
         # A layer goes as a whole, so that what is here may be half of one too much.
         most = max(left - spread // max(model.layers, 1) // 2, 0)

@@ -15,8 +15,8 @@ class Options:
     """What a server is started with.
 
     `slots` tasks run at once, and share a cache of so many `tokens`; one that `embeds` reads whole
-    texts of so many. `lookup` turns on guessing from the text itself, `draft` guessing with a
-    small model.
+    texts of so many. Each slot keeps so many `checkpoints`. `lookup` turns on guessing from the
+    text itself, `draft` guessing with a small model.
     `endpoints` lead to other machines, which hold these `proportions` of the last layers.
     """
 
@@ -24,6 +24,7 @@ class Options:
     socket: Path
     tokens: int
     slots: int
+    checkpoints: int = 0
     threads: int = 0
     embeds: bool = False
     projector: Path | None = None
@@ -45,6 +46,7 @@ class Options:
         if self.slots > 1:
             arguments += if_known("--kv-unified")
         arguments += [*if_known("--no-ui"), *if_known("--no-warmup"), *if_known("--cache-ram", "0")]
+        arguments += if_known("--ctx-checkpoints", str(self.checkpoints))
         placed = self.placement.arguments()
         # Else it would change what fits by its own estimate.
         arguments += [*placed, *(if_known("--fit", "off") if placed else [])]

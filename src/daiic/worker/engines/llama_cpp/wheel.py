@@ -14,7 +14,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("--model", "--host", "--mmproj", "--lora-scaled", "--spec-draft-model"):
         parser.add_argument(name, default="")
-    for name in ("--ctx-size", "--parallel", "--threads", "--cache-ram", *BATCHES):
+    for name in ("--ctx-size", "--parallel", "--threads", *BATCHES):
+        parser.add_argument(name, type=int, default=0)
+    for name in ("--cache-ram", "--ctx-checkpoints"):
         parser.add_argument(name, type=int, default=0)
     parser.add_argument("--spec-type", default="none")
     for name in ("--jinja", "--no-warmup", "--no-ui", "--embeddings", "--kv-unified"):
@@ -27,6 +29,7 @@ def main() -> None:
     params.n_ctx, params.n_parallel = asked.ctx_size, asked.parallel
     params.use_jinja, params.warmup, params.ui = asked.jinja, not asked.no_warmup, not asked.no_ui
     params.cache_ram_mib, params.kv_unified = asked.cache_ram, asked.kv_unified
+    params.n_ctx_checkpoints = asked.ctx_checkpoints
     params.mmproj.path = asked.mmproj
     if asked.threads:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = asked.threads

@@ -10,6 +10,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.models.gguf.file_names import tag
 from daiic.worker.models.gguf.files import parts_of
 from daiic.worker.models.gguf.reader import Header, read_header
+from daiic.worker.models.gguf.state import state_bytes
 from daiic.worker.models.gguf.types import FILE_TYPES
 from daiic.worker.models.model_json import shown
 
@@ -36,8 +37,9 @@ class Gguf:
     each layer (0 in those without attention), `key_length` and `value_length`
     are numbers of each. `layer_bytes` are the weights' of each layer, and
     `other_bytes` those of the rest: embeddings, output, norms. `slides` says of each layer
-    whether it is known to look at the last `sliding_window` tokens only. `chats` says
-    whether there is a chat template, and `takes_tools` whether it speaks of tools.
+    whether it is known to look at the last `sliding_window` tokens only. `state_bytes` is what
+    recurrent layers keep of each text. `chats` says whether there is a chat template, and
+    `takes_tools` whether it speaks of tools.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class Gguf:
     value_length: int
     sliding_window: int
     slides: tuple[bool, ...]
+    state_bytes: int
     experts: int
     vocabulary: int
     pooling: int | None
@@ -82,7 +85,18 @@ class Gguf:
             heads * (within if slides else tokens)
             for heads, slides in zip(self.kv_heads, self.slides, strict=True)
         )
-        return cells * (self.key_length + self.value_length) * 2
+        return cells * (self.key_length + self.value_length) * 2 + texts * self.state_bytes
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """The most bytes of a copy of what is not kept for all tokens of a text; 0 if all is."""
+        heads = sum(
+            heads
+            for heads, slides in zip(self.kv_heads, self.slides, strict=True)
+            if slides or not any(self.slides)
+        )
+        windows = heads * self.sliding_window * (self.key_length + self.value_length) * 2
+        return windows + self.state_bytes
 
 
 def describe(path: Path) -> Gguf:
@@ -156,6 +170,7 @@ class _Metadata:
             value_length=self._count("attention.value_length") or per_head,
             sliding_window=self._count("attention.sliding_window"),
             slides=self._slides(layers),
+            state_bytes=state_bytes(self._count, kv_heads, heads, embedding),
             experts=self._count("expert_count"),
             vocabulary=self._lengths.get("tokenizer.ggml.tokens", 0),
             pooling=pooling if isinstance(pooling, int) else None,

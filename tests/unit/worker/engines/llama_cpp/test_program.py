@@ -34,6 +34,7 @@ async def test_what_only_helps_is_left_out_where_the_program_lacks_it(
     assert started[started.index("--ctx-size") + 1] == "100"
     assert "--no-ui" in started
     assert "--cache-ram" not in started
+    assert "--ctx-checkpoints" not in started
     assert "d.gguf" not in started
     assert started[-2:] == ["--spec-type", "ngram-simple"]
 
