@@ -129,7 +129,7 @@ async def test_a_dead_child_is_noticed_and_its_task_moves(
         running = engine.run(asks("Tell me a story", max_tokens=400))
         await anext(running)
         (child,) = [
-            each for each in psutil.Process().children() if str(chat) in " ".join(each.cmdline())
+            each for each in psutil.Process().children() if chat.name in " ".join(each.cmdline())
         ]
         child.kill()
         with pytest.raises(Exception, match="llama-server"):
