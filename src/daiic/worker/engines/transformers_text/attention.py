@@ -86,6 +86,12 @@ def packed_attention(
     task begins. Returns [1, tokens, heads, width]. Without them this is
     transformers' ordinary attention.
     """
+    # Older versions of transformers leave it to the attention to put new keys into the cache.
+    cache = kwargs.pop("cache", None)
+    if cache is not None:
+        where = {name: kwargs[name] for name in ("read_index", "write_index")}
+        states = cache.update(key, value, layer_idx=module.layer_idx, **where)
+        key, value = (held.transpose(0, 1).unsqueeze(0) for held in states)
     softcap, sinks = kwargs.get("softcap"), getattr(module, "sinks", None)
     product: _Product
     explicit = softcap is not None or sinks is not None

@@ -153,7 +153,7 @@ def test_a_model_that_was_loaded_without_sdpa_for_no_known_reason_is_not_served(
 @torch.inference_mode()
 def test_what_is_no_batch_is_as_the_model_has_it(config: Any, padded: bool) -> None:
     """Embeddings are made so, also of several texts of unlike length."""
-    one = model(config)
+    one = model(config, "eager")
     tokens = torch.randint(1, 8, (2, STRIPE + 9))
     real = torch.ones_like(tokens)
     if padded:
