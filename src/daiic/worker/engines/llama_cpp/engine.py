@@ -13,13 +13,13 @@ from daiic.worker.engines.llama_cpp.abilities import abilities
 from daiic.worker.engines.llama_cpp.chat_request import template_in
 from daiic.worker.engines.llama_cpp.constraint import has_llguidance
 from daiic.worker.engines.llama_cpp.embedding import embed
-from daiic.worker.engines.llama_cpp.patience import patiently
 from daiic.worker.engines.llama_cpp.pool import Pool
 from daiic.worker.engines.llama_cpp.rendering import NotRendered, Rendering
 from daiic.worker.engines.llama_cpp.replaceable import Replaceable, Running, Start
 from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.engines.llama_cpp.text_tasks import TextTasks
+from daiic.worker.engines.text.patience import patiently
 from daiic.worker.limits import LIMITS
 from daiic.worker.sharding.group import Group
 from daiic.worker.standstill import Standstill

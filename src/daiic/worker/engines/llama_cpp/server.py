@@ -20,14 +20,12 @@ from daiic.worker.engines.llama_cpp.devices import PROGRAM
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.replies import DONE, Replies
+from daiic.worker.engines.server_connection import SLOWEST, connection, healthy, until_loaded
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.gguf.files import size_of
 
-BASE = "http://llama"
 POLL = 0.05
 LOAD_PATIENCE = LIMITS.load_patience
-SLOWEST = 10_000_000
-"""Bytes of a model that are loaded in a second, at the least."""
 QUIET = {"GGML_NO_BACKTRACE": "1"}
 """It dies at once then, and does not call a debugger before."""
 REPLIES = Replies("llama-server")
@@ -49,16 +47,7 @@ class Server:
         self._child = child
         self._place = place
         self._killed = ""
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                uds=str(socket),
-                # It closes a connection now and then, maybe while a request is on its way.
-                limits=httpx.Limits(max_keepalive_connections=0),
-            ),
-            base_url=BASE,
-            timeout=None,
-            trust_env=False,
-        )
+        self._client = connection(socket)
 
     @classmethod
     async def start(
@@ -83,21 +72,17 @@ class Server:
             shutil.rmtree(place, ignore_errors=True)
             raise
         server = cls(child, place, options.socket)
-        patience = LOAD_PATIENCE + size_of(options.model) / SLOWEST
-        try:
-            async with asyncio.timeout(patience):
-                while not await server._ready():  # noqa: ASYNC110
-                    await asyncio.sleep(POLL)
-        except TimeoutError:
-            await server.close()
-            raise TaskError(
+        await until_loaded(
+            server._ready,
+            server.close,
+            LOAD_PATIENCE + size_of(options.model) / SLOWEST,
+            POLL,
+            lambda seconds: TaskError(
                 pb.BAD_REQUEST,
-                f"llama.cpp has not loaded the model in {patience:.0f} s",
+                f"llama.cpp has not loaded the model in {seconds:.0f} s",
                 "a chat template that never ends may be in it: choose another file",
-            ) from None
-        except BaseException:
-            await server.close()
-            raise
+            ),
+        )
         progress(1.0)
         return server
 
@@ -111,11 +96,7 @@ class Server:
                 f"llama.cpp cannot load the model: {self._child.last_words()}",
                 "check the file, or use a newer llama.cpp",
             )
-        try:
-            async with self._client.stream("GET", "/health") as response:
-                return response.status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
+        return await healthy(self._client)
 
     @property
     def alive(self) -> bool:

@@ -12,6 +12,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.one_thread import OneThread
 from daiic.worker.engines.text.checks import check_resumed
+from daiic.worker.engines.text.patience import patiently
 from daiic.worker.engines.text.repetition import after
 from daiic.worker.engines.transformers_text import parameters, prompt
 from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
@@ -134,19 +135,8 @@ class VllmEngine:
         else:
             parts = self._answer(tokens, task.resume, wanted, fields)
         patience = CONSTRAINT_PATIENCE if "structured_outputs" in fields else None
-        async with contextlib.aclosing(parts):
-            while True:
-                try:
-                    async with asyncio.timeout(patience):
-                        part = await anext(parts)
-                except StopAsyncIteration:
-                    return
-                except TimeoutError:
-                    raise TaskError(
-                        pb.BAD_REQUEST,
-                        f"the `constraint` is too complex: one token took {patience:g} s",
-                        "use fewer and smaller repetitions in it",
-                    ) from None
+        async with contextlib.aclosing(patiently(parts, patience)) as patient:
+            async for part in patient:
                 yield part
 
     def _answer(

@@ -19,16 +19,14 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.child import Child
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 from daiic.worker.engines.replies import DONE, Replies
+from daiic.worker.engines.server_connection import SLOWEST, connection, healthy, until_loaded
 from daiic.worker.engines.vllm.program import PROGRAM, Options, command
 from daiic.worker.limits import LIMITS
 
-BASE = "http://vllm"
 COMPLETIONS = "/v1/completions"
 POLL = 0.1
 LOAD_PATIENCE = 3 * LIMITS.load_patience
 """Seconds beside those that the weights take: it imports much, and compiles on cards."""
-SLOWEST = 10_000_000
-"""Bytes of a model that are loaded in a second, at the least."""
 REPLIES = Replies("vLLM")
 SHOWN = 300
 LINES = 1000
@@ -45,14 +43,7 @@ class Server:
         self._child = child
         self._place = place
         self._family: list[psutil.Process] = []
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                uds=str(socket), limits=httpx.Limits(max_keepalive_connections=0)
-            ),
-            base_url=BASE,
-            timeout=None,
-            trust_env=False,
-        )
+        self._client = connection(socket)
 
     @classmethod
     async def start(
@@ -79,21 +70,17 @@ class Server:
             shutil.rmtree(place, ignore_errors=True)
             raise
         server = cls(child, place, socket)
-        patience = LOAD_PATIENCE + weights / SLOWEST
-        try:
-            async with asyncio.timeout(patience):
-                while not await server._ready():  # noqa: ASYNC110
-                    await asyncio.sleep(POLL)
-        except TimeoutError:
-            await server.close()
-            raise TaskError(
+        await until_loaded(
+            server._ready,
+            server.close,
+            LOAD_PATIENCE + weights / SLOWEST,
+            POLL,
+            lambda seconds: TaskError(
                 pb.BAD_REQUEST,
-                f"vLLM has not loaded the model in {patience:.0f} s",
+                f"vLLM has not loaded the model in {seconds:.0f} s",
                 "see the worker's log at log_level = debug",
-            ) from None
-        except BaseException:
-            await server.close()
-            raise
+            ),
+        )
         server._family = _family_of(child.pid)
         progress(1.0)
         return server
@@ -108,14 +95,7 @@ class Server:
                 f"vLLM cannot load the model: {self._cause()}",
                 'check whether this vLLM knows its architecture, or set engine = "auto"',
             )
-        return await self._healthy()
-
-    async def _healthy(self) -> bool:
-        try:
-            async with self._client.stream("GET", "/health") as response:
-                return response.status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
+        return await healthy(self._client)
 
     def _cause(self) -> str:
         """Return why it has not loaded: the first error, which those of other processes follow."""
@@ -163,7 +143,7 @@ class Server:
 
     async def _failure(self, error: TaskError) -> Exception:
         """Return what `error` is: in this way it tells of the death of what computes, too."""
-        if error.code == pb.INTERNAL and self.alive and not await self._healthy():
+        if error.code == pb.INTERNAL and self.alive and not await healthy(self._client):
             self._child.send(signal.SIGABRT)
             return await self._fault(error.message)
         return error
