@@ -1,8 +1,6 @@
 """Memory that is lent to one leader: another learns that soon, and gets it when that has left."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,22 +12,16 @@ from daiic.worker.sharding.group import Group, Lead
 from daiic.worker.sharding.lender import Lender
 from daiic.worker.sharding.plan import Member, Plan
 from daiic.worker.sharding.tunnel import secret_of
-from support.llama_cpp.running import PROGRAMS
+from support.llama_cpp.running import LENDING, PATH
 
-pytestmark = [
-    pytest.mark.skipif(
-        not (PROGRAMS / "ggml-rpc-server").exists(),
-        reason="needs tests/support/llama_cpp/fetch.sh .venv/llama.cpp",
-    ),
-    pytest.mark.skipif(shutil.which("stunnel") is None, reason="needs stunnel"),
-]
+pytestmark = LENDING
 GIB = 1 << 30
 
 
 @pytest.fixture
 async def plan(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plan]:
     """Have a worker called "attic" lend memory, and return a plan with it."""
-    monkeypatch.setenv("PATH", f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", PATH["PATH"])
     ready = asyncio.Event()
     lead = Lead("attic", "attic", secret_of(None), encrypted=False)
     lender = Lender("127.0.0.1:0", lead, lambda: GIB, 1, ready.set)
@@ -60,5 +52,5 @@ async def test_second_leader_is_refused_soon_and_served_when_the_first_has_left(
     writer.close()
     await first.close()
     again = await Group.form(second, plan)
-    assert again.alive
+    assert not again.broken
     await again.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
-from support.llama_cpp.running import PROGRAMS
+from support.llama_cpp.running import PATH, PROGRAMS
 from support.models import tiny_gguf
 from support.processes.head_process import HeadProcess
 from support.processes.worker_process import WorkerProcess
@@ -20,7 +19,6 @@ pytestmark = pytest.mark.skipif(
     not (PROGRAMS / "llama-server").exists(),
     reason="needs tests/support/llama_cpp/fetch.sh .venv/llama.cpp",
 )
-PATH = {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
 SCHEMA = json.dumps(
     {
         "type": "object",

@@ -1,8 +1,6 @@
 """A model that several workers hold: the same answers through tunnels, also after one has died."""
 
 import asyncio
-import os
-import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -15,19 +13,13 @@ import pytest
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
-from support.llama_cpp.running import PROGRAMS
+from support.llama_cpp.running import LENDING, PATH
 from support.models import tiny_gguf
 from support.processes.head_process import HeadProcess
+from support.processes.heartbeats import heartbeat_of
 from support.processes.worker_process import WorkerProcess
 
-pytestmark = [
-    pytest.mark.skipif(
-        not (PROGRAMS / "ggml-rpc-server").exists(),
-        reason="needs tests/support/llama_cpp/fetch.sh .venv/llama.cpp",
-    ),
-    pytest.mark.skipif(shutil.which("stunnel") is None, reason="needs stunnel"),
-]
-PATH = {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
+pytestmark = LENDING
 MODEL = "chat.gguf"
 MIB = 1 << 20
 
@@ -120,18 +112,12 @@ async def answer(client: ClusterClient, shards: pb.ShardPlan | None) -> list[pb.
     return [part async for part in client.run(task)]
 
 
-async def status_of(client: ClusterClient, name: str) -> pb.Heartbeat:
-    status = await client.status()
-    (found,) = (one.heartbeat for one in status.workers if one.heartbeat.name == name)
-    return found
-
-
 async def test_the_answer_is_that_of_the_unsplit_model_and_status_tells_who_holds_what(
     cluster: Cluster,
 ) -> None:
     async with cluster.client() as client:
         parts = await answer(client, cluster.plan())
-        while not (lead := await status_of(client, "lead")).models[0].shards:
+        while not (lead := await heartbeat_of(client, "lead")).models[0].shards:
             await asyncio.sleep(0.2)
         (model,) = lead.models
         assert [shard.name for shard in model.shards] == ["lead", "lender 0", "lender 1"]
@@ -141,7 +127,7 @@ async def test_the_answer_is_that_of_the_unsplit_model_and_status_tells_who_hold
         assert model.needs > 256 * MIB
         assert {link.worker_id for link in lead.shard.links} == set()  # it lends nothing itself
         identity = model.identity
-        while not (lender := await status_of(client, "one")).HasField("shard"):
+        while not (lender := await heartbeat_of(client, "one")).HasField("shard"):
             await asyncio.sleep(0.2)
         assert lender.shard.bytes and lender.shard.address.startswith("127.0.0.1:")
     async with AsyncExitStack() as stack:

@@ -6,8 +6,6 @@ hold too little for the model; two of them suffice.
 
 import asyncio
 import contextlib
-import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -22,20 +20,13 @@ from daiic.wire.keyfile import ClusterKey
 from daiic.worker.backend import choose as backend
 from daiic.worker.engines.interface import LoadOptions
 from support.links.machines import NETWORK, Switch, inside, machines
-from support.llama_cpp.running import PROGRAMS, answer, serving, use
+from support.llama_cpp.running import LENDING, PATH, answer, serving, use
 from support.models import tiny_gguf
 from support.processes.daemon import PATIENCE
 from support.processes.head_process import HeadProcess
 from support.processes.worker_process import WorkerProcess
 
-pytestmark = [
-    pytest.mark.skipif(
-        not (PROGRAMS / "ggml-rpc-server").exists(),
-        reason="needs tests/support/llama_cpp/fetch.sh .venv/llama.cpp",
-    ),
-    pytest.mark.skipif(shutil.which("stunnel") is None, reason="needs stunnel"),
-]
-PATH = {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
+pytestmark = LENDING
 MODEL = "chat.gguf"
 LIMIT = 560 << 20
 """Bytes that a worker may hold; the model takes 640 MiB."""

@@ -17,6 +17,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
 from support.models.tiny_models import language_model
 from support.processes.head_process import HeadProcess
+from support.processes.heartbeats import heartbeat_of
 from support.processes.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.skipif(shutil.which("stunnel") is None, reason="needs stunnel")
@@ -111,25 +112,19 @@ async def tokens(client: ClusterClient, task: pb.Task) -> list[int]:
     return [token async for part in client.run(task) for token in part.tokens]
 
 
-async def status_of(client: ClusterClient, name: str) -> pb.Heartbeat:
-    status = await client.status()
-    (found,) = (one.heartbeat for one in status.workers if one.heartbeat.name == name)
-    return found
-
-
 async def test_answers_are_those_of_the_whole_model_and_status_tells_who_holds_what(
     cluster: Cluster,
 ) -> None:
     async with cluster.client() as client:
         wanted = [await tokens(client, cluster.task(text, split=False)) for text in TEXTS]
         assert all(wanted)
-        whole = (await status_of(client, "lead")).models[0].identity
+        whole = (await heartbeat_of(client, "lead")).models[0].identity
         await cluster.workers["lead"].kill()
         await cluster.workers["lead"].restart()
         await cluster.workers["lead"].says(r"computing slices for others .*listen=(\S+)")
         tasks = [cluster.task(text) for text in TEXTS]
         assert list(await asyncio.gather(*(tokens(client, task) for task in tasks))) == wanted
-        while not (model := (await status_of(client, "lead")).models[0]).shards:
+        while not (model := (await heartbeat_of(client, "lead")).models[0]).shards:
             await asyncio.sleep(0.2)
         assert [shard.name for shard in model.shards] == ["lead", "other"]
         assert all((shard.slices, shard.layers) == (2, 2) for shard in model.shards)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,16 @@ from daiic.worker.memory.budget import MemoryBudget
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = ROOT / ".venv" / "llama.cpp" / "bin"
+PATH = {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"}
+"""The environment of a worker that finds Debian's programs."""
+LENDING = [
+    pytest.mark.skipif(
+        not (PROGRAMS / "ggml-rpc-server").exists(),
+        reason="needs tests/support/llama_cpp/fetch.sh .venv/llama.cpp",
+    ),
+    pytest.mark.skipif(shutil.which("stunnel") is None, reason="needs stunnel"),
+]
+"""What tests of models over several machines are marked with."""
 ROOM = 8 << 30
 WITHOUT = os.pathsep.join(
     path
