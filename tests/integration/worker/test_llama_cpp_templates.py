@@ -9,7 +9,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.backend import choose as backend
 from daiic.worker.engines.interface import Engine, EngineRestarted, LoadOptions
-from daiic.worker.engines.llama_cpp import rendering
+from daiic.worker.engines.llama_cpp import rendering, text_tasks
 from daiic.worker.engines.llama_cpp.load import footprint
 from daiic.worker.models.model import Model
 from support.llama_cpp.running import answer, resumed, serving, use, whole
@@ -68,6 +68,26 @@ async def test_a_template_that_does_not_end_costs_its_task_and_no_other(
             await answer(engine, rest)
         prompt = pb.TextTask(prompt="Count", max_tokens=4, temperature=0)
         assert whole(await answer(engine, pb.Task(model="chat", text=prompt)))
+
+
+async def test_one_that_ends_only_the_first_time_is_noticed_the_second_time(
+    monkeypatch: pytest.MonkeyPatch, program: str, tmp_path: Path
+) -> None:
+    path = tiny_gguf.chat_model(tmp_path / "chat.gguf", template=TEMPLATE)
+
+    async def ended(*asked: object) -> int:
+        return 10
+
+    async with serving(path, options=LoadOptions(backend("cpu"), slots=4, threads=1)) as engine:
+        before = engine._held.server
+        monkeypatch.setattr(text_tasks, "tokens_of", ended)
+        monkeypatch.setattr(rendering, "CPU_SECONDS", 0.05)
+        monkeypatch.setattr(rendering, "PATIENCE", 1.0)
+        with pytest.raises(TaskError, match="template has not ended in 1 s"):
+            await answer(engine, asks("loop", constraint=SOME))
+        prompt = pb.TextTask(prompt="Count", max_tokens=4, temperature=0)
+        assert whole(await answer(engine, pb.Task(model="chat", text=prompt)))
+        assert engine._held.server is not before
 
 
 async def carried(engine: Engine, task: pb.Task) -> list[pb.Result]:

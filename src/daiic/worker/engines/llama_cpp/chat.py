@@ -18,9 +18,15 @@ Parts = AsyncGenerator[pb.Result, None]
 class Server(Protocol):
     """The llama-server that holds the model."""
 
+    lingering: int
+    """Streams that nobody waits for any more, and that are not closed yet."""
+
     @property
     def processor_seconds(self) -> float:
         """Processor time that it has taken so far."""
+
+    async def get(self, path: str) -> Mapping[str, Any]:
+        """Return the JSON at `path`; errors are those of `post`."""
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the JSON with which it answers `body` at `path`.
@@ -76,6 +82,7 @@ async def chat(
     task: pb.Task,
     body: Mapping[str, Any],
     prompt_tokens: int,
+    rendering: Rendering,
     count: Callable[[Mapping[str, Any]], None],
 ) -> Parts:
     """Yield the parts of the answer to `body`, the request that `task` makes.
@@ -89,7 +96,7 @@ async def chat(
     if not body["max_tokens"]:
         yield answer.ended_before(prompt_tokens)
         return
-    async with contextlib.aclosing(server.stream(PATH, body)) as events:
+    async with contextlib.aclosing(rendering.stream(server, PATH, body)) as events:
         async for event in events:
             if "timings" in event:
                 count(event["timings"])

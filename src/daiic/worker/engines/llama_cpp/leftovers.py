@@ -22,6 +22,8 @@ class Server(Protocol):
 
     given_up: int
     """Requests that were closed before their end, since it was started."""
+    lingering: int
+    """Streams that nobody waits for any more, and that are not closed yet."""
     begun: int
     """Streams of which something has come, and that have not ended."""
 
@@ -44,7 +46,7 @@ class Leftovers:
     @property
     def any(self) -> bool:
         """Whether there may be some."""
-        return self._gone != self._server.given_up
+        return self._server.lingering > 0 or self._gone != self._server.given_up
 
     async def gone(self) -> None:
         """Wait until there are none."""

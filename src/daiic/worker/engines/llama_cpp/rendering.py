@@ -1,11 +1,13 @@
 """What llama-server renders with the model's chat template, watched: that may never end.
 
 A template is a program that comes with the model, and llama-server runs it in a thread that nothing
-ends but the end of the whole process.
+ends but the end of the whole process. The same conversation may be rendered twice, and a template
+can look at the clock: each time is watched.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -18,8 +20,15 @@ PATIENCE = LIMITS.template_patience
 CPU_SECONDS = LIMITS.template_seconds
 """Processor time below which the machine, not the template, is taken for too slow."""
 
+LOOKS = 2
+"""So many looks at a server's slots have to agree,"""
+APART = 1.0
+"""and are so many seconds apart."""
 MOST_ENDLESS = 2
 """Conversations for which the template of a loaded model may not end; each costs a restart."""
+
+Event = Mapping[str, Any]
+Events = AsyncGenerator[Event, None]
 
 log = structlog.get_logger()
 
@@ -31,8 +40,17 @@ class Server(Protocol):
     def processor_seconds(self) -> float:
         """Processor time that it has taken so far."""
 
+    lingering: int
+    """Streams that nobody waits for any more, and that are not closed yet."""
+
+    async def get(self, path: str) -> Mapping[str, Any]:
+        """Return the JSON at `path`."""
+
     async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the JSON with which it answers `body` at `path`; see `chat.Server`."""
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> Events:
+        """Yield the events with which it answers; see `chat.Server`."""
 
 
 class NotRendered(TaskError):
@@ -46,7 +64,7 @@ class Rendering:
         """`on_endless` is told when the llama-server has to be ended."""
         self._endless = 0
         self._on_endless = on_endless
-        self._asked: set[asyncio.Task[Mapping[str, Any]]] = set()
+        self._asked: set[asyncio.Task[Any]] = set()
 
     def check(self, task: pb.Task) -> None:
         """Refuse `task` if it needs a template that has not ended before.
@@ -76,9 +94,33 @@ class Rendering:
             TaskError: BAD_REQUEST if it does not take this conversation.
         """
         asked = asyncio.create_task(self._watched(server, path, body))
-        self._asked.add(asked)
-        asked.add_done_callback(self._done)
+        self._keep(asked)
         return await asyncio.shield(asked)
+
+    async def stream(self, server: Server, path: str, body: Mapping[str, Any]) -> Events:
+        """Yield the events that `server` sends from `path` once it has rendered the conversation.
+
+        It tells as soon as it begins to read the prompt. If nobody waits for that any more, the
+        request is closed only then.
+
+        Raises:
+            NotRendered: as `answered` does.
+            TaskError: as `server.stream` does.
+        """
+        events = server.stream(path, {**body, "return_progress": True})
+        first = asyncio.create_task(self._first(server, events))
+        self._keep(first)
+        try:
+            event = await asyncio.shield(first)
+        except asyncio.CancelledError:
+            self._keep(asyncio.create_task(_linger(server, events, first)))
+            server.lingering += 1
+            raise
+        async with contextlib.aclosing(events):
+            if event is not None:
+                yield event
+                async for event in events:
+                    yield event
 
     def close(self) -> None:
         """Watch no more."""
@@ -93,23 +135,68 @@ class Rendering:
             async with asyncio.timeout(PATIENCE):
                 return await server.post(path, body)
         except TimeoutError:
-            worked = server.processor_seconds - before
+            raise self._stuck(server.processor_seconds - before) from None
+
+    async def _first(self, server: Server, events: Events) -> Event | None:
+        """Return the first of `events`, or `None` if there are none."""
+        before = server.processor_seconds
+        coming = asyncio.ensure_future(anext(events, None))
+        try:
+            while not coming.done():
+                await asyncio.wait({coming}, timeout=PATIENCE)
+                if not coming.done() and await _renders(server, coming):
+                    raise self._stuck(server.processor_seconds - before)
+            return coming.result()
+        finally:
+            if not coming.done():
+                coming.cancel()
+                await asyncio.wait({coming})
+
+    def _stuck(self, worked: float) -> NotRendered:
+        """Return the error of a server that took `worked` processor seconds, and have it ended."""
         log.error("a chat template has not ended", seconds=PATIENCE, processor_seconds=worked)
         self._endless += worked >= CPU_SECONDS
         self._on_endless()
         if worked < CPU_SECONDS:
-            raise NotRendered(
+            return NotRendered(
                 pb.INTERNAL,
                 f"llama.cpp has not rendered the conversation in {PATIENCE:g} s",
                 "see what else the machine does; another worker may succeed",
             )
-        raise NotRendered(
+        return NotRendered(
             pb.BAD_REQUEST,
             f"the model's chat template has not ended in {PATIENCE:g} s for this conversation",
             "choose another model, or send the text as `prompt`",
         )
 
-    def _done(self, asked: "asyncio.Task[Mapping[str, Any]]") -> None:
+    def _keep(self, asked: "asyncio.Task[Any]") -> None:
+        self._asked.add(asked)
+        asked.add_done_callback(self._done)
+
+    def _done(self, asked: "asyncio.Task[Any]") -> None:
         self._asked.discard(asked)
         if not asked.cancelled():
             asked.exception()  # who asked has it; of one that was cancelled nobody misses it
+
+
+async def _renders(server: Server, coming: "asyncio.Future[Event | None]") -> bool:
+    """Return whether `server` still renders what `coming` waits for, as it leaves a slot free."""
+    for _ in range(LOOKS):
+        try:
+            slots = (await server.get("/slots")).get("items", ())
+        except TaskError:
+            return False
+        if all(slot.get("is_processing") for slot in slots):
+            return False
+        await asyncio.wait({coming}, timeout=APART)
+    return not coming.done()
+
+
+async def _linger(server: Server, events: Events, first: "asyncio.Task[Event | None]") -> None:
+    try:
+        await asyncio.wait({first})
+    finally:
+        first.cancel()
+        await asyncio.wait({first})
+        await events.aclose()
+        server.lingering -= 1

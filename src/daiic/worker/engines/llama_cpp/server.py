@@ -37,13 +37,15 @@ _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "unable to all
 class Server:
     """The process and its socket; a `chat.Server`.
 
-    `begun` streams have sent something and not ended, and so many requests were `given_up` so far.
+    `begun` streams have sent something and not ended, so many requests were `given_up` so far, and
+    `lingering` ones will be.
     """
 
     def __init__(self, child: Child, place: Path, socket: Path) -> None:
         """`place` is a folder of its own, which goes with it."""
         self.given_up = 0
         self.begun = 0
+        self.lingering = 0
         self._child = child
         self._place = place
         self._killed = ""

@@ -95,7 +95,7 @@ class TextTasks:
             length = max(await tokens_of(server, body, self.rendering) - made, 0)
             left = max(min(wanted, room_for_answer(length, self.context)) - made, 0)
             body["max_tokens"] = left
-            parts = chat(server, task, body, length, self.count)
+            parts = chat(server, task, body, length, self.rendering, self.count)
         else:
             prompt = await prompt_of(server, task.text, self.rendering)
             length = len(prompt)

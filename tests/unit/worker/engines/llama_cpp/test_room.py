@@ -71,6 +71,7 @@ class Slots:
     def __init__(self, busy: int | None) -> None:
         self.busy = busy
         self.begun = 0
+        self.lingering = 0
         self.given_up = 0
 
     async def get(self, path: str) -> Mapping[str, Any]:
@@ -112,6 +113,22 @@ async def test_an_answer_given_up_keeps_its_room_until_it_is_computed_no_more(
     await asyncio.sleep(0.05)
     assert not second.done()
     server.busy = 0
+    await ended(await second)
+
+
+async def test_one_that_has_not_been_closed_yet_keeps_its_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leftovers, "POLL", 0.001)
+    server = Slots(busy=0)
+    cache = SharedCache(100, Leftovers(server))
+    first = await begins(cache, 60)
+    server.lingering = 1
+    await ended(first)
+    second = asyncio.create_task(begins(cache, 60))
+    await asyncio.sleep(0.05)
+    assert not second.done()
+    server.lingering, server.given_up = 0, 1
     await ended(await second)
 
 
