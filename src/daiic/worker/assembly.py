@@ -69,6 +69,10 @@ class Worker:
             log.warning("there is no models folder", models_dir=str(models_dir.absolute()))
         self._llama_server = llama_server or LlamaServer()
         self._cache_dir = Path(settings.cache_dir).expanduser() if settings.cache_dir else None
+        self._drafts = {
+            model: models_dir / Path(file).expanduser()
+            for model, _, file in (draft.partition("=") for draft in settings.draft_models)
+        }
         self._children = ChildMemory()
         self._meter = MemoryMeter(backend, settings.vram_limit, settings.ram_limit, self._children)
         self._backend = backend
@@ -177,6 +181,7 @@ class Worker:
             token=token,
             cache_dir=self._cache_dir,
             llama_server=self._llama_server,
+            drafts=self._drafts,
             guesses=self._guesses,
             lead=self._lead,
             children=self._children,

@@ -33,6 +33,13 @@ Gpu = Annotated[
         title='a card\'s number, its UUID ("GPU-…") or its PCI address ("0000:03:00.0")',
     ),
 ]
+DraftModel = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[^=]{1,512}=[^=]{1,4096}\.gguf$",
+        title='MODEL=FILE with a GGUF file, such as "qwen3-8b=drafts/qwen3-0.6b.gguf"',
+    ),
+]
 Tag = Annotated[
     str,
     msgspec.Meta(
@@ -108,6 +115,13 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
             "on PATH, or else xllamacpp"
         ),
     ] = ""
+    draft_models: Annotated[
+        tuple[DraftModel, ...],
+        msgspec.Meta(
+            description="GGUF files that guess ahead for models, as MODEL=FILE; FILE may be "
+            "relative to models_dir"
+        ),
+    ] = ()
     quantization: Annotated[
         Literal["auto", "none", "8bit", "4bit"],
         msgspec.Meta(description="auto (the most exact that fits), none, 8bit or 4bit weights"),
@@ -165,6 +179,12 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         if len(self.tags) > MAX_TAGS:
             raise ValueError(
                 f"tags has {len(self.tags)} words, which is not valid: set at most {MAX_TAGS}"
+            )
+        named = [draft.partition("=")[0] for draft in self.draft_models]
+        if twice := sorted({name for name in named if named.count(name) > 1}):
+            raise ValueError(
+                f"draft_models names two files for {twice[0]}, which is not valid: leave one of "
+                "them out"
             )
         if self.gpus and self.backend == "cpu":
             raise ValueError(

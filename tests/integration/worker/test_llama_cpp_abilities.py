@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,8 @@ from daiic.worker.backend import choose as backend
 from daiic.worker.engines.interface import EngineRestarted, LoadOptions
 from daiic.worker.engines.llama_cpp import engine as llama_engine
 from daiic.worker.engines.llama_cpp import speculation
+from daiic.worker.engines.llama_cpp.load import footprint
+from daiic.worker.models.model import Model
 from support.llama_cpp.running import answer, resumed, serving, use, whole
 from support.models import tiny_gguf
 
@@ -339,6 +342,50 @@ async def test_a_draft_guesses_ahead_and_changes_nothing(program: str, tmp_path:
         assert whole(await answer(one, asks())) == whole(await answer(other, asks()))
         told = other.speculation.told()
     assert 0 < told.accepted < told.drafted
+
+
+async def test_a_draft_that_a_setting_names_guesses_in_place_of_that_beside_the_model(
+    program: str, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    path = tiny_gguf.chat_model(tmp_path / "models" / "chat.gguf")
+    beside = tmp_path / "models" / "chat.draft.gguf"
+    beside.write_text("no model")
+    named = tiny_gguf.draft_model(tmp_path / "elsewhere.gguf")
+    model = Model("chat", path, pb.TEXT)
+    options = LoadOptions(
+        backend("cpu"), slots=2, threads=1, model=model, drafts={"chat": named, "other": beside}
+    )
+    async with serving(path, options=options) as engine:
+        assert whole(await answer(engine, asks()))
+        told = engine.speculation.told()
+    assert 0 < told.accepted < told.drafted
+    beside.unlink()
+    alone = footprint(model, replace(options, drafts={}))
+    assert footprint(model, options) > alone + named.stat().st_size
+
+
+@pytest.mark.parametrize("slots", [1, 32])
+async def test_a_draft_with_another_tokenizer_is_refused(
+    program: str, tmp_path: Path, slots: int
+) -> None:
+    path = tiny_gguf.chat_model(tmp_path / "chat.gguf")
+    named = tiny_gguf.draft_model(tmp_path / "other.gguf")
+    assert b"story" in named.read_bytes()
+    named.write_bytes(named.read_bytes().replace(b"story", b"stoXy"))
+    model = Model("chat", path, pb.TEXT)
+    options = LoadOptions(
+        backend("cpu"), slots=slots, threads=1, model=model, drafts={"chat": named}
+    )
+    with pytest.raises(TaskError, match=r"other\.gguf cannot guess ahead .*vocab") as caught:
+        async with serving(path, options=options):
+            pass
+    assert caught.value.code == pb.BAD_REQUEST
+    named.unlink()
+    with pytest.raises(TaskError, match=r"other\.gguf cannot be read: No such file") as caught:
+        async with serving(path, options=options):
+            pass
+    assert "draft_models" in caught.value.remedy
 
 
 async def test_guessing_that_does_not_pay_ends_and_running_answers_go_on(

@@ -36,6 +36,8 @@ def test_head_elsewhere_is_refused_while_only_loopback_is_listened_on(head):
         ("backend", "tpu", "auto, cuda, rocm, vulkan, cpu"),
         ("engine", "ollama", "auto, vllm"),
         ("ray_address", "10.44.0.1", "host:port"),
+        ("draft_models", "chat", "each item MODEL=FILE with a GGUF file"),
+        ("draft_models", "chat=draft.safetensors", "MODEL=FILE with a GGUF file"),
         ("ray_machines", "1", "a whole number from 2 to 64"),
         ("gpus", "first", "each item a card's number, its UUID"),
         ("gpus", "0,-1", "each item a card's number, its UUID"),
@@ -62,6 +64,13 @@ def test_a_ray_cluster_is_for_vllm():
     with pytest.raises(SettingsError, match=r"ray_address = .* is for vLLM, .* leave .* out"):
         settings(ray_address="10.44.0.1:6379")
     assert settings(ray_address="10.44.0.1:6379", engine="vllm").ray_machines == 2
+
+
+def test_a_model_has_one_draft():
+    drafts = ("a=x.gguf", "owner/b:Q4_K_M=/y.gguf")
+    assert settings(draft_models=",".join(drafts)).draft_models == drafts
+    with pytest.raises(SettingsError, match=r"draft_models names two files for a, .* leave one"):
+        settings(draft_models="a=x.gguf,a=y.gguf")
 
 
 def test_a_worker_has_no_more_tags_than_heads_keep():

@@ -5,7 +5,7 @@ it measures their memory itself, says when what ran a model is gone, and raises
 the errors below, never those of the library that it uses.
 """
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -58,7 +58,8 @@ class LoadOptions:
     allows weights that do not fit the GPU to stay in RAM. With `allow_downloads`
     a configuration that a checkpoint lacks may be fetched from Hugging Face, with
     `token`, into `cache_dir`; `None` is the library's own. `llama_server` is the program
-    for GGUF files. `guesses` remembers
+    for GGUF files, and `drafts` are the files of draft models for some, by their names.
+    `guesses` remembers
     for which models guessing tokens ahead does not pay, `children` what child processes
     hold of the cards. `plan` says which other machines hold parts of the model, and `lead`
     is what it takes to reach them; `model` is what they are told of it. `ray` is where vLLM may
@@ -77,6 +78,7 @@ class LoadOptions:
     token: str | None = None
     cache_dir: Path | None = None
     llama_server: LlamaServer = field(default_factory=LlamaServer)
+    drafts: Mapping[str, Path] = field(default_factory=dict)
     guesses: Guesses = field(default_factory=Guesses)
     lead: Lead | None = None
     plan: Plan = ALONE

@@ -14,6 +14,7 @@ from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
 from daiic.worker.engines.llama_cpp.checkpoints import checkpoints
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
+from daiic.worker.engines.llama_cpp.draft import draft_for
 from daiic.worker.engines.llama_cpp.engine import started
 from daiic.worker.engines.llama_cpp.kept_files import KeptFiles
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
@@ -27,7 +28,7 @@ from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.gguf.description import Gguf, describe
-from daiic.worker.models.gguf.files import adapters_of, belonging, draft_of, projector_of, size_of
+from daiic.worker.models.gguf.files import adapters_of, belonging, projector_of, size_of
 from daiic.worker.models.model import Model
 from daiic.worker.sharding.group import Group
 
@@ -39,10 +40,16 @@ STATES = 0.25
 
 def footprint(model: Model, options: LoadOptions) -> int:
     """See `EngineModule`: weights, what lies beside them, and the smallest cache it is run with."""
-    described, files = describe(model.path), size_of(model.path)
+    described = describe(model.path)
+    draft = draft_for(model.path, described, options.drafts.get(model.name))
+    files = size_of(model.path, draft.file if draft is not None else None)
     arranged = _arranged(files, described, options, None)
     needs = Needs(
-        described, _draft(model.path, described), files, _slots(described, options), arranged
+        described,
+        draft.model if draft is not None else None,
+        files,
+        _slots(described, options),
+        arranged,
     )
     return needs.with_cache(needs.smallest.tokens)
 
@@ -51,7 +58,12 @@ async def load(
     path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
 ) -> Engine:
     """See `EngineModule`."""
-    model, files = describe(path), size_of(path)
+    model = describe(path)
+    named = options.drafts.get(options.model.name) if options.model is not None else None
+    guesser = draft_for(path, model, named)
+    draft = guesser.file if guesser is not None else None
+    own = belonging(path, draft)
+    files = size_of(path, draft)
     arranged = _arranged(files, model, options, budget.vram_bytes or budget.ram_bytes)
     cards = cards_for(
         options.backend, budget, await options.llama_server.devices() if arranged is None else []
@@ -59,7 +71,8 @@ async def load(
     vram = cards.room if arranged is None else budget.vram_bytes
     ram = budget.ram_bytes if options.ram_offload or not vram else 0
     slots = _slots(model, options)
-    needs = Needs(model, _draft(path, model), files, slots, arranged)
+    guesses = guesser.model if guesser is not None else None
+    needs = Needs(model, guesses, files, slots, arranged)
     # Tasks that wait for each other cost less time than layers that lie in RAM.
     pool, least = needs.pool_within(vram), needs.with_cache(needs.smallest.tokens)
     if pool is None and least <= vram + ram:
@@ -74,7 +87,6 @@ async def load(
     placement = cards.place(needed, model.layers) if arranged is None else Placement()
     adapters = adapters_of(path)
     is_text = not embeds(model)
-    draft = draft_of(path) if is_text else None
     speculation = None
     if is_text and options.guesses.allowed(path.name):
         share = draft.stat().st_size / model.weight_bytes if draft is not None else 0.0
@@ -90,7 +102,7 @@ async def load(
                 raise TaskError(pb.UNSUPPORTED, what, "use another worker")
             group = await Group.form(options.lead, options.plan)
             undo.push_async_callback(group.close)
-        kept = KeptFiles(path, belonging(path))
+        kept = KeptFiles(path, own)
         undo.callback(kept.close)
         projector = projector_of(path) if is_text else None
         started_with = Options(
@@ -210,11 +222,6 @@ def _where(model: Gguf, options: LoadOptions, placement: Placement) -> str:
     if placement.where == "gpu":
         return cards
     return f"{cards} with {placement.layers} of {model.layers + 1} layers, as memory allows"
-
-
-def _draft(path: Path, model: Gguf) -> Gguf | None:
-    file = None if embeds(model) else draft_of(path)
-    return describe(file) if file is not None else None
 
 
 def _slots(model: Gguf, options: LoadOptions) -> int:

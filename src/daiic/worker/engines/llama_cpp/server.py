@@ -17,6 +17,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.child import Child
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
+from daiic.worker.engines.llama_cpp.draft import check_draft
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.replies import DONE, Replies
@@ -31,6 +32,8 @@ QUIET = {"GGML_NO_BACKTRACE": "1"}
 REPLIES = Replies("llama-server")
 _FULL = "Context size has been exceeded"
 """It fails all its tasks then; they were let in so that it does not come to that."""
+LINES = 400
+"""Of what it says; it tells of each of its slots."""
 _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "unable to allocate")
 
 
@@ -69,6 +72,7 @@ class Server:
                 PROGRAM,
                 await program.command(options),
                 {"LLAMA_CACHE": str(place), "HF_HUB_OFFLINE": "1", **QUIET},
+                lines=LINES,
             )
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
@@ -85,6 +89,13 @@ class Server:
                 "a chat template that never ends may be in it: choose another file",
             ),
         )
+        if options.draft is not None:
+            try:
+                await asyncio.sleep(POLL)  # to read what it has said
+                check_draft(options.draft, child.said)
+            except BaseException:
+                await server.close()
+                raise
         progress(1.0)
         return server
 

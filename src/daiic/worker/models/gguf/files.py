@@ -75,23 +75,28 @@ def adapters_of(path: Path) -> list[Path]:
     return []
 
 
-def belonging(path: Path) -> list[Path]:
+def belonging(path: Path, draft: Path | None = None) -> list[Path]:
     """Return all files of the model in `path`: its parts, and what it sees, adapts or guesses with.
 
-    Raises:
-        TaskError: as `parts_of`.
-    """
-    beside = [file for file in (projector_of(path), draft_of(path)) if file is not None]
-    return [*parts_of(path), *beside, *adapters_of(path)]
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of all files of the model in `path`.
+    A `draft` from elsewhere takes the place of that beside it.
 
     Raises:
         TaskError: as `parts_of`.
     """
-    return sum(file.stat().st_size for file in belonging(path))
+    draft = draft or draft_of(path)
+    drafts = parts_of(draft) if draft is not None else []
+    projector = projector_of(path)
+    projectors = [projector] if projector is not None else []
+    return [*parts_of(path), *projectors, *drafts, *adapters_of(path)]
+
+
+def size_of(path: Path, draft: Path | None = None) -> int:
+    """Return the bytes of all files of the model in `path`; `draft` is as `belonging` has it.
+
+    Raises:
+        TaskError: as `parts_of`.
+    """
+    return sum(file.stat().st_size for file in belonging(path, draft))
 
 
 def _ggufs(folder: Path) -> list[str]:
