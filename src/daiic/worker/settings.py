@@ -37,7 +37,7 @@ DraftModel = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[^=]{1,512}=[^=]{1,4096}\.gguf$",
-        title='MODEL=FILE with a GGUF file, such as "qwen3-8b=drafts/qwen3-0.6b.gguf"',
+        title='MODEL=FILE with a GGUF file, such as "qwen3-8b.gguf=drafts/qwen3-0.6b.gguf"',
     ),
 ]
 Tag = Annotated[

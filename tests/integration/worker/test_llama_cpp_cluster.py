@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from daiic.client import ClusterClient
+from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from support.llama_cpp.running import PATH, PROGRAMS
 from support.models import tiny_gguf
@@ -91,6 +92,41 @@ async def test_heads_learn_what_the_model_can_do_and_how_its_guesses_fare(
         assert f'daiic_worker_guesses{{guesses="drafted",model="chat.gguf"}} {told}.0' in (
             await one.get("/metrics")
         )[1].replace("\n", " ")
+
+
+async def test_a_draft_that_the_settings_name_is_looked_for_among_the_models(
+    tmp_path: Path,
+) -> None:
+    tiny_gguf.chat_model(tmp_path / "chat.gguf")
+    async with (
+        HeadProcess() as head,
+        WorkerProcess(
+            PATH,
+            heads=head.address,
+            models=["chat.gguf"],
+            models_dir=tmp_path,
+            state_dir=tmp_path / "state",
+            allow_downloads=False,
+            draft_models=["chat.gguf=drafts/small.gguf"],
+        ),
+        ClusterClient([head.address]) as client,
+    ):
+        asked = pb.TextTask(
+            messages=[pb.ChatMessage(role="user", content="Count to ten")], temperature=0
+        )
+        task = pb.Task(model="chat.gguf", text=asked)
+        with pytest.raises(TaskError, match=r"small\.gguf cannot be read: No such file"):
+            await anext(client.run(task))
+        (tmp_path / "drafts").mkdir()
+        tiny_gguf.draft_model(tmp_path / "drafts" / "small.gguf")
+        parts = [part async for part in client.run(task)]
+        assert "".join(part.text for part in parts).startswith("one, two")
+        (status,) = await loaded(head, 1)
+        (chat,) = [m for m in status.heartbeat.models if m.name == "chat.gguf"]
+        while not chat.speculation.drafted:
+            await asyncio.sleep(0.2)
+            (status,) = await loaded(head, 1)
+            (chat,) = [m for m in status.heartbeat.models if m.name == "chat.gguf"]
 
 
 async def test_an_answer_keeps_to_its_schema_when_its_worker_is_killed(
