@@ -131,21 +131,27 @@ async def main() -> None:
         text = pb.TextTask(prompt=PROMPT, max_tokens=wanted.tokens, temperature=0)
         ways = {
             "whole": (
-                pb.Task(model="m", text=text, worker_id=ids[0], stream=True),
+                whole,
+                pb.Task(model="m", text=text, stream=True),
                 lambda: [psutil.Process(whole.pid)],
             ),
             "2 slices": (
-                pb.Task(model="m", text=text, worker_id=ids[1], shards=plan, stream=True),
+                first,
+                pb.Task(model="m", text=text, shards=plan, stream=True),
                 lambda: ranks(first, second),
             ),
         }
         figures: dict[str, list[Figures]] = {name: [] for name in ways}
-        async with ClusterClient([head.address]) as client:
-            for task, computing in ways.values():
-                await measured(client, task, computing)  # which loads it
-            for _ in range(wanted.rounds):
-                for name, (task, computing) in ways.items():
-                    figures[name].append(await measured(client, task, computing))
+        # Heads take no plans, and would make none where the model fits.
+        clients = {
+            name: await running.enter_async_context(ClusterClient([asked.address]))
+            for name, (asked, _, _) in ways.items()
+        }
+        for name, (_, task, computing) in ways.items():
+            await measured(clients[name], task, computing)  # which loads it
+        for _ in range(wanted.rounds):
+            for name, (_, task, computing) in ways.items():
+                figures[name].append(await measured(clients[name], task, computing))
     print(f"{wanted.layers} layers, one thread a process, {wanted.tokens} tokens a text")
     for name, rounds in figures.items():
         seconds, spent, traffic = (

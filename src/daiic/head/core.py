@@ -48,7 +48,7 @@ class Core:
             self._workers.unreachable(event.peer, now)
         elif isinstance(event, Pong):
             self.clients.pong(event.peer, now)
-            self.dispatcher.workers.measured(event.peer, event.rtt)
+            self.dispatcher.workers.answered(event.peer, event.rtt)
 
     def _heartbeat(self, message: Message, now: float) -> None:
         if message.payload:

@@ -2,13 +2,15 @@
 
 from math import inf, isfinite
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 
 MOST = 1e15
 """No way between machines takes as many milliseconds, or brings as many bytes a second."""
+MOST_BYTES = 1 << 56
+"""No machine has as much memory, and sums of it stay numbers that messages can hold."""
 
 
 def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
@@ -35,6 +37,9 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         del said.cards[limits.cards :]
     for card in said.cards:
         _cut_card(card, limits)
+    for memory in ("vram", "ram"):
+        if said.HasField(memory):
+            _cut_bytes(getattr(said, memory), "total", "free")
     if said.HasField("shard"):
         _cut_offer(said.shard, limits)
     if len(said.models) > limits.models:
@@ -49,11 +54,15 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         model.detail = model.detail[: limits.detail]
         model.engine = model.engine[: limits.name]
         model.choice = model.choice[: limits.detail]
+        _cut_bytes(model, "bytes", "needs", "lead_needs")
+        if model.HasField("slices"):
+            _cut_bytes(model.slices, "bytes", "each")
         if len(model.shards) > limits.shards:
             del model.shards[limits.shards :]
         for shard in model.shards:
             shard.worker_id = shard.worker_id[: limits.name]
             shard.name = shard.name[: limits.name]
+            _cut_bytes(shard, "bytes")
         if len(model.capabilities) > limits.capabilities:
             del model.capabilities[limits.capabilities :]
         if model.HasField("identity"):
@@ -65,6 +74,12 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         if not 0.0 <= model.rate < inf:
             model.rate = 0.0
     return said
+
+
+def _cut_bytes(said: Message, *fields: str) -> None:
+    for field in fields:
+        if getattr(said, field) > MOST_BYTES:
+            setattr(said, field, MOST_BYTES)
 
 
 def _cut_card(card: pb.Card, limits: HeadLimits) -> None:
@@ -82,6 +97,7 @@ def _cut_card(card: pb.Card, limits: HeadLimits) -> None:
 
 def _cut_offer(offer: pb.ShardOffer, limits: HeadLimits) -> None:
     """Cut down what a worker lends; a way that cannot be was not measured."""
+    _cut_bytes(offer, "bytes", "slice_bytes")
     offer.address = offer.address[: limits.name]
     offer.slice_address = offer.slice_address[: limits.name]
     offer.like = offer.like[: limits.name]

@@ -44,7 +44,6 @@ class Job:
     """
 
     __slots__ = (
-        "_plan",
         "_work",
         "answer",
         "arrived_at",
@@ -110,7 +109,7 @@ class Job:
         if self.user:
             self.user = self.user[: LIMITS.client_name]
             task.ClearField("client")  # no worker needs to know
-        self._plan = pb.ShardPlan.FromString(task.shards.SerializeToString())
+        # A client must not choose the addresses to which workers connect.
         task.ClearField("shards")
         self.answer = AnswerOrder(task, limits)
         if not work and size > SURELY_SMALL:
@@ -141,8 +140,6 @@ class Job:
         self.group = group
         if group is not None:
             self.answer.task.shards.CopyFrom(group.plan)
-        elif self._plan.members:  # who asked has planned itself
-            self.answer.task.shards.CopyFrom(self._plan)
         else:
             self.answer.task.ClearField("shards")
 

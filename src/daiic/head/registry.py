@@ -27,6 +27,7 @@ class Registry:
         self._bytes = 0
         self._lending = 0
         self._stopped: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._deaf: OrderedDict[Address, None] = OrderedDict()
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers.values())
@@ -47,8 +48,9 @@ class Registry:
         """Return the worker at `address`."""
         return self._by_address.get(address)
 
-    def measured(self, address: Address, rtt: float) -> None:
-        """Note the round-trip time to a worker, in seconds."""
+    def answered(self, address: Address, rtt: float) -> None:
+        """Note that a PING to `address` was answered after `rtt` seconds."""
+        self._deaf.pop(address, None)
         worker = self.at(address)
         if worker is not None:
             worker.rtt = rtt
@@ -130,6 +132,17 @@ class Registry:
         self._stopped[worker.process] = None
         if len(self._stopped) > self._limits.stopped:
             self._stopped.popitem(last=False)
+
+    def deafen(self, address: Address) -> None:
+        """Expect that whoever is at `address` hears nothing, until it answers a PING."""
+        self._deaf[address] = None
+        self._deaf.move_to_end(address)
+        if len(self._deaf) > self._limits.workers:
+            self._deaf.popitem(last=False)
+
+    def deaf(self, address: Address) -> bool:
+        """Return whether whoever is at `address` may be heard, but does not hear this head."""
+        return address in self._deaf
 
     def heard_at(self) -> float | None:
         """Return when the worker that has been silent for longest was heard, `None` without one."""

@@ -45,6 +45,9 @@ class WorkerMessages:
         if heartbeat is None:
             self._statistics.malformed += 1
             return
+        if self._workers.deaf(message.peer):
+            self._link.ping(message.peer)
+            return
         known = self._workers.get(heartbeat.worker_id)
         before = known.address if known is not None else None
         worker, gone = self._workers.heard(heartbeat, message.peer, now)
@@ -164,6 +167,7 @@ class WorkerMessages:
         """`peer` no longer acknowledges anything; if it is a worker, it is lost."""
         worker = self._workers.at(peer)
         if worker is not None:
+            self._workers.deafen(peer)
             self._dispatcher.lose(worker, "cannot be reached", now)
 
     def _miss(self, job: Job) -> None:

@@ -15,7 +15,8 @@ class WorkerLimits:
     """Sizes in bytes, times in seconds.
 
     Of tasks: `waiting` for a slot, as a multiple of the slots; `tasks_memory`
-    of all that wait or run; `unsent` bytes of answers. Of a heartbeat: its
+    of all that wait or run; `unsent` bytes of answers; `given_up` ones of which a head
+    is told when it answers again. Of a heartbeat: its
     size, its `models`, and the characters of why one failed, a `detail`.
 
     Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
@@ -47,6 +48,7 @@ class WorkerLimits:
     waiting: int = 4
     tasks_memory: int = 512 * MIB
     unsent: int = 32 * MIB
+    given_up: int = 4096
     heartbeat: int = 64 * KIB
     models: int = 512
     detail: int = 512

@@ -64,7 +64,7 @@ class Node:
             head_names,
             socket,
             self.heartbeat,
-            self.tasks.cancel_all_of,
+            self.tasks.lost,
             self._on_registered,
         )
 
@@ -88,6 +88,7 @@ class Node:
                     self.tasks.cancel(event)
             elif isinstance(event, Delivered):
                 self.heads.delivered(event)
+                self.tasks.delivered(event)
             elif isinstance(event, Unreachable):
                 self._unreachable(event.peer)
 
@@ -133,7 +134,7 @@ class Node:
 
     def _unreachable(self, peer: Address) -> None:
         self.heads.lost(peer)
-        self.tasks.cancel_all_of(peer)
+        self.tasks.lost(peer)
 
     def _on_registered(self) -> None:
         if self.heads.knows(pb.READY):

@@ -14,7 +14,7 @@ from daiic.whole_answer import joined
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
 from daiic.wire.endpoint import MessageTooLarge
-from daiic.wire.events import Message
+from daiic.wire.events import Delivered, Message
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.payload import decode, id_in
 from daiic.work import WorkKind, work_of
@@ -65,6 +65,9 @@ class Tasks:
         self._measured = measured
         self._free = asyncio.Semaphore(slots)
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._under_way: dict[tuple[Address, int], int] = {}
+        """The tasks of messages that are not acknowledged, by head and sequence number."""
+        self._given_up: dict[Key, None] = {}
         self._started = 0
         self._begun = 0
         self._bytes = 0
@@ -135,13 +138,46 @@ class Tasks:
             if running is not None:
                 running.cancel()
 
-    def cancel_all_of(self, peer: Address) -> None:
-        """End the tasks of a head that cannot be reached."""
-        lost = [running for key, running in self._running.items() if key[0] == peer]
-        for running in lost:
-            running.cancel()
-        if lost:
-            log.warning("tasks cancelled", head=format_address(peer), tasks=len(lost))
+    def lost(self, peer: Address) -> None:
+        """End the tasks of a head that cannot be reached, and tell it.
+
+        It may hear this worker all the same. If it does not, it is told once more when it
+        answers again: until then it waits for what it will never get. That goes for tasks that
+        are done, too, if a part of their answer has not arrived.
+        """
+        running = [key for key in self._running if key[0] == peer]
+        for key in running:
+            self._running[key].cancel()
+        if running:
+            log.warning("tasks cancelled", head=format_address(peer), tasks=len(running))
+        unsaid = [under_way for under_way in self._under_way if under_way[0] == peer]
+        answered = [(peer, self._under_way.pop(under_way)) for under_way in unsaid]
+        for key in dict.fromkeys([*running, *answered]):
+            if key not in self._given_up:
+                self._given_up[key] = None
+                self._tell_given_up(key)
+        while len(self._given_up) > LIMITS.given_up:
+            del self._given_up[next(iter(self._given_up))]
+
+    def delivered(self, event: Delivered) -> None:
+        """Note that a head answers, and what it has."""
+        task_id = self._under_way.pop((event.peer, event.sequence), None)
+        if not self._given_up:
+            return
+        if task_id is not None:
+            self._given_up.pop((event.peer, task_id), None)
+        for key in [key for key in self._given_up if key[0] == event.peer]:
+            del self._given_up[key]
+            self._tell_given_up(key)
+
+    def _tell_given_up(self, key: Key) -> None:
+        peer, task_id = key
+        error = TaskError(
+            pb.WORKER_LOST,
+            "the worker did not hear the head any more",
+            "look at the network between them; the task is given to another worker",
+        )
+        self._end_with(error, peer, task_id)
 
     async def drain(self, patience: float) -> None:
         """Take no more tasks; give up those that do not end within `patience` seconds."""
@@ -154,7 +190,7 @@ class Tasks:
             error = TaskError(
                 pb.SHUTTING_DOWN, "the worker was stopped", "give the task to another worker"
             )
-            self._send(peer, MessageType.ERROR, error.to_wire(task_id).SerializeToString())
+            self._end_with(error, peer, task_id)
         if left:
             log.warning("tasks given up", tasks=len(left), drain_timeout=patience)
             await asyncio.wait(left.values(), timeout=5)
@@ -175,7 +211,7 @@ class Tasks:
                     self._started -= 1
         except TaskError as error:
             outcome = error.name
-            self._send(peer, MessageType.ERROR, error.to_wire(task_id).SerializeToString())
+            self._end_with(error, peer, task_id)
         except TimeoutError:
             outcome = pb.ErrorCode.Name(pb.DEADLINE_EXCEEDED)
             late = TaskError(
@@ -183,14 +219,14 @@ class Tasks:
                 f"the task was not done within {limit:g} s",
                 "allow more time, or ask for less",
             )
-            self._send(peer, MessageType.ERROR, late.to_wire(task_id).SerializeToString())
+            self._end_with(late, peer, task_id)
         except asyncio.CancelledError:
             outcome = "CANCELLED"
         except Exception:
             outcome = pb.ErrorCode.Name(pb.INTERNAL)
             log.exception("internal error in the worker; please report it")
             fault = TaskError(pb.INTERNAL, "internal error in the worker", "see the worker's log")
-            self._send(peer, MessageType.ERROR, fault.to_wire(task_id).SerializeToString())
+            self._end_with(fault, peer, task_id)
         finally:
             self._statistics.outcomes[kind, outcome] += 1
 
@@ -215,7 +251,7 @@ class Tasks:
                 final = part.final
                 payload = part.SerializeToString()
                 try:
-                    while self._link.send(peer, MessageType.RESULT, payload) is None:
+                    while not self._say(peer, MessageType.RESULT, task_id, payload):
                         await self._link.memory_freed()
                 except MessageTooLarge as error:
                     raise TaskError(
@@ -231,10 +267,19 @@ class Tasks:
 
     def _refuse(self, peer: Address, task_id: int, kind: str, error: TaskError) -> None:
         self._statistics.outcomes[kind, error.name] += 1
-        self._send(peer, MessageType.ERROR, error.to_wire(task_id).SerializeToString())
+        self._end_with(error, peer, task_id)
 
-    def _send(self, peer: Address, message_type: MessageType, payload: bytes) -> None:
-        self._link.send(peer, message_type, payload)
+    def _end_with(self, error: TaskError, peer: Address, task_id: int) -> None:
+        payload = error.to_wire(task_id).SerializeToString()
+        self._say(peer, MessageType.ERROR, task_id, payload)
+
+    def _say(self, peer: Address, message_type: MessageType, task_id: int, payload: bytes) -> bool:
+        """Return whether there was room for the message."""
+        sequence = self._link.send(peer, message_type, payload)
+        if sequence is None:
+            return False
+        self._under_way[peer, sequence] = task_id
+        return True
 
 
 class _Tempo:

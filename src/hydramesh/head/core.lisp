@@ -18,7 +18,7 @@
   (:import-from #:hydramesh/head/limits #:+limits+)
   (:import-from #:hydramesh/head/link #:link-send)
   (:import-from #:hydramesh/head/presence #:presence)
-  (:import-from #:hydramesh/head/registry #:registry-measured #:registry-workers)
+  (:import-from #:hydramesh/head/registry #:registry-answered #:registry-workers)
   (:import-from #:hydramesh/head/statistics #:statistics #:make-statistics)
   (:import-from #:hydramesh/head/task-errors)
   (:import-from #:hydramesh/head/worker-messages
@@ -74,7 +74,7 @@ PAUSED is a function that tells how much time NOW has left out since the start."
        (take-message core event now))
       (pong
        (client-messages-pong (core-clients core) (pong-peer event) now)
-       (registry-measured (dispatcher-workers (core-dispatcher core)) (pong-peer event)
+       (registry-answered (dispatcher-workers (core-dispatcher core)) (pong-peer event)
                           (pong-rtt event)))
       (unreachable
        (client-messages-unreachable (core-clients core) (unreachable-peer event) now)

@@ -39,10 +39,23 @@
     (dolist (model (pb:heartbeat-models said))
       (discard model)
       (discard (pb:model-status-identity model))
+      (discard (pb:model-status-slices model))
       (discard (pb:model-status-speculation model))
       (mapc #'discard (pb:model-status-shards model)))))
 
 (declaim (inline cut few))
+
+(defconstant +most-bytes+ (ash 1 56)
+  "No machine has as much memory, and sums of it stay numbers that messages can hold.")
+
+(defmacro cut-bytes (message &rest readers)
+  "Cut down the fields that READERS read of MESSAGE, which are numbers of bytes, if there is one."
+  (let ((said (gensym)))
+    `(let ((,said ,message))
+       (when ,said
+         ,@(loop for reader in readers
+                 collect `(when (> (,reader ,said) +most-bytes+)
+                            (setf (,reader ,said) +most-bytes+)))))))
 
 (defun cut (text most)
   "Return the first MOST characters of TEXT."
@@ -57,6 +70,8 @@
 (defun cut-heartbeat (said limits)
   "Cut down SAID, a PB:HEARTBEAT."
   (let ((name (head-limits-name limits)))
+    (cut-bytes (pb:heartbeat-vram said) pb:memory-total pb:memory-free)
+    (cut-bytes (pb:heartbeat-ram said) pb:memory-total pb:memory-free)
     (when (pb:heartbeat-shard said)
       (cut-offer (pb:heartbeat-shard said) limits))
     (setf (pb:heartbeat-slots said) (min (pb:heartbeat-slots said) (head-limits-slots limits))
@@ -94,6 +109,7 @@
 (defun cut-offer (offer limits)
   "Cut down OFFER, a PB:SHARD-OFFER; a way that cannot be was not measured."
   (let ((name (head-limits-name limits)))
+    (cut-bytes offer pb:shard-offer-bytes pb:shard-offer-slice-bytes)
     (flet ((measured-way-p (link)
              (and (measured-p (pb:shard-link-rtt-ms link))
                   (< (pb:shard-link-rtt-ms link) +most+)
@@ -121,7 +137,10 @@
                                               (head-limits-detail limits))
           (pb:model-status-shards model) (few (pb:model-status-shards model)
                                               (head-limits-shards limits)))
+    (cut-bytes model pb:model-status-bytes pb:model-status-needs pb:model-status-lead-needs)
+    (cut-bytes (pb:model-status-slices model) pb:model-slices-bytes pb:model-slices-each)
     (dolist (shard (pb:model-status-shards model))
+      (cut-bytes shard pb:shard-bytes)
       (setf (pb:shard-worker-id shard) (cut (pb:shard-worker-id shard) name)
             (pb:shard-name shard) (cut (pb:shard-name shard) name)))
     (when (> (length capabilities) (head-limits-capabilities limits))

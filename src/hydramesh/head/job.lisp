@@ -50,8 +50,8 @@ size of the TASK and of what is kept of the answer that it resumes, SIZE and REA
 make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
 the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR, and
-TOO-SMALL those that could not hold its model alone, but might lead a group. GROUP are the workers that hold its model together, if one alone cannot; PLAN is what its client
-has planned itself. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
+TOO-SMALL those that could not hold its model alone, but might lead a group. GROUP are the workers that hold its model together, if one
+alone cannot. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
 which ANSWER's task does not have. Times are of the head's monotonic clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
   (client nil :type client :read-only t)
@@ -79,7 +79,6 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (too-small '() :type list)
   (error nil)
   (group nil :type (or null shared-model))
-  (plan nil :type (or null pb:shard-plan) :read-only t)
   (numbers nil :type numbers :read-only t)
   (key nil))
 
@@ -91,10 +90,9 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
          (kind-size (funcall (work-kind-size kind) task))
          (resume (pb:task-resume task))
          (user (pb:task-client task))
-         (split (and aside t))
-         (plan (pb:task-shards task)))
+         (split (and aside t)))
     (setf (pb:task-client task) ""      ; no worker needs to know
-          (pb:task-shards task) nil)
+          (pb:task-shards task) nil)    ; clients must not choose where workers connect to
     (when (work-kind-seeded kind)
       (draw-seed task entropy))
     (cond (aside
@@ -119,7 +117,6 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :answer (make-answer-order (if (and aside (not split)) (pb:make-task :resume resume) task)
                                 limits)
      :aside aside
-     :plan plan
      :arrived-at now
      :queued-at now
      :deadline deadline
@@ -167,7 +164,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
 (defun job-share (job group)
   "Have its next worker lead GROUP, or run the model alone if that is NIL."
   (setf (job-group job) group
-        (pb:task-shards (answer-order-task (job-answer job))) (if group (shared-model-plan group) (job-plan job))))
+        (pb:task-shards (answer-order-task (job-answer job))) (and group (shared-model-plan group))))
 
 (defun job-group-key (job)
   "Return what is EQUAL for jobs that can run on the same workers; it is constant while one waits."

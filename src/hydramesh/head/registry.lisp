@@ -15,8 +15,8 @@
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:registry #:make-registry #:registry-workers #:registry-count #:registry-index #:registry-lending
            #:registry-remembered-rate
-           #:registry-get #:registry-at #:registry-measured #:registry-heard #:registry-remove
-           #:registry-retire #:registry-silent-since)
+           #:registry-get #:registry-at #:registry-answered #:registry-heard #:registry-remove
+           #:registry-retire #:registry-silent-since #:registry-deafen #:registry-deaf-p)
   (:documentation "The workers that this head hears from."))
 (in-package #:hydramesh/head/registry)
 
@@ -27,7 +27,8 @@
   "All workers heard from recently: WORKERS is a list of them in the order in which they came, which
 a change replaces and does not alter. INDEX has their models. LENDING is how
 many of them lend memory to models of others. STOPPED are processes of which nothing
-is heard any more, the latest first."
+is heard any more, and DEAF addresses that may be heard, but do not hear this head; both have the latest
+first."
   (limits nil :type head-limits :read-only t)
   (workers '() :type list)
   (by-id (make-hash-table :test 'equal) :type hash-table :read-only t)
@@ -36,7 +37,8 @@ is heard any more, the latest first."
   (numbers 0 :type fixnum)
   (bytes 0 :type fixnum)
   (lending 0 :type fixnum)
-  (stopped '() :type list))
+  (stopped '() :type list)
+  (deaf '() :type list))
 
 (defun registry-remembered-rate (registry)
   "Return the function that tells which rate a model had on a worker before, see MODEL-INDEX."
@@ -57,8 +59,10 @@ is heard any more, the latest first."
   "Return the worker at ADDRESS, or NIL."
   (values (gethash address (registry-by-address registry))))
 
-(defun registry-measured (registry address rtt)
-  "Note the round-trip time to a worker, in microseconds."
+(defun registry-answered (registry address rtt)
+  "Note that a PING to ADDRESS was answered after RTT, in microseconds."
+  (when (registry-deaf registry)
+    (setf (registry-deaf registry) (remove address (registry-deaf registry))))
   (let ((worker (registry-at registry address)))
     (when worker
       (setf (worker-rtt worker) rtt))))
@@ -165,6 +169,18 @@ gone: an earlier process of that id, and another worker at that address."
     (pushnew (worker-process worker) (registry-stopped registry) :test #'equal)
     (when (nthcdr most (registry-stopped registry))
       (setf (registry-stopped registry) (subseq (registry-stopped registry) 0 most)))))
+
+(defun registry-deafen (registry address)
+  "Expect that whoever is at ADDRESS hears nothing, until it answers a PING."
+  (let ((most (head-limits-workers (registry-limits registry)))
+        (others (remove address (registry-deaf registry))))
+    (setf (registry-deaf registry) (cons address (if (nthcdr (1- most) others)
+                                                     (subseq others 0 (1- most))
+                                                     others)))))
+
+(defun registry-deaf-p (registry address)
+  "Return whether whoever is at ADDRESS may be heard, but does not hear this head."
+  (member address (registry-deaf registry)))
 
 (defun registry-silent-since (registry moment)
   "Return the workers not heard from since MOMENT, which may be below 0."

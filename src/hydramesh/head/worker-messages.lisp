@@ -29,7 +29,7 @@
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
   (:import-from #:hydramesh/head/observer #:observe-rate)
   (:import-from #:hydramesh/head/registry
-                #:registry #:registry-at #:registry-get #:registry-heard #:registry-lending
+                #:registry #:registry-at #:registry-deaf-p #:registry-deafen #:registry-get #:registry-heard #:registry-lending
                 #:registry-retire)
   (:import-from #:hydramesh/head/statistics
                 #:statistics #:statistics-foreign #:statistics-malformed
@@ -79,8 +79,12 @@
   (let ((statistics (worker-messages-statistics messages))
         (heartbeat (read-heartbeat (message-payload message) (worker-messages-limits messages)))
         (workers (worker-messages-workers messages)))
-    (if (null heartbeat)
-        (incf (statistics-malformed statistics))
+    (cond
+      ((null heartbeat)
+       (incf (statistics-malformed statistics)))
+      ((registry-deaf-p workers (message-peer message))
+       (link-ping (worker-messages-link messages) (message-peer message)))
+      (t
         (let* ((known (registry-get workers (pb:heartbeat-worker-id heartbeat)))
                (address (if known (worker-address known) 0))
                (rates (new-rates messages heartbeat known)))
@@ -98,7 +102,7 @@
                    (act-on-state messages
                                  worker
                                  (and (eq worker known) (null gone) (= address (message-peer message)))
-                                 now))))))))
+                                 now)))))))))
 
 (defun note-gone (messages worker gone now)
   "Move the jobs of GONE, the workers that WORKER has replaced."
@@ -294,6 +298,7 @@ if too much is kept of all."
   "PEER no longer acknowledges anything; if it is a worker, it is lost."
   (let ((worker (registry-at (worker-messages-workers messages) peer)))
     (when worker
+      (registry-deafen (worker-messages-workers messages) peer)
       (dispatcher-lose (worker-messages-dispatcher messages) worker "cannot be reached" now))))
 
 (defun miss (messages job)

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from google.protobuf import json_format
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
@@ -187,6 +188,30 @@ async def test_what_workers_say_of_groups_is_cut(head: HeadProcess, cast: Cast) 
     assert said.models[0].shards[0].name == "n" * 256
 
 
+async def test_group_whose_parts_are_said_to_have_absurd_sizes_harms_nobody(
+    head: HeadProcess, cast: Cast
+) -> None:
+    most = (1 << 64) - 1
+    lead = await lender(head, cast, 0, takes=6)
+    member = await lender(head, cast, 1)
+    (model,) = lead.heartbeat.models
+    model.state = pb.LOADED
+    model.needs = model.lead_needs = model.bytes = most
+    for name in (lead, member):
+        model.shards.extend([pb.Shard(worker_id=name.heartbeat.worker_id, bytes=most)] * 16)
+    for worker in (lead, member):
+        for memory in (worker.heartbeat.vram, worker.heartbeat.ram):
+            memory.total = memory.free = most
+        worker.heartbeat.shard.bytes = most
+        await worker.say()
+    client = await cast.client(head)
+    client.send(TASK, cast.task(1, tags=[cast.model]))
+    task = await lead.next(TASK)
+    assert task.shards.bytes < most and members(task)
+    await lead.answer(task, "done")
+    assert (await client.next(RESULT)).text == "done"
+
+
 @pytest.mark.rule("slices-formed")
 async def test_like_workers_that_have_the_model_compute_a_slice_each(
     head: HeadProcess, cast: Cast
@@ -211,3 +236,14 @@ async def test_like_workers_that_have_the_model_compute_a_slice_each(
     (member,) = (await workers[0].next(TASK)).shards.members
     assert member.worker_id == workers[1].heartbeat.worker_id
     assert (member.address, member.bytes) == ("127.0.0.1:7001", 4 * GIB)
+
+
+async def test_plan_of_a_client_reaches_no_worker(head: HeadProcess, cast: Cast) -> None:
+    worker, client = await cast.worker(head), await cast.client(head)
+    plan = pb.ShardPlan(members=[pb.ShardMember(worker_id="x", address="203.0.113.1:1", bytes=1)])
+    long = pb.TextTask(prompt="x" * 10_000)
+    for task in (cast.task(1, shards=plan), cast.task(2, shards=plan, text=long)):
+        client.send(TASK, task)
+        assert not (await worker.next(TASK)).HasField("shards")
+    client.send(TASK, json_format.MessageToJson(cast.task(3, shards=plan)).encode())
+    assert not (await worker.next(TASK)).HasField("shards")

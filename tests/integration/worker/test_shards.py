@@ -70,6 +70,10 @@ class Cluster:
     def client(self) -> ClusterClient:
         return ClusterClient([self.head.address], key=ClusterKey.load(self.key))
 
+    def asking_lead(self) -> ClusterClient:
+        """Return a client of the worker that leads: heads take no plans."""
+        return ClusterClient([self.lead.address], key=ClusterKey.load(self.key))
+
     def plan(self) -> pb.ShardPlan:
         return pb.ShardPlan(
             members=[
@@ -115,8 +119,9 @@ async def answer(client: ClusterClient, shards: pb.ShardPlan | None) -> list[pb.
 async def test_the_answer_is_that_of_the_unsplit_model_and_status_tells_who_holds_what(
     cluster: Cluster,
 ) -> None:
+    async with cluster.asking_lead() as asking:
+        parts = await answer(asking, cluster.plan())
     async with cluster.client() as client:
-        parts = await answer(client, cluster.plan())
         while not (lead := await heartbeat_of(client, "lead")).models[0].shards:
             await asyncio.sleep(0.2)
         (model,) = lead.models
@@ -226,8 +231,8 @@ async def test_who_has_no_key_gets_nothing(cluster: Cluster) -> None:
     with socket.create_connection((host, int(port)), 10) as sock, pytest.raises(OSError):
         context.wrap_socket(sock)
     # and it is still there for those who have it
-    async with cluster.client() as client:
-        assert (await answer(client, cluster.plan()))[-1].final
+    async with cluster.asking_lead() as asking:
+        assert (await answer(asking, cluster.plan()))[-1].final
 
 
 async def test_an_rpc_server_that_dies_is_started_again(cluster: Cluster) -> None:

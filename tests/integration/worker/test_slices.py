@@ -61,6 +61,11 @@ class Cluster:
     def client(self) -> ClusterClient:
         return ClusterClient([self.head.address], key=ClusterKey.load(self.key))
 
+    def asking_lead(self) -> ClusterClient:
+        """Return a client of the worker that leads: heads take no plans."""
+        lead = self.workers["lead"]
+        return ClusterClient([lead.address], key=ClusterKey.load(self.key))
+
     def address(self) -> str:
         said = r"(?s).*computing slices for others [^\n]*listen=(\S+)"
         return self.workers["other"].said(said)
@@ -123,7 +128,8 @@ async def test_answers_are_those_of_the_whole_model_and_status_tells_who_holds_w
         await cluster.workers["lead"].restart()
         await cluster.workers["lead"].says(r"computing slices for others .*listen=(\S+)")
         tasks = [cluster.task(text) for text in TEXTS]
-        assert list(await asyncio.gather(*(tokens(client, task) for task in tasks))) == wanted
+        async with cluster.asking_lead() as asking:
+            assert list(await asyncio.gather(*(tokens(asking, task) for task in tasks))) == wanted
         while not (model := (await heartbeat_of(client, "lead")).models[0]).shards:
             await asyncio.sleep(0.2)
         assert [shard.name for shard in model.shards] == ["lead", "other"]
@@ -141,17 +147,24 @@ async def test_answers_are_those_of_the_whole_model_and_status_tells_who_holds_w
 
 async def test_the_first_rank_killed_in_mid_answer_costs_no_token_of_it(cluster: Cluster) -> None:
     text = asked(max_tokens=200)
-    async with cluster.client() as client:
+    async with cluster.asking_lead() as client:
         wanted = await tokens(client, cluster.task(text))
-        made: list[int] = []
+        done = pb.Resume()
         killed = None
-        async for part in client.run(cluster.task(text)):
-            assert not part.started_over
-            made += part.tokens
-            if part.tokens and killed is None:
-                killed = rank_of(cluster.workers["lead"])
-                killed.kill()
-        assert made == wanted
+        with pytest.raises(TaskError) as error:
+            async for part in client.run(cluster.task(text)):
+                done.tokens.extend(part.tokens)
+                done.text += part.text
+                done.index = part.index + 1
+                if part.HasField("model"):
+                    done.model.CopyFrom(part.model)
+                if part.tokens and killed is None:
+                    killed = rank_of(cluster.workers["lead"])
+                    killed.kill()
+        assert error.value.code == pb.WORKER_LOST
+        again = cluster.task(text)
+        again.resume.CopyFrom(done)  # as a head would
+        assert [*done.tokens, *await tokens(client, again)] == wanted
         assert killed is not None
         assert rank_of(cluster.workers["lead"]).pid != killed.pid
     assert "an engine died" in cluster.workers["lead"].log
@@ -162,7 +175,7 @@ async def test_who_cannot_compute_the_same_is_refused_with_the_reason(cluster: C
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    async with cluster.client() as client:
+    async with cluster.asking_lead() as client:
         with pytest.raises(TaskError) as error:
             await tokens(client, cluster.task(asked()))
     assert "has another tiny than the one that leads" in error.value.message

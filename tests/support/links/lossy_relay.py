@@ -64,12 +64,14 @@ class Tally:
 class LossyRelay:
     """Relays between any number of clients and the address `to`.
 
-    `conditions` may be replaced while it runs: `Conditions(loss=1.0)` cuts the link.
+    `conditions` may be replaced while it runs: `Conditions(loss=1.0)` cuts the link. Clients do
+    not hear `to` while they are `deaf`, and are heard.
     """
 
     def __init__(self, sock: socket.socket, to: Address, conditions: Conditions, seed: int) -> None:
         self.address: Address = sock.getsockname()
         self.conditions = conditions
+        self.deaf = False
         self.tally = Tally()
         self._to = to
         self._random = random.Random(seed)
@@ -150,7 +152,7 @@ class LossyRelay:
         if len(datagram) > conditions.largest:
             self.tally.too_large += 1
             return
-        if chance() < conditions.loss:
+        if (self.deaf and to is not None) or chance() < conditions.loss:
             self.tally.lost += 1
             return
         copies = 1

@@ -6,7 +6,7 @@ import pytest
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.wire.events import Message
+from daiic.wire.events import Delivered, Message
 from daiic.wire.messages import MessageType
 from daiic.worker import tasks
 from daiic.worker.limits import LIMITS, WorkerLimits
@@ -15,6 +15,8 @@ from daiic.worker.tasks import Tasks
 
 HEAD = ("127.0.0.1", 7717)
 OTHER = ("127.0.0.1", 7718)
+HEARTBEAT = 1 << 20
+"""The number of a message that is no answer."""
 
 
 class FakeLink:
@@ -22,6 +24,7 @@ class FakeLink:
         self.buffered_bytes = 0
         self.full = False
         self.sent = []
+        self.sequence = -1
         self._freed = asyncio.Event()
 
     def free(self):
@@ -39,7 +42,8 @@ class FakeLink:
             return None
         form = {MessageType.RESULT: pb.Result, MessageType.ERROR: pb.Error}[message_type]
         self.sent.append((to, form.FromString(payload)))
-        return 0
+        self.sequence += 1
+        return self.sequence
 
     @property
     def results(self):
@@ -91,6 +95,16 @@ class Desk:
     def revoke(self, task_id, peer=HEAD):
         payload = pb.Cancel(id=task_id).SerializeToString()
         self.tasks.cancel(Message(peer, MessageType.CANCEL, 1, 0, payload))
+
+    def hears(self, sequence, peer=HEAD):
+        """Let `peer` acknowledge a message."""
+        self.tasks.delivered(Delivered(peer, sequence, None))
+
+    def said(self):
+        """Return to whom errors were sent since this was asked, for which task, and which."""
+        said = [(to, error.id, error.code) for to, error in self.link.sent]
+        self.link.sent.clear()
+        return said
 
     async def finished(self):
         async with asyncio.timeout(2):
@@ -245,10 +259,68 @@ async def test_tasks_of_a_lost_head_end_and_others_go_on():
     desk.give(1)
     desk.give(2, peer=OTHER)
     await asyncio.sleep(0.01)
-    desk.tasks.cancel_all_of(HEAD)
+    desk.tasks.lost(HEAD)
     desk.go.set()
     await desk.finished()
-    assert {to for to, _ in desk.link.sent} == {OTHER}
+    assert {to for to, sent in desk.link.sent if isinstance(sent, pb.Result)} == {OTHER}
+
+
+async def test_lost_head_is_told_of_the_tasks_that_were_given_up_now_and_when_it_is_back():
+    desk = Desk(slots=1)
+    desk.give(1)
+    desk.give(2)
+    desk.give(3, peer=OTHER)
+    await asyncio.sleep(0.01)
+    told = [(HEAD, 1, pb.WORKER_LOST), (HEAD, 2, pb.WORKER_LOST)]
+    desk.tasks.lost(HEAD)
+    assert desk.said() == told
+    desk.tasks.lost(HEAD)  # the ERRORs were not acknowledged either
+    assert desk.said() == []
+    desk.hears(HEARTBEAT, peer=OTHER)
+    assert desk.said() == []
+    desk.hears(HEARTBEAT)
+    assert desk.said() == told
+    desk.hears(HEARTBEAT)
+    assert desk.said() == []
+    desk.go.set()
+    await desk.finished()
+    assert desk.begun == [1, 3]
+
+
+async def test_head_that_has_not_got_all_of_an_answer_is_told_though_the_task_is_done():
+    desk = Desk()
+    desk.go.set()
+    desk.give(1)
+    desk.give(2)
+    await desk.finished()
+    for sequence, (_, part) in enumerate(desk.link.sent):
+        if part.id == 1 or part.index != 1:
+            desk.hears(sequence)
+    desk.link.sent.clear()
+    desk.tasks.lost(HEAD)
+    assert desk.said() == [(HEAD, 2, pb.WORKER_LOST)]
+
+
+async def test_error_of_a_task_that_was_given_up_is_not_repeated_once_it_has_arrived():
+    desk = Desk()
+    desk.give(1)
+    await asyncio.sleep(0.01)
+    desk.tasks.lost(HEAD)
+    desk.hears(len(desk.link.sent) - 1)
+    desk.hears(HEARTBEAT)
+    assert desk.said() == [(HEAD, 1, pb.WORKER_LOST)]
+
+
+async def test_tasks_given_up_of_which_heads_are_told_later_are_bounded(monkeypatch):
+    monkeypatch.setattr(tasks, "LIMITS", WorkerLimits(given_up=2))
+    desk = Desk(slots=3)
+    for number in (1, 2, 3):
+        desk.give(number)
+    await asyncio.sleep(0.01)
+    desk.tasks.lost(HEAD)
+    assert len(desk.said()) == 3
+    desk.hears(HEARTBEAT)
+    assert [task_id for _, task_id, _ in desk.said()] == [2, 3]
 
 
 async def test_nothing_more_is_made_while_the_head_does_not_take_what_there_is():

@@ -25,11 +25,10 @@ from daiic.worker.slices import frames
 from daiic.worker.slices.division import division, slice_dtype
 from daiic.worker.slices.frames import ASK, NONCE, TOLD, packed
 from daiic.worker.slices.interface import address_of
-from daiic.worker.slices.messages import Ask, Begin, Told, proof
+from daiic.worker.slices.messages import PROOF, Ask, Begin, Told, proof
 from daiic.worker.slices.rank import Rank
 from daiic.worker.slices.room import place_for
 
-PROOF = 32
 MAX_ASK = 16 << 10
 ASKS = 8
 """Connections at once; more wait for nothing and are closed."""

@@ -14,7 +14,7 @@ from daiic.worker.sharding.group import Group
 from daiic.worker.sharding.plan import Member
 from daiic.worker.slices import frames
 from daiic.worker.slices.frames import ASK, NONCE, TOLD, packed
-from daiic.worker.slices.messages import Ask, Told, proof
+from daiic.worker.slices.messages import PROOF, Ask, Told, proof
 
 CALL = 30.0
 """Seconds in which a member must have answered a call."""
@@ -74,14 +74,14 @@ class Members:
             async with asyncio.timeout(CALL):
                 reader, writer = await asyncio.open_connection(host, port)
                 self._writers.append(writer)
-                kind, nonce = await frames.read(reader)
-            if kind != NONCE:
+                kind, nonce = await frames.read(reader, PROOF)
+            if kind != NONCE or len(nonce) != PROOF:
                 raise frames.FrameError("it says something else")
             content = msgspec.json.encode(ask)
             writer.write(packed(ASK, proof(self._secret, nonce, content) + content))
             while True:
                 told = await frames.read_as(reader, TOLD, Told)
-                if told.state == "ready":
+                if told.state == "ready" and not self._ready[number].done():
                     self.bytes[number] = told.bytes
                     self._ready[number].set_result(None)
                 elif told.state == "failed":

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+PROOF = 32
+"""Bytes of what is asked to be proven with, and of the proof."""
+
 Name = Annotated[str, msgspec.Meta(max_length=1024)]
 Bytes = Annotated[int, msgspec.Meta(ge=0)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 20)]

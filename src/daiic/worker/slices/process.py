@@ -77,7 +77,7 @@ class Rank:
                     engine = await working
                 if kind == TASK:
                     task = pb.Task.FromString(content)
-                    self._tasks[task.id] = asyncio.create_task(self._answer(engine, task))
+                    self._begin(engine, task)
                 elif kind == CANCEL:
                     running = self._tasks.get(int.from_bytes(content))
                     if running is not None:
@@ -211,6 +211,12 @@ class Rank:
             fallback="",
         )
 
+    def _begin(self, engine: TextEngine, task: pb.Task) -> None:
+        number = task.id
+        running = self._tasks[number] = asyncio.create_task(self._answer(engine, task))
+        # Not in `_answer`: of a task that is cancelled before its first step, nothing is run.
+        running.add_done_callback(lambda _: self._tasks.pop(number, None))
+
     async def _answer(self, engine: TextEngine, task: pb.Task) -> None:
         try:
             check_one_kind(task.text)
@@ -223,8 +229,6 @@ class Rank:
             self._say(ERROR, error.to_wire(task.id).SerializeToString())
         except Exception as error:
             await self._fail(error)
-        finally:
-            del self._tasks[task.id]
 
     # ----------------------------------------------------------------- saying
 

@@ -28,12 +28,10 @@ class Rank:
     def __init__(
         self,
         child: Child,
-        place: Path,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self.child = child
-        self._place = place
         self._reader = reader
         self._writer = writer
 
@@ -81,12 +79,14 @@ class Rank:
                     raise OSError(f"the rank does not start: {child.last_words()}")
                 reader, writer = called.result()
             writer.write(packed(BEGIN, msgspec.json.encode(begin)))
-            return cls(child, place, reader, writer)
+            return cls(child, reader, writer)
         except BaseException:
             if child is not None:
                 await child.close()
-            shutil.rmtree(place, ignore_errors=True)
             raise
+        finally:
+            # Nobody else is to call, and nothing is left if this process is killed.
+            shutil.rmtree(place, ignore_errors=True)
 
     async def said(self) -> AsyncGenerator[tuple[bytes, bytes], None]:
         """Yield each frame that it says, as kind and content, until it is gone."""
@@ -116,4 +116,3 @@ class Rank:
         self._writer.close()
         self.child.send(9)  # it may wait for others for ever
         await self.child.close()
-        shutil.rmtree(self._place, ignore_errors=True)

@@ -49,9 +49,13 @@ class Leftovers:
         return self._server.lingering > 0 or self._gone != self._server.given_up
 
     async def gone(self) -> None:
-        """Wait until there are none."""
+        """Wait until there are none of those that there are now.
+
+        Later ones have this to wait for themselves: else a stream of them would hold up all.
+        """
+        now = self._server.given_up
         async with self._one_at_a_time:
-            while self.any and self._server.alive:
+            while self._gone < now and self._server.alive:
                 given_up = self._server.given_up
                 if await self._calm():
                     self._gone = given_up

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -151,3 +152,46 @@ async def test_a_server_that_does_not_tell_its_slots_blocks_nobody(
     left = Leftovers(server)
     await left.gone()
     assert not left.any
+
+
+async def test_room_comes_back_while_later_answers_are_given_up_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leftovers, "POLL", 0.001)
+
+    class Storm(Slots):
+        """A server of which another answer is given up at every look."""
+
+        async def get(self, path: str) -> Mapping[str, Any]:
+            self.given_up += 1
+            return await super().get(path)
+
+    server = Storm(busy=0)
+    server.given_up = 1
+    async with asyncio.timeout(60):
+        await Leftovers(server).gone()
+
+
+async def test_all_room_is_back_after_a_thousand_tasks_that_were_cancelled_at_any_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leftovers, "POLL", 0.0)
+    chance = random.Random(1)
+    server = Slots(busy=0)
+    cache = SharedCache(100, Leftovers(server))
+
+    async def hold(tokens: int) -> None:
+        async with cache.held(tokens):
+            try:
+                await asyncio.sleep(chance.random() / 100)
+            except asyncio.CancelledError:
+                server.given_up += 1
+                raise
+
+    tasks = [asyncio.create_task(hold(chance.randint(1, 100))) for _ in range(1000)]
+    while left := [task for task in tasks if not task.done()]:
+        for task in chance.sample(left, min(len(left), 20)):
+            task.cancel()
+        await asyncio.sleep(0)
+    async with asyncio.timeout(60), cache.held(100):
+        pass
