@@ -9,7 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from math import lcm
+from math import gcd, lcm
 from typing import Any
 
 import torch
@@ -31,6 +31,9 @@ PREFILL = 1024
 MASKED_PREFILL = 256
 """The same where the manager keeps a mask of so many rows for each kind of layer: with two kinds
 each column stands for several tokens' memory, and the masks would outgrow the cache."""
+
+_KNOWN = {field.name for field in dataclasses.fields(ContinuousBatchingConfig)}
+"""The settings that this version of transformers has."""
 
 
 class Batch(TextGenerator):
@@ -68,8 +71,7 @@ class Batch(TextGenerator):
             self._manager = model.init_continuous_batching(
                 generation_config=GenerationConfig(do_sample=False, eos_token_id=-1),
                 continuous_batching_config=_settings(
-                    page_size=PAGE,
-                    num_blocks=capacity // PAGE + _lost_blocks(config, slots),
+                    **_blocks(config, slots, capacity),
                     max_batch_tokens=max(step, slots),
                     max_requests_per_batch=slots,
                     # `capacity` was chosen by what is free, and for less than the worst case that
@@ -172,16 +174,20 @@ class Batch(TextGenerator):
                 self._streams.fail_all("the generation thread has ended")
 
 
-def _lost_blocks(config: Any, slots: int) -> int:
-    """Return how many blocks may be of no use although they are free.
+def _blocks(config: Any, slots: int, capacity: int) -> dict[str, int]:
+    """Return the settings of a cache that has `capacity` tokens for `slots` tasks.
 
-    A task leaves a block unfilled. Layers of different kinds get memory in
+    Each task leaves a block unfilled. Layers of different kinds get memory in
     pieces that both can divide into blocks, and each kind may leave one unused.
     """
     layers = list(getattr(config, "layer_types", None) or ())
-    counts = [layers.count(kind) for kind in set(layers)]
-    pieces = len(counts) * lcm(*counts) // sum(counts) + 1 if len(counts) > 1 else 0
-    return slots + pieces
+    counts = [layers.count(kind) for kind in set(layers)] or [1]
+    blocks = capacity // PAGE + slots
+    if "page_size" in _KNOWN:
+        pieces = len(counts) * lcm(*counts) // sum(counts) + 1 if len(counts) > 1 else 0
+        return {"page_size": PAGE, "num_blocks": blocks + pieces}
+    # Older versions have blocks of only so many layers as divide each kind's without rest.
+    return {"block_size": PAGE, "num_blocks": blocks * (sum(counts) // gcd(*counts))}
 
 
 def _log_like_the_rest() -> None:
@@ -192,11 +198,10 @@ def _log_like_the_rest() -> None:
 
 
 def _settings(**wanted: Any) -> ContinuousBatchingConfig:
-    """Return a configuration of those settings that this version of transformers has.
+    """Return a configuration of those settings that are known.
 
     What later versions decide by themselves, and must be told not to, is new in them.
     """
-    known = {field.name for field in dataclasses.fields(ContinuousBatchingConfig)}
     return ContinuousBatchingConfig(
-        **{name: value for name, value in wanted.items() if name in known}
+        **{name: value for name, value in wanted.items() if name in _KNOWN}
     )
