@@ -1,6 +1,6 @@
-# transformers that batches embeddings on GPUs (from 5.17), and what it asks for and nixpkgs 26.05 has older. 5.17.0
-# is the newest that takes huggingface-hub 1, which 26.05 has. What nixpkgs has new enough is left as it is, and so is
-# whatever torch depends on: binary caches have torch only as nixpkgs builds it.
+# transformers that batches embeddings on GPUs (from 5.17), with what it asks for and the diffusers that knows it,
+# which nixpkgs 26.05 has older. 5.17.0 is the newest that takes huggingface-hub 1, which 26.05 has. What nixpkgs has
+# new enough is left as it is, and so is whatever torch depends on: binary caches have torch only as nixpkgs builds it.
 { lib }:
 python-final: python-prev:
 let
@@ -54,6 +54,18 @@ in
         pname = "transformers";
         inherit version;
         hash = "sha256-oVO+J5FptVuS2AAL9K8pSu1oRQPQkcyngE2i3Yqd4AA=";
+      };
+    }
+  );
+
+  # Older ones load no Stable Diffusion from a single file: they look for CLIP's weights where transformers had them.
+  diffusers = atLeast python-prev.diffusers "0.39" (
+    python-prev.diffusers.overridePythonAttrs rec {
+      version = "0.39.0";
+      src = python-final.fetchPypi {
+        pname = "diffusers";
+        inherit version;
+        hash = "sha256-FLsdmMhaDkY9c0yZqqc7SAp7ybrSKvMPv3MO+PCcHWc=";
       };
     }
   );

@@ -63,16 +63,17 @@ def test_packages_and_images_have_the_version_of_the_project() -> None:
     assert all(image == {"tag": version, "label": version} for image in images.values())
 
 
-def test_older_packages_are_raised_to_what_the_project_asks_for() -> None:
+@pytest.mark.parametrize("package", ["diffusers", "transformers"])
+def test_older_packages_are_raised_to_what_the_project_asks_for(package: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (floor,) = [
-        requirement.removeprefix("transformers>=")
+        requirement.removeprefix(f"{package}>=")
         for requirement in extras["optional-dependencies"]["worker"]
-        if requirement.startswith("transformers>=")
+        if requirement.startswith(f"{package}>=")
     ]
-    raised = as_it_is()["versions"]["older"]["transformers"]
-    assert numbers(raised) >= numbers(floor)
-    assert numbers(raised) >= (5, 17)
+    for nixpkgs in ("older", "newer"):
+        given = as_it_is()["versions"][nixpkgs][package]
+        assert numbers(given) >= numbers(floor)
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -82,6 +83,7 @@ def numbers(version: str) -> tuple[int, ...]:
 def test_packages_that_are_new_enough_stay_nixpkgs_own() -> None:
     assert as_it_is()["untouched"] == {
         "bitsandbytes": True,
+        "diffusers": True,
         "safetensors": True,
         "tokenizers": True,
         "transformers": True,

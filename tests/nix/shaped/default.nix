@@ -32,12 +32,14 @@ let
 
   older = {
     bitsandbytes = "0.44.1";
+    diffusers = "0.30.3";
     safetensors = "0.4.5";
     tokenizers = "0.20.3";
     transformers = "4.46.2";
   };
   newer = {
     bitsandbytes = "0.49.2";
+    diffusers = "0.39.0";
     safetensors = "0.8.0";
     tokenizers = "0.23.1";
     transformers = "5.17.0";

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 wanted=(huggingface_hub==1.5.0)
-for name in transformers tokenizers safetensors; do
+for name in transformers diffusers tokenizers safetensors; do
   version=$(sed -n "/^  $name = /,/^  [})]/s/.* version = \"\([0-9.]*\)\";/\1/p" pkgs/transformers.nix)
   wanted+=("$name==$version")
 done

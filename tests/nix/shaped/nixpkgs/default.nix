@@ -7,6 +7,7 @@
   # Of the Python packages whose version decides what the overlay does with them.
   versions ? {
     bitsandbytes = "0.44.1";
+    diffusers = "0.38.0";
     safetensors = "0.7.0";
     tokenizers = "0.22.2";
     transformers = "5.5.4";
