@@ -1,5 +1,6 @@
 """A task answered through llama-server's chat endpoint."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ Parts = AsyncGenerator[pb.Result, None]
 class Server(Protocol):
     """The llama-server that holds the model."""
 
-    lingering: int
+    lingering: set["asyncio.Task[None]"]
     """Streams that nobody waits for any more, and that are not closed yet."""
 
     @property

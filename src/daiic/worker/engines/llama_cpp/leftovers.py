@@ -22,7 +22,7 @@ class Server(Protocol):
 
     given_up: int
     """Requests that were closed before their end, since it was started."""
-    lingering: int
+    lingering: set["asyncio.Task[None]"]
     """Streams that nobody waits for any more, and that are not closed yet."""
     begun: int
     """Streams of which something has come, and that have not ended."""
@@ -46,13 +46,16 @@ class Leftovers:
     @property
     def any(self) -> bool:
         """Whether there may be some."""
-        return self._server.lingering > 0 or self._gone != self._server.given_up
+        return bool(self._server.lingering) or self._gone != self._server.given_up
 
     async def gone(self) -> None:
         """Wait until there are none of those that there are now.
 
         Later ones have this to wait for themselves: else a stream of them would hold up all.
         """
+        lingering = set(self._server.lingering)
+        if lingering:
+            await asyncio.wait(lingering)  # when they are closed they are given up
         now = self._server.given_up
         async with self._one_at_a_time:
             while self._gone < now and self._server.alive:

@@ -40,7 +40,7 @@ class Server(Protocol):
     def processor_seconds(self) -> float:
         """Processor time that it has taken so far."""
 
-    lingering: int
+    lingering: set["asyncio.Task[None]"]
     """Streams that nobody waits for any more, and that are not closed yet."""
 
     async def get(self, path: str) -> Mapping[str, Any]:
@@ -113,8 +113,10 @@ class Rendering:
         try:
             event = await asyncio.shield(first)
         except asyncio.CancelledError:
-            self._keep(asyncio.create_task(_linger(server, events, first)))
-            server.lingering += 1
+            lingering = asyncio.create_task(_linger(events, first))
+            self._keep(lingering)
+            server.lingering.add(lingering)
+            lingering.add_done_callback(server.lingering.discard)
             raise
         async with contextlib.aclosing(events):
             if event is not None:
@@ -192,11 +194,10 @@ async def _renders(server: Server, coming: "asyncio.Future[Event | None]") -> bo
     return not coming.done()
 
 
-async def _linger(server: Server, events: Events, first: "asyncio.Task[Event | None]") -> None:
+async def _linger(events: Events, first: "asyncio.Task[Event | None]") -> None:
     try:
         await asyncio.wait({first})
     finally:
         first.cancel()
         await asyncio.wait({first})
         await events.aclose()
-        server.lingering -= 1

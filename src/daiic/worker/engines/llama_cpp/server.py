@@ -48,7 +48,7 @@ class Server:
         """`place` is a folder of its own, which goes with it."""
         self.given_up = 0
         self.begun = 0
-        self.lingering = 0
+        self.lingering: set[asyncio.Task[None]] = set()
         self._child = child
         self._place = place
         self._killed = ""

@@ -22,7 +22,7 @@ class Endless:
     def __init__(self, pace: float, busy: int = 0) -> None:
         self._pace, self._worked = pace, 0.0
         self._busy = busy
-        self.lingering = 0
+        self.lingering: set[asyncio.Task[None]] = set()
         self.queued = asyncio.Event()
         self.closed = False
 
@@ -108,7 +108,7 @@ async def test_one_that_nobody_waits_for_any_more_is_closed_once_it_is_rendered(
     asked.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await asked
-    assert server.lingering == 1 and not server.closed
+    assert len(server.lingering) == 1 and not server.closed
     server.queued.set()
     while server.lingering:
         await asyncio.sleep(0)

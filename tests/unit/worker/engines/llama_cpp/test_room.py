@@ -72,7 +72,7 @@ class Slots:
     def __init__(self, busy: int | None) -> None:
         self.busy = busy
         self.begun = 0
-        self.lingering = 0
+        self.lingering: set[asyncio.Task[None]] = set()
         self.given_up = 0
 
     async def get(self, path: str) -> Mapping[str, Any]:
@@ -124,12 +124,18 @@ async def test_one_that_has_not_been_closed_yet_keeps_its_room(
     server = Slots(busy=0)
     cache = SharedCache(100, Leftovers(server))
     first = await begins(cache, 60)
-    server.lingering = 1
+    closed = asyncio.Event()
+
+    async def linger() -> None:
+        await closed.wait()
+        server.given_up = 1
+
+    server.lingering.add(asyncio.create_task(linger()))
     await ended(first)
     second = asyncio.create_task(begins(cache, 60))
     await asyncio.sleep(0.05)
     assert not second.done()
-    server.lingering, server.given_up = 0, 1
+    closed.set()
     await ended(await second)
 
 

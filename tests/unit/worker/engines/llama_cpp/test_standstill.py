@@ -17,7 +17,8 @@ class Busy:
     """A server that reads a prompt without end."""
 
     alive = True
-    bytes = given_up = begun = lingering = 0
+    bytes = given_up = begun = 0
+    lingering = frozenset()
     processor_seconds = 0.0
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

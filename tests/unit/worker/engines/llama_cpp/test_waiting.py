@@ -16,7 +16,8 @@ class Server:
     """A server whose answers end when they may; it notes what it was asked."""
 
     alive = True
-    bytes = given_up = begun = lingering = 0
+    bytes = given_up = begun = 0
+    lingering = frozenset()
     processor_seconds = 0.0
 
     def __init__(self) -> None:
