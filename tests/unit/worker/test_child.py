@@ -29,18 +29,26 @@ async def test_it_is_told_of_cards_and_paths_and_of_no_secrets(
     assert "secret" not in said
 
 
-@pytest.mark.parametrize("chosen", ["active", None])
-async def test_its_threads_sleep_while_they_wait_unless_a_user_wants_it_otherwise(
-    monkeypatch: pytest.MonkeyPatch, chosen: str | None
+@pytest.mark.parametrize(
+    "chosen, told",
+    [
+        ({}, "None 1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "None 7"),
+        ({"OMP_WAIT_POLICY": "active"}, "active None"),
+    ],
+)
+async def test_its_threads_soon_sleep_while_they_wait_unless_a_user_wants_it_otherwise(
+    monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], told: str
 ) -> None:
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if chosen is not None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
-    told = "print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'], file=sys.stderr)"
-    child = await Child.start("it", python(told))
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    names = "'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT'"
+    says = f"print(*(os.environ.get(name) for name in ({names})), file=sys.stderr)"
+    child = await Child.start("it", python(says))
     await child.ended()
-    assert child.said == (f"{chosen or 'passive'} 7",)
+    assert child.said == (told,)
 
 
 async def test_its_last_error_is_kept_however_much_it_writes() -> None:
