@@ -16,6 +16,7 @@ from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 """From linux/prctl.h."""
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGABRT)
 PATIENCE = 8.0
 """Seconds that the command has to end by itself."""
 ROUNDS = 50
@@ -26,7 +27,7 @@ def main() -> None:
     """Run the command in the arguments, and end as it did."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGABRT):
+    for number in ENDING:
         signal.signal(number, _told)
     try:
         process = subprocess.Popen(sys.argv[1:])
@@ -38,8 +39,7 @@ def main() -> None:
     except _Told as told:
         if told.number != signal.SIGABRT:
             status = _end(process)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGABRT):
-        signal.signal(number, signal.SIG_IGN)
+    _deafen()
     _kill_descendants()
     if status < 0:  # killed for want of memory, for example: whoever watches should see that
         if -status not in (signal.SIGKILL, signal.SIGSTOP):
@@ -57,7 +57,13 @@ class _Told(BaseException):
 
 
 def _told(number: int, _: object) -> None:
+    _deafen()  # a second signal would end this process before those below it
     raise _Told(number)
+
+
+def _deafen() -> None:
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> int:
