@@ -1,6 +1,5 @@
 """What an operator can set for `daiic-gateway`."""
 
-import os
 from typing import Annotated
 
 from msgspec import Meta, field
@@ -12,13 +11,10 @@ from daiic.service.settings import (
     Seconds,
     SettingsError,
     StatusAddress,
+    default_state_dir,
 )
 
 MIB = 1 << 20
-
-
-def _default_state_dir() -> str:
-    return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or "~/.local/state/daiic"
 
 
 class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
@@ -40,7 +36,7 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
 
     state_dir: Annotated[
         str, Meta(description='folder that keeps results of benches; "" keeps none over a restart')
-    ] = field(default_factory=_default_state_dir)
+    ] = field(default_factory=default_state_dir)
 
     api_keys_file: Annotated[
         str, Meta(description='file with API keys (`daiic apikey create`); "" needs none')

@@ -50,6 +50,11 @@ StatusAddress = Annotated[
 ]
 
 
+def default_state_dir() -> str:
+    """Return where a daemon keeps its state: in the folder that systemd made for it, or at home."""
+    return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or "~/.local/state/daiic"
+
+
 class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What every daemon can be told; each has its own defaults for where it listens."""
 

@@ -15,6 +15,7 @@ from daiic.service.settings import (
     OptionalHostPort,
     SettingsError,
     StatusAddress,
+    default_state_dir,
 )
 from daiic.wire.address import is_loopback, numeric, split_host_port
 from daiic.worker.slices.interface import LOOPBACK
@@ -53,10 +54,6 @@ MAX_TOKEN_FILE = 4096
 ONE_TOKEN = "one Hugging Face token (https://huggingface.co/settings/tokens)"
 
 
-def _default_state_dir() -> str:
-    return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or "~/.local/state/daiic"
-
-
 class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
     """A worker of a DAIIC cluster: runs language, image and embedding models."""
 
@@ -68,7 +65,7 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
         str, msgspec.Meta(description="name shown to people; by default the host's")
     ] = msgspec.field(default_factory=socket.gethostname)
     state_dir: Annotated[str, msgspec.Meta(description="folder that keeps the worker's id")] = (
-        msgspec.field(default_factory=_default_state_dir)
+        msgspec.field(default_factory=default_state_dir)
     )
     tags: Annotated[
         tuple[Tag, ...], msgspec.Meta(description="what tasks may ask a worker for, such as a site")

@@ -1,7 +1,6 @@
 """What benches have measured, in a file, so that it is there after a restart."""
 
 import asyncio
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from daiic.background import in_thread
 from daiic.bench.figures import Measured
 from daiic.bounded_file import read_bounded
 from daiic.gateway.limits import KEPT_MEASUREMENTS
+from daiic.replaced_file import replace_file
 
 MAX_FILE = 16 << 20
 """Bytes; as many as `KEPT_MEASUREMENTS` of the longest could take."""
@@ -98,15 +98,5 @@ def _subject(measured: Measured) -> tuple[str, ...]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Write `content` so that the file is either the old or the new one, whatever happens."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = file.with_suffix(".new")
-    try:
-        with fresh.open("wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        fresh.replace(file)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
+    replace_file(file, content)

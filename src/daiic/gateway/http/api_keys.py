@@ -20,6 +20,7 @@ from typing import Annotated
 import msgspec
 
 from daiic.bounded_file import read_bounded
+from daiic.replaced_file import replace_file
 
 MAX_FILE = 16 << 20
 """Bytes; some 80,000 keys."""
@@ -156,18 +157,8 @@ class KeyFile:
             raise ApiKeysError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def _write(self, keys: dict[str, ApiKey]) -> None:
-        fresh = self.path.with_name(self.path.name + ".new")
         document = msgspec.json.format(msgspec.json.encode(_Document(list(keys.values()))))
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(document + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
-        except OSError:
-            fresh.unlink(missing_ok=True)
-            raise
+        replace_file(self.path, document + b"\n", 0o600)
 
 
 def _digest(key: str) -> str:

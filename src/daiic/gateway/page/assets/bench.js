@@ -1,7 +1,7 @@
 // Measuring from the page: the form, how far it is, and how it ended.
 
 import { events } from "./api.js";
-import { byId, fill, h, say } from "./dom.js";
+import { byId, fill, h, refill, say } from "./dom.js";
 import { modelsThat, onCluster } from "./live.js";
 
 const ALL = "";
@@ -79,11 +79,6 @@ export function startBench(measured) {
       enable();
     },
   };
-}
-
-function refill(select, options, preferred = select.value) {
-  select.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
-  if (options.some(([value]) => value === preferred)) select.value = preferred;
 }
 
 function problem(text) {

@@ -1,29 +1,21 @@
 // A line chart of measurements, one per second, the newest at the right.
 
+import { svg } from "./dom.js";
 import { number } from "./format.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 600;
 const HEIGHT = 100;
 
 /** Return a function that draws a list of numbers into `container`. */
 export function sparkline(container, span, label) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("role", "img");
-  const [area, line] = ["area", "line"].map((name) => {
-    const path = document.createElementNS(SVG, "path");
-    path.setAttribute("class", name);
-    svg.append(path);
-    return path;
-  });
+  const [area, line] = ["area", "line"].map((name) => svg("path", { class: name }));
+  const chart = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" }, area, line);
   const top = document.createElement("span");
   top.className = "top";
   const start = document.createElement("span");
   start.className = "start";
   start.textContent = `${span / 60} min ago`;
-  container.append(svg, top, start);
+  container.append(chart, top, start);
 
   return (values) => {
     const most = Math.max(1, ...values);
@@ -34,6 +26,6 @@ export function sparkline(container, span, label) {
     area.setAttribute("d", points.length ? `M${left} ${HEIGHT}L${points.join("L")}L${WIDTH} ${HEIGHT}Z` : "");
     const peak = Math.max(0, ...values);
     top.textContent = peak ? `peak ${number(peak)}` : "";
-    svg.setAttribute("aria-label", `${label}, last ${values.length} seconds: now ${number(values.at(-1) ?? 0)}, peak ${number(peak)}`);
+    chart.setAttribute("aria-label", `${label}, last ${values.length} seconds: now ${number(values.at(-1) ?? 0)}, peak ${number(peak)}`);
   };
 }

@@ -1,8 +1,7 @@
 // A chart of curves over numbers of streams, drawn in real pixels, so that it is drawn again when its box changes.
 
-import { h } from "./dom.js";
+import { h, svg } from "./dom.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 260;
 const LEFT = 58;
 const RIGHT = 14;
@@ -14,13 +13,6 @@ const MARKS = ["M-4-4h8v8h-8z", "M0-5.5 5 4.5H-5z", "M-4.5 0a4.5 4.5 0 1 0 9 0 4
 /** How many curves look different from each other. */
 export const LOOKS = MARKS.length;
 
-function svg(tag, attributes, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
 /** Return the mark of the curve with this number, as a small picture for a legend. */
 export function mark(number) {
   const shape = svg("path", { d: MARKS[number % LOOKS], class: "mark" });
@@ -28,7 +20,7 @@ export function mark(number) {
 }
 
 /** Round up to a number that divides well: 1, 2, 2.5 or 5 times a power of ten. */
-export function roundUp(value) {
+function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value * (1 - 1e-9));
 }

@@ -14,6 +14,20 @@ export function h(tag, props = {}, ...children) {
   return element;
 }
 
+/** Return a new element of a drawing; `attributes` are set as they are. */
+export function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Give a select these options, [value, text] each; the `preferred` one is chosen if it is among them. */
+export function refill(select, options, preferred = select.value) {
+  select.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
+  if (options.some(([value]) => value === preferred)) select.value = preferred;
+}
+
 /** Set an element's text, but only if it differs, so that it disturbs neither selections nor screen readers. */
 export function say(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;

@@ -16,8 +16,6 @@ export function startImages() {
   const bar = byId("making-meter");
   const model = modelChoice(form, byId("image-model"), "paint");
   let running = null;
-  bar.setAttribute("role", "progressbar");
-  bar.setAttribute("aria-label", "Progress");
   gallery.append(h("div", { className: "welcome" }, h("p", { className: "lead" }, "Describe an image."), h("p", { className: "soft" }, "Each image shows its seed: the same seed and settings make the same image again.")));
 
   const setRunning = (controller) => {

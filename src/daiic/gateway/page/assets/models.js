@@ -1,6 +1,6 @@
 // The choice of a model: those that the cluster has, and any other if a worker may download.
 
-import { h } from "./dom.js";
+import { refill } from "./dom.js";
 import { modelsThat, onCluster } from "./live.js";
 
 const OTHER = "\u0000other";
@@ -23,9 +23,7 @@ export function modelChoice(form, select, capability) {
     const now = JSON.stringify(options);
     if (now === shown) return;
     shown = now;
-    const chosen = select.value;
-    select.replaceChildren(...(options.length ? options.map(([value, text]) => h("option", { value }, text)) : [h("option", { value: "" }, "no model")]));
-    if (options.some(([value]) => value === chosen)) select.value = chosen;
+    refill(select, options.length ? options : [["", "no model"]]);
     toggle();
   });
   return () => (select.value === OTHER ? other.querySelector("input").value.trim() : select.value);

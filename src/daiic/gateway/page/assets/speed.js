@@ -3,7 +3,7 @@
 import { request } from "./api.js";
 import { startBench } from "./bench.js";
 import { curves, LOOKS, mark } from "./curves.js";
-import { byId, h, keyed, say } from "./dom.js";
+import { byId, h, keyed, refill, say } from "./dom.js";
 import { ago, bytes, duration, number } from "./format.js";
 import { onCluster } from "./live.js";
 
@@ -40,8 +40,7 @@ export function startSpeed() {
     byId("no-speeds").hidden = names.length > 0;
     const chosen = [wanted, models.value, results.at(-1)?.model].find((name) => names.includes(name));
     wanted = null;
-    models.replaceChildren(...names.map((value) => h("option", { value }, value)));
-    if (chosen) models.value = chosen;
+    refill(models, names.map((name) => [name, name]), chosen);
     showChosen();
   };
   const ask = async () => {
