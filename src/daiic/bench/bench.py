@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from daiic.bench.figures import LONG, SHORT, Event, Failed, Measured, Round, Step, short
+from daiic.bench.figures import LONG, MOST, SHORT, Event, Failed, Measured, Round, Step, short
 from daiic.bench.rounds import ALONE, Load, loads, run_round, warm_up
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
@@ -77,8 +77,8 @@ def _workers(
     if unknown:
         raise TaskError(
             pb.NO_WORKER,
-            f"no worker {', '.join(sorted(unknown))} is ready and has {model}",
-            f"those that have it: {', '.join(beat.name for beat in having) or 'none'}; "
+            f"no worker {', '.join(map(short, sorted(unknown)))} is ready and has {short(model)}",
+            f"those that have it: {', '.join(short(beat.name) for beat in having) or 'none'}; "
             "`daiic models pull` lets a worker download it",
         )
     found = [
@@ -89,7 +89,7 @@ def _workers(
     if not found:
         raise TaskError(
             pb.MODEL_NOT_FOUND,
-            f"no worker that is ready has {model}",
+            f"no worker that is ready has {short(model)}",
             "`daiic models list` shows what they have; `daiic models pull` gets more",
         )
     return found
@@ -136,9 +136,9 @@ async def _observe(cluster: ClusterClient, model: str, subject: _Subject) -> int
                 if status.name == model:
                     subject.status = status
             if worker.age_ms / 1000 < time.monotonic() - asked_at:
-                return subject.status.bytes
+                return min(subject.status.bytes, MOST)
         if time.monotonic() - asked_at > FRESH:
-            return subject.status.bytes
+            return min(subject.status.bytes, MOST)
         await asyncio.sleep(LOOK)
 
 

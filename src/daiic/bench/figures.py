@@ -9,7 +9,9 @@ from daiic.shown import shown
 SHORT, LONG = 256, 2000
 Short = Annotated[str, msgspec.Meta(max_length=SHORT)]
 Long = Annotated[str, msgspec.Meta(max_length=LONG)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+MOST = 2**63 - 1
+"""What msgspec reads at most; workers may say more."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Amount = Annotated[float, msgspec.Meta(ge=0)]
 
 MOST_ROUNDS = 16
