@@ -90,7 +90,11 @@ async def main() -> None:
         models = ["chat.gguf"] if with_model else []
         await start("daiic-worker", worker(head, folder, models=models))
         gateway = RunningGateway(
-            "daiic-gateway", listen="127.0.0.1:0", http_listen="", heads=head.address
+            "daiic-gateway",
+            listen="127.0.0.1:0",
+            http_listen="",
+            heads=head.address,
+            state_dir="",
         )
         await start("daiic-gateway", gateway)
         with contextlib.suppress(built.CannotBuildError):

@@ -125,7 +125,10 @@ async def _start_others(
     await cluster.start(
         "daiic-gateway",
         "gateway",
-        ["--heads", head, "--listen", f"127.0.0.1:{gateway_port}", "--http-listen", ""],
+        [
+            *("--heads", head, "--listen", f"127.0.0.1:{gateway_port}", "--http-listen", ""),
+            *("--state-dir", str(state / "gateway")),
+        ],
     )
 
 
