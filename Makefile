@@ -47,7 +47,7 @@ $(VENV)/compose/bin/podman-compose:
 	$(PYTHON) -m venv $(VENV)/compose
 	$(VENV)/compose/bin/pip install --quiet podman-compose==1.6.0
 
-bench: $(VENV)/installed ## measure this machine: wire, head, engines, sharding, gateway, shim, hydramesh, protobuf, idle
+bench: $(VENV)/installed ## measure this machine: wire, head, engines, sharding, gateway, shim, hydramesh, protobuf, idle, slices
 	@for bench in wire head engines sharding gateway shim hydramesh protobuf idle slices; do \
 	  echo "== $$bench"; $(BIN)/python tests/bench/$$bench.py || exit; done
 

@@ -36,8 +36,8 @@ SPINS = "GOMP_SPINCOUNT"
 PATIENT_THREADS = {SPINS: "1000"}
 """How often OpenMP's threads look for each other before they sleep. By default they look for
 milliseconds, each time a model's layer has been computed, and where other programs want the
-processors too, they hold up the very thread that they wait for: Gemma 3 270M took 500 ms of
-processor time a token. To sleep at once costs a quiet machine half of its speed."""
+processors too, they hold up the very thread that they wait for. To sleep at once costs a quiet
+machine a third of its speed. docs/decisions.md has the figures."""
 POLICY = "OMP_WAIT_POLICY"
 
 
