@@ -8,8 +8,6 @@ from daiic.head.scheduling import may_lead
 from daiic.head.worker import SERVING, Readiness, Worker, names_repository
 from daiic.wire import daiic_pb2 as pb
 
-READY = frozenset({pb.READY})
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

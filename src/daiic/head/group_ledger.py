@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 
 import structlog
 
-from daiic.head.group_candidates import READY, can_lead, leads, lenders, size, slicers
+from daiic.head.group_candidates import can_lead, leads, lenders, size, slicers
 from daiic.head.group_memory import GroupMemory
 from daiic.head.groups import Formation, form
 from daiic.head.job import Job
@@ -19,7 +19,7 @@ from daiic.head.limits import HeadLimits
 from daiic.head.registry import Registry
 from daiic.head.shared_model import Part, Process, SharedModel
 from daiic.head.slices import form_slices
-from daiic.head.worker import SERVING, Readiness, Worker
+from daiic.head.worker import READY, SERVING, Readiness, Worker
 from daiic.wire import daiic_pb2 as pb
 
 log = structlog.get_logger()
@@ -52,7 +52,8 @@ class GroupLedger:
 
     def held(self, job: Job, now: float) -> tuple[Worker, SharedModel] | None:
         """Return a group that holds the model of `job`, and who leads it."""
-        self._take_over(job.model, now)
+        for worker in self._workers:
+            self._take_over(worker, job.model, now)
         for group in [group for group in self._groups if group.model == job.model]:
             lead = self._lead_of(group)
             if lead is None or lead.state != pb.READY or not can_lead(lead, job):
@@ -70,6 +71,9 @@ class GroupLedger:
             group.model == job.model and group.ending_since is not None for group in self._groups
         ):
             return None
+        for worker in self._workers:  # who lends to a group of another head, lends to no second one
+            for model in worker.models:
+                self._take_over(worker, model, now)
         formed = self._formation(job, now)
         if formed is None:
             return None
@@ -91,10 +95,6 @@ class GroupLedger:
 
     def make_way(self, job: Job, now: float) -> None:
         """End groups without tasks if one for `job` could be formed then, the least used first."""
-        for worker in self._workers:
-            if worker.offer is not None:
-                for model in worker.models:
-                    self._take_over_from(worker, model, now)
         ending = any(group.ending_since is not None for group in self._groups)
         if ending or now < self._settled_at:
             return
@@ -102,11 +102,11 @@ class GroupLedger:
             (group for group in self._groups if not group.running and group.model != job.model),
             key=lambda group: group.used_at,
         )
+        if not idle or self._formation(job, now, idle) is None:
+            return  # and there would be none with fewer of them gone
         for count in range(1, len(idle) + 1):
             if self._formation(job, now, idle[:count]) is not None:
                 break
-        else:
-            return
         ended = idle[:count]
         for group in idle[: count - 1]:  # what others have given way for may stay
             fewer = [other for other in ended if other is not group]
@@ -208,15 +208,12 @@ class GroupLedger:
 
     # ---------------------------------------------------------------- groups
 
-    def _take_over(self, model: str, now: float) -> None:
-        for worker in self._workers:
-            if worker.offer is not None:
-                self._take_over_from(worker, model, now)
-
-    def _take_over_from(self, lead: Worker, model: str, now: float) -> None:
+    def _take_over(self, lead: Worker, model: str, now: float) -> None:
         """Take over the group with which `lead` holds `model`, if it is not known."""
         known = lead.models.get(model)
         if known is None or not known.shards or known.readiness != Readiness.LOADED:
+            return
+        if lead.offer is None:
             return
         if any(group.lead == lead.process and group.model == model for group in self._groups):
             return

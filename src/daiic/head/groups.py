@@ -8,6 +8,7 @@ had at all, but every token waits for it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 FREE = 16
 """Of what each worker has for a model, one part in so many stays free."""
@@ -64,18 +65,23 @@ def form(leads: Iterable[Host], lenders: Sequence[Host], most: int) -> Formation
     It has at most `most` members besides the one that leads.
     """
 
-    def order(lead: Host) -> tuple[int, bool, int, int, str]:
-        rtt = FARTHEST if lead.rtt is None else lead.rtt
-        return lead.rank, not lead.gpu, -(lead.room >> GIB), rtt, lead.id
+    return best((lead, _led_by(lead, lenders, most)) for lead in sorted(leads, key=order)[:LEADS])
 
-    best: tuple[tuple[int, int, bool, int, int], Formation] | None = None
-    for place, lead in enumerate(sorted(leads, key=order)[:LEADS]):
-        formed = _led_by(lead, lenders, most)
-        if formed is not None:
-            key = lead.rank, formed.ring, not lead.gpu, len(formed.members), place
-            if best is None or key < best[0]:
-                best = key, formed
-    return best[1] if best else None
+
+def order(lead: Host) -> tuple[int, bool, int, int, str]:
+    """Return the place of `lead` among those that could lead; the least is tried first."""
+    rtt = FARTHEST if lead.rtt is None else lead.rtt
+    return lead.rank, not lead.gpu, -(lead.room >> GIB), rtt, lead.id
+
+
+def best(tried: Iterable[tuple[Host, Formation | None]]) -> Formation | None:
+    """Return the best group of those that could lead, who come in order, each with its own."""
+    found = [
+        ((lead.rank, formed.ring, not lead.gpu, len(formed.members), place), formed)
+        for place, (lead, formed) in enumerate(tried)
+        if formed is not None
+    ]
+    return min(found, key=itemgetter(0))[1] if found else None
 
 
 def _led_by(lead: Host, lenders: Sequence[Host], most: int) -> Formation | None:

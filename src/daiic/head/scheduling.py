@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from operator import itemgetter
 
 from daiic.head.job import Job
-from daiic.head.worker import SERVING, Readiness, Worker, names_repository
+from daiic.head.worker import READY, SERVING, Readiness, Worker, names_repository
 from daiic.wire import daiic_pb2 as pb
 
 SPREAD_AFTER = 2.0
@@ -23,13 +23,12 @@ SPREAD_AFTER = 2.0
 
 Candidate = tuple[Readiness, Worker]
 
-_READY = frozenset({pb.READY})
 _first = itemgetter(0)
 
 
 def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
     """Return the worker that should get `job` now; `None` if it has to wait, or there is none."""
-    candidates = _candidates(workers, job, _READY)
+    candidates = _candidates(workers, job, READY)
     made_by = job.answer.made_by
     if made_by is not None:
         same = [(r, w) for r, w in candidates if w.can_continue(job.model, made_by)]

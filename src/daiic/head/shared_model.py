@@ -9,7 +9,7 @@ Process = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one worker holds of it, at the address where it lends memory."""
+    """What one worker holds of it, at the address where it is asked for that."""
 
     process: Process
     name: str
@@ -60,7 +60,7 @@ class SharedModel:
         return frozenset({self.lead, *(part.process for part in self.members)})
 
     def has_member(self, process: Process) -> bool:
-        """Return whether a worker lends memory to it."""
+        """Return whether a worker has a part of it and does not lead."""
         return any(part.process == process for part in self.members)
 
     def bytes_of(self, process: Process) -> int:

@@ -8,7 +8,7 @@ suffice, as near to each other as can be.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daiic.head.groups import LEADS, RINGS, Formation, Host, ring_of
+from daiic.head.groups import LEADS, RINGS, Formation, Host, best, order, ring_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +42,11 @@ def form_slices(slicers: Sequence[tuple[Slicer, bool]], most: int) -> Formation 
 
     Each of `slicers` comes with whether it can lead.
     """
-    leads = [one for one, can_lead in slicers if can_lead]
-
-    def order(lead: Slicer) -> tuple[int, bool, int, str]:
-        return lead.host.rank, not lead.host.gpu, -lead.host.room, lead.host.id
-
-    best: tuple[tuple[int, int, int, int], Formation] | None = None
-    for place, lead in enumerate(sorted(leads, key=order)[:LEADS]):
-        formed = _led_by(lead, [one for one, _ in slicers if one.works_with(lead)], most)
-        if formed is not None:
-            key = lead.host.rank, formed.ring, len(formed.members), place
-            if best is None or key < best[0]:
-                best = key, formed
-    return best[1] if best else None
+    leads = sorted((one for one, can_lead in slicers if can_lead), key=lambda one: order(one.host))
+    return best(
+        (lead.host, _led_by(lead, [one for one, _ in slicers if one.works_with(lead)], most))
+        for lead in leads[:LEADS]
+    )
 
 
 def _led_by(lead: Slicer, others: Sequence[Slicer], most: int) -> Formation | None:

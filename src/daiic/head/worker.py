@@ -8,6 +8,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import Address
 from daiic.work import capabilities_of
 
+READY = frozenset({pb.READY})
 SERVING = frozenset({pb.READY, pb.STARTING})
 """States of workers that run tasks, or soon will."""
 FILES = (".safetensors", ".gguf")

@@ -5,6 +5,8 @@
   (:import-from #:hydramesh/events #:octets #:+result+ #:+error+)
   (:import-from #:hydramesh/head/aside #:encoded-with #:read-aside)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-json-task)
+  (:import-from #:hydramesh/protobuf/codec #:codec-named #:codec-type)
+  (:import-from #:hydramesh/protobuf/descriptors #:field-number #:field-oneof #:message-type-fields)
   (:import-from #:hydramesh/protobuf/json/reader #:object-members #:object-p #:read-json)
   (:import-from #:hydramesh/protobuf/json/scalars #:integer-from)
   (:import-from #:hydramesh/protobuf/payload #:id-in)
@@ -17,7 +19,10 @@
 An answer is a cons of a message's type and its payload."))
 (in-package #:hydramesh/head/dialect)
 
-(defparameter +work+ '(8 9 10 11 12)
+(defparameter +work+
+  (loop for field in (message-type-fields (codec-type (codec-named 'pb:task)))
+        when (equal (field-oneof field) "work")
+          collect (field-number field))
   "Numbers of all fields in Task's oneof `work`: each that comes voids those of other numbers before it.")
 
 (defstruct (protobuf (:constructor make-protobuf ()))

@@ -17,7 +17,7 @@
   (:import-from #:hydramesh/head/registry #:registry #:registry-get #:registry-workers)
   (:import-from #:hydramesh/head/shared-model
                 #:make-part #:part-process #:part-name #:part-address #:part-bytes
-                #:make-shared-model #:shared-model-model #:shared-model-lead #:shared-model-lead-bytes
+                #:make-shared-model #:shared-model-model #:shared-model-lead
                 #:shared-model-members #:shared-model-used-at #:shared-model-seen-at
                 #:shared-model-running #:shared-model-ending-since #:shared-model-processes
                 #:shared-model-has-p #:shared-model-blamed)
@@ -80,6 +80,7 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                                 (and (shared-model-ending-since group)
                                      (string= (shared-model-model group) (job-model job))))
                               (group-ledger-groups ledger))
+                  (take-over-all ledger now)
                   (formation ledger job now))))
     (when formed
       (flet ((named (id)
@@ -109,10 +110,6 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
 
 (defun group-ledger-make-way (ledger job now)
   "End groups without tasks if one for JOB could be formed then, the least recently used first."
-  (dolist (worker (registry-workers (group-ledger-workers ledger)))
-    (when (worker-offer worker)
-      (loop for model being the hash-keys of (worker-models worker)
-            do (take-over ledger worker model now))))
   (unless (or (some #'shared-model-ending-since (group-ledger-groups ledger))
               (< now (group-ledger-settled-at ledger)))
     (let* ((idle (stable-sort (remove-if (lambda (group)
@@ -120,10 +117,12 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                                                (string= (shared-model-model group) (job-model job))))
                                          (copy-list (group-ledger-groups ledger)))
                               #'< :key #'shared-model-used-at))
-           (ended (loop for count from 1 to (length idle)
-                        for first = (subseq idle 0 count)
-                        when (formation ledger job now first)
-                          return first)))
+           (ended (and idle
+                       (formation ledger job now idle) ; else there would be none with fewer of them gone
+                       (loop for count from 1 to (length idle)
+                             for first = (subseq idle 0 count)
+                             when (formation ledger job now first)
+                               return first))))
       (dolist (group (butlast ended))   ; what others have given way for may stay
         (let ((fewer (remove group ended)))
           (when (formation ledger job now fewer)
@@ -250,6 +249,13 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                         :used-at now)))
             (when (complete-p ledger group now)
               (add ledger group t))))))))
+
+(defun take-over-all (ledger now)
+  "Take over all groups: who lends to one of another head lends to no second one."
+  (dolist (worker (registry-workers (group-ledger-workers ledger)))
+    (when (worker-offer worker)
+      (loop for model being the hash-keys of (worker-models worker)
+            do (take-over ledger worker model now)))))
 
 (defun part-of (worker model bytes)
   (make-part :process (worker-process worker)

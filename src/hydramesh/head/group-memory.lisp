@@ -145,7 +145,7 @@ both counts."))
                        (group-memory-before memory))))
 
 (defun links (worker)
-  (loop for link in (pb:shard-offer-links (worker-offer worker))
+  (loop for link in (reverse (pb:shard-offer-links (worker-offer worker))) ; of one id the last counts
         collect (list (pb:shard-link-worker-id link)
                       (round (* (pb:shard-link-rtt-ms link) 1000))
                       (floor (pb:shard-link-bytes-per-second link)))))

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/head/groups
   (:use #:cl)
-  (:export #:+leads+ #:+rings+ #:before-p #:ring-of
+  (:export #:+rings+ #:before-p #:best-led #:ring-of
            #:host #:make-host #:host-id #:host-gpu #:host-lends #:host-links #:host-rank #:host-room
            #:host-rtt #:form
            #:make-formation #:formation-lead #:formation-lead-bytes #:formation-members #:formation-ring)
@@ -65,22 +65,30 @@ second, 0 if not measured."
 (defun form (leads lenders most)
   "Return the FORMATION for a model that one of LEADS has, NIL if all together are too few.
 It has at most MOST members besides the one that leads."
+  (best-led leads #'identity (lambda (lead) (led-by lead lenders most))))
+
+(defun best-led (leads host-of led-by)
+  "Return the best FORMATION of those that LED-BY returns for LEADS, NIL if there is none.
+HOST-OF returns the HOST of one of them."
   (let ((best nil)
         (best-key nil))
-    (loop for lead in (sort (copy-list leads) #'before-p
-                            :key (lambda (lead)
-                                   (list (host-rank lead) (if (host-gpu lead) 0 1)
-                                         (- (ash (host-room lead) (- +gib+)))
-                                         (or (host-rtt lead) +farthest+) (host-id lead))))
+    (loop for lead in (sort (copy-list leads) #'before-p :key (lambda (lead) (order (funcall host-of lead))))
           for place below +leads+
-          do (let ((formed (led-by lead lenders most)))
-               (when formed
-                 (let ((key (list (host-rank lead) (formation-ring formed) (if (host-gpu lead) 0 1)
-                                  (length (formation-members formed)) place)))
-                   (when (or (null best) (before-p key best-key))
-                     (setf best formed
-                           best-key key))))))
+          for host = (funcall host-of lead)
+          for formed = (funcall led-by lead)
+          do (when formed
+               (let ((key (list (host-rank host) (formation-ring formed) (if (host-gpu host) 0 1)
+                                (length (formation-members formed)) place)))
+                 (when (or (null best) (before-p key best-key))
+                   (setf best formed
+                         best-key key)))))
     best))
+
+(defun order (lead)
+  "Return the place of LEAD among those that could lead; the least is tried first."
+  (list (host-rank lead) (if (host-gpu lead) 0 1)
+        (- (ash (host-room lead) (- +gib+)))
+        (or (host-rtt lead) +farthest+) (host-id lead)))
 
 (defun led-by (lead lenders most)
   (let ((enough (host-takes lead))

@@ -12,7 +12,7 @@
 (in-package #:hydramesh/head/shared-model)
 
 (defstruct (part (:copier nil))
-  "What one worker, a PROCESS, holds of it, at the ADDRESS where it lends memory."
+  "What one worker, a PROCESS, holds of it, at the ADDRESS where it is asked for that."
   (process nil :type cons :read-only t)
   (name "" :type string :read-only t)
   (address "" :type string :read-only t)
@@ -49,7 +49,7 @@ model. ENDING-SINCE is set while that is asked to let it go."
       (member process (shared-model-members group) :key #'part-process :test #'equal)))
 
 (defun shared-model-has-member-p (group process)
-  "Return whether PROCESS lends memory to it."
+  "Return whether PROCESS has a part of it and does not lead."
   (member process (shared-model-members group) :key #'part-process :test #'equal))
 
 (defun shared-model-processes (group)

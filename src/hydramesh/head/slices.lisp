@@ -1,8 +1,8 @@
 (defpackage #:hydramesh/head/slices
   (:use #:cl)
   (:import-from #:hydramesh/head/groups
-                #:+leads+ #:+rings+ #:before-p #:host #:host-id #:host-gpu #:host-lends #:host-rank
-                #:host-room #:make-formation #:formation-members #:formation-ring #:ring-of)
+                #:+rings+ #:before-p #:best-led #:host #:host-id #:host-lends #:host-room
+                #:make-formation #:ring-of)
   (:export #:make-slicer #:form-slices)
   (:documentation "Which like workers together compute a model that none of them can hold, a slice each.
 
@@ -38,25 +38,11 @@ MOST. Only those that are LIKE each other, and have the same model, work togethe
 (defun form-slices (slicers most)
   "Return the FORMATION of at most MOST members besides the one that leads, NIL if none can.
 SLICERS is an alist: each comes with whether it can lead."
-  (let ((all (mapcar #'car slicers))
-        (best nil)
-        (best-key nil))
-    (loop for lead in (sort (mapcar #'car (remove nil slicers :key #'cdr)) #'before-p
-                            :key (lambda (one)
-                                   (let ((host (slicer-host one)))
-                                     (list (host-rank host) (if (host-gpu host) 0 1)
-                                           (- (host-room host)) (host-id host)))))
-          for place below +leads+
-          do (let ((formed (led-by lead
-                                   (remove-if-not (lambda (one) (works-with-p one lead)) all)
-                                   most)))
-               (when formed
-                 (let ((key (list (host-rank (slicer-host lead)) (formation-ring formed)
-                                  (length (formation-members formed)) place)))
-                   (when (or (null best) (before-p key best-key))
-                     (setf best formed
-                           best-key key))))))
-    best))
+  (let ((all (mapcar #'car slicers)))
+    (best-led (mapcar #'car (remove nil slicers :key #'cdr))
+              #'slicer-host
+              (lambda (lead)
+                (led-by lead (remove-if-not (lambda (one) (works-with-p one lead)) all) most)))))
 
 (defun led-by (lead others most)
   (let* ((own (slicer-host lead))

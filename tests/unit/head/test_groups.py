@@ -471,6 +471,25 @@ def test_lender_of_one_group_is_no_member_of_another(cluster):
     assert not other.tasks() and not client.errors()
 
 
+def test_lender_of_another_head_s_group_gets_no_second_leader(cluster):
+    lead = lender(cluster, "lead", takes=6, lends=1)
+    lender(cluster, "large", ram=32, takes=0)
+    other = lender(cluster, "other", takes=6, lends=1)
+    other.heartbeat.models[0].name = "n"
+    other.beat()
+    client = cluster.client()
+    client.ask("m")
+    lead.answer(loaded(lead, "m"))
+    cluster.restart_head()
+    for worker in list(cluster.members.values()):
+        if worker is not client:
+            worker.beat()
+    cluster.now += 10
+    cluster.client().ask("n")
+    assert lead.task().HasField("unload")
+    assert not other.tasks()
+
+
 def test_no_client_takes_models_out_of_memory(cluster):
     lead, _, _ = three(cluster)
     client = cluster.client()

@@ -1,6 +1,7 @@
 """A model that no worker can hold is computed in slices by workers that are like each other."""
 
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire.events import Pong
 
 GIB = 1 << 30
 LIKE = "cpu, float32"
@@ -80,6 +81,18 @@ def test_those_near_each_other_are_taken(cluster):
     slicer(cluster, "c")
     cluster.client().ask(worker_id="a")
     assert members(lead.task()) == ["c"]
+
+
+def test_of_like_workers_the_nearer_one_leads_though_the_other_has_a_little_more(cluster):
+    near, far = (slicer(cluster, name) for name in ("near", "far"))
+    far.heartbeat.shard.slice_bytes += 4096
+    far.heartbeat.ram.free += 4096
+    far.beat()
+    for worker, rtt in ((near, 0.0002), (far, 0.0009)):
+        cluster.core.take(Pong(worker.address, rtt), cluster.now)
+    cluster.client().ask()
+    assert members(near.task()) == ["far"]
+    assert not far.tasks()
 
 
 def test_one_that_lends_memory_alone_computes_no_slice(cluster):
