@@ -18,6 +18,9 @@ READ_PER_WRITTEN = 20
 """Tokens of a prompt that are read in the time in which one token is written."""
 TOKENS_OF_MEDIA = 1024
 """Tokens of a prompt that an image or a recording is reckoned as."""
+BYTES_PER_SPOKEN_TOKEN = 4000
+"""Bytes of a recording, which may be compressed or not, in which a token is reckoned to be said."""
+CHARACTERS_PER_SENTENCE = 80
 
 Needs = frozenset[pb.Capability]
 
@@ -102,6 +105,30 @@ MODEL_KINDS = {
         stall_limit=300.0,
         capabilities=frozenset({pb.EMBED}),
     ),
+    pb.TRANSCRIPTION: ModelKind(
+        "transcription",
+        "transcription",
+        "transcripts",
+        "tokens",
+        stall_limit=300.0,
+        capabilities=frozenset({pb.HEAR}),
+    ),
+    pb.SPEECH: ModelKind(
+        "speech",
+        "speech",
+        "speech",
+        "sentences",
+        stall_limit=300.0,
+        capabilities=frozenset({pb.SPEAK}),
+    ),
+    pb.RERANKING: ModelKind(
+        "reranking",
+        "reranking",
+        "scores",
+        "texts",
+        stall_limit=300.0,
+        capabilities=frozenset({pb.RERANK}),
+    ),
 }
 
 ABILITIES: dict[int, str] = {
@@ -118,6 +145,10 @@ ABILITIES: dict[int, str] = {
     pb.SCHEMA: "keep to a format",
     pb.SAMPLING: "sample in this way",
     pb.ADAPTERS: "use adapters",
+    pb.TOKENS: "take tokens in place of texts",
+    pb.DIMENSIONS: "make shorter embeddings",
+    pb.PROMPTS: "embed by what the inputs are",
+    pb.FORMATS: "write WebP and JPEG",
 }
 """What a model with each capability can do, for sentences."""
 
@@ -137,6 +168,8 @@ def _text_needs(task: pb.Task) -> Needs:
                     more.append(pb.HEAR)
     else:
         needs = _COMPLETE
+        if text.prompt_tokens:
+            more.append(pb.TOKENS)
     if text.tools or (text.HasField("tool_choice") and _must_call(text.tool_choice)):
         more.append(pb.TOOLS)
     if text.HasField("constraint") and text.constraint.WhichOneof("form") is not None:
@@ -152,19 +185,32 @@ def _must_call(choice: pb.ToolChoice) -> bool:
 
 def _image_needs(task: pb.Task) -> Needs:
     begins = task.image.HasField("image") or task.image.HasField("mask")
-    return _EDIT if begins else _PAINT
+    needs = _EDIT if begins else _PAINT
+    return needs | {pb.FORMATS} if task.image.type else needs
+
+
+def _embed_needs(task: pb.Task) -> Needs:
+    embed = task.embed
+    asked = {
+        pb.TOKENS: embed.token_inputs,
+        pb.DIMENSIONS: embed.dimensions,
+        pb.PROMPTS: embed.prompt_name,
+    }
+    return _EMBED.union(need for need, is_asked in asked.items() if is_asked)
 
 
 _CHAT, _COMPLETE = frozenset({pb.CHAT}), frozenset({pb.COMPLETE})
 _PAINT, _EDIT = frozenset({pb.PAINT}), frozenset({pb.EDIT})
 _EMBED = frozenset({pb.EMBED})
+_HEAR, _SPEAK, _RERANK = frozenset({pb.HEAR}), frozenset({pb.SPEAK}), frozenset({pb.RERANK})
 _MEDIA = frozenset({pb.SEE, pb.HEAR})
 _NOTHING: Needs = frozenset()
 
 
-def _text_size(task: pb.Task) -> float:
+def _left(task: pb.Task, whole: float) -> float:
+    """Return what is left of `whole`, in tokens, after those that `task` resumes."""
     made = len(task.resume.tokens) if task.HasField("resume") else 0
-    return max((task.text.max_tokens or USUAL_TOKENS) - made, 1)
+    return max(whole - made, 1)
 
 
 WORK = {
@@ -177,7 +223,7 @@ WORK = {
             shared=True,
             seeded=True,
             model_kinds=(pb.TEXT,),
-            size=_text_size,
+            size=lambda task: _left(task, task.text.max_tokens or USUAL_TOKENS),
             reading=1 / (BYTES_PER_TOKEN * READ_PER_WRITTEN),
             made=lambda part: len(part.tokens),
             needs=_text_needs,
@@ -201,10 +247,46 @@ WORK = {
             shared=True,
             seeded=False,
             model_kinds=(pb.EMBEDDING, pb.TEXT),
-            size=lambda task: len(task.embed.inputs) or 1,
+            size=lambda task: len(task.embed.inputs) + len(task.embed.token_inputs) or 1,
             reading=0.0,
             made=lambda part: len(part.embeddings),
-            needs=lambda task: _EMBED,
+            needs=_embed_needs,
+        ),
+        WorkKind(
+            "transcribe",
+            "tokens",
+            usual_rate=50.0,
+            shared=False,
+            seeded=True,
+            model_kinds=(pb.TRANSCRIPTION,),
+            size=lambda task: _left(task, len(task.transcribe.audio.data) / BYTES_PER_SPOKEN_TOKEN),
+            reading=0.0,
+            made=lambda part: len(part.tokens),
+            needs=lambda task: _HEAR,
+        ),
+        WorkKind(
+            "speak",
+            "sentences",
+            usual_rate=2.0,
+            shared=False,
+            seeded=True,
+            model_kinds=(pb.SPEECH,),
+            size=lambda task: _left(task, len(task.speak.input) / CHARACTERS_PER_SENTENCE),
+            reading=0.0,
+            made=lambda part: len(part.tokens),
+            needs=lambda task: _SPEAK,
+        ),
+        WorkKind(
+            "rerank",
+            "texts",
+            usual_rate=50.0,
+            shared=True,
+            seeded=False,
+            model_kinds=(pb.RERANKING,),
+            size=lambda task: len(task.rerank.documents) or 1,
+            reading=0.0,
+            made=lambda part: len(part.scores),
+            needs=lambda task: _RERANK,
         ),
         WorkKind(
             "load",

@@ -61,7 +61,11 @@ newer than this head; they are left out of sets, as no task can need one that is
         (cons pb:+tools+ "call tools")
         (cons pb:+schema+ "keep to a format")
         (cons pb:+sampling+ "sample in this way")
-        (cons pb:+adapters+ "use adapters")))
+        (cons pb:+adapters+ "use adapters")
+        (cons pb:+tokens+ "take tokens in place of texts")
+        (cons pb:+dimensions+ "make shorter embeddings")
+        (cons pb:+prompts+ "embed by what the inputs are")
+        (cons pb:+formats+ "write WebP and JPEG")))
 
 (defun ability (capability)
   "Return what a model with CAPABILITY can do, for sentences; NIL if that is not known here."
@@ -74,6 +78,9 @@ newer than this head; they are left out of sets, as no task can need one that is
 (defconstant +read-per-written+ 20
   "Tokens of a prompt that are read in the time in which one token is written.")
 (defconstant +tokens-of-media+ 1024 "Tokens of a prompt that an image or a recording is reckoned as.")
+(defconstant +bytes-per-spoken-token+ 4000
+  "Bytes of a recording, which may be compressed or not, in which a token is reckoned to be said.")
+(defconstant +characters-per-sentence+ 80)
 
 (defstruct (work-kind (:copier nil))
   "A kind of task.
@@ -114,6 +121,8 @@ capable of for a task."
         (dolist (part (pb:chat-message-parts message))
           (cond ((pb:content-part-image part) (need pb:+see+))
                 ((pb:content-part-audio part) (need pb:+hear+)))))
+      (when (and (null messages) (plusp (length (pb:text-task-prompt-tokens text))))
+        (need pb:+tokens+))
       (when (or (pb:text-task-tools text) (and choice (must-call-p choice)))
         (need pb:+tools+))
       (when (and constraint (pb:constraint-form constraint))
@@ -130,18 +139,44 @@ capable of for a task."
 (defun image-needs (task)
   "Return what a model needs for TASK, an image."
   (let ((image (pb:task-image task)))
-    (bit-of (if (or (pb:image-task-image image) (pb:image-task-mask image)) pb:+edit+ pb:+paint+))))
+    (logior (bit-of (if (or (pb:image-task-image image) (pb:image-task-mask image))
+                        pb:+edit+
+                        pb:+paint+))
+            (if (plusp (length (pb:image-task-type image))) (bit-of pb:+formats+) +no-needs+))))
+
+(defun embed-needs (task)
+  "Return what a model needs for TASK, texts to embed."
+  (let ((embed (pb:task-embed task)))
+    (logior (bit-of pb:+embed+)
+            (if (pb:embed-task-token-inputs embed) (bit-of pb:+tokens+) +no-needs+)
+            (if (plusp (pb:embed-task-dimensions embed)) (bit-of pb:+dimensions+) +no-needs+)
+            (if (plusp (length (pb:embed-task-prompt-name embed)))
+                (bit-of pb:+prompts+)
+                +no-needs+))))
 
 (defun or-else (number usual)
   "Return NUMBER, or USUAL if that is 0, as a double float."
   (float (if (zerop number) usual number) 1d0))
 
-(defun text-size (task)
-  "Return how many tokens TASK, a text, asks for beyond those that it resumes."
+(defun left (task whole)
+  "Return what is left of WHOLE, in tokens, after those that TASK resumes."
   (let ((resume (pb:task-resume task)))
-    (max (- (or-else (pb:text-task-max-tokens (pb:task-text task)) +usual-tokens+)
-            (if resume (length (pb:resume-tokens resume)) 0))
+    (max (- whole (if resume (length (pb:resume-tokens resume)) 0))
          1d0)))
+
+(defun text-size (task)
+  "Return how many tokens TASK, a text, asks for."
+  (left task (or-else (pb:text-task-max-tokens (pb:task-text task)) +usual-tokens+)))
+
+(defun transcribe-size (task)
+  "Return how many tokens TASK, a recording to be written down, is reckoned to give."
+  (let ((audio (pb:transcribe-task-audio (pb:task-transcribe task))))
+    (left task (/ (float (if audio (length (pb:media-data audio)) 0) 1d0) +bytes-per-spoken-token+))))
+
+(defun speak-size (task)
+  "Return how many sentences TASK, a text to be said, is reckoned to have."
+  (left task (/ (float (length (pb:speak-task-input (pb:task-speak task))) 1d0)
+                +characters-per-sentence+)))
 
 (defparameter +work+
   (list (make-work-kind
@@ -157,9 +192,29 @@ capable of for a task."
          :needs #'image-needs)
         (make-work-kind
          :name "embed" :field :embed :unit "embeddings" :usual-rate 100d0 :shared t :seeded nil
-         :size (lambda (task) (or-else (length (pb:embed-task-inputs (pb:task-embed task))) 1))
+         :size (lambda (task)
+                 (let ((embed (pb:task-embed task)))
+                   (or-else (+ (length (pb:embed-task-inputs embed))
+                               (length (pb:embed-task-token-inputs embed)))
+                            1)))
          :made (lambda (part) (length (pb:result-embeddings part)))
-         :needs (lambda (task) (declare (ignore task)) (bit-of pb:+embed+)))
+         :needs #'embed-needs)
+        (make-work-kind
+         :name "transcribe" :field :transcribe :unit "tokens" :usual-rate 50d0 :shared nil :seeded t
+         :size #'transcribe-size
+         :made (lambda (part) (length (pb:result-tokens part)))
+         :needs (constantly (bit-of pb:+hear+)))
+        (make-work-kind
+         :name "speak" :field :speak :unit "sentences" :usual-rate 2d0 :shared nil :seeded t
+         :size #'speak-size
+         :made (lambda (part) (length (pb:result-tokens part)))
+         :needs (constantly (bit-of pb:+speak+)))
+        (make-work-kind
+         :name "rerank" :field :rerank :unit "texts" :usual-rate 50d0 :shared t :seeded nil
+         :size (lambda (task)
+                 (or-else (length (pb:rerank-task-documents (pb:task-rerank task))) 1))
+         :made (lambda (part) (length (pb:result-scores part)))
+         :needs (constantly (bit-of pb:+rerank+)))
         (make-work-kind
          :name "load" :field :load :unit "models" :usual-rate 1d0 :shared t :seeded nil
          :size (constantly 1d0)
@@ -182,7 +237,8 @@ capable of for a task."
   (if (zerop (logand needs (capability-set pb:+see+ pb:+hear+)))
       size
       (loop with bytes = (pb:encoded-size task)
-            for message in (pb:text-task-messages (pb:task-text task))
+            with text = (pb:task-text task)
+            for message in (and text (pb:text-task-messages text))
             do (dolist (part (pb:chat-message-parts message))
                  (unless (pb:content-part-text part)
                    (incf bytes (- (* +bytes-per-token+ +tokens-of-media+)
@@ -200,4 +256,7 @@ A model that tells none can do what models of its kind could before they told."
           ((= kind pb:+text+) (capability-set pb:+chat+ pb:+complete+ pb:+embed+))
           ((= kind pb:+image+) (capability-set pb:+paint+))
           ((= kind pb:+embedding+) (capability-set pb:+embed+))
+          ((= kind pb:+transcription+) (capability-set pb:+hear+))
+          ((= kind pb:+speech+) (capability-set pb:+speak+))
+          ((= kind pb:+reranking+) (capability-set pb:+rerank+))
           (t nil))))

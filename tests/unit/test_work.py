@@ -63,7 +63,20 @@ def test_kinds_with_a_seed_are_those_whose_work_has_that_field() -> None:
         ),
         (pb.Task(image=pb.ImageTask(prompt="a fox")), {pb.PAINT}),
         (pb.Task(image=pb.ImageTask(image=pb.Media(data=b"\x89PNG"))), {pb.EDIT}),
+        (pb.Task(image=pb.ImageTask(type="image/webp")), {pb.PAINT, pb.FORMATS}),
         (pb.Task(embed=pb.EmbedTask(inputs=["one"])), {pb.EMBED}),
+        (
+            pb.Task(
+                embed=pb.EmbedTask(
+                    token_inputs=[pb.Tokens(tokens=[1])], dimensions=8, prompt_name="query"
+                )
+            ),
+            {pb.EMBED, pb.TOKENS, pb.DIMENSIONS, pb.PROMPTS},
+        ),
+        (pb.Task(text=pb.TextTask(prompt_tokens=[1])), {pb.COMPLETE, pb.TOKENS}),
+        (pb.Task(transcribe=pb.TranscribeTask()), {pb.HEAR}),
+        (pb.Task(speak=pb.SpeakTask(input="hello")), {pb.SPEAK}),
+        (pb.Task(rerank=pb.RerankTask(query="q")), {pb.RERANK}),
         (pb.Task(load=pb.LoadTask()), set()),
         (pb.Task(text=pb.TextTask(prompt="p", sampling=pb.Sampling())), {pb.COMPLETE}),
     ],
@@ -78,6 +91,9 @@ def test_a_model_that_tells_no_capabilities_has_those_of_its_kind() -> None:
     assert capabilities_of(pb.ModelStatus(kind=pb.TEXT)) == {pb.CHAT, pb.COMPLETE, pb.EMBED}
     assert capabilities_of(pb.ModelStatus(kind=pb.IMAGE)) == {pb.PAINT}
     assert capabilities_of(pb.ModelStatus(kind=pb.EMBEDDING)) == {pb.EMBED}
+    assert capabilities_of(pb.ModelStatus(kind=pb.TRANSCRIPTION)) == {pb.HEAR}
+    assert capabilities_of(pb.ModelStatus(kind=pb.SPEECH)) == {pb.SPEAK}
+    assert capabilities_of(pb.ModelStatus(kind=pb.RERANKING)) == {pb.RERANK}
     assert capabilities_of(pb.ModelStatus()) is None
 
 

@@ -249,7 +249,7 @@ def nothing_to_do() -> TaskError:
     return TaskError(
         pb.BAD_REQUEST,
         "the task has no work",
-        "set one of text, image, embed, load and status",
+        "set one of text, image, embed, transcribe, speak, rerank, load and status",
     )
 
 

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 MOVABLE = frozenset({pb.WORKER_LOST, pb.SHUTTING_DOWN, pb.OUT_OF_MEMORY, pb.INTERNAL, pb.CANCELLED})
 """Errors of a worker after which another one is tried; we never ask for a CANCELLED."""
 
-HEAVY_NAMES = ("images", "embeddings")
+HEAVY_NAMES = ("images", "embeddings", "speech", "previews")
 HEAVY = frozenset(pb.Result.DESCRIPTOR.fields_by_name[name].number for name in HEAVY_NAMES)
 """Fields of a RESULT that are passed on as they came if they are large."""
 

@@ -52,7 +52,7 @@ async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = Fals
         raise TaskError(
             pb.BAD_REQUEST,
             "the task does not say what to do",
-            "set one of text, image, embed or load",
+            "set one of text, image, embed, transcribe, speak, rerank or load",
         )
     plan = plan_of(task, encrypted=encrypted)
     on_disk = manager.on_disk(task.model)

@@ -12,6 +12,10 @@ _FIELDS = {
     pb.HEAR: ("hear audio", "send text only"),
     pb.EDIT: ("make images from images", "leave out `image` and `mask`"),
     pb.ADAPTERS: ("use `adapters`", "leave them out, or merge them into a model of its own"),
+    pb.TOKENS: ("take tokens in place of texts", "send the texts"),
+    pb.DIMENSIONS: ("make shorter embeddings", "leave out `dimensions`"),
+    pb.PROMPTS: ("follow `prompt_name`", "leave it out, and begin the inputs with what is wanted"),
+    pb.FORMATS: ("write images of another `type`", "leave it out, and take PNG"),
 }
 """What engines may lack, by what a task asks for, and what to do. A model without a chat template
 says so itself."""

@@ -96,7 +96,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
     (when (work-kind-seeded kind)
       (draw-seed task entropy))
     (cond (aside
-           (drop-work task))
+           (drop-work task kind))
           ((> size +surely-small+)
            (setf aside (whole (encoded-but-resume task)))))
     (%make-job
@@ -126,14 +126,25 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
   "Return the first COUNT of TAGS: no worker has as many, so the others make no difference."
   (if (nthcdr count tags) (subseq tags 0 count) tags))
 
+(defun seed-of (task)
+  "Return the seed of the work in TASK; NIL if it has none."
+  (ecase (pb:task-work task)
+    (:text (pb:text-task-seed (pb:task-text task)))
+    (:image (pb:image-task-seed (pb:task-image task)))
+    (:transcribe (pb:transcribe-task-seed (pb:task-transcribe task)))
+    (:speak (pb:speak-task-seed (pb:task-speak task)))))
+
+(defun (setf seed-of) (seed task)
+  (ecase (pb:task-work task)
+    (:text (setf (pb:text-task-seed (pb:task-text task)) seed))
+    (:image (setf (pb:image-task-seed (pb:task-image task)) seed))
+    (:transcribe (setf (pb:transcribe-task-seed (pb:task-transcribe task)) seed))
+    (:speak (setf (pb:speak-task-seed (pb:task-speak task)) seed))))
+
 (defun draw-seed (task entropy)
-  "Give TASK a seed if it has none, so that every run answers alike."
-  (let ((text (pb:task-text task))
-        (image (pb:task-image task)))
-    (cond ((and text (null (pb:text-task-seed text)))
-           (setf (pb:text-task-seed text) (entropy-bits entropy +seed-bits+)))
-          ((and image (null (pb:image-task-seed image)))
-           (setf (pb:image-task-seed image) (entropy-bits entropy +seed-bits+))))))
+  "Give TASK, of a kind that has seeds, one if it has none, so that every run answers alike."
+  (unless (seed-of task)
+    (setf (seed-of task) (entropy-bits entropy +seed-bits+))))
 
 (defun encoded-but-resume (task)
   "Return TASK encoded, without its id and what it resumes, which change."
@@ -143,17 +154,17 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
     (prog1 (pb:encode task)
       (setf (pb:task-resume task) resume))))
 
-(defun drop-work (task)
-  "Leave no more of the work in TASK than the seed, which may have been drawn here."
-  (let ((text (pb:task-text task))
-        (image (pb:task-image task)))
-    (cond (text
-           (setf (pb:task-text task) (pb:make-text-task :seed (pb:text-task-seed text))))
-          (image
-           (setf (pb:task-image task) (pb:make-image-task :seed (pb:image-task-seed image))))
-          (t
-           (setf (pb:task-embed task) nil
-                 (pb:task-load task) nil)))))
+(defun drop-work (task kind)
+  "Leave no more of the work in TASK, of KIND, than the seed, which may have been drawn here."
+  (let ((seed (and (work-kind-seeded kind) (seed-of task))))
+    (ecase (pb:task-work task)
+      (:text (setf (pb:task-text task) (pb:make-text-task)))
+      (:image (setf (pb:task-image task) (pb:make-image-task)))
+      (:transcribe (setf (pb:task-transcribe task) (pb:make-transcribe-task)))
+      (:speak (setf (pb:task-speak task) (pb:make-speak-task)))
+      ((:embed :load :rerank) (setf (pb:task-work task) nil)))
+    (when seed
+      (setf (seed-of task) seed))))
 
 (defun job-encoded (job attempt)
   "Return the payload of the TASK that has a worker run JOB as ATTEMPT."

@@ -296,7 +296,7 @@ Each function returns a TASK-ERROR."))
   "The task does not say what to do."
   (make-task-error pb:+bad-request+
                    "the task has no work"
-                   "set one of text, image, embed, load and status"))
+                   "set one of text, image, embed, transcribe, speak, rerank, load and status"))
 
 (defun no-model (workers)
   "The task names no model."

@@ -51,8 +51,9 @@
                               pb:+cancelled+)
   "Errors of a worker after which another one is tried; we never ask for a CANCELLED.")
 
-(defparameter +heavy+ '(12 13)
-  "Numbers of Result's `images` and `embeddings`, which are passed on as they came if they are large.")
+(defparameter +heavy+ '(12 13 25 27)
+  "Numbers of Result's `images`, `embeddings`, `speech` and `previews`, which are passed on as they came if
+they are large.")
 
 (defstruct (worker-messages (:constructor %make-worker-messages))
   "Acts on them for the DISPATCHER."
@@ -183,7 +184,9 @@ NIL if nobody wants to know."
     (when (and aside (= (pb:result-index part) (answer-order-next-index (job-answer job))))
       (cond ((dialect-encodes-p (job-dialect job))
              (setf (pb:result-images part) '()
-                   (pb:result-embeddings part) '()))
+                   (pb:result-embeddings part) '()
+                   (pb:result-speech part) nil
+                   (pb:result-previews part) '()))
             (t
              (setf part (pb:decode 'pb:result payload)
                    aside nil))))

@@ -12,6 +12,7 @@ from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Message, Pong, Unreachable
 from daiic.wire.messages import Address, MessageType
+from daiic.work import WORK
 
 HEARTBEAT_INTERVAL = 2.0
 STEP = 0.1
@@ -99,7 +100,7 @@ class Client(Member):
 
     def ask(self, model: str = "m", *, task_id: int | None = None, **fields: object) -> int:
         """Send a text task, or another one in `fields`; return its id."""
-        if not {"text", "image", "embed", "load", "status"} & fields.keys():
+        if not {*WORK, "status"} & fields.keys():
             fields["text"] = pb.TextTask(prompt="hello")
         task_id = next(self.cluster.numbers) if task_id is None else task_id
         task = pb.Task(id=task_id, model=model, **fields)

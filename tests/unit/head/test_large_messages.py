@@ -12,6 +12,7 @@ from daiic.head.limits import HeadLimits
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import MessageType
 from daiic.wire.payload import SURELY_CHEAP
+from daiic.work import WORK as KINDS
 
 PICTURE = pb.Image(png=bytes(range(256)) * (SURELY_CHEAP // 128), seed=3)
 SEEN = pb.TextTask(
@@ -108,6 +109,9 @@ WORK = {
     "text": SEEN,
     "image": pb.ImageTask(prompt="p", image=pb.Media(data=PICTURE.png), n=2),
     "embed": pb.EmbedTask(inputs=["x" * SURELY_CHEAP]),
+    "transcribe": pb.TranscribeTask(audio=pb.Media(data=bytes(SURELY_CHEAP))),
+    "speak": pb.SpeakTask(input="x" * SURELY_CHEAP),
+    "rerank": pb.RerankTask(query="q", documents=["x" * SURELY_CHEAP]),
     "load": pb.LoadTask(),
     "status": pb.StatusTask(),
     "unload": pb.UnloadTask(),
@@ -123,7 +127,7 @@ def test_work_that_other_work_has_replaced_reaches_no_worker(cluster, last):
         payload = b"".join(work.SerializeToString() for work in (pb.Task(model="m"), *works))
         client.send(MessageType.TASK, payload, sequence=next(cluster.numbers))
         expected, task = pb.Task.FromString(payload), worker.task()
-        if last in ("text", "image"):
+        if KINDS[last].seeded:
             getattr(expected, last).seed = getattr(task, last).seed
         task.id = 0
         assert task == expected

@@ -52,7 +52,7 @@ def test_task_without_model_or_work_is_refused(cluster):
     client.send(MessageType.TASK, pb.Task(id=1000, model="m").SerializeToString())
     error = client.error()
     assert (error.id, error.code) == (1000, pb.BAD_REQUEST)
-    assert "text, image, embed, load" in error.remedy
+    assert "text, image, embed, transcribe, speak, rerank, load" in error.remedy
 
 
 def test_payload_that_is_no_task_is_refused_under_its_sequence(cluster):

@@ -99,13 +99,12 @@
 
 (defun take-seed (expected task)
   "Give EXPECTED the seed of TASK, if it has work with a seed."
-  (let ((text (pb:task-text task))
-        (image (pb:task-image task))
-        (work (or (pb:task-text expected) (pb:task-image expected))))
-    (cond ((and text work)
-           (setf (pb:text-task-seed work) (pb:text-task-seed text)))
-          ((and image work)
-           (setf (pb:image-task-seed work) (pb:image-task-seed image))))))
+  (flet ((seeded (task)
+           (or (pb:task-text task) (pb:task-image task)
+               (pb:task-transcribe task) (pb:task-speak task))))
+    (let ((work (seeded expected)) (made (seeded task)))
+      (when (and work made)
+        (setf (slot-value work 'pb::seed) (slot-value made 'pb::seed))))))
 
 (test work-that-other-work-has-replaced-reaches-no-worker
   (let* ((cluster (new-cluster))
@@ -115,6 +114,9 @@
          (works (list (pb:make-task :text (seen))
                       (pb:make-task :image (pb:make-image-task :prompt "p" :n 2))
                       (pb:make-task :embed (pb:make-embed-task :inputs (list (make-string 70000))))
+                      (pb:make-task :transcribe (pb:make-transcribe-task :language "en"))
+                      (pb:make-task :speak (pb:make-speak-task :input (make-string 70000)))
+                      (pb:make-task :rerank (pb:make-rerank-task :query (make-string 70000)))
                       (pb:make-task :load (pb:make-load-task)))))
     (dolist (before works)
       (dolist (last works)
