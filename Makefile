@@ -65,8 +65,8 @@ $(VENV)/installed: pyproject.toml setup.py constraints.txt src/proto/daiic.proto
 	  || { echo "DAIIC needs Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' \
 	  || { echo "Python lacks venv: apt install python3-venv" >&2; exit 1; }
-	@echo "Setting up $(VENV), once: some 90 Python packages, most of it PyTorch. The download is 0.2 GB for the"
-	@echo "CPU-only build, or several GB if pip's index has the one with CUDA; on disk, 1.6 GB or more."
+	@echo "Setting up $(VENV), once: some 140 Python packages, most of it PyTorch. The download is 0.2 GB for the"
+	@echo "CPU-only build, or several GB if pip's index has the one with CUDA; on disk, 1.8 GB or more."
 	$(PYTHON) -m venv $(VENV)
 	@# Without isolation, so that the pinned protoc generates code for the pinned protobuf.
 	@echo "1 of 2: what builds the package"

@@ -42,6 +42,7 @@ python3Packages.buildPythonApplication {
   dependencies =
     with python3Packages;
     [
+      authlib
       cryptography
       h11
       httptools
@@ -50,8 +51,10 @@ python3Packages.buildPythonApplication {
       prometheus-client
       protobuf
       psutil
+      python-multipart
       rich
       sdnotify
+      soundfile
       starlette
       structlog
       typer
@@ -64,7 +67,10 @@ python3Packages.buildPythonApplication {
       diffusers
       huggingface-hub
       jinja2
+      llguidance
       nvidia-ml-py
+      openai-harmony
+      peft
       pillow
       safetensors
       torch

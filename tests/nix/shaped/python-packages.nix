@@ -11,6 +11,7 @@ self: super: with self; let
 in
 {
   accelerate = package "accelerate" [ torch ];
+  authlib = package "authlib" [ cryptography ];
   cryptography = package "cryptography" [ ];
   diffusers = package "diffusers" [
     huggingface-hub
@@ -26,20 +27,29 @@ in
   hypothesis = package "hypothesis" [ ];
   jinja2 = package "jinja2" [ ];
   msgspec = package "msgspec" [ ];
+  llguidance = package "llguidance" [ ];
   mypy = package "mypy" [ ];
   nvidia-ml-py = package "nvidia-ml-py" [ ];
   openai = package "openai" [ httpx ];
+  openai-harmony = package "openai-harmony" [ ];
+  peft = package "peft" [
+    accelerate
+    torch
+    transformers
+  ];
   pillow = package "pillow" [ ];
   prometheus-client = package "prometheus-client" [ ];
   protobuf = package "protobuf" [ ];
   psutil = package "psutil" [ ];
   pytest = package "pytest" [ ];
   pytest-asyncio = package "pytest-asyncio" [ pytest ];
+  python-multipart = package "python-multipart" [ ];
   pytestCheckHook = package "pytest-check-hook" [ pytest ];
   rich = package "rich" [ ];
   safetensors = package "safetensors" [ ];
   sdnotify = package "sdnotify" [ ];
   setuptools = package "setuptools" [ ];
+  soundfile = package "soundfile" [ ];
   starlette = package "starlette" [ ];
   structlog = package "structlog" [ ];
   tokenizers = package "tokenizers" [ huggingface-hub ];
