@@ -1,6 +1,8 @@
 """Modules depend on each other in one direction: a reader can begin at any end."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,3 +60,8 @@ def _cycle(edges: dict[str, set[str]]) -> list[str]:
         return []
 
     return next((found for name in sorted(edges) if (found := visit(name, []))), [])
+
+
+def test_a_worker_reads_its_settings_before_it_imports_torch() -> None:
+    look = "import sys, daiic.worker.daemon; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

@@ -59,6 +59,7 @@ async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = Fals
     if on_disk is not None:
         _check(task, kind, on_disk.kind, on_disk.capabilities, reasons=on_disk.reasons)
     order = AnswerOrder(task)
+    restarts = 0
     for _ in range(ATTEMPTS):
         lease: Lease | None = None
         try:
@@ -95,7 +96,7 @@ async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = Fals
             assert lease is not None
             await manager.out_of_memory(lease)
         except EngineRestarted:
-            pass
+            restarts += 1
         except EngineDied as error:
             assert lease is not None
             await manager.died(lease.entry, lease.resident)
@@ -110,6 +111,12 @@ async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = Fals
             if lease is not None:
                 lease.release()
         order.resume_here()
+    if restarts == ATTEMPTS:
+        raise TaskError(
+            pb.INTERNAL,
+            f"what runs {task.model} was started again {restarts} times during this task",
+            "send the task again; the worker's log says why",
+        )
     raise does_not_fit(task.model)
 
 

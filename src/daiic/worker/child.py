@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from signal import SIGKILL, Signals
 
 import psutil
@@ -150,6 +150,14 @@ class Child:
         """Return the last error that it wrote, or else the last line, safe to be shown."""
         errors = [line for line in self._said if " E " in line or "error" in line.lower()]
         return shown((errors or list(self._said) or ["it said nothing"])[-1], SHOWN)
+
+    def lacked_memory(self, signs: Iterable[str]) -> bool:
+        """Return whether memory was what ended it: it was killed, or wrote one of `signs`.
+
+        The signs are in small letters; it may have written them in others.
+        """
+        killed = self.returncode == -SIGKILL
+        return killed or any(sign in line.lower() for line in self._said for sign in signs)
 
     async def ended(self) -> None:
         """Wait until it has ended and everything is read that it wrote."""

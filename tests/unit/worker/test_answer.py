@@ -112,6 +112,21 @@ async def test_task_that_always_runs_out_of_memory_fails_in_the_end(new_manager)
     assert len(memory.engines) == answering.ATTEMPTS
 
 
+async def test_task_under_which_the_engine_is_always_started_again_is_not_said_to_lack_memory(
+    new_manager,
+):
+    memory = FakeMemory(1000, {"a": 10})
+
+    async def before_word(engine, index):
+        raise EngineRestarted
+
+    memory.before_word = before_word
+    with pytest.raises(TaskError) as refused:
+        await parts_of(new_manager(memory), text_task())
+    assert refused.value.code == pb.INTERNAL
+    assert "was started again" in refused.value.message
+
+
 async def test_other_failures_of_an_engine_are_not_tried_again(new_manager):
     memory = FakeMemory(1000, {"a": 10})
 

@@ -61,8 +61,9 @@ class LoadOptions:
     for GGUF files, and `drafts` are the files of draft models for some, by their names.
     `guesses` remembers
     for which models guessing tokens ahead does not pay, `children` what child processes
-    hold of the cards. `plan` says which other machines hold parts of the model, and `lead`
-    is what it takes to reach them; `model` is what they are told of it. `ray` is where vLLM may
+    hold of the cards. `model` is what is
+    loaded: its name finds its draft, and other machines are told of it. `plan` says which of
+    those hold parts of it, and `lead` is what it takes to reach them. `ray` is where vLLM may
     put models that do not fit here.
     """
 

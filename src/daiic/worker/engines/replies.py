@@ -40,6 +40,15 @@ class Replies:
                 raise self.broken(f"its reply is longer than {MAX_REPLY} bytes")
         return bytes(content)
 
+    async def refused(self, response: httpx.Response) -> bytes:
+        """Return the beginning of `response`, which says why there is no other."""
+        content = bytearray()
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > MAX_LINE:
+                break
+        return bytes(content[:MAX_LINE])
+
     async def events(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
         """Yield the data of server-sent events; httpx's lines would end at more than line feeds.
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import cast
 
@@ -19,6 +18,7 @@ from daiic.worker.slices.frames import CANCEL, ERROR, RESULT, TASK, TOLD
 from daiic.worker.slices.members import BLAME, Members
 from daiic.worker.slices.messages import Told
 from daiic.worker.slices.rank import Rank
+from daiic.worker.standstill import Standstill
 
 STALLED = MODEL_KINDS[pb.TEXT].stall_limit / 2
 """Seconds without a step, before the worker itself would be taken for hung."""
@@ -58,8 +58,7 @@ class SlicedEngine:
         self._group = group
         self._answers: dict[int, asyncio.Queue[Said]] = {}
         self._numbers = itertools.count(1)
-        self._stepped_at = time.monotonic()
-        self._worked = 0.0
+        self._standstill = Standstill()
         self._alive = True
         self._reason = ""
         self._listening = asyncio.create_task(self._listen())
@@ -80,10 +79,7 @@ class SlicedEngine:
         """Seconds since the first rank last computed, or sent a part, while there is work."""
         if not self._answers:
             return 0.0
-        worked = self._rank.child.processor_seconds
-        if worked > self._worked:
-            self._worked, self._stepped_at = worked, time.monotonic()
-        return time.monotonic() - self._stepped_at
+        return self._standstill.look(self._rank.child.processor_seconds)
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Answer a text task."""
@@ -97,7 +93,7 @@ class SlicedEngine:
             raise EngineDied(self._reason)
         number = next(self._numbers)
         if not self._answers:
-            self._stepped_at = time.monotonic()
+            self._standstill.step()
         answer = self._answers[number] = asyncio.Queue()
         own = pb.Task(id=number, model=task.model, text=task.text)
         if task.HasField("resume"):
@@ -112,7 +108,7 @@ class SlicedEngine:
                     raise EngineDied(self._reason)
                 if isinstance(said, TaskError):
                     raise said
-                self._stepped_at = time.monotonic()
+                self._standstill.step()
                 said.ClearField("id")
                 yield said
         finally:

@@ -57,19 +57,26 @@ class Arrangement:
 
 
 def arrange(
-    model: Gguf, plan: Plan, *, has_gpu: bool, context: int, most: int | None = None
+    model: Gguf,
+    plan: Plan,
+    *,
+    has_gpu: bool,
+    context: int,
+    beside: int = 0,
+    most: int | None = None,
 ) -> Arrangement:
     """Return where the parts of `model` go: layers in proportion to what each should hold.
 
     `context` are the bytes of one task's context in all layers. The embeddings and the output stay
-    here, and at `most` so many bytes of layers with their context; what the plan leaves here
-    beyond that goes to the members too, since the plan knows only what was free before.
+    here, as do `beside` bytes of other files, and at `most` so many bytes of layers with their
+    context; what the plan leaves here beyond that goes to the members too, since the plan knows
+    only what was free before.
 
     Raises:
         TaskError: BAD_REQUEST if there are no layers to share.
     """
     members = [member.bytes for member in plan]
-    own = max(plan.own - at_lead(model), 0)
+    own = max(plan.own - at_lead(model) - beside, 0)
     if not plan.own:
         own = max(sum(model.layer_bytes) + context - sum(members), 0)
     if most is not None and own > most:

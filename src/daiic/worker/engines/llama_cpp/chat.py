@@ -1,43 +1,18 @@
 """A task answered through llama-server's chat endpoint."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.chat_answer import ChatAnswer
 from daiic.worker.engines.llama_cpp.chat_request import Template, chat_fields, said_before
-from daiic.worker.engines.llama_cpp.rendering import Rendering
+from daiic.worker.engines.llama_cpp.rendering import Rendering, Server
 
 PATH = "/v1/chat/completions"
 COUNT = "/v1/chat/completions/input_tokens"
 
 Parts = AsyncGenerator[pb.Result, None]
-
-
-class Server(Protocol):
-    """The llama-server that holds the model."""
-
-    lingering: set["asyncio.Task[None]"]
-    """Streams that nobody waits for any more, and that are not closed yet."""
-
-    @property
-    def processor_seconds(self) -> float:
-        """Processor time that it has taken so far."""
-
-    async def get(self, path: str) -> Mapping[str, Any]:
-        """Return the JSON at `path`; errors are those of `post`."""
-
-    async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the JSON with which it answers `body` at `path`.
-
-        Raises:
-            TaskError: if it refuses that; BAD_REQUEST for what its sender can put right.
-        """
-
-    def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Yield the events with which it answers; closing cancels. Errors are those of `post`."""
 
 
 async def chat_body(

@@ -8,9 +8,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.llama_cpp.chat import Server
 from daiic.worker.engines.llama_cpp.conversation import messages_of
-from daiic.worker.engines.llama_cpp.rendering import Rendering
+from daiic.worker.engines.llama_cpp.rendering import Rendering, Server
 from daiic.worker.engines.llama_cpp.sampling import logprobs_in
 from daiic.worker.engines.text.checks import empty_prompt
 from daiic.worker.engines.text.stop_strings import StopStrings

@@ -4,7 +4,7 @@ from typing import Any
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.llama_cpp.chat import Server
+from daiic.worker.engines.llama_cpp.rendering import Server
 
 
 async def embed(server: Server, task: pb.EmbedTask, context: int) -> pb.Result:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from daiic.errors import TaskError
+from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 
 POLL = 0.05
 TWICE = 2
@@ -69,7 +70,7 @@ class Leftovers:
             await asyncio.sleep(POLL)
             try:
                 slots = (await self._server.get("/slots")).get("items", ())
-            except TaskError:
+            except (TaskError, EngineDied, EngineOutOfMemory):
                 await asyncio.sleep(GRACE)
                 return True
             if sum(bool(slot.get("is_processing")) for slot in slots) > self._server.begun:

@@ -14,7 +14,7 @@ from daiic.worker.engines.interface import Engine, LoadOptions
 from daiic.worker.engines.llama_cpp.arrangement import Arrangement, arrange
 from daiic.worker.engines.llama_cpp.checkpoints import checkpoints
 from daiic.worker.engines.llama_cpp.devices import PROGRAM
-from daiic.worker.engines.llama_cpp.draft import draft_for
+from daiic.worker.engines.llama_cpp.draft import Draft, draft_for
 from daiic.worker.engines.llama_cpp.engine import started
 from daiic.worker.engines.llama_cpp.kept_files import KeptFiles
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
@@ -41,16 +41,8 @@ STATES = 0.25
 def footprint(model: Model, options: LoadOptions) -> int:
     """See `EngineModule`: weights, what lies beside them, and the smallest cache it is run with."""
     described = describe(model.path)
-    draft = draft_for(model.path, described, options.drafts.get(model.name))
-    files = size_of(model.path, draft.file if draft is not None else None)
-    arranged = _arranged(files, described, options, None)
-    needs = Needs(
-        described,
-        draft.model if draft is not None else None,
-        files,
-        _slots(described, options),
-        arranged,
-    )
+    draft = _draft(model.path, described, options, model.name)
+    needs = _needs(model.path, described, draft, options, None)
     return needs.with_cache(needs.smallest.tokens)
 
 
@@ -59,20 +51,16 @@ async def load(
 ) -> Engine:
     """See `EngineModule`."""
     model = describe(path)
-    named = options.drafts.get(options.model.name) if options.model is not None else None
-    guesser = draft_for(path, model, named)
+    guesser = _draft(path, model, options, options.model.name if options.model is not None else "")
     draft = guesser.file if guesser is not None else None
     own = belonging(path, draft)
-    files = size_of(path, draft)
-    arranged = _arranged(files, model, options, budget.vram_bytes or budget.ram_bytes)
+    needs = _needs(path, model, guesser, options, budget.vram_bytes or budget.ram_bytes)
+    arranged, slots = needs.arranged, needs.slots
     cards = cards_for(
         options.backend, budget, await options.llama_server.devices() if arranged is None else []
     )
     vram = cards.room if arranged is None else budget.vram_bytes
     ram = budget.ram_bytes if options.ram_offload or not vram else 0
-    slots = _slots(model, options)
-    guesses = guesser.model if guesser is not None else None
-    needs = Needs(model, guesses, files, slots, arranged)
     # Tasks that wait for each other cost less time than layers that lie in RAM.
     pool, least = needs.pool_within(vram), needs.with_cache(needs.smallest.tokens)
     if pool is None and least <= vram + ram:
@@ -91,7 +79,7 @@ async def load(
     if is_text and options.guesses.allowed(path.name):
         share = draft.stat().st_size / model.weight_bytes if draft is not None else 0.0
         speculation = Speculation(options.backend.kind, draft, share)
-    if speculation is None or options.plan:
+    if speculation is None:
         draft = None
     began = time.monotonic()
     async with AsyncExitStack() as undo:
@@ -224,6 +212,25 @@ def _where(model: Gguf, options: LoadOptions, placement: Placement) -> str:
     return f"{cards} with {placement.layers} of {model.layers + 1} layers, as memory allows"
 
 
+def _draft(path: Path, model: Gguf, options: LoadOptions, name: str) -> Draft | None:
+    """Return what guesses ahead for the `model` called `name`; a group has no use for it."""
+    return None if options.plan else draft_for(path, model, options.drafts.get(name))
+
+
+def _needs(
+    path: Path, model: Gguf, draft: Draft | None, options: LoadOptions, room: int | None
+) -> Needs:
+    """Return what `model` needs; of several machines, this one holds what fits into `room`."""
+    files = size_of(path, draft.file if draft is not None else None)
+    return Needs(
+        model,
+        draft.model if draft is not None else None,
+        files,
+        _slots(model, options),
+        _arranged(files, model, options, room),
+    )
+
+
 def _slots(model: Gguf, options: LoadOptions) -> int:
     """Return how many tasks are run at once, whose states take STATES of the weights at most."""
     if embeds(model):
@@ -247,5 +254,11 @@ def _arranged(
         left = room - (needs.with_cache(0) - sum(model.layer_bytes))
         # A layer goes as a whole, so that what is here may be half of one too much.
         most = max(left - spread // max(model.layers, 1) // 2, 0)
-    has_gpu = options.backend.is_gpu
-    return arrange(model, options.plan, has_gpu=has_gpu, context=context, most=most)
+    return arrange(
+        model,
+        options.plan,
+        has_gpu=options.backend.is_gpu,
+        context=context,
+        beside=max(files - model.weight_bytes, 0),
+        most=most,
+    )

@@ -55,4 +55,5 @@ class Needs:
         if contexts == 1:
             return least
         tokens = contexts * least.tokens
-        return Pool(tokens, min(pool.context, tokens), self.slots, tokens < pool.tokens)
+        is_bounded = pool.is_bounded or tokens < pool.tokens
+        return Pool(tokens, min(pool.context, tokens), self.slots, is_bounded)

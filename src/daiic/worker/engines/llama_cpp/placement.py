@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.backend import Backend
 from daiic.worker.engines.llama_cpp.devices import Device
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.gguf.choice import WORK
+
+if TYPE_CHECKING:
+    from daiic.worker.backend import Backend
 
 PREFIX = {pb.CUDA: "CUDA", pb.ROCM: "ROCm", pb.VULKAN: "Vulkan"}
 """llama.cpp's names of cards; a number follows, which is that of `daiic.worker.backend.Card`."""
@@ -77,7 +80,7 @@ class Cards:
         )
 
 
-def cards_for(backend: Backend, budget: MemoryBudget, listed: Sequence[Device]) -> Cards:
+def cards_for(backend: "Backend", budget: MemoryBudget, listed: Sequence[Device]) -> Cards:
     """Return the cards of `backend` that are among llama-server's `listed` ones."""
     there = {device.name for device in listed}
     usable = [

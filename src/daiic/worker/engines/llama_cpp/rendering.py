@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Server(Protocol):
-    """The llama-server that renders."""
+    """The llama-server that renders conversations and answers them."""
 
     @property
     def processor_seconds(self) -> float:
@@ -44,13 +44,17 @@ class Server(Protocol):
     """Streams that nobody waits for any more, and that are not closed yet."""
 
     async def get(self, path: str) -> Mapping[str, Any]:
-        """Return the JSON at `path`."""
+        """Return the JSON at `path`; errors are those of `post`."""
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the JSON with which it answers `body` at `path`; see `chat.Server`."""
+        """Return the JSON with which it answers `body` at `path`.
+
+        Raises:
+            TaskError: if it refuses that; BAD_REQUEST for what its sender can put right.
+        """
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Events:
-        """Yield the events with which it answers; see `chat.Server`."""
+        """Yield the events with which it answers; closing cancels. Errors are those of `post`."""
 
 
 class NotRendered(TaskError):

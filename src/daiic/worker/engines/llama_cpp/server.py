@@ -38,7 +38,7 @@ _NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "unable to all
 
 
 class Server:
-    """The process and its socket; a `chat.Server`.
+    """The process and its socket; a `rendering.Server`.
 
     `begun` streams have sent something and not ended, so many requests were `given_up` so far, and
     `lingering` ones will be.
@@ -102,7 +102,7 @@ class Server:
     async def _ready(self) -> bool:
         if not self.alive:
             await self._child.ended()
-            if self._lacked_memory():
+            if self._child.lacked_memory(_NO_MEMORY):
                 raise EngineOutOfMemory(f"llama-server: {self._child.last_words()}")
             raise TaskError(
                 pb.BAD_REQUEST,
@@ -166,7 +166,7 @@ class Server:
         try:
             async with self._client.stream("POST", path, json=asked) as response:
                 if response.is_error:
-                    refused = await REPLIES.whole(response)
+                    refused = await REPLIES.refused(response)
                     ended = True
                     raise _refusal(refused)
                 begun = True
@@ -192,7 +192,7 @@ class Server:
             return REPLIES.broken(str(error))
         if self._killed:
             return EngineDied(self._killed)
-        if self._lacked_memory():
+        if self._child.lacked_memory(_NO_MEMORY):
             return EngineOutOfMemory("llama-server ran out of memory")
         return EngineDied(
             f"llama-server ended ({self._child.returncode}): {self._child.last_words()}"
@@ -211,12 +211,6 @@ class Server:
         await self._client.aclose()
         await self._child.close()
         shutil.rmtree(self._place, ignore_errors=True)
-
-    def _lacked_memory(self) -> bool:
-        killed = self._child.returncode == -signal.SIGKILL
-        return killed or any(
-            sign in line.lower() for line in self._child.said for sign in _NO_MEMORY
-        )
 
 
 def _refusal(content: bytes) -> Exception:

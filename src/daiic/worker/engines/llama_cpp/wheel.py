@@ -14,9 +14,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("--model", "--host", "--mmproj", "--lora-scaled", "--spec-draft-model"):
         parser.add_argument(name, default="")
-    for name in ("--ctx-size", "--parallel", "--threads", *BATCHES):
-        parser.add_argument(name, type=int, default=0)
-    for name in ("--cache-ram", "--ctx-checkpoints"):
+    sizes = ("--ctx-size", "--parallel", "--threads", "--cache-ram", "--ctx-checkpoints")
+    for name in (*sizes, *BATCHES):
         parser.add_argument(name, type=int, default=0)
     parser.add_argument("--spec-type", default="none")
     for name in ("--jinja", "--no-warmup", "--no-ui", "--embeddings", "--kv-unified"):

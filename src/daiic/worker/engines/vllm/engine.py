@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ from daiic.worker.engines.vllm.request import begins_with_the_answer, request_fi
 from daiic.worker.engines.vllm.server import Server
 from daiic.worker.engines.vllm.token_bytes import TokenBytes
 from daiic.worker.limits import LIMITS
+from daiic.worker.standstill import Standstill
 
 CONSTRAINT_PATIENCE = LIMITS.constraint_patience
 
@@ -74,8 +74,7 @@ class VllmEngine:
         self._thread = OneThread("tokens")
         self._end_tokens = _end_tokens(defaults, tokenizer)
         self._running = 0
-        self._stepped_at = time.monotonic()
-        self._worked = 0.0
+        self._standstill = Standstill()
 
     @property
     def footprint(self) -> int:
@@ -90,11 +89,7 @@ class VllmEngine:
         """
         if not self._running:
             return 0.0
-        if not self._on_cards:
-            worked = self._server.processor_seconds
-            if worked > self._worked:
-                self._worked, self._stepped_at = worked, time.monotonic()
-        return time.monotonic() - self._stepped_at
+        return self._standstill.look(0.0 if self._on_cards else self._server.processor_seconds)
 
     @property
     def alive(self) -> bool:
@@ -104,12 +99,12 @@ class VllmEngine:
     async def run(self, task: pb.Task) -> Parts:
         """Answer a text task."""
         if not self._running:
-            self._stepped_at = time.monotonic()
+            self._standstill.step()
         self._running += 1
         try:
             async with contextlib.aclosing(self._parts(task)) as parts:
                 async for part in parts:
-                    self._stepped_at = time.monotonic()
+                    self._standstill.step()
                     yield part
         finally:
             self._running -= 1

@@ -88,7 +88,7 @@ class Server:
     async def _ready(self) -> bool:
         if not self.alive:
             await self._child.ended()
-            if self._lacked_memory():
+            if self._child.lacked_memory(_NO_MEMORY):
                 raise EngineOutOfMemory(f"vLLM: {self._cause()}")
             raise TaskError(
                 pb.BAD_REQUEST,
@@ -129,7 +129,7 @@ class Server:
         try:
             async with self._client.stream("POST", COMPLETIONS, json=asked) as response:
                 if response.is_error:
-                    raise await self._failure(REPLIES.refusal(await REPLIES.whole(response)))
+                    raise await self._failure(REPLIES.refusal(await REPLIES.refused(response)))
                 async for data in REPLIES.events(response):
                     if data == DONE:
                         return
@@ -154,7 +154,7 @@ class Server:
         return REPLIES.broken(why) if self.alive else self._death()
 
     def _death(self) -> Exception:
-        if self._lacked_memory():
+        if self._child.lacked_memory(_NO_MEMORY):
             return EngineOutOfMemory("vLLM ran out of memory")
         return EngineDied(f"vLLM ended ({self._child.returncode}): {self._child.last_words()}")
 
@@ -163,12 +163,6 @@ class Server:
         await self._client.aclose()
         await self._child.close()
         shutil.rmtree(self._place, ignore_errors=True)
-
-    def _lacked_memory(self) -> bool:
-        killed = self._child.returncode == -signal.SIGKILL
-        return killed or any(
-            sign in line.lower() for line in self._child.said for sign in _NO_MEMORY
-        )
 
 
 def _family_of(pid: int) -> list[psutil.Process]:

@@ -58,6 +58,11 @@ def test_plan_that_shares_more_out_than_is_needed_is_followed_in_proportion(mode
     assert (arranged.layers, arranged.own_layers) == ((5, 5), 10)
 
 
+def test_files_beside_the_model_leave_fewer_layers_here(model: Gguf) -> None:
+    arranged = arrange(model, plan(750, 750, own=1500), has_gpu=True, context=CONTEXT, beside=1000)
+    assert arranged.own_layers == 5
+
+
 def test_members_have_as_many_tasks_contexts_as_they_lend_memory_for(model: Gguf) -> None:
     arranged = arrange(model, plan(750, 750, own=1500), has_gpu=True, context=CONTEXT)
     assert arranged.fits_members(2)  # 5 layers of 100 and 20 for each task
