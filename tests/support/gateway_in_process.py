@@ -123,7 +123,7 @@ class GatewayInProcess:
             gateway,
             ClusterStream(gateway, error_body),
             Revocation(keys) if keys else None,
-            RateLimits(0, 0),
+            RateLimits(settings.key_limits),
             self.view.why_not_ready,
             only_local_names=only_local_names,
         )

@@ -106,11 +106,11 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             return "the gateway is stopping" if life.stop.is_set() else view.why_not_ready()
 
         cluster_stream = ClusterStream(gateway, error_body)
-        rate_limits = RateLimits(settings.requests_per_minute, settings.concurrent_requests)
+        rate_limits = RateLimits(settings.key_limits)
 
         def reload(fresh: GatewaySettings) -> None:
             gateway.settings = fresh
-            rate_limits.change(fresh.requests_per_minute, fresh.concurrent_requests)
+            rate_limits.change(fresh.key_limits)
 
         life.on_reload(reload, CHANGEABLE)
         revocation = Revocation(keys) if keys else None

@@ -8,6 +8,7 @@ from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.gateway.bench.store import BenchStore
 from daiic.gateway.http.body_memory import BodyMemory
+from daiic.gateway.http.client import Client
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.monitoring.cluster_view import ClusterView
@@ -28,14 +29,14 @@ class Gateway:
     bodies: BodyMemory = field(default_factory=BodyMemory)
     _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
-    def task(self, model: str, *, stream: bool, client: str) -> pb.Task:
+    def task(self, model: str, *, stream: bool, client: Client) -> pb.Task:
         """Return a task for `model`, without its work.
 
         Heads share the workers among our clients. They learn nothing about
         `client` except whether it is the same one as before.
         """
         deadline = min(int(self.settings.request_timeout * 1000), 2**32 - 1)
-        digest = hashlib.blake2b(client.encode(), digest_size=8, key=self._salt)
+        digest = hashlib.blake2b(client.id.encode(), digest_size=8, key=self._salt)
         return pb.Task(
             model=self.view.meant(model),
             stream=stream,

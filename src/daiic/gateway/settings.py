@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
+from daiic.gateway.http.key_limits import AMOUNTS, KeyLimits, Limit
 from daiic.service.settings import (
     DaemonSettings,
     HostPort,
@@ -15,6 +16,14 @@ from daiic.service.settings import (
 )
 
 MIB = 1 << 20
+
+KeyLimit = Annotated[
+    Limit,
+    Meta(
+        title="a number, 0 for no limit",
+        description="for each API key without its own; 0 for no limit",
+    ),
+]
 
 
 class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
@@ -44,18 +53,11 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     allow_keyless_public: Annotated[
         bool, Meta(description="serve other machines even without API keys")
     ] = False
-    requests_per_minute: Annotated[
-        int,
-        Meta(
-            ge=0, title="a number, 0 for no limit", description="for each API key; 0 for no limit"
-        ),
-    ] = 0
-    concurrent_requests: Annotated[
-        int,
-        Meta(
-            ge=0, title="a number, 0 for no limit", description="for each API key; 0 for no limit"
-        ),
-    ] = 0
+    requests_per_minute: KeyLimit = 0
+    requests_per_day: KeyLimit = 0
+    tokens_per_minute: KeyLimit = 0
+    tokens_per_day: KeyLimit = 0
+    concurrent_requests: KeyLimit = 0
 
     cors_origins: Annotated[
         tuple[str, ...],
@@ -88,14 +90,11 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise SettingsError('cors_origins: name origins, or "*" alone')
 
+    @property
+    def key_limits(self) -> KeyLimits:
+        """What holds for keys without limits of their own."""
+        return KeyLimits(**{name: getattr(self, name) for name in AMOUNTS})
 
-CHANGEABLE = frozenset(
-    {
-        "max_body_bytes",
-        "request_timeout",
-        "requests_per_minute",
-        "concurrent_requests",
-        "log_level",
-    }
-)
+
+CHANGEABLE = frozenset({"max_body_bytes", "request_timeout", "log_level", *AMOUNTS})
 """What SIGHUP can change; the rest needs a restart."""

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from daiic.cli.apikey import app
 from daiic.gateway.http.api_keys import KeyFile
+from daiic.gateway.http.key_limits import KeyLimits
 
 
 @pytest.fixture
@@ -46,3 +47,26 @@ def test_mistakes_are_said_with_what_to_do(file: Path) -> None:
     assert "daiic apikey list" in call(file, "revoke", "bob", status=2).stderr
     missing = file.parent / "nowhere" / "keys.json"
     assert "cannot be written" in call(missing, "create", "ann", status=2).stderr
+
+
+def test_limits_are_set_changed_shown_and_taken_back(file: Path) -> None:
+    key = call(
+        file, "create", "ann", "--tokens-per-day=5000", "--model=Qwen/*", "--priority=low"
+    ).stdout.strip()
+    limits = KeyFile(file).find(key).limits
+    assert limits == KeyLimits(tokens_per_day=5000, models=("Qwen/*",), priority="low")
+    said = call(file, "set", "ann", "--requests-per-minute=0", "--admin").stderr
+    assert "requests per minute: no limit" in said and "admin" in said
+    listed = json.loads(call(file, "list", "--json").stdout)[0]
+    assert (listed["tokens_per_day"], listed["requests_per_minute"]) == (5000, 0)
+    assert listed["models"] == ["Qwen/*"] and listed["is_admin"]
+    call(file, "set", "ann", "--unset=models", "--unset=tokens-per-day", "--priority=normal")
+    assert KeyFile(file).find(key).limits == KeyLimits(requests_per_minute=0)
+
+
+def test_a_change_of_nothing_or_of_what_there_is_not_is_refused(file: Path) -> None:
+    call(file, "create", "ann")
+    assert "nothing is to change" in call(file, "set", "ann", status=2).stderr
+    assert "the limits are" in call(file, "set", "ann", "--unset=color", status=2).stderr
+    assert "daiic apikey list" in call(file, "set", "bob", "--admin", status=2).stderr
+    call(file, "set", "ann", "--tokens-per-day=-1", status=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from daiic.gateway.http.api_keys import ApiKeysError, KeyFile
+from daiic.gateway.http.key_limits import KeyLimits
 
 
 @pytest.fixture
@@ -145,3 +146,44 @@ def test_full_disk_loses_no_key(file: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert KeyFile(file).find(key).name == "ann"
     assert sorted(path.name for path in file.parent.iterdir()) == ["keys.json", "keys.json.lock"]
+
+
+def test_files_made_before_keys_had_limits_stay_readable(file: Path) -> None:
+    file.write_text(json.dumps({"keys": [GOOD]}))
+    file.chmod(0o600)
+    (key,) = KeyFile(file).load().values()
+    assert (key.limits, key.may_bench, key.is_admin) == (KeyLimits(), False, False)
+
+
+def test_what_a_key_may_do_changes_and_what_is_not_named_stays(file: Path) -> None:
+    gateway, operator = KeyFile(file), KeyFile(file)
+    key = operator.create("ann", limits=KeyLimits(tokens_per_day=5, models=("a*",)))
+    operator.change("ann", {"tokens_per_minute": 7, "is_admin": True})
+    found = gateway.find(key)
+    assert found.limits == KeyLimits(tokens_per_day=5, tokens_per_minute=7, models=("a*",))
+    assert found.is_admin and not found.may_bench
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"requests_per_day": -1},
+        {"tokens_per_day": 10**16},
+        {"models": ("\x1b[31m",)},
+        {"models": ("",)},
+        {"models": ("a",) * 1001},
+        {"priority": "highest"},
+    ],
+)
+def test_limits_that_are_none_are_neither_stored_nor_read(file: Path, limits: dict) -> None:
+    keys = KeyFile(file)
+    keys.create("ann")
+    before = file.read_bytes()
+    with pytest.raises(ApiKeysError, match="no limits of a key"):
+        keys.change("ann", limits)
+    with pytest.raises(ApiKeysError, match="no limits of a key"):
+        keys.create("bob", limits=KeyLimits(**limits))
+    assert file.read_bytes() == before
+    file.write_text(json.dumps({"keys": [GOOD | {"limits": limits}]}))
+    with pytest.raises(ApiKeysError, match="is not a file of API keys"):
+        keys.load()

@@ -35,7 +35,7 @@ class BenchEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entry = AccessLogEntry.of(scope)
         entry.endpoint = "bench"
-        if scope["method"] == "POST" and entry.may_bench:
+        if scope["method"] == "POST" and entry.client.may_bench:
             await self._start(scope, receive, send)
             return
         response = ResponseWriter(send, self._format_error)
@@ -52,7 +52,7 @@ class BenchEndpoint:
             return
         await response.send_json(
             Benches(
-                may_start=entry.may_bench,
+                may_start=entry.client.may_bench,
                 running=self._running,
                 most_streams=BENCH_STREAMS,
                 most_tokens=BENCH_TOKENS,

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daiic.gateway.http.access_log import AccessLogEntry, request_id
 from daiic.gateway.http.api_keys import ApiKey, ApiKeysError
+from daiic.gateway.http.client import Client
 from daiic.gateway.http.errors import SERVER, ApiError, ErrorFormat
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.response_writer import ResponseWriter
@@ -67,17 +68,19 @@ class AccessMiddleware:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 entry.status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = entry.id
+                sent = MutableHeaders(scope=message)
+                sent["x-request-id"] = entry.id
+                if limited:
+                    sent.update(self._rate_limits.headers(entry.client))
             await send(message)
 
-        acquired = False
+        limited = acquired = False
         try:
             self._check_host(headers)
             key = self._key(scope, headers)
-            entry.client = key.name if key else scope["client"][0] if scope.get("client") else ""
-            # Without keys, on loopback, there is nobody but those who use this machine.
-            entry.may_bench = key.may_bench if key else self._only_local_names
-            if scope["method"] == "POST":
+            entry.client = Client.of_key(key) if key else self._anonymous(scope)
+            limited = scope["method"] == "POST"
+            if limited:
                 self._rate_limits.acquire(entry.client)
                 acquired = True
             if scope["path"].startswith(GUARDED):
@@ -98,9 +101,9 @@ class AccessMiddleware:
         path: str = scope["path"]
         if self._keys is None or not path.startswith(GUARDED) or path.startswith(self._keyless):
             return None
-        scheme, _, presented = headers.get("authorization", "").partition(" ")
+        presented = _presented(headers)
         try:
-            key = self._keys.keys.find(presented.strip()) if scheme.lower() == "bearer" else None
+            key = self._keys.keys.find(presented) if presented else None
         except ApiKeysError as error:
             log.error("API keys cannot be checked", reason=str(error))
             raise ApiError(
@@ -112,6 +115,12 @@ class AccessMiddleware:
             what = "this API key is not valid" if presented else "an API key is needed"
             raise invalid_key(what)
         return key
+
+    def _anonymous(self, scope: Scope) -> Client:
+        address = scope["client"][0] if scope.get("client") else ""
+        # Without keys, on loopback, there is nobody but those who use this machine.
+        alone = self._only_local_names
+        return Client(address, address, may_bench=alone, is_admin=alone)
 
     def _check_host(self, headers: Headers) -> None:
         try:
@@ -133,9 +142,15 @@ class AccessMiddleware:
         say(
             "request",
             request_id=entry.id,
-            client=entry.client,
+            client=entry.client.name,
             endpoint=entry.endpoint,
             status=entry.status,
             ms=round(seconds * 1000, 1),
             **({"model": entry.model} if entry.model else {}),
         )
+
+
+def _presented(headers: Headers) -> str:
+    """Return the key that a request has, as OpenAI's clients send it or as Anthropic's."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()

@@ -7,24 +7,21 @@ from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
+from daiic.gateway.http.client import NOBODY, Client
+
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(slots=True)
 class AccessLogEntry:
-    """Filled in while the request is handled.
-
-    `endpoint` is the route's name, `client` the key's name or the client's address,
-    `may_bench` whether that client may start benches.
-    """
+    """Filled in while the request is handled; `endpoint` is the route's name."""
 
     id: str
     started: float = field(default_factory=time.perf_counter)
     endpoint: str = "other"
-    client: str = ""
+    client: Client = NOBODY
     model: str | None = None
     status: int = 0
-    may_bench: bool = False
 
     @classmethod
     def of(cls, scope: Scope) -> "AccessLogEntry":

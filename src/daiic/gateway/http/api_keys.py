@@ -12,7 +12,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +20,12 @@ from typing import Annotated
 import msgspec
 
 from daiic.bounded_file import read_bounded
+from daiic.gateway.http.key_limits import KeyLimits
 from daiic.replaced_file import replace_file
 
 MAX_FILE = 16 << 20
 """Bytes; some 80,000 keys."""
+LIMITS = frozenset(KeyLimits.__struct_fields__)
 MAKE_ONE = "make one with `daiic apikey create`"
 
 
@@ -39,10 +41,11 @@ Time = Annotated[int, msgspec.Meta(ge=0, le=253402214400)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
-class ApiKey(msgspec.Struct, frozen=True):
+class ApiKey(msgspec.Struct, frozen=True, omit_defaults=True):
     """A key as it stands in the file; `created` is in seconds since the Epoch.
 
-    With `may_bench` it is also good for starting benches, which keep workers busy.
+    With `may_bench` it is also good for starting benches, which keep workers busy, and
+    `is_admin` for seeing what all keys have used.
     """
 
     id: Id
@@ -50,6 +53,8 @@ class ApiKey(msgspec.Struct, frozen=True):
     created: Time
     sha256: Sha256
     may_bench: bool = False
+    is_admin: bool = False
+    limits: KeyLimits = KeyLimits()
 
 
 class _Document(msgspec.Struct):
@@ -109,13 +114,20 @@ class KeyFile:
         same = hmac.compare_digest(digest, key.sha256 if key else "0" * len(digest))
         return key if same else None
 
-    def create(self, name: str, *, may_bench: bool = False) -> str:
+    def create(
+        self,
+        name: str,
+        *,
+        may_bench: bool = False,
+        is_admin: bool = False,
+        limits: KeyLimits | None = None,
+    ) -> str:
         """Add a key and return it: only its hash is stored, so it cannot be shown again.
 
         The file is created, with mode 0600, if there is none.
 
         Raises:
-            ApiKeysError: if the file cannot be used or written.
+            ApiKeysError: if the file cannot be used or written, or `limits` are none.
         """
         try:
             msgspec.convert(name, Name)
@@ -126,8 +138,33 @@ class KeyFile:
         identity = secrets.token_hex(4)
         key = f"daiic-{identity}-{secrets.token_urlsafe(32)}"
         with self._changing() as keys:
-            keys[identity] = ApiKey(identity, name, int(time.time()), _digest(key), may_bench)
+            keys[identity] = ApiKey(
+                identity,
+                name,
+                int(time.time()),
+                _digest(key),
+                may_bench,
+                is_admin,
+                _checked(limits or KeyLimits()),
+            )
         return key
+
+    def change(self, name_or_id: str, changes: Mapping[str, object]) -> ApiKey:
+        """Change a key's `limits`, `may_bench` or `is_admin`, and return it as it is now.
+
+        `changes` has these two and the names of limits, those that are to change.
+
+        Raises:
+            ApiKeysError: if there is no such key, or several, or `changes` are no limits.
+        """
+        rights = {name: value for name, value in changes.items() if name not in LIMITS}
+        limits = {name: value for name, value in changes.items() if name in LIMITS}
+        with self._changing() as keys:
+            key = _only(keys, name_or_id)
+            limited = _checked(msgspec.structs.replace(key.limits, **limits))
+            changed = msgspec.structs.replace(key, limits=limited, **rights)
+            keys[key.id] = changed
+        return changed
 
     def revoke(self, name_or_id: str) -> ApiKey:
         """Remove a key by its id, or by its name if only one key has it.
@@ -136,14 +173,9 @@ class KeyFile:
             ApiKeysError: if there is no such key, or several.
         """
         with self._changing() as keys:
-            found = [key for key in keys.values() if name_or_id in (key.id, key.name)]
-            if not found:
-                raise ApiKeysError(f"no key is called {name_or_id}: see `daiic apikey list`")
-            if len(found) > 1:
-                ids = ", ".join(key.id for key in found)
-                raise ApiKeysError(f"{len(found)} keys are called {name_or_id}: name one of {ids}")
-            del keys[found[0].id]
-        return found[0]
+            key = _only(keys, name_or_id)
+            del keys[key.id]
+        return key
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, ApiKey]]:
@@ -159,6 +191,23 @@ class KeyFile:
     def _write(self, keys: dict[str, ApiKey]) -> None:
         document = msgspec.json.format(msgspec.json.encode(_Document(list(keys.values()))))
         replace_file(self.path, document + b"\n", 0o600)
+
+
+def _only(keys: Mapping[str, ApiKey], name_or_id: str) -> ApiKey:
+    found = [key for key in keys.values() if name_or_id in (key.id, key.name)]
+    if not found:
+        raise ApiKeysError(f"no key is called {name_or_id}: see `daiic apikey list`")
+    if len(found) > 1:
+        ids = ", ".join(key.id for key in found)
+        raise ApiKeysError(f"{len(found)} keys are called {name_or_id}: name one of {ids}")
+    return found[0]
+
+
+def _checked(limits: KeyLimits) -> KeyLimits:
+    try:
+        return msgspec.convert(msgspec.to_builtins(limits), KeyLimits)
+    except (msgspec.ValidationError, TypeError, UnicodeError) as error:
+        raise ApiKeysError(f"these are no limits of a key: {error}") from None
 
 
 def _digest(key: str) -> str:

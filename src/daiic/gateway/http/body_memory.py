@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from daiic.gateway.http.client import Client
 from daiic.gateway.http.errors import OVERLOADED, ApiError
 from daiic.gateway.limits import BODIES_BYTES, CLIENT_BODIES_BYTES
 
@@ -45,13 +46,13 @@ class BodyMemory:
         self._total = 0
 
     @contextmanager
-    def of(self, client: str) -> Iterator[Body]:
+    def of(self, client: Client) -> Iterator[Body]:
         """Yield an empty body of `client`; its memory is released afterwards."""
-        body = Body(self, client)
+        body = Body(self, client.id)
         try:
             yield body
         finally:
-            self._release(client, body.size)
+            self._release(client.id, body.size)
 
     def reserve(self, client: str, size: int) -> None:
         """Count `size` more bytes for `client`.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from daiic.gateway.http.client import Client
 from daiic.gateway.http.response_writer import ResponseWriter
 from daiic.gateway.monitoring.activity import Activity
 
@@ -10,10 +11,10 @@ from daiic.gateway.monitoring.activity import Activity
 class RequestContext:
     """What the answer is written to, and for whom.
 
-    `base_url` is how the client reaches this gateway; `client` is its key's name or its address.
+    `base_url` is how the client reaches this gateway.
     """
 
     response: ResponseWriter
     activity: Activity
     base_url: str
-    client: str
+    client: Client
