@@ -52,6 +52,18 @@ INPUTS = 2048
 """Texts to embed in one request: 400."""
 MESSAGES = 4096
 """Messages in one conversation: 400."""
+TOOLS = 128
+"""Tools of one request, and calls in one message: 400."""
+TOOL_NAME = 128
+"""Characters of a tool's name, or a call's id: 400."""
+SCHEMA_BYTES = 256 * KIB
+"""A schema, a regular expression or a grammar: 400."""
+SCHEMA_DEPTH = 64
+"""Levels of a schema: 400."""
+LOGIT_BIASES = 1024
+"""Tokens of a `logit_bias`: 400."""
+CHOSEN = 1024
+"""Texts of a `choice`: 400."""
 ERROR_TEXT = 2000
 """Characters of a request that an error quotes: the rest is left out."""
 

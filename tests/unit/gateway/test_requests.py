@@ -8,13 +8,20 @@ from hypothesis import strategies as st
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_body import decode
 from daiic.gateway.limits import ERROR_TEXT
+from daiic.gateway.openai.conversation import add_messages
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.completions import CompletionRequest
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest
 from daiic.gateway.openai.schema.images import ImageRequest
+from daiic.wire import daiic_pb2 as pb
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+NESTED: dict[str, object] = {}
+for _ in range(80):
+    NESTED = {"items": NESTED}
 
 
 def refusal(kind: type, **fields: object) -> ApiError:
@@ -39,15 +46,25 @@ def refusal(kind: type, **fields: object) -> ApiError:
         ("messages", []),
         ("messages", "hi"),
         ("stream_options", {"include_usage": True}),
-        ("logit_bias", {"1": 5}),
-        ("presence_penalty", 0.5),
-        ("frequency_penalty", -0.5),
-        ("logprobs", True),
+        ("logit_bias", {"1": 101}),
+        ("logit_bias", {"x": 5}),
+        ("logit_bias", {str(2**32): 5}),
+        ("logit_bias", {"9" * 5000: 5}),
+        ("logit_bias", {str(token): 1 for token in range(2000)}),
+        ("presence_penalty", 2.5),
+        ("frequency_penalty", -2.5),
+        ("repetition_penalty", 0),
+        ("min_p", 2),
         ("top_logprobs", 3),
-        ("tools", [{"type": "function"}]),
+        ("top_logprobs", 21),
+        ("reasoning_effort", "Much!"),
         ("functions", [{"name": "f"}]),
+        ("function_call", "auto"),
         ("modalities", ["text", "audio"]),
-        ("response_format", {"type": "json_object"}),
+        ("web_search_options", {}),
+        ("response_format", {"type": "xml"}),
+        ("tools", [{"type": "function", "function": {"name": "a b"}}]),
+        ("tools", [{"type": "function", "function": {"name": "a"}}] * 129),
     ],
 )
 def test_a_wrong_chat_parameter_is_named(param: str, value: object) -> None:
@@ -82,8 +99,13 @@ def test_a_missing_field_is_named(field: str) -> None:
 @pytest.mark.parametrize(
     ("message", "param"),
     [
-        ({"role": "tool", "content": "x"}, "messages[0]"),
-        ({"role": "assistant", "tool_calls": [{}]}, "messages[0]"),
+        ({"role": "tool", "content": "x"}, "messages[0].tool_call_id"),
+        ({"role": "function", "content": "x"}, "messages[0].role"),
+        ({"role": "user", "content": "x", "tool_calls": [{"id": "a"}]}, "messages[0].tool_calls"),
+        (
+            {"role": "assistant", "tool_calls": [{"id": "a", "type": "custom"}]},
+            "messages[0].tool_calls[0].type",
+        ),
         ({"role": "user"}, "messages[0].content"),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
@@ -91,16 +113,29 @@ def test_a_missing_field_is_named(field: str) -> None:
         ),
     ],
 )
-def test_messages_that_are_not_text_are_refused(message: dict[str, object], param: str) -> None:
+def test_messages_that_no_model_could_take_are_refused(
+    message: dict[str, object], param: str
+) -> None:
     request = decode(msgspec.json.encode({**CHAT, "messages": [message]}), ChatRequest)
     with pytest.raises(ApiError) as refused:
-        request.messages[0].text("messages[0]")
+        add_messages(pb.TextTask(), request.messages)
     assert refused.value.param == param
 
 
 @pytest.mark.parametrize(
     ("param", "value"),
-    [("echo", True), ("suffix", "x"), ("best_of", 4), ("logprobs", 2), ("prompt", [1, 2, 3])],
+    [
+        ("echo", True),
+        ("suffix", "x"),
+        ("best_of", 4),
+        ("logprobs", 21),
+        ("prompt", []),
+        ("prompt", [[]]),
+        ("prompt", [1, "a"]),
+        ("prompt", [-1]),
+        ("prompt", [2**32]),
+        ("prompt", ["a"] * 65),
+    ],
 )
 def test_a_wrong_completion_parameter_is_named(param: str, value: object) -> None:
     error = refusal(CompletionRequest, **{"model": "m", "prompt": "x", param: value})
@@ -128,6 +163,60 @@ def test_what_is_not_json_is_said_to_be_so(data: bytes) -> None:
     with pytest.raises(ApiError, match="is not JSON") as refused:
         decode(data, ChatRequest)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
+        (
+            {"response_format": {"type": "json_object"}, "regex": "a+"},
+            "regex",
+        ),
+        ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "structured_outputs.choice"),
+        ({"grammar": "x" * 300_000}, "grammar"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": NESTED}}},
+            "response_format.json_schema.schema",
+        ),
+    ],
+)
+def test_a_format_that_cannot_be_kept_to_is_named(fields: dict[str, object], param: str) -> None:
+    request = decode(msgspec.json.encode({**CHAT, **fields}), ChatRequest)
+    with pytest.raises(ApiError) as refused:
+        _ = request.constraint
+    assert (refused.value.status, refused.value.param) == (400, param)
+
+
+@pytest.mark.parametrize(
+    ("fields", "constraint"),
+    [
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, pb.Constraint(json=True)),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "n", "schema": {"type": "array"}, "strict": True},
+                }
+            },
+            pb.Constraint(json_schema='{"type":"array"}'),
+        ),
+        (
+            {"response_format": {"type": "json_object", "schema": {"type": "object"}}},
+            pb.Constraint(json_schema='{"type":"object"}'),
+        ),
+        ({"structured_outputs": {"choice": ["a.b", "c"]}}, pb.Constraint(regex=r"(?:a\.b)|(?:c)")),
+        ({"structured_outputs": {"json": {}}}, pb.Constraint(json_schema="{}")),
+        ({"regex": "a+"}, pb.Constraint(regex="a+")),
+        ({"grammar": "start: /a/"}, pb.Constraint(grammar="start: /a/")),
+    ],
+)
+def test_formats_reach_the_worker(
+    fields: dict[str, object], constraint: pb.Constraint | None
+) -> None:
+    found = decode(msgspec.json.encode({**CHAT, **fields}), ChatRequest).constraint
+    assert (found[0] if found else None) == constraint
 
 
 @pytest.mark.parametrize("depth", [1000, 100_000])
@@ -161,7 +250,7 @@ def test_numbers_beyond_all_reason_are_refused(field: str, number: str) -> None:
 def test_a_refusal_does_not_repeat_all_that_was_sent(message: dict[str, object]) -> None:
     body = msgspec.json.encode({**CHAT, "messages": [message]})
     with pytest.raises(ApiError) as refused:
-        decode(body, ChatRequest).messages[0].text("messages[0]")
+        add_messages(pb.TextTask(), decode(body, ChatRequest).messages)
     assert len(error_body(refused.value)) < 2 * ERROR_TEXT
 
 

@@ -1,4 +1,4 @@
-"""How an answer is sent: at once, or as server-sent events.
+"""How an answer is sent: at once, or as a stream, of server-sent events unless an API has its own.
 
 The header of a stream goes out with its first event, so that a task that is
 refused still gets the right status. After a while without events it goes out
@@ -7,6 +7,7 @@ with a comment, so that no proxy takes the connection for dead.
 
 import asyncio
 from collections.abc import Iterable
+from typing import ClassVar, Protocol
 
 import msgspec
 from starlette.types import Send
@@ -20,12 +21,41 @@ COMMENT_EVERY = 15.0
 
 Headers = Iterable[tuple[bytes, bytes]]
 
-EVENT_STREAM = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+STREAMED = [
     (b"cache-control", b"no-store"),
     # Without it nginx collects events until its buffer is full.
     (b"x-accel-buffering", b"no"),
 ]
+
+
+class StreamFormat(Protocol):
+    """What a stream is made of, apart from its events.
+
+    `media_type` is its type for the header; `comment` keeps a quiet connection alive, empty if
+    the type has nothing for that.
+    """
+
+    media_type: ClassVar[bytes]
+    comment: ClassVar[bytes]
+
+    def error(self, error: ApiError) -> bytes:
+        """Return how a stream ends that fails after it has begun."""
+
+
+class EventStream:
+    """Server-sent events, the last of which may be an error as the API writes them."""
+
+    media_type: ClassVar[bytes] = b"text/event-stream; charset=utf-8"
+    comment: ClassVar[bytes] = b": still working\n\n"
+
+    __slots__ = ("_format_error",)
+
+    def __init__(self, format_error: ErrorFormat) -> None:
+        self._format_error = format_error
+
+    def error(self, error: ApiError) -> bytes:
+        """Return `error` as an event."""
+        return server_sent_event(self._format_error(error))
 
 
 def server_sent_event(data: bytes, name: str = "") -> bytes:
@@ -42,6 +72,7 @@ class ResponseWriter:
         "_loop",
         "_quiet_since",
         "_send",
+        "_stream",
         "_timer",
         "complete",
         "started",
@@ -50,6 +81,7 @@ class ResponseWriter:
     def __init__(self, send: Send, format_error: ErrorFormat) -> None:
         self._send = send
         self._format_error = format_error
+        self._stream: StreamFormat = EventStream(format_error)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._comment: asyncio.Task[None] | None = None
@@ -78,18 +110,22 @@ class ResponseWriter:
         """Send `answer` with status 200."""
         await self.send(msgspec.json.encode(answer))
 
-    def start_stream(self) -> None:
-        """Begin a stream: keep the connection alive from now on."""
+    def start_stream(self, stream: StreamFormat | None = None) -> None:
+        """Begin a stream, of server-sent events unless it is another `stream`.
+
+        The connection is kept alive from now on.
+        """
+        if stream is not None:
+            self._stream = stream
         self._quiet_since = self._loop.time()
         self._timer = self._loop.call_later(FIRST_COMMENT, self._on_timer)
 
     async def write(self, data: bytes, last: bool = False) -> None:
-        """Send events of the stream; waits while the client is slow to read."""
+        """Send more of the stream; waits while the client is slow to read."""
         if not self.started:
             self.started = True
-            await self._send(
-                {"type": "http.response.start", "status": 200, "headers": EVENT_STREAM}
-            )
+            headers = [(b"content-type", self._stream.media_type), *STREAMED]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         self._quiet_since = self._loop.time()
         if last:
             self.complete = True
@@ -101,11 +137,10 @@ class ResponseWriter:
         if self.complete:
             return
         self.stop_comments()
-        body = self._format_error(error)
         if self.started:
-            await self.write(server_sent_event(body), last=True)
+            await self.write(self._stream.error(error), last=True)
         else:
-            await self.send(body, error.status, error.headers)
+            await self.send(self._format_error(error), error.status, error.headers)
 
     def stop_comments(self) -> None:
         """Keep the connection alive no longer."""
@@ -120,6 +155,6 @@ class ResponseWriter:
         quiet = self._loop.time() - self._quiet_since
         wait = COMMENT_EVERY - quiet
         if wait <= 0 or not self.started:
-            self._comment = self._loop.create_task(self.write(b": still working\n\n"))
+            self._comment = self._loop.create_task(self.write(self._stream.comment))
             wait = COMMENT_EVERY
         self._timer = self._loop.call_later(wait, self._on_timer)

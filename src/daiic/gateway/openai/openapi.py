@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from daiic.gateway.openai.errors import ErrorBody
-from daiic.gateway.openai.schema.chat import ChatChunk, ChatCompletion, ChatRequest
+from daiic.gateway.openai.schema.chat import ChatRequest
+from daiic.gateway.openai.schema.chat_answer import ChatChunk, ChatCompletion
 from daiic.gateway.openai.schema.completions import Completion, CompletionRequest
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest, Embeddings
 from daiic.gateway.openai.schema.images import ImageCompleted, ImageProgress, ImageRequest, Images

@@ -5,15 +5,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from daiic.gateway.http.errors import ApiError, unsupported_parameter
-from daiic.gateway.limits import CHOICES
+from daiic.gateway.http.errors import ApiError
+from daiic.gateway.limits import CHOICES, LOGIT_BIASES
+from daiic.gateway.openai.schema.constraint import Constrained
 from daiic.gateway.openai.schema.fields import Count, ModelName, Seed
 from daiic.wire import daiic_pb2 as pb
 
 StopText = Annotated[str, Meta(min_length=1, max_length=256)]
 Stops = StopText | Annotated[list[StopText], Meta(max_length=16)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-FinishReason = Literal["stop", "length"]
+Bias = Annotated[float, Meta(ge=-100, le=100)]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -22,8 +24,11 @@ class StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What requests for chat and plain completions have in common."""
+class TextRequest(Constrained, frozen=True, kw_only=True):
+    """What requests for chat and plain completions have in common.
+
+    `top_k`, `min_p` and `repetition_penalty` are not OpenAI's; vLLM and llama.cpp call them so.
+    """
 
     model: ModelName
     stream: bool | None = None
@@ -33,11 +38,13 @@ class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     seed: Seed | None = None
     stop: Stops | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=0.01, le=10)] | None = None
+    logit_bias: Annotated[dict[str, Bias], Meta(max_length=LOGIT_BIASES)] | None = None
 
     @property
     def limit(self) -> int:
@@ -52,6 +59,11 @@ class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
         return [self.stop] if isinstance(self.stop, str) else self.stop
 
     @property
+    def likeliest(self) -> int | None:
+        """How many of the likeliest tokens to tell beside each one made; `None`: tell nothing."""
+        return None
+
+    @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with the number of tokens."""
         return bool(self.stream_options and self.stream_options.include_usage)
@@ -62,13 +74,11 @@ class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ApiError: naming the parameter.
         """
-        for name in ("presence_penalty", "frequency_penalty"):
-            if getattr(self, name):
-                raise unsupported_parameter(
-                    name, "workers do not apply penalties; leave it out or send 0"
+        for token in self.logit_bias or ():
+            if not (token.isascii() and token.isdecimal() and int(token[:12]) < 2**32):
+                raise ApiError(
+                    400, "logit_bias: its keys are numbers of tokens", param="logit_bias"
                 )
-        if self.logit_bias:
-            raise unsupported_parameter("logit_bias", "workers do not bias tokens; leave it out")
         if self.stream_options and not self.stream:
             raise ApiError(
                 400,
@@ -77,21 +87,45 @@ class TextRequest(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+class PromptTokens(msgspec.Struct, frozen=True):
+    """Of the prompt's tokens, those that the worker had computed before."""
+
+    cached_tokens: int
+
+
+class CompletionTokens(msgspec.Struct, frozen=True):
+    """Of the answer's tokens, those that went into reasoning."""
+
+    reasoning_tokens: int
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Tokens of the prompt, of the answer, and of both."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokens
+    completion_tokens_details: CompletionTokens
+
+    @classmethod
+    def of(cls, usage: pb.Usage) -> "Usage":
+        """Return what `usage` says."""
+        return cls(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.prompt_tokens + usage.completion_tokens,
+            PromptTokens(usage.cached_tokens),
+            CompletionTokens(usage.reasoning_tokens),
+        )
+
+
+_REASONS: dict[int, FinishReason] = {
+    pb.FINISH_REASON_LENGTH: "length",
+    pb.FINISH_REASON_TOOL_CALLS: "tool_calls",
+}
 
 
 def finish_reason(result: pb.Result) -> FinishReason:
     """Return why generation stopped."""
-    return "length" if result.finish_reason == pb.FINISH_REASON_LENGTH else "stop"
-
-
-def usage(results: list[pb.Result], choices_per_prompt: int) -> Usage:
-    """Return the tokens of all answers; a prompt counts once, however many answers it got."""
-    read = sum(result.usage.prompt_tokens for result in results[::choices_per_prompt])
-    written = sum(result.usage.completion_tokens for result in results)
-    return Usage(read, written, read + written)
+    return _REASONS.get(result.finish_reason, "stop")

@@ -1,0 +1,141 @@
+"""Runs the text tasks of one request and sends their answers, whole or as a stream."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from daiic.errors import TaskError
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.http.errors import SERVER, ApiError
+from daiic.gateway.http.request_context import RequestContext
+from daiic.gateway.text.answer_format import AnswerFormat
+from daiic.gateway.text.usage import total_usage
+from daiic.wire import daiic_pb2 as pb
+
+NO_NAMES: Mapping[str, str] = {}
+_QUOTED = re.compile(r"`([^`]+)`")
+
+
+async def answer_text(
+    gateway: Gateway,
+    tasks: list[pb.Task],
+    answer_format: AnswerFormat,
+    context: RequestContext,
+    *,
+    answers_each: int = 1,
+    field_names: Mapping[str, str] = NO_NAMES,
+) -> None:
+    """Run `tasks` at once and send their answers: as a stream if the tasks are streamed.
+
+    Of `tasks`, `answers_each` in a row have the same prompt. `field_names` are what the request
+    calls the fields of a task, so that an error of a worker can name the one at fault.
+
+    Raises:
+        ApiError: if an answer starts over when some of it has been sent, or a worker finds
+            fault with the request.
+        TaskError: if a task ends without an answer for another reason.
+    """
+    try:
+        await _answer(gateway, tasks, answer_format, context, answers_each)
+    except TaskError as error:
+        param = _field_in(error, field_names)
+        if param is None:
+            raise
+        refused = gateway.explain(error)
+        refused.param = param
+        raise refused from error
+
+
+async def _answer(
+    gateway: Gateway,
+    tasks: list[pb.Task],
+    answer_format: AnswerFormat,
+    context: RequestContext,
+    answers_each: int,
+) -> None:
+    stream = tasks[0].stream
+    if stream:
+        context.response.start_stream(answer_format)
+        results = await _together(
+            [
+                _stream(gateway, index, task, answer_format, context)
+                for index, task in enumerate(tasks)
+            ]
+        )
+    else:
+        results = await _together([gateway.cluster.answer(task) for task in tasks])
+        for result in results:
+            context.activity.output(result.worker_id, result.usage.completion_tokens)
+    usage = total_usage(results, answers_each)
+    gateway.activity.count_tokens(
+        context.activity.model, usage.prompt_tokens, usage.completion_tokens
+    )
+    if stream:
+        await context.response.write(answer_format.end(usage), last=True)
+    else:
+        await context.response.send(answer_format.whole(results, usage))
+
+
+async def _stream(
+    gateway: Gateway,
+    index: int,
+    task: pb.Task,
+    answer_format: AnswerFormat,
+    context: RequestContext,
+) -> pb.Result:
+    """Send one answer part by part; return its last part."""
+    begun = False
+    async with contextlib.aclosing(gateway.cluster.bursts(task)) as bursts:
+        async for burst in bursts:
+            parts: list[pb.Result] = []
+            for part in burst:
+                if part.started_over:
+                    if begun:
+                        raise _started_over()
+                    parts.clear()
+                if _says_something(part):
+                    parts.append(part)
+            if not parts:
+                continue
+            begun = True
+            for part in parts:
+                context.activity.output(part.worker_id, len(part.tokens), streamed=True)
+            data = b"".join([answer_format.part(index, part) for part in parts])
+            if data:
+                await context.response.write(data)
+    return burst[-1]
+
+
+def _field_in(error: TaskError, names: Mapping[str, str]) -> str | None:
+    """Return the first of the fields that a refusal quotes, by its name in the request."""
+    if error.code != pb.BAD_REQUEST:
+        return None
+    return next((names[said] for said in _QUOTED.findall(error.message) if said in names), None)
+
+
+def _says_something(part: pb.Result) -> bool:
+    return bool(part.text or part.final or part.reasoning or part.tool_calls or part.logprobs)
+
+
+def _started_over() -> ApiError:
+    return ApiError(
+        502,
+        "the worker that wrote this answer was lost, and another model has begun it again: "
+        "discard what was sent of it and send the request again",
+        type=SERVER,
+        code="answer_started_over",
+    )
+
+
+async def _together(jobs: list[Coroutine[Any, Any, pb.Result]]) -> list[pb.Result]:
+    """Return the results of all jobs; the first that fails ends the others."""
+    if len(jobs) == 1:
+        return [await jobs[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(job) for job in jobs]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in running]

@@ -1,0 +1,50 @@
+"""JSON Schemas that clients send for answers and for the arguments of tools."""
+
+from typing import Any
+
+import msgspec
+
+from daiic.gateway.http.errors import ApiError
+from daiic.gateway.limits import SCHEMA_BYTES, SCHEMA_DEPTH
+
+
+def schema_text(schema: dict[str, Any], where: str) -> str:
+    """Return `schema` as JSON for a task; `where` names it in errors.
+
+    Whether a model can be held to it is for the worker to say.
+
+    Raises:
+        ApiError: 400 if it is too large or nested too deeply.
+    """
+    if _depth(schema) > SCHEMA_DEPTH:
+        raise ApiError(
+            400, f"{where}: it is nested more than {SCHEMA_DEPTH} levels deep", param=where
+        )
+    return checked_size(msgspec.json.encode(schema).decode(), where)
+
+
+def checked_size(text: str, where: str) -> str:
+    """Return `text`, which says what an answer must be.
+
+    Raises:
+        ApiError: 400 if it is too long.
+    """
+    if len(text) > SCHEMA_BYTES:
+        raise ApiError(
+            400,
+            f"{where}: it has {len(text)} characters; send at most {SCHEMA_BYTES}",
+            param=where,
+        )
+    return text
+
+
+def _depth(value: Any) -> int:
+    deepest, left = 0, [(value, 1)]
+    while left:
+        node, depth = left.pop()
+        deepest = max(deepest, depth)
+        if isinstance(node, dict):
+            left.extend((child, depth + 1) for child in node.values())
+        elif isinstance(node, list):
+            left.extend((child, depth + 1) for child in node)
+    return deepest
