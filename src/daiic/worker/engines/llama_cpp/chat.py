@@ -30,15 +30,17 @@ async def chat_body(
     if resume.tokens:
         reply = await server.post("/detokenize", {"tokens": list(resume.tokens)})
         delivered = str(reply.get("content", ""))
+    asked = await asyncio.to_thread(
+        chat_fields,
+        text,
+        template,
+        constrained="json_schema" in fields or "grammar" in fields,
+        said=said_before(delivered, resume.text),
+    )
     return {
         "n_probs": 1,  # it tells tokens only beside their probabilities
         **fields,
-        **chat_fields(
-            text,
-            template,
-            constrained="json_schema" in fields or "grammar" in fields,
-            said=said_before(delivered, resume.text),
-        ),
+        **asked,
         **({"stop": list(text.stop)} if text.stop else {}),
         "stream_options": {"include_usage": True},
     }

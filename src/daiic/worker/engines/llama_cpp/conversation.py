@@ -7,21 +7,19 @@ from daiic.worker.engines.llama_cpp.images import data_uri
 from daiic.worker.engines.text.checks import bad, check_content, check_role
 from daiic.worker.engines.text.constraint import schema_in
 from daiic.worker.limits import LIMITS
+from daiic.worker.media.images import images_of
 
 ROLES = ("system", "user", "assistant", "tool")
-MAX_IMAGES = LIMITS.seen_images
 MAX_TOOLS = LIMITS.tools
 
 
 def messages_of(task: pb.TextTask) -> list[dict[str, Any]]:
-    """Return the messages of `task`.
+    """Return the messages of `task`; blocks for a moment if there are images in them.
 
     Raises:
         TaskError: BAD_REQUEST for a message that no chat template could take.
     """
-    images = sum(part.HasField("image") for message in task.messages for part in message.parts)
-    if images > MAX_IMAGES:
-        raise bad(f"the conversation has {images} images", f"send at most {MAX_IMAGES}")
+    images_of(task)
     return [_message(message) for message in task.messages]
 
 

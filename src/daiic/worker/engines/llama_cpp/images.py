@@ -2,43 +2,25 @@
 
 import base64
 import io
-import warnings
 
-from PIL import Image
-
-from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.limits import LIMITS
+from daiic.worker.media.images import decoded, media_type
 
-FORMATS = ("PNG", "JPEG")
-"""What both Pillow and llama-server's decoder read."""
-MAX_PIXELS = LIMITS.pixels
+READ = ("image/png", "image/jpeg")
+"""What llama-server's decoder reads."""
 
 
 def data_uri(image: pb.Media) -> str:
-    """Return `image` as a URI that holds it.
+    """Return `image` as a URI that holds it; blocks where it must be converted.
 
-    Only its header is read here; a file that lies further on is refused by llama-server.
+    Else only its header is read here; a file that lies further on is refused by llama-server.
 
     Raises:
-        TaskError: BAD_REQUEST if it is none, of another format, or would take too much memory.
+        TaskError: BAD_REQUEST if it is none, of another format, or would take too much to decode.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(image.data), formats=FORMATS) as opened:
-                width, height = opened.size
-                kind = Image.MIME[opened.format or ""]
-    except (OSError, ValueError, SyntaxError, KeyError, Image.DecompressionBombError):
-        raise TaskError(
-            pb.BAD_REQUEST,
-            f"an image of a message is not a valid {' or '.join(FORMATS)}",
-            "convert it to one of them",
-        ) from None
-    if width * height > MAX_PIXELS:
-        raise TaskError(
-            pb.BAD_REQUEST,
-            f"an image of a message has {width} × {height} pixels",
-            f"make it smaller: {MAX_PIXELS >> 20} megapixels at most",
-        )
-    return f"data:{kind};base64,{base64.b64encode(image.data).decode()}"
+    kind, data = media_type(image), image.data
+    if kind not in READ:
+        converted = io.BytesIO()
+        decoded(image).save(converted, "PNG")
+        kind, data = "image/png", converted.getvalue()
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,1 @@
+"""What tasks bring besides text: checked before anything reads it."""
