@@ -35,6 +35,8 @@ HEADER_PATIENCE = 30.0
 """Time for the header of a request to arrive: the connection is closed."""
 BODY_PATIENCE = 30.0
 """Time for the body of a request to arrive: 408."""
+PACE_BYTES = 128 * KIB
+"""The slowest that a body may arrive after that, in a second: 408."""
 KEEP_ALIVE = 75
 """Time between an answer and the next request: the connection is closed."""
 UNREAD_PATIENCE = 60.0
@@ -64,6 +66,14 @@ LOGIT_BIASES = 1024
 """Tokens of a `logit_bias`: 400."""
 CHOSEN = 1024
 """Texts of a `choice`: 400."""
+FORM_PARTS = 64
+"""Parts of a form: 400."""
+PART_HEADERS = 8
+"""Header lines of a part of a form: 400."""
+PART_HEADER_BYTES = 2 * KIB
+"""A header line of a part of a form: 400."""
+FIELD_BYTES = 256 * KIB
+"""A part of a form that is not a file: 400."""
 ERROR_TEXT = 2000
 """Characters of a request that an error quotes: the rest is left out."""
 

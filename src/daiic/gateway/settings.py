@@ -74,7 +74,7 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     max_body_bytes: Annotated[
         int,
         Meta(ge=1024, title="bytes, at least 1024", description="bytes in a request body at most"),
-    ] = 4 * MIB
+    ] = 32 * MIB
     request_timeout: Annotated[Seconds, Meta(description="seconds that one request may take")] = (
         600.0
     )

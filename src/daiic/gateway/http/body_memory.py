@@ -22,15 +22,23 @@ class Body:
         self._content = bytearray()
         self.size = 0
 
-    def add(self, piece: bytes) -> None:
-        """Append the next piece.
+    def count(self, piece: bytes) -> None:
+        """Count the next piece, which the caller keeps.
 
         Raises:
             ApiError: 429 if there is no memory for it.
         """
         self._bodies.reserve(self._client, len(piece))
-        self._content += piece
         self.size += len(piece)
+
+    def add(self, piece: bytes) -> None:
+        """Count the next piece and append it.
+
+        Raises:
+            ApiError: 429 if there is no memory for it.
+        """
+        self.count(piece)
+        self._content += piece
 
     def take(self) -> bytearray:
         """Return the content and let go of it; what it is decoded to counts in its place."""

@@ -1,6 +1,7 @@
 """A request's body: read within bounds of size and time, and decoded."""
 
 import asyncio
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -10,7 +11,8 @@ from starlette.types import Receive
 from daiic.gateway.http.body_memory import Body
 from daiic.gateway.http.disconnect import ClientDisconnected
 from daiic.gateway.http.errors import REQUEST_TIMEOUT, ApiError
-from daiic.gateway.limits import ERROR_TEXT
+from daiic.gateway.limits import BODY_PATIENCE, ERROR_TEXT, PACE_BYTES
+from daiic.gateway.settings import GatewaySettings
 from daiic.shown import shown
 
 Decoded = TypeVar("Decoded")
@@ -29,58 +31,66 @@ def decode(data: bytes | bytearray, body: type[Decoded]) -> Decoded:
             400, "the body is nested too deeply: send flatter JSON", code="invalid_json"
         ) from None
     except msgspec.ValidationError as error:
-        what, _, path = str(error).rpartition(" - at `$")
-        if not what:
-            what, path = path, ""
-        # msgspec quotes an unknown value as it came.
-        what = shown(what, ERROR_TEXT)
-        param = path.rstrip("`").lstrip(".")
-        if "missing required field" in what:
-            field = what.split("`")[1]
-            param = f"{param}.{field}" if param else field
-            what = "is missing"
-        raise ApiError(400, f"{param}: {what}" if param else what, param=param or None) from None
+        raise wrong_field(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_json") from None
 
 
+def wrong_field(error: msgspec.ValidationError) -> ApiError:
+    """Return the refusal of a request whose field is not as its type wants it."""
+    what, _, path = str(error).rpartition(" - at `$")
+    if not what:
+        what, path = path, ""
+    # msgspec quotes an unknown value as it came.
+    what = shown(what, ERROR_TEXT)
+    param = path.rstrip("`").lstrip(".")
+    if "missing required field" in what:
+        field = what.split("`")[1]
+        param = f"{param}.{field}" if param else field
+        what = "is missing"
+    return ApiError(400, f"{param}: {what}" if param else what, param=param or None)
+
+
+def media_type(headers: Headers) -> str:
+    """Return what the body is by its header, in lower case and without parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read_body(
-    body: Body, headers: Headers, receive: Receive, limit: int, seconds: float
+    body: Body,
+    take: Callable[[bytes], None],
+    headers: Headers,
+    receive: Receive,
+    settings: GatewaySettings,
 ) -> None:
-    """Add all of a request's body to `body`.
+    """Give all pieces of a request's body to `take`, which counts them with `body`.
 
     Raises:
-        ApiError: 408 if it takes longer than `seconds`, 413 if it is longer
-            than `limit` bytes, 415 if it is not JSON by its header, 429 if
-            there is no memory for it.
+        ApiError: 408 if it takes too long, 413 if it is too long, and what
+            `take` raises.
         ClientDisconnected: if the client leaves before it is complete.
     """
-    # Browsers send other types across origins without a preflight, but not JSON.
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise ApiError(
-            415, "the body's type is not JSON: send the header Content-Type: application/json"
-        )
+    limit = settings.max_body_bytes
     length = headers.get("content-length", "0")
     if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
+    started = asyncio.get_running_loop().time()
+    more = True
     try:
-        async with asyncio.timeout(seconds):
-            await _read_all(body, receive, limit)
+        async with asyncio.timeout(None) as patience:
+            while more:
+                seconds = BODY_PATIENCE + body.size / PACE_BYTES
+                patience.reschedule(started + min(seconds, settings.request_timeout))
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnected
+                take(message.get("body", b""))
+                more = message.get("more_body", False)
+                if body.size > limit:
+                    raise _too_large(limit)
     except TimeoutError:
         late = "the request's body did not arrive in time: send it without pauses"
         raise ApiError(REQUEST_TIMEOUT, late, code="body_timeout") from None
-
-
-async def _read_all(body: Body, receive: Receive, limit: int) -> None:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        body.add(message.get("body", b""))
-        more = message.get("more_body", False)
-        if body.size > limit:
-            raise _too_large(limit)
 
 
 def _too_large(limit: int) -> ApiError:

@@ -7,7 +7,8 @@ from starlette.routing import Route
 
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.get_route import get_route
-from daiic.gateway.http.json_endpoint import Answer, JsonEndpoint, Request
+from daiic.gateway.http.json_endpoint import JsonEndpoint
+from daiic.gateway.http.post_endpoint import Answer, Request
 from daiic.gateway.monitoring.activity import Endpoint
 from daiic.gateway.openai import openapi
 from daiic.gateway.openai.chat import chat
