@@ -1,5 +1,6 @@
 """A task answered through llama-server's chat endpoint."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
