@@ -119,6 +119,25 @@ let
       # pkgs/by-name/ni/nixfmt/package.nix, pkgs/by-name/ni/nixfmt-tree/package.nix
       nixfmt = if plain.versionAtLeast plain.trivial.release "25.05" then prev.nixfmt else prev.nixfmt-rfc-style;
       nixfmt-tree = prev.nixfmt-tree or prev.nixfmt-rfc-style;
+      # pkgs/development/python-modules/llguidance, pkgs/development/python-modules/openai-harmony
+      pythonPackagesExtensions = prev.pythonPackagesExtensions ++ [
+        (
+          python: older:
+          let
+            package =
+              pname: version:
+              older.${pname} or (python.buildPythonPackage {
+                inherit pname version;
+                format = "other";
+                src = final.emptyDirectory;
+              });
+          in
+          {
+            llguidance = package "llguidance" "1.7.0";
+            openai-harmony = package "openai-harmony" "0.0.4";
+          }
+        )
+      ];
       # pkgs/build-support/rust/fetch-cargo-vendor.nix
       rustPlatform = {
         fetchCargoVendor = prev.rustPlatform.fetchCargoTarball;
