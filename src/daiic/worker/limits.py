@@ -23,7 +23,8 @@ class WorkerLimits:
     number of `images` and characters of a `prompt`; `stop_strings`; `logprobs`
     beside each token, `logit_biases`; a `constraint`'s characters and how deep
     its schema is nested, and the `constraint_patience` for one token; `tools`,
-    `seen_images`, the `pixels` of each and of them all, and the `jpeg_scans` of one.
+    `seen_images`, the `pixels` of each and of them all, and the `jpeg_scans` of one;
+    `documents` to rank.
 
     Of the models folder, and of the download cache: entries `looked_at`, and
     `unusable` ones that the log and the list name after one look.
@@ -68,6 +69,7 @@ class WorkerLimits:
     pixels: int = 1 << 24
     all_pixels: int = 1 << 26
     jpeg_scans: int = 100
+    documents: int = 2048
     looked_at: int = 10_000
     unusable: int = 50
     depth: int = 2

@@ -12,9 +12,10 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
 from daiic.worker.engines.interface import LoadOptions
+from daiic.worker.engines.torch.encoder_engine import EncoderEngine
+from daiic.worker.engines.torch.text_batches import batches
 from daiic.worker.engines.torch.tokenizer import PIECE
-from daiic.worker.engines.transformers_embedding.embedder import Embedder, batches
-from daiic.worker.engines.transformers_embedding.engine import EmbeddingEngine
+from daiic.worker.engines.transformers_embedding.embedder import Embedder
 from daiic.worker.engines.transformers_embedding.load import load as load_embedding
 from daiic.worker.engines.transformers_embedding.recipe import Recipe
 from daiic.worker.memory.budget import MemoryBudget
@@ -23,7 +24,7 @@ from support.models.tiny_models import sentence_model
 TEXTS = ["one", "two and a little more", "🙂" * 30, "four", "schöne Häuser " * 40] * 5
 
 
-async def loaded(path: Path, quantization: str = "none") -> EmbeddingEngine:
+async def loaded(path: Path, quantization: str = "none") -> EncoderEngine:
     torch.set_num_threads(1)
     return await load_embedding(
         path,
@@ -33,7 +34,7 @@ async def loaded(path: Path, quantization: str = "none") -> EmbeddingEngine:
     )
 
 
-async def embedded(engine: EmbeddingEngine, texts: list[str]) -> tuple[torch.Tensor, int]:
+async def embedded(engine: EncoderEngine, texts: list[str]) -> tuple[torch.Tensor, int]:
     [answer] = [part async for part in engine.run(pb.Task(embed=pb.EmbedTask(inputs=texts)))]
     assert answer.final
     return (

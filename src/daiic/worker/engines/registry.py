@@ -9,6 +9,7 @@ from daiic.worker.engines.diffusers.probe import probe as probe_pipeline
 from daiic.worker.engines.interface import EngineEntry, Probed
 from daiic.worker.engines.llama_cpp.probe import probe as probe_gguf
 from daiic.worker.engines.transformers_embedding.probe import probe as probe_encoder
+from daiic.worker.engines.transformers_reranking.probe import probe as probe_cross_encoder
 from daiic.worker.engines.transformers_text.probe import probe as probe_language_model
 from daiic.worker.engines.vllm.probe import probe as probe_for_vllm
 from daiic.worker.models.architectures import architectures_in
@@ -23,6 +24,11 @@ ENGINES = (
     ),
     EngineEntry(
         "transformers_text", probe_language_model, "daiic.worker.engines.transformers_text.load"
+    ),
+    EngineEntry(
+        "transformers_reranking",
+        probe_cross_encoder,
+        "daiic.worker.engines.transformers_reranking.load",
     ),
     EngineEntry(
         "transformers_embedding", probe_encoder, "daiic.worker.engines.transformers_embedding.load"
@@ -69,5 +75,6 @@ def choose(
         pb.BAD_REQUEST,
         f"{name} is a model of a kind that workers do not run "
         f"({shown(architectures) or 'its config.json names no architecture'})",
-        "use a causal language model, a text-to-image pipeline of diffusers, or a text encoder",
+        "use a causal language model, a text-to-image pipeline of diffusers, a text encoder, or a "
+        "cross-encoder",
     )

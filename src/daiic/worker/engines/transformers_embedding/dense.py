@@ -6,17 +6,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from daiic.worker.engines.torch.activations import activation
 from daiic.worker.models.checkpoint_files import PICKLED, unsafe_weights
 from daiic.worker.models.model_json import bad_file, read_object, shown
 
-_ACTIVATIONS = {
-    "torch.nn.modules.linear.Identity": torch.nn.Identity,
-    "torch.nn.modules.activation.Tanh": torch.nn.Tanh,
-    "torch.nn.modules.activation.GELU": torch.nn.GELU,
-    "torch.nn.modules.activation.ReLU": torch.nn.ReLU,
-    "torch.nn.modules.activation.Sigmoid": torch.nn.Sigmoid,
-    "torch.nn.modules.activation.SiLU": torch.nn.SiLU,
-}
+_USUAL = "torch.nn.modules.activation.Tanh"
 
 
 def load_dense(folder: Path, width: int) -> torch.nn.Sequential:
@@ -33,8 +27,9 @@ def load_dense(folder: Path, width: int) -> torch.nn.Sequential:
             raise unsafe_weights(model, pickled)
         raise bad_file(folder / file.name, "is missing", model)
     config = read_object(folder / "config.json") or {}
-    named = config.get("activation_function", "torch.nn.modules.activation.Tanh")
-    if named not in _ACTIVATIONS:
+    named = config.get("activation_function", _USUAL)
+    after = activation(named)
+    if after is None:
         raise bad_file(folder / "config.json", f"has an unknown activation {shown(named)}", model)
     try:
         weights = load_file(file)
@@ -50,4 +45,4 @@ def load_dense(folder: Path, width: int) -> torch.nn.Sequential:
         layer.weight.copy_(matrix)
         if bias is not None:
             layer.bias.copy_(bias)
-    return torch.nn.Sequential(layer, _ACTIVATIONS[named]()).requires_grad_(False)
+    return torch.nn.Sequential(layer, after).requires_grad_(False)

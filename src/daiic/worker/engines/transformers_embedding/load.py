@@ -6,8 +6,10 @@ from pathlib import Path
 
 import transformers
 
+from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.torch import weights
+from daiic.worker.engines.torch.encoder_engine import EncoderEngine
 from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.footprint import weights_bytes, with_work
 from daiic.worker.engines.torch.tokenizer import load_tokenizer
@@ -16,7 +18,7 @@ from daiic.worker.engines.torch.weights_plan import files_of
 from daiic.worker.engines.transformers_embedding import recipe
 from daiic.worker.engines.transformers_embedding.dense import load_dense
 from daiic.worker.engines.transformers_embedding.embedder import Embedder, Step, unit_length
-from daiic.worker.engines.transformers_embedding.engine import EmbeddingEngine
+from daiic.worker.engines.transformers_embedding.probe import capabilities
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model import Model
 
@@ -39,7 +41,7 @@ def expected_weights(model: Model, options: LoadOptions) -> int:
 
 async def load(
     path: Path, options: LoadOptions, budget: MemoryBudget, progress: Callable[[float], None]
-) -> EmbeddingEngine:
+) -> EncoderEngine:
     """Load the model in the directory `path` and return the engine that embeds with it.
 
     It is never quantised. Arguments and errors are those of `EngineModule.load`.
@@ -62,18 +64,29 @@ async def load(
             ram_offload=options.ram_offload,
             progress=tell,
         )
-        after = _after(steps.after, loaded)
-        return loaded, Embedder(loaded.model, tokenizer, steps, after)
+        after, width = _after(steps.after, loaded)
+        return loaded, Embedder(loaded.model, tokenizer, steps, after, width)
 
     with translated():
+        able = await asyncio.to_thread(capabilities, path)
         loaded, embedder = await asyncio.to_thread(work)
     if options.quantization not in ("auto", "none"):
         loaded.fallback = UNQUANTIZED
-    return EmbeddingEngine(loaded, embedder)
+    return EncoderEngine(
+        loaded,
+        embedder,
+        kind=pb.EMBEDDING,
+        work="embed",
+        capabilities=able,
+        choice="safetensors of a text encoder, which is never quantised",
+    )
 
 
-def _after(steps: Iterable[str | Path], loaded: Weights) -> list[Step]:
-    """Return what is done with pooled vectors, on the model's device; counts it to its memory."""
+def _after(steps: Iterable[str | Path], loaded: Weights) -> tuple[list[Step], int]:
+    """Return what is done with pooled vectors, on the model's device, and how long they are then.
+
+    Counts it to the model's memory.
+    """
     after: list[Step] = []
     width = loaded.model.config.get_text_config().hidden_size
     for step in steps:
@@ -84,4 +97,4 @@ def _after(steps: Iterable[str | Path], loaded: Weights) -> list[Step]:
             after.append(dense.to(loaded.model.device))
         else:
             after.append(unit_length)
-    return after
+    return after, width

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Probed
+from daiic.worker.engines.transformers_embedding import dimensions, prompts
 from daiic.worker.models.architectures import architectures_in
 from daiic.worker.models.checkpoint_files import is_file
 
-CAPABILITIES = frozenset({pb.EMBED})
 _ENCODES = ("Model", "ForMaskedLM")
 
 
@@ -16,5 +16,19 @@ def probe(path: Path, name: str) -> Probed | None:
     if is_file(path / "modules.json") or any(
         architecture.endswith(_ENCODES) for architecture in architectures_in(path, name)
     ):
-        return Probed(pb.EMBEDDING, CAPABILITIES)
+        return Probed(pb.EMBEDDING, capabilities(path))
     return None
+
+
+def capabilities(path: Path) -> frozenset[pb.Capability]:
+    """Return what tasks may ask of the embedding model in the directory `path`.
+
+    Raises:
+        TaskError: BAD_REQUEST if its files are not valid.
+    """
+    able = {pb.EMBED, pb.TOKENS}
+    if dimensions.read(path).can_be_chosen:
+        able.add(pb.DIMENSIONS)
+    if prompts.read(path).by_name:
+        able.add(pb.PROMPTS)
+    return frozenset(able)

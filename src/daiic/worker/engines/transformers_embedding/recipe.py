@@ -1,16 +1,19 @@
 """How a sentence embedding is made of a model's hidden states, as its publisher says.
 
 Read from the files that sentence-transformers writes beside the weights:
-modules.json, the pooling module's config.json, sentence_bert_config.json,
-config_sentence_transformers.json.
+modules.json, the pooling module's config.json, sentence_bert_config.json.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.transformers_embedding import dimensions
+from daiic.worker.engines.transformers_embedding import prompts as prompt_files
+from daiic.worker.engines.transformers_embedding.dimensions import Dimensions
+from daiic.worker.engines.transformers_embedding.prompts import Prompts
 from daiic.worker.models.model_json import bad_file, read_json, read_object, shown
 
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
@@ -30,16 +33,18 @@ NORMALIZE = "normalize"
 class Recipe:
     """Which hidden states count, and what is done before and after.
 
-    `prompt` comes before every input; its own hidden states count if
+    One of `prompts` comes before every input; its own hidden states count if
     `pools_prompt`. `after` are the steps after pooling, in order: NORMALIZE, or
-    the folder of a linear layer. `max_tokens` is the most that the model knows.
+    the folder of a linear layer. `dimensions` says to what vectors may be cut.
+    `max_tokens` is the most that the model knows.
     """
 
     pooling: Pooling = "mean"
     after: tuple[str | Path, ...] = (NORMALIZE,)
     max_tokens: int | None = None
-    prompt: str = ""
+    prompts: Prompts = field(default_factory=Prompts)
     pools_prompt: bool = True
+    dimensions: Dimensions = field(default_factory=Dimensions)
 
 
 def read(path: Path) -> Recipe:
@@ -50,7 +55,7 @@ def read(path: Path) -> Recipe:
     """
     modules = read_json(path / "modules.json")
     if modules is None:
-        return Recipe()
+        return Recipe(prompts=prompt_files.read(path), dimensions=dimensions.read(path))
     if not isinstance(modules, list):
         raise bad_file(path / "modules.json", "is not a list of steps")
     pooling: Pooling = "mean"
@@ -72,20 +77,14 @@ def read(path: Path) -> Recipe:
     longest = limits.get("max_seq_length")
     if longest is not None and (not isinstance(longest, int) or longest < 1):
         raise bad_file(path / "sentence_bert_config.json", "has no usable max_seq_length")
-    return Recipe(pooling, tuple(after), longest, _prompt(path), pools_prompt)
-
-
-def _prompt(path: Path) -> str:
-    """Return the prompt that the publisher wants where a caller names none."""
-    file = path / "config_sentence_transformers.json"
-    config = read_object(file) or {}
-    name, prompts = config.get("default_prompt_name"), config.get("prompts")
-    if name is None:
-        return ""
-    prompt = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
-    if not isinstance(prompt, str):
-        raise bad_file(file, f"lacks its default prompt {shown(name)}")
-    return prompt
+    return Recipe(
+        pooling,
+        tuple(after),
+        longest,
+        prompt_files.read(path),
+        pools_prompt,
+        dimensions.read(path),
+    )
 
 
 def _step(file: Path, module: object) -> tuple[str, str]:

@@ -1,0 +1,1 @@
+"""Cross-encoders through transformers: how well a document answers a query."""
