@@ -15,6 +15,7 @@ from daiic.cli import (
     image,
     keygen,
     models,
+    rerank,
     status,
 )
 from daiic.version import VERSION
@@ -52,6 +53,7 @@ for command in (
     generate.generate,
     image.image,
     embed.embed,
+    rerank.rerank,
     status.status,
     bench.bench,
     keygen.keygen,

@@ -170,6 +170,20 @@ class GatewayClient:
             embeddings = [pb.Embedding(values=item["embedding"]) for item in answer["data"]]
         yield pb.Result(final=True, embeddings=embeddings)
 
+    async def _rerank(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        body = {
+            "model": task.model,
+            "query": task.rerank.query,
+            "documents": list(task.rerank.documents),
+            "return_documents": False,
+        }
+        answer = await self._json("POST", "/v1/rerank", body)
+        scores = [0.0] * len(task.rerank.documents)
+        with _of_this_api():
+            for ranked in answer["results"]:
+                scores[ranked["index"]] = float(ranked["relevance_score"])
+        yield pb.Result(final=True, scores=scores)
+
     async def _json(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         try:
             response = await self._http.request(method, path, json=body)
@@ -217,6 +231,7 @@ _ENDPOINTS = {
     "text": GatewayClient._text,
     "image": GatewayClient._image,
     "embed": GatewayClient._embed,
+    "rerank": GatewayClient._rerank,
 }
 """What asks for the work of each kind in `daiic.work`."""
 
@@ -256,7 +271,7 @@ def _of_this_api() -> Iterator[None]:
     """Turn what goes wrong with an answer of another shape into a `TaskError`."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TaskError(
             pb.INTERNAL,
             f"the server does not speak the OpenAI API ({type(error).__name__}: {error})",

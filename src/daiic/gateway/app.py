@@ -22,6 +22,7 @@ from daiic.gateway.openai import routes as openai
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.openai.image_files import FILES
 from daiic.gateway.page.page_files import PageFiles
+from daiic.gateway.reranking import routes as reranking
 from daiic.shown import MESSAGE, shown
 
 
@@ -45,6 +46,7 @@ def build(
     routed = Starlette(
         routes=[
             *openai.routes(gateway, keys_needed=keys is not None),
+            *reranking.routes(gateway),
             Route("/api/cluster", cluster_stream, methods=["GET"]),
             Route("/api/benches", BenchEndpoint(gateway, error_body), methods=["GET", "POST"]),
             get_route("/healthz", lambda _: PlainTextResponse("ok\n")),

@@ -52,6 +52,10 @@ ANSWERS = 128
 """Answers to one request, prompts times `n`: 400."""
 INPUTS = 2048
 """Texts to embed in one request: 400."""
+DOCUMENTS = 2048
+"""Documents to rank in one request: 400."""
+INPUT_TOKENS = 65_536
+"""Tokens of a text to embed that comes as tokens: 400."""
 MESSAGES = 4096
 """Messages in one conversation: 400."""
 TOOLS = 128

@@ -23,7 +23,7 @@ SAY = [
 async def test_models_are_listed_and_shown(gateway: RunningGateway) -> None:
     client = gateway.openai
     models = {model.id: model for model in (await client.models.list()).data}
-    assert set(models) == {"stub-chat", "stub/image", "stub-embed"}
+    assert set(models) == {"stub-chat", "stub/image", "stub-embed", "stub-rerank"}
     shown = await client.models.retrieve("stub/image")
     assert shown.object == "model" and shown.created > 1_700_000_000
     capabilities = {name: model.capabilities for name, model in models.items()}
@@ -31,6 +31,7 @@ async def test_models_are_listed_and_shown(gateway: RunningGateway) -> None:
         "stub-chat": ["chat", "complete", "embed"],
         "stub/image": ["paint"],
         "stub-embed": ["embed"],
+        "stub-rerank": ["rerank"],
     }
     with pytest.raises(openai.NotFoundError, match="stub-chat"):
         await client.models.retrieve("other")
@@ -150,6 +151,26 @@ async def test_embeddings_come_as_floats_and_base64(gateway: RunningGateway) -> 
             json={"model": "stub-embed", "input": "a", "encoding_format": "base64"},
         )
     assert base64.b64decode(raw.json()["data"][0]["embedding"]) == struct.pack("<3f", 0.5, -1.25, 1)
+
+
+async def test_embeddings_by_tokens_dimensions_and_prompt_reach_the_worker(
+    gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    client = gateway.openai
+    answer = await client.embeddings.create(
+        model="stub-embed", input=[[1, 2, 3], [7]], dimensions=3, user="somebody"
+    )
+    assert [item.embedding[2] for item in answer.data] == [3, 1]
+    asked = head.tasks[-1].embed
+    assert [list(one.tokens) for one in asked.token_inputs] == [[1, 2, 3], [7]]
+    assert (list(asked.inputs), asked.dimensions, asked.prompt_name) == ([], 3, "")
+    answer = await client.embeddings.create(model="stub-embed", input=[4, 5])
+    assert [item.embedding[2] for item in answer.data] == [2]
+    for field in ("prompt_name", "input_type", "task"):
+        await client.embeddings.create(
+            model="stub-embed", input="a", extra_body={field: "search_query"}
+        )
+        assert head.tasks[-1].embed.prompt_name == "search_query"
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,9 @@ async def test_every_route_of_the_api_is_described(gateway: RunningGateway) -> N
         "/v1/completions",
         "/v1/images/generations",
         "/v1/embeddings",
+        "/v1/rerank",
+        "/v2/rerank",
+        "/rerank",
     }
     chat = described["components"]["schemas"]["ChatRequest"]
     assert {"model", "messages"} == set(chat["required"])

@@ -38,6 +38,7 @@ def one_worker() -> pb.ClusterStatus:
             text_model(),
             pb.ModelStatus(name="stub/image", kind=pb.IMAGE, state=pb.LOADED),
             pb.ModelStatus(name="stub-embed", kind=pb.EMBEDDING, state=pb.LOADED),
+            pb.ModelStatus(name="stub-rerank", kind=pb.RERANKING, state=pb.LOADED),
         ],
         slots=32,
     )
@@ -156,7 +157,10 @@ class ScriptedHead:
 
 
 async def echo(task: pb.Task) -> AsyncIterator[pb.Result]:
-    """Say the last message, or the prompt, word by word; one image or vector for each asked for."""
+    """Say the last message, or the prompt, word by word; one image or vector for each asked for.
+
+    Of documents the shortest are the best.
+    """
     work = task.WhichOneof("work")
     if work == "text":
         said = task.text.messages[-1].content if task.text.messages else task.text.prompt
@@ -179,8 +183,20 @@ async def echo(task: pb.Task) -> AsyncIterator[pb.Result]:
     elif work == "embed":
         yield pb.Result(
             final=True,
-            embeddings=[pb.Embedding(values=[0.5, -1.25, len(text)]) for text in task.embed.inputs],
+            embeddings=[
+                pb.Embedding(values=[0.5, -1.25, length])
+                for length in (
+                    *(len(text) for text in task.embed.inputs),
+                    *(len(one.tokens) for one in task.embed.token_inputs),
+                )
+            ],
             usage=pb.Usage(prompt_tokens=3),
+        )
+    elif work == "rerank":
+        yield pb.Result(
+            final=True,
+            scores=[1 / (1 + len(text)) for text in task.rerank.documents],
+            usage=pb.Usage(prompt_tokens=5),
         )
 
 

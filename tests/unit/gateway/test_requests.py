@@ -152,10 +152,16 @@ def test_a_size_is_width_then_height() -> None:
     assert ImageRequest(prompt="x", size="auto").pixels == (0, 0)
 
 
-@pytest.mark.parametrize("given_input", ["", ["a", ""], [], [1, 2], [[1]]])
+@pytest.mark.parametrize("given_input", ["", ["a", ""], [], [1, "a"], [[1], "a"], [[]], [-1], [[1.5]], [[2**32]], [[1]] * 2049])
 def test_inputs_without_an_embedding_are_refused(given_input: object) -> None:
     error = refusal(EmbeddingRequest, model="m", input=given_input)
     assert error.param.startswith("input")
+
+
+def test_what_an_input_is_to_the_model_is_said_once() -> None:
+    asked = {"model": "m", "input": "a", "prompt_name": "query"}
+    decode(msgspec.json.encode(asked), EmbeddingRequest).check()
+    assert refusal(EmbeddingRequest, **asked, task="retrieval.query").param == "prompt_name"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b'{"model":"\xed\xa0\x80"}', b"NaN"])

@@ -18,7 +18,10 @@ from daiic.wire import daiic_pb2 as pb
 async def embed(gateway: Gateway, request: EmbeddingRequest, context: RequestContext) -> None:
     """Answer POST /v1/embeddings."""
     task = gateway.task(request.model, stream=False, client=context.client)
-    task.embed.inputs.extend(request.inputs)
+    task.embed.inputs.extend(request.texts)
+    task.embed.token_inputs.extend(pb.Tokens(tokens=tokens) for tokens in request.tokens)
+    task.embed.dimensions = request.dimensions or 0
+    task.embed.prompt_name = request.prompt
     result = await gateway.cluster.answer(task)
     read = result.usage.prompt_tokens
     context.activity.output(result.worker_id, len(result.embeddings))

@@ -11,6 +11,8 @@ from daiic.gateway.openai.schema.completions import Completion, CompletionReques
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest, Embeddings
 from daiic.gateway.openai.schema.images import ImageCompleted, ImageProgress, ImageRequest, Images
 from daiic.gateway.openai.schema.models import Model, Models
+from daiic.gateway.reranking.routes import PATHS as RERANK
+from daiic.gateway.reranking.schema import Reranked, RerankRequest
 from daiic.version import VERSION
 
 _BODIES = (
@@ -25,6 +27,8 @@ _BODIES = (
     ImageProgress,
     ImageCompleted,
     Embeddings,
+    RerankRequest,
+    Reranked,
     Models,
     Model,
     ErrorBody,
@@ -96,6 +100,10 @@ def document(keys_needed: bool) -> bytes:
         },
         "/v1/embeddings": {
             "post": _operation("Embed texts", of[EmbeddingRequest], of[Embeddings], of)
+        },
+        **{
+            path: {"post": _operation("Rank documents", of[RerankRequest], of[Reranked], of)}
+            for path in RERANK
         },
     }
     whole: dict[str, Any] = {
