@@ -152,7 +152,10 @@ def test_a_size_is_width_then_height() -> None:
     assert ImageRequest(prompt="x", size="auto").pixels == (0, 0)
 
 
-@pytest.mark.parametrize("given_input", ["", ["a", ""], [], [1, "a"], [[1], "a"], [[]], [-1], [[1.5]], [[2**32]], [[1]] * 2049])
+@pytest.mark.parametrize(
+    "given_input",
+    ["", ["a", ""], [], [1, "a"], [[1], "a"], [[]], [-1], [[1.5]], [[2**32]], [[1]] * 2049],
+)
 def test_inputs_without_an_embedding_are_refused(given_input: object) -> None:
     error = refusal(EmbeddingRequest, model="m", input=given_input)
     assert error.param.startswith("input")
