@@ -74,7 +74,7 @@ def build(
         app = CORSMiddleware(
             app,
             allow_origins=gateway.settings.cors_origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=["X-Request-Id", "Retry-After"],
         )

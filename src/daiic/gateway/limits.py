@@ -61,7 +61,7 @@ MESSAGES = 4096
 TOOLS = 128
 """Tools of one request, and calls in one message: 400."""
 TOOL_NAME = 128
-"""Characters of a tool's name, or a call's id: 400."""
+"""Characters of a tool's name: 400."""
 SCHEMA_BYTES = 256 * KIB
 """A schema, a regular expression or a grammar: 400."""
 SCHEMA_DEPTH = 64
@@ -78,6 +78,14 @@ PART_HEADER_BYTES = 2 * KIB
 """A header line of a part of a form: 400."""
 FIELD_BYTES = 256 * KIB
 """A part of a form that is not a file: 400."""
+RESPONSES = 1000
+"""Responses of one client that are kept, to be continued: the one unused for longest is dropped."""
+CLIENT_RESPONSES_BYTES = 64 * MIB
+"""Responses of one client, with their input: the one unused for longest is dropped."""
+RESPONSES_BYTES = 256 * MIB
+"""Responses of all clients, with their input: the one unused for longest is dropped."""
+RESPONSE_PATIENCE = 86400.0
+"""Time for which a response is kept unused: it is dropped."""
 ERROR_TEXT = 2000
 """Characters of a request that an error quotes: the rest is left out."""
 

@@ -6,15 +6,9 @@ from daiic.gateway.http.errors import ApiError, unsupported_parameter
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.messages import ContentPart, Message
 from daiic.gateway.openai.schema.tools import NamedTool, SentToolCall
-from daiic.gateway.text.tools import add_tool, check_tool_choice
+from daiic.gateway.text.tools import add_tool, choose_tools, missing, must_be_function
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
-
-_MODES = {
-    "auto": pb.ToolChoice.AUTO,
-    "none": pb.ToolChoice.NONE,
-    "required": pb.ToolChoice.REQUIRED,
-}
 
 
 def add_messages(task: pb.TextTask, messages: Sequence[Message]) -> None:
@@ -35,13 +29,10 @@ def add_tools(task: pb.TextTask, request: ChatRequest) -> None:
     """
     for index, tool in enumerate(request.tools or ()):
         where = f"tools[{index}]"
-        if tool.type != "function":
-            raise unsupported_parameter(
-                f"{where}.type", f'"{shown(tool.type)}" is not supported; offer functions'
-            )
+        must_be_function(tool.type, f"{where}.type")
         function = tool.function
         if function is None:
-            raise ApiError(400, f"{where}.function: is missing", param=f"{where}.function")
+            raise missing(f"{where}.function")
         add_tool(
             task,
             function.name,
@@ -50,17 +41,16 @@ def add_tools(task: pb.TextTask, request: ChatRequest) -> None:
             strict=bool(function.strict),
             where=f"{where}.function.parameters",
         )
+    mode = name = None
     choice = request.tool_choice
     if isinstance(choice, NamedTool):
-        if choice.type != "function" or choice.function is None:
-            raise unsupported_parameter(
-                "tool_choice", 'it is "none", "auto", "required", or names a function'
-            )
-        task.tool_choice.name = choice.function.name
-    elif choice in ("none", "required"):
-        task.tool_choice.mode = _MODES[choice]
-    check_tool_choice(task)
-    task.one_call = bool(task.tools) and request.parallel_tool_calls is False
+        must_be_function(choice.type, "tool_choice.type")
+        if choice.function is None:
+            raise missing("tool_choice.function")
+        name = choice.function.name
+    else:
+        mode = choice
+    choose_tools(task, mode, name, parallel=request.parallel_tool_calls)
 
 
 def _message(message: Message, where: str) -> pb.ChatMessage:
@@ -77,7 +67,7 @@ def _message(message: Message, where: str) -> pb.ChatMessage:
         )
     is_assistant = message.role == "assistant"
     if message.content is None and not is_assistant:
-        raise ApiError(400, f"{where}.content: is missing", param=f"{where}.content")
+        raise missing(f"{where}.content")
     return pb.ChatMessage(
         role="system" if message.role == "developer" else message.role,
         content=_text(message.content or "", f"{where}.content"),

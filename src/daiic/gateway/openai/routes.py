@@ -19,10 +19,14 @@ from daiic.gateway.openai.image_files import FILES, serve_file
 from daiic.gateway.openai.image_store import ImageStore
 from daiic.gateway.openai.images import generate
 from daiic.gateway.openai.models import list_models, show_model
+from daiic.gateway.openai.responses import kept
+from daiic.gateway.openai.responses.create import respond
+from daiic.gateway.openai.responses.store import ResponseStore
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.completions import CompletionRequest
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest
 from daiic.gateway.openai.schema.images import ImageRequest
+from daiic.gateway.openai.schema.response_request import ResponseRequest
 from daiic.work import WORK
 
 
@@ -30,6 +34,7 @@ def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
     """Return the routes; `keys_needed` is said in the document."""
     settings = gateway.settings
     images = ImageStore(settings.image_ttl, settings.image_store_bytes)
+    responses = ResponseStore()
     document = openapi.document(keys_needed)
 
     def post(
@@ -41,6 +46,8 @@ def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
     return [
         post("/v1/chat/completions", "chat", "text", ChatRequest, chat),
         post("/v1/completions", "completion", "text", CompletionRequest, complete),
+        post("/v1/responses", "response", "text", ResponseRequest, partial(respond, responses)),
+        *kept.routes(responses),
         post("/v1/images/generations", "image", "image", ImageRequest, partial(generate, images)),
         post("/v1/embeddings", "embedding", "embed", EmbeddingRequest, embed),
         get_route(f"{FILES}/{{name}}.png", partial(serve_file, images)),

@@ -6,7 +6,7 @@ from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.limits import ANSWERS
-from daiic.gateway.openai.schema.text import TextRequest
+from daiic.gateway.openai.schema.sampling import SampledRequest
 from daiic.wire import daiic_pb2 as pb
 
 _CHANGES_NOTHING = {
@@ -17,7 +17,7 @@ _CHANGES_NOTHING = {
 }
 
 
-def text_task(gateway: Gateway, request: TextRequest, context: RequestContext) -> pb.Task:
+def text_task(gateway: Gateway, request: SampledRequest, context: RequestContext) -> pb.Task:
     """Return a task with the request's model, sampling and format, without its text.
 
     Raises:
@@ -49,7 +49,7 @@ def text_task(gateway: Gateway, request: TextRequest, context: RequestContext) -
     return task
 
 
-def field_names(request: TextRequest) -> Mapping[str, str]:
+def field_names(request: SampledRequest) -> Mapping[str, str]:
     """Return what `request` calls the fields of a task that workers find fault with."""
     names = {name: name for name in request.__struct_fields__}
     if (constraint := request.constraint) is not None:

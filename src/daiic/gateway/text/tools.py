@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.errors import ApiError, unsupported_parameter
 from daiic.gateway.text.json_schema import schema_text
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -31,20 +32,48 @@ def add_tool(
     )
 
 
-def check_tool_choice(task: pb.TextTask) -> None:
-    """Refuse a choice among tools that are not there.
+def choose_tools(
+    task: pb.TextTask, mode: str | None, name: str | None, *, parallel: bool | None
+) -> None:
+    """Say what the model may do with the tools of `task`.
+
+    `mode` is "auto", "none" or "required"; a `name` requires that tool. Unless it is `parallel`,
+    an answer has one call at most.
 
     Raises:
-        ApiError: 400 if it is one.
+        ApiError: 400 for a choice among tools that are not there.
     """
-    choice = task.tool_choice
-    if choice.name and all(tool.name != choice.name for tool in task.tools):
-        raise ApiError(
-            400,
-            f'tool_choice: there is no tool "{choice.name}" among the tools',
-            param="tool_choice",
-        )
-    if choice.mode == pb.ToolChoice.REQUIRED and not task.tools:
-        raise ApiError(
-            400, "tool_choice: a call is required, but there are no tools", param="tool_choice"
+    if name is not None:
+        if all(tool.name != name for tool in task.tools):
+            raise ApiError(
+                400,
+                f'tool_choice: there is no tool "{name}" among the tools',
+                param="tool_choice",
+            )
+        task.tool_choice.name = name
+    elif mode == "none":
+        task.tool_choice.mode = pb.ToolChoice.NONE
+    elif mode == "required":
+        if not task.tools:
+            raise ApiError(
+                400, "tool_choice: a call is required, but there are no tools", param="tool_choice"
+            )
+        task.tool_choice.mode = pb.ToolChoice.REQUIRED
+    task.one_call = bool(task.tools) and parallel is False
+
+
+def missing(param: str) -> ApiError:
+    """Return the refusal of a request that lacks `param`."""
+    return ApiError(400, f"{param}: is missing", param=param)
+
+
+def must_be_function(kind: str, param: str) -> None:
+    """Refuse a tool of another `kind`.
+
+    Raises:
+        ApiError: 400 if it is one; `param` names it.
+    """
+    if kind != "function":
+        raise unsupported_parameter(
+            param, f'"{shown(kind)}" is not supported; offer functions only'
         )

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.limits import CHOSEN
+from daiic.gateway.openai.schema.sampling import SampledRequest
 from daiic.gateway.text.json_schema import checked_size, schema_text
 from daiic.wire import daiic_pb2 as pb
 
@@ -44,7 +45,7 @@ class StructuredOutputs(msgspec.Struct, frozen=True):
     grammar: NotEmpty | None = None
 
 
-class Constrained(msgspec.Struct, frozen=True, kw_only=True):
+class Constrained(SampledRequest, frozen=True, kw_only=True):
     """A request whose answer may be held to a format; only `response_format` is OpenAI's."""
 
     response_format: ResponseFormat | None = None
@@ -54,11 +55,6 @@ class Constrained(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def constraint(self) -> tuple[pb.Constraint, str] | None:
-        """What the answer must be, and which field says so.
-
-        Raises:
-            ApiError: 400 if two fields say so, or one cannot be used.
-        """
         found = [*self._response_format(), *self._structured_outputs()]
         if self.regex is not None:
             found.append((pb.Constraint(regex=checked_size(self.regex, "regex")), "regex"))

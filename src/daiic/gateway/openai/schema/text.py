@@ -6,15 +6,11 @@ import msgspec
 from msgspec import Meta
 
 from daiic.gateway.http.errors import ApiError
-from daiic.gateway.limits import CHOICES, LOGIT_BIASES
+from daiic.gateway.limits import CHOICES
 from daiic.gateway.openai.schema.constraint import Constrained
-from daiic.gateway.openai.schema.fields import Count, ModelName, Seed
+from daiic.gateway.openai.schema.fields import Count
 from daiic.wire import daiic_pb2 as pb
 
-StopText = Annotated[str, Meta(min_length=1, max_length=256)]
-Stops = StopText | Annotated[list[StopText], Meta(max_length=16)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-Bias = Annotated[float, Meta(ge=-100, le=100)]
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 
@@ -25,43 +21,15 @@ class StreamOptions(msgspec.Struct, frozen=True):
 
 
 class TextRequest(Constrained, frozen=True, kw_only=True):
-    """What requests for chat and plain completions have in common.
+    """What requests for chat and plain completions have in common."""
 
-    `top_k`, `min_p` and `repetition_penalty` are not OpenAI's; vLLM and llama.cpp call them so.
-    """
-
-    model: ModelName
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=CHOICES)] | None = None
     max_tokens: Count | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    seed: Seed | None = None
-    stop: Stops | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0.01, le=10)] | None = None
-    logit_bias: Annotated[dict[str, Bias], Meta(max_length=LOGIT_BIASES)] | None = None
 
     @property
     def limit(self) -> int:
-        """How many tokens to generate at most; 0 leaves it to the worker."""
         return self.max_tokens or 0
-
-    @property
-    def stops(self) -> list[str]:
-        """The texts at which generation stops."""
-        if self.stop is None:
-            return []
-        return [self.stop] if isinstance(self.stop, str) else self.stop
-
-    @property
-    def likeliest(self) -> int | None:
-        """How many of the likeliest tokens to tell beside each one made; `None`: tell nothing."""
-        return None
 
     @property
     def wants_usage(self) -> bool:
@@ -69,16 +37,7 @@ class TextRequest(Constrained, frozen=True, kw_only=True):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def check(self) -> None:
-        """Refuse what workers cannot honour.
-
-        Raises:
-            ApiError: naming the parameter.
-        """
-        for token in self.logit_bias or ():
-            if not (token.isascii() and token.isdecimal() and int(token[:12]) < 2**32):
-                raise ApiError(
-                    400, "logit_bias: its keys are numbers of tokens", param="logit_bias"
-                )
+        super().check()
         if self.stream_options and not self.stream:
             raise ApiError(
                 400,

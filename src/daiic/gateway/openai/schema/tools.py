@@ -8,7 +8,7 @@ from msgspec import Meta
 from daiic.gateway.limits import TOOL_NAME, TOOLS
 
 ToolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", max_length=TOOL_NAME)]
-CallId = Annotated[str, Meta(min_length=1, max_length=TOOL_NAME)]
+CallId = Annotated[str, Meta(min_length=1)]
 
 
 class Function(msgspec.Struct, frozen=True):
