@@ -18,6 +18,7 @@ PATHS = (
     "/v1/completions",
     "/v1/images/generations",
     "/v1/embeddings",
+    "/v1/responses",
 )
 LONGEST_ERROR = 8000
 
@@ -26,7 +27,15 @@ _CHAT = {
     "messages": [
         {"role": "system", "content": "x"},
         {"role": "user", "content": [{"type": "text", "text": "a b"}]},
-        {"role": "assistant", "content": None, "tool_calls": []},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "x",
+            "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": "b"},
     ],
     "stream": True,
     "stream_options": {"include_usage": True},
@@ -36,14 +45,65 @@ _CHAT = {
     "top_p": 1,
     "top_k": 4,
     "max_tokens": 5,
-    "logit_bias": {},
-    "tools": [],
-    "response_format": {"type": "text"},
+    "logit_bias": {"5": 1.5},
+    "min_p": 0.1,
+    "presence_penalty": 1,
+    "frequency_penalty": -1,
+    "repetition_penalty": 1.1,
+    "logprobs": True,
+    "top_logprobs": 2,
+    "tools": [
+        {
+            "type": "function",
+            "function": {
+                "name": "f",
+                "description": "d",
+                "parameters": {"type": "object", "properties": {}},
+                "strict": True,
+            },
+        }
+    ],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "parallel_tool_calls": False,
+    "reasoning_effort": "low",
+    "max_completion_tokens": 3,
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
     "n": 2,
     "user": {"a": [1, 2.5, None, True]},
 }
+_RESPONSE = {
+    "model": "stub-chat",
+    "input": [
+        {"role": "user", "content": [{"type": "input_text", "text": "a b"}]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "x"}]},
+        {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": "b"},
+        {"type": "message", "role": "developer", "content": "c", "id": "d"},
+    ],
+    "instructions": "x",
+    "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
+    "tool_choice": {"type": "function", "name": "f"},
+    "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}},
+    "reasoning": {"effort": "low"},
+    "max_output_tokens": 4,
+    "include": ["message.output_text.logprobs"],
+    "previous_response_id": None,
+    "metadata": {"a": "b"},
+    "truncation": "disabled",
+    "store": True,
+    "stream": True,
+}
 _BODIES = (
     _CHAT,
+    {
+        "model": "stub-chat",
+        "messages": [{"role": "user", "content": "x"}],
+        "structured_outputs": {"choice": ["a", "b"]},
+        "regex": "a+",
+        "grammar": "start: /a/",
+    },
+    {"model": "stub-chat", "prompt": [1, 2, [3, 4]], "logprobs": 2},
+    _RESPONSE,
     {"model": "stub-chat", "prompt": ["a", "b"], "n": 2, "seed": -1, "best_of": 2, "echo": False},
     {
         "prompt": "x",
@@ -57,7 +117,7 @@ _BODIES = (
     {"prompt": "x", "model": "stub/image", "response_format": "b64_json", "negative_prompt": "y"},
     {"model": "stub-embed", "input": ["a", "b"], "encoding_format": "base64"},
 )
-_ENDPOINTS = (0, 1, 2, 2, 3)
+_ENDPOINTS = (0, 0, 1, 4, 1, 2, 2, 3)
 SAMPLES = [
     bytes([endpoint]) + json.dumps(body).encode()
     for endpoint, body in zip(_ENDPOINTS, _BODIES, strict=True)
@@ -98,11 +158,14 @@ def target() -> Callable[[bytes], None]:
         if stream:
             *_, last = said.strip().split("\n\n")
             assert (
-                last == "data: [DONE]" or "image_generation.completed" in last or '"error"' in last
+                last == "data: [DONE]"
+                or "image_generation.completed" in last
+                or "event: response.completed" in last
+                or '"error"' in last
             )
         else:
             answered = json.loads(said)
-            assert (status == 200) == ("error" not in answered)
+            assert (status == 200) == (answered.get("error") is None)
         if status != 200:
             assert status in (400, 404), (status, said)
             assert answered["error"]["message"]

@@ -5,12 +5,17 @@ from typing import Any
 import msgspec
 
 from daiic.gateway.openai.errors import ErrorBody
+from daiic.gateway.openai.responses.kept import MOST_ITEMS
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.chat_answer import ChatChunk, ChatCompletion
 from daiic.gateway.openai.schema.completions import Completion, CompletionRequest
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest, Embeddings
 from daiic.gateway.openai.schema.images import ImageCompleted, ImageProgress, ImageRequest, Images
 from daiic.gateway.openai.schema.models import Model, Models
+from daiic.gateway.openai.schema.response import DeletedResponse, Response
+from daiic.gateway.openai.schema.response_events import EVENTS
+from daiic.gateway.openai.schema.response_items import InputItems
+from daiic.gateway.openai.schema.response_request import ResponseRequest
 from daiic.gateway.reranking.routes import PATHS as RERANK
 from daiic.gateway.reranking.schema import Reranked, RerankRequest
 from daiic.version import VERSION
@@ -23,6 +28,11 @@ _BODIES = (
     ChatCompletion,
     ChatChunk,
     Completion,
+    ResponseRequest,
+    Response,
+    *EVENTS,
+    DeletedResponse,
+    InputItems,
     Images,
     ImageProgress,
     ImageCompleted,
@@ -50,6 +60,13 @@ _ERRORS = {
 }
 
 
+def _parameter(place: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+
+
+_RESPONSE_ID = _parameter("path", "response_id", {"type": "string", "minLength": 1})
+
+
 def document(keys_needed: bool) -> bytes:
     """Return the document as JSON; with `keys_needed` it asks for a bearer key."""
     schemas, components = msgspec.json.schema_components(
@@ -59,17 +76,8 @@ def document(keys_needed: bool) -> bytes:
     paths = {
         "/v1/models": {"get": _operation("List models", None, of[Models], of)},
         "/v1/models/{model}": {
-            "get": _operation("Show a model", None, of[Model], of)
-            | {
-                "parameters": [
-                    {
-                        "name": "model",
-                        "in": "path",
-                        "required": True,
-                        "schema": {"type": "string", "minLength": 1},
-                    }
-                ]
-            }
+            "get": _operation("Show a model", None, of[Model], of),
+            "parameters": [_parameter("path", "model", {"type": "string", "minLength": 1})],
         },
         "/v1/chat/completions": {
             "post": _operation(
@@ -88,6 +96,37 @@ def document(keys_needed: bool) -> bytes:
                 of,
                 events=[of[Completion]],
             )
+        },
+        "/v1/responses": {
+            "post": _operation(
+                "Answer the next turn of a conversation",
+                of[ResponseRequest],
+                of[Response],
+                of,
+                events=[of[event] for event in EVENTS],
+            )
+        },
+        "/v1/responses/{response_id}": {
+            "get": _operation("Show a response that is kept", None, of[Response], of),
+            "delete": _operation("Forget a response", None, of[DeletedResponse], of),
+            "parameters": [_RESPONSE_ID],
+        },
+        "/v1/responses/{response_id}/input_items": {
+            "get": _operation("List what a response answers", None, of[InputItems], of),
+            "parameters": [
+                _RESPONSE_ID,
+                _parameter("query", "order", {"enum": ["asc", "desc"], "default": "desc"}),
+                _parameter(
+                    "query",
+                    "limit",
+                    {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS},
+                ),
+                _parameter("query", "after", {"type": "string"}),
+            ],
+        },
+        "/v1/responses/{response_id}/cancel": {
+            "post": _operation("Refused: none is made in the background", None, of[Response], of),
+            "parameters": [_RESPONSE_ID],
         },
         "/v1/images/generations": {
             "post": _operation(
