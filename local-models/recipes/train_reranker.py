@@ -175,7 +175,7 @@ def train(
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--out", type=Path, default=HERE.parent / "tiny-reranker")
-    arguments.add_argument("--steps", type=int, default=4000)
+    arguments.add_argument("--steps", type=int, default=3000)
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)

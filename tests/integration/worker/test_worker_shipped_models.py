@@ -51,6 +51,20 @@ async def test_image_is_drawn_step_by_step(client):
     assert all(image.png.startswith(b"\x89PNG\r\n") for image in images)
 
 
+async def test_passages_are_ranked_by_what_they_answer(client):
+    documents = [
+        "Bananas are yellow, and so is the sun.",
+        "Every evening the keeper climbed the stairs and lit the lamp of the lighthouse.",
+        "A GPU is a processor with thousands of small cores.",
+    ]
+    for query, best in (("what is a GPU?", 2), ("tell me about the lighthouse", 1)):
+        work = pb.RerankTask(query=query, documents=documents)
+        result = await client.answer(pb.Task(model="tiny-reranker", rerank=work))
+        scores = list(result.scores)
+        assert scores.index(max(scores)) == best and max(scores) > 0.5
+        assert sorted(scores)[1] < 0.1
+
+
 async def test_language_model_embeds_by_the_way(client):
     task = pb.Task(model="daiic-tiny-chat", embed=pb.EmbedTask(inputs=["a fox", "a dog"]))
     result = await client.answer(task)
