@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from daiic.gateway.anthropic import routes as anthropic
 from daiic.gateway.bench.endpoint import BenchEndpoint
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access import AccessMiddleware
@@ -47,6 +48,7 @@ def build(
         routes=[
             *openai.routes(gateway, keys_needed=keys is not None),
             *reranking.routes(gateway),
+            *anthropic.routes(gateway),
             Route("/api/cluster", cluster_stream, methods=["GET"]),
             Route("/api/benches", BenchEndpoint(gateway, error_body), methods=["GET", "POST"]),
             get_route("/healthz", lambda _: PlainTextResponse("ok\n")),

@@ -11,7 +11,7 @@ from daiic.gateway.http.body_memory import BodyMemory
 from daiic.gateway.http.client import Client
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.monitoring.activity import ActivityLog
-from daiic.gateway.monitoring.cluster_view import ClusterView
+from daiic.gateway.monitoring.cluster_view import ClusterView, KnownModel
 from daiic.gateway.settings import GatewaySettings
 from daiic.gateway.task_errors import from_task
 from daiic.wire import daiic_pb2 as pb
@@ -43,6 +43,32 @@ class Gateway:
             deadline_ms=deadline,
             client=digest.hexdigest(),
         )
+
+    def models(self) -> dict[str, KnownModel]:
+        """Return the models that can be used, by their names.
+
+        Raises:
+            ApiError: if no head tells them.
+        """
+        reason = self.view.problem
+        if reason is None and self.view.status is None:
+            reason = TaskError(
+                pb.HEAD_UNREACHABLE, "the head has not answered yet", "try again soon"
+            )
+        if reason is not None:
+            raise self.explain(reason)
+        return {model.name: model for model in self.view.usable}
+
+    def model(self, name: str) -> KnownModel:
+        """Return the model that is meant by `name`.
+
+        Raises:
+            ApiError: if there is none, or no head tells.
+        """
+        known = self.models().get(self.view.meant(name))
+        if known is None:
+            raise self.explain(TaskError(pb.MODEL_NOT_FOUND, f"there is no model {name}"))
+        return known
 
     def explain(self, error: TaskError) -> ApiError:
         """Return what a client is told about a task that ended with `error`."""

@@ -17,7 +17,17 @@ from daiic.gateway.monitoring.cluster_view import ClusterView
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 RATES = (1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000)
 
-Endpoint = Literal["chat", "completion", "response", "image", "embedding", "rerank", "bench"]
+Endpoint = Literal[
+    "chat",
+    "completion",
+    "response",
+    "message",
+    "token_count",
+    "image",
+    "embedding",
+    "rerank",
+    "bench",
+]
 
 
 @dataclass(slots=True)

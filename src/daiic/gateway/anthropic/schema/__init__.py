@@ -1,0 +1,1 @@
+"""Requests to the Messages API and its answers, as the package `anthropic` has them."""
