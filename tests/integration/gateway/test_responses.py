@@ -12,25 +12,10 @@ from daiic.errors import TaskError
 from daiic.gateway.http.api_keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
 from support.peers.scripted_head import ScriptedHead
+from support.peers.tool_caller import CITY, USAGE, says_json, thinks_says_calls
 from support.processes.gateway_process import RunningGateway
 
-USAGE = pb.Usage(prompt_tokens=7, completion_tokens=9, reasoning_tokens=2, cached_tokens=3)
-CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"type": "function", "name": "weather", "parameters": CITY, "strict": True}
-
-
-async def thinks_says_calls(task: pb.Task) -> AsyncIterator[pb.Result]:
-    """Think, say something, and call two tools, the arguments of the first in pieces."""
-    yield pb.Result(reasoning="let me ", tokens=[1])
-    yield pb.Result(reasoning="see", tokens=[2])
-    yield pb.Result(text="Asking", tokens=[3])
-    yield pb.Result(text=" now.", tokens=[4])
-    first = pb.ToolCallPart(index=0, id="call_a", name="weather", arguments='{"city":')
-    yield pb.Result(tool_calls=[first], tokens=[5])
-    yield pb.Result(tool_calls=[pb.ToolCallPart(index=0, arguments='"Rome"}')], tokens=[6])
-    second = pb.ToolCallPart(index=1, id="call_b", name="weather", arguments='{"city":"Oslo"}')
-    yield pb.Result(tool_calls=[second], tokens=[7])
-    yield pb.Result(final=True, finish_reason=pb.FINISH_REASON_TOOL_CALLS, usage=USAGE)
 
 
 async def test_a_whole_response_has_every_item(gateway: RunningGateway, head: ScriptedHead) -> None:
@@ -116,11 +101,7 @@ async def test_parsed_answers_are_held_to_the_schema(
     class City(pydantic.BaseModel):
         city: str
 
-    async def script(task: pb.Task) -> AsyncIterator[pb.Result]:
-        yield pb.Result(text='{"city": "Rome"}', tokens=[1])
-        yield pb.Result(final=True, finish_reason=pb.FINISH_REASON_STOP, usage=USAGE)
-
-    head.script = script
+    head.script = says_json
     response = await gateway.openai.responses.parse(
         model="stub-chat", input="where?", text_format=City
     )
