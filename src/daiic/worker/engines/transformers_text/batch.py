@@ -17,6 +17,7 @@ from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from daiic.worker.engines.transformers_text import attention, windows
+from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.sampler import Sampler
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
@@ -58,7 +59,8 @@ class Batch(TextGenerator):
         """
         super().__init__()
         self.capacity = capacity
-        self._sampler = Sampler(self._streams.begin, waits=not ahead)
+        vocabulary = model.config.get_text_config().vocab_size
+        self._sampler = Sampler(self._guides, vocabulary, self._streams.begin, waits=not ahead)
         self._model = model
         self._attention = model.config._attn_implementation
         config = model.config.get_text_config()
@@ -142,6 +144,7 @@ class Batch(TextGenerator):
         sampling: Sampling,
         max_tokens: int,
         end_tokens: Iterable[int],
+        guide: Guide | None,
     ) -> None:
         self._manager.add_request(
             prompt,
@@ -150,6 +153,7 @@ class Batch(TextGenerator):
             eos_token_id=list(end_tokens),
             streaming=True,
             sampling=sampling,
+            guide=guide,
         )
 
     def _stop(self, name: str) -> None:

@@ -17,7 +17,9 @@ from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
 from daiic.worker.engines.transformers_text import parameters, prompt
 from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
+from daiic.worker.engines.transformers_text.grammar import Grammars
 from daiic.worker.engines.transformers_text.growth import RESERVE, Growth
+from daiic.worker.engines.transformers_text.guide import Guide, Rules
 from daiic.worker.engines.transformers_text.parameters import Parameters
 from daiic.worker.engines.transformers_text.probe import CHATS, COMPLETES
 from daiic.worker.engines.transformers_text.text_generator import TextGenerator
@@ -74,6 +76,7 @@ class TextEngine:
         self._model: Any = weights.model
         self._tokenizer = tokenizer
         self._thread = OneThread("tokens")
+        self._grammar_thread = OneThread("grammars")
         self._template = template
         self._embedder = embedder
         self._generator = generator
@@ -86,6 +89,10 @@ class TextEngine:
         self._shrinking: asyncio.TimerHandle | None = None
         self._context = context
         self._end_tokens = _end_tokens(weights.model, tokenizer)
+        self._vocabulary = weights.model.config.get_text_config().vocab_size
+        if not self._end_tokens:
+            self.capabilities -= {pb.SCHEMA}
+        self._grammars = Grammars(tokenizer, self._vocabulary, self._end_tokens)
 
     @property
     def footprint(self) -> int:
@@ -110,14 +117,14 @@ class TextEngine:
                     f"{task.model} is a language model and cannot do a task of the kind `{work}`",
                     "send a text or an embed task, or choose another model",
                 )
-            vocabulary = self._model.config.get_text_config().vocab_size
-            check_resumed(task.resume.tokens, vocabulary)
+            check_resumed(task.resume.tokens, self._vocabulary)
             text = await prompt.text_of(self._template, task.text)
             # A hostile tokenizer may take for ever, and cancelling frees nothing: it must not hold
             # threads that others share, and no more than one.
             prompt_tokens, wanted = await asyncio.wrap_future(
                 self._thread.submit(lambda: self._prepare(task.text, text))
             )
+            rules = await self._rules(task.text)
             transcript = Transcript(
                 self._tokenizer.backend_tokenizer,
                 stop=wanted.stop,
@@ -129,19 +136,24 @@ class TextEngine:
             if not transcript.finish_reason:
                 so_far = prompt_tokens + list(task.resume.tokens)
                 generator: TextGenerator | None = None
-                stream = None
+                stream = guide = None
                 try:
                     while not transcript.finish_reason:
                         # It ends before the text where it had to leave a cache that was too small.
                         if generator is None or stream is None or stream.ended:
                             generator = await self._generator_for(len(so_far))
+                            guide = await self._guide(rules, len(prompt_tokens), so_far)
                             stream = generator.submit(
                                 so_far,
                                 wanted.sampling,
                                 max_tokens=wanted.max_tokens - transcript.count,
                                 end_tokens=self._end_tokens,
+                                guide=guide,
                             )
-                        for token in await stream.new_tokens():
+                        new = await stream.new_tokens()
+                        if guide is not None:
+                            guide.check()
+                        for token in new:
                             transcript.push(token)
                             so_far.append(token)
                         if cached is None and stream.begun:
@@ -173,6 +185,7 @@ class TextEngine:
         if self._template is not None:
             self._template.close()
         self._thread.stop()
+        self._grammar_thread.stop()
         if self._embedder is not None:
             self._embedder.stop()
         self._closed = True
@@ -185,6 +198,26 @@ class TextEngine:
         await asyncio.to_thread(gc.collect)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    async def _rules(self, task: pb.TextTask) -> Rules:
+        """Return what the tokens of an answer are chosen by."""
+        if not task.HasField("constraint"):
+            return Rules()
+        work = self._grammar_thread.submit(lambda: self._grammars.compiled(task.constraint))
+        return Rules(grammar=await asyncio.wrap_future(work))
+
+    async def _guide(self, rules: Rules, prompt: int, so_far: list[int]) -> Guide | None:
+        """Return what guides a text that begins with `so_far`, of which `prompt` tokens are given.
+
+        Raises:
+            TaskError: BAD_REQUEST if no answer that keeps to `rules` begins so.
+        """
+        if not rules:
+            return None
+        work = self._grammar_thread.submit(lambda: Guide.after(rules, prompt, so_far))
+        guide = await asyncio.wrap_future(work)
+        guide.check()
+        return guide
 
     def _prepare(self, task: pb.TextTask, text: str) -> tuple[list[int], Parameters]:
         tokens = prompt.encode(self._tokenizer, task, text, self._context)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
 
+from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
 
@@ -19,6 +20,7 @@ class Text:
     sampling: Sampling
     max_tokens: int
     end_tokens: frozenset[int]
+    guide: Guide | None = None
     made: list[int] = field(default_factory=list)
 
     @property

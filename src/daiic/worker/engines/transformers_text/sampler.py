@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from daiic.worker.engines.transformers_text.choosing import choose, choose_unseen
+from daiic.worker.engines.transformers_text.guides import Guides
 from daiic.worker.engines.transformers_text.sampling import ROWS, pack, unpack
 
 
@@ -23,14 +24,22 @@ class Sampler:
 
     def __init__(
         self,
+        guides: Guides,
+        vocabulary: int,
         on_begun: Callable[[str, int], None] = lambda name, cached: None,
         *,
         waits: bool = True,
     ) -> None:
-        """`on_begun` is called with a text's name and how many of its tokens were in the cache
+        """The model scores so many tokens of a `vocabulary`.
+
+        `on_begun` is called with a text's name and how many of its tokens were in the cache
         already, before each of the steps that read its prompt. Unless it `waits`, it needs no
-        number from the device."""
+        number from the device but those that the guides of texts need.
+        """
+        self._guides = guides
+        self._vocabulary = vocabulary
         self._on_begun = on_begun
+        self._guided: list[tuple[int, Any, int]] = []
         self._choose = choose if waits else choose_unseen
         self.do_processing = not waits
         self._waits = waits
@@ -61,9 +70,16 @@ class Sampler:
         places = [state.position_offset for state in states]
         arg_storage[:, len(states) :] = 0
         arg_storage[:, : len(states)] = pack(zip(samplings, places, strict=True))
+        self._guided = [
+            (row, state.logit_processor_kwargs.get("guide"), place)
+            for row, (state, place) in enumerate(zip(states, places, strict=True))
+        ]
         if self._waits:
+            self._guides.begin(self._guided, self._vocabulary)
             # The largest is there without the sampler.
-            self.do_processing = any(sampling.temperature > 0 for sampling in samplings)
+            self.do_processing = self._guides.any or any(
+                sampling.temperature > 0 for sampling in samplings
+            )
         self.stepped_at = time.monotonic()
         return arg_storage
 
@@ -71,5 +87,11 @@ class Sampler:
         self, input_ids: torch.Tensor, scores: torch.Tensor, logits_processor_args: torch.Tensor
     ) -> torch.Tensor:
         """Make the choice the largest in each row of `scores` [texts, vocabulary], in place."""
+        if not self._waits:
+            # Only now has the batch before this one been given to the device, and while it computes
+            # this one, what that one chose can be waited for.
+            self._guides.begin(self._guided, self._vocabulary)
+        self._guides.apply(scores)
         self._choose(scores, unpack(logits_processor_args))
+        self._guides.note(scores)
         return scores

@@ -6,6 +6,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
+from daiic.worker.engines.transformers_text.guide import Guide
+from daiic.worker.engines.transformers_text.guides import Guides
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.token_streams import TokenStream, TokenStreams
 
@@ -28,6 +30,7 @@ class TextGenerator(ABC):
         """Belongs to the event loop that runs now."""
         self._loop = asyncio.get_running_loop()
         self._streams = TokenStreams(self._loop)
+        self._guides = Guides()
         self._numbers = itertools.count()
         self._busy_since = time.monotonic()
 
@@ -69,8 +72,11 @@ class TextGenerator(ABC):
         *,
         max_tokens: int,
         end_tokens: Iterable[int],
+        guide: Guide | None = None,
     ) -> TokenStream:
         """Start a task; it ends after `max_tokens` or with one of `end_tokens`.
+
+        A `guide` is of `prompt`, and of no other task.
 
         Where there is a capacity, `prompt` must be shorter; the task ends
         before that if the cache is full of it alone.
@@ -80,7 +86,7 @@ class TextGenerator(ABC):
         if not self._streams.running:
             self._busy_since = time.monotonic()
         self._streams.running[name] = stream
-        self._start(name, prompt, sampling, max_tokens, end_tokens)
+        self._start(name, prompt, sampling, max_tokens, end_tokens, guide)
         return stream
 
     def cancel(self, stream: TokenStream) -> None:
@@ -100,6 +106,7 @@ class TextGenerator(ABC):
         else:
             self._streams.shut_down()
         await self._end()
+        self._guides.stop()
 
     @abstractmethod
     def _start(
@@ -109,6 +116,7 @@ class TextGenerator(ABC):
         sampling: Sampling,
         max_tokens: int,
         end_tokens: Iterable[int],
+        guide: Guide | None,
     ) -> None:
         """Have the thread generate a text, called `name` among others."""
 

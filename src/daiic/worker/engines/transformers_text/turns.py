@@ -19,6 +19,7 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 
 from daiic.worker.engines.transformers_text.choosing import choose
 from daiic.worker.engines.transformers_text.group import Group, Text
+from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.sampling import Sampling, pack, unpack
 from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
 
@@ -42,6 +43,7 @@ class Turns(TextGenerator):
         super().__init__()
         self._model = model
         self._slots = slots
+        self._vocabulary = model.config.get_text_config().vocab_size
         self._spare = spare
         self._first = first_state(model)
         self._in_pieces = _reads_in_pieces(model)
@@ -83,11 +85,12 @@ class Turns(TextGenerator):
         sampling: Sampling,
         max_tokens: int,
         end_tokens: Iterable[int],
+        guide: Guide | None,
     ) -> None:
         self._limit = self.bytes + self._spare()
         with self._news:
             self._waiting.append(
-                Text(name, list(prompt), sampling, max_tokens, frozenset(end_tokens))
+                Text(name, list(prompt), sampling, max_tokens, frozenset(end_tokens), guide)
             )
             self._news.notify()
 
@@ -154,6 +157,9 @@ class Turns(TextGenerator):
         """Read on in the prompts, or make the next token of each text."""
         length = group.tokens.shape[1]
         end = min(group.read + PREFILL, length) if self._in_pieces else length
+        if end == length:
+            guided = [(row, text.guide, length) for row, text in enumerate(group.texts)]
+            self._guides.begin(guided, self._vocabulary)
         outputs = self._advance(group, end)
         self._note_progress()
         if end < length:
@@ -163,7 +169,9 @@ class Turns(TextGenerator):
             self._token_bytes = max(group.bytes / group.tokens.numel(), 1.0)
         scores = outputs.logits[:, -1].to(copy=True, dtype=torch.float32)
         chances = pack((text.sampling, length) for text in group.texts).to(scores.device)
+        self._guides.apply(scores)
         choose(scores, unpack(chances))
+        self._guides.note(scores)
         self._take(group, scores.argmax(-1).to(group.tokens.device))
 
     def _take(self, group: Group, chosen: torch.Tensor) -> None:

@@ -1,0 +1,150 @@
+"""What the text of an answer must be, compiled so that it says which tokens may come next.
+
+llguidance (github.com/guidance-ai/llguidance) reads JSON Schema, regular expressions and Lark
+grammars, and walks the trie of a vocabulary's bytes: so it does not matter whether a tokenizer is
+one of bytes or of sentencepiece, and special tokens, which stand for no text, are never allowed
+unless a Lark grammar names them.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Any
+
+import llguidance.hf
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from daiic.errors import TaskError
+from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.text.checks import bad
+from daiic.worker.engines.text.constraint import check_length, schema_in, without_anchors
+from daiic.worker.engines.torch.tokenizer import panicked
+
+KEPT = 32
+"""Compiled grammars that are kept: agents send the same schema with each request."""
+
+BLANKS = r"( |\n[ \t]{0,20})?"
+"""What may stand between the parts of a JSON text: without a bound, a model may end its days in
+blanks."""
+
+_OPTIONS: Any = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": BLANKS}
+_SILENT = 0
+_SHOWN = 400
+
+
+class Grammar:
+    """A compiled constraint for one tokenizer, shared by all texts that must keep to it."""
+
+    def __init__(self, form: str, start: LLMatcher) -> None:
+        self._form = form
+        self._start = start
+
+    def matcher(self) -> LLMatcher:
+        """Return the state of a text that has not begun."""
+        return self._start.deep_copy()
+
+    def refusal(self, reason: str) -> TaskError:
+        """Return the refusal of a text that could not go on, for the `reason` of its matcher."""
+        return _refusal(self._form, reason)
+
+
+class Grammars:
+    """Compiles constraints for one tokenizer, which may take seconds; not for several threads."""
+
+    def __init__(self, tokenizer: Any, vocabulary: int, end_tokens: Collection[int]) -> None:
+        """`vocabulary` is how many tokens the model scores."""
+        self._tokenizer = tokenizer
+        self._vocabulary = vocabulary
+        self._end_tokens = sorted(end_tokens)
+        self._trie: LLTokenizer | None = None
+        self._kept: OrderedDict[tuple[str, str], Grammar] = OrderedDict()
+
+    def compiled(self, constraint: pb.Constraint) -> Grammar | None:
+        """Return the grammar of `constraint`, `None` if it asks for nothing.
+
+        Raises:
+            TaskError: BAD_REQUEST, with the place and the reason, if it cannot be kept to;
+                UNSUPPORTED if no constraint can with this model.
+        """
+        form = constraint.WhichOneof("form")
+        if form is None or (form == "json" and not constraint.json):
+            return None
+        key = (form, "" if form == "json" else str(getattr(constraint, form)))
+        grammar = self._kept.pop(key, None)
+        if grammar is None:
+            grammar = Grammar(form, self._matcher(form, _source(*key)))
+        self._kept[key] = grammar
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return grammar
+
+    def _matcher(self, form: str, source: str) -> LLMatcher:
+        if self._trie is None:
+            self._trie = self._new_trie()
+        try:
+            matcher = LLMatcher(
+                self._trie, source, log_level=_SILENT, limits=LLParserLimits(verbose_errors=False)
+            )
+        except BaseException as error:
+            if not panicked(error):
+                raise
+            raise bad(f"`{form}` cannot be compiled", "send a simpler one") from None
+        if matcher.is_error():
+            raise _refusal(form, matcher.get_error())
+        return matcher
+
+    def _new_trie(self) -> LLTokenizer:
+        if not self._end_tokens:
+            raise _unsupported("it has no token that ends a text")
+        try:
+            return llguidance.hf.from_tokenizer(
+                self._tokenizer,
+                n_vocab=max(self._vocabulary, len(self._tokenizer)),
+                eos_token=self._end_tokens,
+            )
+        except BaseException as error:
+            if not (isinstance(error, ValueError | TypeError) or panicked(error)):
+                raise
+            raise _unsupported(str(error).partition("\n")[0]) from None
+
+
+def _refusal(form: str, reason: str) -> TaskError:
+    reason = reason.partition("\n<")[0].strip()
+    if len(reason) > _SHOWN:
+        reason = f"{reason[:_SHOWN]}…"
+    return bad(f"`{form}` cannot be kept to: {reason}", _REMEDIES[form])
+
+
+_REMEDIES = {
+    "json": "leave it out",
+    "json_schema": "use what llguidance knows of JSON Schema "
+    "(github.com/guidance-ai/llguidance, docs/json_schema.md), or `json` alone",
+    "regex": "send a regular expression as Rust's regex crate reads it, without look-around",
+    "grammar": "send a Lark grammar with a rule `start`, as llguidance reads it",
+}
+
+
+def _source(form: str, said: str) -> str:
+    """Return what llguidance compiles for the value `said` of a constraint.
+
+    Raises:
+        TaskError: BAD_REQUEST if it is too long, or no JSON Schema.
+    """
+    if form == "json":
+        said = '{"type": "object"}'
+    check_length(said, form)
+    match form:
+        case "regex":
+            return str(LLMatcher.grammar_from_regex(without_anchors(said)))
+        case "grammar":
+            return str(LLMatcher.grammar_from_lark(said))
+    schema = schema_in(said, form)
+    return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_OPTIONS))
+
+
+def _unsupported(reason: str) -> TaskError:
+    return TaskError(
+        pb.UNSUPPORTED,
+        f"this model's tokenizer cannot be held to a `constraint`: {reason}",
+        "choose another model, or leave the constraint out",
+    )

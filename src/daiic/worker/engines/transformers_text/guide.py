@@ -1,0 +1,100 @@
+"""What the next token of one text depends on beside its row of scores: what came before it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from daiic.worker.engines.transformers_text.grammar import Grammar
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an answer's tokens are chosen by, beside `Sampling`. As it is, it changes nothing."""
+
+    grammar: Grammar | None = None
+
+    def __bool__(self) -> bool:
+        return self != Rules()
+
+
+class Later:
+    """Numbers that the device has, or will have, and that are on their way to the host."""
+
+    def __init__(self, numbers: torch.Tensor) -> None:
+        self._event: torch.cuda.Event | None = None
+        self._numbers = numbers
+        if numbers.is_cuda:
+            self._numbers = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            self._numbers.copy_(numbers, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+
+    def get(self) -> torch.Tensor:
+        """Wait for them."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._numbers
+
+
+@dataclass(slots=True, eq=False)
+class Guide:
+    """Keeps to the `rules` of one answer whose first token is at the place `start` of its text.
+
+    `tokens` are those that it knows. Once `error` says why the answer cannot go on, it ends.
+    """
+
+    rules: Rules
+    start: int
+    tokens: list[int] = field(default_factory=list)
+    error: str = ""
+    matcher: Any = None
+    _made: tuple[int, Later, int] | None = None
+
+    @classmethod
+    def after(cls, rules: Rules, prompt: int, text: Sequence[int]) -> "Guide":
+        """Return one for an answer to so many tokens of a `prompt`, with which `text` begins."""
+        guide = cls(rules, prompt)
+        if rules.grammar is not None:
+            guide.matcher = rules.grammar.matcher()
+        for token in text[prompt:]:
+            guide._push(token)
+        return guide
+
+    def check(self) -> None:
+        """See whether the answer can go on.
+
+        Raises:
+            TaskError: BAD_REQUEST, with the reason, if it cannot.
+        """
+        if self.error and self.rules.grammar is not None:
+            raise self.rules.grammar.refusal(self.error)
+
+    def __deepcopy__(self, memo: Any) -> "Guide":
+        """It goes along with its text, which the batching manager copies to start it over."""
+        return self
+
+    def made(self, place: int, tokens: Later, row: int) -> None:
+        """Note that the token at `place` of the text is the one in `row` of `tokens`."""
+        self._made = (place, tokens, row)
+
+    def reach(self, place: int) -> None:
+        """Know the tokens before `place`: its text may also have gone back to an earlier one."""
+        known = place - self.start
+        while len(self.tokens) > known:
+            self.tokens.pop()
+            if self.matcher is not None and not self.error:
+                self.matcher.rollback(1)
+        if len(self.tokens) < known and self._made is not None and self._made[0] == place - 1:
+            _, made, row = self._made
+            self._push(int(made.get()[row]))
+        if len(self.tokens) != known:
+            raise RuntimeError(f"the token {len(self.tokens)} of an answer is not known")
+
+    def _push(self, token: int) -> None:
+        self.tokens.append(token)
+        if self.matcher is None or self.error:
+            return
+        if not self.matcher.consume_token(token):
+            self.error = str(self.matcher.get_error()) or "no token can follow"
