@@ -31,6 +31,7 @@ def _model(known: KnownModel) -> Model:
         known.capability_names,
         known.quantization,
         known.bytes,
+        known.base or None,
     )
 
 

@@ -102,7 +102,10 @@ def test_kinds_are_told_from_the_files(catalog, models):
     (models / "sentences" / "modules.json").write_text("[]")
     scanned = catalog.scan()
     capabilities = {model.kind: model.capabilities for model in scanned}
-    assert (capabilities[pb.EMBEDDING], capabilities[pb.IMAGE]) == ({pb.EMBED}, {pb.PAINT})
+    assert (capabilities[pb.EMBEDDING], capabilities[pb.IMAGE]) == (
+        {pb.EMBED, pb.TOKENS},
+        {pb.PAINT},
+    )
     found = {model.name: model.kind for model in scanned}
     assert found == {
         "chat": pb.TEXT,
