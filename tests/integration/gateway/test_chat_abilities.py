@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import openai
 import pydantic
-import pytest
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -139,19 +138,24 @@ async def test_parsed_answers_are_held_to_the_schema(
     assert schema["properties"]["city"]["type"] == "string"
 
 
-@pytest.mark.parametrize(
-    ("said", "asked", "param"),
-    [
+async def test_what_a_worker_finds_wrong_is_named_as_the_client_sent_it(
+    gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    said = ""
+
+    async def script(task: pb.Task) -> AsyncIterator[pb.Result]:
+        raise TaskError(pb.BAD_REQUEST, said, "send another")
+        yield
+
+    head.script = script
+    schema = {"type": "json_schema", "json_schema": {"schema": {}}}
+    found: list[tuple[str, dict[str, object], str | None]] = [
         (
             "`json_schema` cannot be kept to: no `$ref`",
-            {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
+            {"response_format": schema},
             "response_format.json_schema.schema",
         ),
-        (
-            "`regex` is not valid",
-            {"structured_outputs": {"regex": "("}},
-            "structured_outputs.regex",
-        ),
+        ("`regex` is wrong", {"structured_outputs": {"regex": "("}}, "structured_outputs.regex"),
         (
             "`weather.parameters` cannot be kept to",
             {"tools": [WEATHER]},
@@ -159,27 +163,15 @@ async def test_parsed_answers_are_held_to_the_schema(
         ),
         ("`top_p` is 0", {}, "top_p"),
         ("the prompt has 9 tokens", {}, None),
-    ],
-)
-async def test_what_a_worker_finds_wrong_is_named_as_the_client_sent_it(
-    gateway: RunningGateway,
-    head: ScriptedHead,
-    said: str,
-    asked: dict[str, object],
-    param: str | None,
-) -> None:
-    async def script(task: pb.Task) -> AsyncIterator[pb.Result]:
-        raise TaskError(pb.BAD_REQUEST, said, "send another")
-        yield
-
-    head.script = script
-    body = {"model": "stub-chat", "messages": SAY, **asked}
+    ]
     async with gateway.http as http:
-        refused = await http.post("/v1/chat/completions", json=body)
-    assert refused.status_code == 400
-    error = refused.json()["error"]
-    assert (error["param"], error["code"]) == (param, "bad_request")
-    assert error["message"] == f"{said}: send another"
+        for said, asked, param in found:
+            body = {"model": "stub-chat", "messages": SAY, **asked}
+            refused = await http.post("/v1/chat/completions", json=body)
+            assert refused.status_code == 400
+            error = refused.json()["error"]
+            assert (error["param"], error["code"]) == (param, "bad_request")
+            assert error["message"] == f"{said}: send another"
 
 
 async def test_a_task_asks_for_sampling_only_where_the_request_does(

@@ -238,9 +238,8 @@ async def test_a_stream_that_breaks_off_ends_with_why(
     assert (error.code, error.message) == ("worker_lost", "the worker is gone: ask again")
 
 
-@pytest.mark.parametrize(
-    ("fields", "param"),
-    [
+async def test_what_cannot_be_honoured_is_named(gateway: RunningGateway) -> None:
+    wrong: list[tuple[dict[str, object], str]] = [
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"truncation": "auto"}, "truncation"),
@@ -251,13 +250,10 @@ async def test_a_stream_that_breaks_off_ends_with_why(
         ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0]"),
         ({"input": [{"type": "function_call", "name": "f"}]}, "input[0].call_id"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
-    ],
-)
-async def test_what_cannot_be_honoured_is_named(
-    gateway: RunningGateway, fields: dict[str, object], param: str
-) -> None:
-    asked = {"model": "stub-chat", "input": "x", **fields}
+    ]
     async with gateway.http as http:
-        answer = await http.post("/v1/responses", json=asked)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["param"].startswith(param)
+        for fields, param in wrong:
+            asked = {"model": "stub-chat", "input": "x", **fields}
+            answer = await http.post("/v1/responses", json=asked)
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"]["param"].startswith(param)
