@@ -23,6 +23,10 @@ GroupKey = tuple[
 ]
 """What jobs that can run on the same workers have in common."""
 
+USUAL_WEIGHT = 100
+MOST_WEIGHT = 1000
+"""Of `Task.weight`; more counts as this much."""
+
 NO_TAGS: frozenset[str] = frozenset()
 
 SURELY_SMALL = 1 << 12
@@ -32,7 +36,8 @@ SURELY_SMALL = 1 << 12
 class Job:
     """A task that waits in the queue, or runs on `worker` as its `attempt`.
 
-    `user` is on whose behalf its client asks, `bytes` the size of the TASK
+    `user` is on whose behalf its client asks, `weight` that user's among those of
+    the client, where 1 is usual, `bytes` the size of the TASK
     and of what is kept of the answer that it resumes,
     `size` and `reading` what it has a worker make, see `daiic.work`. Its
     worker needs a model with all of `needs`, and all of `tags`.
@@ -70,6 +75,7 @@ class Job:
         "tags",
         "too_small",
         "user",
+        "weight",
         "worker",
     )
 
@@ -109,6 +115,10 @@ class Job:
         if self.user:
             self.user = self.user[: LIMITS.client_name]
             task.ClearField("client")  # no worker needs to know
+        self.weight = 1.0
+        if task.weight:
+            self.weight = min(task.weight, MOST_WEIGHT) / USUAL_WEIGHT
+            task.ClearField("weight")
         # A client must not choose the addresses to which workers connect.
         task.ClearField("shards")
         self.answer = AnswerOrder(task, limits)

@@ -155,7 +155,7 @@ class JobQueue:
         group.remove(job, share)
         if not group.moved:
             self._shares.leave(job, share)
-            self._shares.charge(share, cost)
+            self._shares.charge(share, cost, job.weight)
         if not group:
             del self._groups[key]
 

@@ -7,7 +7,8 @@ the share with the least virtual time is next. One that had nothing waiting
 starts at the present, so nobody can save up turns.
 
 A client is an address together with what it says in `Task.client`. More ports
-or more names gain nothing, as they only divide the host's share.
+or more names gain nothing, as they only divide the host's share; nor does a
+larger `Task.weight`, by which a client's virtual time grows more slowly.
 """
 
 from collections.abc import Callable
@@ -91,13 +92,14 @@ class Shares:
         for level in self._levels(share):
             level._leaves(job)
 
-    def charge(self, share: Share, cost: float) -> None:
-        """Count `cost`, in seconds of a worker, as served to a client."""
+    def charge(self, share: Share, cost: float, weight: float = 1.0) -> None:
+        """Count `cost`, in seconds of a worker, as served to a client of that weight."""
         for level in self._levels(share):
             above = level.host
             if above is not None:
                 above.clock = max(above.clock, level.served)
-                level.served += cost
+                level.served += cost / weight
+                weight = 1.0  # it is among the clients of one host: hosts have none
 
     def most(self, job: Job, measure: Measure, size: int) -> Job | None:
         """Return the waiting job that should give way to `job`, which adds `size` to `measure`.

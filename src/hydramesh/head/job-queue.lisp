@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/head/job-queue
   (:use #:cl)
   (:import-from #:hydramesh/head/job
-                #:job #:job-number #:job-queued-at #:job-failed-on #:job-group-key)
+                #:job #:job-weight #:job-number #:job-queued-at #:job-failed-on #:job-group-key)
   (:import-from #:hydramesh/head/line
                 #:make-line #:line-empty-p #:line-first #:line-insert #:line-items #:line-remove)
   (:import-from #:hydramesh/head/shares
@@ -167,7 +167,7 @@ by their numbers. HAD-TURN is the share of all that were on a worker before."
     (group-remove group share (place-node place))
     (unless (group-moved-p group)
       (shares-leave (job-queue-shares queue) job share (place-share-node place))
-      (shares-charge (job-queue-shares queue) share cost))
+      (shares-charge (job-queue-shares queue) share cost (job-weight job)))
     (when (group-empty-p group)
       (remhash (group-key group) (job-queue-table queue)))))
 

@@ -16,7 +16,7 @@
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
            #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-user
-           #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
+           #:job-weight #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
            #:job-attempts #:job-missed-p #:job-failed-on #:job-too-small #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-queued #:numbers-running
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
@@ -27,6 +27,10 @@
 
 (defconstant +surely-small+ (ash 1 12)
   "Bytes of a task that is kept decoded: that may take fifty times the memory.")
+
+(defconstant +usual-weight+ 100 "Of Task.weight.")
+
+(defconstant +most-weight+ 1000 "Of Task.weight; more counts as this much.")
 
 (defconstant +seed-bits+ 53 "Seeds that we draw are exact in JSON's numbers too.")
 
@@ -45,8 +49,8 @@ how long the job was QUEUED and RUNNING in all, and what was received and passed
 (defstruct (job (:constructor %make-job))
   "A task that waits in the queue, or runs on WORKER as its ATTEMPT.
 
-NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its client asks, BYTES the
-size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
+NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its client asks, WEIGHT
+that user's among those of the client, where 1 is usual, BYTES the size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
 make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
 the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR, and
@@ -66,6 +70,7 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (size 0d0 :type double-float :read-only t)
   (reading 0d0 :type double-float :read-only t)
   (user "" :type string :read-only t)
+  (weight 1d0 :type double-float :read-only t)
   (answer nil :type answer-order :read-only t)
   (aside nil :type (or null aside) :read-only t)
   (arrived-at 0 :type microseconds :read-only t)
@@ -90,8 +95,10 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
          (kind-size (funcall (work-kind-size kind) task))
          (resume (pb:task-resume task))
          (user (pb:task-client task))
+         (weight (pb:task-weight task))
          (split (and aside t)))
     (setf (pb:task-client task) ""      ; no worker needs to know
+          (pb:task-weight task) 0
           (pb:task-shards task) nil)    ; clients must not choose where workers connect to
     (when (work-kind-seeded kind)
       (draw-seed task entropy))
@@ -114,6 +121,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :reading reading
      :user (let ((most (head-limits-client-name +limits+)))
              (if (> (length user) most) (subseq user 0 most) user))
+     :weight (if (zerop weight) 1d0 (/ (float (min weight +most-weight+) 1d0) +usual-weight+))
      :answer (make-answer-order (if (and aside (not split)) (pb:make-task :resume resume) task)
                                 limits)
      :aside aside

@@ -17,7 +17,8 @@ cost when they get a worker; the share with the least virtual time is next. One 
 waiting starts at the present, so nobody can save up turns.
 
 A client is an address together with what it says in Task.client. More ports or more names gain
-nothing, as they only divide the host's share."))
+nothing, as they only divide the host's share; nor does a larger Task.weight, by which a client's
+virtual time grows more slowly."))
 (in-package #:hydramesh/head/shares)
 
 (defstruct (share (:constructor make-share (name host)) (:copier nil))
@@ -101,14 +102,15 @@ beyond a bound."
       (decf (share-queued level))
       (decf (share-bytes level) bytes))))
 
-(defun shares-charge (shares share cost)
-  "Count COST, in seconds of a worker, as served to a client."
-  (declare (ignore shares) (type double-float cost))
+(defun shares-charge (shares share cost weight)
+  "Count COST, in seconds of a worker, as served to a client of that WEIGHT."
+  (declare (ignore shares) (type double-float cost weight))
   (do-levels (level share)
     (let ((above (share-host level)))
       (when above
         (setf (share-clock above) (max (share-clock above) (share-served level)))
-        (incf (share-served level) cost)))))
+        (incf (share-served level) (/ cost weight))
+        (setf weight 1d0)))))           ; it is among the clients of one host: hosts have none
 
 (defun shares-most (shares job measure size)
   "Return the waiting job that should give way to JOB, which adds SIZE to MEASURE.

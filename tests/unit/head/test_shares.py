@@ -180,3 +180,10 @@ def test_who_always_waits_is_served_no_less_than_another_but_for_one_task(tasks)
                 alike = len(one) == len(other) and one[:-1] == other[:-1]
                 if alike and left[one] and left[other]:
                     assert served[one] - served[other] <= 2 * largest
+
+
+def test_weight_gains_nothing_against_another_host(cluster):
+    worker = cluster.worker(slots=1)
+    ask(cluster.client("192.0.2.10"), "heavy", 20, client="a", weight=1000)
+    ask(cluster.client("192.0.2.11"), "other", 10, client="b", weight=1)
+    assert serve(worker, 21)[1:].count("other") == 10
