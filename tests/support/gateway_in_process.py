@@ -25,6 +25,9 @@ from daiic.gateway.monitoring.cluster_stream import ClusterStream
 from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.settings import GatewaySettings
+from daiic.gateway.usage.ledger import Ledger
+from daiic.gateway.usage.metered_cluster import MeteredCluster
+from daiic.gateway.usage.store import UsageStore
 from daiic.wire import daiic_pb2 as pb
 from support.peers.scripted_head import Script, echo, one_worker
 
@@ -117,13 +120,23 @@ class GatewayInProcess:
         self.cluster = ScriptedCluster()
         self.view = ClusterView(self.cluster)
         self.view.update(self.cluster.now)
-        activity = ActivityLog(CollectorRegistry(), self.view)
-        gateway = Gateway(settings, self.cluster, self.view, activity, BenchStore(""))
+        registry = CollectorRegistry()
+        self.usage = Ledger(UsageStore("", settings.usage_days), self.view, registry)
+        self.usage.load()
+        rate_limits = RateLimits(settings.key_limits, self.usage.used_today)
+        gateway = Gateway(
+            settings,
+            MeteredCluster(self.cluster, rate_limits),
+            self.view,
+            ActivityLog(registry, self.view),
+            BenchStore(""),
+            self.usage,
+        )
         self.app = build(
             gateway,
             ClusterStream(gateway, error_body),
             Revocation(keys) if keys else None,
-            RateLimits(settings.key_limits),
+            rate_limits,
             self.view.why_not_ready,
             only_local_names=only_local_names,
         )

@@ -10,7 +10,7 @@ import msgspec
 
 from daiic.bench.figures import LONG, MOST, SHORT, Event, Failed, Measured, Round, Step, short
 from daiic.bench.rounds import ALONE, Load, loads, run_round, warm_up
-from daiic.client import ClusterClient
+from daiic.client import TaskClient
 from daiic.errors import TaskError
 from daiic.shown import shown, word
 from daiic.wire import daiic_pb2 as pb
@@ -35,7 +35,7 @@ class _Subject:
 
 
 async def bench(
-    cluster: ClusterClient,
+    cluster: TaskClient,
     model: str,
     load: Load,
     named: frozenset[str] = frozenset(),
@@ -96,7 +96,7 @@ def _workers(
 
 
 async def _measure(
-    cluster: ClusterClient, model: str, load: Load, subject: _Subject
+    cluster: TaskClient, model: str, load: Load, subject: _Subject
 ) -> AsyncGenerator[Step, None]:
     """Measure one worker; the figures are noted in `subject`."""
     worker_id = subject.beat.worker_id
@@ -122,7 +122,7 @@ async def _measure(
             subject.rounds.append(msgspec.structs.replace(done, bytes=held))
 
 
-async def _observe(cluster: ClusterClient, model: str, subject: _Subject) -> int:
+async def _observe(cluster: TaskClient, model: str, subject: _Subject) -> int:
     """Return the bytes that the worker says `model` takes, in words that are newer than this call.
 
     What it said before is taken if it says nothing for `FRESH` seconds.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from daiic.bench.figures import Round
-from daiic.client import ClusterClient
+from daiic.client import TaskClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 
@@ -77,7 +77,7 @@ def loads(most: int) -> list[int]:
     return [*powers, most, 1] if most > 1 else [1]
 
 
-async def warm_up(cluster: ClusterClient, model: str, worker_id: str, load: Load) -> None:
+async def warm_up(cluster: TaskClient, model: str, worker_id: str, load: Load) -> None:
     """Let a worker that has loaded `model` answer once, which is slower than later.
 
     Raises:
@@ -87,7 +87,7 @@ async def warm_up(cluster: ClusterClient, model: str, worker_id: str, load: Load
 
 
 async def run_round(
-    cluster: ClusterClient, model: str, worker_id: str, streams: int, load: Load
+    cluster: TaskClient, model: str, worker_id: str, streams: int, load: Load
 ) -> Round:
     """Ask `streams` times at once, or a single stream `ALONE` times in turn.
 
@@ -113,7 +113,7 @@ async def run_round(
 
 
 async def _ask(
-    cluster: ClusterClient, model: str, worker_id: str, tokens: int, deadline: float
+    cluster: TaskClient, model: str, worker_id: str, tokens: int, deadline: float
 ) -> Answer:
     number = str(secrets.randbelow(9 * 10 ** (DIGITS - 1)) + 10 ** (DIGITS - 1))
     text = pb.TextTask(prompt=f"{number}. {PROMPT}", max_tokens=tokens, temperature=0.0)

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from daiic.cli.apikey_usage import usage
 from daiic.cli.connection import JsonOption
 from daiic.cli.exits import USAGE, err, fail, out, write_json
 from daiic.gateway.http.api_keys import ApiKey, ApiKeysError, KeyFile
@@ -19,6 +20,8 @@ from daiic.shown import shown
 app = typer.Typer(
     help="Create, change, list and revoke API keys for the gateway.", no_args_is_help=True
 )
+
+app.command()(usage)
 
 FileOption = Annotated[
     Path,

@@ -18,8 +18,8 @@ from google.protobuf.message import DecodeError
 
 from daiic.client.call import Call
 from daiic.client.heads import Heads, resolve_heads
+from daiic.client.task_client import TaskClient
 from daiic.errors import TaskError
-from daiic.whole_answer import joined
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address, is_loopback
 from daiic.wire.events import Event, Message, Pong, Unreachable
@@ -34,8 +34,8 @@ PATIENCE = 6.0
 """Seconds that a task waits for any head to come back."""
 
 
-class ClusterClient:
-    """Sends tasks to the cluster and yields their answers; an async context manager."""
+class ClusterClient(TaskClient):
+    """Speaks to the cluster's heads; an async context manager."""
 
     def __init__(
         self,
@@ -97,27 +97,8 @@ class ClusterClient:
                 await self._watcher
         await self._socket.close(drain=0.2)
 
-    async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
-        """Yield the parts of the answer to `task` in order, the last one `final`.
-
-        A part with `started_over` voids all parts before it: another model
-        has begun the answer again, so discard what came before. Closing the
-        generator cancels the task. `task` belongs to the client from now on,
-        which sets its `id`, and its seed if it has none.
-
-        Raises:
-            TaskError: if the task ends without an answer.
-        """
-        async with contextlib.aclosing(self.bursts(task)) as bursts:
-            async for burst in bursts:
-                for part in burst:
-                    yield part
-
     async def bursts(self, task: pb.Task) -> AsyncGenerator[list[pb.Result], None]:
-        """Yield what `run` does, as lists of all that has arrived since the last one.
-
-        A caller that falls behind catches up at less cost than part by part.
-        """
+        """See `TaskClient`."""
         now = self._socket.clock()
         call = Call(task, self._take_id(), self._heads.best(now), now)
         self._calls[call.id] = call
@@ -134,38 +115,6 @@ class ClusterClient:
             self._calls.pop(call.id, None)
             if not call.answer.finished:
                 self._cancel(call)
-
-    async def answer(self, task: pb.Task) -> pb.Result:
-        """Return the whole answer to `task` as one final part.
-
-        What came before the answer started over is dropped.
-
-        Raises:
-            TaskError: if the task ends without an answer.
-        """
-        parts: list[pb.Result] = []
-        async with contextlib.aclosing(self.bursts(task)) as bursts:
-            async for burst in bursts:
-                parts += burst
-        return joined(parts)
-
-    async def status(self) -> pb.ClusterStatus:
-        """Return the head's view of the cluster.
-
-        Raises:
-            TaskError: if no head answers.
-        """
-        return (await self.answer(pb.Task(status=pb.StatusTask()))).status
-
-    async def models(self, tags: Sequence[str] = ()) -> list[pb.ModelStatus]:
-        """Return the models that workers with all of `tags` report, those that are loaded first.
-
-        Raises:
-            TaskError: if no head answers.
-        """
-        beats = [worker.heartbeat for worker in (await self.status()).workers]
-        models = [model for beat in beats if {*tags} <= {*beat.tags} for model in beat.models]
-        return sorted(models, key=lambda model: model.state != pb.LOADED)
 
     # --------------------------------------------------------------- messages
 

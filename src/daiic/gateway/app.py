@@ -1,6 +1,7 @@
 """The whole ASGI application: every API's routes, and the layers around them."""
 
 from collections.abc import Callable
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,6 +25,7 @@ from daiic.gateway.openai.errors import error_body
 from daiic.gateway.openai.image_files import FILES
 from daiic.gateway.page.page_files import PageFiles
 from daiic.gateway.reranking import routes as reranking
+from daiic.gateway.usage.endpoint import show_usage
 from daiic.shown import MESSAGE, shown
 
 
@@ -51,6 +53,7 @@ def build(
             *anthropic.routes(gateway),
             Route("/api/cluster", cluster_stream, methods=["GET"]),
             Route("/api/benches", BenchEndpoint(gateway, error_body), methods=["GET", "POST"]),
+            Route("/v1/usage", partial(show_usage, gateway), methods=["GET"]),
             get_route("/healthz", lambda _: PlainTextResponse("ok\n")),
             get_route("/readyz", ready),
             get_route("/", page.serve),
@@ -67,6 +70,7 @@ def build(
         keyless=(f"{FILES}/",),
         rate_limits=rate_limits,
         activity=gateway.activity,
+        usage=gateway.usage,
         format_error=error_body,
         public_url=gateway.settings.public_url,
         only_local_names=only_local_names,

@@ -35,6 +35,9 @@ from daiic.gateway.monitoring.cluster_stream import ClusterStream
 from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.settings import CHANGEABLE, GatewaySettings
+from daiic.gateway.usage.ledger import Ledger
+from daiic.gateway.usage.metered_cluster import MeteredCluster
+from daiic.gateway.usage.store import UsageStore
 from daiic.service import lifecycle
 from daiic.service.settings import SettingsError
 from daiic.service.status_port import StatusPort
@@ -94,19 +97,22 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
         registry.register(CardCollector(view))
         benches = BenchStore(settings.state_dir)
         benches.load()
+        usage = Ledger(UsageStore(settings.state_dir, settings.usage_days), view, registry)
+        usage.load()
+        rate_limits = RateLimits(settings.key_limits, usage.used_today)
         gateway = Gateway(
             settings,
-            cluster,
+            MeteredCluster(cluster, rate_limits),
             view,
             ActivityLog(registry, view),
             benches,
+            usage,
         )
 
         def why_not_ready() -> str | None:
             return "the gateway is stopping" if life.stop.is_set() else view.why_not_ready()
 
         cluster_stream = ClusterStream(gateway, error_body)
-        rate_limits = RateLimits(settings.key_limits)
 
         def reload(fresh: GatewaySettings) -> None:
             gateway.settings = fresh
@@ -149,6 +155,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(view.follow()),
+                group.create_task(usage.follow()),
                 group.create_task(_tell_systemd(life, gateway)),
                 group.create_task(life.notifier.feed_watchdog()),
             ]
@@ -168,6 +175,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             await serving
             for task in background:
                 task.cancel()
+        await usage.close()
         await port.close()
 
 

@@ -4,9 +4,10 @@ import hashlib
 import secrets
 from dataclasses import dataclass, field
 
-from daiic.client import ClusterClient
+from daiic.client import TaskClient
 from daiic.errors import TaskError
 from daiic.gateway.bench.store import BenchStore
+from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.http.body_memory import BodyMemory
 from daiic.gateway.http.client import Client
 from daiic.gateway.http.errors import ApiError
@@ -14,6 +15,7 @@ from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.monitoring.cluster_view import ClusterView, KnownModel
 from daiic.gateway.settings import GatewaySettings
 from daiic.gateway.task_errors import from_task
+from daiic.gateway.usage.ledger import Ledger
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -22,10 +24,11 @@ class Gateway:
     """One for the whole process."""
 
     settings: GatewaySettings
-    cluster: ClusterClient
+    cluster: TaskClient
     view: ClusterView
     activity: ActivityLog
     benches: BenchStore
+    usage: Ledger
     bodies: BodyMemory = field(default_factory=BodyMemory)
     _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
@@ -59,7 +62,7 @@ class Gateway:
             )
         if reason is not None:
             raise self.explain(reason)
-        return {model.name: model for model in self.view.usable}
+        return {model.name: model for model in self.usable}
 
     def model(self, name: str) -> KnownModel:
         """Return the model that is meant by `name`.
@@ -72,6 +75,15 @@ class Gateway:
             raise self.explain(TaskError(pb.MODEL_NOT_FOUND, f"there is no model {name}"))
         return known
 
+    @property
+    def usable(self) -> list[KnownModel]:
+        """The models that the request which is being answered may name."""
+        entry = AccessLogEntry.current()
+        usable = self.view.usable
+        if entry is None:
+            return usable
+        return [model for model in usable if entry.client.limits.allows(model.name)]
+
     def explain(self, error: TaskError) -> ApiError:
         """Return what a client is told about a task that ended with `error`."""
-        return from_task(error, [m.name for m in self.view.usable], self.view.retry_after())
+        return from_task(error, [m.name for m in self.usable], self.view.retry_after())

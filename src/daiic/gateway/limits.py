@@ -100,5 +100,15 @@ KEPT_MEASUREMENTS = 500
 
 KEPT_REQUESTS = 30
 """Finished requests that the page shows: the oldest is dropped."""
+USAGE_ROWS = 200_000
+"""Kept rows of what was used, one for each key, model and day: the oldest day is dropped."""
+USAGE_DAYS = 400
+"""Days of use that one answer tells of: the rest is on the next page."""
+USAGE_RESULTS = 10_000
+"""Results of use in one answer: the rest of the days is on the next page."""
+PENDING_USES = 20_000
+"""Rows of what was used that wait to be written: what comes then is not counted."""
+KEY_LABELS = 1000
+"""Names of keys in metrics: the rest is counted as `other`."""
 KNOWN_CLIENTS = 10_000
 """Clients whose use is remembered, for their limits: the one that was idle longest is forgotten."""

@@ -44,7 +44,11 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     ] = ("127.0.0.1:7717",)
 
     state_dir: Annotated[
-        str, Meta(description='folder that keeps results of benches; "" keeps none over a restart')
+        str,
+        Meta(
+            description='folder that keeps what keys used and results of benches; "" keeps nothing '
+            "over a restart"
+        ),
     ] = field(default_factory=default_state_dir)
 
     api_keys_file: Annotated[
@@ -58,6 +62,15 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     tokens_per_minute: KeyLimit = 0
     tokens_per_day: KeyLimit = 0
     concurrent_requests: KeyLimit = 0
+    usage_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3660,
+            title="a number of days, 1 to 3660",
+            description="days for which it is kept what each key used",
+        ),
+    ] = 400
 
     cors_origins: Annotated[
         tuple[str, ...],

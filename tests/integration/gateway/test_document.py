@@ -14,6 +14,8 @@ from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.monitoring.cards import CardCollector
 from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.settings import GatewaySettings
+from daiic.gateway.usage.ledger import Ledger
+from daiic.gateway.usage.store import UsageStore
 from support.processes.gateway_process import RunningGateway
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "gateway.md"
@@ -66,6 +68,7 @@ def test_documented_metrics_exist() -> None:
     registry = CollectorRegistry()
     view = ClusterView(None)
     ActivityLog(registry, view)
+    Ledger(UsageStore("", 1), view, registry)
     registry.register(CardCollector(view))
     exist = {sample.name for metric in registry.collect() for sample in metric.samples}
     exist |= {metric.name for metric in registry.collect()}

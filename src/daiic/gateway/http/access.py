@@ -9,7 +9,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from daiic.gateway.http.access_log import AccessLogEntry, request_id
+from daiic.gateway.http.access_log import OTHER, AccessLogEntry, request_id
 from daiic.gateway.http.api_keys import ApiKey, ApiKeysError
 from daiic.gateway.http.client import Client
 from daiic.gateway.http.errors import SERVER, ApiError, ErrorFormat
@@ -17,6 +17,7 @@ from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.response_writer import ResponseWriter
 from daiic.gateway.http.revocation import Revocation, invalid_key
 from daiic.gateway.monitoring.activity import ActivityLog
+from daiic.gateway.usage.ledger import Ledger
 from daiic.service.host_header import BadHost, host_named, is_local_name
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ class AccessMiddleware:
         keyless: tuple[str, ...],
         rate_limits: RateLimits,
         activity: ActivityLog,
+        usage: Ledger,
         format_error: ErrorFormat,
         public_url: str,
         only_local_names: bool,
@@ -55,6 +57,7 @@ class AccessMiddleware:
         self._keyless = keyless
         self._rate_limits = rate_limits
         self._activity = activity
+        self._usage = usage
         self._format_error = format_error
         self._public_host = urlsplit(public_url).hostname
         self._only_local_names = only_local_names
@@ -86,6 +89,7 @@ class AccessMiddleware:
             if scope["path"].startswith(GUARDED):
                 await self._before()
             with contextlib.ExitStack() as stack:
+                stack.enter_context(entry.being_answered())
                 if key is not None and self._keys is not None:
                     receive = stack.enter_context(self._keys.guarding(key, receive))
                 await self._app(scope, receive, send_with_id)
@@ -94,6 +98,8 @@ class AccessMiddleware:
         finally:
             if acquired:
                 self._rate_limits.release(entry.client)
+                if entry.endpoint != OTHER:
+                    self._usage.book(entry)
             self._record(entry)
 
     def _key(self, scope: Scope, headers: Headers) -> ApiKey | None:

@@ -67,7 +67,7 @@ async def generate(
 
 
 def _only_image_model(gateway: Gateway) -> str:
-    names = [model.name for model in gateway.view.usable if pb.PAINT in model.capabilities]
+    names = [model.name for model in gateway.usable if pb.PAINT in model.capabilities]
     if len(names) != 1:
         listed = (
             f"choose one of {', '.join(names)}"
