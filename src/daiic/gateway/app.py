@@ -20,6 +20,7 @@ from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.revocation import Revocation
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
+from daiic.gateway.ollama import routes as ollama
 from daiic.gateway.openai import routes as openai
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.openai.image_files import FILES
@@ -51,6 +52,7 @@ def build(
             *openai.routes(gateway, keys_needed=keys is not None),
             *reranking.routes(gateway),
             *anthropic.routes(gateway),
+            *ollama.routes(gateway),
             Route("/api/cluster", cluster_stream, methods=["GET"]),
             Route("/api/benches", BenchEndpoint(gateway, error_body), methods=["GET", "POST"]),
             Route("/v1/usage", partial(show_usage, gateway), methods=["GET"]),

@@ -1,7 +1,7 @@
 """How an answer is written down as a message."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
@@ -9,7 +9,7 @@ from daiic.gateway.anthropic.errors import error_body
 from daiic.gateway.anthropic.schema import answer
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.response_writer import server_sent_event
-from daiic.gateway.text.tool_calls import whole_calls
+from daiic.gateway.text.tool_calls import complete_calls
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -48,8 +48,7 @@ class MessageFormat:
         content: list[answer.Block] = []
         if result.reasoning and self._shows_thinking:
             content.append(answer.ThinkingBlock(result.reasoning))
-        # One that is cut off has no input that could be told; why it is cut off is told.
-        calls = [call for call in whole_calls(result.tool_calls) if _is_object(call.arguments)]
+        calls = complete_calls(result.tool_calls)
         if result.text or not calls:
             content.append(answer.TextBlock(result.text))
         content.extend(
@@ -105,14 +104,6 @@ class MessageFormat:
         reason: answer.StopReason | None = None,
     ) -> answer.Message:
         return answer.Message(self._id, self._model, content, usage, reason)
-
-
-def _is_object(arguments: str) -> bool:
-    try:
-        msgspec.json.decode(arguments, type=dict[str, Any])
-    except msgspec.DecodeError:
-        return False
-    return True
 
 
 def _event(event: msgspec.Struct) -> bytes:

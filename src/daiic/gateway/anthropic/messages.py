@@ -7,6 +7,7 @@ from daiic.gateway.anthropic.schema.request import CountRequest, MessagesRequest
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.text.answering import answer_text
+from daiic.gateway.text.sampling import add_sampling
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -19,10 +20,7 @@ async def write_message(
     add_prompt(text, request)
     text.max_tokens = request.max_tokens
     text.stop.extend(request.stop_sequences or ())
-    for name in ("temperature", "top_p", "top_k"):
-        value = getattr(request, name)
-        if value is not None:
-            setattr(text, name, value)
+    add_sampling(text, temperature=request.temperature, top_p=request.top_p, top_k=request.top_k)
     await answer_text(
         gateway,
         [task],

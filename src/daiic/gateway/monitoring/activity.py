@@ -26,6 +26,8 @@ Endpoint = Literal[
     "image",
     "embedding",
     "rerank",
+    "load",
+    "models",
     "bench",
 ]
 

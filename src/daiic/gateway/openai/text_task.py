@@ -7,14 +7,8 @@ from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.limits import ANSWERS
 from daiic.gateway.openai.schema.sampling import SampledRequest
+from daiic.gateway.text.sampling import add_sampling
 from daiic.wire import daiic_pb2 as pb
-
-_CHANGES_NOTHING = {
-    "min_p": 0,
-    "presence_penalty": 0,
-    "frequency_penalty": 0,
-    "repetition_penalty": 1,
-}
 
 
 def text_task(gateway: Gateway, request: SampledRequest, context: RequestContext) -> pb.Task:
@@ -27,23 +21,19 @@ def text_task(gateway: Gateway, request: SampledRequest, context: RequestContext
     text = task.text
     text.max_tokens = request.limit
     text.stop.extend(request.stops)
-    if request.temperature is not None:
-        text.temperature = request.temperature
-    if request.top_p is not None:
-        text.top_p = request.top_p
-    if request.top_k is not None:
-        text.top_k = request.top_k
-    if request.seed is not None:
-        text.seed = request.seed % 2**64
-    # What models need for a Sampling at all is asked of them only where it does something.
-    for name, neutral in _CHANGES_NOTHING.items():
-        value = getattr(request, name)
-        if value is not None and value != neutral:
-            setattr(text.sampling, name, value)
-    for token, bias in (request.logit_bias or {}).items():
-        text.sampling.logit_bias[int(token)] = bias
-    if request.likeliest is not None:
-        text.sampling.logprobs = request.likeliest
+    add_sampling(
+        text,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        seed=request.seed,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
+        logprobs=request.likeliest,
+    )
     if (constraint := request.constraint) is not None:
         text.constraint.CopyFrom(constraint[0])
     return task

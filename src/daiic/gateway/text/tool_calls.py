@@ -1,6 +1,9 @@
 """The calls of tools in a whole answer, put together from their parts."""
 
 from collections.abc import Iterable
+from typing import Any
+
+import msgspec
 
 from daiic.wire import daiic_pb2 as pb
 
@@ -17,3 +20,19 @@ def whole_calls(parts: Iterable[pb.ToolCallPart]) -> list[pb.ToolCall]:
     for index, call in calls.items():
         call.arguments = "".join(arguments[index])
     return list(calls.values())
+
+
+def complete_calls(parts: Iterable[pb.ToolCallPart]) -> list[pb.ToolCall]:
+    """Return those of the `whole_calls` whose arguments are a JSON object.
+
+    One that was cut off has none that could be told; the finish reason tells that it was.
+    """
+    return [call for call in whole_calls(parts) if _is_object(call.arguments)]
+
+
+def _is_object(arguments: str) -> bool:
+    try:
+        msgspec.json.decode(arguments, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Ollama's API, translated to the same tasks as OpenAI's."""

@@ -1,0 +1,108 @@
+"""GET /api/tags, /api/ps and /api/version, and POST /api/show: what the workers have."""
+
+import hashlib
+from datetime import UTC, datetime
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.http.access_log import AccessLogEntry
+from daiic.gateway.http.request_context import RequestContext
+from daiic.gateway.monitoring.cluster_view import KnownModel
+from daiic.gateway.ollama.schema.answer import (
+    Details,
+    Listed,
+    Loaded,
+    Processes,
+    Shown,
+    Tags,
+    Version,
+)
+from daiic.gateway.ollama.schema.request import ShowRequest
+from daiic.version import VERSION
+from daiic.wire import daiic_pb2 as pb
+
+FOREVER = "9999-12-31T23:59:59Z"
+"""Models leave memory when another one needs it, and at no time that is known before."""
+CAPABILITIES = {
+    pb.COMPLETE: "completion",
+    pb.TOOLS: "tools",
+    pb.SEE: "vision",
+    pb.HEAR: "audio",
+    pb.PAINT: "image",
+}
+"""Ollama's words. Those that embed are, to its clients, good for nothing else."""
+
+
+def list_tags(gateway: Gateway, request: Request) -> Response:
+    """Answer GET /api/tags."""
+    AccessLogEntry.of(request.scope).endpoint = "models"
+    return _json(
+        Tags(
+            [
+                Listed(
+                    known.name, known.name, _date(known), known.bytes, _digest(known), _about(known)
+                )
+                for known in gateway.models().values()
+            ]
+        )
+    )
+
+
+def list_loaded(gateway: Gateway, request: Request) -> Response:
+    """Answer GET /api/ps; a model is in it once, with the memory that it takes on all workers."""
+    AccessLogEntry.of(request.scope).endpoint = "models"
+    loaded = []
+    for known in gateway.models().values():
+        if known.state == pb.LOADED:
+            size, on_cards = _memory(gateway, known.name)
+            loaded.append(
+                Loaded(
+                    known.name, known.name, size, on_cards, _digest(known), _about(known), FOREVER
+                )
+            )
+    return _json(Processes(loaded))
+
+
+def version(request: Request) -> Response:
+    """Answer GET /api/version."""
+    return _json(Version(VERSION))
+
+
+async def show(gateway: Gateway, request: ShowRequest, context: RequestContext) -> None:
+    """Answer POST /api/show."""
+    known = gateway.model(request.model)
+    words = ["embedding"] if known.kind == pb.EMBEDDING else []
+    words += [word for need, word in CAPABILITIES.items() if need in known.capabilities]
+    await context.response.send_json(Shown(_date(known), _about(known), words))
+
+
+def _memory(gateway: Gateway, name: str) -> tuple[int, int]:
+    """Return the bytes that the model takes on all workers, and those of them on cards."""
+    status = gateway.view.status
+    taken = [
+        (model.bytes, model.placement == "gpu")
+        for worker in (status.workers if status is not None else ())
+        for model in worker.heartbeat.models
+        if model.name == name and model.state == pb.LOADED
+    ]
+    return sum(size for size, _ in taken), sum(size for size, on_card in taken if on_card)
+
+
+def _about(known: KnownModel) -> Details:
+    return Details(known.quantization)
+
+
+def _date(known: KnownModel) -> str:
+    return datetime.fromtimestamp(known.since, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _digest(known: KnownModel) -> str:
+    """Return what clients tell models apart by; it is none of their files."""
+    return hashlib.sha256(known.name.encode()).hexdigest()
+
+
+def _json(answer: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(answer), media_type="application/json")
