@@ -189,6 +189,15 @@ async def test_tokens_are_counted_by_the_worker_that_knows_the_template(
     assert (text.max_tokens, len(text.tools), text.HasField("tool_choice")) == (1, 1, False)
 
 
+async def test_models_are_listed_and_shown(gateway: RunningGateway) -> None:
+    client = client_of(gateway)
+    names = [model.id async for model in client.models.list()]
+    assert {"stub-chat", "stub/image"} < set(names)
+    shown = await client.models.retrieve("stub-chat")
+    assert (shown.display_name, shown.type) == ("stub-chat", "model")
+    assert shown.created_at.year > 2020
+
+
 async def test_errors_are_those_that_the_client_knows(
     gateway: RunningGateway, head: ScriptedHead
 ) -> None:

@@ -1,9 +1,11 @@
-"""GET /v1/models and /v1/models/<id>: what the workers have."""
+"""GET /v1/models and /v1/models/<id>: what the workers have, in the shape that the client knows."""
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from daiic.gateway.anthropic import models as anthropic
+from daiic.gateway.anthropic.models import VERSION_HEADER
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.monitoring.cluster_view import KnownModel
@@ -13,13 +15,17 @@ from daiic.gateway.openai.schema.models import Model, Models
 def list_models(gateway: Gateway, request: Request) -> Response:
     """Answer GET /v1/models."""
     AccessLogEntry.of(request.scope).endpoint = "models"
-    return _json(Models([_model(known) for known in gateway.models().values()]))
+    models = list(gateway.models().values())
+    if VERSION_HEADER in request.headers:
+        return _json(anthropic.Models.of(models))
+    return _json(Models([_model(known) for known in models]))
 
 
 def show_model(gateway: Gateway, request: Request) -> Response:
     """Answer GET /v1/models/<id>; the id may have slashes."""
     AccessLogEntry.of(request.scope).endpoint = "models"
-    return _json(_model(gateway.model(request.path_params["name"])))
+    known = gateway.model(request.path_params["name"])
+    return _json(anthropic.Model.of(known) if VERSION_HEADER in request.headers else _model(known))
 
 
 def _model(known: KnownModel) -> Model:
