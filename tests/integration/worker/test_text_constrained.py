@@ -16,7 +16,8 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.transformers_text.batch import Batch
 from daiic.worker.engines.transformers_text.engine import TextEngine
 from daiic.worker.engines.transformers_text.grammar import Grammars
-from daiic.worker.engines.transformers_text.guide import Guide, Rules
+from daiic.worker.engines.transformers_text.guide import Guide
+from daiic.worker.engines.transformers_text.rules import Rules
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from integration.worker.test_text import parts, serving, task, text, tokens
 from integration.worker.test_text_ahead import streams_on_the_cpu  # noqa: F401

@@ -109,6 +109,9 @@ async def test_an_answer_starts_over_where_the_model_computes_in_another_precisi
     assert "computes in bfloat16, as it is set" in status.choice
 
 
+CAPABLE = {pb.CHAT, pb.COMPLETE, pb.EMBED, pb.SAMPLING, pb.TOKENS}
+
+
 async def test_heartbeats_say_what_a_model_can_do_and_what_it_is(models: Path) -> None:
     async with worker(models, "none") as one:
         (before,) = one.statuses()
@@ -116,5 +119,5 @@ async def test_heartbeats_say_what_a_model_can_do_and_what_it_is(models: Path) -
         (loaded,) = one.statuses()
     # Only when it is loaded is it known to have no token that ends a text.
     for status, more in ((before, {pb.SCHEMA}), (loaded, set())):
-        assert set(status.capabilities) == {pb.CHAT, pb.COMPLETE, pb.EMBED} | more
+        assert set(status.capabilities) == {*CAPABLE, *more}
     assert not before.HasField("identity") and loaded.identity == parts[0].model

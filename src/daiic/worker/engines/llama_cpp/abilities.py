@@ -16,7 +16,7 @@ def abilities(
     """
     if kind == pb.EMBEDDING:
         return frozenset({pb.EMBED})
-    able = {pb.COMPLETE, pb.SAMPLING, pb.SCHEMA}
+    able = {pb.COMPLETE, pb.SAMPLING, pb.SCHEMA, pb.TOKENS}
     if chats:
         able.add(pb.CHAT)
         if template.tools:

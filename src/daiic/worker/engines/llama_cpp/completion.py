@@ -25,6 +25,8 @@ async def prompt_of(server: Server, task: pb.TextTask, rendering: Rendering) -> 
     Raises:
         TaskError: BAD_REQUEST if there are none, or the template cannot take it.
     """
+    if task.prompt_tokens:
+        return list(task.prompt_tokens)
     if task.messages:
         conversation = {"messages": messages_of(task)}
         rendered = await rendering.answered(server, "/apply-template", conversation)

@@ -8,7 +8,7 @@ from daiic.worker.models.gguf.description import Gguf, describe
 from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.gguf.files import adapters_of, projector_of
 
-TEXT = frozenset({pb.COMPLETE, pb.SAMPLING, pb.SCHEMA})
+TEXT = frozenset({pb.COMPLETE, pb.SAMPLING, pb.SCHEMA, pb.TOKENS})
 
 
 def probe(path: Path, name: str) -> Probed | None:

@@ -17,6 +17,7 @@ from daiic.worker.engines.llama_cpp.server import Server
 from daiic.worker.engines.text.checks import (
     DEFAULT_MAX_TOKENS,
     check_one_kind,
+    check_prompt_tokens,
     check_resumed,
     room_for_answer,
 )
@@ -63,6 +64,7 @@ class TextTasks:
         text = task.text
         check_one_kind(text)
         check_resumed(task.resume.tokens, self.vocabulary)
+        check_prompt_tokens(text.prompt_tokens, self.vocabulary)
         constraint = await constraint_fields(
             text.constraint, partial(_probe, running), llguidance=self.llguidance
         )

@@ -14,15 +14,20 @@ MAX_STOP_STRINGS = LIMITS.stop_strings
 
 
 def check_one_kind(task: pb.TextTask) -> None:
-    """Refuse a `task` that is a conversation and a text to continue.
+    """Refuse a `task` that is more than one of a conversation, and a text or tokens to continue.
 
     Raises:
-        TaskError: BAD_REQUEST if it is both.
+        TaskError: BAD_REQUEST if it is.
     """
     if task.messages and task.prompt:
         raise bad(
             "the task has both `messages` and a `prompt`",
             "send `messages` for a conversation or `prompt` for a text to continue",
+        )
+    if task.prompt_tokens and (task.messages or task.prompt):
+        raise bad(
+            "the task has `prompt_tokens` and something else to continue",
+            "send them alone; they are taken as they are",
         )
 
 
@@ -88,6 +93,20 @@ def check_resumed(tokens: Sequence[int], vocabulary: int) -> None:
         raise bad(
             f"the task resumes after the token {largest}, and the model has {vocabulary} tokens",
             "send it without `resume`, or resume it with the model that began the answer",
+        )
+
+
+def check_prompt_tokens(tokens: Sequence[int], vocabulary: int) -> None:
+    """Refuse a prompt of tokens that a model with a `vocabulary` of that size lacks.
+
+    Raises:
+        TaskError: BAD_REQUEST if there is one.
+    """
+    largest = max(tokens, default=0)
+    if largest >= vocabulary:
+        raise bad(
+            f"`prompt_tokens` has the token {largest}, and the model has {vocabulary} tokens",
+            "send the tokens of this model's own tokenizer, or a text",
         )
 
 

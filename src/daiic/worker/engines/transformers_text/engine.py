@@ -11,7 +11,7 @@ import torch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.one_thread import OneThread
-from daiic.worker.engines.text.checks import check_resumed
+from daiic.worker.engines.text.checks import check_prompt_tokens, check_resumed
 from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
@@ -19,10 +19,12 @@ from daiic.worker.engines.transformers_text import parameters, prompt
 from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
 from daiic.worker.engines.transformers_text.grammar import Grammars
 from daiic.worker.engines.transformers_text.growth import RESERVE, Growth
-from daiic.worker.engines.transformers_text.guide import Guide, Rules
+from daiic.worker.engines.transformers_text.guide import Guide, Likelihoods
 from daiic.worker.engines.transformers_text.parameters import Parameters
 from daiic.worker.engines.transformers_text.probe import CHATS, COMPLETES
+from daiic.worker.engines.transformers_text.rules import Rules, rules_of
 from daiic.worker.engines.transformers_text.text_generator import TextGenerator
+from daiic.worker.engines.transformers_text.token_bytes import TokenBytes
 from daiic.worker.engines.transformers_text.transcript import Transcript
 
 CROWDED = 0.9
@@ -92,6 +94,7 @@ class TextEngine:
         self._vocabulary = weights.model.config.get_text_config().vocab_size
         if not self._end_tokens:
             self.capabilities -= {pb.SCHEMA}
+        self._token_bytes = TokenBytes(tokenizer)
         self._grammars = Grammars(tokenizer, self._vocabulary, self._end_tokens)
 
     @property
@@ -118,13 +121,14 @@ class TextEngine:
                     "send a text or an embed task, or choose another model",
                 )
             check_resumed(task.resume.tokens, self._vocabulary)
+            check_prompt_tokens(task.text.prompt_tokens, self._vocabulary)
             text = await prompt.text_of(self._template, task.text)
             # A hostile tokenizer may take for ever, and cancelling frees nothing: it must not hold
             # threads that others share, and no more than one.
             prompt_tokens, wanted = await asyncio.wrap_future(
                 self._thread.submit(lambda: self._prepare(task.text, text))
             )
-            rules = await self._rules(task.text)
+            rules = await self._rules(task.text, wanted.sampling.temperature)
             transcript = Transcript(
                 self._tokenizer.backend_tokenizer,
                 stop=wanted.stop,
@@ -133,6 +137,7 @@ class TextEngine:
             )
             transcript.resume(task.resume)
             cached: int | None = None
+            logprobs: list[pb.TokenLogprobs] = []
             if not transcript.finish_reason:
                 so_far = prompt_tokens + list(task.resume.tokens)
                 generator: TextGenerator | None = None
@@ -155,13 +160,16 @@ class TextEngine:
                             guide.check()
                         for token in new:
                             transcript.push(token)
+                            if guide is not None and rules.logprobs is not None:
+                                logprobs.append(self._logprobs(guide.likelihoods(len(so_far))))
                             so_far.append(token)
                         if cached is None and stream.begun:
                             cached = min(stream.cached, len(prompt_tokens))
                         if not transcript.finish_reason:
                             text, tokens = transcript.take()
                             if tokens:
-                                yield pb.Result(text=text, tokens=tokens)
+                                yield pb.Result(text=text, tokens=tokens, logprobs=logprobs)
+                                logprobs = []
                             await self._grow_if_crowded(generator)
                 finally:
                     if generator is not None and stream is not None:
@@ -172,6 +180,7 @@ class TextEngine:
                 final=True,
                 text=text,
                 tokens=tokens,
+                logprobs=logprobs[: len(tokens)],
                 finish_reason=transcript.finish_reason,
                 usage=pb.Usage(
                     prompt_tokens=len(prompt_tokens),
@@ -199,12 +208,22 @@ class TextEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    async def _rules(self, task: pb.TextTask) -> Rules:
-        """Return what the tokens of an answer are chosen by."""
-        if not task.HasField("constraint"):
-            return Rules()
-        work = self._grammar_thread.submit(lambda: self._grammars.compiled(task.constraint))
-        return Rules(grammar=await asyncio.wrap_future(work))
+    async def _rules(self, task: pb.TextTask, temperature: float) -> Rules:
+        """Return what the tokens of an answer are chosen by, at a `temperature`."""
+        grammar = None
+        if task.HasField("constraint"):
+            work = self._grammar_thread.submit(lambda: self._grammars.compiled(task.constraint))
+            grammar = await asyncio.wrap_future(work)
+        return rules_of(
+            task.sampling, grammar, temperature=temperature, vocabulary=self._vocabulary
+        )
+
+    def _logprobs(self, likelihoods: Likelihoods) -> pb.TokenLogprobs:
+        chosen, *likeliest = [
+            pb.TokenLogprob(token=token, logprob=logprob, bytes=self._token_bytes.of(token))
+            for token, logprob in likelihoods
+        ]
+        return pb.TokenLogprobs(token=chosen, likeliest=likeliest)
 
     async def _guide(self, rules: Rules, prompt: int, so_far: list[int]) -> Guide | None:
         """Return what guides a text that begins with `so_far`, of which `prompt` tokens are given.

@@ -6,17 +6,8 @@ from typing import Any
 
 import torch
 
-from daiic.worker.engines.transformers_text.grammar import Grammar
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What an answer's tokens are chosen by, beside `Sampling`. As it is, it changes nothing."""
-
-    grammar: Grammar | None = None
-
-    def __bool__(self) -> bool:
-        return self != Rules()
+from daiic.worker.engines.transformers_text.penalties import Penalties
+from daiic.worker.engines.transformers_text.rules import Rules
 
 
 class Later:
@@ -38,6 +29,33 @@ class Later:
         return self._numbers
 
 
+Likelihoods = list[tuple[int, float]]
+"""Tokens and the logarithms of their probabilities: of the chosen one first, then the likeliest."""
+
+
+class Told:
+    """How likely tokens are in some rows, by the model alone: before anything changes it."""
+
+    def __init__(self, scores: torch.Tensor, most: int) -> None:
+        """`scores` are [rows, vocabulary], and `most` of the likeliest are told of each."""
+        self._all = scores.log_softmax(-1)
+        self._likeliest = tuple(map(Later, self._all.topk(most)))
+
+    def choose(self, chosen: torch.Tensor) -> None:
+        """Tell of the `chosen` tokens [rows] too."""
+        place = chosen[:, None]
+        self._chosen = Later(place), Later(self._all.gather(-1, place))
+        del self._all
+
+    def of(self, row: int, most: int) -> Likelihoods:
+        """Return those in a `row`."""
+        pairs: Likelihoods = []
+        for (tokens, values), end in ((self._chosen, 1), (self._likeliest[::-1], most)):
+            told = tokens.get()[row, :end].tolist(), values.get()[row, :end].tolist()
+            pairs += zip(*told, strict=True)
+        return pairs
+
+
 @dataclass(slots=True, eq=False)
 class Guide:
     """Keeps to the `rules` of one answer whose first token is at the place `start` of its text.
@@ -50,7 +68,9 @@ class Guide:
     tokens: list[int] = field(default_factory=list)
     error: str = ""
     matcher: Any = None
+    penalties: Penalties | None = None
     _made: tuple[int, Later, int] | None = None
+    _told: dict[int, tuple[Told, int]] = field(default_factory=dict)
 
     @classmethod
     def after(cls, rules: Rules, prompt: int, text: Sequence[int]) -> "Guide":
@@ -58,6 +78,8 @@ class Guide:
         guide = cls(rules, prompt)
         if rules.grammar is not None:
             guide.matcher = rules.grammar.matcher()
+        if rules.bias or rules.penalizes:
+            guide.penalties = Penalties(rules, text[:prompt])
         for token in text[prompt:]:
             guide._push(token)
         return guide
@@ -79,11 +101,22 @@ class Guide:
         """Note that the token at `place` of the text is the one in `row` of `tokens`."""
         self._made = (place, tokens, row)
 
+    def told(self, place: int, told: Told, row: int) -> None:
+        """Note how likely the tokens at `place` are: it is in `row` of what is `told`."""
+        self._told[place] = (told, row)
+
+    def likelihoods(self, place: int) -> Likelihoods:
+        """Return how likely the token at `place` was that was chosen, and the likeliest; once."""
+        told, row = self._told.pop(place)
+        return told.of(row, self.rules.logprobs or 0)
+
     def reach(self, place: int) -> None:
         """Know the tokens before `place`: its text may also have gone back to an earlier one."""
         known = place - self.start
         while len(self.tokens) > known:
-            self.tokens.pop()
+            token = self.tokens.pop()
+            if self.penalties is not None:
+                self.penalties.count(token, -1)
             if self.matcher is not None and not self.error:
                 self.matcher.rollback(1)
         if len(self.tokens) < known and self._made is not None and self._made[0] == place - 1:
@@ -94,6 +127,8 @@ class Guide:
 
     def _push(self, token: int) -> None:
         self.tokens.append(token)
+        if self.penalties is not None:
+            self.penalties.count(token, 1)
         if self.matcher is None or self.error:
             return
         if not self.matcher.consume_token(token):

@@ -1,5 +1,6 @@
 """The guides of all texts in one step. Their masks are computed while the model runs."""
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
@@ -8,7 +9,7 @@ import torch
 from llguidance import LLExecutor
 
 from daiic.worker.engines.one_thread import OneThread
-from daiic.worker.engines.transformers_text.guide import Guide, Later
+from daiic.worker.engines.transformers_text.guide import Guide, Later, Told
 
 _WORD = 32
 _BITS = 8
@@ -25,6 +26,8 @@ class Guides:
         self._places: list[Place] = []
         self._masks: Future[torch.Tensor] | None = None
         self._masked: list[Place] = []
+        self._asked: list[Place] = []
+        self._told: Told | None = None
         self._thread: OneThread | None = None
         self._executor: LLExecutor | None = None
 
@@ -52,20 +55,38 @@ class Guides:
 
     def apply(self, scores: torch.Tensor) -> None:
         """Let only what may follow be chosen, in `scores` [texts, vocabulary]."""
+        self._asked = [one for one in self._places if one[1].rules.logprobs is not None]
+        if self._asked:
+            most = max(guide.rules.logprobs or 0 for _, guide, _ in self._asked)
+            self._told = Told(scores[_rows(self._asked, scores)], most)
+        for row, guide, _ in self._places:
+            if guide.penalties is not None:
+                guide.penalties.apply(scores[row])
         if self._masks is not None:
-            rows = torch.tensor([row for row, _, _ in self._masked], device=scores.device)
+            rows = _rows(self._masked, scores)
             masks = self._masks.result().to(scores.device, non_blocking=True)
             forbidden = _unpacked(masks, scores.shape[1]).logical_not_()
             scores[rows] = scores[rows].masked_fill_(forbidden, -torch.inf)
+        for row, guide, _ in self._places:
+            if guide.rules.farthest < math.inf:
+                least = scores[row].max() - guide.rules.farthest
+                scores[row].masked_fill_(scores[row] < least, -torch.inf)
 
     def note(self, scores: torch.Tensor) -> None:
         """Take what is the largest in each row as what was chosen."""
         if not self._places:
             return
-        rows = torch.tensor([row for row, _, _ in self._places], device=scores.device)
-        chosen = Later(scores[rows].argmax(-1))
+        largest = scores[_rows(self._places, scores)].argmax(-1)
+        chosen = Later(largest)
         for row, (_, guide, place) in enumerate(self._places):
             guide.made(place, chosen, row)
+        if self._told is not None:
+            rules = [guide.rules for _, guide, _ in self._places]
+            asked = [row for row, one in enumerate(rules) if one.logprobs is not None]
+            self._told.choose(largest[asked])
+            for row, (_, guide, place) in enumerate(self._asked):
+                guide.told(place, self._told, row)
+            self._told = None
 
     def stop(self) -> None:
         """End the thread."""
@@ -89,6 +110,10 @@ class Guides:
             if not guide.error and guide.matcher.is_error():
                 guide.error = str(guide.matcher.get_error())
         return masks
+
+
+def _rows(places: Sequence[Place], scores: torch.Tensor) -> torch.Tensor:
+    return torch.tensor([row for row, _, _ in places], device=scores.device)
 
 
 def _unpacked(masks: torch.Tensor, vocabulary: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from daiic.worker.limits import LIMITS
 from daiic.worker.models.architectures import architectures_in, config_in
 from daiic.worker.models.checkpoint_files import is_file
 
-COMPLETES = frozenset({pb.COMPLETE, pb.EMBED, pb.SCHEMA})
+COMPLETES = frozenset({pb.COMPLETE, pb.EMBED, pb.SCHEMA, pb.SAMPLING, pb.TOKENS})
 """What every language model can do: it makes embeddings too, of its hidden states."""
 CHATS = COMPLETES | {pb.CHAT}
 _GENERATES_TEXT = ("ForCausalLM", "LMHeadModel")

@@ -47,11 +47,13 @@ def _content(message: pb.ChatMessage) -> str:
 
 
 def encode(tokenizer: Any, task: pb.TextTask, text: str, context: int) -> list[int]:
-    """Return the tokens of the `text_of` a task for a model that takes `context` of them.
+    """Return the tokens of the `text_of` a task, or its own, for a model that takes `context`.
 
     Raises:
         TaskError: BAD_REQUEST if there are none, or if they are by far too many.
     """
+    if task.prompt_tokens:
+        return list(task.prompt_tokens)
     try:
         if is_longer(tokenizer, text, context):
             raise TaskError(

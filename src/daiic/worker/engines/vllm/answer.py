@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.transformers_text.token_bytes import TokenBytes
 from daiic.worker.engines.transformers_text.transcript import Transcript
-from daiic.worker.engines.vllm.token_bytes import TokenBytes
 
 Parts = AsyncGenerator[pb.Result, None]
 

@@ -10,18 +10,18 @@ from transformers import GenerationConfig
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.one_thread import OneThread
-from daiic.worker.engines.text.checks import check_resumed
+from daiic.worker.engines.text.checks import check_prompt_tokens, check_resumed
 from daiic.worker.engines.text.patience import patiently
 from daiic.worker.engines.text.repetition import after
 from daiic.worker.engines.transformers_text import parameters, prompt
 from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
 from daiic.worker.engines.transformers_text.parameters import Parameters
+from daiic.worker.engines.transformers_text.token_bytes import TokenBytes
 from daiic.worker.engines.transformers_text.transcript import Transcript
 from daiic.worker.engines.vllm.answer import complete
 from daiic.worker.engines.vllm.probe import TEXT
 from daiic.worker.engines.vllm.request import begins_with_the_answer, request_fields
 from daiic.worker.engines.vllm.server import Server
-from daiic.worker.engines.vllm.token_bytes import TokenBytes
 from daiic.worker.limits import LIMITS
 from daiic.worker.standstill import Standstill
 
@@ -117,6 +117,7 @@ class VllmEngine:
                 "choose another model",
             )
         check_resumed(task.resume.tokens, self._vocabulary)
+        check_prompt_tokens(task.text.prompt_tokens, self._vocabulary)
         text = await prompt.text_of(self._template, task.text)
         # A hostile tokenizer may take for ever: it must not hold threads that others share.
         tokens, wanted = await asyncio.wrap_future(

@@ -7,7 +7,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Probed
 from daiic.worker.engines.transformers_text.probe import probe as probe_language_model
 
-TEXT = frozenset({pb.COMPLETE, pb.SAMPLING, pb.SCHEMA})
+TEXT = frozenset({pb.COMPLETE, pb.SAMPLING, pb.SCHEMA, pb.TOKENS})
 
 
 def probe(path: Path, name: str) -> Probed | None:

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from daiic.worker.engines.vllm.token_bytes import TokenBytes
+from daiic.worker.engines.transformers_text.token_bytes import TokenBytes
 from support.models import tiny_gguf
 
 TEXT = "Two cards: 2 €, naïve 🙂\n"
