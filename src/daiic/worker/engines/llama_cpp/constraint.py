@@ -52,7 +52,9 @@ async def constraint_fields(
     check_length(said, form)
     if form == "json_schema":
         schema = schema_in(said, "json_schema")
-        if llguidance and not await _reads(complete, f"start: %json {json.dumps(schema)}"):
+        if not llguidance:
+            await _check_schema(schema, complete)
+        elif not await _reads(complete, f"start: %json {json.dumps(schema)}"):
             raise bad("`json_schema` cannot be kept to", "use what JSON Schema and llguidance know")
         return {"json_schema": schema}
     if form == "regex":
@@ -66,6 +68,18 @@ async def constraint_fields(
     if not await _reads(complete, said):
         raise bad("`grammar` is not valid", "send a grammar in Lark's notation with a rule `start`")
     return {"grammar": LLGUIDANCE + said}
+
+
+async def _check_schema(schema: Any, complete: Complete) -> None:
+    """Refuse a `schema` that llama-server has no grammar for, in its own words."""
+    try:
+        await complete({"json_schema": schema, "prompt": "x", "n_predict": 0})
+    except TaskError as error:
+        if error.code != pb.BAD_REQUEST:
+            raise
+        raise bad(
+            f"`json_schema` cannot be kept to: {error.message}", "use what llama.cpp knows of it"
+        ) from None
 
 
 async def _regex(regex: str, complete: Complete, *, llguidance: bool) -> str:
