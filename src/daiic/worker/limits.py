@@ -20,8 +20,8 @@ class WorkerLimits:
     size, its `models`, and the characters of why one failed, a `detail`.
 
     Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
-    number of `images` and characters of a `prompt`; `stop_strings`; `logprobs`
-    beside each token, `logit_biases`; a `constraint`'s characters and how deep
+    number of `images`, of `previews` of each, and characters of a `prompt`; `stop_strings`;
+    `logprobs` beside each token, `logit_biases`; a `constraint`'s characters and how deep
     its schema is nested, and the `constraint_patience` for one token; `tools`,
     `seen_images`, the `pixels` of each and of them all, and the `jpeg_scans` of one;
     `documents` to rank.
@@ -57,6 +57,7 @@ class WorkerLimits:
     steps: int = 200
     guidance: float = 50.0
     images: int = 10
+    previews: int = 10
     prompt: int = 8192
     stop_strings: int = 16
     logprobs: int = 20

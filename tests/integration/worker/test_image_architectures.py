@@ -10,6 +10,11 @@ import diffusers
 import numpy
 import pytest
 import torch
+from diffusers.pipelines.auto_pipeline import (
+    AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+    AUTO_INPAINT_PIPELINES_MAPPING,
+    AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
+)
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -19,6 +24,7 @@ from daiic.worker.backend import choose
 from daiic.worker.engines.diffusers.abilities import abilities_of
 from daiic.worker.engines.diffusers.calling import calling_of
 from daiic.worker.engines.diffusers.load import load as load_image
+from daiic.worker.engines.diffusers.probe import probe
 from daiic.worker.engines.diffusers.source import Source
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.memory.budget import MemoryBudget
@@ -33,7 +39,7 @@ diffusers.utils.logging.disable_progress_bar()
 ASKED = {"prompt": "a red circle", "width": 64, "height": 64, "steps": 2, "seed": 1}
 TABLE = ModelsTable(
     "image models",
-    ["Built after", "Draws at", "8 bit", "4 bit", "Single file", "Checked against"],
+    ["Built after", "Draws at", "8 bit", "4 bit", "Single file", "Edits", "Checked against"],
     [family.name for family in FAMILIES],
 )
 
@@ -51,8 +57,29 @@ async def picture(engine, **changes):
     """What `engine` draws, as numbers [rows, columns, 3], and the steps that it told of."""
     task = pb.Task(image=pb.ImageTask(**(ASKED | changes)), stream=True)
     *parts, last = [part async for part in engine.run(task)]
-    image = Image.open(io.BytesIO(last.images[0].png)).convert("RGB")
-    return numpy.asarray(image, int), [part.progress.done for part in parts]
+    steps = [part.progress.done for part in parts if part.HasField("progress")]
+    return pixels(last.images[0].png), steps
+
+
+def pixels(file):
+    """The image in `file`, as numbers [rows, columns, 3]."""
+    return numpy.asarray(Image.open(io.BytesIO(file)).convert("RGB"), int)
+
+
+def png(array):
+    """An image of the task, from numbers."""
+    file = io.BytesIO()
+    Image.fromarray(array.astype("uint8")).save(file, "PNG")
+    return pb.Media(data=file.getvalue(), type="image/png")
+
+
+async def last_preview(engine):
+    """How the image looks after the last step but one of four, and when it is done."""
+    task = pb.Task(image=pb.ImageTask(**(ASKED | {"steps": 4, "previews": 3})), stream=True)
+    *parts, last = [part async for part in engine.run(task)]
+    shown = [preview for part in parts for preview in part.previews]
+    assert [(preview.image, preview.number) for preview in shown] == [(0, 0), (0, 1), (0, 2)]
+    return pixels(shown[-1].media.data), pixels(last.images[0].png)
 
 
 def pipeline_class(folder):
@@ -132,6 +159,9 @@ async def test_each_family_draws_what_its_pipeline_draws(published, parts_alive)
     # What it was asked for has a say, too.
     assert not same((await picture(engine, seed=2))[0], drawn)
     assert not same((await picture(engine, prompt="a city at night, seen from a hill"))[0], drawn)
+    preview, done = await last_preview(engine)
+    assert preview.shape == done.shape
+    assert abs(preview - done).mean() < 0.7 * done.std()
     assert parts_alive()
     await engine.close()
     assert not parts_alive()
@@ -177,6 +207,38 @@ async def test_a_single_file_draws_what_its_folder_draws(published, parts_alive)
     assert pipeline_class(folder) in refused.value.message
     assert "folder in diffusers' layout" in refused.value.remedy
     TABLE.observe(family.name, "Single file", "no")
+
+
+async def test_a_family_begins_with_an_image_or_says_that_it_cannot(published, parts_alive):
+    family, folder, _ = published
+    model = probe(folder, family.name)
+    engine = await load(folder)
+    assert engine.capabilities == model.capabilities
+    can_edit = pb.EDIT in engine.capabilities
+    TABLE.observe(family.name, "Edits", "yes" if can_edit else "no")
+    kind = getattr(diffusers, pipeline_class(folder))
+    family_of = {made: name for name, made in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.items()}
+    made_of_it = (AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, AUTO_INPAINT_PIPELINES_MAPPING)
+    assert can_edit == all(family_of[kind] in kinds for kinds in made_of_it)
+    if can_edit:
+        halves = numpy.zeros((64, 64, 3))
+        halves[:, :32], halves[:, 32:] = (200, 30, 30), (20, 20, 180)
+        image, mask = png(halves), png((halves == 200).any(axis=2) * 255)
+        assert same((await picture(engine, image=image, strength=0))[0], halves)
+        drawn, steps = await picture(engine, image=image, steps=4, strength=0.5)
+        assert steps == [1, 2]
+        assert not same(drawn, (await picture(engine, image=image, steps=4, strength=1))[0])
+        asked = {"image": image, "mask": mask}
+        masked, _ = await picture(engine, **asked)
+        assert (masked[:, 32:] == halves[:, 32:]).all()
+        assert abs(masked[:, :32] - halves[:, :32]).mean() > 10
+        assert (masked == (await picture(engine, **asked))[0]).all()
+        assert not same(masked, (await picture(engine, **asked, prompt="a city at night"))[0])
+        # What was drawn before is drawn again: nothing of an edit is left in what is shared.
+        plain, _ = await picture(engine)
+        assert same(plain, published[2])
+    await engine.close()
+    assert not parts_alive()
 
 
 def test_the_document_says_what_was_observed():

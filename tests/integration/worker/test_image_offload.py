@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from daiic.worker.backend import choose as backend_of
 from daiic.worker.engines.diffusers import placement
+from daiic.worker.engines.diffusers.calling import calling_of
+from daiic.worker.engines.diffusers.drawers import drawers_of
 from daiic.worker.engines.diffusers.placement import (
     Placement,
     decode_in_tiles,
@@ -44,6 +47,26 @@ def test_weights_that_come_part_by_part_draw_the_same_image_every_time(pipeline)
     place(pipeline, Placement.BY_PART, CPU)
     assert draw(pipeline).images[0].tobytes() == expected
     assert draw(pipeline).images[0].tobytes() == expected
+
+
+def test_an_edit_finds_the_weights_wherever_they_are_and_leaves_them_there(pipeline):
+    drawers = drawers_of(pipeline, calling_of(pipeline))
+    image = Image.new("RGB", (64, 64), "red")
+
+    def edit():
+        generator = torch.Generator("cpu").manual_seed(7)
+        asked = {"num_inference_steps": 4, "strength": 0.5, "generator": generator}
+        edited = drawers.from_image.pipeline("a blue circle", image, **asked)
+        drawers.from_text.pipeline.maybe_free_model_hooks()
+        return edited.images[0].tobytes()
+
+    plain, edited = draw(pipeline).images[0].tobytes(), edit()
+    place(pipeline, Placement.BY_PART, CPU)
+    assert [edit(), draw(pipeline).images[0].tobytes(), edit()] == [edited, plain, edited]
+    parts = {id(part) for part in pipeline.components.values() if isinstance(part, torch.nn.Module)}
+    for drawer in (drawers.from_image, drawers.in_mask):
+        its = drawer.pipeline.components.values()
+        assert {id(part) for part in its if isinstance(part, torch.nn.Module)} <= parts
 
 
 def test_sizes_count_every_weight_once(pipeline):

@@ -21,6 +21,8 @@ MAX_PIXELS_OF_ALL = LIMITS.all_pixels
 MAX_SCANS = LIMITS.jpeg_scans
 SCAN = b"\xff\xda"
 """The marker that begins a pass of a JPEG; compressed data never has it."""
+HALF = 128
+"""From which a pixel of a mask counts as white, or as opaque."""
 
 
 def images_of(task: pb.TextTask) -> list[pb.Media]:
@@ -59,6 +61,24 @@ def decoded(image: pb.Media, name: str = "an image of a message") -> Image.Image
             return upright.convert("RGB")
         ground = Image.new("RGBA", upright.size, "white")
         return Image.alpha_composite(ground, upright.convert("RGBA")).convert("RGB")
+
+
+def decoded_mask(image: pb.Media, name: str) -> Image.Image:
+    """Return `image` upright, in L: 255 where it is transparent, or white if it never is, else 0.
+
+    OpenAI's clients make what may be changed transparent, most others white.
+
+    Raises:
+        TaskError: BAD_REQUEST as `decoded`.
+    """
+    with _opened(image, name) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        mask = upright.convert("L")
+        if upright.has_transparency_data:
+            opacity = upright.convert("RGBA").getchannel("A")
+            if any(opacity.histogram()[:HALF]):
+                mask = ImageOps.invert(opacity)
+        return mask.point(lambda value: 255 if value >= HALF else 0)
 
 
 def all_decoded(images: Sequence[pb.Media]) -> list[Image.Image]:

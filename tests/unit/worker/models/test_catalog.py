@@ -104,7 +104,7 @@ def test_kinds_are_told_from_the_files(catalog, models):
     capabilities = {model.kind: model.capabilities for model in scanned}
     assert (capabilities[pb.EMBEDDING], capabilities[pb.IMAGE]) == (
         {pb.EMBED, pb.TOKENS},
-        {pb.PAINT},
+        {pb.PAINT, pb.FORMATS},
     )
     found = {model.name: model.kind for model in scanned}
     assert found == {

@@ -14,6 +14,7 @@ from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.diffusers.abilities import abilities_of
 from daiic.worker.engines.diffusers.calling import calling_of
+from daiic.worker.engines.diffusers.drawers import drawers_of
 from daiic.worker.engines.diffusers.engine import ImageEngine
 from daiic.worker.engines.diffusers.placement import (
     TILE,
@@ -89,9 +90,8 @@ def assemble(
         decode_in_tiles(pipeline)
     progress(1.0)
     return ImageEngine(
-        pipeline,
+        drawers_of(pipeline, calling),
         abilities,
-        calling,
         thread,
         footprint=sum(sizes_of(pipeline).values()),
         quantization=in_force,

@@ -1,6 +1,6 @@
 """How a pipeline is called: which of its parameters carry what an image task asks for.
 
-diffusers' text-to-image pipelines agree on prompt, size, steps and generator. They differ in what
+diffusers' pipelines agree on prompt, steps and generator, and most on the size. They differ in what
 guides (classifier-free guidance, or a number that a distilled model was trained with), in whether
 a negative prompt has an effect, and in how they tell of their steps.
 """
@@ -21,12 +21,16 @@ _NOTHING = " "
 """The negative prompt without which Qwen-Image's guidance is off; its publisher's own choice."""
 
 
+Stepped = Callable[[int, Any, Any], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Calling:
     """`guidance` names the parameter that guides, None if nothing does.
 
     `negative_prompt` says whether one has an effect, `only_with_negative` whether guidance has
-    none without one. `after_step` names the parameter that takes a function to call.
+    none without one. `after_step` names the parameter that takes a function to call, `sized` says
+    whether the size is a parameter: else it is that of the image to begin with.
     """
 
     guidance: str | None
@@ -34,22 +38,26 @@ class Calling:
     negative_prompt: bool
     only_with_negative: bool
     after_step: str | None
+    sized: bool
 
-    def arguments(
-        self, request: ImageRequest, seed: int, stepped: Callable[[int], None]
-    ) -> dict[str, Any]:
-        """Return the arguments that draw one image of `request`; `stepped` is told the steps done.
+    def arguments(self, request: ImageRequest, seed: int, stepped: Stepped) -> dict[str, Any]:
+        """Return the arguments that draw one image of `request`.
 
-        What `stepped` raises ends the drawing.
+        `stepped` is told how many steps are done, the time of the last and what there is then.
+        What it raises ends the drawing.
         """
         arguments: dict[str, Any] = {
             "prompt": request.prompt,
-            "width": request.width,
-            "height": request.height,
             "num_inference_steps": request.steps,
             # A CPU generator gives the same noise whatever device draws.
             "generator": torch.Generator("cpu").manual_seed(seed),
         }
+        if self.sized:
+            arguments |= {"width": request.width, "height": request.height}
+        if request.canvas is not None:
+            arguments |= {"image": request.canvas.image, "strength": request.strength}
+            if request.canvas.mask is not None:
+                arguments["mask_image"] = request.canvas.mask
         guided = request.guidance is not None
         if self.guidance and guided:
             arguments[self.guidance] = request.guidance
@@ -58,11 +66,11 @@ class Calling:
             arguments["negative_prompt"] = negative
 
         def on_step_end(_: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> Any:
-            stepped(step + 1)
+            stepped(step + 1, timestep, tensors.get("latents"))
             return tensors
 
         def callback(step: int, timestep: Any, latents: Any) -> None:
-            stepped(step + 1)
+            stepped(step + 1, timestep, latents)
 
         if self.after_step == "callback":
             arguments["callback"] = callback
@@ -78,14 +86,16 @@ def calling_of(pipeline: Any) -> Calling:
     plain = parameters.get(_DISTILLED)
     has_negative = "negative_prompt" in parameters
     after_step = next((n for n in ("callback_on_step_end", "callback") if n in parameters), None)
+    sized = {"width", "height"} <= parameters.keys()
+    rest = (after_step, sized)
     if true_guidance and (plain is None or plain.default is None):
-        return Calling(_TRUE_GUIDANCE, true_guidance.default, has_negative, True, after_step)
+        return Calling(_TRUE_GUIDANCE, true_guidance.default, has_negative, True, *rest)
     if plain is None or plain.default is None:
-        return Calling(None, None, has_negative, False, after_step)
+        return Calling(None, None, has_negative, False, *rest)
     if not true_guidance:
-        return Calling(_DISTILLED, plain.default, has_negative, False, after_step)
+        return Calling(_DISTILLED, plain.default, has_negative, False, *rest)
     denoiser = getattr(pipeline, "transformer", None)
     takes_it = getattr(getattr(denoiser, "config", None), "guidance_embeds", True)
     if takes_it:
-        return Calling(_DISTILLED, plain.default, False, False, after_step)
-    return Calling(None, None, False, False, after_step)
+        return Calling(_DISTILLED, plain.default, False, False, *rest)
+    return Calling(None, None, False, False, *rest)

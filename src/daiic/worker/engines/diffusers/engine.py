@@ -6,18 +6,21 @@ step from there, and a task that nobody waits for any more ends at its next step
 
 import asyncio
 import gc
-import io
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
+from PIL import Image
 
+from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.diffusers.calling import Calling
-from daiic.worker.engines.diffusers.probe import CAPABILITIES
+from daiic.worker.engines.diffusers.drawers import Drawers
+from daiic.worker.engines.diffusers.preview import Previews
+from daiic.worker.engines.diffusers.probe import capabilities
 from daiic.worker.engines.diffusers.request import Abilities, ImageRequest, read_request
 from daiic.worker.engines.one_thread import OneThread
 from daiic.worker.engines.torch.errors import translated
@@ -26,21 +29,19 @@ from daiic.worker.engines.torch.errors import translated
 class ImageEngine:
     """An `Engine` of one pipeline.
 
-    `thread` is the one in which `pipeline` was loaded. Tasks queue for it in
+    `thread` is the one in which the pipeline of `drawers` was loaded. Tasks queue for it in
     the order in which they came.
     """
 
     library = "diffusers"
     choice = "a pipeline that makes images from text"
     model_kind = pb.IMAGE
-    capabilities = CAPABILITIES
     alive = True
 
     def __init__(
         self,
-        pipeline: Any,
+        drawers: Drawers,
         abilities: Abilities,
-        calling: Calling,
         thread: OneThread,
         *,
         footprint: int,
@@ -54,9 +55,9 @@ class ImageEngine:
         self.precision = precision
         self.placement = placement
         self.fallback = fallback
-        self._pipeline = pipeline
+        self.capabilities = capabilities(can_edit=drawers.can_edit)
+        self._drawers: Drawers | None = drawers
         self._abilities = abilities
-        self._calling = calling
         self._thread = thread
         self._stops: set[threading.Event] = set()
         self._stepped_at = 0.0
@@ -70,6 +71,8 @@ class ImageEngine:
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Draw the images of `task`: parts with progress if it streams, then one with the images.
 
+        Previews come in parts of their own, before that of the step after which they were made.
+
         An image's seed alone, not its place among the task's, decides how it looks.
 
         Raises:
@@ -77,31 +80,35 @@ class ImageEngine:
                 the model's own safety checker withholds; CANCELLED by `close`.
             EngineOutOfMemory, DeviceLost: as those say.
         """
-        request = read_request(task.image, self._abilities)
+        request = await in_thread(lambda: read_request(task.image, self._abilities))
         if self._closed:
             raise _closed()
-        total = request.steps * len(request.seeds)
+        if not task.stream:
+            request = replace(request, previews=0)
+        total = request.steps_drawn * len(request.seeds)
         loop = asyncio.get_running_loop()
-        steps: asyncio.Queue[int | None] = asyncio.Queue()
+        told: asyncio.Queue[int | pb.Preview | None] = asyncio.Queue()
         stop = threading.Event()
         if not self._stops:
             self._stepped_at = time.monotonic()
         self._stops.add(stop)
 
-        def report(done: int) -> None:
-            loop.call_soon_threadsafe(steps.put_nowait, done)
+        def report(news: int | pb.Preview) -> None:
+            loop.call_soon_threadsafe(told.put_nowait, news)
 
         drawing = asyncio.wrap_future(
             self._thread.submit(lambda: self._draw(request, report, stop))
         )
-        drawing.add_done_callback(lambda _: steps.put_nowait(None))
+        drawing.add_done_callback(lambda _: told.put_nowait(None))
         try:
-            told = 0
-            while (done := await steps.get()) is not None:
+            steps = 0
+            while (news := await told.get()) is not None:
+                if isinstance(news, pb.Preview):
+                    yield pb.Result(previews=[news])
                 # Schedulers of higher order call more often than there are steps.
-                if task.stream and done > told:
-                    told = done
-                    yield pb.Result(progress=pb.Progress(phase="steps", done=done, total=total))
+                elif task.stream and news > steps:
+                    steps = news
+                    yield pb.Result(progress=pb.Progress(phase="steps", done=steps, total=total))
             with translated():
                 images = await drawing
             yield pb.Result(final=True, images=images)
@@ -120,43 +127,71 @@ class ImageEngine:
         await asyncio.wrap_future(released)
 
     def _draw(
-        self, request: ImageRequest, report: Callable[[int], None], stop: threading.Event
+        self,
+        request: ImageRequest,
+        report: Callable[[int | pb.Preview], None],
+        stop: threading.Event,
     ) -> list[pb.Image]:
         images = []
         for index, seed in enumerate(request.seeds):
-            before = index * request.steps
+            before = index * request.steps_drawn
 
             def stepped(done: int, before: int = before) -> None:
                 if stop.is_set():
                     raise _closed()
                 self._stepped_at = time.monotonic()
-                report(before + min(done, request.steps))
+                report(before + min(done, request.steps_drawn))
+
+            def show(number: int, image: Image.Image, index: int = index) -> None:
+                media = request.encoding.media(image)
+                report(pb.Preview(image=index, number=number, media=media))
 
             if stop.is_set():
                 raise _closed()
-            images.append(pb.Image(png=self._draw_one(request, seed, stepped), seed=seed))
+            drawn = self._draw_one(request, seed, stepped, show)
+            images.append(request.encoding.image(drawn, seed))
         return images
 
-    def _draw_one(self, request: ImageRequest, seed: int, stepped: Callable[[int], None]) -> bytes:
+    def _draw_one(
+        self,
+        request: ImageRequest,
+        seed: int,
+        stepped: Callable[[int], None],
+        show: Callable[[int, Image.Image], None],
+    ) -> Image.Image:
+        drawers, canvas = self._drawers, request.canvas
+        assert drawers is not None
+        if canvas is not None and not request.steps_drawn:
+            return canvas.image
+        drawer = drawers.of(canvas)
+        previews = Previews(drawer.pipeline, request, show)
+
+        def after_step(done: int, timestep: Any, latents: Any) -> None:
+            previews.stepped(done, timestep, latents)
+            stepped(done)
+
+        put_back = False
         try:
-            drawn = self._pipeline(**self._calling.arguments(request, seed, stepped))
-        except BaseException:
-            # An offloading pipeline returns its parts to RAM only when it ends well.
-            self._pipeline.maybe_free_model_hooks()
-            raise
+            drawn = drawer.pipeline(**drawer.calling.arguments(request, seed, after_step))
+            put_back = drawer is drawers.from_text
+        finally:
+            # An offloading pipeline returns its parts to RAM only when it ends well, and only
+            # the one that was placed knows of them.
+            if not put_back:
+                drawers.from_text.pipeline.maybe_free_model_hooks()
         if any(getattr(drawn, "nsfw_content_detected", None) or ()):
             raise TaskError(
                 pb.BAD_REQUEST,
                 "the model's safety checker withheld the image",
                 "change the prompt or the seed",
             )
-        png = io.BytesIO()
-        drawn.images[0].save(png, "PNG")
-        return png.getvalue()
+        image: Image.Image = drawn.images[0]
+        return image if canvas is None else canvas.keep_rest(image)
 
     def _release(self) -> None:
-        self._pipeline.remove_all_hooks()
-        self._pipeline = None
+        if self._drawers is not None:
+            self._drawers.from_text.pipeline.remove_all_hooks()
+        self._drawers = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -4,9 +4,27 @@ from pathlib import Path
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Probed
-from daiic.worker.models.checkpoint_files import SUFFIX, is_file, tensor_names
+from daiic.worker.models.checkpoint_files import (
+    CONFIGURATION_SUFFIX,
+    SUFFIX,
+    is_file,
+    tensor_names,
+)
+from daiic.worker.models.model_json import read_object
 
-CAPABILITIES = frozenset({pb.PAINT})
+CAPABILITIES = frozenset({pb.PAINT, pb.FORMATS})
+EDITING = frozenset(
+    {
+        "FluxPipeline",
+        "QwenImagePipeline",
+        "StableDiffusion3Pipeline",
+        "StableDiffusionPipeline",
+        "StableDiffusionXLPipeline",
+        "ZImagePipeline",
+    }
+)
+"""The pipelines from which diffusers makes one that begins with an image, and one with a mask."""
+INDEX = "model_index.json"
 _DENOISERS = ("model.diffusion_model.", "double_blocks.", "joint_blocks.")
 """How the names of a denoiser's tensors begin in single-file checkpoints of image models."""
 
@@ -17,6 +35,21 @@ def probe(path: Path, name: str) -> Probed | None:
         is_pipeline = path.suffix == SUFFIX and any(
             tensor.startswith(_DENOISERS) for tensor in tensor_names(path)
         )
+        index = path.with_suffix(CONFIGURATION_SUFFIX) / INDEX
     else:
-        is_pipeline = is_file(path / "model_index.json")
-    return Probed(pb.IMAGE, CAPABILITIES) if is_pipeline else None
+        index = path / INDEX
+        is_pipeline = is_file(index)
+    if not is_pipeline:
+        return None
+    # Every kind of which diffusers itself knows the configuration can edit.
+    can_edit = not is_file(index) or _pipeline_in(index) in EDITING
+    return Probed(pb.IMAGE, capabilities(can_edit=can_edit))
+
+
+def capabilities(*, can_edit: bool) -> frozenset[pb.Capability]:
+    """Return what an image pipeline can do."""
+    return CAPABILITIES | {pb.EDIT} if can_edit else CAPABILITIES
+
+
+def _pipeline_in(index: Path) -> str:
+    return str((read_object(index) or {}).get("_class_name"))

@@ -84,7 +84,7 @@ class OldCallback:
         raise NotImplementedError
 
 
-def arguments_for(pipeline, stepped=lambda done: None, **asked):
+def arguments_for(pipeline, stepped=lambda *what: None, **asked):
     calling = calling_of(pipeline)
     abilities = abilities_of(pipeline, "model", calling)
     request = read_request(pb.ImageTask(prompt="a cat", seed=1, **asked), abilities)
@@ -123,11 +123,15 @@ def test_guidance_that_needs_a_negative_prompt_gets_one():
 
 def test_steps_are_told_through_either_kind_of_callback():
     told = []
-    tensors = {"latents": None}
-    told_by_new = arguments_for(StableDiffusion(), told.append)["callback_on_step_end"]
+
+    def stepped(*what):
+        told.append(what)
+
+    tensors = {"latents": "so far"}
+    told_by_new = arguments_for(StableDiffusion(), stepped)["callback_on_step_end"]
     assert told_by_new(None, 0, 999, tensors) is tensors
-    arguments_for(OldCallback(), told.append)["callback"](1, 999, None)
-    assert told == [1, 2]
+    arguments_for(OldCallback(), stepped)["callback"](1, 949, "further")
+    assert told == [(1, 999, "so far"), (2, 949, "further")]
 
 
 def pipeline_with(name="Pipeline", **parameters):
