@@ -62,6 +62,12 @@ def write(text: str) -> None:
         sys.stdout.flush()
 
 
+def write_dimmed(text: str) -> None:
+    """Print what is not part of the answer, on a terminal only, as it comes."""
+    if out.is_terminal:
+        out.print(Text(shown_text(text), "dim"), end="", soft_wrap=True)
+
+
 def write_json(value: object, indent: int | None = None) -> None:
     """Print JSON: on a terminal in ASCII, so that nothing in it is obeyed."""
     print(json.dumps(value, indent=indent, ensure_ascii=out.is_terminal))

@@ -18,7 +18,11 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS
 
 CONNECT_TIMEOUT = 10.0
-FINISH_REASONS = {"stop": pb.FINISH_REASON_STOP, "length": pb.FINISH_REASON_LENGTH}
+FINISH_REASONS = {
+    "stop": pb.FINISH_REASON_STOP,
+    "length": pb.FINISH_REASON_LENGTH,
+    "tool_calls": pb.FINISH_REASON_TOOL_CALLS,
+}
 MODEL_KIND_NUMBERS = {kind.name: number for number, kind in MODEL_KINDS.items()}
 CODES = {
     400: pb.BAD_REQUEST,
@@ -133,8 +137,8 @@ class GatewayClient:
             body["prompt"] = text.prompt
         last = pb.Result(final=True)
         async for chunk in self._events(path, body):
-            for said in _said(chunk, last):
-                yield pb.Result(text=said)
+            for part in _said(chunk, last):
+                yield part
         yield last
 
     async def _image(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
@@ -251,9 +255,9 @@ def _error(response: httpx.Response) -> TaskError:
     return TaskError(code, message)
 
 
-def _said(chunk: dict[str, Any], last: pb.Result) -> list[str]:
-    """Return the text in one event; what it says of usage and end goes into `last`."""
-    texts = []
+def _said(chunk: dict[str, Any], last: pb.Result) -> list[pb.Result]:
+    """Return the text and reasoning in one event; what it says of usage and end goes to `last`."""
+    parts = []
     with _of_this_api():
         if usage := chunk.get("usage"):
             last.usage.prompt_tokens = usage["prompt_tokens"]
@@ -261,9 +265,14 @@ def _said(chunk: dict[str, Any], last: pb.Result) -> list[str]:
         for choice in chunk.get("choices", ()):
             if reason := choice.get("finish_reason"):
                 last.finish_reason = FINISH_REASONS.get(reason, pb.FINISH_REASON_STOP)
-            if said := choice.get("text") or (choice.get("delta") or {}).get("content"):
-                texts.append(pb.Result(text=said).text)
-    return texts
+            delta = choice.get("delta") or {}
+            part = pb.Result(
+                text=choice.get("text") or delta.get("content"),
+                reasoning=delta.get("reasoning_content"),
+            )
+            if part.text or part.reasoning:
+                parts.append(part)
+    return parts
 
 
 @contextlib.contextmanager

@@ -6,7 +6,10 @@ import pty
 import sys
 from pathlib import Path
 
+from support.peers.scripted_head import ScriptedHead
+from support.peers.tool_caller import thinks_says_calls
 from support.peers.worker_stub import WorkerStub
+from support.processes.gateway_process import gateway_process
 from support.processes.head_process import HeadProcess
 from support.processes.heads import Head
 
@@ -55,3 +58,23 @@ async def test_ctrl_c_stops_the_answer_and_its_task_and_the_talk_goes_on(each_he
         _, status = await asyncio.to_thread(os.waitpid, terminal.pid, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         await stub.close()
+
+
+async def test_what_the_model_thinks_is_dimmed_and_no_part_of_the_answer() -> None:
+    async with (
+        ScriptedHead(thinks_says_calls) as head,
+        gateway_process(f"--heads={head.address}") as gateway,
+    ):
+        await gateway.ready()
+        where = ("--model=stub-chat", f"--url={gateway.url}")
+        terminal = Terminal("chat", "hello", *where)
+        await terminal.shows("\x1b[2mlet me")
+        await terminal.shows("Asking")
+        await asyncio.to_thread(os.waitpid, terminal.pid, 0)
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).with_name("daiic"),
+            *("chat", "hello", *where),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said, _ = await process.communicate()
+        assert said.decode() == "Asking now.\n"
