@@ -32,7 +32,9 @@ class WorkerLimits:
     Of a model's folder: `depth` below it, its `entries`, and files: `config`,
     `template`, `tokenizer_config`, `vocabulary`, `index`, a checkpoint's
     `tensors_header`. Of what its configuration asks for: `modules`, any number
-    of a `scheduler`, and the side of a `latent` image. Of a tokenizer: how many
+    of a `scheduler`, and the side of a `latent` image; of what a
+    processor makes of an image that is seen: its side in pixels, and the parts that it is cut into,
+    `processor_side` and `processor_parts`. Of a tokenizer: how many
     times longer it may make a text, its `tokenizer_growth`. Of a chat template:
     its source is a `template`, and it may take `template_seconds` of processor
     time (`template_patience` of real time) and `template_memory` for one
@@ -84,6 +86,8 @@ class WorkerLimits:
     modules: int = 200_000
     scheduler: int = 100_000
     latent: int = 512
+    processor_side: int = 4096
+    processor_parts: int = 64
     tokenizer_growth: int = 64
     template_seconds: float = 5.0
     template_patience: float = 120.0

@@ -22,6 +22,7 @@ from daiic.worker.engines.transformers_text.sampler import Sampler
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
 from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
+from daiic.worker.engines.transformers_vision.seen import Seen
 
 PAGE = 32
 """Tokens in a block of the cache: tasks take whole blocks, and share those with the same text."""
@@ -145,7 +146,9 @@ class Batch(TextGenerator):
         max_tokens: int,
         end_tokens: Iterable[int],
         guide: Guide | None,
+        seen: Seen | None,
     ) -> None:
+        assert seen is None, "batches take tokens alone"
         self._manager.add_request(
             prompt,
             request_id=name,

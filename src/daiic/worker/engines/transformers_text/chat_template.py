@@ -140,9 +140,12 @@ class ChatTemplate:
         )
 
 
-def template_of(tokenizer: Any, name: str) -> ChatTemplate | None:
-    """Return the chat template that comes with `tokenizer`, that of the model `name`, if any."""
-    source = tokenizer.chat_template
+def template_of(tokenizer: Any, name: str, other: str | None = None) -> ChatTemplate | None:
+    """Return the chat template that comes with `tokenizer`, that of the model `name`, if any.
+
+    An `other` one, which came with the model besides, takes its place.
+    """
+    source = other or tokenizer.chat_template
     if isinstance(source, dict):
         source = source.get("default")
     if not source or not isinstance(source, str):

@@ -26,6 +26,9 @@ from daiic.worker.engines.transformers_text.rules import Rules, rules_of
 from daiic.worker.engines.transformers_text.text_generator import TextGenerator
 from daiic.worker.engines.transformers_text.token_bytes import TokenBytes
 from daiic.worker.engines.transformers_text.transcript import Transcript
+from daiic.worker.engines.transformers_vision.seeing import Seeing
+from daiic.worker.engines.transformers_vision.seen import Seen
+from daiic.worker.media.images import images_of
 
 CROWDED = 0.9
 """Share of the cache that texts may take before it grows."""
@@ -56,6 +59,7 @@ class TextEngine:
         new_generator: Callable[[int], TextGenerator],
         *,
         growth: Growth | None,
+        seeing: Seeing | None = None,
         context: int,
         choice: str,
         fallback: str,
@@ -64,11 +68,13 @@ class TextEngine:
 
         `growth` says how large it may be, `None` if it takes memory as it needs
         it. A text has at most `context` tokens. `fallback` is why texts are not batched.
-        Without an `embedder` it answers no embed tasks.
+        Without an `embedder` it answers no embed tasks, and without `seeing` none with images.
         """
         self.capabilities = COMPLETES if template is None else CHATS
         if embedder is None:
             self.capabilities -= {pb.EMBED}
+        if seeing is not None:
+            self.capabilities |= {pb.SEE}
         self.quantization = weights.quantization
         self.precision = weights.precision
         self.placement = weights.placement
@@ -84,6 +90,7 @@ class TextEngine:
         self._generator = generator
         self._new_generator = new_generator
         self._growth = growth
+        self._seeing = seeing
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -100,12 +107,14 @@ class TextEngine:
     @property
     def footprint(self) -> int:
         """Bytes of the weights and of the cache as large as it is now."""
-        return self._weights_bytes + self._generator.bytes
+        seeing = self._seeing.bytes if self._seeing is not None else 0
+        return self._weights_bytes + self._generator.bytes + seeing
 
     @property
     def stalled_for(self) -> float:
         """Seconds since the last step while there is work; 0 while there is none."""
-        return self._generator.stalled_for
+        seeing = self._seeing.stalled_for if self._seeing is not None else 0.0
+        return max(self._generator.stalled_for, seeing)
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Answer a text task in parts, as tokens come, or an embed task at once."""
@@ -122,11 +131,15 @@ class TextEngine:
                 )
             check_resumed(task.resume.tokens, self._vocabulary)
             check_prompt_tokens(task.text.prompt_tokens, self._vocabulary)
-            text = await prompt.text_of(self._template, task.text)
+            images = images_of(task.text)
+            text = await prompt.text_of(
+                self._template, task.text, in_parts=self._seeing is not None
+            )
+            seen = await self._seen(text, images)
             # A hostile tokenizer may take for ever, and cancelling frees nothing: it must not hold
             # threads that others share, and no more than one.
             prompt_tokens, wanted = await asyncio.wrap_future(
-                self._thread.submit(lambda: self._prepare(task.text, text))
+                self._thread.submit(lambda: self._prepare(task.text, text, seen))
             )
             rules = await self._rules(task.text, wanted.sampling.temperature)
             transcript = Transcript(
@@ -146,7 +159,7 @@ class TextEngine:
                     while not transcript.finish_reason:
                         # It ends before the text where it had to leave a cache that was too small.
                         if generator is None or stream is None or stream.ended:
-                            generator = await self._generator_for(len(so_far))
+                            generator = await self._generator_for(len(so_far), seen)
                             guide = await self._guide(rules, len(prompt_tokens), so_far)
                             stream = generator.submit(
                                 so_far,
@@ -154,6 +167,7 @@ class TextEngine:
                                 max_tokens=wanted.max_tokens - transcript.count,
                                 end_tokens=self._end_tokens,
                                 guide=guide,
+                                seen=seen,
                             )
                         new = await stream.new_tokens()
                         if guide is not None:
@@ -189,6 +203,15 @@ class TextEngine:
                 ),
             )
 
+    async def see_no_more(self, reason: str) -> None:
+        """Refuse conversations with images from now on, for a `reason` that status shows."""
+        log.warning("sees no images", reason=reason)
+        self.capabilities -= {pb.SEE}
+        self.fallback = "; ".join(filter(None, (self.fallback, f"sees no images: {reason}")))
+        seeing, self._seeing = self._seeing, None
+        if seeing is not None:
+            await seeing.close()
+
     async def close(self) -> None:
         """End what runs with SHUTTING_DOWN and give the memory back."""
         if self._template is not None:
@@ -197,12 +220,15 @@ class TextEngine:
         self._grammar_thread.stop()
         if self._embedder is not None:
             self._embedder.stop()
+        if self._seeing is not None:
+            await self._seeing.close()
         self._closed = True
         if self._shrinking is not None:
             self._shrinking.cancel()
         async with self._changing:
             await self._generator.close()
         self._growth = None
+        self._seeing = None
         del self._model, self._generator, self._new_generator, self._embedder
         await asyncio.to_thread(gc.collect)
         if torch.cuda.is_available():
@@ -238,8 +264,20 @@ class TextEngine:
         guide.check()
         return guide
 
-    def _prepare(self, task: pb.TextTask, text: str) -> tuple[list[int], Parameters]:
-        tokens = prompt.encode(self._tokenizer, task, text, self._context)
+    async def _seen(self, text: str, images: list[pb.Media]) -> Seen | None:
+        if not images:
+            return None
+        if self._seeing is None:
+            raise TaskError(pb.UNSUPPORTED, "the model cannot see images", "send text only")
+        return await self._seeing.seen(text, images)
+
+    def _prepare(
+        self, task: pb.TextTask, text: str, seen: Seen | None
+    ) -> tuple[list[int], Parameters]:
+        if seen is not None:
+            tokens = seen.tokens
+        else:
+            tokens = prompt.encode(self._tokenizer, task, text, self._context)
         wanted = parameters.resolve(
             task,
             self._model.generation_config,
@@ -248,8 +286,10 @@ class TextEngine:
         )
         return tokens, wanted
 
-    async def _generator_for(self, length: int) -> TextGenerator:
+    async def _generator_for(self, length: int, seen: Seen | None) -> TextGenerator:
         """Return what generates now, with room for a text that has `length` tokens."""
+        if seen is not None and self._seeing is not None:
+            return self._seeing.generator
         generator = self._generator
         needed = generator.occupied + length + RESERVE
         fits = self._growth is None or needed <= generator.capacity

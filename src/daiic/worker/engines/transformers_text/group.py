@@ -9,6 +9,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
+from daiic.worker.engines.transformers_vision.seen import Seen
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +22,7 @@ class Text:
     max_tokens: int
     end_tokens: frozenset[int]
     guide: Guide | None = None
+    seen: Seen | None = None
     made: list[int] = field(default_factory=list)
 
     @property
@@ -69,9 +71,7 @@ class Rows:
             **self.state,
         )
         outputs = model(**inputs, return_dict=True)
-        self.state = model._update_model_kwargs_for_generation(
-            outputs, self.state, num_new_tokens=end - self.read
-        )
+        self.state = model._update_model_kwargs_for_generation(outputs, self.state)
         self.read = end
         return outputs
 

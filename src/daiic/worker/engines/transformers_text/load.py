@@ -34,6 +34,11 @@ from daiic.worker.engines.transformers_text.explanation import choice_of
 from daiic.worker.engines.transformers_text.flash import NAMES
 from daiic.worker.engines.transformers_text.growth import SHARE, Growth
 from daiic.worker.engines.transformers_text.turns import Turns
+from daiic.worker.engines.transformers_vision.files import sees
+from daiic.worker.engines.transformers_vision.processor import Processor, load_processor
+from daiic.worker.engines.transformers_vision.seeing import Seeing
+from daiic.worker.engines.transformers_vision.trial import try_seeing
+from daiic.worker.engines.transformers_vision.twin import twin
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.model import Model
 from daiic.worker.slices import load as slices
@@ -90,7 +95,7 @@ async def load(
     def tell(done: float) -> None:
         loop.call_soon_threadsafe(progress, done)
 
-    def work() -> tuple[Any, Weights, Embedder]:
+    def work() -> tuple[Any, Weights, Embedder, Processor | str]:
         tokenizer = load_tokenizer(path)
         loaded = weights.load(
             causal_language_model(path),
@@ -102,17 +107,20 @@ async def load(
             ram_offload=options.ram_offload,
             progress=tell,
         )
-        return tokenizer, loaded, Embedder(_without_head(loaded.model), tokenizer, Recipe())
+        embedder = Embedder(_without_head(loaded.model), tokenizer, Recipe())
+        return tokenizer, loaded, embedder, _processor(path, tokenizer, loaded.model)
 
     with translated():
-        tokenizer, loaded, embedder = await asyncio.to_thread(work)
+        tokenizer, loaded, embedder, processor = await asyncio.to_thread(work)
         if options.threads and options.fewer_threads and not options.backend.is_gpu:
             threads = await asyncio.to_thread(use_fastest, loaded.model, options.threads)
             options = replace(options, threads=threads)
-        engine = await _serve(path, loaded, tokenizer, embedder, options, budget)
+        engine = await _serve(path, loaded, tokenizer, embedder, processor, options, budget)
     try:
         async for _ in engine.run(_TRIAL):
             pass
+        if pb.SEE in engine.capabilities and (reason := await try_seeing(engine)):
+            await engine.see_no_more(reason)
     except BaseException as error:
         await engine.close()
         if isinstance(error, TaskError) and error.code == pb.INTERNAL:
@@ -130,13 +138,14 @@ async def _serve(
     loaded: Weights,
     tokenizer: Any,
     embedder: Embedder,
+    processor: Processor | str,
     options: LoadOptions,
     budget: MemoryBudget,
 ) -> TextEngine:
     """Return the engine that serves a model, in batches if it can."""
     model, slots, on_gpu = loaded.model, options.slots, options.backend.is_gpu
     room = (budget.vram_bytes if on_gpu else budget.ram_bytes) - loaded.footprint
-    known = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
+    known = _known_context(model)
     working = growth.working_bytes(model)
 
     def fitting(token_bytes: float) -> int:
@@ -155,6 +164,19 @@ async def _serve(
         return engine.footprint if engine is not None else loaded.footprint
 
     spare = growth.spare(budget, on_gpu=on_gpu, held=held)
+
+    def turns(model: Any, token_bytes: float) -> Turns:
+        return Turns(
+            model, slots=slots, token_bytes=token_bytes, spare=lambda: int(spare() * SHARE)
+        )
+
+    blind, seeing, template = "", None, template_of(tokenizer, path.name)
+    if isinstance(processor, Processor):
+        template = template_of(tokenizer, path.name, processor.chat_template)
+        other = await asyncio.to_thread(twin, model)
+        seeing = Seeing(processor, lambda: turns(other, growth.token_bytes(model)))
+    elif processor:
+        blind = f"sees no images: {processor}"
     start = growth.start(model, fitting(growth.token_bytes(model)))
     served = await batched(model, slots=slots, capacity=start)
     batch, flash = served.batch, served.flash
@@ -166,40 +188,58 @@ async def _serve(
         engine = TextEngine(
             loaded,
             tokenizer,
-            template_of(tokenizer, path.name),
+            template,
             embedder,
             batch,
             lambda capacity: Batch(
                 model, slots=slots, capacity=capacity, flash=flash, ahead=bool(flash)
             ),
             growth=Growth(start, slots * (known + PAGE), token_bytes, spare),
+            seeing=seeing,
             context=context,
             choice=choice_of(loaded, options, context, known, attention=NAMES.get(flash, "")),
-            fallback=served.without_flash,
+            fallback=_joined(served.without_flash, blind),
         )
         return engine
     log.warning("served text by text, not in batches", model=path.name, reason=served.reason)
     token_bytes = await asyncio.to_thread(growth.measured_token_bytes, model)
 
-    def turns(_: int) -> Turns:
-        return Turns(
-            model, slots=slots, token_bytes=token_bytes, spare=lambda: int(spare() * SHARE)
-        )
-
     context = min(known, fitting(token_bytes))
     engine = TextEngine(
         loaded,
         tokenizer,
-        template_of(tokenizer, path.name),
+        template,
         embedder,
-        turns(0),
-        turns,
+        turns(model, token_bytes),
+        lambda _: turns(model, token_bytes),
         growth=None,
+        seeing=seeing,
         context=context,
         choice=choice_of(loaded, options, context, known),
-        fallback=f"not batched: {served.reason}",
+        fallback=_joined(f"not batched: {served.reason}", blind),
     )
     return engine
+
+
+def _processor(path: Path, tokenizer: Any, model: Any) -> Processor | str:
+    """Return what prepares images for a model that sees, or why there is none, nothing if it does
+    not see."""
+    if not sees(path, path.name):
+        return ""
+    try:
+        return load_processor(path, tokenizer, limit=_known_context(model))
+    except TaskError as error:
+        log.warning("sees no images", model=path.name, reason=error.message)
+        return error.message
+
+
+def _known_context(model: Any) -> int:
+    """Return how many tokens a text may have by the model's configuration."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))
 
 
 def causal_language_model(path: Path) -> Any:

@@ -8,6 +8,7 @@ import msgspec
 from daiic.bounded_file import read_bounded
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Probed
+from daiic.worker.engines.transformers_vision.files import sees
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.architectures import architectures_in, config_in
 from daiic.worker.models.checkpoint_files import is_file
@@ -28,12 +29,14 @@ def probe(path: Path, name: str) -> Probed | None:
             architecture.endswith(_MAY_GENERATE_TEXT)
             and not config_in(path, name).get("is_encoder_decoder")
         ):
-            return Probed(pb.TEXT, CHATS if _has_template(path) else COMPLETES)
+            if not _has_template(path):
+                return Probed(pb.TEXT, COMPLETES)
+            return Probed(pb.TEXT, CHATS | {pb.SEE} if sees(path, name) else CHATS)
     return None
 
 
-class _TokenizerConfig(msgspec.Struct):
-    """Of tokenizer_config.json: one template, or a list of them, each with a name."""
+class _Templates(msgspec.Struct):
+    """Of a JSON file: one template, or a list of them, each with a name."""
 
     chat_template: Any = None
 
@@ -48,9 +51,15 @@ def _has_template(path: Path) -> bool:
             return True
     except OSError:
         pass
+    return any(
+        _has_template_in(path / file) for file in ("tokenizer_config.json", "chat_template.json")
+    )
+
+
+def _has_template_in(file: Path) -> bool:
     try:
-        content = read_bounded(path / "tokenizer_config.json", LIMITS.tokenizer_config)
-        template = msgspec.json.decode(content, type=_TokenizerConfig).chat_template
+        content = read_bounded(file, LIMITS.tokenizer_config)
+        template = msgspec.json.decode(content, type=_Templates).chat_template
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     if isinstance(template, list):

@@ -16,8 +16,13 @@ from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
 ROLES = ("system", "user", "assistant")
 
 
-async def text_of(template: ChatTemplate | None, task: pb.TextTask) -> str:
+async def text_of(
+    template: ChatTemplate | None, task: pb.TextTask, *, in_parts: bool = False
+) -> str:
     """Return the text that `task` wants continued: its conversation by `template`, or its prompt.
+
+    With `in_parts` the template gets each message's content as a list of texts and images, as
+    those of models that see expect it.
 
     Raises:
         TaskError: BAD_REQUEST if there is nothing to continue, or if the
@@ -35,8 +40,9 @@ async def text_of(template: ChatTemplate | None, task: pb.TextTask) -> str:
             "the model has no chat template, so it takes no `messages`",
             "send the text as `prompt`, or choose a model made for chat (often named -instruct)",
         )
+    content = _parts if in_parts else _content
     return await template.render(
-        [{"role": message.role, "content": _content(message)} for message in task.messages]
+        [{"role": message.role, "content": content(message)} for message in task.messages]
     )
 
 
@@ -44,6 +50,28 @@ def _content(message: pb.ChatMessage) -> str:
     """Return the text of `message`; that of parts is joined with nothing in between."""
     check_content(message)
     return message.content or "".join(part.text for part in message.parts)
+
+
+def _parts(message: pb.ChatMessage) -> list[dict[str, str]]:
+    check_content(message)
+    return [
+        {"type": "image"} if part.HasField("image") else {"type": "text", "text": part.text}
+        for part in message.parts or [pb.ContentPart(text=message.content)]
+    ]
+
+
+def check_length(tokenizer: Any, text: str, context: int) -> None:
+    """Refuse a `text` that has by far more tokens than `context`, before it is made into them.
+
+    Raises:
+        TaskError: BAD_REQUEST if it has.
+    """
+    if is_longer(tokenizer, text, context):
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"the prompt has {len(text)} characters, and the model's context {context} tokens",
+            f"shorten the prompt to at most {context - 1} tokens",
+        )
 
 
 def encode(tokenizer: Any, task: pb.TextTask, text: str, context: int) -> list[int]:
@@ -55,12 +83,7 @@ def encode(tokenizer: Any, task: pb.TextTask, text: str, context: int) -> list[i
     if task.prompt_tokens:
         return list(task.prompt_tokens)
     try:
-        if is_longer(tokenizer, text, context):
-            raise TaskError(
-                pb.BAD_REQUEST,
-                f"the prompt has {len(text)} characters, and the model's context {context} tokens",
-                f"shorten the prompt to at most {context - 1} tokens",
-            )
+        check_length(tokenizer, text, context)
         # A template has put the tokens in with which texts begin.
         tokens = tokenizer(text, add_special_tokens=not task.messages).input_ids
     except BaseException as error:

@@ -10,6 +10,7 @@ from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.guides import Guides
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.token_streams import TokenStream, TokenStreams
+from daiic.worker.engines.transformers_vision.seen import Seen
 
 STOP_PATIENCE = 30.0
 """Seconds that its thread has to end."""
@@ -73,10 +74,12 @@ class TextGenerator(ABC):
         max_tokens: int,
         end_tokens: Iterable[int],
         guide: Guide | None = None,
+        seen: Seen | None = None,
     ) -> TokenStream:
         """Start a task; it ends after `max_tokens` or with one of `end_tokens`.
 
-        A `guide` is of `prompt`, and of no other task.
+        A `guide` is of `prompt`, and of no other task. `prompt` begins with the tokens of `seen`,
+        if there are images in it; `Turns` take those.
 
         Where there is a capacity, `prompt` must be shorter; the task ends
         before that if the cache is full of it alone.
@@ -86,7 +89,7 @@ class TextGenerator(ABC):
         if not self._streams.running:
             self._busy_since = time.monotonic()
         self._streams.running[name] = stream
-        self._start(name, prompt, sampling, max_tokens, end_tokens, guide)
+        self._start(name, prompt, sampling, max_tokens, end_tokens, guide, seen)
         return stream
 
     def cancel(self, stream: TokenStream) -> None:
@@ -117,6 +120,7 @@ class TextGenerator(ABC):
         max_tokens: int,
         end_tokens: Iterable[int],
         guide: Guide | None,
+        seen: Seen | None,
     ) -> None:
         """Have the thread generate a text, called `name` among others."""
 

@@ -22,6 +22,7 @@ from daiic.worker.engines.transformers_text.group import Group, Text
 from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.sampling import Sampling, pack, unpack
 from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
+from daiic.worker.engines.transformers_vision.seen import Seen
 
 PREFILL = 1024
 """Most tokens of a prompt in one step, where the model's cache can be filled in pieces."""
@@ -86,11 +87,12 @@ class Turns(TextGenerator):
         max_tokens: int,
         end_tokens: Iterable[int],
         guide: Guide | None,
+        seen: Seen | None,
     ) -> None:
         self._limit = self.bytes + self._spare()
         with self._news:
             self._waiting.append(
-                Text(name, list(prompt), sampling, max_tokens, frozenset(end_tokens), guide)
+                Text(name, list(prompt), sampling, max_tokens, frozenset(end_tokens), guide, seen)
             )
             self._news.notify()
 
@@ -137,16 +139,25 @@ class Turns(TextGenerator):
                     self._gone(group)
 
     def _begin(self) -> None:
-        """Make the first text that waits a group, with all others of its length."""
+        """Make the first text that waits a group, with all others of its length.
+
+        A text with images stays alone: their sizes, and so its first step, are its own.
+        """
         with self._news:
             room = self._slots - sum(len(group.texts) for group in self._groups)
             if not self._waiting or room < 1:
                 return
-            length = len(self._waiting[0].prompt)
+            first = self._waiting[0]
+            length = len(first.prompt)
             if self._groups:
                 free = max(self._limit - self.bytes, 0)
                 room = min(room, int(free / (self._token_bytes * length)))
-            alike = [text for text in self._waiting if len(text.prompt) == length][:room]
+            alike = [
+                text
+                for text in self._waiting
+                if text is first
+                or (len(text.prompt) == length and text.seen is None and first.seen is None)
+            ][:room]
             for text in alike:
                 self._waiting.remove(text)
         if alike:
@@ -156,7 +167,11 @@ class Turns(TextGenerator):
     def _step(self, group: Group) -> None:
         """Read on in the prompts, or make the next token of each text."""
         length = group.tokens.shape[1]
-        end = min(group.read + PREFILL, length) if self._in_pieces else length
+        seen = group.texts[0].seen
+        if seen is not None and not group.read:
+            group.state |= seen.first_state(self._model, group.tokens)
+        in_pieces = self._in_pieces and seen is None
+        end = min(group.read + PREFILL, length) if in_pieces else length
         if end == length:
             guided = [(row, text.guide, length) for row, text in enumerate(group.texts)]
             self._guides.begin(guided, self._vocabulary)
@@ -225,9 +240,13 @@ def first_state(model: Any) -> dict[str, Any]:
 
 
 def _layers(model: Any) -> list[torch.nn.Module]:
-    """Return the model's layers: the longest list of modules in it."""
-    lists = [list(module) for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    """Return the layers of all parts of the model: the lists of modules that lie in no other."""
+    lists: dict[str, torch.nn.ModuleList] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in lists)
+        if isinstance(module, torch.nn.ModuleList) and not inside:
+            lists[name] = module
+    return [layer for module in lists.values() for layer in module]
 
 
 def _reads_in_pieces(model: Any) -> bool:

@@ -1,0 +1,1 @@
+"""What language models see with: images as transformers' processors prepare them."""
