@@ -76,8 +76,7 @@ async def _bench(
     measured: list[Measured] = []
     failed: list[Failed] = []
     async with target.connect() as cluster:
-        chosen = await choose_model(cluster, wanted, "text", pb.COMPLETE, target.tags)
-        model = chosen.model
+        model = await choose_model(cluster, wanted, "text", pb.COMPLETE, target.tags)
         events: AsyncGenerator[Event, None]
         if isinstance(cluster, GatewayClient):
             events = cluster.bench(model, load, named, target.tags)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from daiic.cli.connection import Chosen
 from daiic.wire import daiic_pb2 as pb
 
 TemperatureOption = Annotated[
@@ -53,13 +52,13 @@ class Sampling:
 
     def task(
         self,
-        chosen: Chosen,
+        model: str,
         tags: Sequence[str],
         *,
         prompt: str = "",
         messages: list[pb.ChatMessage] | None = None,
     ) -> pb.Task:
-        """Return a streamed text task with these options for a model, on workers with `tags`."""
+        """Return a streamed text task with these options, for workers with `tags`."""
         text = pb.TextTask(
             prompt=prompt,
             messages=messages or [],
@@ -70,4 +69,4 @@ class Sampling:
             seed=self.seed,
             stop=self.stop,
         )
-        return chosen.task(tags, stream=True, text=text)
+        return pb.Task(model=model, stream=True, text=text, tags=tags)

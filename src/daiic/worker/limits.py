@@ -22,8 +22,8 @@ class WorkerLimits:
     Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
     number of `images`, of `previews` of each, and characters of a `prompt`; `stop_strings`;
     `logprobs` beside each token, `logit_biases`; a `constraint`'s characters and how deep
-    its schema is nested, and the `constraint_patience` for one token; `tools`,
-    `seen_images`, the `pixels` of each and of them all, and the `jpeg_scans` of one;
+    its schema is nested, and the `constraint_patience` for one token; `tools`, `calls`
+    in an answer, `seen_images`, the `pixels` of each and of them all, and the `jpeg_scans` of one;
     `documents` to rank.
 
     Of the models folder, and of the download cache: entries `looked_at`, and
@@ -68,6 +68,7 @@ class WorkerLimits:
     constraint_depth: int = 64
     constraint_patience: float = 60.0
     tools: int = 128
+    calls: int = 128
     seen_images: int = 16
     pixels: int = 1 << 24
     all_pixels: int = 1 << 26

@@ -37,7 +37,6 @@ def _model(known: KnownModel) -> Model:
         known.capability_names,
         known.quantization,
         known.bytes,
-        known.base or None,
     )
 
 

@@ -4,13 +4,12 @@ from typing import Any
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.images import data_uri
-from daiic.worker.engines.text.checks import bad, check_content, check_role
+from daiic.worker.engines.text.checks import check_content, check_role
 from daiic.worker.engines.text.constraint import schema_in
-from daiic.worker.limits import LIMITS
+from daiic.worker.engines.text.tools import offer_of
 from daiic.worker.media.images import images_of
 
 ROLES = ("system", "user", "assistant", "tool")
-MAX_TOOLS = LIMITS.tools
 
 
 def messages_of(task: pb.TextTask) -> list[dict[str, Any]]:
@@ -59,23 +58,11 @@ def tool_fields(task: pb.TextTask) -> dict[str, Any]:
     Raises:
         TaskError: BAD_REQUEST for tools that cannot be offered.
     """
-    if len(task.tools) > MAX_TOOLS:
-        raise bad(f"the task has {len(task.tools)} tools", f"send at most {MAX_TOOLS}")
-    tools, mode = list(task.tools), "auto"
-    if task.tool_choice.name:
-        tools = [tool for tool in tools if tool.name == task.tool_choice.name]
-        mode = "required"
-        if not tools:
-            raise bad(
-                f"`tool_choice` names {task.tool_choice.name}, which is not among the tools",
-                "name one of them",
-            )
-    elif task.tool_choice.mode == pb.ToolChoice.REQUIRED:
-        mode = "required"
-        if not tools:
-            raise bad("`tool_choice` asks for a call, and there are no tools", "send some")
-    elif task.tool_choice.mode == pb.ToolChoice.NONE:
-        mode = "none"
+    offer = offer_of(task)
+    # Tools that must not be called are known to the model all the same.
+    tools, mode = offer.tools or task.tools, "none"
+    if offer.tools:
+        mode = "required" if offer.must_call else "auto"
     if not tools:
         return {}
     return {
@@ -86,8 +73,6 @@ def tool_fields(task: pb.TextTask) -> dict[str, Any]:
 
 
 def _tool(tool: pb.Tool) -> dict[str, Any]:
-    if not tool.name:
-        raise bad("a tool has no name", "name every tool")
     parameters = schema_in(tool.parameters, f"{tool.name}.parameters") if tool.parameters else {}
     described = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": described}

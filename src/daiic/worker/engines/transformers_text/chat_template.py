@@ -19,6 +19,7 @@ from typing import Any
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import ModelRefused
+from daiic.worker.engines.text.formats.traits import traits_of
 from daiic.worker.engines.transformers_text import template_process
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.model_json import shown
@@ -44,9 +45,15 @@ _LENGTH = struct.Struct(">I")
 class ChatTemplate:
     """The template of the model `name`, and the process that renders it."""
 
-    def __init__(self, name: str, source: str, variables: dict[str, str]) -> None:
-        """`variables` are the tokens that templates use by name, such as `bos_token`."""
+    def __init__(
+        self, name: str, source: str, variables: dict[str, str], described: Any = None
+    ) -> None:
+        """`variables` are the tokens that templates use by name, such as `bos_token`.
+
+        `described` is the tokenizer's `response_template`, if it has one.
+        """
         self._name = name
+        self.traits = traits_of(source[:MAX_SOURCE], described)
         self._refusal = ""
         self._begin = json.dumps({"template": source, "variables": variables}).encode("ascii")
         self._one = asyncio.Lock()
@@ -75,6 +82,7 @@ class ChatTemplate:
             "add_generation_prompt": True,
         } | (variables or {})
         length = sum(len(str(text)) for message in messages for text in message.values())
+        length += len(str(values["tools"]))
         most = GROWTH * length + SPARE
         request = {"values": values, "most": most}
         async with self._one:
@@ -150,7 +158,8 @@ def template_of(tokenizer: Any, name: str, other: str | None = None) -> ChatTemp
         source = source.get("default")
     if not source or not isinstance(source, str):
         return None
-    return ChatTemplate(name, source, dict(tokenizer.special_tokens_map))
+    described = getattr(tokenizer, "response_template", None)
+    return ChatTemplate(name, source, dict(tokenizer.special_tokens_map), described)
 
 
 class _Ended(Exception):

@@ -22,6 +22,7 @@ from daiic.worker.engines.transformers_text.growth import RESERVE, Growth
 from daiic.worker.engines.transformers_text.guide import Guide, Likelihoods
 from daiic.worker.engines.transformers_text.parameters import Parameters
 from daiic.worker.engines.transformers_text.probe import CHATS, COMPLETES
+from daiic.worker.engines.transformers_text.reply import Replies, Reply
 from daiic.worker.engines.transformers_text.rules import Rules, rules_of
 from daiic.worker.engines.transformers_text.text_generator import TextGenerator
 from daiic.worker.engines.transformers_text.token_bytes import TokenBytes
@@ -102,7 +103,11 @@ class TextEngine:
         if not self._end_tokens:
             self.capabilities -= {pb.SCHEMA}
         self._token_bytes = TokenBytes(tokenizer)
-        self._grammars = Grammars(tokenizer, self._vocabulary, self._end_tokens)
+        grammars = Grammars(tokenizer, self._vocabulary, self._end_tokens)
+        traits = None if template is None else template.traits
+        if traits is not None and traits.tools:
+            self.capabilities |= {pb.TOOLS}
+        self._replies = Replies(tokenizer, traits, grammars)
 
     @property
     def footprint(self) -> int:
@@ -141,12 +146,19 @@ class TextEngine:
             prompt_tokens, wanted = await asyncio.wrap_future(
                 self._thread.submit(lambda: self._prepare(task.text, text, seen))
             )
-            rules = await self._rules(task.text, wanted.sampling.temperature)
+            reply = await self._reply(task.text, text, prompt_tokens, wanted)
+            rules = rules_of(
+                task.text.sampling,
+                reply.grammar,
+                temperature=wanted.sampling.temperature,
+                vocabulary=self._vocabulary,
+            )
             transcript = Transcript(
                 self._tokenizer.backend_tokenizer,
                 stop=wanted.stop,
                 end_tokens=self._end_tokens,
                 max_tokens=wanted.max_tokens,
+                reading=reply.reading,
             )
             transcript.resume(task.resume)
             cached: int | None = None
@@ -180,28 +192,29 @@ class TextEngine:
                         if cached is None and stream.begun:
                             cached = min(stream.cached, len(prompt_tokens))
                         if not transcript.finish_reason:
-                            text, tokens = transcript.take()
-                            if tokens:
-                                yield pb.Result(text=text, tokens=tokens, logprobs=logprobs)
+                            part = transcript.take_part()
+                            if part.tokens:
+                                part.logprobs.extend(logprobs)
+                                yield part
                                 logprobs = []
                             await self._grow_if_crowded(generator)
                 finally:
                     if generator is not None and stream is not None:
                         generator.cancel(stream)
                     self._shrink_later()
-            text, tokens = transcript.take()
-            yield pb.Result(
-                final=True,
-                text=text,
-                tokens=tokens,
-                logprobs=logprobs[: len(tokens)],
-                finish_reason=transcript.finish_reason,
-                usage=pb.Usage(
+            part = transcript.take_part()
+            part.final = True
+            part.logprobs.extend(logprobs[: len(part.tokens)])
+            part.finish_reason = transcript.finish_reason
+            part.usage.CopyFrom(
+                pb.Usage(
                     prompt_tokens=len(prompt_tokens),
                     completion_tokens=transcript.count,
+                    reasoning_tokens=transcript.reasoning_count,
                     cached_tokens=cached or 0,
-                ),
+                )
             )
+            yield part
 
     async def see_no_more(self, reason: str) -> None:
         """Refuse conversations with images from now on, for a `reason` that status shows."""
@@ -234,15 +247,13 @@ class TextEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    async def _rules(self, task: pb.TextTask, temperature: float) -> Rules:
-        """Return what the tokens of an answer are chosen by, at a `temperature`."""
-        grammar = None
-        if task.HasField("constraint"):
-            work = self._grammar_thread.submit(lambda: self._grammars.compiled(task.constraint))
-            grammar = await asyncio.wrap_future(work)
-        return rules_of(
-            task.sampling, grammar, temperature=temperature, vocabulary=self._vocabulary
-        )
+    async def _reply(
+        self, task: pb.TextTask, text: str, tokens: list[int], wanted: Parameters
+    ) -> Reply:
+        """Return how the answer to a prompt, `text` or its `tokens`, is read and held."""
+        seed = wanted.sampling.seed
+        work = self._grammar_thread.submit(lambda: self._replies.reply(task, text, tokens, seed))
+        return await asyncio.wrap_future(work)
 
     def _logprobs(self, likelihoods: Likelihoods) -> pb.TokenLogprobs:
         chosen, *likeliest = [

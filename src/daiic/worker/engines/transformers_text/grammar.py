@@ -27,7 +27,8 @@ BLANKS = r"( |\n[ \t]{0,20})?"
 """What may stand between the parts of a JSON text: without a bound, a model may end its days in
 blanks."""
 
-_OPTIONS: Any = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": BLANKS}
+JSON_OPTIONS: Any = {"lenient": False, "coerce_one_of": False, "whitespace_pattern": BLANKS}
+"""How llguidance reads JSON Schemas, as they call it themselves in `x-guidance`."""
 _SILENT = 0
 _SHOWN = 400
 
@@ -78,12 +79,26 @@ class Grammars:
             self._kept.popitem(last=False)
         return grammar
 
-    def _matcher(self, form: str, source: str) -> LLMatcher:
+    def matches_no_text(self, token: int) -> bool:
+        """Return whether only its number stands for `token` in a grammar.
+
+        So it is with special tokens, and with others in angle brackets.
+
+        Raises:
+            TaskError: UNSUPPORTED if there are no grammars for this model.
+        """
+        return bool(self._known_trie().is_special_token(token))
+
+    def _known_trie(self) -> LLTokenizer:
         if self._trie is None:
             self._trie = self._new_trie()
+        return self._trie
+
+    def _matcher(self, form: str, source: str) -> LLMatcher:
+        trie = self._known_trie()
         try:
             matcher = LLMatcher(
-                self._trie, source, log_level=_SILENT, limits=LLParserLimits(verbose_errors=False)
+                trie, source, log_level=_SILENT, limits=LLParserLimits(verbose_errors=False)
             )
         except BaseException as error:
             if not panicked(error):
@@ -139,7 +154,7 @@ def _source(form: str, said: str) -> str:
         case "grammar":
             return str(LLMatcher.grammar_from_lark(said))
     schema = schema_in(said, form)
-    return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_OPTIONS))
+    return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=JSON_OPTIONS))
 
 
 def _unsupported(reason: str) -> TaskError:

@@ -8,6 +8,7 @@ import msgspec
 from daiic.bounded_file import read_bounded
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Probed
+from daiic.worker.engines.text.formats.traits import traits_of
 from daiic.worker.engines.transformers_vision.files import sees
 from daiic.worker.limits import LIMITS
 from daiic.worker.models.architectures import architectures_in, config_in
@@ -29,40 +30,55 @@ def probe(path: Path, name: str) -> Probed | None:
             architecture.endswith(_MAY_GENERATE_TEXT)
             and not config_in(path, name).get("is_encoder_decoder")
         ):
-            if not _has_template(path):
-                return Probed(pb.TEXT, COMPLETES)
-            return Probed(pb.TEXT, CHATS | {pb.SEE} if sees(path, name) else CHATS)
+            return _probed(path, sees=sees(path, name))
     return None
+
+
+def _probed(path: Path, *, sees: bool) -> Probed:
+    template, described = _template(path)
+    if not template:
+        return Probed(pb.TEXT, COMPLETES)
+    traits = traits_of(template, described)
+    able = CHATS | {pb.TOOLS} if traits.tools else CHATS
+    return Probed(pb.TEXT, able | {pb.SEE} if sees else able, reasons=traits.thinks)
 
 
 class _Templates(msgspec.Struct):
     """Of a JSON file: one template, or a list of them, each with a name."""
 
     chat_template: Any = None
+    response_template: Any = None
 
 
-def _has_template(path: Path) -> bool:
-    """Return whether the tokenizer in `path` will come with a chat template.
+def _template(path: Path) -> tuple[str, Any]:
+    """Return the chat template of the tokenizer in `path`, and the `response_template`, if any.
 
     A file that cannot be read has none; loading the model will say what is wrong with it.
     """
+    config = _templates_in(path / "tokenizer_config.json")
     try:
-        if read_bounded(path / "chat_template.jinja", LIMITS.template).strip():
-            return True
+        own = read_bounded(path / "chat_template.jinja", LIMITS.template)
+        if own.strip():
+            return own.decode("utf-8", "replace"), config.response_template
     except OSError:
         pass
-    return any(
-        _has_template_in(path / file) for file in ("tokenizer_config.json", "chat_template.json")
-    )
+    for template in (
+        config.chat_template,
+        _templates_in(path / "chat_template.json").chat_template,
+    ):
+        if isinstance(template, list):
+            named = [one for one in template if isinstance(one, dict)]
+            template = next(
+                (one.get("template") for one in named if one.get("name") == "default"), ""
+            )
+        if isinstance(template, str) and template:
+            return template, config.response_template
+    return "", None
 
 
-def _has_template_in(file: Path) -> bool:
+def _templates_in(file: Path) -> _Templates:
     try:
         content = read_bounded(file, LIMITS.tokenizer_config)
-        template = msgspec.json.decode(content, type=_Templates).chat_template
+        return msgspec.json.decode(content, type=_Templates)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    if isinstance(template, list):
-        named = [one for one in template if isinstance(one, dict)]
-        template = next((one.get("template") for one in named if one.get("name") == "default"), "")
-    return isinstance(template, str) and bool(template)
+        return _Templates()

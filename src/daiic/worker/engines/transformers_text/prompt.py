@@ -4,16 +4,11 @@ from typing import Any
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.text.checks import (
-    check_content,
-    check_one_kind,
-    check_role,
-    empty_prompt,
-)
+from daiic.worker.engines.text.checks import check_one_kind, empty_prompt
+from daiic.worker.engines.text.tools import offer_of
 from daiic.worker.engines.torch.tokenizer import is_longer, panicked
 from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
-
-ROLES = ("system", "user", "assistant")
+from daiic.worker.engines.transformers_text.conversation import messages_of, variables_of
 
 
 async def text_of(
@@ -32,32 +27,15 @@ async def text_of(
     check_one_kind(task)
     if not task.messages:
         return task.prompt
-    for message in task.messages:
-        check_role(message.role, ROLES)
     if template is None:
         raise TaskError(
             pb.BAD_REQUEST,
             "the model has no chat template, so it takes no `messages`",
             "send the text as `prompt`, or choose a model made for chat (often named -instruct)",
         )
-    content = _parts if in_parts else _content
-    return await template.render(
-        [{"role": message.role, "content": content(message)} for message in task.messages]
-    )
-
-
-def _content(message: pb.ChatMessage) -> str:
-    """Return the text of `message`; that of parts is joined with nothing in between."""
-    check_content(message)
-    return message.content or "".join(part.text for part in message.parts)
-
-
-def _parts(message: pb.ChatMessage) -> list[dict[str, str]]:
-    check_content(message)
-    return [
-        {"type": "image"} if part.HasField("image") else {"type": "text", "text": part.text}
-        for part in message.parts or [pb.ContentPart(text=message.content)]
-    ]
+    messages = messages_of(task, template.traits, in_parts=in_parts)
+    variables = variables_of(task, template.traits, offer_of(task).tools)
+    return await template.render(messages, variables)
 
 
 def check_length(tokenizer: Any, text: str, context: int) -> None:
