@@ -51,6 +51,17 @@ in
       '';
     };
 
+    oidcClientSecretFile = mkOption {
+      type = types.nullOr types.externalPath;
+      default = null;
+      example = "/run/secrets/daiic-oidc";
+      description = ''
+        File with the secret of the gateway's client at the OpenID Connect provider through which people log in to
+        the page. The provider and who may log in are set in {option}`services.daiic.gateway.settings`
+        (`oidc_issuer`, `oidc_client_id`, `oidc_allowed_emails` …), together with `public_url`.
+      '';
+    };
+
     corsOrigins = mkOption {
       type = types.listOf types.str;
       default = [ ];
@@ -69,6 +80,9 @@ in
       cluster_key_file = lib.optionalString (cfg.clusterKeyFile != null) (role.credential "cluster-key");
       state_dir = "/var/lib/${role.unit}";
       api_keys_file = lib.optionalString (cfg.apiKeysFile != null) runtimeKeys;
+      oidc_client_secret_file = lib.optionalString (cfg.oidcClientSecretFile != null) (
+        role.credential "oidc-client-secret"
+      );
     };
 
     assertions = [
@@ -78,6 +92,7 @@ in
         assertion =
           role.addresses.isLoopback cfg.settings.listen
           || cfg.apiKeysFile != null
+          || (cfg.settings.oidc_issuer or "") != ""
           || (cfg.settings.allow_keyless_public or false);
         message =
           "services.daiic.gateway.listen = \"${cfg.settings.listen}\" would serve everyone who reaches it. Make a "
@@ -93,6 +108,7 @@ in
         credentials = {
           cluster-key = cfg.clusterKeyFile;
           api-keys = cfg.apiKeysFile;
+          oidc-client-secret = cfg.oidcClientSecretFile;
         };
         serviceConfig = {
           StateDirectory = role.unit;

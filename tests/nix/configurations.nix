@@ -108,11 +108,18 @@ in
         httpListen = "127.0.0.1:9701";
         heads = [ "10.0.0.1:7717" ];
         apiKeysFile = "/run/secrets/api-keys";
+        oidcClientSecretFile = "/run/secrets/oidc";
         corsOrigins = [ "https://chat.example.org" ];
         openFirewall = true;
         clusterKeyFile = "/run/secrets/gateways-own-key";
         allowUnauthenticated = false;
-        settings.log_level = "warning";
+        settings = {
+          log_level = "warning";
+          public_url = "https://ai.example.org";
+          oidc_issuer = "https://login.example.org";
+          oidc_client_id = "daiic";
+          oidc_allowed_emails = [ "@example.org" ];
+        };
       };
       shim = {
         enable = true;

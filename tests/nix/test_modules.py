@@ -119,6 +119,12 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("gateway", "heads", ["10.0.0.1:7717"]),
         ("gateway", "api_keys_file", "/run/daiic-gateway/api-keys"),
         ("gateway", "cors_origins", ["https://chat.example.org"]),
+        (
+            "gateway",
+            "oidc_client_secret_file",
+            "/run/credentials/daiic-gateway.service/oidc-client-secret",
+        ),
+        ("gateway", "oidc_issuer", "https://login.example.org"),
         ("shim", "listen", "0.0.0.0:9737"),
         ("shim", "http_listen", "127.0.0.1:9738"),
         ("shim", "heads", ["10.0.0.1:7717"]),
@@ -162,6 +168,7 @@ def test_secrets_are_handed_over_by_systemd() -> None:
     assert unit("every-option", "gateway")["LoadCredential"] == [
         "api-keys:/run/secrets/api-keys",
         "cluster-key:/run/secrets/gateways-own-key",
+        "oidc-client-secret:/run/secrets/oidc",
     ]
     assert unit("every-option", "shim")["LoadCredential"] == [
         "client-key:/run/secrets/client-key",

@@ -136,6 +136,7 @@ class GatewayInProcess:
             gateway,
             ClusterStream(gateway, error_body),
             Revocation(keys) if keys else None,
+            None,
             rate_limits,
             self.view.why_not_ready,
             only_local_names=only_local_names,

@@ -19,6 +19,7 @@ from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.revocation import Revocation
+from daiic.gateway.login.login import SESSION, Login, session_route
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
 from daiic.gateway.ollama import routes as ollama
 from daiic.gateway.openai import routes as openai
@@ -34,6 +35,7 @@ def build(
     gateway: Gateway,
     cluster_stream: ClusterStream,
     keys: Revocation | None,
+    login: Login | None,
     rate_limits: RateLimits,
     why_not_ready: Callable[[], str | None],
     *,
@@ -55,6 +57,8 @@ def build(
             *ollama.routes(gateway),
             Route("/api/cluster", cluster_stream, methods=["GET"]),
             Route("/api/benches", BenchEndpoint(gateway, error_body), methods=["GET", "POST"]),
+            session_route(login),
+            *(login.routes() if login is not None else ()),
             Route("/v1/usage", partial(show_usage, gateway), methods=["GET"]),
             get_route("/healthz", lambda _: PlainTextResponse("ok\n")),
             get_route("/readyz", ready),
@@ -68,8 +72,9 @@ def build(
     app: ASGIApp = AccessMiddleware(
         routed,
         keys=keys,
+        login=login,
         # Files are open to all: their names are secrets.
-        keyless=(f"{FILES}/",),
+        keyless=(f"{FILES}/", SESSION),
         rate_limits=rate_limits,
         activity=gateway.activity,
         usage=gateway.usage,

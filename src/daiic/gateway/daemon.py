@@ -29,6 +29,8 @@ from daiic.gateway.limits import (
     KEEP_ALIVE,
     UNREAD_PATIENCE,
 )
+from daiic.gateway.login.bounded_http import BoundedHttp
+from daiic.gateway.login.opening import open_login
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.monitoring.cards import CardCollector
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
@@ -120,13 +122,16 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
 
         life.on_reload(reload, CHANGEABLE)
         revocation = Revocation(keys) if keys else None
+        login_http = BoundedHttp()
+        login = open_login(settings, login_http)
         app = build(
             gateway,
             cluster_stream,
             revocation,
+            login,
             rate_limits,
             why_not_ready,
-            only_local_names=local and keys is None,
+            only_local_names=local and keys is None and login is None,
         )
         # uvicorn declares a class here, but only calls it.
         connection: Any = partial(
@@ -176,6 +181,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             for task in background:
                 task.cancel()
         await usage.close()
+        await login_http.close()
         await port.close()
 
 
@@ -192,7 +198,8 @@ def _open_keys(settings: GatewaySettings) -> KeyFile | None:
 
 async def _bind(settings: GatewaySettings, keys: KeyFile | None) -> socket.socket:
     address = await resolve(settings.listen)
-    if keys is None and not is_loopback(address) and not settings.allow_keyless_public:
+    guarded = keys is not None or settings.oidc_issuer
+    if not guarded and not is_loopback(address) and not settings.allow_keyless_public:
         raise SettingsError(
             f"refusing to listen on {settings.listen} without API keys: anyone who can reach it "
             "could use this cluster. Set api_keys_file (`daiic apikey create` makes keys), listen "

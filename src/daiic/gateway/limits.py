@@ -43,6 +43,10 @@ UNREAD_PATIENCE = 60.0
 """Time for which a client reads nothing of its answer: the connection is closed."""
 LINGER = 2.0
 """Time for a refused client to read the reason: the connection is closed."""
+PROVIDER_PATIENCE = 10.0
+"""Time for a login provider to answer: 502."""
+PROVIDER_BYTES = 256 * KIB
+"""An answer of a login provider: 502."""
 
 CHOICES = 16
 """Answers to one prompt, `n`: 400."""

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, field
 
 from daiic.gateway.http.key_limits import AMOUNTS, KeyLimits, Limit
+from daiic.gateway.login.safe_url import is_safe_url
 from daiic.service.settings import (
     DaemonSettings,
     HostPort,
@@ -72,6 +73,51 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
         ),
     ] = 400
 
+    oidc_issuer: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^https?://[^/?#]+[^?#]*$",
+            title='an https URL without query, or ""',
+            description="OpenID Connect provider through which people log in to the page; "
+            '"" is none',
+        ),
+    ] = ""
+    oidc_client_id: Annotated[
+        str, Meta(description="as which client the provider knows this gateway")
+    ] = ""
+    oidc_client_secret_file: Annotated[
+        str, Meta(description='file with the secret of that client; "" for a client without one')
+    ] = ""
+    oidc_scopes: Annotated[
+        tuple[str, ...], Meta(description="what the provider is asked to tell; openid is needed")
+    ] = ("openid", "email", "profile")
+    oidc_allowed_emails: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='who may log in: addresses, "@" and a domain, or "*" for all whom the '
+            "provider lets in"
+        ),
+    ] = ()
+    oidc_allowed_groups: Annotated[
+        tuple[str, ...], Meta(description="groups whose members may log in")
+    ] = ()
+    oidc_admin_groups: Annotated[
+        tuple[str, ...],
+        Meta(description="groups whose members may log in, see what all used, and start benches"),
+    ] = ()
+    oidc_groups_claim: Annotated[
+        str, Meta(min_length=1, title="a name", description="claim that has a person's groups")
+    ] = "groups"
+    session_lifetime: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=30 * 86400,
+            title="a number of seconds above 0, at most 30 days",
+            description="seconds after which people have to log in again",
+        ),
+    ] = 43200.0
+
     cors_origins: Annotated[
         tuple[str, ...],
         Meta(description='origins of web pages that may call the API; "*" for all'),
@@ -102,6 +148,25 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise SettingsError('cors_origins: name origins, or "*" alone')
+        if self.oidc_issuer:
+            self._check_login()
+
+    def _check_login(self) -> None:
+        if not is_safe_url(self.oidc_issuer):
+            raise SettingsError("oidc_issuer: must be an https URL, or one on this machine")
+        if not self.oidc_client_id:
+            raise SettingsError("oidc_issuer: needs oidc_client_id, which the provider gives")
+        if not self.public_url:
+            raise SettingsError(
+                "oidc_issuer: needs public_url, to which the provider sends browsers back"
+            )
+        if "openid" not in self.oidc_scopes:
+            raise SettingsError("oidc_scopes: openid is missing")
+        if not (self.oidc_allowed_emails or self.oidc_allowed_groups or self.oidc_admin_groups):
+            raise SettingsError(
+                "oidc_issuer: say who may log in, with oidc_allowed_emails or oidc_allowed_groups; "
+                'oidc_allowed_emails = ["*"] lets in all whom the provider does'
+            )
 
     @property
     def key_limits(self) -> KeyLimits:

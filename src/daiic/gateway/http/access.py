@@ -16,6 +16,7 @@ from daiic.gateway.http.errors import SERVER, ApiError, ErrorFormat
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.response_writer import ResponseWriter
 from daiic.gateway.http.revocation import Revocation, invalid_key
+from daiic.gateway.login.login import Login
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.usage.ledger import Ledger
 from daiic.service.host_header import BadHost, host_named, is_local_name
@@ -34,6 +35,7 @@ class AccessMiddleware:
         app: ASGIApp,
         *,
         keys: Revocation | None,
+        login: Login | None,
         keyless: tuple[str, ...],
         rate_limits: RateLimits,
         activity: ActivityLog,
@@ -54,6 +56,7 @@ class AccessMiddleware:
         """
         self._app = app
         self._keys = keys
+        self._login = login
         self._keyless = keyless
         self._rate_limits = rate_limits
         self._activity = activity
@@ -80,8 +83,7 @@ class AccessMiddleware:
         limited = acquired = False
         try:
             self._check_host(headers)
-            key = self._key(scope, headers)
-            entry.client = Client.of_key(key) if key else self._anonymous(scope)
+            key, entry.client = self._client(scope, headers)
             limited = scope["method"] == "POST"
             if limited:
                 self._rate_limits.acquire(entry.client)
@@ -102,14 +104,23 @@ class AccessMiddleware:
                     self._usage.book(entry)
             self._record(entry)
 
-    def _key(self, scope: Scope, headers: Headers) -> ApiKey | None:
-        """Return the key that the request presents; `None` if it needs none."""
+    def _client(self, scope: Scope, headers: Headers) -> tuple[ApiKey | None, Client]:
+        """Return who asks, and with which key, if it is with one."""
         path: str = scope["path"]
-        if self._keys is None or not path.startswith(GUARDED) or path.startswith(self._keyless):
-            return None
+        open_to_all = self._keys is None and self._login is None
+        if open_to_all or not path.startswith(GUARDED) or path.startswith(self._keyless):
+            return None, self._anonymous(scope)
         presented = _presented(headers)
+        if not presented and self._login is not None:
+            client = self._login.client(scope["method"], headers)
+            if client is not None:
+                return None, client
+        key = self._key(presented)
+        return key, Client.of_key(key)
+
+    def _key(self, presented: str) -> ApiKey:
         try:
-            key = self._keys.keys.find(presented) if presented else None
+            key = self._keys.keys.find(presented) if presented and self._keys else None
         except ApiKeysError as error:
             log.error("API keys cannot be checked", reason=str(error))
             raise ApiError(
