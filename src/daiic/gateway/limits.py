@@ -74,6 +74,14 @@ LOGIT_BIASES = 1024
 """Tokens of a `logit_bias`: 400."""
 CHOSEN = 1024
 """Texts of a `choice`: 400."""
+MEDIA = 16
+"""Images and recordings in one conversation: 400."""
+MEDIA_BYTES = 20 * MIB
+"""An image that is fetched: 400."""
+FETCH_PATIENCE = 20.0
+"""Time for an image to be fetched: 400."""
+REDIRECTS = 3
+"""Redirects of an image that is fetched: 400."""
 FORM_PARTS = 64
 """Parts of a form: 400."""
 PART_HEADERS = 8

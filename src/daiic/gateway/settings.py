@@ -27,6 +27,15 @@ KeyLimit = Annotated[
 ]
 
 
+MediaHost = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$",
+        title="a host, or host:port",
+    ),
+]
+
+
 class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     """The gateway of a DAIIC cluster: OpenAI's API over HTTP, and a web page."""
 
@@ -130,6 +139,14 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
             description="URL by which clients reach this gateway behind a proxy",
         ),
     ] = ""
+    allowed_media_hosts: Annotated[
+        tuple[MediaHost, ...],
+        Meta(
+            title="a list of hosts, or host:port",
+            description="hosts from which images are fetched that requests name by URL; an address "
+            "of your own network only if it is named itself",
+        ),
+    ] = ()
     max_body_bytes: Annotated[
         int,
         Meta(ge=1024, title="bytes, at least 1024", description="bytes in a request body at most"),

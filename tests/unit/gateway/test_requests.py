@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_body import decode
 from daiic.gateway.limits import ERROR_TEXT
+from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.conversation import add_messages
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.openai.schema.chat import ChatRequest
@@ -109,16 +110,25 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"role": "user"}, "messages[0].content"),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
-            "messages[0].content[0].type",
+            "messages[0].content[0].image_url",
         ),
+        (
+            {"role": "user", "content": [{"type": "image_url"}]},
+            "messages[0].content[0].image_url",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_audio"}]},
+            "messages[0].content[0].input_audio",
+        ),
+        ({"role": "user", "content": [{"type": "file"}]}, "messages[0].content[0].type"),
     ],
 )
-def test_messages_that_no_model_could_take_are_refused(
+async def test_messages_that_no_model_could_take_are_refused(
     message: dict[str, object], param: str
 ) -> None:
     request = decode(msgspec.json.encode({**CHAT, "messages": [message]}), ChatRequest)
     with pytest.raises(ApiError) as refused:
-        add_messages(pb.TextTask(), request.messages)
+        await add_messages(pb.TextTask(), request.messages, MediaReader((), lambda piece: None))
     assert refused.value.param == param
 
 
@@ -256,10 +266,12 @@ def test_numbers_beyond_all_reason_are_refused(field: str, number: str) -> None:
     ],
     ids=["role", "type"],
 )
-def test_a_refusal_does_not_repeat_all_that_was_sent(message: dict[str, object]) -> None:
+async def test_a_refusal_does_not_repeat_all_that_was_sent(message: dict[str, object]) -> None:
     body = msgspec.json.encode({**CHAT, "messages": [message]})
     with pytest.raises(ApiError) as refused:
-        add_messages(pb.TextTask(), decode(body, ChatRequest).messages)
+        await add_messages(
+            pb.TextTask(), decode(body, ChatRequest).messages, MediaReader((), lambda piece: None)
+        )
     assert len(error_body(refused.value)) < 2 * ERROR_TEXT
 
 

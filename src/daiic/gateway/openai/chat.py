@@ -2,6 +2,7 @@
 
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.request_context import RequestContext
+from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.chat_format import ChatFormat
 from daiic.gateway.openai.conversation import add_messages, add_tools
 from daiic.gateway.openai.schema.chat import ChatRequest
@@ -12,18 +13,20 @@ from daiic.gateway.text.answering import answer_text
 async def chat(gateway: Gateway, request: ChatRequest, context: RequestContext) -> None:
     """Answer POST /v1/chat/completions."""
     task = text_task(gateway, request, context)
-    add_messages(task.text, request.messages)
-    add_tools(task.text, request)
-    task.text.reasoning_effort = request.reasoning_effort or ""
-    names = dict(field_names(request))
-    for index, tool in enumerate(task.text.tools):
-        names[f"{tool.name}.parameters"] = f"tools[{index}].function.parameters"
-    n = request.n or 1
-    await answer_text(
-        gateway,
-        repeated([task], n),
-        ChatFormat(context.activity.id, request.model, wants_usage=request.wants_usage),
-        context,
-        answers_each=n,
-        field_names=names,
-    )
+    with gateway.bodies.of(context.client) as fetched:
+        media = MediaReader(gateway.settings.allowed_media_hosts, fetched.count)
+        await add_messages(task.text, request.messages, media)
+        add_tools(task.text, request)
+        task.text.reasoning_effort = request.reasoning_effort or ""
+        names = dict(field_names(request))
+        for index, tool in enumerate(task.text.tools):
+            names[f"{tool.name}.parameters"] = f"tools[{index}].function.parameters"
+        n = request.n or 1
+        await answer_text(
+            gateway,
+            repeated([task], n),
+            ChatFormat(context.activity.id, request.model, wants_usage=request.wants_usage),
+            context,
+            answers_each=n,
+            field_names=names,
+        )

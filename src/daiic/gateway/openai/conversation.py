@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from daiic.gateway.http.errors import ApiError, unsupported_parameter
+from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.messages import ContentPart, Message
 from daiic.gateway.openai.schema.tools import NamedTool, SentToolCall
@@ -10,15 +11,26 @@ from daiic.gateway.text.tools import add_tool, choose_tools, missing, must_be_fu
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
+TEXTS = ("text", "refusal")
 
-def add_messages(task: pb.TextTask, messages: Sequence[Message]) -> None:
-    """Add the conversation to `task`.
+
+async def add_messages(task: pb.TextTask, messages: Sequence[Message], media: MediaReader) -> None:
+    """Add the conversation to `task`, with what `media` makes of its images and recordings.
 
     Raises:
         ApiError: 400 for a message that no model could take; `param` says which.
     """
     for index, message in enumerate(messages):
-        task.messages.append(_message(message, f"messages[{index}]"))
+        where = f"messages[{index}]"
+        said = _message(message, where)
+        if message.content is None or isinstance(message.content, str):
+            said.content = message.content or ""
+        elif all(part.type in TEXTS for part in message.content):
+            said.content = "".join(part.text or part.refusal or "" for part in message.content)
+        else:
+            for number, part in enumerate(message.content):
+                said.parts.append(await _part(part, f"{where}.content[{number}]", media))
+        task.messages.append(said)
 
 
 def add_tools(task: pb.TextTask, request: ChatRequest) -> None:
@@ -70,7 +82,6 @@ def _message(message: Message, where: str) -> pb.ChatMessage:
         raise missing(f"{where}.content")
     return pb.ChatMessage(
         role="system" if message.role == "developer" else message.role,
-        content=_text(message.content or "", f"{where}.content"),
         tool_calls=[
             _call(call, f"{where}.tool_calls[{index}]")
             for index, call in enumerate(message.tool_calls or ())
@@ -80,17 +91,26 @@ def _message(message: Message, where: str) -> pb.ChatMessage:
     )
 
 
-def _text(content: str | Sequence[ContentPart], where: str) -> str:
-    """Return what the parts of a message say."""
-    if isinstance(content, str):
-        return content
-    for index, part in enumerate(content):
-        if part.type not in ("text", "refusal"):
-            raise unsupported_parameter(
-                f"{where}[{index}].type",
-                f'"{shown(part.type)}" is not supported; send text parts only',
-            )
-    return "".join(part.text or part.refusal or "" for part in content)
+async def _part(part: ContentPart, where: str, media: MediaReader) -> pb.ContentPart:
+    match part.type:
+        case "text" | "refusal":
+            return pb.ContentPart(text=part.text or part.refusal or "")
+        case "image_url":
+            image = part.image_url
+            if image is None:
+                raise missing(f"{where}.image_url")
+            url = image if isinstance(image, str) else image.url
+            return pb.ContentPart(image=await media.image(url, f"{where}.image_url"))
+        case "input_audio":
+            audio = part.input_audio
+            if audio is None:
+                raise missing(f"{where}.input_audio")
+            at = f"{where}.input_audio"
+            return pb.ContentPart(audio=media.audio_in(audio.data, audio.format, at))
+    raise unsupported_parameter(
+        f"{where}.type",
+        f'"{shown(part.type)}" is not supported; send "text", "image_url" or "input_audio"',
+    )
 
 
 def _call(call: SentToolCall, where: str) -> pb.ToolCall:
