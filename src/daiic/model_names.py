@@ -3,11 +3,12 @@
 A model in GGUF files has a file's name ("gemma-3-270m-it-Q4_K_M.gguf"), or that
 of a folder or of a Hugging Face repository with a quantisation after a colon
 ("owner/name:Q4_K_M"). Ollama's users write the same as "hf.co/owner/name:q4_k_m",
-and "gemma3:270m" for what they got from its own library.
+and "gemma3:270m" for what they got from its own library. A model with an
+adapter is called "model:adapter".
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 GGUF = ".gguf"
 _PREFIXES = ("https://", "hf.co/", "huggingface.co/", "registry.ollama.ai/", "library/")
@@ -42,11 +43,23 @@ def without_quantization(name: str) -> str:
     return _TAG.sub("", stem).strip("-._:").lower()
 
 
-class Names:
-    """Names of models that there are, in order of preference."""
+def adapted(model: str, adapter: str) -> str:
+    """Return what `model` with `adapter` is called."""
+    return f"{model}:{adapter}"
 
-    def __init__(self, there: Iterable[str]) -> None:
+
+class Names:
+    """Names of models that there are, in order of preference, and of adapters by their models."""
+
+    def __init__(
+        self, there: Iterable[str], adapters: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
         self._known: dict[str, None] = {}
+        self._adapted = {
+            adapted(model, name): (model, name)
+            for model, names in (adapters or {}).items()
+            for name in names
+        }
         self._folded: dict[str, str] = {}
         self._bare: dict[str, str] = {}
         self._squeezed: dict[tuple[str, str], str] = {}
@@ -65,11 +78,26 @@ class Names:
     def meant(self, name: str) -> str:
         """Return which of them is meant by `name`, the first if several could be.
 
-        It is `name` itself, without what Ollama writes before names, if none is.
+        It is `name` itself, without what Ollama writes before names, if none is. A model with an
+        adapter is meant only by the adapter's own name after that of the model.
         """
-        if name in self._known:
+        if name in self._known or name in self._adapted:
             return name
         name = plain(name)
+        model, colon, adapter = name.rpartition(":")
+        if colon:
+            full = adapted(self._model_meant(model), adapter)
+            if full in self._adapted:
+                return full
+        return self._model_meant(name)
+
+    def parts(self, name: str) -> tuple[str, str]:
+        """Return the model and the adapter that `meant` calls `name`; "" for no adapter."""
+        return (name, "") if name in self._known else self._adapted.get(name, (name, ""))
+
+    def _model_meant(self, name: str) -> str:
+        if name in self._known:
+            return name
         folded = _folded(name)
         untagged = folded.removesuffix(_LATEST)
         for form in (folded, untagged, f"{untagged}{_LATEST}"):

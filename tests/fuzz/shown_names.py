@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 import structlog
 
 from daiic.cli import chat, cluster_checks, exits, generate, models, status
+from daiic.cli.connection import Chosen
 from daiic.cli.progress import run_with_progress
 from daiic.cli.sampling import Sampling
 from daiic.errors import TaskError
@@ -141,7 +142,7 @@ async def _everything(cluster: _Cluster, name: str) -> None:
     await models._pull(name, "", cluster)
     findings = [finding async for finding in cluster_checks.check_head(cluster)]
     assert not any(obeyed(finding.says) for finding in findings)
-    conversation = chat.Conversation(cluster, name, Sampling(), None, ())
+    conversation = chat.Conversation(cluster, Chosen(name, name), Sampling(), None, ())
     await conversation.say("hello")
     await generate._generate("x", name, Sampling(), False, cluster)
     await run_with_progress(cluster, pb.Task(model=name))

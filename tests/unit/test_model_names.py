@@ -77,3 +77,22 @@ def test_quantisation_is_told_from_the_rest_of_a_name(name, quantization, rest):
 def test_any_name_means_one_that_is_there_or_itself(name, there):
     meant = Names(there).meant(name)
     assert meant in there or meant in (plain(name), plain(name).removesuffix(":latest"))
+
+
+def test_an_adapter_is_meant_by_its_own_name_after_that_of_its_model() -> None:
+    adapters = {"daiic-tiny-chat": ["pirate", "Q4_K_M"], "qwen:Q4_K_M": ["pirate"]}
+    names = Names([*THERE, "daiic-tiny-chat:Q4_K_M"], adapters)
+    for written, meant, parts in (
+        ("daiic-tiny-chat:pirate", "daiic-tiny-chat:pirate", ("daiic-tiny-chat", "pirate")),
+        ("DAIIC-tiny-chat:pirate", "daiic-tiny-chat:pirate", ("daiic-tiny-chat", "pirate")),
+        ("qwen:pirate", "qwen:Q4_K_M:pirate", ("qwen:Q4_K_M", "pirate")),
+        ("qwen:Q4_K_M:pirate", "qwen:Q4_K_M:pirate", ("qwen:Q4_K_M", "pirate")),
+        # A model of that name is meant before an adapter.
+        ("daiic-tiny-chat:Q4_K_M", "daiic-tiny-chat:Q4_K_M", ("daiic-tiny-chat:Q4_K_M", "")),
+        ("qwen:Q8_0:pirate", "qwen:Q8_0:pirate", ("qwen:Q8_0:pirate", "")),
+        ("daiic-tiny-chat:Pirate", "daiic-tiny-chat:Pirate", ("daiic-tiny-chat:Pirate", "")),
+        ("daiic-tiny-chat", "daiic-tiny-chat", ("daiic-tiny-chat", "")),
+        (":pirate", ":pirate", (":pirate", "")),
+    ):
+        assert names.meant(written) == meant
+        assert names.parts(meant) == parts

@@ -76,7 +76,8 @@ async def _bench(
     measured: list[Measured] = []
     failed: list[Failed] = []
     async with target.connect() as cluster:
-        model = await choose_model(cluster, wanted, "text", pb.COMPLETE, target.tags)
+        chosen = await choose_model(cluster, wanted, "text", pb.COMPLETE, target.tags)
+        model = chosen.model
         events: AsyncGenerator[Event, None]
         if isinstance(cluster, GatewayClient):
             events = cluster.bench(model, load, named, target.tags)

@@ -13,6 +13,7 @@ from rich.text import Text
 from daiic.cli.answer_printer import AnswerPrinter
 from daiic.cli.connection import (
     DEFAULT_HEAD,
+    Chosen,
     Cluster,
     HeadOption,
     InsecureOption,
@@ -108,13 +109,13 @@ class Conversation:
     def __init__(
         self,
         cluster: Cluster,
-        model: str,
+        chosen: Chosen,
         sampling: Sampling,
         system: str | None,
         tags: Sequence[str],
     ) -> None:
         self._cluster = cluster
-        self._model = model
+        self._chosen = chosen
         self._sampling = sampling
         self._tags = tags
         self._opening = [pb.ChatMessage(role="system", content=system)] if system else []
@@ -123,7 +124,7 @@ class Conversation:
     def ask(self, message: str) -> pb.Task:
         """Return the task that has `message` answered after what was said so far."""
         self._messages.append(pb.ChatMessage(role="user", content=message))
-        return self._sampling.task(self._model, self._tags, messages=self._messages)
+        return self._sampling.task(self._chosen, self._tags, messages=self._messages)
 
     async def say(self, message: str) -> None:
         """Print the answer to `message` while it is made, and remember both."""
@@ -141,7 +142,7 @@ class Conversation:
     async def hold(self) -> None:
         """Take turns until the user leaves."""
         if sys.stdin.isatty():
-            out.print(Text.assemble((shown(self._model), "bold"), " ", (HELP, "dim")))
+            out.print(Text.assemble((shown(self._chosen.name), "bold"), " ", (HELP, "dim")))
         while True:
             # The prompt blocks the event loop: what is unsent, such as a CANCEL, goes first.
             await asyncio.sleep(FAREWELL)

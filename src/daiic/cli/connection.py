@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -106,13 +106,26 @@ class Target:
         return GatewayClient(self.url) if self.url else self.mesh()
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A model as people call it, and as tasks do: with its adapter apart."""
+
+    name: str
+    model: str
+    adapters: tuple[pb.Adapter, ...] = ()
+
+    def task(self, tags: Sequence[str], **work: Any) -> pb.Task:
+        """Return a task for it, which workers with `tags` may run."""
+        return pb.Task(model=self.model, adapters=self.adapters, tags=tags, **work)
+
+
 async def choose_model(
     cluster: Cluster,
     wanted: str | None,
     work: str,
     capability: pb.Capability,
     tags: Sequence[str],
-) -> str:
+) -> Chosen:
     """Return which model `wanted` means, or the cluster's best for `work`.
 
     Only workers with all of `tags` count.
@@ -122,7 +135,12 @@ async def choose_model(
     """
     models = await cluster.models(tags)
     if wanted:
-        return Names(model.name for model in models).meant(wanted)
+        names = Names(
+            (model.name for model in models), {model.name: model.adapters for model in models}
+        )
+        meant = names.meant(wanted)
+        base, adapter = names.parts(meant)
+        return Chosen(meant, base, (pb.Adapter(name=adapter),) if adapter else ())
     usable = [
         model
         for model in models
@@ -132,7 +150,7 @@ async def choose_model(
     for fitting in model_kinds:
         for model in usable:
             if model.kind == fitting:
-                return model.name
+                return Chosen(model.name, model.name)
     noun = MODEL_KINDS[model_kinds[0]].noun
     raise TaskError(
         pb.MODEL_NOT_FOUND,

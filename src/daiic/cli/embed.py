@@ -57,13 +57,13 @@ async def _embed(
 ) -> None:
     async with target.connect() as cluster:
         chosen = await choose_model(cluster, model, "embed", pb.EMBED, target.tags)
-        task = pb.Task(model=chosen, embed=pb.EmbedTask(inputs=inputs), tags=target.tags)
+        task = chosen.task(target.tags, embed=pb.EmbedTask(inputs=inputs))
         result = await cluster.answer(task)
     vectors = [list(embedding.values) for embedding in result.embeddings]
     if as_json:
-        write_json({"model": chosen, "embeddings": vectors})
+        write_json({"model": chosen.name, "embeddings": vectors})
         return
-    title = f"{shown(chosen)}: {len(vectors[0])} dimensions, cosine similarity"
+    title = f"{shown(chosen.name)}: {len(vectors[0])} dimensions, cosine similarity"
     table = Table(title=Text(title))
     table.add_column("text")
     for number in range(1, len(inputs) + 1):

@@ -86,7 +86,7 @@ async def _image(
 ) -> None:
     async with target.connect() as cluster:
         chosen = await choose_model(cluster, model, "image", pb.PAINT, target.tags)
-        task = pb.Task(model=chosen, image=pb.ImageTask(**work), tags=target.tags)
+        task = chosen.task(target.tags, image=pb.ImageTask(**work))
         result = await run_with_progress(cluster, task)
     written = []
     for made in result.images:
@@ -94,7 +94,7 @@ async def _image(
         path.write_bytes(made.png)
         written.append({"path": str(path), "seed": made.seed})
     if as_json:
-        write_json({"model": chosen, "worker": result.worker_id, "images": written})
+        write_json({"model": chosen.name, "worker": result.worker_id, "images": written})
     else:
         for picture in written:
             seed = (f"(seed {picture['seed']})", "dim")

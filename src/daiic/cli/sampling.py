@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from daiic.cli.connection import Chosen
 from daiic.wire import daiic_pb2 as pb
 
 TemperatureOption = Annotated[
@@ -52,13 +53,13 @@ class Sampling:
 
     def task(
         self,
-        model: str,
+        chosen: Chosen,
         tags: Sequence[str],
         *,
         prompt: str = "",
         messages: list[pb.ChatMessage] | None = None,
     ) -> pb.Task:
-        """Return a streamed text task with these options, for workers with `tags`."""
+        """Return a streamed text task with these options for a model, on workers with `tags`."""
         text = pb.TextTask(
             prompt=prompt,
             messages=messages or [],
@@ -69,4 +70,4 @@ class Sampling:
             seed=self.seed,
             stop=self.stop,
         )
-        return pb.Task(model=model, stream=True, text=text, tags=tags)
+        return chosen.task(tags, stream=True, text=text)

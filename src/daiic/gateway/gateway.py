@@ -33,15 +33,17 @@ class Gateway:
     _salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     def task(self, model: str, *, stream: bool, client: Client) -> pb.Task:
-        """Return a task for `model`, without its work.
+        """Return a task for `model`, which may be one with an adapter, without its work.
 
         Heads share the workers among our clients. They learn nothing about
         `client` except whether it is the same one as before.
         """
         deadline = min(int(self.settings.request_timeout * 1000), 2**32 - 1)
         digest = hashlib.blake2b(client.id.encode(), digest_size=8, key=self._salt)
+        base, adapter = self.view.parts(model)
         return pb.Task(
-            model=self.view.meant(model),
+            model=base,
+            adapters=[pb.Adapter(name=adapter)] if adapter else [],
             stream=stream,
             deadline_ms=deadline,
             client=digest.hexdigest(),

@@ -125,9 +125,10 @@ def _begin(order: AnswerOrder, lease: Lease) -> pb.Result:
 
     Another model than the one that began the answer begins it again.
     """
-    origin = pb.Result(model=lease.identity)
+    identity = lease.resident.identity(order.task.adapters)
+    origin = pb.Result(model=identity)
     made_by = order.made_by
-    differing = differences(made_by, lease.identity) if made_by is not None else []
+    differing = differences(made_by, identity) if made_by is not None else []
     if differing:
         log.warning(
             "another model began this answer, so it starts over",

@@ -319,7 +319,7 @@ async def test_adapters_change_only_the_tasks_that_name_them(program: str, tmp_p
     tiny_gguf.adapter(tmp_path / "chat.adapters" / "odd.gguf")
     task = asks()
     async with serving(path) as engine:
-        assert pb.ADAPTERS in engine.capabilities
+        assert pb.ADAPTERS in engine.capabilities and engine.adapters == ("odd",)
         plain = whole(await answer(engine, task))
         task.adapters.add(name="odd")
         odd = whole(await answer(engine, task))

@@ -81,6 +81,7 @@ async def test_heads_learn_what_the_model_can_do_and_how_its_guesses_fare(
         )
         assert model.quantization == "Q8_0"
         assert model.identity.weights
+        assert list(model.adapters) == ["odd"]
         asked = pb.TextTask(
             messages=[pb.ChatMessage(role="user", content="Count to ten")], temperature=0
         )

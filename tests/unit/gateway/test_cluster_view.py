@@ -169,3 +169,21 @@ async def test_the_chart_has_a_value_for_each_second_of_a_rest() -> None:
     while times:
         view.update(with_models(pb.LOADED))
     assert [measured.at for measured in view.history] == [100, 101, 102, 103, 104, 105, 125]
+
+
+def test_a_model_with_an_adapter_is_a_model(view: ClusterView) -> None:
+    able = [pb.CHAT, pb.COMPLETE, pb.EMBED, pb.ADAPTERS]
+    status = pb.ClusterStatus()
+    for adapters in (["pirate"], ["poet", "pirate"]):
+        model = pb.ModelStatus(
+            name="m", kind=pb.TEXT, state=pb.LOADED, capabilities=able, adapters=adapters
+        )
+        status.workers.add(heartbeat=pb.Heartbeat(models=[model]))
+    view.update(status)
+    assert set(view.models) == {"m", "m:pirate", "m:poet"}
+    pirate = view.models["m:pirate"]
+    assert (pirate.base, pirate.state_name, pirate.kind_name) == ("m", "loaded", "text")
+    assert "embed" not in pirate.capability_names and "chat" in pirate.capability_names
+    assert view.parts("m:pirate") == ("m", "pirate") and view.parts("m") == ("m", "")
+    assert view.meant("M:poet") == "m:poet" and view.label("m:poet") == "m:poet"
+    assert view.parts("m:other") == ("m:other", "")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
-from daiic.model_names import Names
+from daiic.model_names import Names, adapted
 from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, capabilities_of
@@ -28,6 +28,8 @@ AWAKE = 10.0
 HISTORY = 120
 """Seconds of measurements that are kept for the page's chart."""
 
+_NOT_ADAPTED = frozenset({pb.EMBED})
+"""What a model does without its adapters."""
 _READINESS = (pb.LOADED, pb.LOADING, pb.DOWNLOADING, pb.AVAILABLE, pb.FAILED)
 
 
@@ -38,6 +40,7 @@ class KnownModel:
     `state` is the best that it has on any of them, `capabilities` are what it can do on any
     on which it has not failed, `since` is when it was first seen, in seconds since the Epoch.
     `quantization` is "" and `bytes`, of memory that it takes or will take, 0 if not known.
+    `base` is the name of the model that this is with an adapter, "" if it is one of its own.
     """
 
     name: str
@@ -47,6 +50,7 @@ class KnownModel:
     since: int
     quantization: str
     bytes: int
+    base: str = ""
 
     @property
     def kind_name(self) -> str:
@@ -90,7 +94,7 @@ class ClusterView:
         self.status: pb.ClusterStatus | None = None
         self.problem: TaskError | None = None
         self.models: dict[str, KnownModel] = {}
-        self._preferred: list[str] = []
+        self._preferred: tuple[list[str], dict[str, tuple[str, ...]]] = ([], {})
         self._names = Names(())
         self.history: deque[Measurement] = deque(maxlen=HISTORY)
 
@@ -153,6 +157,7 @@ class ClusterView:
         now = int(time.time())
         best: dict[str, pb.ModelStatus] = {}
         able: dict[str, frozenset[pb.Capability]] = {}
+        adapters: dict[str, dict[str, None]] = {}
         for worker in status.workers:
             for model in worker.heartbeat.models:
                 held = best.get(model.name)
@@ -160,7 +165,9 @@ class ClusterView:
                     best[model.name] = model
                 can = capabilities_of(model) if model.state != pb.FAILED else None
                 able[model.name] = able.get(model.name, frozenset()) | (can or frozenset())
-        self._first_seen = {name: self._first_seen.get(name, now) for name in best}
+                adapters.setdefault(model.name, {}).update(dict.fromkeys(sorted(model.adapters)))
+        seen = self._first_seen
+        self._first_seen = {name: seen.get(name, now) for name in best}
         self.models = {
             name: KnownModel(
                 name,
@@ -173,10 +180,23 @@ class ClusterView:
             )
             for name, model in sorted(best.items())
         }
+        for name, theirs in adapters.items():
+            for adapter in theirs:
+                full = adapted(name, adapter)
+                self._first_seen.setdefault(full, seen.get(full, now))
+                if full not in best:
+                    self.models[full] = replace(
+                        self.models[name],
+                        name=full,
+                        capabilities=able[name] - _NOT_ADAPTED,
+                        since=self._first_seen[full],
+                        base=name,
+                    )
         usable = sorted(self.usable, key=lambda model: model.state != pb.LOADED)
-        names = [model.name for model in usable]
-        if names != self._preferred:
-            self._preferred, self._names = names, Names(names)
+        names = [model.name for model in usable if not model.base]
+        there = {name: tuple(adapters[name]) for name in names if adapters[name]}
+        if (names, there) != self._preferred:
+            self._preferred, self._names = (names, there), Names(names, there)
         measured = Measurement(
             self._clock(),
             sum(worker.heartbeat.tokens_per_second for worker in status.workers),
@@ -201,6 +221,10 @@ class ClusterView:
     def meant(self, model: str) -> str:
         """Return which model is meant by what a request calls it, `model` itself if none is."""
         return self._names.meant(model)
+
+    def parts(self, model: str) -> tuple[str, str]:
+        """Return the model and the adapter that are meant by `model`; "" for no adapter."""
+        return self._names.parts(self.meant(model))
 
     def label(self, model: str | None) -> str:
         """Return `model` if the cluster has it, else "unknown": clients must not create labels."""

@@ -37,6 +37,7 @@ def _model(known: KnownModel) -> Model:
         known.capability_names,
         known.quantization,
         known.bytes,
+        known.base or None,
     )
 
 

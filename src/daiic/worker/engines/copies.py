@@ -15,7 +15,13 @@ import structlog
 
 from daiic.answer_order import AnswerOrder
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.interface import Engine, EngineDied, EngineOutOfMemory, GuessesAhead
+from daiic.worker.engines.interface import (
+    Adaptable,
+    Engine,
+    EngineDied,
+    EngineOutOfMemory,
+    GuessesAhead,
+)
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 
 PAUSE = 30.0
@@ -52,6 +58,7 @@ class Copies:
         self.placement = first.placement
         self.fallback = first.fallback
         self.choice = first.choice
+        self.adapters = first.adapters if isinstance(first, Adaptable) else ()
         self._name = name
         self._why = first.choice
         self._copies = [Copy(first, card)]

@@ -158,6 +158,13 @@ class GuessesAhead(Protocol):
 
 
 @runtime_checkable
+class Adaptable(Protocol):
+    """An `Engine` whose model has `adapters`, which tasks name."""
+
+    adapters: Sequence[str]
+
+
+@runtime_checkable
 class HeldByMany(Protocol):
     """An `Engine` whose model other machines hold parts of; `shards` has all parts, or none."""
 

@@ -2,11 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.interface import Engine, GuessesAhead, HeldByMany, ModelRefused
+from daiic.worker.engines.interface import (
+    Adaptable,
+    Engine,
+    GuessesAhead,
+    HeldByMany,
+    ModelRefused,
+)
 from daiic.worker.memory.budget import MemoryBudget
 from daiic.worker.models.digests import Digests
 from daiic.worker.models.model import Model
@@ -35,11 +41,10 @@ class Resident:
     plan: Plan = ALONE
     idle_since: float = field(default_factory=time.monotonic)
 
-    @property
-    def identity(self) -> pb.ModelIdentity:
-        """What tells this model from others, as it is loaded."""
+    def identity(self, adapters: Iterable[pb.Adapter] = ()) -> pb.ModelIdentity:
+        """Return what tells this model from others, as it is loaded, with these `adapters`."""
         return pb.ModelIdentity(
-            weights=self.digests.weights,
+            weights=self.digests.with_adapters(adapters),
             tokenizer=self.digests.tokenizer,
             quantization=self.engine.quantization,
             precision=self.engine.precision,
@@ -83,6 +88,14 @@ class ModelEntry:
         if self.resident is not None:
             return self.resident.engine.capabilities
         return self.model.capabilities if self.model is not None else frozenset()
+
+    @property
+    def adapters(self) -> Sequence[str]:
+        """What tasks may call the adapters that it has, or will have once it is loaded."""
+        if self.resident is not None:
+            engine = self.resident.engine
+            return engine.adapters if isinstance(engine, Adaptable) else ()
+        return self.model.adapters if self.model is not None else ()
 
     def share_of(self, budget: MemoryBudget) -> MemoryBudget:
         """Return what it may take of `budget`."""
@@ -131,10 +144,11 @@ class ModelEntry:
             needs=self.model.needs if self.model else self.size[0],
             lead_needs=self.model.lead_needs if self.model else self.size[1],
             slices=self.model.slices if self.model else None,
+            adapters=self.adapters,
         )
         if self.resident is not None:
             engine = self.resident.engine
-            status.identity.CopyFrom(self.resident.identity)
+            status.identity.CopyFrom(self.resident.identity())
             status.bytes = engine.footprint
             status.quantization = engine.quantization
             status.placement = engine.placement
@@ -160,11 +174,6 @@ class Lease:
     def engine(self) -> Engine:
         """What runs the tasks."""
         return self.resident.engine
-
-    @property
-    def identity(self) -> pb.ModelIdentity:
-        """What tells the model from others, as it is loaded."""
-        return self.resident.identity
 
     @property
     def broken(self) -> bool:

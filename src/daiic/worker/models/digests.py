@@ -13,14 +13,16 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import structlog
 
 from daiic.errors import TaskError
 from daiic.model_names import GGUF
+from daiic.wire import daiic_pb2 as pb
 from daiic.worker.limits import LIMITS
+from daiic.worker.models.adapters import adapters_of_model, files_of
 from daiic.worker.models.checkpoint_files import SUFFIX, check_header
 from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.gguf.files import parts_of
@@ -59,6 +61,20 @@ class Digests:
 
     weights: str = ""
     tokenizer: str = ""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """Those of the adapters' weights, by their names."""
+
+    def with_adapters(self, adapters: Iterable[pb.Adapter]) -> str:
+        """Return that of the weights as `adapters` change them, empty if it is not known."""
+        scaled = [(a.name, a.scale if a.HasField("scale") else 1.0) for a in adapters]
+        if not scaled or not self.weights:
+            return self.weights
+        digest = hashlib.sha256(self.weights.encode())
+        for name, scale in scaled:
+            if name not in self.adapters:
+                return ""
+            digest.update(f"\0{self.adapters[name]}\0{scale!r}".encode())
+        return digest.hexdigest()
 
 
 def digests_of(model: Model) -> Digests:
@@ -67,18 +83,23 @@ def digests_of(model: Model) -> Digests:
     They are empty if the files cannot be read.
     """
     try:
+        adapters = {
+            name: _sampled({f"{n}{file.suffix}": file for n, file in enumerate(files_of(adapter))})
+            for name, adapter in adapters_of_model(model).items()
+        }
         files = model.contents().files
         if is_gguf(model.path.name) and not model.path.is_dir():
-            return _of_gguf(parts_of(model.path))
+            return replace(_of_gguf(parts_of(model.path)), adapters=adapters)
         if not model.path.is_dir():
             # What a single file is called says nothing about it.
             named = {PurePosixPath(name).suffix: file for name, file in files.items()}
-            return Digests(_sampled(named)) if named else Digests()
+            return Digests(_sampled(named), adapters=adapters) if named else Digests()
         chosen = choose_files(model.name, files)
         texts = [name for name in chosen.texts if PurePosixPath(name).name in TOKENIZER_FILES]
         return Digests(
             _sampled({name: files[name] for name in chosen.weights}),
             _whole((name, files[name]) for name in texts),
+            adapters,
         )
     except (OSError, TaskError) as error:
         log.warning("a model's identity is unknown", model=model.name, reason=str(error))

@@ -9,6 +9,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import EngineEntry
 from daiic.worker.engines.registry import ENGINES, choose
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.adapters import adapters_beside
 from daiic.worker.models.gguf.choice import at_lead, choose_quantization, needs_of, with_context
 from daiic.worker.models.gguf.description import describe
 from daiic.worker.models.gguf.files import parts_of
@@ -29,7 +30,16 @@ def identified(
         OSError: if they cannot be read.
     """
     _, probed = choose(path, name, engines)
-    return Model(name, path, probed.model_kind, within, probed.capabilities, reasons=probed.reasons)
+    adapts = pb.ADAPTERS in probed.capabilities
+    return Model(
+        name,
+        path,
+        probed.model_kind,
+        within,
+        probed.capabilities,
+        reasons=probed.reasons,
+        adapters=tuple(adapters_beside(path, probed.model_kind) if adapts else ()),
+    )
 
 
 def gguf(name: str, path: Path, within: Path) -> Model | None:

@@ -10,6 +10,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import EngineEntry
 from daiic.worker.engines.registry import ENGINES
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.adapters import is_adapters
 from daiic.worker.models.checkpoint_files import (
     CONFIGURATION_SUFFIX,
     PICKLED,
@@ -48,10 +49,14 @@ class LocalModels:
         for name, path in shelf.local_models(self.folder, unusable).items():
             yield name, partial(gguf, name, path, self.folder)
         for path in entries(self.folder, unusable):
+            if is_adapters(path):
+                continue
             if path.suffix == CONFIGURATION_SUFFIX and is_model(path.with_suffix(SUFFIX)):
                 continue  # the configuration of the checkpoint beside it
             inner = entries(path, unusable)
             for place in [path] if is_model(path) else inner:
+                if is_adapters(place):
+                    continue
                 if is_model(place) and not shelf.is_gguf_folder(place, inner):
                     name = str(place.relative_to(self.folder))
                     yield name, partial(self._checkpoint, name, place)

@@ -13,8 +13,9 @@ from daiic.worker.sharding.plan import ALONE, Plan
 class Model:
     """A model by its name; its files may be links to others in `within`.
 
-    `capabilities` are those that it will have once it is loaded, and `reasons` is as
-    `Probed` has it. `choice` says why it is this of several files, if the name does not.
+    `capabilities` are those that it will have once it is loaded, `reasons` is as
+    `Probed` has it, and `adapters` are the names of those beside it. `choice` says why it is
+    this of several files, if the name does not.
     `quantization` is a GGUF's, `needs` the least bytes it runs with, and `lead_needs` those
     of them that lie where it is led from, if several machines hold it.
     `plan` says which other machines hold parts of it, and `slices` how like ones could.
@@ -27,6 +28,7 @@ class Model:
     capabilities: frozenset[pb.Capability] = frozenset()
     choice: str = ""
     reasons: bool = False
+    adapters: tuple[str, ...] = ()
     quantization: str = ""
     plan: Plan = ALONE
     needs: int = 0

@@ -6,10 +6,11 @@ import msgspec
 
 
 class Model(msgspec.Struct, frozen=True):
-    """A model; `kind`, `state`, `capabilities`, `quantization` and `bytes` are not OpenAI's.
+    """A model; what is beside `id`, `created`, `owned_by` and `object` is not OpenAI's.
 
     `capabilities` are what it can do on at least one worker: "chat", "complete", "embed", "paint".
     `bytes` are those of memory that it takes, or is expected to; 0 if that is not known yet.
+    `parent` is the model that this one is with an adapter, as vLLM calls it.
     """
 
     id: str
@@ -19,6 +20,7 @@ class Model(msgspec.Struct, frozen=True):
     capabilities: list[str]
     quantization: str
     bytes: int
+    parent: str | None = None
     owned_by: str = "daiic"
     object: Literal["model"] = "model"
 

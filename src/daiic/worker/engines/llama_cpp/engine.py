@@ -74,6 +74,7 @@ class LlamaEngine:
         self.choice = choice
         self.fallback = ""
         self.speculation = speculation
+        self.adapters = tuple(adapters)
         self._held = Replaceable(server, start, pool.tokens)
         self._rendering = Rendering(self._not_rendered)
         self._group = group
