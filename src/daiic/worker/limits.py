@@ -41,7 +41,8 @@ class WorkerLimits:
     conversation. Of a GGUF file: its `load_patience`, beside the time that its size
     takes; what it says before its weights, its `gguf_header`; the `gguf_keys`,
     `gguf_strings` in all arrays, `gguf_tensors`, bytes of each `gguf_name`; the
-    `gguf_parts` that a model may be split into, and its `adapters`.
+    `gguf_parts` that a model may be split into, and its `adapters`, of which each has an
+    `adapter_rank`.
     Of a model of several machines: the `shard_members` besides the one that leads, and the
     characters of a `shard_name`.
     `failures` are those models that the list shows as failed, `aliases` other
@@ -101,6 +102,7 @@ class WorkerLimits:
     gguf_name: int = 256
     gguf_parts: int = 1000
     adapters: int = 32
+    adapter_rank: int = 1024
     shard_members: int = 16
     shard_name: int = 256
     failures: int = 16

@@ -52,6 +52,12 @@ def files_of(adapter: Path) -> list[Path]:
     return [adapter / CONFIG, adapter / WEIGHTS] if adapter.is_dir() else [adapter]
 
 
+def bytes_of_adapters(model: Model) -> int:
+    """Return the bytes of the files of the adapters of `model`."""
+    adapters = adapters_of_model(model).values()
+    return sum(file.stat().st_size for adapter in adapters for file in files_of(adapter))
+
+
 def adapters_of_model(model: Model) -> dict[str, Path]:
     """Return the adapters that `model` had when it was looked at and still has."""
     there = adapters_beside(model.path, model.kind)

@@ -13,9 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
+import structlog
 
 from daiic.bounded_file import read_bounded
+from daiic.errors import TaskError
 from daiic.worker.limits import LIMITS
+from daiic.worker.models.adapters import CONFIG, WEIGHTS, adapters_of_model
 from daiic.worker.models.checkpoint_files import (
     CONFIGURATION_SUFFIX,
     SUFFIX,
@@ -23,6 +26,7 @@ from daiic.worker.models.checkpoint_files import (
     unsafe_weights,
 )
 from daiic.worker.models.gguf.file_names import is_gguf
+from daiic.worker.models.gguf.files import ADAPTERS
 from daiic.worker.models.gguf.reader import read_header
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import Contents, survey
@@ -56,6 +60,9 @@ MAX_VOCABULARY = LIMITS.vocabulary
 """Bytes; the largest published are some 30 KB, 6 MB, 16 MB and 35 MB."""
 
 
+log = structlog.get_logger()
+
+
 class _Index(msgspec.Struct):
     weight_map: dict[str, str]
 
@@ -84,6 +91,8 @@ def checked_view(model: Model) -> Iterator[Path]:
         else:
             _check_parts(model, contents)
             _link(contents, model.path, path, model.name)
+        if not is_gguf(model.path.name) or model.path.is_dir():
+            _link_adapters(model, path)
         yield path
 
 
@@ -94,6 +103,30 @@ def _link_gguf(model: Model, contents: Contents, place: Path) -> Path:
         (place / name).symlink_to(real)
         read_header(place / name)
     return place / model.path.name
+
+
+def _link_adapters(model: Model, path: Path) -> None:
+    """Make links to, or copies of, the files of the adapters of `model`, beside `path`.
+
+    What is wrong with one of them is no reason to do without the others, or the model.
+    """
+    for name, adapter in adapters_of_model(model).items():
+        place = path.with_name(f"{path.name}{ADAPTERS}") / name
+        try:
+            contents = survey(adapter, name, model.within or adapter)
+            if adapter.is_dir():
+                weights = contents.files[WEIGHTS]
+                check_header(weights)
+                place.mkdir(parents=True)
+                (place / CONFIG).write_text(_cleaned(adapter / CONFIG, name), "utf-8")
+                (place / WEIGHTS).symlink_to(weights)
+            else:
+                real = contents.files[adapter.name]
+                check_header(real)
+                place.parent.mkdir(exist_ok=True)
+                place.with_name(adapter.name).symlink_to(real)
+        except (TaskError, KeyError) as error:
+            log.warning("an adapter cannot be used", model=model.name, adapter=name, reason=error)
 
 
 def _link(contents: Contents, source: Path, path: Path, model: str) -> None:

@@ -16,7 +16,8 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from daiic.worker.engines.transformers_text import attention, windows
+from daiic.worker.engines.transformers_text import adapted_cache, attention, windows
+from daiic.worker.engines.transformers_text.adapters import Adapters, Chain
 from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.sampler import Sampler
 from daiic.worker.engines.transformers_text.sampling import Sampling
@@ -48,7 +49,14 @@ class Batch(TextGenerator):
     unfilled = PAGE
 
     def __init__(
-        self, model: Any, *, slots: int, capacity: int, flash: str = "", ahead: bool = False
+        self,
+        model: Any,
+        *,
+        slots: int,
+        capacity: int,
+        flash: str = "",
+        ahead: bool = False,
+        adapters: Adapters | None = None,
     ) -> None:
         """Start the thread that builds the cache and runs the model.
 
@@ -61,7 +69,9 @@ class Batch(TextGenerator):
         super().__init__()
         self.capacity = capacity
         vocabulary = model.config.get_text_config().vocab_size
-        self._sampler = Sampler(self._guides, vocabulary, self._streams.begin, waits=not ahead)
+        self._sampler = Sampler(
+            self._guides, vocabulary, self._streams.begin, waits=not ahead, adapters=adapters
+        )
         self._model = model
         self._attention = model.config._attn_implementation
         config = model.config.get_text_config()
@@ -91,6 +101,7 @@ class Batch(TextGenerator):
             self._manager.output_router = self._streams
             attention.register()
             windows.register()
+            adapted_cache.register()
             if packed:
                 model.set_attn_implementation(attention.NAME)
             _log_like_the_rest()
@@ -147,6 +158,7 @@ class Batch(TextGenerator):
         end_tokens: Iterable[int],
         guide: Guide | None,
         seen: Seen | None,
+        chain: Chain,
     ) -> None:
         assert seen is None, "batches take tokens alone"
         self._manager.add_request(
@@ -157,6 +169,7 @@ class Batch(TextGenerator):
             streaming=True,
             sampling=sampling,
             guide=guide,
+            chain=chain,
         )
 
     def _stop(self, name: str) -> None:

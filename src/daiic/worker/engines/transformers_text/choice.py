@@ -16,6 +16,7 @@ import torch
 from daiic.errors import TaskError
 from daiic.worker.engines.torch.errors import is_out_of_memory
 from daiic.worker.engines.transformers_text import attention
+from daiic.worker.engines.transformers_text.adapters import Adapters
 from daiic.worker.engines.transformers_text.batch import Batch
 from daiic.worker.engines.transformers_text.choosing import choose
 from daiic.worker.engines.transformers_text.flash import NAMES, implementations
@@ -49,8 +50,10 @@ class Batched:
     without_flash: str = ""
 
 
-async def batched(model: Any, *, slots: int, capacity: int) -> Batched:
-    """Find out whether and how `model` can be served in batches.
+async def batched(
+    model: Any, *, slots: int, capacity: int, adapters: Adapters | None = None
+) -> Batched:
+    """Find out whether and how `model` can be served in batches, maybe with `adapters`.
 
     Raises:
         Exception: of several kinds, if memory ran out.
@@ -61,7 +64,15 @@ async def batched(model: Any, *, slots: int, capacity: int) -> Batched:
     without_flash = ""
     for flash in [*implementations(model), ""]:
         # What is known to be prepared ahead is what needs no masks: they would be there four times.
-        made = partial(Batch, model, slots=slots, capacity=capacity, flash=flash, ahead=bool(flash))
+        made = partial(
+            Batch,
+            model,
+            slots=slots,
+            capacity=capacity,
+            flash=flash,
+            ahead=bool(flash),
+            adapters=adapters,
+        )
         batch, reason = await _tried(made, model)
         if batch is not None:
             return Batched(batch, flash=flash, without_flash=without_flash)

@@ -16,6 +16,7 @@ from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
 from daiic.worker.engines.transformers_text import parameters, prompt
+from daiic.worker.engines.transformers_text.adapters import PLAIN, Adapters
 from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
 from daiic.worker.engines.transformers_text.grammar import Grammars
 from daiic.worker.engines.transformers_text.growth import RESERVE, Growth
@@ -64,6 +65,7 @@ class TextEngine:
         context: int,
         choice: str,
         fallback: str,
+        adapters: Adapters | None = None,
     ) -> None:
         """`new_generator` makes one of another capacity, for when `generator` fails or is full.
 
@@ -76,6 +78,10 @@ class TextEngine:
             self.capabilities -= {pb.EMBED}
         if seeing is not None:
             self.capabilities |= {pb.SEE}
+        self._adapters = adapters
+        self.adapters = adapters.names if adapters is not None else ()
+        if self.adapters:
+            self.capabilities |= {pb.ADAPTERS}
         self.quantization = weights.quantization
         self.precision = weights.precision
         self.placement = weights.placement
@@ -125,6 +131,12 @@ class TextEngine:
         """Answer a text task in parts, as tokens come, or an embed task at once."""
         with translated():
             work = task.WhichOneof("work")
+            if work == "embed" and task.adapters:
+                raise TaskError(
+                    pb.UNSUPPORTED,
+                    f"{task.model} makes embeddings without its adapters",
+                    "leave out `adapters`",
+                )
             if work == "embed" and self._embedder is not None:
                 yield await self._embedder.answer(task)
                 return
@@ -141,6 +153,7 @@ class TextEngine:
                 self._template, task.text, in_parts=self._seeing is not None
             )
             seen = await self._seen(text, images)
+            chain = self._adapters.chain(task.adapters) if self._adapters is not None else PLAIN
             # A hostile tokenizer may take for ever, and cancelling frees nothing: it must not hold
             # threads that others share, and no more than one.
             prompt_tokens, wanted = await asyncio.wrap_future(
@@ -180,6 +193,7 @@ class TextEngine:
                                 end_tokens=self._end_tokens,
                                 guide=guide,
                                 seen=seen,
+                                chain=chain,
                             )
                         new = await stream.new_tokens()
                         if guide is not None:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestStatus
 
+from daiic.worker.engines.transformers_text.adapters import PLAIN, Chain
 from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
@@ -23,6 +24,7 @@ class Text:
     end_tokens: frozenset[int]
     guide: Guide | None = None
     seen: Seen | None = None
+    chain: Chain = PLAIN
     made: list[int] = field(default_factory=list)
 
     @property

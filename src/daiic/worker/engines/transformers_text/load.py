@@ -26,6 +26,7 @@ from daiic.worker.engines.torch.weights_plan import files_of
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
 from daiic.worker.engines.transformers_embedding.recipe import Recipe
 from daiic.worker.engines.transformers_text import growth
+from daiic.worker.engines.transformers_text.adapters import load_adapters
 from daiic.worker.engines.transformers_text.batch import PAGE, Batch
 from daiic.worker.engines.transformers_text.chat_template import template_of
 from daiic.worker.engines.transformers_text.choice import batched
@@ -40,6 +41,7 @@ from daiic.worker.engines.transformers_vision.seeing import Seeing
 from daiic.worker.engines.transformers_vision.trial import try_seeing
 from daiic.worker.engines.transformers_vision.twin import twin
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.adapters import bytes_of_adapters
 from daiic.worker.models.model import Model
 from daiic.worker.slices import load as slices
 
@@ -55,7 +57,7 @@ def footprint(model: Model, options: LoadOptions) -> int:
     """See `EngineModule`."""
     if model.plan:
         return slices.footprint(model, options)
-    return with_work(expected_weights(model, options))
+    return with_work(expected_weights(model, options)) + bytes_of_adapters(model)
 
 
 def expected_weights(model: Model, options: LoadOptions) -> int:
@@ -144,6 +146,9 @@ async def _serve(
 ) -> TextEngine:
     """Return the engine that serves a model, in batches if it can."""
     model, slots, on_gpu = loaded.model, options.slots, options.backend.is_gpu
+    adapters = await asyncio.to_thread(load_adapters, path, model)
+    if adapters is not None:
+        loaded.footprint += adapters.bytes
     room = (budget.vram_bytes if on_gpu else budget.ram_bytes) - loaded.footprint
     known = _known_context(model)
     working = growth.working_bytes(model)
@@ -167,7 +172,11 @@ async def _serve(
 
     def turns(model: Any, token_bytes: float) -> Turns:
         return Turns(
-            model, slots=slots, token_bytes=token_bytes, spare=lambda: int(spare() * SHARE)
+            model,
+            slots=slots,
+            token_bytes=token_bytes,
+            spare=lambda: int(spare() * SHARE),
+            adapters=adapters,
         )
 
     blind, seeing, template = "", None, template_of(tokenizer, path.name)
@@ -178,7 +187,7 @@ async def _serve(
     elif processor:
         blind = f"sees no images: {processor}"
     start = growth.start(model, fitting(growth.token_bytes(model)))
-    served = await batched(model, slots=slots, capacity=start)
+    served = await batched(model, slots=slots, capacity=start, adapters=adapters)
     batch, flash = served.batch, served.flash
     if batch is not None:
         log.info("served by continuous batching", model=path.name, attention=flash or "torch's")
@@ -192,13 +201,19 @@ async def _serve(
             embedder,
             batch,
             lambda capacity: Batch(
-                model, slots=slots, capacity=capacity, flash=flash, ahead=bool(flash)
+                model,
+                slots=slots,
+                capacity=capacity,
+                flash=flash,
+                ahead=bool(flash),
+                adapters=adapters,
             ),
             growth=Growth(start, slots * (known + PAGE), token_bytes, spare),
             seeing=seeing,
             context=context,
             choice=choice_of(loaded, options, context, known, attention=NAMES.get(flash, "")),
             fallback=_joined(served.without_flash, blind),
+            adapters=adapters,
         )
         return engine
     log.warning("served text by text, not in batches", model=path.name, reason=served.reason)
@@ -217,6 +232,7 @@ async def _serve(
         context=context,
         choice=choice_of(loaded, options, context, known),
         fallback=_joined(f"not batched: {served.reason}", blind),
+        adapters=adapters,
     )
     return engine
 

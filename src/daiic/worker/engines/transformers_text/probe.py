@@ -1,5 +1,6 @@
 """Which models on the disk are language models, told from their files alone."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from daiic.worker.engines.interface import Probed
 from daiic.worker.engines.text.formats.traits import traits_of
 from daiic.worker.engines.transformers_vision.files import sees
 from daiic.worker.limits import LIMITS
+from daiic.worker.models.adapters import adapters_beside
 from daiic.worker.models.architectures import architectures_in, config_in
 from daiic.worker.models.checkpoint_files import is_file
 
@@ -30,7 +32,10 @@ def probe(path: Path, name: str) -> Probed | None:
             architecture.endswith(_MAY_GENERATE_TEXT)
             and not config_in(path, name).get("is_encoder_decoder")
         ):
-            return _probed(path, sees=sees(path, name))
+            probed = _probed(path, sees=sees(path, name))
+            if not adapters_beside(path, pb.TEXT):
+                return probed
+            return replace(probed, capabilities=probed.capabilities | {pb.ADAPTERS})
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from daiic.worker.engines.transformers_text.adapters import Adapters
 from daiic.worker.engines.transformers_text.choosing import choose, choose_unseen
 from daiic.worker.engines.transformers_text.guides import Guides
 from daiic.worker.engines.transformers_text.sampling import ROWS, pack, unpack
@@ -29,6 +30,7 @@ class Sampler:
         on_begun: Callable[[str, int], None] = lambda name, cached: None,
         *,
         waits: bool = True,
+        adapters: Adapters | None = None,
     ) -> None:
         """The model scores so many tokens of a `vocabulary`.
 
@@ -37,6 +39,7 @@ class Sampler:
         number from the device but those that the guides of texts need.
         """
         self._guides = guides
+        self._adapters = adapters
         self._vocabulary = vocabulary
         self._on_begun = on_begun
         self._guided: list[tuple[int, Any, int]] = []
@@ -66,6 +69,12 @@ class Sampler:
                 self._on_begun(state.request_id, state.position_offset - request.query_length)
             if request.has_new_token:
                 states.append(state)
+        if self._adapters is not None:
+            # The model runs on this batch before another is prepared.
+            self._adapters.begin(
+                [one.state.logit_processor_kwargs["chain"] for one in requests_in_batch],
+                [one.query_length for one in requests_in_batch],
+            )
         samplings = [state.logit_processor_kwargs["sampling"] for state in states]
         places = [state.position_offset for state in states]
         arg_storage[:, len(states) :] = 0

@@ -6,6 +6,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
+from daiic.worker.engines.transformers_text.adapted_cache import request_name
+from daiic.worker.engines.transformers_text.adapters import PLAIN, Chain
 from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.guides import Guides
 from daiic.worker.engines.transformers_text.sampling import Sampling
@@ -75,21 +77,22 @@ class TextGenerator(ABC):
         end_tokens: Iterable[int],
         guide: Guide | None = None,
         seen: Seen | None = None,
+        chain: Chain = PLAIN,
     ) -> TokenStream:
         """Start a task; it ends after `max_tokens` or with one of `end_tokens`.
 
         A `guide` is of `prompt`, and of no other task. `prompt` begins with the tokens of `seen`,
-        if there are images in it; `Turns` take those.
+        if there are images in it; `Turns` take those. `chain` are the adapters that change it.
 
         Where there is a capacity, `prompt` must be shorter; the task ends
         before that if the cache is full of it alone.
         """
-        name = str(next(self._numbers))
+        name = request_name(str(next(self._numbers)), chain.number)
         stream = TokenStream(len(prompt))
         if not self._streams.running:
             self._busy_since = time.monotonic()
         self._streams.running[name] = stream
-        self._start(name, prompt, sampling, max_tokens, end_tokens, guide, seen)
+        self._start(name, prompt, sampling, max_tokens, end_tokens, guide, seen, chain)
         return stream
 
     def cancel(self, stream: TokenStream) -> None:
@@ -121,6 +124,7 @@ class TextGenerator(ABC):
         end_tokens: Iterable[int],
         guide: Guide | None,
         seen: Seen | None,
+        chain: Chain,
     ) -> None:
         """Have the thread generate a text, called `name` among others."""
 

@@ -17,6 +17,7 @@ import structlog
 import torch
 from transformers.generation.continuous_batching.requests import RequestStatus
 
+from daiic.worker.engines.transformers_text.adapters import Adapters, Chain
 from daiic.worker.engines.transformers_text.choosing import choose
 from daiic.worker.engines.transformers_text.group import Group, Text
 from daiic.worker.engines.transformers_text.guide import Guide
@@ -37,13 +38,20 @@ class Turns(TextGenerator):
     """A model that generates for many tasks, group by group."""
 
     def __init__(
-        self, model: Any, *, slots: int, token_bytes: float, spare: Callable[[], int]
+        self,
+        model: Any,
+        *,
+        slots: int,
+        token_bytes: float,
+        spare: Callable[[], int],
+        adapters: Adapters | None = None,
     ) -> None:
         """`spare` tells how many bytes more the caches may take, of which one token takes
         `token_bytes`. A task alone may take more."""
         super().__init__()
         self._model = model
         self._slots = slots
+        self._adapters = adapters
         self._vocabulary = model.config.get_text_config().vocab_size
         self._spare = spare
         self._first = first_state(model)
@@ -88,11 +96,21 @@ class Turns(TextGenerator):
         end_tokens: Iterable[int],
         guide: Guide | None,
         seen: Seen | None,
+        chain: Chain,
     ) -> None:
         self._limit = self.bytes + self._spare()
         with self._news:
             self._waiting.append(
-                Text(name, list(prompt), sampling, max_tokens, frozenset(end_tokens), guide, seen)
+                Text(
+                    name,
+                    list(prompt),
+                    sampling,
+                    max_tokens,
+                    frozenset(end_tokens),
+                    guide,
+                    seen,
+                    chain,
+                )
             )
             self._news.notify()
 
@@ -214,6 +232,8 @@ class Turns(TextGenerator):
                 self._gone(group)
 
     def _advance(self, group: Group, end: int) -> Any:
+        if self._adapters is not None:
+            self._adapters.begin([text.chain for text in group.texts])
         return group.advance(self._model, end)
 
     def _gone(self, group: Group) -> None:
