@@ -34,7 +34,8 @@ class WorkKind:
     while a byte of the task is read, and `made` tells how much a part of an
     answer has. A worker that was not measured makes `usual_rate` of it a second.
     `shared` says whether a worker's tasks of this kind run together rather
-    than one after the other, `seeded` whether its work has a seed.
+    than one after the other, `seeded` whether its work has a seed, `loads` whether
+    its model has to be in memory: if not, the task names its worker.
 
     `model_kinds` are those that can do it, the most fitting one first; none
     if any can. `needs` tells what a model must be capable of for a task.
@@ -50,6 +51,7 @@ class WorkKind:
     reading: float
     made: Callable[[pb.Result], int]
     needs: Callable[[pb.Task], Needs]
+    loads: bool = True
 
     def accepts(self, model_kind: pb.ModelKind) -> bool:
         """Return whether models of `model_kind` can do it."""
@@ -299,6 +301,19 @@ WORK = {
             reading=0.0,
             made=lambda part: 0,
             needs=lambda task: _NOTHING,
+        ),
+        WorkKind(
+            "manage",
+            "models",
+            usual_rate=1.0,
+            shared=True,
+            seeded=False,
+            model_kinds=(),
+            size=lambda task: 1,
+            reading=0.0,
+            made=lambda part: 0,
+            needs=lambda task: _NOTHING,
+            loads=False,
         ),
     )
 }

@@ -5,7 +5,7 @@
   (:export #:capabilities #:+no-needs+ #:capability-set #:capability-list #:can-p #:ability
            #:work-kind #:work-kind-name #:work-kind-unit #:work-kind-usual-rate
            #:work-kind-shared #:work-kind-seeded #:work-kind-size #:work-kind-reading
-           #:work-kind-made
+           #:work-kind-made #:work-kind-loads
            #:+work+ #:work-of #:needs-of #:bytes-to-read #:capabilities-of)
   (:documentation "The registry of work: what a head needs to know of each kind of task, and of model.
 
@@ -89,7 +89,8 @@ FIELD is what PB:TASK-WORK says of its tasks, and NAME the same as a string. UNI
 of which SIZE reckons how much a task asks for, READING how much could be made while a byte of the
 task is read, and MADE tells how much a part of an answer has. A worker that was not measured makes
 USUAL-RATE of it a second. SHARED says whether a worker's tasks of this kind run together rather
-than one after the other, SEEDED whether its work has a seed. NEEDS tells what a model must be
+than one after the other, SEEDED whether its work has a seed, LOADS whether its model has to be in
+memory: if not, the task names its worker. NEEDS tells what a model must be
 capable of for a task."
   (name "" :type string :read-only t)
   (field nil :type keyword :read-only t)
@@ -100,7 +101,8 @@ capable of for a task."
   (size nil :type function :read-only t)
   (reading 0d0 :type double-float :read-only t)
   (made nil :type function :read-only t)
-  (needs nil :type function :read-only t))
+  (needs nil :type function :read-only t)
+  (loads t :read-only t))
 
 (defun text-needs (task)
   "Return what a model needs for TASK, a text."
@@ -219,7 +221,13 @@ capable of for a task."
          :name "load" :field :load :unit "models" :usual-rate 1d0 :shared t :seeded nil
          :size (constantly 1d0)
          :made (constantly 0)
-         :needs (constantly +no-needs+)))
+         :needs (constantly +no-needs+))
+        (make-work-kind
+         :name "manage" :field :manage :unit "models" :usual-rate 1d0 :shared t :seeded nil
+         :size (constantly 1d0)
+         :made (constantly 0)
+         :needs (constantly +no-needs+)
+         :loads nil))
   "What workers do; a StatusTask is answered by a head itself.")
 
 (defun work-of (task)

@@ -91,6 +91,8 @@ class ClientMessages:
             raise task_errors.nothing_to_do()
         if not task.model:
             raise task_errors.no_model(self._dispatcher.workers)
+        if not kind.loads and not task.worker_id:
+            raise task_errors.no_worker_named()
         if task.HasField("resume"):
             if size_of(task.resume) > self._limits.delivered:
                 raise task_errors.too_much_resumed(self._limits.delivered)

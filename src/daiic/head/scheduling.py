@@ -75,17 +75,17 @@ def _candidates(
     downloads: list[Candidate] = []
     known_to_lack = False
     takes = 0
-    name, needs = job.model, job.needs
+    name, needs, loads = job.model, job.needs, job.kind.loads
     for worker in workers:
         if worker.state not in states:
             continue
         known = worker.models.get(name)
         if known is None:
-            if worker.can_download and is_allowed(worker, job) and names_repository(name):
+            if loads and worker.can_download and is_allowed(worker, job) and names_repository(name):
                 downloads.append((Readiness.DOWNLOADABLE, worker))
         elif known.capabilities is not None and not needs <= known.capabilities:
             known_to_lack = True
-        elif not worker.holds(name):
+        elif loads and not worker.holds(name):
             takes = min(takes, known.takes) if takes else known.takes
         elif is_allowed(worker, job):
             candidates.append((known.readiness, worker))

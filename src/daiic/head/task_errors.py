@@ -249,7 +249,7 @@ def nothing_to_do() -> TaskError:
     return TaskError(
         pb.BAD_REQUEST,
         "the task has no work",
-        "set one of text, image, embed, transcribe, speak, rerank, load and status",
+        "set one of text, image, embed, transcribe, speak, rerank, load, manage and status",
     )
 
 
@@ -260,6 +260,15 @@ def no_model(workers: Iterable[Worker]) -> TaskError:
         pb.BAD_REQUEST,
         "the task names no model",
         f"set model to one of {_listed(names)}" if names else "set model",
+    )
+
+
+def no_worker_named() -> TaskError:
+    """The task is one for a certain worker, and names none."""
+    return TaskError(
+        pb.BAD_REQUEST,
+        "the task does not say which worker is to manage its model",
+        "set worker_id to one of those that `daiic status` shows",
     )
 
 

@@ -18,6 +18,7 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS, WorkKind, work_of
 from daiic.worker.engines.interface import DeviceLost, EngineDied, EngineRestarted, ModelRefused
 from daiic.worker.memory.manager import ModelManager
+from daiic.worker.memory.managing import manage
 from daiic.worker.memory.model_entry import Lease
 from daiic.worker.memory.resource_errors import OUT_OF_MEMORY, does_not_fit
 from daiic.worker.sharding.plan import Plan, plan_of
@@ -43,8 +44,9 @@ async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = Fals
     Raises:
         TaskError: if it cannot be answered.
     """
-    if task.HasField("unload"):
-        await manager.unload(task.model)
+    if task.HasField("unload") or task.HasField("manage"):
+        action = task.manage.action if task.HasField("manage") else None
+        await manage(manager, task.model, action, plan_of(task, encrypted=encrypted))
         yield pb.Result(index=task.resume.index, final=True)
         return
     kind = work_of(task)
@@ -52,7 +54,7 @@ async def answer(manager: ModelManager, task: pb.Task, *, encrypted: bool = Fals
         raise TaskError(
             pb.BAD_REQUEST,
             "the task does not say what to do",
-            "set one of text, image, embed, transcribe, speak, rerank or load",
+            "set one of text, image, embed, transcribe, speak, rerank, load or manage",
         )
     plan = plan_of(task, encrypted=encrypted)
     on_disk = manager.on_disk(task.model)

@@ -28,7 +28,7 @@
                 #:+done+ #:+status+)
   (:import-from #:hydramesh/head/task-errors)
   (:import-from #:hydramesh/schema)
-  (:import-from #:hydramesh/work #:work-kind-name #:work-of)
+  (:import-from #:hydramesh/work #:work-kind-loads #:work-kind-name #:work-of)
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:client-messages #:make-client-messages #:client-messages-closed
@@ -156,6 +156,8 @@ Signal a TASK-ERROR if it is not to be run, whatever workers there are."
     (when (string= (pb:task-model task) "")
       (error (task-errors:no-model
               (registry-workers (dispatcher-workers (client-messages-dispatcher messages))))))
+    (unless (or (work-kind-loads (work-of task)) (string/= (pb:task-worker-id task) ""))
+      (error (task-errors:no-worker-named)))
     (when resume
       (when (> (size-of resume) most)
         (error (task-errors:too-much-resumed most)))

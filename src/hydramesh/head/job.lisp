@@ -170,7 +170,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
       (:image (setf (pb:task-image task) (pb:make-image-task)))
       (:transcribe (setf (pb:task-transcribe task) (pb:make-transcribe-task)))
       (:speak (setf (pb:task-speak task) (pb:make-speak-task)))
-      ((:embed :load :rerank) (setf (pb:task-work task) nil)))
+      ((:embed :load :rerank :manage) (setf (pb:task-work task) nil)))
     (when seed
       (setf (seed-of task) seed))))
 

@@ -17,7 +17,7 @@
                 #:worker-tags #:worker-slots #:worker-load #:worker-free-p #:worker-models
                 #:worker-can-download #:worker-last-assignment #:worker-number #:worker-rate
                 #:names-repository-p #:worker-fits-p #:model-held-p)
-  (:import-from #:hydramesh/work #:capabilities #:work-kind-shared #:work-kind-usual-rate)
+  (:import-from #:hydramesh/work #:capabilities #:work-kind-loads #:work-kind-shared #:work-kind-usual-rate)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:choose #:may-run-p #:may-serve-p #:cost #:done-in #:comes-before-p #:spreads-p #:may-lead-p)
   (:documentation "Which worker gets a task: one that could run its model soonest, then the one done first.
@@ -34,7 +34,7 @@ the other. A worker that was not measured counts as the fastest, so that it gets
 (defconstant +spread-after+ (seconds 2)
   "How long a task waits for a busy worker with its model before another loads it too.")
 
-(declaim (inline may-lead-p allowed-p stretch))
+(declaim (inline may-lead-p allowed-p loads-p stretch))
 
 (defun may-lead-p (worker job)
   "Return whether JOB may go to WORKER alone or with others, whatever models that has."
@@ -50,6 +50,10 @@ the other. A worker that was not measured counts as the fastest, so that it gets
   (and (may-lead-p worker job)
        (or (null (job-too-small job))
            (not (member (worker-process worker) (job-too-small job) :test #'equal)))))
+
+(defun loads-p (job)
+  "Return whether the model of JOB has to be in memory for it."
+  (work-kind-loads (job-kind job)))
 
 (defun stretch (worker job)
   "Return how many times longer JOB takes on WORKER than if that had nothing else."
@@ -149,7 +153,7 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
         (when (= (worker-state worker) pb:+ready+)
           (cond ((worker-model-lacks-p model needs)
                  (setf lacking t))
-                ((not (model-held-p model worker))
+                ((and (loads-p job) (not (model-held-p model worker)))
                  (setf takes (least takes (worker-model-takes model))))
                 ((and (allowed-p worker job)
                       (or (null same) (worker-model-continues-p model same)))
@@ -183,7 +187,8 @@ in SECONDS; and of the others, for which it has the least of STRETCH."
 
 (defun downloads-p (worker job)
   "Return whether WORKER may download the model of JOB, which it does not have."
-  (and (worker-can-download worker)
+  (and (loads-p job)
+       (worker-can-download worker)
        (allowed-p worker job)
        (not (nth-value 1 (gethash (job-model job) (worker-models worker))))))
 
@@ -218,7 +223,7 @@ worker could run it."
       (let ((worker (worker-model-worker model)))
         (when (worker-serving-p worker)
           (cond ((worker-model-lacks-p model needs) (setf lacking t))
-                ((not (model-held-p model worker))
+                ((and (loads-p job) (not (model-held-p model worker)))
                  (setf takes (least takes (worker-model-takes model))))
                 ((allowed-p worker job) (return-from may-serve-p t))))))
     ;; What a model cannot do here it will not do after it was downloaded there.

@@ -19,7 +19,8 @@
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large
            #:answers-too-long #:task-too-large #:stopping #:late #:worker-lost #:disorderly
-           #:too-much-resumed #:resumed-too-late #:no-memory #:too-large #:nothing-to-do #:no-model)
+           #:too-much-resumed #:resumed-too-late #:no-memory #:too-large #:nothing-to-do
+           #:no-model #:no-worker-named)
   (:documentation "The errors that the head itself ends tasks with, and what their reader can do.
 
 Each function returns a TASK-ERROR."))
@@ -296,7 +297,13 @@ Each function returns a TASK-ERROR."))
   "The task does not say what to do."
   (make-task-error pb:+bad-request+
                    "the task has no work"
-                   "set one of text, image, embed, transcribe, speak, rerank, load and status"))
+                   "set one of text, image, embed, transcribe, speak, rerank, load, manage and status"))
+
+(defun no-worker-named ()
+  "The task is one for a certain worker, and names none."
+  (make-task-error pb:+bad-request+
+                   "the task does not say which worker is to manage its model"
+                   "set worker_id to one of those that `daiic status` shows"))
 
 (defun no-model (workers)
   "The task names no model."

@@ -11,6 +11,7 @@
   (:import-from #:hydramesh/tests/wire-vectors)
   (:import-from #:hydramesh/tests/head/any-order)
   (:import-from #:hydramesh/tests/head/capabilities)
+  (:import-from #:hydramesh/tests/head/managing)
   (:import-from #:hydramesh/tests/head/choosing)
   (:import-from #:hydramesh/tests/head/deadlines)
   (:import-from #:hydramesh/tests/head/hostile-members)

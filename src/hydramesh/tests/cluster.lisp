@@ -226,11 +226,11 @@ other FIELDS are those of a heartbeat."
     client))
 
 (defun ask (client &rest fields &key (model "m") (id (next-number (member-cluster client)))
-                                  text image embed load transcribe speak rerank &allow-other-keys)
+                                  text image embed load manage transcribe speak rerank &allow-other-keys)
   "Send a text task, or another one in FIELDS; return its id."
   (dolist (key '(:model :id))
     (remf fields key))
-  (unless (or text image embed load transcribe speak rerank)
+  (unless (or text image embed load manage transcribe speak rerank)
     (setf fields (list* :text (pb:make-text-task :prompt "hello") fields)))
   (send client +task+ (apply #'pb:make-task :id id :model model fields))
   id)

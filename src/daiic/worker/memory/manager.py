@@ -77,6 +77,7 @@ class ModelManager:
                 needs=model.needs,
                 lead_needs=model.lead_needs,
                 slices=model.slices,
+                downloaded=model.downloaded,
             )
             for model in self._on_disk.values()
             if model.name not in self.table.entries
@@ -206,7 +207,9 @@ class ModelManager:
         kept = {self.table.aliases.get(name, name) for name in keep}
         for entry in self.table.loaded():
             resident = entry.resident
-            if resident is None or resident.users or resident.leaving or entry.name in kept:
+            if resident is None or resident.users or resident.leaving:
+                continue
+            if entry.pinned or entry.name in kept:
                 continue
             if time.monotonic() - resident.idle_since >= after:
                 log.info("idle model unloaded", model=entry.name, idle_unload=after)
@@ -232,6 +235,12 @@ class ModelManager:
         await self.table.unload(entry)
         self.table.set_state(entry, pb.FAILED, detail=refusal.message)
         self.table.forget_old_failures()
+
+    async def forget(self, name: str) -> None:
+        """Look for the model `name` on the disk again, where it may be gone."""
+        self.table.entries.pop(name, None)
+        await self.rescan()
+        self.table.tell()
 
     async def close(self) -> None:
         """Give all models' memory back; a wedged engine may never do that."""

@@ -59,7 +59,8 @@ class ModelEntry:
     each time that memory ran out. `footprint` is in bytes, what it is expected
     to need; `size` is what a model that is not here yet would need alone, and of that where it
     is led from, if known; `done` of `total` tells how far a download or load is; `rate` is
-    in tokens or images a second of one task. After a `refusal` it is not loaded.
+    in tokens or images a second of one task. After a `refusal` it is not loaded. While it is
+    `pinned`, it leaves memory only if it fails.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ModelEntry:
     rate: float = 0.0
     refusal: ModelRefused | None = None
     plan: Plan = ALONE
+    pinned: bool = False
 
     @property
     def in_use(self) -> bool:
@@ -145,6 +147,8 @@ class ModelEntry:
             lead_needs=self.model.lead_needs if self.model else self.size[1],
             slices=self.model.slices if self.model else None,
             adapters=self.adapters,
+            pinned=self.pinned,
+            downloaded=self.model is not None and self.model.downloaded,
         )
         if self.resident is not None:
             engine = self.resident.engine

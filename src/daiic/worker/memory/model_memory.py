@@ -86,7 +86,7 @@ class ModelMemory:
                         lambda done: entry.advance(pb.LOADING, int(done * 1000), 1000),
                     )
                 except TaskError as error:
-                    if error.code != pb.OUT_OF_MEMORY or not self._table.loaded():
+                    if error.code != pb.OUT_OF_MEMORY or not self._movable():
                         raise
                     # The budget was too small: the estimate was, so let others make more room.
                     entry.expect_more()
@@ -100,7 +100,7 @@ class ModelMemory:
                     entry.resident = Resident(engine, await digests, plan=model.plan)
                     self._table.set_state(entry, pb.LOADED, detail=engine.fallback)
                     return engine
-                if self._table.loaded():
+                if self._movable():
                     await self._evict_one()
         raise does_not_fit(entry.name)
 
@@ -111,8 +111,8 @@ class ModelMemory:
         return replace(measured(), again=measured)
 
     async def _make_for(self, entry: ModelEntry) -> None:
-        """Let other models go until `entry` should fit, or none is left."""
-        while loaded := self._table.loaded():
+        """Let other models go until `entry` should fit, or none is left that is not pinned."""
+        while loaded := self._movable():
             held = self._table.held
             budget = self._meter.budget(held)
             first = budget.vram_bytes if self._meter.has_vram else budget.ram_bytes
@@ -136,7 +136,7 @@ class ModelMemory:
         for engine in self._further_copies():
             if await engine.shrink():
                 return
-        entry = min(self._table.loaded(), key=_order)
+        entry = min(self._movable(), key=_order)
         resident = entry.resident
         assert resident is not None
         resident.leaving = True
@@ -145,6 +145,10 @@ class ModelMemory:
         if entry.resident is resident:
             log.info("model unloaded to free memory", model=entry.name)
             await self._table.unload(entry)
+
+    def _movable(self) -> list[ModelEntry]:
+        """Return those in memory that may be let go."""
+        return [entry for entry in self._table.loaded() if not entry.pinned]
 
     def _further_copies(self) -> list[Copies]:
         """Return the engines that have copies on more cards than one, the least used first."""

@@ -10,6 +10,7 @@ symbolic link says.
 import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -87,7 +88,10 @@ class Catalog:
         """
         unusable: dict[str, str] = {}
         try:
-            found = _looked_at(self._downloaded.offered(), unusable)
+            found = {
+                name: replace(model, downloaded=True)
+                for name, model in _looked_at(self._downloaded.offered(), unusable).items()
+            }
         except OSError as error:
             found = {}
             unusable[str(self._downloaded.cache_dir or "the download cache")] = unreadable(error)
@@ -140,7 +144,7 @@ class Catalog:
         """
         try:
             model = self._downloaded.find(plain(name))
-            return self._complete(model) if model is not None else None
+            return self._complete(replace(model, downloaded=True)) if model is not None else None
         except OSError as error:
             raise _unreadable(name, error) from None
 

@@ -17,7 +17,8 @@ class Model:
     `Probed` has it, and `adapters` are the names of those beside it. `choice` says why it is
     this of several files, if the name does not.
     `quantization` is a GGUF's, `needs` the least bytes it runs with, and `lead_needs` those
-    of them that lie where it is led from, if several machines hold it.
+    of them that lie where it is led from, if several machines hold it. One that was `downloaded`
+    is in a folder of its repository, `within`.
     `plan` says which other machines hold parts of it, and `slices` how like ones could.
     """
 
@@ -33,6 +34,7 @@ class Model:
     plan: Plan = ALONE
     needs: int = 0
     lead_needs: int = 0
+    downloaded: bool = False
     slices: pb.ModelSlices | None = field(default=None, compare=False)
 
     def contents(self) -> Contents:
