@@ -94,7 +94,7 @@ def create(
         bool, typer.Option("--may-bench", help="Let it start benches, which keep workers busy.")
     ] = False,
     is_admin: Annotated[
-        bool, typer.Option("--admin", help="Let it see what all keys have used.")
+        bool, typer.Option("--admin", help="Let it see what all keys have used, and manage models.")
     ] = False,
 ) -> None:
     """Create a key for NAME and print it once; it cannot be shown again."""
@@ -132,7 +132,10 @@ def change(
     ] = None,
     is_admin: Annotated[
         bool | None,
-        typer.Option("--admin/--no-admin", help="Whether it may see what all keys have used."),
+        typer.Option(
+            "--admin/--no-admin",
+            help="Whether it may see what all keys have used, and manage models.",
+        ),
     ] = None,
     unset: Annotated[
         list[str] | None,

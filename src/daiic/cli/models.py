@@ -16,14 +16,15 @@ from daiic.cli.connection import (
     TagOption,
     Target,
 )
-from daiic.cli.exits import out, run, write_json
+from daiic.cli.exits import FAILED, explain, out, run, write_json
 from daiic.cli.progress import run_with_progress
 from daiic.cli.status import MODEL_STYLES, abilities, how, size
+from daiic.client.managing import manage
 from daiic.model_names import Names
 from daiic.shown import shown, word
 from daiic.wire import daiic_pb2 as pb
 
-app = typer.Typer(help="List models, or load one.", no_args_is_help=True)
+app = typer.Typer(help="List models; load, unload, pin or delete one.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -53,6 +54,55 @@ def pull(
 ) -> None:
     """Make a worker load MODEL, downloading it first if necessary."""
     run(_pull(model, worker, Target(head, key_file, allow_unauthenticated, tags=tag or [])))
+
+
+def _managing(action: "pb.ManageTask.Action", done: str, help: str) -> None:
+    """Add the command that has workers do `action`; `done` is what it says then."""
+
+    def command(
+        model: Annotated[
+            str, typer.Argument(help="A model's name, as `daiic models list` has it.")
+        ],
+        worker: Annotated[
+            list[str] | None,
+            typer.Option(help="Id of a worker; by default all that have the model. Repeatable."),
+        ] = None,
+        head: HeadOption = DEFAULT_HEAD,
+        key_file: KeyOption = None,
+        allow_unauthenticated: InsecureOption = False,
+    ) -> None:
+        target = Target(head, key_file, allow_unauthenticated)
+        run(_manage(model, action, done, frozenset(worker or ()), target))
+
+    app.command(pb.ManageTask.Action.Name(action).lower(), help=help)(command)
+
+
+_managing(pb.ManageTask.UNLOAD, "has left memory", "Take MODEL out of memory.")
+_managing(pb.ManageTask.PIN, "stays in memory", "Load MODEL, and keep it in memory.")
+_managing(pb.ManageTask.UNPIN, "may leave memory", "Let MODEL leave memory for others again.")
+_managing(pb.ManageTask.DELETE, "is deleted", "Delete MODEL from disks that it was downloaded to.")
+
+
+async def _manage(
+    model: str,
+    action: "pb.ManageTask.Action",
+    done: str,
+    workers: frozenset[str],
+    target: Target,
+) -> None:
+    async with target.mesh() as cluster:
+        status = await cluster.status()
+        known = (one.name for worker in status.workers for one in worker.heartbeat.models)
+        name = Names(known).meant(model)
+        failed = False
+        async for managed in manage(cluster, status, name, action, workers):
+            if managed.error is None:
+                out.print(Text(f"{shown(name)} {done} on {shown(managed.name)}"))
+            else:
+                failed = True
+                explain(managed.error)
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 async def _list(as_json: bool, target: Target) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from gguf import GGMLQuantizationType
@@ -127,6 +129,32 @@ async def test_worker_without_a_gpu_takes_a_gguf_of_the_model_that_is_named(
     offline = begin({"HF_ENDPOINT": "http://127.0.0.1:9"}, cache_dir=tmp_path / "cache")
     assert (await client.answer(load(model, offline))).final
     offline.signal(signal.SIGTERM)
+
+
+async def test_what_was_downloaded_is_pinned_unloaded_and_deleted(
+    client, begin, head, ggufs, tmp_path
+):
+    worker = begin(cache_dir=tmp_path / "cache")
+    model = "owner/chat-GGUF:Q8_0"
+
+    async def models(*words: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(Path(sys.executable).with_name("daiic"), "models", *words),
+            *(f"--worker={worker.worker_id}", f"--head={head.address}"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        return (await process.communicate())[0].decode()
+
+    await client.answer(load(model, worker))
+    await once_loaded(client, worker, model)
+    assert "stays in memory" in await models("pin", model)
+    assert (await once_loaded(client, worker, model))[model].pinned
+    assert "has left memory" in await models("unload", model)
+    assert "is deleted" in await models("delete", model)
+    assert not list((tmp_path / "cache").rglob("*.gguf"))
+    assert "no worker" in await models("delete", model)
+    worker.signal(signal.SIGTERM)
 
 
 async def test_named_model_is_downloaded_loaded_and_answers(client, worker, hub):

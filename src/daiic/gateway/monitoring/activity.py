@@ -27,6 +27,7 @@ Endpoint = Literal[
     "embedding",
     "rerank",
     "load",
+    "manage",
     "models",
     "bench",
 ]

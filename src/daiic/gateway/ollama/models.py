@@ -1,4 +1,4 @@
-"""GET /api/tags, /api/ps and /api/version, and POST /api/show: what the workers have."""
+"""GET /api/tags, /api/ps, /api/version, POST /api/show, DELETE /api/delete: what workers have."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -9,7 +9,10 @@ from starlette.responses import Response
 
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access_log import AccessLogEntry
+from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_context import RequestContext
+from daiic.gateway.managing.endpoint import check_may_manage, managed
+from daiic.gateway.managing.schema import ManageRequest
 from daiic.gateway.monitoring.cluster_view import KnownModel
 from daiic.gateway.ollama.schema.answer import (
     Details,
@@ -20,7 +23,7 @@ from daiic.gateway.ollama.schema.answer import (
     Tags,
     Version,
 )
-from daiic.gateway.ollama.schema.request import ShowRequest
+from daiic.gateway.ollama.schema.request import DeleteRequest, ShowRequest
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 
@@ -77,6 +80,16 @@ async def show(gateway: Gateway, request: ShowRequest, context: RequestContext) 
     words = ["embedding"] if known.kind == pb.EMBEDDING else []
     words += [word for need, word in CAPABILITIES.items() if need in known.capabilities]
     await context.response.send_json(Shown(_date(known), _about(known), words))
+
+
+async def delete(gateway: Gateway, request: DeleteRequest, context: RequestContext) -> None:
+    """Answer DELETE /api/delete; the first worker that cannot ends it."""
+    check_may_manage(context)
+    asked = ManageRequest(request.model, "delete")
+    failed = [outcome for outcome in await managed(gateway, asked, context) if outcome.error]
+    if failed:
+        raise ApiError(400, f"{failed[0].name}: {failed[0].error}")
+    await context.response.send(b"{}")
 
 
 def _memory(gateway: Gateway, name: str) -> tuple[int, int]:

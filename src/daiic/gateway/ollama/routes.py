@@ -11,10 +11,11 @@ from daiic.gateway.http.post_endpoint import Answer, Request
 from daiic.gateway.monitoring.activity import Endpoint
 from daiic.gateway.ollama.embeddings import embed, embed_one
 from daiic.gateway.ollama.errors import error_body
-from daiic.gateway.ollama.models import list_loaded, list_tags, show, version
+from daiic.gateway.ollama.models import delete, list_loaded, list_tags, show, version
 from daiic.gateway.ollama.pull import pull
 from daiic.gateway.ollama.schema.request import (
     ChatRequest,
+    DeleteRequest,
     EmbedRequest,
     GenerateRequest,
     OldEmbedRequest,
@@ -34,12 +35,14 @@ def routes(gateway: Gateway) -> list[Route]:
         endpoint = JsonEndpoint(gateway, name, WORK[work], body, answer, error_body)
         return Route(path, endpoint, methods=["POST"])
 
+    deletion = JsonEndpoint(gateway, "manage", WORK["manage"], DeleteRequest, delete, error_body)
     return [
         post("/api/chat", "chat", "text", ChatRequest, chat),
         post("/api/generate", "completion", "text", GenerateRequest, generate),
         post("/api/embed", "embedding", "embed", EmbedRequest, embed),
         post("/api/embeddings", "embedding", "embed", OldEmbedRequest, embed_one),
         post("/api/pull", "load", "load", PullRequest, pull),
+        Route("/api/delete", deletion, methods=["DELETE"]),
         post("/api/show", "models", "load", ShowRequest, show),
         get_route("/api/tags", partial(list_tags, gateway)),
         get_route("/api/ps", partial(list_loaded, gateway)),

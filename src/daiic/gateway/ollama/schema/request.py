@@ -146,5 +146,9 @@ class PullRequest(ModelRequest, frozen=True, kw_only=True):
     stream: bool | None = None
 
 
+class DeleteRequest(ModelRequest, frozen=True, kw_only=True):
+    """DELETE /api/delete: a model that workers have downloaded."""
+
+
 class ShowRequest(ModelRequest, frozen=True, kw_only=True):
     """POST /api/show."""

@@ -1,0 +1,73 @@
+"""POST /api/models: unloads, pins or deletes a model."""
+
+from starlette.routing import Route
+
+from daiic.client.managing import manage
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.json_endpoint import JsonEndpoint
+from daiic.gateway.http.request_context import RequestContext
+from daiic.gateway.managing.schema import Managed, ManageRequest, Outcome
+from daiic.gateway.openai.errors import error_body
+from daiic.wire import daiic_pb2 as pb
+from daiic.work import WORK
+
+PATH = "/api/models"
+ACTIONS = {
+    "unload": pb.ManageTask.UNLOAD,
+    "pin": pb.ManageTask.PIN,
+    "unpin": pb.ManageTask.UNPIN,
+    "delete": pb.ManageTask.DELETE,
+}
+
+
+def route(gateway: Gateway) -> Route:
+    """Return the route."""
+    endpoint = JsonEndpoint(gateway, "manage", WORK["manage"], ManageRequest, _answer, error_body)
+    return Route(PATH, endpoint, methods=["POST"])
+
+
+def check_may_manage(context: RequestContext) -> None:
+    """Refuse clients that may not change what workers have.
+
+    Raises:
+        ApiError: 403 for them.
+    """
+    if not context.client.is_admin:
+        raise ApiError(
+            403,
+            "this needs an API key of an administrator: the operator makes one with "
+            "`daiic apikey create --admin NAME`",
+            type="permission_error",
+            code="not_admin",
+        )
+
+
+async def _answer(gateway: Gateway, request: ManageRequest, context: RequestContext) -> None:
+    check_may_manage(context)
+    outcomes = await managed(gateway, request, context)
+    await context.response.send_json(Managed(outcomes))
+
+
+async def managed(
+    gateway: Gateway, request: ManageRequest, context: RequestContext
+) -> list[Outcome]:
+    """Return what became of `request` on each worker.
+
+    Raises:
+        TaskError: if no worker has the model.
+    """
+    gateway.models()  # so that there is a status
+    assert gateway.view.status is not None
+    outcomes = []
+    async for done in manage(
+        gateway.cluster,
+        gateway.view.status,
+        gateway.view.meant(request.model),
+        ACTIONS[request.action],
+        frozenset(request.workers),
+    ):
+        context.activity.output(done.worker_id, 0 if done.error else 1)
+        error = f"{done.error.message}: {done.error.remedy}" if done.error else ""
+        outcomes.append(Outcome(done.worker_id, done.name, error))
+    return outcomes
