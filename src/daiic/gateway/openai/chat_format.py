@@ -46,21 +46,27 @@ class ChatFormat(EventStream):
         events = []
         if not self._begun >> index & 1:
             self._begun |= 1 << index
-            events.append(self._event(index, ChatDelta(role="assistant", content="")))
-        if part.text or part.reasoning or part.tool_calls or part.logprobs:
+            events.append(self._event(ChatChunkChoice(index, ChatDelta("assistant", ""))))
+        # Each look into a message costs about as much as writing a small event.
+        text, reasoning, calls, told = part.text, part.reasoning, part.tool_calls, part.logprobs
+        if text or reasoning or calls or told:
             delta = ChatDelta(
-                content=part.text or None,
-                reasoning_content=part.reasoning or None,
-                tool_calls=[_call_delta(call) for call in part.tool_calls] or None,
+                None,
+                text or None,
+                reasoning or None,
+                [_call_delta(call) for call in calls] if calls else None,
             )
-            events.append(self._event(index, delta, part))
+            logprobs = Logprobs.of(part) if told else None
+            events.append(self._event(ChatChunkChoice(index, delta, None, logprobs)))
         if part.final:
-            choice = ChatChunkChoice(index, ChatDelta(), finish_reason(part))
-            events.append(self._chunk([choice]))
+            events.append(self._event(ChatChunkChoice(index, ChatDelta(), finish_reason(part))))
         return b"".join(events)
 
     def end(self, usage: pb.Usage) -> bytes:
-        return (self._chunk([], Usage.of(usage)) if self._wants_usage else b"") + DONE
+        if not self._wants_usage:
+            return DONE
+        told = ChatChunk(*self._about, [], Usage.of(usage))
+        return server_sent_event(msgspec.json.encode(told)) + DONE
 
     def whole(self, results: Sequence[pb.Result], usage: pb.Usage) -> bytes:
         choices = [
@@ -69,12 +75,8 @@ class ChatFormat(EventStream):
         ]
         return msgspec.json.encode(ChatCompletion(*self._about, choices, Usage.of(usage)))
 
-    def _event(self, index: int, delta: ChatDelta, part: pb.Result | None = None) -> bytes:
-        logprobs = Logprobs.of(part) if part is not None else None
-        return self._chunk([ChatChunkChoice(index, delta, logprobs=logprobs)])
-
-    def _chunk(self, choices: list[ChatChunkChoice], usage: Usage | None = None) -> bytes:
-        return server_sent_event(msgspec.json.encode(ChatChunk(*self._about, choices, usage)))
+    def _event(self, choice: ChatChunkChoice) -> bytes:
+        return server_sent_event(msgspec.json.encode(ChatChunk(*self._about, [choice])))
 
 
 def _message(result: pb.Result) -> ChatMessage:
