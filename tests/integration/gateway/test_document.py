@@ -46,7 +46,10 @@ async def test_each_curl_example_runs(gateway: RunningGateway, example: str) -> 
         assert answer.endswith("data: [DONE]\n\n")
     else:
         told = json.loads(answer)
-        assert any(told.get(name) for name in ("data", "choices", "content", "message", "results"))
+        assert any(
+            told.get(name)
+            for name in ("data", "choices", "content", "message", "output", "results")
+        )
 
 
 @pytest.mark.parametrize("example", blocks("python", TEXT + README))
