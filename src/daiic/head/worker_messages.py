@@ -142,6 +142,8 @@ class WorkerMessages:
             return
         error = TaskError.from_wire(said)
         worker = self._assignments.release(job)
+        # Workers have the same model with different adapters beside it.
+        lacks_adapter = said.code == pb.MODEL_NOT_FOUND and pb.ADAPTERS in job.needs
         if said.code == pb.WORKER_LOST and job.group is not None:
             self._dispatcher.groups.failed(job.group, error.message, now)
             self._dispatcher.move(job, error, None, now)
@@ -154,9 +156,10 @@ class WorkerMessages:
             job.too_small |= {worker.process}
             job.attempts -= 1  # a group may hold what this one could not
             self._dispatcher.move(job, error, None, now)
-        elif said.code in MOVABLE:
+        elif said.code in MOVABLE or lacks_adapter:
             if said.code == pb.SHUTTING_DOWN:
                 worker.state = pb.DRAINING
+            if said.code == pb.SHUTTING_DOWN or lacks_adapter:
                 job.attempts -= 1  # it has not tried
             self._dispatcher.move(job, error, worker, now)
         else:

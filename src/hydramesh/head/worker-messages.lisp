@@ -23,7 +23,7 @@
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
                 #:job-answer #:job-attempts #:job-client #:job-dialect #:job-group #:job-id #:job-kind
-                #:job-missed-p #:job-numbers #:job-too-small #:job-too-small-here #:job-worker #:numbers-bytes-out #:numbers-made)
+                #:job-missed-p #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker #:numbers-bytes-out #:numbers-made)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
@@ -39,7 +39,7 @@
                 #:worker-address #:worker-id #:worker-process #:worker-rate #:worker-state)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/service/logs #:log-info)
-  (:import-from #:hydramesh/work #:work-kind-made)
+  (:import-from #:hydramesh/work #:can-p #:capability-set #:work-kind-made)
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:worker-messages #:make-worker-messages #:worker-messages-heartbeat
@@ -276,7 +276,10 @@ if too much is kept of all."
   (let* ((dispatcher (worker-messages-dispatcher messages))
          (error (task-error-from-wire said))
          (code (pb:error-code said))
-         (worker (assignments-release (worker-messages-assignments messages) job now)))
+         (worker (assignments-release (worker-messages-assignments messages) job now))
+         ;; Workers have the same model with different adapters beside it.
+         (lacks-adapter (and (= code pb:+model-not-found+)
+                             (can-p (job-needs job) (capability-set pb:+adapters+)))))
     (cond ((and (= code pb:+worker-lost+) (job-group job))
            (group-ledger-failed (dispatcher-groups dispatcher) (job-group job) (pb:error-message said)
                                 now)
@@ -288,9 +291,10 @@ if too much is kept of all."
            (job-too-small-here job (worker-process worker))
            (decf (job-attempts job))    ; a group may hold what this one could not
            (dispatcher-move dispatcher job error nil now))
-          ((member code +movable+)
+          ((or (member code +movable+) lacks-adapter)
            (when (= code pb:+shutting-down+)
-             (setf (worker-state worker) pb:+draining+)
+             (setf (worker-state worker) pb:+draining+))
+           (when (or (= code pb:+shutting-down+) lacks-adapter)
              (decf (job-attempts job))) ; it has not tried
            (dispatcher-move dispatcher job error worker now))
           (t

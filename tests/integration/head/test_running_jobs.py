@@ -178,6 +178,33 @@ async def test_task_that_failed_on_one_worker_goes_on_on_another(
     assert (last.id, last.index, last.text, last.final) == (1, 2, "2 ", True)
 
 
+@pytest.mark.rule("adapter-elsewhere", "attempts-used")
+async def test_an_adapter_that_one_worker_lacks_is_looked_for_on_the_others(cast: Cast) -> None:
+    async with HeadProcess(max_attempts=1) as head:
+        able = pb.ModelStatus(
+            name="m", kind=pb.TEXT, state=pb.LOADED, capabilities=[pb.COMPLETE, pb.ADAPTERS]
+        )
+        workers = [await cast.worker(head, models=[able]) for _ in range(3)]
+        client = await cast.client(head)
+        asked = cast.task(model="m")
+        asked.adapters.add(name="style")
+        client.send(TASK, asked)
+        left = set(workers)
+        while left:
+            got = {worker: asyncio.ensure_future(worker.next(TASK)) for worker in left}
+            done, waiting = await asyncio.wait(
+                got.values(), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED
+            )
+            for one in waiting:
+                one.cancel()
+            (task,) = (one.result() for one in done)
+            assert [adapter.name for adapter in task.adapters] == ["style"]
+            worker = next(worker for worker, one in got.items() if one in done)
+            left.remove(worker)
+            worker.send(ERROR, error(task, pb.MODEL_NOT_FOUND))
+        assert (await client.next(ERROR)).code == pb.MODEL_NOT_FOUND
+
+
 @pytest.mark.rule("worker-stopping")
 async def test_worker_that_is_stopping_costs_no_attempt_and_gets_no_more(cast: Cast) -> None:
     async with HeadProcess(max_attempts=1) as head:
