@@ -151,9 +151,9 @@ def target() -> Callable[[bytes], None]:
 
     gateway = loop.run_until_complete(begin())
 
-    async def post(data: bytes) -> None:
+    async def send(data: bytes) -> None:
         path, body = PATHS[data[0] % len(PATHS) if data else 0], data[1:]
-        status, answer, stream = await _post(gateway, path, body)
+        status, answer, stream = await post(gateway, path, body)
         said = answer.decode()
         if stream:
             *_, last = said.strip().split("\n\n")
@@ -172,10 +172,12 @@ def target() -> Callable[[bytes], None]:
             assert len(said) < LONGEST_ERROR
         gateway.cluster.tasks.clear()
 
-    return lambda data: loop.run_until_complete(post(data))
+    return lambda data: loop.run_until_complete(send(data))
 
 
-async def _post(gateway: GatewayInProcess, path: str, body: bytes) -> tuple[int, bytes, bool]:
+async def post(
+    gateway: GatewayInProcess, path: str, body: bytes, content_type: bytes = b"application/json"
+) -> tuple[int, bytes, bool]:
     """Return the status, the body, and whether it is a stream of events."""
     started: dict[str, object] = {}
     answer = bytearray()
@@ -202,7 +204,7 @@ async def _post(gateway: GatewayInProcess, path: str, body: bytes) -> tuple[int,
         "root_path": "",
         "query_string": b"",
         "scheme": "http",
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "headers": [(b"host", b"localhost"), (b"content-type", content_type)],
         "client": ("127.0.0.1", 50000),
         "server": ("127.0.0.1", 7700),
         "state": {},

@@ -54,6 +54,10 @@ PROMPTS = 64
 """Prompts in one request: 400."""
 ANSWERS = 128
 """Answers to one request, prompts times `n`: 400."""
+IMAGES = 10
+"""Images of one request, `n`: 400."""
+PARTIAL_IMAGES = 3
+"""Partial images of each, `partial_images`: 400."""
 INPUTS = 2048
 """Texts to embed in one request: 400."""
 DOCUMENTS = 2048

@@ -16,6 +16,7 @@ from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.settings import GatewaySettings
 from daiic.gateway.usage.ledger import Ledger
 from daiic.gateway.usage.store import UsageStore
+from support.peers.scripted_head import PNG
 from support.processes.gateway_process import RunningGateway
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "gateway.md"
@@ -29,9 +30,9 @@ def blocks(language: str, text: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-async def output_of(*command: str) -> str:
+async def output_of(*command: str, folder: Path | None = None) -> str:
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=folder
     )
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
@@ -39,9 +40,14 @@ async def output_of(*command: str) -> str:
 
 
 @pytest.mark.parametrize("example", blocks("sh", TEXT + README))
-async def test_each_curl_example_runs(gateway: RunningGateway, example: str) -> None:
+async def test_each_curl_example_runs(
+    gateway: RunningGateway, example: str, tmp_path: Path
+) -> None:
     assert ADDRESS in example
-    answer = await output_of("sh", "-c", example.replace(ADDRESS, gateway.url))
+    for file in re.findall(r"=@([\w.]+)", example):
+        (tmp_path / file).write_bytes(PNG)
+    command = example.replace(ADDRESS, gateway.url)
+    answer = await output_of("sh", "-c", command, folder=tmp_path)
     if '"stream": true' in example:
         assert answer.endswith("data: [DONE]\n\n")
     else:

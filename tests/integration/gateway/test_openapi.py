@@ -52,6 +52,8 @@ async def test_every_route_of_the_api_is_described(gateway: RunningGateway) -> N
         "/v1/responses/{response_id}/input_items",
         "/v1/responses/{response_id}/cancel",
         "/v1/images/generations",
+        "/v1/images/edits",
+        "/v1/images/variations",
         "/v1/embeddings",
         "/v1/rerank",
         "/v2/rerank",

@@ -176,10 +176,14 @@ async def echo(task: pb.Task) -> AsyncIterator[pb.Result]:
         yield pb.Result(progress=pb.Progress(phase="load", done=1, total=2))
         yield pb.Result(final=True)
     elif work == "image":
+        media = pb.Media(data=PNG, type=task.image.type)
         for done in (1, 2):
             yield pb.Result(progress=pb.Progress(phase="steps", done=done, total=2))
+        for number in range(task.image.previews):
+            yield pb.Result(previews=[pb.Preview(number=number, media=media)])
+        form = {"media": media} if task.image.type else {"png": PNG}
         seeds = [(task.image.seed + number) % 2**64 for number in range(task.image.n)]
-        yield pb.Result(final=True, images=[pb.Image(png=PNG, seed=seed) for seed in seeds])
+        yield pb.Result(final=True, images=[pb.Image(seed=seed, **form) for seed in seeds])
     elif work == "embed":
         yield pb.Result(
             final=True,

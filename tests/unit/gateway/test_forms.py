@@ -124,6 +124,11 @@ def test_what_is_no_form_within_bounds_is_refused(content: bytes) -> None:
     assert refusal(content).code == "invalid_form"
 
 
+def test_a_text_in_place_of_a_file_is_told_how_to_be_one() -> None:
+    for field in ("image", "mask"):
+        assert "with a file name" in refusal(whole(part(field))).message
+
+
 def test_as_many_parts_as_are_allowed_are_read() -> None:
     assert len(read(whole(*[part("words")] * FORM_PARTS)).words) == FORM_PARTS
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from fuzz import driver, http_requests, json_bodies
+from fuzz import driver, forms, http_requests, json_bodies
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def restored_logs() -> Iterator[None]:
     uvicorn.handlers, uvicorn.propagate = [], True
 
 
-@pytest.mark.parametrize("module", [http_requests, json_bodies], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [http_requests, json_bodies, forms], ids=lambda m: m.__name__)
 def test_nothing_that_is_sent_goes_badly(module: object) -> None:
     inputs = driver.inputs(1500, 7, module.SAMPLES, module.WORDS)
     assert driver.run(module.target(), inputs) == 1500

@@ -15,6 +15,8 @@ from daiic.gateway.http.upload import Upload
 from daiic.gateway.limits import FIELD_BYTES, FORM_PARTS, PART_HEADER_BYTES, PART_HEADERS
 from daiic.shown import shown
 
+WANTED = f"Expected `{Upload.__name__}`"
+"""How msgspec begins to say that a field is no file."""
 NAME = 64
 """Characters of a field's name that an error quotes."""
 
@@ -94,7 +96,11 @@ class Form:
         try:
             request = msgspec.convert(values, body, strict=False)
         except msgspec.ValidationError as error:
-            raise wrong_field(error) from None
+            refusal = wrong_field(error)
+            if WANTED in refusal.message:
+                what = f"{refusal.param}: it is no file; send it as one, with a file name"
+                refusal = ApiError(400, what, param=refusal.param)
+            raise refusal from None
         for each in fields:
             number = getattr(request, each.name)
             if isinstance(number, float) and not math.isfinite(number):

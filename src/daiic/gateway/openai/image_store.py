@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class ImageStore:
-    """PNG files by names that cannot be guessed; the oldest is dropped when memory is short."""
+    """Files by names that cannot be guessed; the oldest is dropped when memory is short."""
 
     def __init__(
         self, ttl: float, max_bytes: int, clock: Callable[[], float] = time.monotonic
@@ -19,11 +19,11 @@ class ImageStore:
         self._files: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
         self._bytes = 0
 
-    def put(self, png: bytes) -> str:
-        """Keep `png` and return its name."""
-        name = secrets.token_urlsafe(24)
-        self._files[name] = (self._clock() + self.ttl, png)
-        self._bytes += len(png)
+    def put(self, content: bytes, suffix: str) -> str:
+        """Keep `content` and return its name, which ends with `suffix` after a dot."""
+        name = f"{secrets.token_urlsafe(24)}.{suffix}"
+        self._files[name] = (self._clock() + self.ttl, content)
+        self._bytes += len(content)
         self._expire()
         while self._bytes > self._max_bytes and len(self._files) > 1:
             self._drop(next(iter(self._files)))

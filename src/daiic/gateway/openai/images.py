@@ -1,97 +1,114 @@
-"""POST /v1/images/generations."""
+"""POST /v1/images/generations, edits and variations: one task for all images of a request."""
 
-import base64
-import contextlib
-import time
+from functools import partial
 
-import msgspec
+from starlette.routing import Route
 
 from daiic.gateway.gateway import Gateway
-from daiic.gateway.http.errors import SERVER, ApiError
+from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.form_endpoint import FormEndpoint
+from daiic.gateway.http.json_endpoint import JsonEndpoint
+from daiic.gateway.http.post_endpoint import Answer, Request
 from daiic.gateway.http.request_context import RequestContext
-from daiic.gateway.http.response_writer import server_sent_event
-from daiic.gateway.openai.image_files import FILES
+from daiic.gateway.http.upload import Upload
+from daiic.gateway.openai.errors import error_body
+from daiic.gateway.openai.image_answer import answer_images
 from daiic.gateway.openai.image_store import ImageStore
 from daiic.gateway.openai.schema.images import (
-    ImageCompleted,
-    ImageData,
-    ImageProgress,
+    ImageEditRequest,
+    ImageOptions,
     ImageRequest,
-    Images,
+    ImageVariationRequest,
 )
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import ABILITIES, WORK
+
+
+def routes(gateway: Gateway, store: ImageStore) -> list[Route]:
+    """Return the routes; images that are asked for as URLs are kept in `store`."""
+    work = WORK["image"]
+
+    def json(path: str, body: type[Request], answer: Answer[Request]) -> Route:
+        endpoint = JsonEndpoint(gateway, "image", work, body, answer, error_body)
+        return Route(path, endpoint, methods=["POST"])
+
+    def form(path: str, body: type[Request], answer: Answer[Request]) -> Route:
+        endpoint = FormEndpoint(gateway, "image", work, body, answer, error_body)
+        return Route(path, endpoint, methods=["POST"])
+
+    return [
+        json("/v1/images/generations", ImageRequest, partial(generate, store)),
+        form("/v1/images/edits", ImageEditRequest, partial(edit, store)),
+        form("/v1/images/variations", ImageVariationRequest, partial(vary, store)),
+    ]
 
 
 async def generate(
     store: ImageStore, gateway: Gateway, request: ImageRequest, context: RequestContext
 ) -> None:
-    """Answer a POST; images that are asked for as URLs are kept in `store`."""
-    context.activity.model = request.model or _only_image_model(gateway)
+    """Answer POST /v1/images/generations."""
+    task = _task(gateway, request, context, pb.PAINT)
+    task.image.prompt = request.prompt
+    await answer_images(store, gateway, task, request, context, "image_generation")
+
+
+async def edit(
+    store: ImageStore, gateway: Gateway, request: ImageEditRequest, context: RequestContext
+) -> None:
+    """Answer POST /v1/images/edits."""
+    task = _task(gateway, request, context, pb.EDIT)
+    task.image.prompt = request.prompt
+    _begin_with(task.image, request.image[0], request.strength)
+    if request.mask is not None:
+        task.image.mask.data = request.mask.take()
+    await answer_images(store, gateway, task, request, context, "image_edit")
+
+
+async def vary(
+    store: ImageStore, gateway: Gateway, request: ImageVariationRequest, context: RequestContext
+) -> None:
+    """Answer POST /v1/images/variations."""
+    task = _task(gateway, request, context, pb.EDIT)
+    _begin_with(task.image, request.image[0], request.strength)
+    await answer_images(store, gateway, task, request, context, "image_edit")
+
+
+def _task(
+    gateway: Gateway, request: ImageOptions, context: RequestContext, need: pb.Capability
+) -> pb.Task:
+    """Return the task with what all images may be asked for."""
+    context.activity.model = request.model or _only_model(gateway, need)
     task = gateway.task(context.activity.model, stream=bool(request.stream), client=context.client)
     image = task.image
-    image.prompt = request.prompt
     image.negative_prompt = request.negative_prompt or ""
     image.width, image.height = request.pixels
     image.steps = request.steps or 0
     image.n = request.n or 1
+    image.previews = request.partial_images or 0
+    if request.format != "png":  # which every worker can write
+        image.type = f"image/{request.format}"
+        if request.output_compression is not None:
+            image.quality = max(request.output_compression, 1)
     if request.guidance is not None:
         image.guidance = request.guidance
     if request.seed is not None:
         image.seed = request.seed % 2**64
-    if request.stream:
-        context.response.start_stream()
-    images: list[pb.Image] = []
-    async with contextlib.aclosing(gateway.cluster.run(task)) as parts:
-        async for part in parts:
-            if part.started_over:
-                images.clear()
-            images.extend(part.images)
-            context.activity.output(part.worker_id, len(part.images))
-            if request.stream and part.HasField("progress"):
-                await context.response.write(_progress(part.progress))
-    if not images:
-        raise ApiError(502, "the worker sent no image: try again", type=SERVER, code="no_image")
-    gateway.activity.count_images(context.activity.model, len(images))
-    if request.stream:
-        await context.response.write(_completed(images), last=True)
-    elif request.response_format == "b64_json":
-        await context.response.send_json(
-            Images(int(time.time()), [_inline(image) for image in images])
-        )
-    else:
-        data = [
-            ImageData(image.seed, url=f"{context.base_url}{FILES}/{store.put(image.png)}.png")
-            for image in images
-        ]
-        await context.response.send_json(Images(int(time.time()), data))
+    return task
 
 
-def _only_image_model(gateway: Gateway) -> str:
-    names = [model.name for model in gateway.usable if pb.PAINT in model.capabilities]
+def _begin_with(image: pb.ImageTask, upload: Upload, strength: float | None) -> None:
+    image.image.data = upload.take()
+    if strength is not None:
+        image.strength = strength
+
+
+def _only_model(gateway: Gateway, need: pb.Capability) -> str:
+    names = [model.name for model in gateway.usable if need in model.capabilities]
     if len(names) != 1:
         listed = (
             f"choose one of {', '.join(names)}"
             if names
-            else "no worker has a model that makes images"
+            else f"no worker has a model that can {ABILITIES[need]}"
         )
         raise ApiError(400, f"model: is missing; {listed}", param="model")
     return names[0]
-
-
-def _inline(image: pb.Image) -> ImageData:
-    return ImageData(image.seed, b64_json=base64.b64encode(image.png).decode("ascii"))
-
-
-def _progress(progress: pb.Progress) -> bytes:
-    data = ImageProgress(progress.phase, progress.done, progress.total)
-    return server_sent_event(msgspec.json.encode(data), data.type)
-
-
-def _completed(images: list[pb.Image]) -> bytes:
-    now = int(time.time())
-    events = []
-    for index, image in enumerate(images):
-        inline = base64.b64encode(image.png).decode("ascii")
-        data = ImageCompleted(inline, now, index, image.seed)
-        events.append(server_sent_event(msgspec.json.encode(data), data.type))
-    return b"".join(events)

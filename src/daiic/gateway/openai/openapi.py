@@ -4,13 +4,24 @@ from typing import Any
 
 import msgspec
 
+from daiic.gateway.http.upload import Upload
 from daiic.gateway.openai.errors import ErrorBody
 from daiic.gateway.openai.responses.kept import MOST_ITEMS
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.chat_answer import ChatChunk, ChatCompletion
 from daiic.gateway.openai.schema.completions import Completion, CompletionRequest
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest, Embeddings
-from daiic.gateway.openai.schema.images import ImageCompleted, ImageProgress, ImageRequest, Images
+from daiic.gateway.openai.schema.image_answer import (
+    ImageCompleted,
+    ImageProgress,
+    Images,
+    PartialImage,
+)
+from daiic.gateway.openai.schema.images import (
+    ImageEditRequest,
+    ImageRequest,
+    ImageVariationRequest,
+)
 from daiic.gateway.openai.schema.models import Model, Models
 from daiic.gateway.openai.schema.response import DeletedResponse, Response
 from daiic.gateway.openai.schema.response_events import EVENTS
@@ -34,7 +45,10 @@ _BODIES = (
     DeletedResponse,
     InputItems,
     Images,
+    ImageEditRequest,
+    ImageVariationRequest,
     ImageProgress,
+    PartialImage,
     ImageCompleted,
     Embeddings,
     RerankRequest,
@@ -44,6 +58,7 @@ _BODIES = (
     ErrorBody,
 )
 
+FORM = "multipart/form-data"
 _ERRORS = {
     "400": "A parameter is wrong, or the model cannot do this; `param` names the parameter",
     "401": "The API key is missing or not valid",
@@ -51,7 +66,7 @@ _ERRORS = {
     "404": "There is no such model; the message lists those that there are",
     "408": "The body did not arrive in time",
     "413": "The body is too large",
-    "415": "The body is not JSON",
+    "415": "The body is not JSON, or not the form that is wanted",
     "429": "The queue is full, or the key is at its limit; Retry-After says when to try again",
     "431": "The headers are too large",
     "502": "The worker was lost, and no other could take over",
@@ -67,12 +82,19 @@ def _parameter(place: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
 _RESPONSE_ID = _parameter("path", "response_id", {"type": "string", "minLength": 1})
 
 
+def _file(kind: type) -> dict[str, Any]:
+    """Return the schema of a file in a form."""
+    assert kind is Upload
+    return {"type": "string", "format": "binary"}
+
+
 def document(keys_needed: bool) -> bytes:
     """Return the document as JSON; with `keys_needed` it asks for a bearer key."""
     schemas, components = msgspec.json.schema_components(
-        _BODIES, ref_template="#/components/schemas/{name}"
+        _BODIES, schema_hook=_file, ref_template="#/components/schemas/{name}"
     )
     of = dict(zip(_BODIES, schemas, strict=True))
+    image_events = [of[event] for event in (ImageProgress, PartialImage, ImageCompleted)]
     paths = {
         "/v1/models": {"get": _operation("List models", None, of[Models], of)},
         "/v1/models/{model}": {
@@ -129,12 +151,21 @@ def document(keys_needed: bool) -> bytes:
             "parameters": [_RESPONSE_ID],
         },
         "/v1/images/generations": {
+            "post": _operation("Make images", of[ImageRequest], of[Images], of, events=image_events)
+        },
+        "/v1/images/edits": {
             "post": _operation(
-                "Make images",
-                of[ImageRequest],
+                "Change an image", of[ImageEditRequest], of[Images], of, image_events, FORM
+            )
+        },
+        "/v1/images/variations": {
+            "post": _operation(
+                "Make images like one",
+                of[ImageVariationRequest],
                 of[Images],
                 of,
-                events=[of[ImageProgress], of[ImageCompleted]],
+                image_events,
+                FORM,
             )
         },
         "/v1/embeddings": {
@@ -167,6 +198,7 @@ def _operation(
     answer: dict[str, Any],
     of: dict[Any, dict[str, Any]],
     events: list[dict[str, Any]] | None = None,
+    body_type: str = "application/json",
 ) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if events:
@@ -185,7 +217,7 @@ def _operation(
     if body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": body}},
+            "content": {body_type: {"schema": body}},
         }
     return operation
 

@@ -10,14 +10,13 @@ from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.json_endpoint import JsonEndpoint
 from daiic.gateway.http.post_endpoint import Answer, Request
 from daiic.gateway.monitoring.activity import Endpoint
-from daiic.gateway.openai import openapi
+from daiic.gateway.openai import images, openapi
 from daiic.gateway.openai.chat import chat
 from daiic.gateway.openai.completions import complete
 from daiic.gateway.openai.embeddings import embed
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.openai.image_files import FILES, serve_file
 from daiic.gateway.openai.image_store import ImageStore
-from daiic.gateway.openai.images import generate
 from daiic.gateway.openai.models import list_models, show_model
 from daiic.gateway.openai.responses import kept
 from daiic.gateway.openai.responses.create import respond
@@ -25,7 +24,6 @@ from daiic.gateway.openai.responses.store import ResponseStore
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.completions import CompletionRequest
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest
-from daiic.gateway.openai.schema.images import ImageRequest
 from daiic.gateway.openai.schema.response_request import ResponseRequest
 from daiic.work import WORK
 
@@ -33,7 +31,7 @@ from daiic.work import WORK
 def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
     """Return the routes; `keys_needed` is said in the document."""
     settings = gateway.settings
-    images = ImageStore(settings.image_ttl, settings.image_store_bytes)
+    store = ImageStore(settings.image_ttl, settings.image_store_bytes)
     responses = ResponseStore()
     document = openapi.document(keys_needed)
 
@@ -48,9 +46,9 @@ def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
         post("/v1/completions", "completion", "text", CompletionRequest, complete),
         post("/v1/responses", "response", "text", ResponseRequest, partial(respond, responses)),
         *kept.routes(responses),
-        post("/v1/images/generations", "image", "image", ImageRequest, partial(generate, images)),
+        *images.routes(gateway, store),
         post("/v1/embeddings", "embedding", "embed", EmbeddingRequest, embed),
-        get_route(f"{FILES}/{{name}}.png", partial(serve_file, images)),
+        get_route(f"{FILES}/{{file}}", partial(serve_file, store)),
         get_route("/v1/models", partial(list_models, gateway)),
         get_route("/v1/models/{name:path}", partial(show_model, gateway)),
         get_route("/openapi.json", lambda _: Response(document, media_type="application/json")),

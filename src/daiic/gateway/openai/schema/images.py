@@ -1,4 +1,4 @@
-"""POST /v1/images/generations."""
+"""POST /v1/images/generations, edits and variations: what may be asked for."""
 
 from typing import Annotated, Literal
 
@@ -6,19 +6,31 @@ import msgspec
 from msgspec import Meta
 
 from daiic.gateway.http.errors import ApiError, unsupported_parameter
+from daiic.gateway.http.upload import Upload
+from daiic.gateway.limits import IMAGES, PARTIAL_IMAGES
 from daiic.gateway.openai.schema.fields import ModelName, Seed
 
+ImageFormat = Literal["png", "jpeg", "webp"]
+Prompt = Annotated[str, Meta(min_length=1, max_length=32000)]
+Strength = Annotated[float, Meta(ge=0, le=1)]
 
-class ImageRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """POST /v1/images/generations; `seed` and the fields after it are not OpenAI's."""
 
-    prompt: Annotated[str, Meta(min_length=1, max_length=32000)]
+class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How images are made, whatever they are made from.
+
+    `seed` and the fields after it are not OpenAI's. `output_compression` is the quality of WebP
+    and JPEG, from 0 to 100.
+    """
+
     model: ModelName | None = None
-    n: Annotated[int, Meta(ge=1, le=10)] | None = None
+    n: Annotated[int, Meta(ge=1, le=IMAGES)] | None = None
     size: Annotated[str, Meta(pattern=r"^(auto|[0-9]{1,4}x[0-9]{1,4})$")] | None = None
     response_format: Literal["url", "b64_json"] | None = None
-    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_format: ImageFormat | None = None
+    output_compression: Annotated[int, Meta(ge=0, le=100)] | None = None
+    background: Literal["transparent", "opaque", "auto"] | None = None
     stream: bool | None = None
+    partial_images: Annotated[int, Meta(ge=0, le=PARTIAL_IMAGES)] | None = None
     seed: Seed | None = None
     negative_prompt: Annotated[str, Meta(max_length=32000)] | None = None
     steps: Annotated[int, Meta(ge=1, le=500)] | None = None
@@ -32,14 +44,17 @@ class ImageRequest(msgspec.Struct, frozen=True, kw_only=True):
         width, _, height = str(self.size).partition("x")
         return int(width), int(height)
 
+    @property
+    def format(self) -> ImageFormat:
+        """How the images are written."""
+        return self.output_format or "png"
+
     def check(self) -> None:
         """Refuse what workers cannot honour.
 
         Raises:
             ApiError: naming the parameter.
         """
-        if self.output_format not in (None, "png"):
-            raise unsupported_parameter("output_format", "images are PNG; leave it out")
         width, height = self.pixels
         if self.size not in (None, "auto") and not (
             64 <= width <= 4096 and 64 <= height <= 4096 and width % 8 == height % 8 == 0
@@ -50,38 +65,64 @@ class ImageRequest(msgspec.Struct, frozen=True, kw_only=True):
                 "from 64 to 4096",
                 param="size",
             )
+        if self.background == "transparent":
+            raise unsupported_parameter("background", "images are opaque; leave it out")
+        if self.output_compression not in (None, 100) and self.format == "png":
+            raise ApiError(
+                400,
+                'output_compression: PNG has none; send "output_format": "webp" or "jpeg" with it',
+                param="output_compression",
+            )
+        if self.partial_images and not self.stream:
+            raise ApiError(
+                400,
+                "partial_images: they are for streams only; send stream: true with it",
+                param="partial_images",
+            )
 
 
-class ImageData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One image, inline or by URL; the same `seed` makes the same image again."""
+class ImageRequest(ImageOptions, frozen=True, kw_only=True):
+    """POST /v1/images/generations."""
 
-    seed: int
-    b64_json: str | None = None
-    url: str | None = None
+    prompt: Prompt
 
 
-class Images(msgspec.Struct, frozen=True):
-    """The response of /v1/images/generations."""
+class _FromImage(ImageOptions, frozen=True, kw_only=True):
+    """What begins with an image; `strength`, which is not OpenAI's, says how far it may get."""
 
-    created: int
-    data: list[ImageData]
+    image: list[Upload]
+    strength: Strength | None = None
+
+    def check(self) -> None:
+        """Refuse what workers cannot honour.
+
+        Raises:
+            ApiError: naming the parameter.
+        """
+        ImageOptions.check(self)
+        if len(self.image) != 1:
+            raise unsupported_parameter(
+                "image", f"it was sent {len(self.image)} times; models here begin with one image"
+            )
 
 
-class ImageProgress(msgspec.Struct, frozen=True):
-    """An event while images are being made; `total` is 0 if it is not known."""
+class ImageEditRequest(_FromImage, frozen=True, kw_only=True):
+    """POST /v1/images/edits, a form; what is transparent in `mask` is painted anew."""
 
-    phase: str
-    done: int
-    total: int
-    type: Literal["image_generation.progress"] = "image_generation.progress"
+    prompt: Prompt
+    mask: Upload | None = None
+    markup: Upload | None = None
+
+    def check(self) -> None:
+        """Refuse what workers cannot honour.
+
+        Raises:
+            ApiError: naming the parameter.
+        """
+        _FromImage.check(self)
+        if self.markup is not None:
+            raise unsupported_parameter("markup", "models here follow a mask; send that")
 
 
-class ImageCompleted(msgspec.Struct, frozen=True):
-    """An event with a finished image."""
-
-    b64_json: str
-    created_at: int
-    index: int
-    seed: int
-    output_format: Literal["png"] = "png"
-    type: Literal["image_generation.completed"] = "image_generation.completed"
+class ImageVariationRequest(_FromImage, frozen=True, kw_only=True):
+    """POST /v1/images/variations, a form."""
