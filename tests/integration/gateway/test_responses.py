@@ -1,6 +1,7 @@
 """The Responses API through the real `openai` client: objects, events, conversations, the store."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ import pytest
 from daiic.errors import TaskError
 from daiic.gateway.http.api_keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
-from support.peers.scripted_head import ScriptedHead
+from support.peers.scripted_head import PNG, ScriptedHead
 from support.peers.tool_caller import CITY, USAGE, says_json, thinks_says_calls
 from support.processes.gateway_process import RunningGateway
 
@@ -161,6 +162,24 @@ async def test_the_whole_conversation_may_be_sent_instead(
     messages = head.tasks[-1].text.messages
     assert [message.role for message in messages] == ["user", "assistant", "tool"]
     assert messages[1].reasoning == "let me see" and len(messages[1].tool_calls) == 2
+
+
+async def test_images_are_shown_to_the_model_again_when_a_conversation_goes_on(
+    gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    client = gateway.openai
+    url = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    shown = [{"type": "input_text", "text": "what is"}, {"type": "input_image", "image_url": url}]
+    head.script = thinks_says_calls
+    first = await client.responses.create(
+        model="stub-chat", input=[{"role": "user", "content": shown}]
+    )
+    await client.responses.create(
+        model="stub-chat", input="and now?", previous_response_id=first.id
+    )
+    for task in head.tasks:
+        said, seen = task.text.messages[0].parts
+        assert (said.text, seen.image.data, seen.image.type) == ("what is", PNG, "image/png")
 
 
 async def test_responses_are_kept_listed_and_deleted(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from daiic.gateway.http.errors import unsupported_parameter
+from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.schema.response_items import InputContent, InputItem
 from daiic.gateway.openai.schema.response_request import NamedResponseTool, ResponseRequest
 from daiic.gateway.text.tools import add_tool, choose_tools, missing, must_be_function
@@ -12,11 +13,13 @@ from daiic.wire import daiic_pb2 as pb
 _TEXTS = ("input_text", "output_text", "text", "refusal", "summary_text", "reasoning_text")
 
 
-def add_items(task: pb.TextTask, items: Iterable[InputItem], where: str) -> None:
+async def add_items(
+    task: pb.TextTask, items: Iterable[InputItem], where: str, media: MediaReader
+) -> None:
     """Add the turns that `items` make up to the conversation in `task`.
 
     What the model thought, said and called in one turn are items of their own. `where` names the
-    list in errors.
+    list in errors; `media` reads images.
 
     Raises:
         ApiError: 400 for an item that no model could take; `param` says which.
@@ -33,10 +36,11 @@ def add_items(task: pb.TextTask, items: Iterable[InputItem], where: str) -> None
             if item.content is None:
                 raise missing(f"{here}.content")
             role = "system" if item.role == "developer" else item.role
-            said = _text(item.content, f"{here}.content")
-            message = task.messages.add(role=role, content=said)
+            message = await _said(item.content, f"{here}.content", media)
+            message.role = role
+            task.messages.append(message)
             if role == "assistant":
-                message.reasoning, reasoning = reasoning, ""
+                task.messages[-1].reasoning, reasoning = reasoning, ""
         elif kind == "function_call":
             call = _call(item, here)
             last = task.messages[-1] if task.messages else None
@@ -49,8 +53,9 @@ def add_items(task: pb.TextTask, items: Iterable[InputItem], where: str) -> None
                 raise missing(f"{here}.call_id")
             if item.output is None:
                 raise missing(f"{here}.output")
-            said = _text(item.output, f"{here}.output")
-            task.messages.add(role="tool", content=said, tool_call_id=item.call_id)
+            message = await _said(item.output, f"{here}.output", media)
+            message.role, message.tool_call_id = "tool", item.call_id
+            task.messages.append(message)
         else:
             raise unsupported_parameter(
                 f"{here}.type",
@@ -98,6 +103,25 @@ def _call(item: InputItem, where: str) -> pb.ToolCall:
     return pb.ToolCall(id=item.call_id, name=item.name, arguments=item.arguments or "")
 
 
+async def _said(
+    content: str | Sequence[InputContent], where: str, media: MediaReader
+) -> pb.ChatMessage:
+    """Return a message that says and shows `content`, in parts if it shows something."""
+    if isinstance(content, str) or all(part.type != "input_image" for part in content):
+        return pb.ChatMessage(content=_text(content, where))
+    message = pb.ChatMessage()
+    for index, part in enumerate(content):
+        here = f"{where}[{index}]"
+        if part.type != "input_image":
+            message.parts.add(text=_text([part], where))
+        elif part.image_url is None:
+            raise missing(f"{here}.image_url")
+        else:
+            image = await media.image(part.image_url, f"{here}.image_url")
+            message.parts.add(image=image)
+    return message
+
+
 def _text(content: str | Sequence[InputContent] | None, where: str) -> str:
     if content is None:
         return ""
@@ -106,6 +130,7 @@ def _text(content: str | Sequence[InputContent] | None, where: str) -> str:
     for index, part in enumerate(content):
         if part.type not in _TEXTS:
             raise unsupported_parameter(
-                f"{where}[{index}].type", f'"{shown(part.type)}" is not supported; send texts only'
+                f"{where}[{index}].type",
+                f'"{shown(part.type)}" is not supported here; send "input_text" or "input_image"',
             )
     return "".join(part.text or part.refusal or "" for part in content)

@@ -10,6 +10,7 @@ from daiic.gateway.http.body_memory import Body
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.limits import MESSAGES
+from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.responses.conversation import add_items, add_tools
 from daiic.gateway.openai.responses.responses_format import ResponsesFormat
 from daiic.gateway.openai.responses.store import KeptResponse, ResponseStore
@@ -42,8 +43,9 @@ async def respond(
             task.text.messages.add(role="system", content=request.instructions)
         most = gateway.settings.max_body_bytes
         earlier = earlier_items(store, request, context.client.id, memory, most)
-        add_items(task.text, earlier, "previous_response_id")
-        add_items(task.text, items, "input")
+        media = MediaReader(gateway.settings.allowed_media_hosts, memory.count)
+        await add_items(task.text, earlier, "previous_response_id", media)
+        await add_items(task.text, items, "input", media)
         add_tools(task.text, request)
         if request.reasoning:
             task.text.reasoning_effort = request.reasoning.effort or ""
@@ -83,7 +85,7 @@ def earlier_items(
 
     Raises:
         ApiError: 404 if a response of the conversation is not kept; 400 if it has become longer
-            than `most` bytes, which is what could be sent at once; 429 as `Body.add` does.
+            than `most` bytes, which is what could be sent at once; 429 as `Body.count` does.
     """
     turns: list[list[InputItem]] = []
     previous = request.previous_response_id
@@ -92,8 +94,8 @@ def earlier_items(
         kept = store.get(previous, client)
         if kept is None:
             raise _not_kept(request.previous_response_id or "", previous)
-        memory.add(kept.input_items)
-        memory.add(kept.response)
+        memory.count(kept.input_items)
+        memory.count(kept.response)
         said = _ITEMS.decode(kept.input_items)
         answered = msgspec.json.decode(kept.response, type=_Output).output
         count += len(said) + len(answered)
@@ -106,7 +108,6 @@ def earlier_items(
             )
         turns += [answered, said]
         previous = kept.previous
-    memory.take()
     return [item for turn in reversed(turns) for item in turn]
 
 

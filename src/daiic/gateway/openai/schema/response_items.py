@@ -12,11 +12,15 @@ Status = Literal["in_progress", "completed", "incomplete"]
 
 
 class InputContent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A part of an item: "input_text" of others, "output_text" of the model."""
+    """A part of an item: "input_text" and "input_image" of others, "output_text" of the model.
+
+    `image_url` is a data URL, or an http URL of a host that the gateway may fetch from.
+    """
 
     type: str
     text: str | None = None
     refusal: str | None = None
+    image_url: str | None = None
 
 
 Contents = Annotated[list[InputContent], Meta(max_length=MESSAGES)]
