@@ -26,6 +26,11 @@ class WorkerLimits:
     in an answer, `seen_images`, the `pixels` of each and of them all, and the `jpeg_scans` of one;
     `documents` to rank.
 
+    Of a `recording`, its size, and once it is decoded: `recording_seconds`, `recording_samples`
+    of all channels, `recording_channels`, `recording_rate`. Of a text that is said: the characters
+    of all that is `spoken` and of a `sentence`, and the `sentence_seconds` that one may take; the
+    `voices` that a model may have.
+
     Of the models folder, and of the download cache: entries `looked_at`, and
     `unusable` ones that the log and the list name after one look.
 
@@ -75,6 +80,15 @@ class WorkerLimits:
     all_pixels: int = 1 << 26
     jpeg_scans: int = 100
     documents: int = 2048
+    recording: int = 26 * MIB
+    recording_seconds: int = 7200
+    recording_samples: int = 1 << 29
+    recording_channels: int = 8
+    recording_rate: int = 192_000
+    spoken: int = 4096
+    sentence: int = 400
+    sentence_seconds: int = 120
+    voices: int = 256
     looked_at: int = 10_000
     unusable: int = 50
     depth: int = 2

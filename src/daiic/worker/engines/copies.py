@@ -21,6 +21,7 @@ from daiic.worker.engines.interface import (
     EngineDied,
     EngineOutOfMemory,
     GuessesAhead,
+    HasVoices,
 )
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 
@@ -59,6 +60,7 @@ class Copies:
         self.fallback = first.fallback
         self.choice = first.choice
         self.adapters = first.adapters if isinstance(first, Adaptable) else ()
+        self.voices = first.voices if isinstance(first, HasVoices) else ()
         self._name = name
         self._why = first.choice
         self._copies = [Copy(first, card)]

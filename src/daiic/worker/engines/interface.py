@@ -171,6 +171,13 @@ class HeldByMany(Protocol):
     shards: Sequence[pb.Shard]
 
 
+@runtime_checkable
+class HasVoices(Protocol):
+    """An `Engine` that speaks; `voices` are the names of those that a task may ask for."""
+
+    voices: Sequence[str]
+
+
 class EngineModule(Protocol):
     """The module of an engine that loads models with it; importing it may take seconds."""
 

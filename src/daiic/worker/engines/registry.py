@@ -10,7 +10,9 @@ from daiic.worker.engines.interface import EngineEntry, Probed
 from daiic.worker.engines.llama_cpp.probe import probe as probe_gguf
 from daiic.worker.engines.transformers_embedding.probe import probe as probe_encoder
 from daiic.worker.engines.transformers_reranking.probe import probe as probe_cross_encoder
+from daiic.worker.engines.transformers_speech.probe import probe as probe_vits
 from daiic.worker.engines.transformers_text.probe import probe as probe_language_model
+from daiic.worker.engines.transformers_transcription.probe import probe as probe_whisper
 from daiic.worker.engines.vllm.probe import probe as probe_for_vllm
 from daiic.worker.models.architectures import architectures_in
 from daiic.worker.models.gguf.description import describe
@@ -31,7 +33,19 @@ ENGINES = (
         "daiic.worker.engines.transformers_reranking.load",
     ),
     EngineEntry(
+        "transformers_speech",
+        probe_vits,
+        "daiic.worker.engines.transformers_speech.load",
+        over_cards=False,
+    ),
+    EngineEntry(
         "transformers_embedding", probe_encoder, "daiic.worker.engines.transformers_embedding.load"
+    ),
+    EngineEntry(
+        "transformers_transcription",
+        probe_whisper,
+        "daiic.worker.engines.transformers_transcription.load",
+        over_cards=False,
     ),
 )
 """By order of preference: the first that accepts a model runs it."""
@@ -75,6 +89,6 @@ def choose(
         pb.BAD_REQUEST,
         f"{name} is a model of a kind that workers do not run "
         f"({shown(architectures) or 'its config.json names no architecture'})",
-        "use a causal language model, a text-to-image pipeline of diffusers, a text encoder, or a "
-        "cross-encoder",
+        "use a causal language model, a text-to-image pipeline of diffusers, a text encoder, a "
+        "cross-encoder, a Whisper, or a VITS",
     )

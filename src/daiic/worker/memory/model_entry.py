@@ -10,6 +10,7 @@ from daiic.worker.engines.interface import (
     Adaptable,
     Engine,
     GuessesAhead,
+    HasVoices,
     HeldByMany,
     ModelRefused,
 )
@@ -162,6 +163,8 @@ class ModelEntry:
                 status.speculation.CopyFrom(engine.speculation.told())
             if isinstance(engine, HeldByMany):
                 status.shards.extend(engine.shards)
+            if isinstance(engine, HasVoices):
+                status.voices.extend(engine.voices)
         return status
 
 

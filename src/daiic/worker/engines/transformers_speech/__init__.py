@@ -1,0 +1,1 @@
+"""Saying texts, with VITS through transformers."""
