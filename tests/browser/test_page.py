@@ -42,7 +42,7 @@ async def test_it_shows_the_cluster_as_it_is_and_as_it_changes(
     heartbeat.models.add(name="big", kind=pb.TEXT, state=pb.LOADING, progress=0.4)
     await page.until("document.querySelector('.models').innerText.includes('loading 40 %')")
     await page.js("document.querySelector('.worker').dataset.mine = 'yes'")
-    heartbeat.models[3].progress = 0.5
+    heartbeat.models[-1].progress = 0.5
     await page.until("document.querySelector('.models').innerText.includes('loading 50 %')")
     assert await page.js("document.querySelector('.worker').dataset.mine") == "yes"
     del head.status.workers[:]

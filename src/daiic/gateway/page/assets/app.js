@@ -7,9 +7,11 @@ import { startConnect } from "./connect.js";
 import { byId, say } from "./dom.js";
 import { startImages } from "./images.js";
 import { follow, onCluster } from "./live.js";
+import { startSession } from "./session.js";
 import { startSpeed } from "./speed.js";
+import { startUsage } from "./usage.js";
 
-const VIEWS = ["cluster", "chat", "images", "speed", "connect"];
+const VIEWS = ["cluster", "chat", "images", "speed", "usage", "connect"];
 
 function showView() {
   const wanted = location.hash.slice(1);
@@ -93,6 +95,8 @@ startClusterView();
 startChat();
 startImages();
 startSpeed();
+startUsage();
+startSession();
 startConnect();
 onCluster(showPulse);
 window.addEventListener("hashchange", showView);

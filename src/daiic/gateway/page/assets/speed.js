@@ -24,7 +24,7 @@ export function startSpeed() {
   const models = byId("speed-model");
   const figures = byId("speed-what");
   figures.append(...Object.entries(FIGURES).map(([value, { name }]) => h("option", { value }, name)));
-  document.querySelector(".speeds thead").append(h("tr", {}, ...HEADS.map((name) => h("th", { scope: "col" }, name))));
+  byId("speed-results").querySelector("thead").append(h("tr", {}, ...HEADS.map((name) => h("th", { scope: "col" }, name))));
   const showChosen = () => {
     const chosen = results.filter((measured) => measured.model === models.value).sort(byWorker);
     showChart(draw, chosen, figures.value);
