@@ -117,6 +117,45 @@ async def test_embeddings_have_length_one_and_the_order_of_the_texts(
     assert vectors[0] @ vectors[1] < 0.999
 
 
+async def test_embeddings_of_tokens_are_those_of_their_text(program: str, tmp_path: Path) -> None:
+    path = tiny_gguf.embedding_model(tmp_path / "sentences.gguf")
+    async with serving(path) as engine:
+        assert pb.TOKENS in engine.capabilities
+        text = (await answer(engine, embeds("a cat")))[0].embeddings[0].values
+        letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
+        begins, inside = 5, 5 + len(letters)
+        tokens = [2, begins, begins + 2, inside, inside + 19, 3]  # [CLS] a c a t [SEP]
+        task = pb.Task(model="s", embed=pb.EmbedTask(token_inputs=[pb.Tokens(tokens=tokens)]))
+        assert list((await answer(engine, task))[0].embeddings[0].values) == pytest.approx(
+            list(text), abs=1e-3
+        )
+        task.embed.token_inputs[0].tokens.append(9999)
+        with pytest.raises(TaskError, match="9999"):
+            await answer(engine, task)
+
+
+async def test_documents_are_ranked_in_their_order_and_long_ones_refused(
+    program: str, tmp_path: Path
+) -> None:
+    path = tiny_gguf.embedding_model(tmp_path / "ranks.gguf", pooling=PoolingType.RANK)
+    documents = ["two dogs", "a cat", "a cat and a dog", "a cat"]
+    async with serving(path) as engine:
+        assert (engine.model_kind, engine.capabilities) == (pb.RERANKING, {pb.RERANK})
+        task = pb.Task(model="r", rerank=pb.RerankTask(query="a cat?", documents=documents))
+        result = (await answer(engine, task))[0]
+        assert len(result.scores) == 4 and result.usage.prompt_tokens > 20
+        assert result.scores[1] == pytest.approx(result.scores[3], abs=1e-3)
+        assert len({round(score, 2) for score in result.scores}) == 3
+        del task.rerank.documents[1:]
+        alone = (await answer(engine, task))[0]
+        assert list(alone.scores) == pytest.approx([result.scores[0]], abs=1e-3)
+        task.rerank.documents.append("a cat " * 100)
+        with pytest.raises(TaskError, match="text 2 of 2"):
+            await answer(engine, task)
+        with pytest.raises(TaskError, match="cannot do a task"):
+            await answer(engine, embeds("a cat"))
+
+
 def embeds(*texts: str) -> pb.Task:
     return pb.Task(model="sentences", embed=pb.EmbedTask(inputs=texts))
 

@@ -14,8 +14,8 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.registry import choose
+from daiic.worker.engines.text.checks import check_ranking
 from daiic.worker.engines.torch.encoder_engine import EncoderEngine
-from daiic.worker.engines.transformers_reranking import reranker
 from daiic.worker.engines.transformers_reranking.load import load
 from daiic.worker.limits import LIMITS
 from daiic.worker.memory.budget import MemoryBudget
@@ -141,7 +141,7 @@ async def test_a_long_query_is_cut_and_leaves_half_to_the_document(tmp_path: Pat
 )
 def test_a_task_without_sense_is_refused(query: str, documents: list[str], what: str) -> None:
     with pytest.raises(TaskError, match=what):
-        reranker.check(pb.RerankTask(query=query, documents=documents))
+        check_ranking(pb.RerankTask(query=query, documents=documents))
 
 
 async def test_an_activation_that_is_not_known_refuses_the_model(tmp_path: Path) -> None:

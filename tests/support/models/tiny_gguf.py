@@ -117,7 +117,10 @@ def adapter(path: Path, *, rank: int = 4, strength: float = 4.0, seed: int = 7) 
 def embedding_model(
     path: Path, *, pooling: PoolingType = PoolingType.MEAN, context: int = 128, seed: int = 7
 ) -> Path:
-    """Write a BERT of `BERT_WIDTH` dimensions whose WordPiece vocabulary is letters."""
+    """Write a BERT of `BERT_WIDTH` dimensions whose WordPiece vocabulary is letters.
+
+    With PoolingType.RANK it has a classifier of one label.
+    """
     random = np.random.default_rng(seed)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'-"
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -152,6 +155,13 @@ def embedding_model(
         "token_types.weight": _noise(random, 2, width),
         **_norm("token_embd_norm", width),
     }
+    if pooling == PoolingType.RANK:
+        weights |= {
+            "cls.weight": _noise(random, width, width) * 20,
+            "cls.bias": _noise(random, width),
+            "cls.output.weight": _noise(random, 1, width) * 20,
+            "cls.output.bias": _noise(random, 1),
+        }
     for layer in range(2):
         weights |= _encoder(
             random,

@@ -5,6 +5,7 @@ from typing import Any
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.chat_request import Template
+from daiic.worker.engines.llama_cpp.probe import CAPABILITIES
 
 
 def abilities(
@@ -14,8 +15,8 @@ def abilities(
 
     `chats`: its file has a chat template; `adapts`: it has adapters.
     """
-    if kind == pb.EMBEDDING:
-        return frozenset({pb.EMBED})
+    if kind in CAPABILITIES:
+        return CAPABILITIES[kind]
     able = {pb.COMPLETE, pb.SAMPLING, pb.SCHEMA, pb.TOKENS}
     if chats:
         able.add(pb.CHAT)

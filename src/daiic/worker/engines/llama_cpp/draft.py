@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.llama_cpp.probe import embeds
+from daiic.worker.engines.llama_cpp.probe import kind_of
 from daiic.worker.models.gguf.description import Gguf, describe
 from daiic.worker.models.gguf.files import draft_of
 from daiic.worker.models.model_json import shown
@@ -29,7 +29,7 @@ def draft_for(path: Path, model: Gguf, named: Path | None) -> Draft | None:
     Raises:
         TaskError: BAD_REQUEST if it cannot be read.
     """
-    file = None if embeds(model) else named or draft_of(path)
+    file = None if kind_of(model) != pb.TEXT else named or draft_of(path)
     if file is None:
         return None
     try:

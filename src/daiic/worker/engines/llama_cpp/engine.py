@@ -14,6 +14,7 @@ from daiic.worker.engines.llama_cpp.chat_request import template_in
 from daiic.worker.engines.llama_cpp.constraint import has_llguidance
 from daiic.worker.engines.llama_cpp.embedding import embed
 from daiic.worker.engines.llama_cpp.pool import Pool
+from daiic.worker.engines.llama_cpp.ranking import rank
 from daiic.worker.engines.llama_cpp.rendering import NotRendered, Rendering
 from daiic.worker.engines.llama_cpp.replaceable import Replaceable, Running, Start
 from daiic.worker.engines.llama_cpp.server import Server
@@ -157,7 +158,10 @@ class LlamaEngine:
 
     async def _parts(self, running: Running, task: pb.Task) -> Parts:
         if task.HasField("embed") and self.model_kind == pb.EMBEDDING:
-            yield await embed(running.server, task.embed, self._context)
+            yield await embed(running.server, task.embed, self._context, self._texts.vocabulary)
+            return
+        if task.HasField("rerank") and self.model_kind == pb.RERANKING:
+            yield await rank(running.server, task.rerank, self._context)
             return
         if not task.HasField("text") or self.model_kind != pb.TEXT:
             raise TaskError(

@@ -21,7 +21,7 @@ from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.llama_cpp.needs import Needs
 from daiic.worker.engines.llama_cpp.placement import Placement, cards_for
 from daiic.worker.engines.llama_cpp.pool import Pool, smallest, whole_context
-from daiic.worker.engines.llama_cpp.probe import embeds
+from daiic.worker.engines.llama_cpp.probe import kind_of
 from daiic.worker.engines.llama_cpp.program import Options
 from daiic.worker.engines.llama_cpp.replaceable import Start
 from daiic.worker.engines.llama_cpp.server import Server
@@ -74,7 +74,8 @@ async def load(
     needed = needs.with_cache(pool.tokens)
     placement = cards.place(needed, model.layers) if arranged is None else Placement()
     adapters = adapters_of(path)
-    is_text = not embeds(model)
+    kind = kind_of(model)
+    is_text = kind == pb.TEXT
     speculation = None
     if is_text and options.guesses.allowed(path.name):
         share = draft.stat().st_size / model.weight_bytes if draft is not None else 0.0
@@ -101,6 +102,7 @@ async def load(
             checkpoints=checkpoints(model, slots, budget.ram_bytes - max(needed - vram, 0)),
             threads=options.threads,
             embeds=not is_text,
+            ranks=kind == pb.RERANKING,
             projector=kept.link_to(projector) if projector is not None else None,
             adapters=tuple(kept.link_to(adapter) for adapter in adapters),
             draft=kept.link_to(draft) if draft is not None else None,
@@ -124,7 +126,7 @@ async def load(
             shards = arranged.shards(options.lead.worker_id, options.lead.name)
         engine = await started(
             server,
-            kind=pb.TEXT if is_text else pb.EMBEDDING,
+            kind=kind,
             quantization=model.quantization,
             placement="gpu" if arranged and options.backend.is_gpu else placement.where,
             on_cards=sum(placement.shares.values()),
@@ -233,7 +235,7 @@ def _needs(
 
 def _slots(model: Gguf, options: LoadOptions) -> int:
     """Return how many tasks are run at once, whose states take STATES of the weights at most."""
-    if embeds(model):
+    if kind_of(model) != pb.TEXT:
         return 1
     if not model.state_bytes:
         return options.slots

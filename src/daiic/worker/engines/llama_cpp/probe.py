@@ -8,6 +8,12 @@ from daiic.worker.models.gguf.description import Gguf, describe
 from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.gguf.files import adapters_of, projector_of
 
+RANK = 4
+"""Of gguf's pooling types: what comes out is one score."""
+CAPABILITIES: dict[pb.ModelKind, frozenset[pb.Capability]] = {
+    pb.EMBEDDING: frozenset({pb.EMBED, pb.TOKENS}),
+    pb.RERANKING: frozenset({pb.RERANK}),
+}
 TEXT = frozenset({pb.COMPLETE, pb.SAMPLING, pb.SCHEMA, pb.TOKENS})
 
 
@@ -18,8 +24,9 @@ def probe(path: Path, name: str) -> Probed | None:
     model = describe(path)
     if model.kind != "model":
         return None
-    if embeds(model):
-        return Probed(pb.EMBEDDING, frozenset({pb.EMBED}))
+    kind = kind_of(model)
+    if kind != pb.TEXT:
+        return Probed(kind, CAPABILITIES[kind])
     able = set(TEXT)
     if model.chats:
         able.add(pb.CHAT)
@@ -32,6 +39,8 @@ def probe(path: Path, name: str) -> Probed | None:
     return Probed(pb.TEXT, frozenset(able), reasons=model.chats)
 
 
-def embeds(model: Gguf) -> bool:
-    """Return whether `model` makes embeddings of texts instead of continuing them."""
-    return not model.causal or bool(model.pooling)
+def kind_of(model: Gguf) -> pb.ModelKind:
+    """Return whether `model` continues texts, makes embeddings of them, or ranks them."""
+    if model.pooling == RANK:
+        return pb.RERANKING
+    return pb.TEXT if model.causal and not model.pooling else pb.EMBEDDING

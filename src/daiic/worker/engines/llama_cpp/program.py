@@ -14,9 +14,9 @@ vocabulary, a megabyte for some models, for every token made."""
 class Options:
     """What a server is started with.
 
-    `slots` tasks run at once, and share a cache of so many `tokens`; one that `embeds` reads whole
-    texts of so many. Each slot keeps so many `checkpoints`. `lookup` turns on guessing from the
-    text itself, `draft` guessing with a small model.
+    `slots` tasks run at once, and share a cache of so many `tokens`; one that `embeds`, and may
+    also be one that `ranks`, reads whole texts of so many. Each slot keeps so many `checkpoints`.
+    `lookup` turns on guessing from the text itself, `draft` guessing with a small model.
     `endpoints` lead to other machines, which hold these `proportions` of the last layers.
     """
 
@@ -27,6 +27,7 @@ class Options:
     checkpoints: int = 0
     threads: int = 0
     embeds: bool = False
+    ranks: bool = False
     projector: Path | None = None
     adapters: tuple[Path, ...] = field(default=())
     draft: Path | None = None
@@ -55,6 +56,8 @@ class Options:
         if self.embeds:
             arguments += ["--embeddings", "--batch-size", str(self.tokens)]
             arguments += ["--ubatch-size", str(self.tokens)]
+        if self.ranks:
+            arguments += ["--reranking"]
         if self.projector is not None:
             arguments += ["--mmproj", str(self.projector)]
         if self.endpoints:

@@ -5,6 +5,7 @@ import signal
 import sys
 
 BATCHES = ("--batch-size", "--ubatch-size")
+MODES = ("--embeddings", "--reranking")
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     for name in (*sizes, *BATCHES):
         parser.add_argument(name, type=int, default=0)
     parser.add_argument("--spec-type", default="none")
-    for name in ("--jinja", "--no-warmup", "--no-ui", "--embeddings", "--kv-unified"):
+    for name in ("--jinja", "--no-warmup", "--no-ui", "--kv-unified", *MODES):
         parser.add_argument(name, action="store_true")
     asked = parser.parse_args()
 
@@ -35,6 +36,8 @@ def main() -> None:
     if asked.embeddings:
         params.embedding = True
         params.n_batch, params.n_ubatch = asked.batch_size, asked.ubatch_size
+    if asked.reranking:
+        params.pooling_type = xl.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
     adapters = []
     for scaled in filter(None, asked.lora_scaled.split(",")):
         path, _, scale = scaled.rpartition(":")

@@ -136,3 +136,21 @@ def empty_prompt() -> TaskError:
 def bad(what: str, remedy: str) -> TaskError:
     """Return the refusal of a task, for its sender."""
     return TaskError(pb.BAD_REQUEST, what, remedy)
+
+
+def check_ranking(task: pb.RerankTask) -> None:
+    """Refuse a task without a query or documents, or with too many of those.
+
+    Raises:
+        TaskError: BAD_REQUEST.
+    """
+    if not task.query.strip():
+        raise TaskError(pb.BAD_REQUEST, "`query` is empty", "send what the documents should answer")
+    if not task.documents:
+        raise TaskError(pb.BAD_REQUEST, "`documents` is empty", "send at least one text")
+    if len(task.documents) > LIMITS.documents:
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"there are {len(task.documents)} documents, and {LIMITS.documents} are ranked at once",
+            "send them in several tasks: a score does not depend on the other documents",
+        )

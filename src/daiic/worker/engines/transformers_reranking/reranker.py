@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.one_thread import OneThread
+from daiic.worker.engines.text.checks import check_ranking
 from daiic.worker.engines.torch.text_batches import LONGEST, batches, most_tokens, pieces
 from daiic.worker.engines.transformers_reranking.recipe import Recipe
-from daiic.worker.limits import LIMITS
 
 GROUP = 256
 """Documents that are tokens at once: with each of them the query is."""
@@ -53,7 +52,7 @@ class Reranker:
             TaskError: BAD_REQUEST without a query or documents, or with too many of those.
         """
         query, documents = task.rerank.query, list(task.rerank.documents)
-        check(task.rerank)
+        check_ranking(task.rerank)
         query = await self._in_thread(partial(self._cut_query, query))
         scores: list[float] = []
         read = 0
@@ -122,21 +121,3 @@ class Reranker:
         logits = self._model(**inputs, **extra).logits
         scores: list[float] = self._recipe.activation(logits[:, 0].float()).tolist()
         return scores
-
-
-def check(task: pb.RerankTask) -> None:
-    """Refuse a task without a query or documents, or with too many of those.
-
-    Raises:
-        TaskError: BAD_REQUEST.
-    """
-    if not task.query.strip():
-        raise TaskError(pb.BAD_REQUEST, "`query` is empty", "send what the documents should answer")
-    if not task.documents:
-        raise TaskError(pb.BAD_REQUEST, "`documents` is empty", "send at least one text")
-    if len(task.documents) > LIMITS.documents:
-        raise TaskError(
-            pb.BAD_REQUEST,
-            f"there are {len(task.documents)} documents, and {LIMITS.documents} are ranked at once",
-            "send them in several tasks: a score does not depend on the other documents",
-        )
