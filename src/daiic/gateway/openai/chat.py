@@ -18,9 +18,6 @@ async def chat(gateway: Gateway, request: ChatRequest, context: RequestContext) 
         await add_messages(task.text, request.messages, media)
         add_tools(task.text, request)
         task.text.reasoning_effort = request.reasoning_effort or ""
-        names = dict(field_names(request))
-        for index, tool in enumerate(task.text.tools):
-            names[f"{tool.name}.parameters"] = f"tools[{index}].function.parameters"
         n = request.n or 1
         await answer_text(
             gateway,
@@ -28,5 +25,5 @@ async def chat(gateway: Gateway, request: ChatRequest, context: RequestContext) 
             ChatFormat(context.activity.id, request.model, wants_usage=request.wants_usage),
             context,
             answers_each=n,
-            field_names=names,
+            field_names=field_names(request, task.text, "tools[{}].function.parameters"),
         )

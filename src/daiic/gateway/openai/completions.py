@@ -25,5 +25,5 @@ async def complete(gateway: Gateway, request: CompletionRequest, context: Reques
         CompletionFormat(context.activity.id, request.model, wants_usage=request.wants_usage),
         context,
         answers_each=n,
-        field_names=field_names(request),
+        field_names=field_names(request, tasks[0].text),
     )

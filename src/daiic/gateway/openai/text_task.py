@@ -39,9 +39,16 @@ def text_task(gateway: Gateway, request: SampledRequest, context: RequestContext
     return task
 
 
-def field_names(request: SampledRequest) -> Mapping[str, str]:
-    """Return what `request` calls the fields of a task that workers find fault with."""
+def field_names(
+    request: SampledRequest, text: pb.TextTask, tool_parameters: str = ""
+) -> Mapping[str, str]:
+    """Return what `request` calls the fields of `text` that workers find fault with.
+
+    `tool_parameters` is where those of a tool are, with {} for its number.
+    """
     names = {name: name for name in request.__struct_fields__}
+    for number, tool in enumerate(text.tools):
+        names[f"{tool.name}.parameters"] = tool_parameters.format(number)
     if (constraint := request.constraint) is not None:
         names[constraint[0].WhichOneof("form") or ""] = constraint[1]
     return names

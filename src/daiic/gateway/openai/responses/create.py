@@ -49,9 +49,6 @@ async def respond(
         add_tools(task.text, request)
         if request.reasoning:
             task.text.reasoning_effort = request.reasoning.effort or ""
-        names = dict(field_names(request))
-        for index, tool in enumerate(task.text.tools):
-            names[f"{tool.name}.parameters"] = f"tools[{index}].parameters"
 
         def keep(response: bytes) -> None:
             if request.store is not False:
@@ -64,6 +61,7 @@ async def respond(
                 store.put(response_id, kept)
 
         answer_format = ResponsesFormat(Response.to(request, response_id, int(time.time())), keep)
+        names = field_names(request, task.text, "tools[{}].parameters")
         await answer_text(gateway, [task], answer_format, context, field_names=names)
 
 
@@ -73,7 +71,7 @@ def input_items(sent: str | list[InputItem], response_id: str) -> list[InputItem
     if isinstance(sent, str):
         sent = [InputItem(type="message", role="user", content=[InputContent("input_text", sent)])]
     return [
-        item if item.id else msgspec.structs.replace(item, id=f"in_{suffix}{index}")
+        item if item.id else msgspec.structs.replace(item, id=f"in_{suffix}_{index}")
         for index, item in enumerate(sent)
     ]
 

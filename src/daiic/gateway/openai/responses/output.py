@@ -90,7 +90,7 @@ class Output:
     def _where(self) -> Where:
         assert self._kind is not None
         index = len(self.items)
-        return {"item_id": f"{_PREFIX[self._kind]}_{self._suffix}{index}", "output_index": index}
+        return {"item_id": f"{_PREFIX[self._kind]}_{self._suffix}_{index}", "output_index": index}
 
     def _open(self, kind: Kind) -> Iterator[ResponseEvent]:
         """Begin an item, unless one of this `kind` is open."""

@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from daiic.gateway.limits import TOOL_NAME, TOOLS
 
-ToolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", max_length=TOOL_NAME)]
+# In Python, `$` alone lets a line feed follow.
+ToolName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+(?!\n)$", max_length=TOOL_NAME)]
 CallId = Annotated[str, Meta(min_length=1)]
 
 
