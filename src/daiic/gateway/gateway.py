@@ -1,7 +1,9 @@
 """What every endpoint uses: the cluster, what is known about it, and the gateway's own state."""
 
+import contextlib
 import hashlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from daiic.client import TaskClient
@@ -11,6 +13,7 @@ from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.http.body_memory import BodyMemory
 from daiic.gateway.http.client import Client
 from daiic.gateway.http.errors import ApiError
+from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.monitoring.cluster_view import ClusterView, KnownModel
 from daiic.gateway.settings import GatewaySettings
@@ -48,6 +51,15 @@ class Gateway:
             deadline_ms=deadline,
             client=digest.hexdigest(),
         )
+
+    @contextlib.contextmanager
+    def media(self, client: Client) -> Iterator[MediaReader]:
+        """Give what reads the images and recordings of a request of `client`.
+
+        What is fetched of them counts as the bodies of requests do, until this ends.
+        """
+        with self.bodies.of(client) as fetched:
+            yield MediaReader(self.settings.allowed_media_hosts, fetched.count)
 
     def models(self) -> dict[str, KnownModel]:
         """Return the models that can be used, by their names.

@@ -8,6 +8,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+import anthropic
+import ollama
 import openai
 import pytest
 from cryptography import x509
@@ -19,6 +21,7 @@ from daiic.gateway.media import fetch as fetching
 from daiic.gateway.media import hosts
 from daiic.gateway.media.fetch import NotFetched, fetch
 from daiic.gateway.media.hosts import NotAllowed
+from daiic.wire import daiic_pb2 as pb
 from support.peers.scripted_head import PNG, ScriptedHead
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(64)
@@ -94,6 +97,53 @@ async def test_images_come_with_the_conversation(
     (asked,) = files.heads
     assert f"Host: {files.address}" in asked
     assert not any(line.lower().startswith(("cookie", "authorization")) for line in asked)
+
+
+async def test_the_other_apis_show_images_too(
+    start_gateway: Start, head: ScriptedHead, files: FileServer
+) -> None:
+    gateway = await start_gateway(f"--allowed-media-hosts={files.address}")
+    encoded = base64.b64encode(PNG).decode()
+    url = f"http://{files.address}/a.png"
+    inline = {"type": "base64", "media_type": "image/png", "data": encoded}
+    async with anthropic.AsyncAnthropic(base_url=gateway.url, api_key="none") as client:
+        await client.messages.create(
+            model="stub-chat",
+            max_tokens=8,
+            messages=[
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image", "source": inline},
+                        {"type": "image", "source": {"type": "url", "url": url}},
+                        {"type": "text", "text": "?"},
+                    ],
+                }
+            ],
+        )
+    said = {"role": "user", "content": "?", "images": [encoded, encoded]}
+    await ollama.AsyncClient(host=gateway.url).chat("stub-chat", messages=[said])
+    await ollama.AsyncClient(host=gateway.url).generate(
+        "stub-chat", prompt="?", images=[encoded, encoded]
+    )
+    await gateway.openai.responses.create(
+        model="stub-chat",
+        input=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_image", "image_url": url, "detail": "auto"},
+                    {"type": "input_image", "image_url": f"data:image/png;base64,{encoded}"},
+                    {"type": "input_text", "text": "?"},
+                ],
+            }
+        ],
+    )
+    assert len(head.tasks) == 4
+    for task in head.tasks:
+        *images, text = task.text.messages[0].parts
+        assert [part.image for part in images] == [pb.Media(data=PNG, type="image/png")] * 2
+        assert text.text == "?"
 
 
 async def test_what_is_not_allowed_is_refused_with_what_to_do(

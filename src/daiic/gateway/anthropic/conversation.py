@@ -1,20 +1,23 @@
 """A request's prompt, as a task has it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
 from daiic.gateway.anthropic.schema.blocks import Block, Message, ResultBlock, Results
 from daiic.gateway.anthropic.schema.request import CountRequest
 from daiic.gateway.http.errors import ApiError, unsupported_parameter
+from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.text.json_schema import schema_text
 from daiic.gateway.text.tools import add_tool, choose_tools, missing
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
-def add_prompt(task: pb.TextTask, request: CountRequest) -> None:
+async def add_prompt(task: pb.TextTask, request: CountRequest, media: MediaReader) -> None:
     """Add the conversation, the tools and the format of the answer to `task`.
+
+    `media` makes what it holds of images.
 
     Raises:
         ApiError: 400 for what no model could take; `param` says which.
@@ -24,7 +27,8 @@ def add_prompt(task: pb.TextTask, request: CountRequest) -> None:
         text = system if isinstance(system, str) else "\n\n".join(block.text for block in system)
         task.messages.add(role="system", content=text)
     for index, message in enumerate(request.messages):
-        task.messages.extend(_messages(message, f"messages[{index}]"))
+        async for said in _messages(message, f"messages[{index}]", media):
+            task.messages.append(said)
     _add_tools(task, request)
     config = request.output_config
     if config is not None:
@@ -63,7 +67,9 @@ def _add_tools(task: pb.TextTask, request: CountRequest) -> None:
     )
 
 
-def _messages(message: Message, where: str) -> Iterator[pb.ChatMessage]:
+async def _messages(
+    message: Message, where: str, media: MediaReader
+) -> AsyncIterator[pb.ChatMessage]:
     """Yield what `message` is in a task: what tools gave are messages of their own there."""
     if isinstance(message.content, str):
         yield pb.ChatMessage(role=message.role, content=message.content)
@@ -77,9 +83,9 @@ def _messages(message: Message, where: str) -> Iterator[pb.ChatMessage]:
         at = f"{where}[{index}]"
         if block.type == "tool_result":
             # Templates expect them right after the call, whatever the user says besides.
-            yield _tool_result(block, at)
+            yield await _tool_result(block, at, media)
         else:
-            said.parts.append(_user_part(block, at))
+            said.parts.append(await _user_part(block, at, media))
     if said.parts:
         yield said
 
@@ -105,11 +111,11 @@ def _assistant(blocks: Sequence[Block], where: str) -> pb.ChatMessage:
     return said
 
 
-def _tool_result(block: Block, where: str) -> pb.ChatMessage:
+async def _tool_result(block: Block, where: str, media: MediaReader) -> pb.ChatMessage:
     said = pb.ChatMessage(
         role="tool", tool_call_id=_needed(block.tool_use_id, f"{where}.tool_use_id")
     )
-    parts = list(_result_parts(block.content or "", f"{where}.content"))
+    parts = await _result_parts(block.content or "", f"{where}.content", media)
     if block.is_error:
         parts.insert(0, pb.ContentPart(text="The tool failed: "))
     if all(part.HasField("text") for part in parts):
@@ -119,18 +125,24 @@ def _tool_result(block: Block, where: str) -> pb.ChatMessage:
     return said
 
 
-def _result_parts(content: Results, where: str) -> Iterator[pb.ContentPart]:
+async def _result_parts(content: Results, where: str, media: MediaReader) -> list[pb.ContentPart]:
     if isinstance(content, str):
-        yield pb.ContentPart(text=content)
-        return
-    for index, block in enumerate(content):
-        yield _user_part(block, f"{where}[{index}]")
+        return [pb.ContentPart(text=content)]
+    return [
+        await _user_part(block, f"{where}[{index}]", media) for index, block in enumerate(content)
+    ]
 
 
-def _user_part(block: Block | ResultBlock, where: str) -> pb.ContentPart:
+async def _user_part(block: Block | ResultBlock, where: str, media: MediaReader) -> pb.ContentPart:
     source = block.source
     if block.type == "text":
         return pb.ContentPart(text=_needed(block.text, f"{where}.text"))
+    if block.type == "image" and source is not None and source.type == "base64":
+        at = f"{where}.source.data"
+        return pb.ContentPart(image=media.image_in(_needed(source.data, at), at))
+    if block.type == "image" and source is not None and source.type == "url":
+        at = f"{where}.source.url"
+        return pb.ContentPart(image=await media.image(_needed(source.url, at), at))
     if block.type == "document" and source is not None and source.type == "text":
         return pb.ContentPart(text=_needed(source.data, f"{where}.source.data"))
     raise _unsupported(block.type, where)

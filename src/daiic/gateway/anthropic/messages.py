@@ -17,17 +17,22 @@ async def write_message(
     """Answer POST /v1/messages."""
     task = gateway.task(request.model, stream=bool(request.stream), client=context.client)
     text = task.text
-    add_prompt(text, request)
-    text.max_tokens = request.max_tokens
-    text.stop.extend(request.stop_sequences or ())
-    add_sampling(text, temperature=request.temperature, top_p=request.top_p, top_k=request.top_k)
-    await answer_text(
-        gateway,
-        [task],
-        MessageFormat(context.activity.id, request.model, shows_thinking=request.shows_thinking),
-        context,
-        field_names=_field_names(request, text),
-    )
+    with gateway.media(context.client) as media:
+        await add_prompt(text, request, media)
+        text.max_tokens = request.max_tokens
+        text.stop.extend(request.stop_sequences or ())
+        add_sampling(
+            text, temperature=request.temperature, top_p=request.top_p, top_k=request.top_k
+        )
+        await answer_text(
+            gateway,
+            [task],
+            MessageFormat(
+                context.activity.id, request.model, shows_thinking=request.shows_thinking
+            ),
+            context,
+            field_names=_field_names(request, text),
+        )
 
 
 async def count_tokens(gateway: Gateway, request: CountRequest, context: RequestContext) -> None:
@@ -37,7 +42,8 @@ async def count_tokens(gateway: Gateway, request: CountRequest, context: Request
     the request that most often follows finds the prompt in its cache.
     """
     task = gateway.task(request.model, stream=False, client=context.client)
-    add_prompt(task.text, request)
+    with gateway.media(context.client) as media:
+        await add_prompt(task.text, request, media)
     task.text.ClearField("constraint")
     if task.text.HasField("tool_choice") and task.text.tool_choice.mode != pb.ToolChoice.NONE:
         task.text.ClearField("tool_choice")

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from daiic.gateway.http.errors import unsupported_parameter
+from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.ollama.schema.request import (
     ChatRequest,
     GenerateRequest,
@@ -17,13 +19,13 @@ from daiic.gateway.text.tools import add_tool
 from daiic.wire import daiic_pb2 as pb
 
 
-def add_chat(task: pb.TextTask, request: ChatRequest) -> None:
-    """Add a conversation and its tools to `task`.
+def add_chat(task: pb.TextTask, request: ChatRequest, media: MediaReader) -> None:
+    """Add a conversation and its tools to `task`, with what `media` makes of its images.
 
     Raises:
         ApiError: 400 for what no model could take; `param` says which.
     """
-    task.messages.extend(_messages(request.messages))
+    task.messages.extend(_messages(request.messages, media))
     for index, tool in enumerate(request.tools or ()):
         function = tool.function
         where = f"tools[{index}].function.parameters"
@@ -37,14 +39,21 @@ def add_chat(task: pb.TextTask, request: ChatRequest) -> None:
         )
 
 
-def add_turn(task: pb.TextTask, request: GenerateRequest) -> None:
-    """Add what /api/generate asks for to `task`: one turn, or a text to continue."""
+def add_turn(task: pb.TextTask, request: GenerateRequest, media: MediaReader) -> None:
+    """Add what /api/generate asks for to `task`: one turn, or a text to continue.
+
+    Raises:
+        ApiError: 400 for images that are none, or beside a raw text.
+    """
+    if request.raw and request.images:
+        raise unsupported_parameter("images", "a raw text has no place for them; leave out raw")
     if request.raw:
         task.prompt = request.prompt
         return
     if request.system:
         task.messages.add(role="system", content=request.system)
-    task.messages.add(role="user", content=request.prompt)
+    said = task.messages.add(role="user", content=request.prompt)
+    _show(said, request.images, "images", media)
 
 
 def add_parameters(task: pb.TextTask, request: TextRequest) -> None:
@@ -77,13 +86,28 @@ def add_parameters(task: pb.TextTask, request: TextRequest) -> None:
         task.reasoning_effort = request.think
 
 
-def _messages(messages: Sequence[Message]) -> Iterable[pb.ChatMessage]:
+def _show(
+    said: pb.ChatMessage, images: Sequence[str] | None, where: str, media: MediaReader
+) -> None:
+    """Put `images` before what is said."""
+    if not images:
+        return
+    said.parts.extend(
+        pb.ContentPart(image=media.image_in(image, f"{where}[{index}]"))
+        for index, image in enumerate(images)
+    )
+    said.parts.add(text=said.content)
+    said.content = ""
+
+
+def _messages(messages: Sequence[Message], media: MediaReader) -> Iterable[pb.ChatMessage]:
     """Yield what `messages` are in a task: there, calls have ids, by which results name them."""
     unanswered: list[tuple[str, str]] = []
     for index, message in enumerate(messages):
         said = pb.ChatMessage(
             role=message.role, content=message.content or "", reasoning=message.thinking or ""
         )
+        _show(said, message.images, f"messages[{index}].images", media)
         if message.role == "assistant":
             unanswered = []
             for number, call in enumerate(message.tool_calls or ()):

@@ -23,14 +23,16 @@ FIELDS = {
 async def chat(gateway: Gateway, request: ChatRequest, context: RequestContext) -> None:
     """Answer POST /api/chat."""
     task = _task(gateway, request, context)
-    add_chat(task.text, request)
+    with gateway.media(context.client) as media:
+        add_chat(task.text, request, media)
     await _answer(gateway, request, task, context, loads=not request.messages)
 
 
 async def generate(gateway: Gateway, request: GenerateRequest, context: RequestContext) -> None:
     """Answer POST /api/generate."""
     task = _task(gateway, request, context)
-    add_turn(task.text, request)
+    with gateway.media(context.client) as media:
+        add_turn(task.text, request, media)
     await _answer(gateway, request, task, context, loads=not request.prompt)
 
 

@@ -2,7 +2,6 @@
 
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.request_context import RequestContext
-from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.chat_format import ChatFormat
 from daiic.gateway.openai.conversation import add_messages, add_tools
 from daiic.gateway.openai.schema.chat import ChatRequest
@@ -13,8 +12,7 @@ from daiic.gateway.text.answering import answer_text
 async def chat(gateway: Gateway, request: ChatRequest, context: RequestContext) -> None:
     """Answer POST /v1/chat/completions."""
     task = text_task(gateway, request, context)
-    with gateway.bodies.of(context.client) as fetched:
-        media = MediaReader(gateway.settings.allowed_media_hosts, fetched.count)
+    with gateway.media(context.client) as media:
         await add_messages(task.text, request.messages, media)
         add_tools(task.text, request)
         task.text.reasoning_effort = request.reasoning_effort or ""
