@@ -1,7 +1,7 @@
 """When jobs have to be over, the soonest first."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from daiic.head.job import Job
 
@@ -9,27 +9,30 @@ STALE = 64
 
 
 class Deadlines:
-    """A heap from which jobs that are over are cleaned only when they are in the majority.
+    """A heap of times and of the numbers of jobs, so that it keeps no job which is over.
 
-    A client that waits for an answer goes on waiting while this process is stopped,
-    so the seconds that the clock leaves out, as `paused` tells, count here.
+    Their numbers are cleaned from it only when they are in the majority. A client that waits for
+    an answer goes on waiting while this process is stopped, so the seconds that the clock leaves
+    out, as `paused` tells, count here.
     """
 
-    def __init__(self, paused: Callable[[], float]) -> None:
+    def __init__(self, paused: Callable[[], float], jobs: Mapping[int, Job]) -> None:
+        """`jobs` are all that are not over, by their numbers."""
         self._paused = paused
-        self._heap: list[tuple[float, int, Job]] = []
+        self._jobs = jobs
+        self._heap: list[tuple[float, int]] = []
 
-    def add(self, job: Job, jobs: int) -> None:
-        """Watch `job`, one of `jobs` that are not over."""
-        heapq.heappush(self._heap, (job.deadline + self._paused(), job.number, job))
-        if len(self._heap) > 2 * jobs + STALE:
-            self._heap = [entry for entry in self._heap if not entry[2].over]
+    def add(self, job: Job) -> None:
+        """Watch `job`, which is not over."""
+        heapq.heappush(self._heap, (job.deadline + self._paused(), job.number))
+        if len(self._heap) > 2 * len(self._jobs) + STALE:
+            self._heap = [entry for entry in self._heap if entry[1] in self._jobs]
             heapq.heapify(self._heap)
 
     def missed(self, now: float) -> Iterator[Job]:
         """Yield the jobs that should be over at `now`, and watch them no longer."""
         now += self._paused()
         while self._heap and self._heap[0][0] <= now:
-            job = heapq.heappop(self._heap)[2]
-            if not job.over:
+            job = self._jobs.get(heapq.heappop(self._heap)[1])
+            if job is not None:
                 yield job

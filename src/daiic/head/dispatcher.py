@@ -75,7 +75,7 @@ class Dispatcher:
         self.started_at = now
         self._link = link
         self._statistics = statistics
-        self._deadlines = Deadlines(paused)
+        self._deadlines = Deadlines(paused, self.jobs)
         self._tasks_bytes = 0
 
     @property
@@ -122,7 +122,7 @@ class Dispatcher:
         self._tasks_bytes += job.bytes
         self.jobs[job.number] = job
         job.client.unfinished[job.id] = job.number
-        self._deadlines.add(job, len(self.jobs))
+        self._deadlines.add(job)
 
     def _make_way(
         self, job: Job, measure: Measure, size: int, refusal: TaskError, now: float
@@ -167,7 +167,6 @@ class Dispatcher:
             self.assignments.recall(job)
 
     def _end(self, job: Job, outcome: str, now: float) -> None:
-        job.over = True
         self._tasks_bytes -= job.bytes
         del self.jobs[job.number]
         del job.client.unfinished[job.id]

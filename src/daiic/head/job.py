@@ -138,7 +138,6 @@ class Job:
         self.too_small: frozenset[tuple[str, int]] = frozenset()
         self.error: TaskError | None = None
         self.group: SharedModel | None = None
-        self.over = False
 
     def encoded(self) -> bytes:
         """Return the payload of the TASK for its worker."""

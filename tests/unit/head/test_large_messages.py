@@ -169,3 +169,13 @@ def test_what_a_task_resumes_counts_as_its_memory(new_cluster):
     for _ in range(2):
         client.ask(resume=pb.Resume(tokens=[1] * 20_000, index=1))
     assert client.error().code == pb.QUEUE_FULL
+
+
+def test_large_tasks_that_are_over_take_nothing(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    prompt, before = "x" * (16 << 20), resident()
+    for _ in range(6):
+        task_id = client.ask(text=pb.TextTask(prompt=prompt))
+        worker.answer(worker.task(), text="t")
+        assert client.result().id == task_id
+    assert resident() - before < 2 * len(prompt)
