@@ -22,7 +22,9 @@ class WorkerLimits:
     Of what is asked for: an image's `side` in pixels, its `steps`, `guidance`,
     number of `images`, of `previews` of each, and characters of a `prompt`; `stop_strings`;
     `logprobs` beside each token, `logit_biases`; a `constraint`'s characters and how deep
-    its schema is nested, and the `constraint_patience` for one token; `tools`, `calls`
+    its schema is nested, and the `constraint_patience` for one token; `grammar_seconds` of
+    processor time and `grammar_memory` to try one, and `mask_seconds` of processor time for
+    the masks of an answer, beside what is usual; `tools`, `calls`
     in an answer, `seen_images`, the `pixels` of each and of them all, and the `jpeg_scans` of one;
     `documents` to rank.
 
@@ -73,6 +75,9 @@ class WorkerLimits:
     constraint: int = 256 * KIB
     constraint_depth: int = 64
     constraint_patience: float = 60.0
+    grammar_seconds: float = 3.0
+    grammar_memory: int = 384 * MIB
+    mask_seconds: float = 1.0
     tools: int = 128
     calls: int = 128
     seen_images: int = 16

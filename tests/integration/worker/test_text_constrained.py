@@ -112,8 +112,8 @@ async def test_an_answer_goes_on_at_every_token_as_if_nothing_had_happened(
     async def rest(seam: int) -> list[int]:
         return await tokens(engine, constrained(PERSON, resume=pb.Resume(tokens=made[:seam])))
 
-    rests = await asyncio.gather(*(rest(seam) for seam in range(len(made))))
-    assert rests == [made[seam:] for seam in range(len(made))]
+    seams = range(0, len(made), 1 if isinstance(engine._generator, Batch) else 9)
+    assert await asyncio.gather(*map(rest, seams)) == [made[seam:] for seam in seams]
 
 
 async def test_both_ways_of_serving_give_the_same_constrained_answer(model: Path) -> None:
@@ -124,33 +124,31 @@ async def test_both_ways_of_serving_give_the_same_constrained_answer(model: Path
         assert [await tokens(engine, one) for one in asked] == expected
 
 
-@pytest.mark.parametrize(
-    ("constraint", "said"),
-    [
-        (pb.Constraint(regex="(ab"), "unclosed group"),
-        (pb.Constraint(regex="(?=a)b"), "look-around"),
-        (pb.Constraint(grammar="start: foo"), 'unknown name: "foo"'),
-        (pb.Constraint(grammar='begin: "a"'), "start"),
-        (pb.Constraint(json_schema="{"), "not valid JSON"),
-        (pb.Constraint(json_schema="[]"), "not a JSON object"),
-        (pb.Constraint(json_schema='{"type": "text"}'), "Invalid type: text"),
-        (pb.Constraint(json_schema='{"not": {}}'), 'Unimplemented keys: ["not"]'),
-        (pb.Constraint(json_schema='{"not": {}, "x-guidance": {"lenient": true}}'), "Unimplem"),
-        (pb.Constraint(json_schema='{"$ref": "#/$defs/a"}'), "does not exist"),
-        (pb.Constraint(json_schema='{"$ref": "http://10.0.0.1/a"}'), "does not fetch"),
-        (pb.Constraint(json_schema='{"a":' * 70 + "{}" + "}" * 70), "nested too deeply"),
-        (pb.Constraint(regex="a" * 300_000), "300000 characters"),
-    ],
-)
-async def test_what_cannot_be_kept_to_is_refused_with_where_and_why(
-    engine: TextEngine, constraint: pb.Constraint, said: str
-) -> None:
-    beside = asyncio.create_task(tokens(engine, constrained(DIGITS)))
-    with pytest.raises(TaskError, match=re.escape(said)) as refused:
-        await parts(engine, constrained(constraint))
-    assert refused.value.code == pb.BAD_REQUEST
-    assert len(refused.value.message) < 600
-    assert await beside
+REFUSED = [
+    (pb.Constraint(regex="(ab"), "unclosed group"),
+    (pb.Constraint(regex="(?=a)b"), "look-around"),
+    (pb.Constraint(grammar="start: foo"), 'unknown name: "foo"'),
+    (pb.Constraint(grammar='begin: "a"'), "start"),
+    (pb.Constraint(json_schema="{"), "not valid JSON"),
+    (pb.Constraint(json_schema="[]"), "not a JSON object"),
+    (pb.Constraint(json_schema='{"type": "text"}'), "Invalid type: text"),
+    (pb.Constraint(json_schema='{"not": {}}'), 'Unimplemented keys: ["not"]'),
+    (pb.Constraint(json_schema='{"not": {}, "x-guidance": {"lenient": true}}'), "Unimplem"),
+    (pb.Constraint(json_schema='{"$ref": "#/$defs/a"}'), "does not exist"),
+    (pb.Constraint(json_schema='{"$ref": "http://10.0.0.1/a"}'), "does not fetch"),
+    (pb.Constraint(json_schema='{"a":' * 70 + "{}" + "}" * 70), "nested too deeply"),
+    (pb.Constraint(regex="a" * 300_000), "300000 characters"),
+]
+
+
+async def test_what_cannot_be_kept_to_is_refused_with_where_and_why(engine: TextEngine) -> None:
+    for constraint, said in REFUSED:
+        beside = asyncio.create_task(tokens(engine, constrained(DIGITS)))
+        with pytest.raises(TaskError, match=re.escape(said)) as refused:
+            await parts(engine, constrained(constraint))
+        assert refused.value.code == pb.BAD_REQUEST
+        assert len(refused.value.message) < 600
+        assert await beside
 
 
 async def test_an_answer_so_far_that_breaks_the_constraint_is_refused(engine: TextEngine) -> None:

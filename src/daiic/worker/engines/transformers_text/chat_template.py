@@ -7,17 +7,15 @@ for the next conversation, and ends with the engine or the worker.
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import struct
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.confinement import command
 from daiic.worker.engines.interface import ModelRefused
 from daiic.worker.engines.text.formats.traits import traits_of
 from daiic.worker.engines.transformers_text import template_process
@@ -37,8 +35,6 @@ ESCAPED = 12
 """Bytes of a character in the JSON of an answer, at most."""
 SHORT = (64, 64 << 10)
 """Messages and characters of a conversation up to which an excess is the template's fault."""
-KEPT = ("TZ", "LD_LIBRARY_PATH", "PYTHONHOME")
-"""What the process needs of the worker's environment; tokens and keys are none of its business."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -177,17 +173,9 @@ class _Process:
         """`begin` is its first frame."""
         ours, theirs = socket.socketpair()
         with theirs:
+            line, environment = command(template_process.__file__, CPU_SECONDS, MEMORY)
             self._child = subprocess.Popen(
-                [
-                    sys.executable,
-                    *("-S", "-P", "-W", "ignore", str(Path(template_process.__file__))),
-                    *(str(CPU_SECONDS), str(MEMORY)),
-                ],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                # Where jinja2 is, since -S leaves the places of packages out.
-                env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-                | {key: os.environ[key] for key in KEPT if key in os.environ},
+                line, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=environment
             )
         ours.setblocking(False)
         self._socket = ours

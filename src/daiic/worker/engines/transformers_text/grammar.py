@@ -7,6 +7,8 @@ unless a Lark grammar names them.
 """
 
 import json
+import signal
+import subprocess
 from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
@@ -16,12 +18,20 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.confinement import command
 from daiic.worker.engines.text.checks import bad
 from daiic.worker.engines.text.constraint import check_length, schema_in, without_anchors
 from daiic.worker.engines.torch.tokenizer import panicked
+from daiic.worker.engines.transformers_text import grammar_trial
+from daiic.worker.limits import LIMITS
 
 KEPT = 32
 """Compiled grammars that are kept: agents send the same schema with each request."""
+
+SECONDS = LIMITS.grammar_seconds
+MEMORY = LIMITS.grammar_memory
+PATIENCE = LIMITS.constraint_patience
+TOO_SLOW = "its tokens take too long to be found"
 
 BLANKS = r"( |\n[ \t]{0,20})?"
 """What may stand between the parts of a JSON text: without a bound, a model may end its days in
@@ -73,7 +83,9 @@ class Grammars:
         key = (form, "" if form == "json" else str(getattr(constraint, form)))
         grammar = self._kept.pop(key, None)
         if grammar is None:
-            grammar = Grammar(form, self._matcher(form, _source(*key)))
+            source = _source(*key)
+            _try(form, source)
+            grammar = Grammar(form, self._matcher(form, source))
         self._kept[key] = grammar
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
@@ -155,6 +167,47 @@ def _source(form: str, said: str) -> str:
             return str(LLMatcher.grammar_from_lark(said))
     schema = schema_in(said, form)
     return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=JSON_OPTIONS))
+
+
+def _try(form: str, source: str) -> None:
+    """Compile and use `source` where it can do no harm.
+
+    Raises:
+        TaskError: BAD_REQUEST if it takes too much, or is wrong.
+    """
+    line, environment = command(grammar_trial.__file__, SECONDS, MEMORY)
+    try:
+        tried = subprocess.run(
+            line,
+            input=source.encode("utf-8", "surrogatepass"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            timeout=PATIENCE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _excessive(form, "time") from None
+    if tried.returncode == -signal.SIGPROF:
+        raise _excessive(form, "time")
+    if tried.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):
+        raise _excessive(form, "memory")
+    if tried.returncode:
+        raise TaskError(
+            pb.INTERNAL,
+            f"the process that tries a `{form}` has failed ({tried.returncode})",
+            "see how much memory the machine has left; another worker may succeed",
+        )
+    reason = json.loads(tried.stdout)["error"]
+    if reason:
+        raise _refusal(form, reason)
+
+
+def _excessive(form: str, what: str) -> TaskError:
+    return bad(
+        f"`{form}` takes too much {what} to be kept to",
+        "use fewer and smaller repetitions, alternatives and rules in it",
+    )
 
 
 def _unsupported(reason: str) -> TaskError:

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from daiic.worker.engines.transformers_text.grammar import TOO_SLOW
 from daiic.worker.engines.transformers_text.penalties import Penalties
 from daiic.worker.engines.transformers_text.rules import Rules
+from daiic.worker.limits import LIMITS
 
 
 class Later:
@@ -28,6 +30,10 @@ class Later:
             self._event.synchronize()
         return self._numbers
 
+
+MASK_SECONDS = LIMITS.mask_seconds
+USUAL = 0.01
+"""Seconds of processor time for a mask that count for nothing: most take a hundredth of that."""
 
 Likelihoods = list[tuple[int, float]]
 """Tokens and the logarithms of their probabilities: of the chosen one first, then the likeliest."""
@@ -69,6 +75,7 @@ class Guide:
     error: str = ""
     matcher: Any = None
     penalties: Penalties | None = None
+    _spent: float = 0.0
     _made: tuple[int, Later, int] | None = None
     _told: dict[int, tuple[Told, int]] = field(default_factory=dict)
 
@@ -100,6 +107,16 @@ class Guide:
     def made(self, place: int, tokens: Later, row: int) -> None:
         """Note that the token at `place` of the text is the one in `row` of `tokens`."""
         self._made = (place, tokens, row)
+
+    def spend(self, seconds: float) -> None:
+        """Note that its mask took so many `seconds`, and whether it could be made."""
+        self._spent += seconds
+        if self.error:
+            return
+        if self.matcher.is_error():
+            self.error = str(self.matcher.get_error())
+        elif self._spent > MASK_SECONDS + USUAL * len(self.tokens):
+            self.error = TOO_SLOW
 
     def told(self, place: int, told: Told, row: int) -> None:
         """Note how likely the tokens at `place` are: it is in `row` of what is `told`."""

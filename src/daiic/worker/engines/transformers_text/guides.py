@@ -2,11 +2,12 @@
 
 import math
 import os
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 
 import torch
-from llguidance import LLExecutor
 
 from daiic.worker.engines.one_thread import OneThread
 from daiic.worker.engines.transformers_text.guide import Guide, Later, Told
@@ -24,12 +25,12 @@ class Guides:
 
     def __init__(self) -> None:
         self._places: list[Place] = []
-        self._masks: Future[torch.Tensor] | None = None
+        self._masks: torch.Tensor | None = None
+        self._work: list[Future[None]] = []
         self._masked: list[Place] = []
         self._asked: list[Place] = []
         self._told: Told | None = None
-        self._thread: OneThread | None = None
-        self._executor: LLExecutor | None = None
+        self._threads: list[OneThread] = []
 
     @property
     def any(self) -> bool:
@@ -48,10 +49,19 @@ class Guides:
         self._masked = [one for one in self._places if one[1].matcher is not None]
         if not self._masked:
             return
-        if self._thread is None:
-            self._thread = OneThread("masks")
+        if not self._threads:
+            processors = len(os.sched_getaffinity(0))
+            count = min(max(processors // 2, 1), MOST_THREADS)
+            self._threads = [OneThread("masks") for _ in range(count)]
         guides = [guide for _, guide, _ in self._masked]
-        self._masks = self._thread.submit(lambda: self._computed(guides, vocabulary))
+        masks = torch.zeros((len(guides), -(-vocabulary // _WORD)), dtype=torch.int32)
+        self._masks = masks
+        self._work = [
+            thread.submit(
+                partial(_fill, masks, guides, range(first, len(guides), len(self._threads)))
+            )
+            for first, thread in enumerate(self._threads)
+        ]
 
     def apply(self, scores: torch.Tensor) -> None:
         """Let only what may follow be chosen, in `scores` [texts, vocabulary]."""
@@ -63,8 +73,10 @@ class Guides:
             if guide.penalties is not None:
                 guide.penalties.apply(scores[row])
         if self._masks is not None:
+            for work in self._work:
+                work.result()
             rows = _rows(self._masked, scores)
-            masks = self._masks.result().to(scores.device, non_blocking=True)
+            masks = self._masks.to(scores.device, non_blocking=True)
             forbidden = _unpacked(masks, scores.shape[1]).logical_not_()
             scores[rows] = scores[rows].masked_fill_(forbidden, -torch.inf)
         for row, guide, _ in self._places:
@@ -89,27 +101,21 @@ class Guides:
             self._told = None
 
     def stop(self) -> None:
-        """End the thread."""
-        if self._thread is not None:
-            self._thread.stop()
+        """End the threads."""
+        for thread in self._threads:
+            thread.stop()
 
-    def _computed(self, guides: Sequence[Guide], vocabulary: int) -> torch.Tensor:
-        """Return int32 [guides, words], a bit for each token; a guide that fails has its end."""
-        if self._executor is None:
-            processors = len(os.sched_getaffinity(0))
-            self._executor = LLExecutor(num_threads=min(max(processors // 2, 1), MOST_THREADS))
-        words = -(-vocabulary // _WORD)
-        masks = torch.zeros((len(guides), words), dtype=torch.int32)
-        self._executor.unsafe_compute_mask_ptr(
-            [(guide.matcher, number) for number, guide in enumerate(guides)],
-            masks.data_ptr(),
-            words * masks.element_size(),
-            len(guides),
-        )
-        for guide in guides:
-            if not guide.error and guide.matcher.is_error():
-                guide.error = str(guide.matcher.get_error())
-        return masks
+
+def _fill(masks: torch.Tensor, guides: Sequence[Guide], which: Iterable[int]) -> None:
+    """Set in `masks` [guides, words] the bits of what may follow in `which` of the texts.
+
+    A text that cannot go on may only end.
+    """
+    for number in which:
+        guide, mask = guides[number], masks[number]
+        begun = time.thread_time()
+        guide.matcher.unsafe_compute_mask_ptr(mask.data_ptr(), mask.nbytes)
+        guide.spend(time.thread_time() - begun)
 
 
 def _rows(places: Sequence[Place], scores: torch.Tensor) -> torch.Tensor:

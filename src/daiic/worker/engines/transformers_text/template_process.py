@@ -1,11 +1,10 @@
 """The process that renders one model's chat template; see `chat_template`.
 
-It is run by its path and imports nothing of ours, so that it starts fast and
-stays small. Frames on its socket, standard input, are 4 bytes big-endian length
-and JSON: first the template, then one for each conversation, each answered by
-one. It ends with its socket. The template's author may wish the machine ill:
-this process has little memory, a limit on its processor time for each
-conversation, and may open nothing.
+It is started as `confinement` says. Frames on its socket, standard input, are
+4 bytes big-endian length and JSON: first the template, then one for each
+conversation, each answered by one. It ends with its socket. The template's
+author may wish the machine ill: this process has little memory, a limit on its
+processor time for each conversation, and may open nothing.
 
 What a template may use is what transformers gives it
 (huggingface.co/docs/transformers/chat_templating_writing).
@@ -15,7 +14,6 @@ import contextlib
 import datetime
 import json
 import os
-import resource
 import signal
 import socket
 import struct
@@ -26,6 +24,8 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.sandbox
+
+from daiic.worker.engines.confinement import confine
 
 LENGTH = struct.Struct(">I")
 OUT_OF_MEMORY = 3
@@ -123,22 +123,6 @@ def _warm_up(sandbox: jinja2.Environment) -> None:
         sandbox.from_string("{{ raise_exception('') }}").render()
 
 
-def _confine(memory: int) -> None:
-    # The worker ends this process; a signal to all processes of a unit or a terminal does not.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    try:
-        # Where memory is short, this process is the one to be ended.
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
-            file.write("1000")
-    except OSError:
-        pass  # /proc may not be there
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
-        resource.setrlimit(limit, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-
-
 class Renderer:
     """A model's template, compiled when it is first used, under the same limits."""
 
@@ -167,7 +151,7 @@ def serve(seconds: float, memory: int) -> None:
     with socket.socket(fileno=0) as link, link.makefile("rwb") as frames:
         sandbox = environment()
         _warm_up(sandbox)
-        _confine(memory)
+        confine(memory)
         renderer: Renderer | None = None
         while head := frames.read(LENGTH.size):
             request = json.loads(frames.read(LENGTH.unpack(head)[0]))
