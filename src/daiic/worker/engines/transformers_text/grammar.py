@@ -65,7 +65,10 @@ class Grammars:
     def __init__(self, tokenizer: Any, vocabulary: int, end_tokens: Collection[int]) -> None:
         """`vocabulary` is how many tokens the model scores."""
         self._tokenizer = tokenizer
-        self._vocabulary = vocabulary
+        self._size = max(vocabulary, len(tokenizer))
+        self._named = {
+            token: added.content for token, added in tokenizer.added_tokens_decoder.items()
+        }
         self._end_tokens = sorted(end_tokens)
         self._trie: LLTokenizer | None = None
         self._kept: OrderedDict[tuple[str, str], Grammar] = OrderedDict()
@@ -84,7 +87,7 @@ class Grammars:
         grammar = self._kept.pop(key, None)
         if grammar is None:
             source = _source(*key)
-            _try(form, source)
+            self._try(form, source)
             grammar = Grammar(form, self._matcher(form, source))
         self._kept[key] = grammar
         while len(self._kept) > KEPT:
@@ -100,6 +103,40 @@ class Grammars:
             TaskError: UNSUPPORTED if there are no grammars for this model.
         """
         return bool(self._known_trie().is_special_token(token))
+
+    def _try(self, form: str, source: str) -> None:
+        """Compile and use `source` where it can do no harm.
+
+        Raises:
+            TaskError: BAD_REQUEST if it takes too much, or is wrong.
+        """
+        asked = {"source": source, "vocabulary": self._size, "named": self._named}
+        line, environment = command(grammar_trial.__file__, SECONDS, MEMORY)
+        try:
+            tried = subprocess.run(
+                line,
+                input=json.dumps(asked).encode("ascii"),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                timeout=PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise _excessive(form, "time") from None
+        if tried.returncode == -signal.SIGPROF:
+            raise _excessive(form, "time")
+        if tried.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):
+            raise _excessive(form, "memory")
+        if tried.returncode:
+            raise TaskError(
+                pb.INTERNAL,
+                f"the process that tries a `{form}` has failed ({tried.returncode})",
+                "see how much memory the machine has left; another worker may succeed",
+            )
+        reason = json.loads(tried.stdout)["error"]
+        if reason:
+            raise _refusal(form, reason)
 
     def _known_trie(self) -> LLTokenizer:
         if self._trie is None:
@@ -126,7 +163,7 @@ class Grammars:
         try:
             return llguidance.hf.from_tokenizer(
                 self._tokenizer,
-                n_vocab=max(self._vocabulary, len(self._tokenizer)),
+                n_vocab=self._size,
                 eos_token=self._end_tokens,
             )
         except BaseException as error:
@@ -167,40 +204,6 @@ def _source(form: str, said: str) -> str:
             return str(LLMatcher.grammar_from_lark(said))
     schema = schema_in(said, form)
     return str(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=JSON_OPTIONS))
-
-
-def _try(form: str, source: str) -> None:
-    """Compile and use `source` where it can do no harm.
-
-    Raises:
-        TaskError: BAD_REQUEST if it takes too much, or is wrong.
-    """
-    line, environment = command(grammar_trial.__file__, SECONDS, MEMORY)
-    try:
-        tried = subprocess.run(
-            line,
-            input=source.encode("utf-8", "surrogatepass"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            timeout=PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise _excessive(form, "time") from None
-    if tried.returncode == -signal.SIGPROF:
-        raise _excessive(form, "time")
-    if tried.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):
-        raise _excessive(form, "memory")
-    if tried.returncode:
-        raise TaskError(
-            pb.INTERNAL,
-            f"the process that tries a `{form}` has failed ({tried.returncode})",
-            "see how much memory the machine has left; another worker may succeed",
-        )
-    reason = json.loads(tried.stdout)["error"]
-    if reason:
-        raise _refusal(form, reason)
 
 
 def _excessive(form: str, what: str) -> TaskError:

@@ -1,18 +1,19 @@
 """The process in which a grammar is tried before the worker compiles it; see `grammar`.
 
-It is started as `confinement` says. The grammar is on its standard input, the
-answer on its standard output: JSON with what is wrong, an `error` that may be
-empty. Whoever wrote the grammar may wish the machine ill. llguidance bounds
-much of what a grammar may take, but not how deeply it calls itself: then its
-stack is full, and the process gone. This one has a smaller stack than the
-worker's threads, little memory and little time.
+It is started as `confinement` says. On its standard input is JSON with the
+`source` of the grammar, the size of the `vocabulary` that it is for, and how
+its special tokens are `named`; on its standard output JSON with an `error`,
+which may be empty. Whoever wrote the grammar may wish the machine ill.
+llguidance bounds much of what a grammar may take, but not how deeply it calls
+itself: then its stack is full, and the process gone. This one has a smaller
+stack than the worker's threads, little memory and little time.
 """
 
 import json
 import signal
 import sys
 import threading
-from typing import Any
+from collections.abc import Iterable
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
@@ -22,31 +23,43 @@ STACK = 1 << 20
 """Bytes: an eighth of what threads have."""
 STEPS = 48
 """Bytes of a text that are tried."""
-END = 256
 
 
 class Bytes:
-    """A vocabulary of the 256 bytes and an end."""
+    """A vocabulary of `named` tokens that stand for no text, and after them the bytes and an end.
 
-    eos_token_id = END
+    The others of its first `size` tokens stand for nothing.
+    """
+
     bos_token_id = None
-    tokens = (*(bytes([byte]) for byte in range(256)), b"<end>")
-    special_token_ids = (END,)
+
+    def __init__(self, size: int, named: dict[int, str]) -> None:
+        self.tokens = [b""] * size
+        for token, name in named.items():
+            self.tokens[token] = name.encode()
+        self.tokens += [*(bytes([byte]) for byte in range(256)), b"<end>"]
+        self.first = size
+        self.eos_token_id = size + 256
+        self.special_token_ids = [*named, self.eos_token_id]
 
     def __call__(self, text: bytes) -> list[int]:
         """Return the tokens of `text`."""
-        return list(text)
+        return [self.first + byte for byte in text]
 
 
-def fault(tokenizer: LLTokenizer, source: str) -> str:
-    """Return what is wrong with the grammar `source`, compiled and walked through, or nothing."""
+def fault(tokenizer: LLTokenizer, source: str, first: int, named: Iterable[int]) -> str:
+    """Return what is wrong with the grammar `source`, compiled and walked through, or nothing.
+
+    Its walk takes bytes, whose tokens begin with the `first`, or else `named` tokens.
+    """
     limits = LLParserLimits(verbose_errors=False)
     matcher = LLMatcher(tokenizer, source, log_level=0, limits=limits)
     for step in range(STEPS):
         if matcher.is_error() or matcher.is_stopped():
             break
         mask = int.from_bytes(matcher.compute_bitmask(), "little")
-        ways = [byte for byte in range(END) if mask >> byte & 1]
+        ways = [first + byte for byte in range(256) if mask >> (first + byte) & 1]
+        ways = ways or [token for token in named if mask >> token & 1]
         if not ways:
             break
         matcher.consume_token(ways[step * 31 % len(ways)])
@@ -55,15 +68,16 @@ def fault(tokenizer: LLTokenizer, source: str) -> str:
 
 def main(seconds: float, memory: int) -> None:
     """Try one grammar."""
-    source = sys.stdin.read()
-    tokenizer = LLTokenizer(TokenizerWrapper(Bytes()), slices=[])
-    answer: dict[str, Any] = {}
-
+    asked = json.load(sys.stdin)
+    named = {int(token): str(name) for token, name in asked["named"].items()}
+    size = int(asked["vocabulary"])
+    tokenizer = LLTokenizer(TokenizerWrapper(Bytes(size, named)), slices=[])
+    answer: dict[str, str] = {}
     confined = threading.Event()
 
     def work() -> None:
         confined.wait()
-        answer["error"] = fault(tokenizer, source)
+        answer["error"] = fault(tokenizer, asked["source"], size, named)
 
     threading.stack_size(STACK)
     thread = threading.Thread(target=work)
