@@ -78,7 +78,10 @@ def format_of(template: str, described: Any = None) -> Format:
 
 
 def _marked(name: str, reasoning: tuple[str, str] | None, calls: CallSyntax | None) -> Format:
-    marks = [*(reasoning or ()), *((calls.begin, calls.end) if calls is not None else ())]
+    marks = [
+        *(reasoning or ()),
+        *((calls.begin, calls.end, *calls.marks) if calls is not None else ()),
+    ]
     frame = calls.frame if calls is not None else None
     if frame is not None:
         marks += [frame.before, frame.middle, frame.after]

@@ -33,6 +33,9 @@ class Rules(Protocol):
     def json(self, schema: Any) -> str:
         """Return what matches JSON of `schema`."""
 
+    def up_to(self, mark: str) -> str:
+        """Return what matches any text and then `mark`."""
+
     def rule(self, body: str, attributes: str = "") -> str:
         """Return the name of a new rule."""
 
@@ -44,7 +47,8 @@ class CallSyntax:
     `parse` returns the calls in what is between, as lenient as the models are inexact, or none if
     it is anything else. An answer that begins with `bare` is a call without `begin`. In a `frame`
     arguments are JSON; else `rules` returns the Lark of what is between, of a call of a tool.
-    `joint` stands between an end and the next beginning.
+    `joint` stands between an end and the next beginning. `marks` are further strings that may be
+    special tokens.
     """
 
     begin: str
@@ -54,6 +58,7 @@ class CallSyntax:
     rules: "Callable[[Tool, Rules], str] | None" = None
     bare: str = ""
     joint: str = ""
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

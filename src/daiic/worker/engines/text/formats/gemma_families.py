@@ -120,7 +120,7 @@ def _syntax(begin: str, end: str, quote: str) -> CallSyntax:
         inside = _object(properties_of(tool), required_of(tool), rules, quote)
         return f"{rules.literal(f'call:{tool.name}')} {inside}"
 
-    return CallSyntax(begin=begin, end=end, parse=parse, rules=rules)
+    return CallSyntax(begin=begin, end=end, parse=parse, rules=rules, marks=(quote,))
 
 
 def _object(properties: dict[str, Any], required: frozenset[str], rules: Rules, quote: str) -> str:

@@ -63,7 +63,10 @@ class LarkRules:
         """Return what matches any text and then `mark`."""
         if self.is_special(mark):
             return f"{_ANY} {self.literal(mark)}"
-        return self.rule(f"{_ANY} {json.dumps(mark)}", attributes="[lazy]")
+        found = self._cut.search(mark) if self._special else None
+        end = mark[: found.start()] if found else mark
+        lazy = self.rule(f"{_ANY} {json.dumps(end)}", attributes="[lazy]")
+        return f"{lazy} {self.literal(mark[len(end) :])}"
 
     def rule(self, body: str, attributes: str = "") -> str:
         """Return the name of a new rule."""
@@ -157,7 +160,7 @@ def _harmony(rules: LarkRules, tools: Sequence[Tool], *, must_call: bool, answer
     before = rules.any_of(
         f"{rules.literal(CHANNEL + channel + MESSAGE)} {_ANY} "
         + rules.literal(END + START + "assistant")
-        for channel in ("analysis", "commentary")
+        for channel in (("analysis",) if must_call else ("analysis", "commentary"))
     )
     ways = [
         rules.literal(f"{CHANNEL}commentary to=functions.{tool.name} {CONSTRAIN}json{MESSAGE}")

@@ -1,6 +1,5 @@
 """Families that write each argument between tags of its own."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class Tags:
         choices = schema.get("enum")
         if choices:
             return f"{rules.rule(' | '.join(map(rules.literal, choices)))} {end}"
-        return rules.rule(f"/(.|\\n)*/ {json.dumps(self.after_value)}", attributes="[lazy]")
+        return rules.up_to(self.after_value)
 
 
 _QWEN_CODER = Tags(
@@ -98,6 +97,11 @@ _GLM = Tags(
     after="",
 )
 GLM = CallSyntax(
-    begin="<tool_call>", end="</tool_call>", parse=_GLM.parse, rules=_GLM.rules, joint="\n"
+    begin="<tool_call>",
+    end="</tool_call>",
+    parse=_GLM.parse,
+    rules=_GLM.rules,
+    joint="\n",
+    marks=("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
 )
 """GLM 4.5 and later."""
