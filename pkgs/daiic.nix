@@ -69,7 +69,6 @@ python3Packages.buildPythonApplication {
       jinja2
       llguidance
       nvidia-ml-py
-      openai-harmony
       peft
       pillow
       safetensors

@@ -31,7 +31,6 @@ in
   mypy = package "mypy" [ ];
   nvidia-ml-py = package "nvidia-ml-py" [ ];
   openai = package "openai" [ httpx ];
-  openai-harmony = package "openai-harmony" [ ];
   peft = package "peft" [
     accelerate
     torch

@@ -119,7 +119,7 @@ let
       # pkgs/by-name/ni/nixfmt/package.nix, pkgs/by-name/ni/nixfmt-tree/package.nix
       nixfmt = if plain.versionAtLeast plain.trivial.release "25.05" then prev.nixfmt else prev.nixfmt-rfc-style;
       nixfmt-tree = prev.nixfmt-tree or prev.nixfmt-rfc-style;
-      # pkgs/development/python-modules/llguidance, pkgs/development/python-modules/openai-harmony
+      # pkgs/development/python-modules/llguidance
       pythonPackagesExtensions = prev.pythonPackagesExtensions ++ [
         (
           python: older:
@@ -134,7 +134,6 @@ let
           in
           {
             llguidance = package "llguidance" "1.7.0";
-            openai-harmony = package "openai-harmony" "0.0.4";
           }
         )
       ];
