@@ -20,7 +20,7 @@ from daiic.cli.exits import FAILED, explain, out, run, write_json
 from daiic.cli.progress import run_with_progress
 from daiic.cli.status import MODEL_STYLES, abilities, how, size
 from daiic.client.managing import manage
-from daiic.model_names import Names
+from daiic.model_names import Names, adapted
 from daiic.shown import shown, word
 from daiic.wire import daiic_pb2 as pb
 
@@ -129,6 +129,11 @@ async def _list(as_json: bool, target: Target) -> None:
                 size(model.bytes or model.needs) if model.bytes or model.needs else "",
                 Text(how(model)),
             )
+            for adapter in model.adapters:
+                able = ", ".join(abilities(model))
+                table.add_row(
+                    Text(shown(adapted(name, adapter))), able, Text(shown(worker.heartbeat.name))
+                )
     out.print(table)
     if any(worker.heartbeat.can_download for worker in status.workers):
         out.print("[dim]to get another from Hugging Face: daiic models pull ORG/NAME[/]")
@@ -144,6 +149,7 @@ def _as_json(name: str, places: list[tuple[pb.WorkerStatus, pb.ModelStatus]]) ->
                 "name": worker.heartbeat.name,
                 "state": word(pb.ModelState, model.state),
                 "capabilities": abilities(model),
+                "adapters": list(model.adapters),
                 "bytes": model.bytes,
                 "needs": model.needs,
                 "quantization": model.quantization,

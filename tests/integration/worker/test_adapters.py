@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
+from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker import backend
@@ -25,9 +26,13 @@ from daiic.worker.memory.meter import MemoryMeter
 from daiic.worker.models.catalog import Catalog
 from support.models.tiny_adapters import adapter, greedy
 from support.models.tiny_models import language_model
+from support.processes.daemon import PATIENCE
+from support.processes.head_process import HeadProcess
+from support.processes.worker_process import WorkerProcess
 
 PROMPT = "hello there, this is a text of more than one block of the cache, and so it is shared"
 MADE = 24
+SHIPPED = Path(__file__).parents[3] / "local-models" / "daiic-tiny-chat"
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +278,50 @@ def test_a_folder_of_adapters_is_no_model(models: Path) -> None:
     scanned = catalog.scan()
     assert [model.name for model in scanned] == ["tiny"] and not catalog.unusable
     assert scanned[0].adapters == ("even", "odd")
+
+
+async def test_an_answer_goes_on_with_its_adapter_when_its_worker_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    shutil.copytree(SHIPPED, folder / "tiny")
+    adapter(folder / "tiny", "odd", std=0.05)
+    async with HeadProcess() as head, contextlib.AsyncExitStack() as stack:
+        workers = [
+            await stack.enter_async_context(
+                WorkerProcess(
+                    heads=head.address,
+                    models=["tiny"],
+                    models_dir=folder,
+                    state_dir=tmp_path / name,
+                    allow_downloads=False,
+                    slots=4,
+                )
+            )
+            for name in ("one", "other")
+        ]
+        client = await stack.enter_async_context(ClusterClient([head.address]))
+        async with asyncio.timeout(PATIENCE):
+            while len(await loaded_with(client, "odd")) < 2:
+                await asyncio.sleep(0.1)
+        text = pb.TextTask(prompt="Once upon a time", max_tokens=300, temperature=0.7, seed=3)
+        task = pb.Task(model="tiny", stream=True, text=text)
+        plain = await client.answer(task)
+        task.adapters.add(name="odd")
+        undisturbed = await client.answer(task)
+        assert undisturbed.tokens != plain.tokens
+        parts: list[pb.Result] = []
+        async for part in client.run(task):
+            parts.append(part)
+            if len(parts) == 3:
+                await next(one for one in workers if one.worker_id == part.worker_id).kill()
+        assert len({part.worker_id for part in parts}) == 2
+        assert not any(part.started_over for part in parts)
+        assert tokens(parts) == list(undisturbed.tokens)
+
+
+async def loaded_with(client: ClusterClient, name: str) -> list[pb.ModelStatus]:
+    return [
+        model
+        for worker in (await client.status()).workers
+        for model in worker.heartbeat.models
+        if model.state == pb.LOADED and name in model.adapters
+    ]

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 
-def adapter(model: Path, name: str, *, seed: int = 1, **config: Any) -> Path:
+def adapter(model: Path, name: str, *, seed: int = 1, std: float = 0.3, **config: Any) -> Path:
     """Write the adapter `name` beside the language model in `model`; return its folder."""
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(model)
@@ -16,7 +16,7 @@ def adapter(model: Path, name: str, *, seed: int = 1, **config: Any) -> Path:
     adapted = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", **wanted | config))
     for weight_name, weight in adapted.named_parameters():
         if "lora_" in weight_name:
-            torch.nn.init.normal_(weight, std=0.3)
+            torch.nn.init.normal_(weight, std=std)
     folder = model.with_name(f"{model.name}.adapters") / name
     adapted.save_pretrained(folder)
     return folder
