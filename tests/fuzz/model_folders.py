@@ -19,6 +19,7 @@ from daiic.errors import TaskError
 from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.transformers_embedding import recipe
+from daiic.worker.engines.transformers_reranking import recipe as ranking
 from daiic.worker.models.catalog import Catalog
 from daiic.worker.models.checkpoint_files import PICKLED
 from daiic.worker.models.gguf.reader import read_header
@@ -44,6 +45,7 @@ NAMES = [
     "merges.txt",
     "modules.json",
     "sentence_bert_config.json",
+    "config_sentence_transformers.json",
     "1_Pooling/config.json",
     "model_index.json",
     "unet/config.json",
@@ -71,6 +73,13 @@ KEYS = [
     "type",
     "path",
     "max_seq_length",
+    "id2label",
+    "activation_fn",
+    "sentence_transformers",
+    "matryoshka_dimensions",
+    "truncate_dim",
+    "prompts",
+    "default_prompt_name",
     "pooling_mode_mean_tokens",
     "pooling_mode_cls_token",
     "transformers_weights",
@@ -105,6 +114,7 @@ GGUF_KEYS = [
 SCALARS = [
     "LlamaForCausalLM",
     ["LlamaForCausalLM"],
+    ["BertForSequenceClassification"],
     ["BertModel"],
     "model.safetensors",
     "model.bin",
@@ -217,6 +227,8 @@ def look_at(model: Model, root: Path) -> None:
                 assert json.dumps(without(content, ELSEWHERE)) == json.dumps(content)
         if model.kind == pb.EMBEDDING and path.is_dir():
             assert recipe.read(path).max_tokens != 0
+        if model.kind == pb.RERANKING and path.is_dir():
+            assert ranking.read(path).max_tokens != 0
 
 
 WORDS = BYTES

@@ -126,7 +126,9 @@ def _link_adapters(model: Model, path: Path) -> None:
                 place.parent.mkdir(exist_ok=True)
                 place.with_name(adapter.name).symlink_to(real)
         except (TaskError, KeyError) as error:
-            log.warning("an adapter cannot be used", model=model.name, adapter=name, reason=error)
+            log.warning(
+                "an adapter cannot be used", model=model.name, adapter=name, reason=str(error)
+            )
 
 
 def _link(contents: Contents, source: Path, path: Path, model: str) -> None:
