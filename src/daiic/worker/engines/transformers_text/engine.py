@@ -266,6 +266,8 @@ class TextEngine:
     ) -> Reply:
         """Return how the answer to a prompt, `text` or its `tokens`, is read and held."""
         seed = wanted.sampling.seed
+        if not (task.tools or task.HasField("constraint")):  # nothing to wait for others' grammars
+            return self._replies.reply(task, text, tokens, seed)
         work = self._grammar_thread.submit(lambda: self._replies.reply(task, text, tokens, seed))
         return await asyncio.wrap_future(work)
 

@@ -30,12 +30,10 @@ def call_ids(seed: int, prompt: Sequence[int], length: int) -> Callable[[int], s
     The same answer to the same prompt has the same ids wherever it is made. They have `length`
     letters and digits if the model's template wants so many, else OpenAI's form.
     """
-    what = hashlib.sha256(f"{seed}:{','.join(map(str, prompt))}".encode())
 
     def call_id(index: int) -> str:
-        one = what.copy()
-        one.update(f":{index}".encode())
-        number = int.from_bytes(one.digest(), "big")
+        what = f"{seed}:{','.join(map(str, prompt))}:{index}".encode()
+        number = int.from_bytes(hashlib.sha256(what).digest(), "big")
         digits = []
         for _ in range(length or _ID_LENGTH):
             number, digit = divmod(number, len(_ALPHABET))

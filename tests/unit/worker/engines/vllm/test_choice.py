@@ -13,7 +13,11 @@ from support.models import tiny_gguf
 @pytest.mark.parametrize(
     "engines, name, able",
     [
-        (ENGINES, "transformers_text", {pb.COMPLETE, pb.CHAT, pb.EMBED}),
+        (
+            ENGINES,
+            "transformers_text",
+            {pb.COMPLETE, pb.CHAT, pb.EMBED, pb.SCHEMA, pb.SAMPLING, pb.TOKENS},
+        ),
         (WITH_VLLM, "vllm", {pb.COMPLETE, pb.CHAT, pb.SAMPLING, pb.SCHEMA}),
     ],
     ids=["auto", "vllm"],
