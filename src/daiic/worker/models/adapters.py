@@ -27,13 +27,18 @@ def is_adapters(path: Path) -> bool:
     return path.name.endswith(ADAPTERS)
 
 
+def folder_beside(path: Path) -> Path:
+    """Return the folder with the adapters of the model in safetensors at `path`."""
+    stem = path.name if path.is_dir() else path.name.removesuffix(SUFFIX)
+    return path.with_name(f"{stem}{ADAPTERS}")
+
+
 def adapters_beside(path: Path, kind: pb.ModelKind) -> dict[str, Path]:
     """Return the adapters of the model of `kind` at `path`, files or folders, by name."""
     if is_gguf(path.name) and not path.is_dir():
         return {file.stem: file for file in adapters_of(path)}
-    stem = path.name if path.is_dir() else path.name.removesuffix(SUFFIX)
     found = {}
-    for entry in entries(path.with_name(f"{stem}{ADAPTERS}"), {}):
+    for entry in entries(folder_beside(path), {}):
         if kind == pb.IMAGE and entry.suffix == SUFFIX and is_file(entry):
             name = entry.stem
         elif kind == pb.TEXT and is_file(entry / CONFIG) and is_file(entry / WEIGHTS):

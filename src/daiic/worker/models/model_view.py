@@ -18,7 +18,7 @@ import structlog
 from daiic.bounded_file import read_bounded
 from daiic.errors import TaskError
 from daiic.worker.limits import LIMITS
-from daiic.worker.models.adapters import CONFIG, WEIGHTS, adapters_of_model
+from daiic.worker.models.adapters import CONFIG, WEIGHTS, adapters_of_model, folder_beside
 from daiic.worker.models.checkpoint_files import (
     CONFIGURATION_SUFFIX,
     SUFFIX,
@@ -26,7 +26,6 @@ from daiic.worker.models.checkpoint_files import (
     unsafe_weights,
 )
 from daiic.worker.models.gguf.file_names import is_gguf
-from daiic.worker.models.gguf.files import ADAPTERS
 from daiic.worker.models.gguf.reader import read_header
 from daiic.worker.models.model import Model
 from daiic.worker.models.model_folder import Contents, survey
@@ -111,7 +110,7 @@ def _link_adapters(model: Model, path: Path) -> None:
     What is wrong with one of them is no reason to do without the others, or the model.
     """
     for name, adapter in adapters_of_model(model).items():
-        place = path.with_name(f"{path.name}{ADAPTERS}") / name
+        place = folder_beside(path) / name
         try:
             contents = survey(adapter, name, model.within or adapter)
             if adapter.is_dir():

@@ -16,6 +16,7 @@ from daiic.worker.engines.diffusers.abilities import abilities_of
 from daiic.worker.engines.diffusers.calling import calling_of
 from daiic.worker.engines.diffusers.drawers import drawers_of
 from daiic.worker.engines.diffusers.engine import ImageEngine
+from daiic.worker.engines.diffusers.loras import load_loras
 from daiic.worker.engines.diffusers.placement import (
     TILE,
     Placement,
@@ -68,6 +69,7 @@ def assemble(
     progress(0.7)
     fallback = _quantize(pipeline, source.name, options, dtype)
     in_force = "none" if fallback else options.quantization
+    loras = load_loras(pipeline, path, dtype)
     progress(0.9)
     where = "ram"
     if backend.is_gpu:
@@ -91,6 +93,7 @@ def assemble(
     progress(1.0)
     return ImageEngine(
         drawers_of(pipeline, calling),
+        loras,
         abilities,
         thread,
         footprint=sum(sizes_of(pipeline).values()),

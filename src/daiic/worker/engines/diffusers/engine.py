@@ -18,7 +18,9 @@ from PIL import Image
 from daiic.background import in_thread
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.asked_adapters import scales_of
 from daiic.worker.engines.diffusers.drawers import Drawers
+from daiic.worker.engines.diffusers.loras import Loras, Scales
 from daiic.worker.engines.diffusers.preview import Previews
 from daiic.worker.engines.diffusers.probe import capabilities
 from daiic.worker.engines.diffusers.request import Abilities, ImageRequest, read_request
@@ -41,6 +43,7 @@ class ImageEngine:
     def __init__(
         self,
         drawers: Drawers,
+        loras: Loras,
         abilities: Abilities,
         thread: OneThread,
         *,
@@ -55,7 +58,9 @@ class ImageEngine:
         self.precision = precision
         self.placement = placement
         self.fallback = fallback
-        self.capabilities = capabilities(can_edit=drawers.can_edit)
+        self.capabilities = capabilities(can_edit=drawers.can_edit, adapts=bool(loras.names))
+        self.adapters = loras.names
+        self._loras: Loras | None = loras
         self._drawers: Drawers | None = drawers
         self._abilities = abilities
         self._thread = thread
@@ -81,8 +86,10 @@ class ImageEngine:
             EngineOutOfMemory, DeviceLost: as those say.
         """
         request = await in_thread(lambda: read_request(task.image, self._abilities))
-        if self._closed:
+        loras = self._loras
+        if self._closed or loras is None:
             raise _closed()
+        scales = scales_of(task.adapters, loras.names, loras.unusable)
         if not task.stream:
             request = replace(request, previews=0)
         total = request.steps_drawn * len(request.seeds)
@@ -97,7 +104,7 @@ class ImageEngine:
             loop.call_soon_threadsafe(told.put_nowait, news)
 
         drawing = asyncio.wrap_future(
-            self._thread.submit(lambda: self._draw(request, report, stop))
+            self._thread.submit(lambda: self._draw(request, scales, report, stop))
         )
         drawing.add_done_callback(lambda _: told.put_nowait(None))
         try:
@@ -129,10 +136,13 @@ class ImageEngine:
     def _draw(
         self,
         request: ImageRequest,
+        scales: Scales,
         report: Callable[[int | pb.Preview], None],
         stop: threading.Event,
     ) -> list[pb.Image]:
         images = []
+        if self._loras is not None:
+            self._loras.apply(scales)
         for index, seed in enumerate(request.seeds):
             before = index * request.steps_drawn
 
@@ -191,7 +201,7 @@ class ImageEngine:
     def _release(self) -> None:
         if self._drawers is not None:
             self._drawers.from_text.pipeline.remove_all_hooks()
-        self._drawers = None
+        self._drawers = self._loras = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -11,13 +11,14 @@ from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.footprint import weights_bytes, with_work
 from daiic.worker.engines.torch.weights_plan import automatic, count
 from daiic.worker.memory.budget import MemoryBudget
+from daiic.worker.models.adapters import bytes_of_adapters
 from daiic.worker.models.model import Model
 from daiic.worker.models.repository_files import choose_files
 
 
 def footprint(model: Model, options: LoadOptions) -> int:
     """See `EngineModule`."""
-    return with_work(expected_weights(model, options))
+    return with_work(expected_weights(model, options)) + bytes_of_adapters(model)
 
 
 def expected_weights(model: Model, options: LoadOptions) -> int:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.interface import Probed
+from daiic.worker.models.adapters import adapters_beside
 from daiic.worker.models.checkpoint_files import (
     CONFIGURATION_SUFFIX,
     SUFFIX,
@@ -43,12 +44,14 @@ def probe(path: Path, name: str) -> Probed | None:
         return None
     # Every kind of which diffusers itself knows the configuration can edit.
     can_edit = not is_file(index) or _pipeline_in(index) in EDITING
-    return Probed(pb.IMAGE, capabilities(can_edit=can_edit))
+    adapts = bool(adapters_beside(path, pb.IMAGE))
+    return Probed(pb.IMAGE, capabilities(can_edit=can_edit, adapts=adapts))
 
 
-def capabilities(*, can_edit: bool) -> frozenset[pb.Capability]:
-    """Return what an image pipeline can do."""
-    return CAPABILITIES | {pb.EDIT} if can_edit else CAPABILITIES
+def capabilities(*, can_edit: bool, adapts: bool) -> frozenset[pb.Capability]:
+    """Return what an image pipeline can do, if it `adapts` with adapters beside it."""
+    more = {pb.EDIT: can_edit, pb.ADAPTERS: adapts}
+    return CAPABILITIES.union(capability for capability, has in more.items() if has)
 
 
 def _pipeline_in(index: Path) -> str:

@@ -4,7 +4,6 @@ A layer's output for a token gets more only from the adapters of the token's own
 text, so that texts with different adapters, and with none, share a batch.
 """
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from torch.nn.functional import linear
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.asked_adapters import scales_of
 from daiic.worker.engines.transformers_text.lora_file import Lora, bytes_of, read_lora
 from daiic.worker.models.adapters import adapters_beside
-from daiic.worker.models.model_json import shown
 
 log = structlog.get_logger()
 
@@ -63,28 +62,9 @@ class Adapters:
             TaskError: MODEL_NOT_FOUND for one that is not there, BAD_REQUEST for one that cannot
                 be used, or a scale that is no number.
         """
-        if not asked:
+        key = scales_of(asked, self.names, self._unusable)
+        if not key:
             return PLAIN
-        scales = []
-        for adapter in asked:
-            if adapter.name in self._unusable:
-                why = self._unusable[adapter.name]
-                raise TaskError(pb.BAD_REQUEST, why, "use another adapter")
-            if adapter.name not in self.names:
-                raise TaskError(
-                    pb.MODEL_NOT_FOUND,
-                    f"the model has no adapter {shown(adapter.name)} on this worker",
-                    f"it has: {', '.join(self.names) or 'none'}",
-                )
-            scale = adapter.scale if adapter.HasField("scale") else 1.0
-            if not math.isfinite(scale):
-                raise TaskError(
-                    pb.BAD_REQUEST,
-                    f"the adapter {adapter.name} has the scale {scale:g}",
-                    "send a number",
-                )
-            scales.append((adapter.name, scale))
-        key = tuple(scales)
         return Chain(key, self._numbers.setdefault(key, len(self._numbers) + 1))
 
     def begin(self, chains: Sequence[Chain], lengths: Sequence[int] | None = None) -> None:
