@@ -40,7 +40,10 @@ TOKENIZER_FILES = frozenset(
     {
         "added_tokens.json",
         "chat_template.jinja",
+        "chat_template.json",
         "merges.txt",
+        "preprocessor_config.json",
+        "processor_config.json",
         "sentencepiece.bpe.model",
         "special_tokens_map.json",
         "spiece.model",
@@ -51,6 +54,7 @@ TOKENIZER_FILES = frozenset(
         "vocab.txt",
     }
 )
+"""What makes tokens of texts, and of images and recordings, which are cut and scaled first."""
 
 log = structlog.get_logger()
 

@@ -124,7 +124,9 @@ def test_all_of_a_small_model_counts(
     assert of(model).weights != of(other).weights
 
 
-@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "file", ["tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"]
+)
 def test_another_tokenizer_is_told_from_other_weights(model: Path, other: Path, file: str) -> None:
     (other / file).write_text('{"more": 1}')
     assert of(model).weights == of(other).weights
