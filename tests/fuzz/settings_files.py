@@ -33,8 +33,17 @@ TOML = [
     *('"a\\u0000b"', '"\\u001b[31m"', '"\\ud800"', "[[1], {a = 1}]", '"""\n"""', '"0.0.0.0:1"'),
     *("9" * 30, "9" * 5000, '"' + "x" * 5000 + '"', "[" * 2000, "{a=" * 500, "0x" + "f" * 40),
 ]
-ROW = {"id": "0123abcd", "name": "ann", "created": 1, "sha256": "0" * 64}
-ODD = ["0" * 64, "é" * 64, "ann", "\x1b", "\ud800", 10**15, -1, "a-b", ["keys"], ROW]
+LIMITS = {"tokens_per_day": 5, "requests_per_minute": 0, "models": ["a*"], "priority": "low"}
+ROW = {
+    "id": "0123abcd",
+    "name": "ann",
+    "created": 1,
+    "sha256": "0" * 64,
+    "is_admin": True,
+    "limits": LIMITS,
+}
+ODD = ["0" * 64, "é" * 64, "ann", "\x1b", "\ud800", 10**15, -1, "a-b", ["keys"], ROW, {}]
+ODD += [{"models": ["\x1b"]}, {"tokens_per_day": -1}, {"priority": []}, {"models": "["}]
 PIECES = ["daiic-key-1:", "A" * 43 + "=", "hf_token", "0123abcd", " ", "\n", "é", "\0", "\x1b[31m"]
 
 
@@ -112,8 +121,11 @@ def one(data: bytes) -> None:
         keys = outcome(KeyFile(file).load, file)
         outcome(lambda: KeyFile(file).find("daiic-0123abcd-secret"), file)
         outcome(lambda: KeyFile(file).create(choices.pick(["bob", *map(str, ODD)])), file)
+        changes = {choices.pick([*LIMITS]): choices.pick([*ODD, 7, "high", ("b",)])}
+        outcome(lambda: KeyFile(file).change("ann", changes), file)
         for key in (keys or {}).values():
             assert key.name.isprintable() and key.id.isalnum(), key
+            assert key.limits.allows("a") in (True, False)
 
         file.write_bytes(words(choices))
         outcome(lambda: ClusterKey.load(file), file)

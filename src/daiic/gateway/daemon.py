@@ -29,7 +29,6 @@ from daiic.gateway.limits import (
     KEEP_ALIVE,
     UNREAD_PATIENCE,
 )
-from daiic.gateway.login.bounded_http import BoundedHttp
 from daiic.gateway.login.opening import open_login
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.monitoring.cards import CardCollector
@@ -122,8 +121,7 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
 
         life.on_reload(reload, CHANGEABLE)
         revocation = Revocation(keys) if keys else None
-        login_http = BoundedHttp()
-        login = open_login(settings, login_http)
+        login = open_login(settings)
         app = build(
             gateway,
             cluster_stream,
@@ -181,7 +179,8 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
             for task in background:
                 task.cancel()
         await usage.close()
-        await login_http.close()
+        if login is not None:
+            await login.close()
         await port.close()
 
 

@@ -45,6 +45,7 @@ async def test_every_route_of_the_api_is_described(gateway: RunningGateway) -> N
     assert set(described["paths"]) == {
         "/v1/models",
         "/v1/models/{model}",
+        "/v1/usage",
         "/v1/chat/completions",
         "/v1/completions",
         "/v1/responses",

@@ -9,6 +9,8 @@ from daiic.gateway.login.tickets import Session
 from daiic.shown import shown
 
 EVERYONE = "*"
+NAME = 200
+"""Characters of a name, which has to fit into a cookie."""
 MOST_GROUPS = 1000
 """Groups of one person that are looked at."""
 
@@ -38,7 +40,7 @@ class Admission(msgspec.Struct, frozen=True):
             return None
         names = (proven, claims.get("preferred_username"), claims.get("name"), claims["sub"])
         name = next(name for name in names if isinstance(name, str) and name)
-        return Session(claims["sub"], shown(name, 200), is_admin)
+        return Session(claims["sub"], shown(name)[:NAME], is_admin)
 
     def _has_email(self, email: str) -> bool:
         domain = email.rpartition("@")[2]

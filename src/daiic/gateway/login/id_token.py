@@ -52,8 +52,8 @@ def verified(
     if claims.get("azp", None if several else client_id) != client_id:
         raise TokenError("the ID token was made for another client (azp)")
     subject = claims["sub"]
-    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
-        raise TokenError("the ID token does not name its subject in 1 to 255 characters")
+    if not (isinstance(subject, str) and subject.isascii() and 0 < len(subject) <= 255):
+        raise TokenError("the ID token does not name its subject in 1 to 255 ASCII characters")
     return dict(claims)
 
 

@@ -59,6 +59,10 @@ class Login:
             Route(LOGOUT, self._leave, methods=["POST"]),
         ]
 
+    async def close(self) -> None:
+        """Close connections to the provider."""
+        await self._provider.close()
+
     def session(self, headers: Headers) -> Session | None:
         """Return the session that a request has, if it has one."""
         return self._tickets.read(self._cookie(headers, "session"), Session)

@@ -15,7 +15,7 @@ MAX_SECRET = 4096
 """Bytes of a file with the secret of a client of a login provider."""
 
 
-def open_login(settings: GatewaySettings, http: BoundedHttp) -> Login | None:
+def open_login(settings: GatewaySettings) -> Login | None:
     """Return the login through the provider that `settings` name; `None` if they name none.
 
     Raises:
@@ -39,7 +39,7 @@ def open_login(settings: GatewaySettings, http: BoundedHttp) -> Login | None:
         secret,
         settings.oidc_scopes,
         public_url + CALLBACK,
-        http,
+        BoundedHttp(),
     )
     admission = Admission(
         settings.oidc_allowed_emails,

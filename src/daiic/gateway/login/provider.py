@@ -46,6 +46,10 @@ class Provider:
         self._keys: dict[str, Any] = {}
         self._keys_at = 0.0
 
+    async def close(self) -> None:
+        """Close connections to it."""
+        await self._http.close()
+
     async def login_url(self, attempt: Attempt) -> str:
         """Return where a browser logs in.
 

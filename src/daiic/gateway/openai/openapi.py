@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from daiic.gateway.http.upload import Upload
+from daiic.gateway.limits import USAGE_DAYS
 from daiic.gateway.openai.errors import ErrorBody
 from daiic.gateway.openai.responses.kept import MOST_ITEMS
 from daiic.gateway.openai.schema.chat import ChatRequest
@@ -29,6 +30,7 @@ from daiic.gateway.openai.schema.response_items import InputItems
 from daiic.gateway.openai.schema.response_request import ResponseRequest
 from daiic.gateway.reranking.routes import PATHS as RERANK
 from daiic.gateway.reranking.schema import Reranked, RerankRequest
+from daiic.gateway.usage.endpoint import GROUPS, UsagePage
 from daiic.version import VERSION
 
 _BODIES = (
@@ -55,6 +57,7 @@ _BODIES = (
     Reranked,
     Models,
     Model,
+    UsagePage,
     ErrorBody,
 )
 
@@ -79,6 +82,7 @@ def _parameter(place: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": place, "required": place == "path", "schema": schema}
 
 
+_SECONDS = {"type": "integer", "minimum": 0}
 _RESPONSE_ID = _parameter("path", "response_id", {"type": "string", "minLength": 1})
 
 
@@ -100,6 +104,18 @@ def document(keys_needed: bool) -> bytes:
         "/v1/models/{model}": {
             "get": _operation("Show a model", None, of[Model], of),
             "parameters": [_parameter("path", "model", {"type": "string", "minLength": 1})],
+        },
+        "/v1/usage": {
+            "get": _operation("Tell what keys used, by day", None, of[UsagePage], of),
+            "parameters": [
+                _parameter("query", "start_time", _SECONDS),
+                _parameter("query", "end_time", _SECONDS),
+                _parameter(
+                    "query", "limit", {"type": "integer", "minimum": 1, "maximum": USAGE_DAYS}
+                ),
+                _parameter("query", "group_by", {"type": "array", "items": {"enum": [*GROUPS]}}),
+                _parameter("query", "page", {"type": "string", "format": "date"}),
+            ],
         },
         "/v1/chat/completions": {
             "post": _operation(

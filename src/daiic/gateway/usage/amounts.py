@@ -4,6 +4,8 @@ import msgspec
 
 from daiic.wire import daiic_pb2 as pb
 
+LONGEST = 1e9
+"""Seconds of a recording; what a worker says beyond is not counted."""
 SAMPLE_BYTES = 2
 """Of `Speech.samples`."""
 
@@ -46,7 +48,8 @@ class Amounts(msgspec.Struct, omit_defaults=True):
         """Add what is in a part of an answer, its tokens apart."""
         self.images += len(part.images)
         self.embeddings += len(part.embeddings)
-        self.audio_seconds += part.seconds
+        if 0 < part.seconds < LONGEST:  # not a number, and nothing endless
+            self.audio_seconds += part.seconds
         if part.speech.rate:
             self.audio_seconds += len(part.speech.samples) / SAMPLE_BYTES / part.speech.rate
 

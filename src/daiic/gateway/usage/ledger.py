@@ -119,6 +119,8 @@ class Ledger:
             ]
             try:
                 await in_thread(lambda: self._store.add(rows))
+            except (sqlite3.IntegrityError, ValueError, OverflowError) as failure:
+                log.error("what keys used cannot be put into a database", reason=str(failure))
             except sqlite3.Error as failure:
                 error = failure
                 for key, amounts in pending.items():

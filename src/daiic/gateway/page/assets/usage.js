@@ -18,9 +18,9 @@ const SPLITS = {
 const COLUMNS = [
   { head: "Requests", of: (used) => used.num_model_requests },
   { head: "Failed", of: (used) => used.num_errors },
-  { head: "Prompts", of: (used) => used.input_tokens },
+  { head: "Prompt tokens", of: (used) => used.input_tokens },
   { head: "Of these cached", of: (used) => used.input_cached_tokens, rare: true },
-  { head: "Answers", of: (used) => used.output_tokens },
+  { head: "Answer tokens", of: (used) => used.output_tokens },
   { head: "Of these reasoning", of: (used) => used.output_reasoning_tokens, rare: true },
   { head: "Images", of: (used) => used.images, rare: true },
   { head: "Audio", of: (used) => used.audio_seconds, say: (seconds) => (seconds ? duration(seconds) : "0"), rare: true },
