@@ -15,4 +15,4 @@ def probe(path: Path, name: str) -> Probed | None:
     found = probe_language_model(path, name)
     if found is None:
         return None
-    return replace(found, capabilities=TEXT | (found.capabilities & {pb.CHAT}))
+    return replace(found, capabilities=TEXT | (found.capabilities & {pb.CHAT}), reasons=False)

@@ -18,7 +18,7 @@ from support.models import tiny_gguf
             "transformers_text",
             {pb.COMPLETE, pb.CHAT, pb.EMBED, pb.SCHEMA, pb.SAMPLING, pb.TOKENS},
         ),
-        (WITH_VLLM, "vllm", {pb.COMPLETE, pb.CHAT, pb.SAMPLING, pb.SCHEMA}),
+        (WITH_VLLM, "vllm", {pb.COMPLETE, pb.CHAT, pb.SAMPLING, pb.SCHEMA, pb.TOKENS}),
     ],
     ids=["auto", "vllm"],
 )
