@@ -3,6 +3,7 @@
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import needs_of
+from daiic.worker.limits import LIMITS
 
 _FIELDS = {
     pb.TOOLS: ("call tools", "leave out `tools`, `tool_choice` and messages about tools"),
@@ -29,8 +30,15 @@ def check_supported(
     `reasons` says whether its engine tells reasoning from text.
 
     Raises:
-        TaskError: UNSUPPORTED, with everything that is missing and what to do.
+        TaskError: UNSUPPORTED, with everything that is missing and what to do; BAD_REQUEST for
+            more adapters than a model may have.
     """
+    if len(task.adapters) > LIMITS.adapters:
+        raise TaskError(
+            pb.BAD_REQUEST,
+            f"the task names {len(task.adapters)} adapters, and {LIMITS.adapters} may be used",
+            "name fewer of them",
+        )
     missing = [_FIELDS[need] for need in sorted((needs_of(task) & _FIELDS.keys()) - capabilities)]
     if task.text.reasoning_effort and not reasons:
         missing.append(("follow `reasoning_effort`", "leave it out"))

@@ -4,6 +4,7 @@ import base64
 import struct
 
 import httpx
+import langchain_openai
 import openai
 import pytest
 
@@ -220,3 +221,17 @@ async def test_an_error_in_a_started_stream_reaches_the_client(
         async for event in stream:
             said.append(event.choices[0].delta.content)
     assert "one" in said
+
+
+async def test_langchains_embeddings_send_texts_when_told_to(
+    gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    embeddings = langchain_openai.OpenAIEmbeddings(
+        model="stub-embed",
+        base_url=f"{gateway.url}/v1",
+        api_key="none",
+        check_embedding_ctx_length=False,
+    )
+    vectors = await embeddings.aembed_documents(["ab", "abc"])
+    assert vectors == [[0.5, -1.25, 2], [0.5, -1.25, 3]]
+    assert list(head.tasks[-1].embed.inputs) == ["ab", "abc"]

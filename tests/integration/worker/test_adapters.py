@@ -20,7 +20,7 @@ from daiic.worker import backend
 from daiic.worker.answer import answer
 from daiic.worker.engines.interface import LoadOptions
 from daiic.worker.engines.loading import EngineLoader
-from daiic.worker.engines.transformers_text import choice
+from daiic.worker.engines.transformers_text import adapted_cache, adapters, choice
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.meter import MemoryMeter
 from daiic.worker.models.catalog import Catalog
@@ -120,6 +120,19 @@ async def test_texts_share_cached_keys_with_their_own_adapters_only(models: Path
         assert first["even"] == expected(models, "even")[: len(first["even"])]
 
 
+async def test_scales_beyond_what_can_be_told_apart_share_nothing(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (adapted_cache, adapters):
+        monkeypatch.setattr(module, "MOST", 1)
+    async with worker(models) as manager:
+        said = [await made(manager, name) for name in ("odd", "even", "odd", "even")]
+        assert said[0] == said[2] == expected(models, "odd")[: len(said[0])]
+        assert said[1] == said[3] == expected(models, "even")[: len(said[1])]
+        last = (await parts_of(manager, asks("even")))[-1]
+        assert last.usage.cached_tokens == 0
+
+
 async def test_a_scale_and_several_adapters_count(models: Path) -> None:
     async with worker(models) as manager:
         plain, odd = await made(manager), await made(manager, "odd")
@@ -128,6 +141,10 @@ async def test_a_scale_and_several_adapters_count(models: Path) -> None:
         assert tokens(await parts_of(manager, off)) == plain
         both = await made(manager, "odd", "even")
         assert both == await made(manager, "even", "odd") and both not in (plain, odd)
+        double = asks("odd")
+        double.adapters[0].scale = 2.0
+        twice, alone = await asyncio.gather(made(manager, "odd", "odd"), made(manager))
+        assert twice == tokens(await parts_of(manager, double)) != odd and alone == plain
 
 
 async def test_an_answer_that_moves_goes_on_with_the_same_adapter_only(
@@ -165,6 +182,8 @@ async def test_embeddings_and_unknown_adapters_are_refused(models: Path) -> None
         embed.adapters.add(name="odd")
         with pytest.raises(TaskError, match="without its adapters"):
             await parts_of(manager, embed)
+        with pytest.raises(TaskError, match="33 adapters"):
+            await made(manager, *["odd"] * 33)
         nan = asks("odd")
         nan.adapters[0].scale = float("nan")
         with pytest.raises(TaskError, match="send a number"):

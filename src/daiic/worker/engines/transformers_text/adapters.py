@@ -17,6 +17,7 @@ from torch.nn.functional import linear
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.asked_adapters import scales_of
+from daiic.worker.engines.transformers_text.adapted_cache import MOST
 from daiic.worker.engines.transformers_text.lora_file import Lora, bytes_of, read_lora
 from daiic.worker.models.adapters import adapters_beside
 
@@ -25,7 +26,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The adapters of one text, each with its scale. `number` is one for each of them; 0: none."""
+    """The adapters of one text, each with its scale, and a `number` for what shares its keys.
+
+    It is 0 for no adapters, and above `MOST` for what shares nothing.
+    """
 
     scales: tuple[tuple[str, float], ...] = ()
     number: int = 0
@@ -62,10 +66,19 @@ class Adapters:
             TaskError: MODEL_NOT_FOUND for one that is not there, BAD_REQUEST for one that cannot
                 be used, or a scale that is no number.
         """
-        key = scales_of(asked, self.names, self._unusable)
-        if not key:
+        scales: dict[str, float] = {}
+        for name, scale in scales_of(asked, self.names, self._unusable):
+            scales[name] = scales.get(name, 0.0) + scale
+        if not scales:
             return PLAIN
-        return Chain(key, self._numbers.setdefault(key, len(self._numbers) + 1))
+        key = tuple(scales.items())
+        return Chain(key, self._number(key))
+
+    def _number(self, key: tuple[tuple[str, float], ...]) -> int:
+        """Return the number of a chain: there are more scales than numbers to remember."""
+        if key not in self._numbers and len(self._numbers) == MOST:
+            return MOST + 1
+        return self._numbers.setdefault(key, len(self._numbers) + 1)
 
     def begin(self, chains: Sequence[Chain], lengths: Sequence[int] | None = None) -> None:
         """Begin a step of texts with these `chains`, in this thread, until the next one.
@@ -81,10 +94,6 @@ class Adapters:
             return
         whole = [(name, scale, members) for (name, scale), members in rows.items()]
         self._step.mix = _Mix(whole, len(chains), lengths)
-
-    def end(self) -> None:
-        """Let the model, in this thread, be as it is without adapters."""
-        self._step.mix = None
 
     def _hook(self, layer: str) -> Any:
         def more(module: Any, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
