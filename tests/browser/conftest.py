@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from browser.chromium import Page, browser, find_chromium, open_page
-from integration.gateway.conftest import gateway, head, start_gateway
+from integration.gateway.conftest import gateway, head, keys, start_gateway
 
-__all__ = ["gateway", "head", "start_gateway"]
+__all__ = ["gateway", "head", "keys", "start_gateway"]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from daiic.wire import daiic_pb2 as pb
 from support.peers.scripted_head import ScriptedHead
 from support.processes.gateway_process import RunningGateway
 
-VIEWS = ("cluster", "chat", "images", "speed", "usage", "connect")
+VIEWS = ("cluster", "chat", "images", "models", "speed", "usage", "connect")
 
 
 async def test_it_can_be_used_by_keyboard_alone(

@@ -20,7 +20,7 @@ from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.revocation import Revocation
 from daiic.gateway.login.login import SESSION, Login, session_route
-from daiic.gateway.managing.endpoint import route as manage_route
+from daiic.gateway.managing import endpoint as managing
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
 from daiic.gateway.ollama import routes as ollama
 from daiic.gateway.openai import routes as openai
@@ -54,7 +54,7 @@ def build(
         routes=[
             *openai.routes(gateway, keys_needed=keys is not None),
             *reranking.routes(gateway),
-            manage_route(gateway),
+            *managing.routes(gateway),
             *anthropic.routes(gateway),
             *ollama.routes(gateway),
             Route("/api/cluster", cluster_stream, methods=["GET"]),

@@ -1,13 +1,18 @@
-"""POST /api/models: unloads, pins or deletes a model."""
+"""/api/models: POST unloads, pins or deletes a model, GET tells whether the client may do so."""
 
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from daiic.client.managing import manage
 from daiic.gateway.gateway import Gateway
+from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.json_endpoint import JsonEndpoint
 from daiic.gateway.http.request_context import RequestContext
-from daiic.gateway.managing.schema import Managed, ManageRequest, Outcome
+from daiic.gateway.managing.schema import Managed, ManageRequest, Outcome, Rights
 from daiic.gateway.openai.errors import error_body
 from daiic.wire import daiic_pb2 as pb
 from daiic.work import WORK
@@ -21,10 +26,16 @@ ACTIONS = {
 }
 
 
-def route(gateway: Gateway) -> Route:
-    """Return the route."""
+def routes(gateway: Gateway) -> list[Route]:
+    """Return the routes."""
     endpoint = JsonEndpoint(gateway, "manage", WORK["manage"], ManageRequest, _answer, error_body)
-    return Route(PATH, endpoint, methods=["POST"])
+    return [Route(PATH, endpoint, methods=["POST"]), get_route(PATH, _rights)]
+
+
+def _rights(request: Request) -> Response:
+    """Answer GET /api/models: whether the client may manage them."""
+    rights = Rights(AccessLogEntry.of(request.scope).client.is_admin)
+    return Response(msgspec.json.encode(rights), media_type="application/json")
 
 
 def check_may_manage(context: RequestContext) -> None:

@@ -20,6 +20,12 @@ class ManageRequest(msgspec.Struct, frozen=True):
         """Accept it."""
 
 
+class Rights(msgspec.Struct, frozen=True):
+    """Whether the client may manage models."""
+
+    may_manage: bool
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What became of it on one worker; `error` is empty where it was done."""
 

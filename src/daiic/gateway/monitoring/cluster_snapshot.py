@@ -47,6 +47,8 @@ class LiveModel(msgspec.Struct, frozen=True):
     rate: float
     unit: str
     shards: list[LiveShard]
+    pinned: bool
+    downloaded: bool
 
 
 class LiveCard(msgspec.Struct, frozen=True):
@@ -214,6 +216,8 @@ def _model(model: pb.ModelStatus) -> LiveModel:
             )
             for part in model.shards
         ],
+        pinned=model.pinned,
+        downloaded=model.downloaded,
     )
 
 

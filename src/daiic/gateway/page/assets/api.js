@@ -32,7 +32,7 @@ export async function request(path, { body, signal } = {}) {
   if (response.ok) return response;
   if (response.status === 401) window.dispatchEvent(new CustomEvent("keyneeded", { detail: Boolean(key.get()) }));
   const answer = await response.json().catch(() => ({}));
-  throw new ApiError(response.status, answer.error?.message ?? `${response.status} ${response.statusText}`);
+  throw new ApiError(response.status, answer.error?.message ?? answer.error ?? `${response.status} ${response.statusText}`);
 }
 
 /** Yield the JSON of each event that `path` streams; an error in the stream is thrown. */

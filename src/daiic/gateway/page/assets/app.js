@@ -6,12 +6,13 @@ import { startClusterView } from "./cluster.js";
 import { startConnect } from "./connect.js";
 import { byId, say } from "./dom.js";
 import { startImages } from "./images.js";
+import { startInventory } from "./inventory.js";
 import { follow, onCluster } from "./live.js";
 import { startSession } from "./session.js";
 import { startSpeed } from "./speed.js";
 import { startUsage } from "./usage.js";
 
-const VIEWS = ["cluster", "chat", "images", "speed", "usage", "connect"];
+const VIEWS = ["cluster", "chat", "images", "models", "speed", "usage", "connect"];
 
 function showView() {
   const wanted = location.hash.slice(1);
@@ -94,6 +95,7 @@ if (matchMedia("(max-width: 800px)").matches) {
 startClusterView();
 startChat();
 startImages();
+startInventory();
 startSpeed();
 startUsage();
 startSession();
