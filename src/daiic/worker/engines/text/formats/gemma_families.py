@@ -13,6 +13,8 @@ from daiic.worker.engines.text.formats.values import is_text, properties_of, req
 
 MAX_DEPTH = 32
 """Of values in values."""
+MAX_PYTHON = 16 << 10
+"""Characters of Python that are parsed."""
 
 _HEAD = re.compile(r"\s*call:([\w.:-]+)(?=\{)")
 _KEY = re.compile(r"\s*\"?([^\s:{}\[\],\"]+)\"?\s*:")
@@ -166,6 +168,8 @@ FUNCTION_GEMMA = _syntax("<start_function_call>", "<end_function_call>", "<escap
 
 
 def _python(text: str, tools: Tools) -> Sequence[Call]:
+    if len(text) > MAX_PYTHON:
+        return []
     try:
         lines = ast.parse(text.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

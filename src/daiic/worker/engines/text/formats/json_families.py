@@ -95,21 +95,22 @@ MISTRAL_NAMED = CallSyntax(
 """Mistral since 2025: a name and an object, each behind a mark of its own."""
 
 _DEEPSEEK_CALL = re.compile(
-    r"<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>)?([^<\n]+?)(?:<｜tool▁sep｜>|\n)"
-    r"(?:```json\n)?(.*?)(?:\n```)?<｜tool▁call▁end｜>",
+    r"<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>)?([^<\n]+)(?:<｜tool▁sep｜>|\n)"
+    r"(?:```json\n)?(.*?)(?:\n```)?",
     re.DOTALL,
 )
 
 
 def _deepseek(text: str, tools: Tools) -> Sequence[Call]:
-    calls, place = [], 0
-    for found in _DEEPSEEK_CALL.finditer(text):
-        arguments = object_text(found[2])
-        if text[place : found.start()].strip() or arguments is None:
+    *parts, rest = text.split("<｜tool▁call▁end｜>")
+    calls = []
+    for part in parts:
+        found = _DEEPSEEK_CALL.fullmatch(part.strip())
+        arguments = object_text(found[2]) if found else None
+        if found is None or arguments is None:
             return []
-        place = found.end()
         calls.append(Call(found[1].strip(), arguments))
-    return [] if text[place:].strip() else calls
+    return [] if rest.strip() else calls
 
 
 DEEPSEEK_V3 = CallSyntax(

@@ -21,7 +21,7 @@ def properties_of(tool: Tool) -> dict[str, Any]:
 def required_of(tool: Tool) -> frozenset[str]:
     """Return which arguments `tool` must have."""
     named = tool.schema.get("required")
-    return frozenset(key for key in named if isinstance(key, str)) if named else frozenset()
+    return frozenset(map(str, named)) if isinstance(named, list) else frozenset()
 
 
 def is_text(schema: Any) -> bool:

@@ -86,7 +86,7 @@ QWEN_CODER = CallSyntax(
     rules=_QWEN_CODER.rules,
     joint="\n",
 )
-"""Qwen 3 Coder and Qwen 3.5."""
+"""Qwen 3 Coder."""
 
 _GLM = Tags(
     before="",
