@@ -19,6 +19,7 @@ PATHS = (
     "/v1/images/generations",
     "/v1/embeddings",
     "/v1/responses",
+    "/v1/rerank",
 )
 LONGEST_ERROR = 8000
 
@@ -116,8 +117,16 @@ _BODIES = (
     },
     {"prompt": "x", "model": "stub/image", "response_format": "b64_json", "negative_prompt": "y"},
     {"model": "stub-embed", "input": ["a", "b"], "encoding_format": "base64"},
+    {"model": "stub-embed", "input": [[1, 2], [3]], "dimensions": 3, "prompt_name": "query"},
+    {
+        "model": "stub-rerank",
+        "query": "q",
+        "documents": ["a", {"text": "b"}],
+        "top_n": 1,
+        "return_documents": True,
+    },
 )
-_ENDPOINTS = (0, 0, 1, 4, 1, 2, 2, 3)
+_ENDPOINTS = (0, 0, 1, 4, 1, 2, 2, 3, 3, 5)
 SAMPLES = [
     bytes([endpoint]) + json.dumps(body).encode()
     for endpoint, body in zip(_ENDPOINTS, _BODIES, strict=True)
