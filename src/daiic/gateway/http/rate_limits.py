@@ -116,6 +116,10 @@ class RateLimits:
         if use is not None:
             use.running -= 1
 
+    def limits_tokens(self, client: Client) -> bool:
+        """Return whether there is a limit of the tokens of `client`."""
+        return any(self._limit(client, f"tokens_per_{span}") for span in ("minute", "day"))
+
     def spend(self, client: Client, tokens: int) -> None:
         """Count `tokens` of a request of `client` that runs."""
         self._count(client, self._use(client), "tokens", tokens)

@@ -64,6 +64,8 @@ class _Meter:
         self._prompt_bytes = _prompt_bytes(task.text) if self._has_tokens else 0
         self._client = entry.client
         self._rate_limits = rate_limits
+        # Without limits of tokens it is enough to count them once.
+        self._spends_at_once = rate_limits.limits_tokens(entry.client)
         self._spent = 0
         self._begun = False
         self._complete = False
@@ -74,18 +76,20 @@ class _Meter:
             self._begun = True
             if part.started_over:
                 self.amounts = Amounts()
-            self.amounts.count_made(part)
+            if not self._has_tokens:
+                self.amounts.count_made(part)
             if part.HasField("usage"):
                 self._complete = True
                 self.amounts.count_usage(part.usage)
             elif self._has_tokens:
                 self.amounts.completion_tokens += len(part.tokens)
-        self._spend()
+        if self._spends_at_once:
+            self._spend()
 
     def close(self) -> None:
         if self._begun and not self._complete:
             self.amounts.prompt_tokens = self._prompt_bytes // BYTES_PER_TOKEN
-            self._spend()
+        self._spend()
 
     def _spend(self) -> None:
         more = self.amounts.tokens - self._spent
