@@ -4,7 +4,7 @@ import base64
 import contextlib
 import json
 import os
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -155,16 +155,29 @@ class GatewayClient:
             body["negative_prompt"] = work.negative_prompt
         if work.steps:
             body["steps"] = work.steps
-        for field in ("guidance", "seed"):
+        for field in ("guidance", "seed", "strength"):
             if work.HasField(field):
                 body[field] = getattr(work, field)
-        answer = await self._json("POST", "/v1/images/generations", body)
+        if work.type:
+            body["output_format"] = work.type.removeprefix("image/")
+        if work.quality:
+            body["output_compression"] = work.quality
+        if not work.HasField("image"):
+            answer = await self._json("POST", "/v1/images/generations", body)
+        else:
+            files = {"image": work.image.data, "mask": work.mask.data}
+            sent = {name: (name, data) for name, data in files.items() if data}
+            path = "/v1/images/edits" if work.prompt or work.mask.data else "/v1/images/variations"
+            answer = await self._json("POST", path, body, sent)
         result = pb.Result(final=True)
         with _of_this_api():
             for image in answer["data"]:
-                result.images.add(
-                    png=base64.b64decode(image["b64_json"]), seed=int(image.get("seed", 0))
-                )
+                content = base64.b64decode(image["b64_json"])
+                made = result.images.add(seed=int(image.get("seed", 0)))
+                if work.type:
+                    made.media.data, made.media.type = content, work.type
+                else:
+                    made.png = content
         yield result
 
     async def _embed(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
@@ -188,9 +201,17 @@ class GatewayClient:
                 scores[ranked["index"]] = float(ranked["relevance_score"])
         yield pb.Result(final=True, scores=scores)
 
-    async def _json(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        files: Mapping[str, tuple[str, bytes]] | None = None,
+    ) -> Any:
+        """Return what is answered to `body`, which goes into a form if there are `files`."""
+        content: dict[str, Any] = {"json": body} if files is None else {"data": body}
         try:
-            response = await self._http.request(method, path, json=body)
+            response = await self._http.request(method, path, files=files, **content)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
         if response.is_error:

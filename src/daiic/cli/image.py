@@ -1,12 +1,14 @@
-"""`daiic image`: makes a picture from a prompt and writes it as PNG."""
+"""`daiic image`: makes pictures from a prompt, or from another picture."""
 
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+from daiic.bounded_file import read_bounded
 from daiic.cli.connection import (
     DEFAULT_HEAD,
     HeadOption,
@@ -25,15 +27,51 @@ from daiic.cli.sampling import MOST, MOST_SEED
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
+MOST_BYTES = 32 << 20
+"""Of a picture to begin with; a gateway takes no more either."""
+
+
+class FileFormat(Enum):
+    """How pictures are written."""
+
+    PNG = "png"
+    WEBP = "webp"
+    JPEG = "jpeg"
+
 
 def image(
-    prompt: Annotated[str, typer.Argument(help="What the picture should show.")],
+    prompt: Annotated[
+        str, typer.Argument(help="What the picture should show; with --edit, may be left out.")
+    ] = "",
     output: Annotated[
         Path | None,
+        typer.Option("--output", "-o", help="The file to write; else named after the prompt."),
+    ] = None,
+    edit: Annotated[
+        Path | None,
         typer.Option(
-            "--output", "-o", help="The PNG file to write; by default named after the prompt."
+            exists=True, dir_okay=False, help="A PNG, JPEG or WebP picture to begin with."
         ),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Where --edit may be changed: transparent there, or white.",
+        ),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="How far from --edit it may get; 0: not at all."),
+    ] = None,
+    file_format: Annotated[
+        FileFormat | None,
+        typer.Option("--format", help="By default what --output ends with, else png."),
+    ] = None,
+    quality: Annotated[
+        int, typer.Option(min=0, max=100, help="Of WebP and JPEG; 0 for the worker's default.")
+    ] = 0,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels.")] = None,
     steps: Annotated[
         int, typer.Option(min=0, max=MOST, help="Denoising steps; 0 for the model's default.")
@@ -54,9 +92,21 @@ def image(
     allow_unauthenticated: InsecureOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Make a picture from PROMPT."""
+    """Make a picture from PROMPT, or from another one."""
     width, height = _parse_size(size)
+    if edit is None and not prompt.strip():
+        raise fail("a picture needs a PROMPT, or another picture: --edit FILE", USAGE)
+    if edit is None and (mask is not None or strength is not None):
+        raise fail("--mask and --strength are for a picture to begin with: add --edit FILE", USAGE)
+    chosen = file_format or _format_of(output)
+    if quality and chosen is FileFormat.PNG:
+        raise fail("--quality is for WebP and JPEG: add --format webp", USAGE)
     work = {
+        "image": _read(edit),
+        "mask": _read(mask),
+        "strength": strength,
+        "type": "" if chosen is FileFormat.PNG else f"image/{chosen.value}",
+        "quality": quality,
         "prompt": prompt,
         "negative_prompt": negative,
         "width": width,
@@ -70,6 +120,7 @@ def image(
         _image(
             work,
             output,
+            chosen,
             model,
             as_json,
             Target(head, key_file, allow_unauthenticated, url, tag or []),
@@ -80,18 +131,21 @@ def image(
 async def _image(
     work: dict[str, Any],
     output: Path | None,
+    file_format: FileFormat,
     model: str | None,
     as_json: bool,
     target: Target,
 ) -> None:
     async with target.connect() as cluster:
-        chosen = await choose_model(cluster, model, "image", pb.PAINT, target.tags)
+        need = pb.PAINT if work["image"] is None else pb.EDIT
+        chosen = await choose_model(cluster, model, "image", need, target.tags)
         task = chosen.task(target.tags, image=pb.ImageTask(**work))
         result = await run_with_progress(cluster, task)
     written = []
     for made in result.images:
-        path = _free_path(output or Path(f"{_slug(task.image.prompt)}-{made.seed}.png"))
-        path.write_bytes(made.png)
+        named = Path(f"{_slug(task.image.prompt)}-{made.seed}.{file_format.value}")
+        path = _free_path(output or named)
+        path.write_bytes(made.media.data or made.png)
         written.append({"path": str(path), "seed": made.seed})
     if as_json:
         write_json({"model": chosen.name, "worker": result.worker_id, "images": written})
@@ -99,6 +153,23 @@ async def _image(
         for picture in written:
             seed = (f"(seed {picture['seed']})", "dim")
             out.print(Text.assemble(f"{picture['path']} ", seed), soft_wrap=True)
+
+
+def _read(file: Path | None) -> pb.Media | None:
+    if file is None:
+        return None
+    try:
+        return pb.Media(data=read_bounded(file, MOST_BYTES))
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise fail(f"{shown(str(file))} cannot be sent: {reason}", USAGE) from None
+
+
+def _format_of(output: Path | None) -> FileFormat:
+    """Return the format that the name of `output` tells."""
+    suffix = output.suffix.lower().removeprefix(".") if output is not None else ""
+    known = {each.value: each for each in FileFormat} | {"jpg": FileFormat.JPEG}
+    return known.get(suffix, FileFormat.PNG)
 
 
 def _parse_size(size: str | None) -> tuple[int, int]:

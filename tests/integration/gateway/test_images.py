@@ -1,12 +1,16 @@
 """Images through the real `openai` client: changed, varied, in other formats, as they become."""
 
+import asyncio
 import base64
+import json
+import sys
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from daiic.tether import tethered
 from daiic.wire import daiic_pb2 as pb
 from integration.gateway.conftest import StartGateway
 from support.peers.scripted_head import PNG, ScriptedHead
@@ -193,6 +197,28 @@ async def test_no_page_of_another_origin_can_post_a_form(
         own = await http.post(VARIATIONS, files=FILE, headers={"Origin": gateway.url})
         assert own.status_code == 200
     assert len(head.tasks) == 1 + (status == 200)
+
+
+@pytest.mark.parametrize("by", ["--url", "--head"])
+async def test_the_command_line_edits_and_writes_what_was_asked_for(
+    gateway: RunningGateway, head: ScriptedHead, tmp_path: Path, by: str
+) -> None:
+    (tmp_path / "fox.png").write_bytes(PNG)
+    (tmp_path / "mask.png").write_bytes(b"mask")
+    asked = ["image", "a blue fox", "--edit", "fox.png", "--mask", "mask.png", "--strength", "0.5"]
+    asked += ["--format", "webp", "--quality", "70", "--seed", "5", "-m", "stub/image", "--json"]
+    process = await asyncio.create_subprocess_exec(
+        *tethered(Path(sys.executable).with_name("daiic"), *asked),
+        *(by, gateway.url if by == "--url" else head.address),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    assert json.loads(said)["images"] == [{"path": "a-blue-fox-5.webp", "seed": 5}]
+    assert (tmp_path / "a-blue-fox-5.webp").read_bytes() == PNG
+    image = head.tasks[0].image
+    assert (image.image.data, image.mask.data, image.strength) == (PNG, b"mask", 0.5)
+    assert (image.type, image.quality, image.prompt) == ("image/webp", 70, "a blue fox")
 
 
 async def test_edits_are_asked_of_models_that_can(

@@ -42,6 +42,25 @@ def test_image_size_that_is_none_is_refused_with_an_example(size: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "--edit FILE"),
+        (("x", "--mask", __file__), "add --edit FILE"),
+        (("x", "--strength", "0.5"), "add --edit FILE"),
+        (("x", "--quality", "50"), "add --format webp"),
+        (("x", "-o", "x.png", "--quality", "50"), "add --format webp"),
+        (("x", "--edit", "/dev/zero"), "not a regular file"),
+    ],
+    ids=lambda options: " ".join(options) if isinstance(options, tuple) else None,
+)
+def test_options_of_images_that_do_not_belong_together_are_refused(
+    options: tuple[str, ...], says: str
+) -> None:
+    status, _, err = run("image", *options)
+    assert status == 2 and says in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
     "options",
     [
         ("image", "x", "--seed", str(2**64)),

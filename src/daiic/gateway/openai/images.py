@@ -103,7 +103,7 @@ def _begin_with(image: pb.ImageTask, upload: Upload, strength: float | None) -> 
 
 
 def _only_model(gateway: Gateway, need: pb.Capability) -> str:
-    names = [model.name for model in gateway.usable if need in model.capabilities]
+    names = [m.name for m in gateway.usable if need in m.capabilities and not m.base]
     if len(names) != 1:
         listed = (
             f"choose one of {', '.join(names)}"
