@@ -22,6 +22,19 @@ SYSTEM_DATABASE = Path("/var/lib/daiic-gateway") / FILE
 MOST_ROWS = 100_000
 
 
+COLUMNS = {
+    "requests": "requests",
+    "errors": "errors",
+    "prompt": "prompt_tokens",
+    "cached": "cached_tokens",
+    "answer": "completion_tokens",
+    "reasoning": "reasoning_tokens",
+    "images": "images",
+    "audio s": "audio_seconds",
+    "vectors": "embeddings",
+}
+
+
 class By(StrEnum):
     """What a key's use may be split by."""
 
@@ -91,24 +104,17 @@ def _as_json(row: Used) -> dict[str, object]:
 
 
 def _table(rows: list[Used], split: tuple[str, ...]) -> Table:
+    """Return a table without the columns that have nothing in them."""
+    shown_columns = {
+        head: amounts
+        for head, name in COLUMNS.items()
+        if any(amounts := [round(getattr(row.amounts, name)) for row in rows])
+    }
     table = Table("key", "id", *split, box=None)
-    figures = ("requests", "errors", "prompt", "cached", "answer", "reasoning")
-    rare = ("images", "audio s", "embeddings")
-    for column in (*figures, *rare):
-        table.add_column(column, justify="right")
-    for row in rows:
-        used = row.amounts
-        numbers = (
-            used.requests,
-            used.errors,
-            used.prompt_tokens,
-            used.cached_tokens,
-            used.completion_tokens,
-            used.reasoning_tokens,
-            used.images,
-            round(used.audio_seconds),
-            used.embeddings,
-        )
+    for head in shown_columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    for index, row in enumerate(rows):
         about = [row.name, row.account, *(getattr(row, name) for name in split)]
-        table.add_row(*(Text(shown(text)) for text in about), *(f"{n:,}" for n in numbers))
+        numbers = [f"{amounts[index]:,}" for amounts in shown_columns.values()]
+        table.add_row(*(Text(shown(text), overflow="fold") for text in about), *numbers)
     return table

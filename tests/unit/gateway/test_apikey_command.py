@@ -1,5 +1,6 @@
 """`daiic apikey`: what an operator types, and what the gateway then accepts."""
 
+import datetime
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from typer.testing import CliRunner
 from daiic.cli.apikey import app
 from daiic.gateway.http.api_keys import KeyFile
 from daiic.gateway.http.key_limits import KeyLimits
+from daiic.gateway.usage.amounts import Amounts
+from daiic.gateway.usage.store import UsageStore, Used
 
 
 @pytest.fixture
@@ -70,3 +73,18 @@ def test_a_change_of_nothing_or_of_what_there_is_not_is_refused(file: Path) -> N
     assert "the limits are" in call(file, "set", "ann", "--unset=color", status=2).stderr
     assert "daiic apikey list" in call(file, "set", "bob", "--admin", status=2).stderr
     call(file, "set", "ann", "--tokens-per-day=-1", status=2)
+
+
+def test_use_is_a_table_of_what_there_was(tmp_path: Path) -> None:
+    store = UsageStore(str(tmp_path), 400)
+    store.open()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    store.add([Used(today, "k1", "ann\u202e", "m", Amounts(requests=1234, prompt_tokens=5))])
+    store.close()
+    database = f"--database={tmp_path / 'usage.sqlite'}"
+    shown = CliRunner().invoke(app, ["usage", "--by", "model", database]).stdout
+    assert "1,234" in shown and "prompt" in shown and "images" not in shown
+    assert "\u202e" not in shown
+    assert "nothing was used" in CliRunner().invoke(app, ["usage", "bob", database]).stderr
+    missing = CliRunner().invoke(app, ["usage", f"--database={tmp_path / 'none'}"])
+    assert missing.exit_code == 2 and "--database" in missing.stderr

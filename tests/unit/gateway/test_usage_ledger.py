@@ -49,8 +49,6 @@ def booked(
 def request(client: Client = ANN, status: int = 200, used: Amounts | None = None) -> AccessLogEntry:
     entry = AccessLogEntry("id", endpoint="chat", client=client, model="stub-chat", status=status)
     entry.used = {"stub-chat": used or Amounts()}
-        "stub-chat" if name == "chat" else name: amounts for name, amounts in used.items()
-    }
     return entry
 
 
