@@ -43,10 +43,10 @@ class ChatFormat(EventStream):
         self._wants_usage = wants_usage
 
     def part(self, index: int, part: pb.Result) -> bytes:
-        events = []
+        events = b""
         if not self._begun >> index & 1:
             self._begun |= 1 << index
-            events.append(self._event(ChatChunkChoice(index, ChatDelta("assistant", ""))))
+            events += self._event(ChatChunkChoice(index, ChatDelta("assistant", "")))
         # Each look into a message costs about as much as writing a small event.
         text, reasoning, calls, told = part.text, part.reasoning, part.tool_calls, part.logprobs
         if text or reasoning or calls or told:
@@ -57,10 +57,10 @@ class ChatFormat(EventStream):
                 [_call_delta(call) for call in calls] if calls else None,
             )
             logprobs = Logprobs.of(part) if told else None
-            events.append(self._event(ChatChunkChoice(index, delta, None, logprobs)))
+            events += self._event(ChatChunkChoice(index, delta, None, logprobs))
         if part.final:
-            events.append(self._event(ChatChunkChoice(index, ChatDelta(), finish_reason(part))))
-        return b"".join(events)
+            events += self._event(ChatChunkChoice(index, ChatDelta(), finish_reason(part)))
+        return events
 
     def end(self, usage: pb.Usage) -> bytes:
         if not self._wants_usage:

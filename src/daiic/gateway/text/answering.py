@@ -100,10 +100,11 @@ async def _stream(
             if not parts:
                 continue
             begun = True
+            written = []
             for part in parts:
                 context.activity.output(part.worker_id, len(part.tokens), streamed=True)
-            data = b"".join([answer_format.part(index, part) for part in parts])
-            if data:
+                written.append(answer_format.part(index, part))
+            if data := b"".join(written):
                 await context.response.write(data)
     return burst[-1]
 
