@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
 
-import llguidance.hf
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from daiic.errors import TaskError
@@ -23,6 +22,7 @@ from daiic.worker.engines.text.checks import bad
 from daiic.worker.engines.text.constraint import check_length, schema_in, without_anchors
 from daiic.worker.engines.torch.tokenizer import panicked
 from daiic.worker.engines.transformers_text import grammar_trial
+from daiic.worker.engines.transformers_text.vocabulary import trie_of
 from daiic.worker.limits import LIMITS
 
 KEPT = 32
@@ -161,11 +161,7 @@ class Grammars:
         if not self._end_tokens:
             raise _unsupported("it has no token that ends a text")
         try:
-            return llguidance.hf.from_tokenizer(
-                self._tokenizer,
-                n_vocab=self._size,
-                eos_token=self._end_tokens,
-            )
+            return trie_of(self._tokenizer, self._size, self._end_tokens)
         except BaseException as error:
             if not (isinstance(error, ValueError | TypeError) or panicked(error)):
                 raise
