@@ -4,6 +4,7 @@ The models have random weights, so that they do what they must and nothing else.
 """
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import AsyncIterator
@@ -16,12 +17,16 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.transformers_text.engine import TextEngine
 from daiic.worker.engines.transformers_text.probe import probe
 from integration.worker.test_text import parts, serving, task
 from support.models.tiny_models import language_model
+from support.processes.daemon import PATIENCE
+from support.processes.head_process import HeadProcess
+from support.processes.worker_process import WorkerProcess
 
 SAID = "{% for message in messages %}<{{ message.role }}>{{ message.content }}{% endfor %}"
 OFFERED = "{% if tools %}{{ tools | tojson }}{% endif %}"
@@ -348,6 +353,49 @@ async def test_reasoning_goes_before_what_an_answer_must_be(tmp_path: Path) -> N
                 assert len(said) == 5 and said[3] == "/" and said[:3].isdigit()
             else:
                 assert "5/".startswith(said[:0])
+
+
+async def test_a_call_goes_on_when_its_worker_is_killed_in_the_middle(
+    hermes: Path, tmp_path: Path
+) -> None:
+    text = {"type": "string", "minLength": 200, "maxLength": 220}
+    schema = {"properties": {"text": text}, "required": ["text"], "additionalProperties": False}
+    letter = tool("write", schema)
+    async with HeadProcess() as head, contextlib.AsyncExitStack() as stack:
+        workers = [
+            await stack.enter_async_context(
+                WorkerProcess(
+                    heads=head.address,
+                    models=["tiny"],
+                    models_dir=hermes.parent,
+                    state_dir=tmp_path / name,
+                    allow_downloads=False,
+                    slots=4,
+                )
+            )
+            for name in ("one", "other")
+        ]
+        client = await stack.enter_async_context(ClusterClient([head.address]))
+        async with asyncio.timeout(PATIENCE):
+            while await loaded(client) < 2:
+                await asyncio.sleep(0.1)
+        wanted = ask(5, tools=[letter], tool_choice=MUST, max_tokens=700)
+        undisturbed = [part async for part in client.run(wanted)]
+        moved: list[pb.Result] = []
+        async for part in client.run(wanted):
+            moved.append(part)
+            if len(moved) == 4:
+                await next(one for one in workers if one.worker_id == part.worker_id).kill()
+    assert len({part.worker_id for part in moved}) == 2
+    assert not any(part.started_over for part in moved)
+    assert calls(moved) == calls(undisturbed)
+    assert moved[-1].finish_reason == undisturbed[-1].finish_reason == pb.FINISH_REASON_TOOL_CALLS
+
+
+async def loaded(client: ClusterClient) -> int:
+    """How many workers hold a model."""
+    workers = (await client.status()).workers
+    return sum(model.state == pb.LOADED for worker in workers for model in worker.heartbeat.models)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
