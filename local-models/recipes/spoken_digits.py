@@ -16,7 +16,7 @@ import soundfile
 from transformers import WhisperFeatureExtractor
 from transformers.audio_utils import spectrogram, window_function
 
-from daiic.worker.media.resampling import resampled
+from daiic.resampling import resampled
 
 Array = npt.NDArray[np.float32]
 

@@ -62,6 +62,10 @@ INPUTS = 2048
 """Texts to embed in one request: 400."""
 DOCUMENTS = 2048
 """Documents to rank in one request: 400."""
+RECORDING_BYTES = 25 * MIB
+"""A recording to write down: 400."""
+SPOKEN = 4096
+"""Characters of a text to say: 400."""
 INPUT_TOKENS = 65_536
 """Tokens of a text to embed that comes as tokens: 400."""
 MESSAGES = 4096

@@ -35,8 +35,11 @@ class StreamFormat(Protocol):
     the type has nothing for that.
     """
 
-    media_type: ClassVar[bytes]
-    comment: ClassVar[bytes]
+    @property
+    def media_type(self) -> bytes: ...
+
+    @property
+    def comment(self) -> bytes: ...
 
     def error(self, error: ApiError) -> bytes:
         """Return how a stream ends that fails after it has begun."""
@@ -89,15 +92,21 @@ class ResponseWriter:
         self.started = False
         self.complete = False
 
-    async def send(self, body: bytes, status: int = 200, headers: Headers = ()) -> None:
-        """Send a whole answer; `body` is a JSON text."""
+    async def send(
+        self,
+        body: bytes,
+        status: int = 200,
+        headers: Headers = (),
+        media_type: bytes = b"application/json",
+    ) -> None:
+        """Send a whole answer; `body` is a JSON text, or of another `media_type`."""
         self.started = True
         await self._send(
             {
                 "type": "http.response.start",
                 "status": status,
                 "headers": [
-                    (b"content-type", b"application/json"),
+                    (b"content-type", media_type),
                     (b"content-length", str(len(body)).encode()),
                     *headers,
                 ],

@@ -24,6 +24,8 @@ Endpoint = Literal[
     "message",
     "token_count",
     "image",
+    "transcription",
+    "speech",
     "embedding",
     "rerank",
     "load",
@@ -40,7 +42,7 @@ class Activity:
     id: str
     endpoint: Endpoint
     unit: str
-    """What is produced: "tokens", "images", "embeddings", "texts"."""
+    """What is produced: "tokens", "images", "embeddings", "texts", "sentences"."""
     model: str
     started: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.perf_counter)

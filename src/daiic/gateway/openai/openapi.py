@@ -1,13 +1,27 @@
 """The OpenAPI document, made from the types that requests are checked against."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from daiic.gateway.http.upload import Upload
 from daiic.gateway.limits import USAGE_DAYS
+from daiic.gateway.openai.audio.sound_file import MEDIA_TYPES as SOUNDS
+from daiic.gateway.openai.audio.transcriptions import TYPES as TRANSCRIPTS
 from daiic.gateway.openai.errors import ErrorBody
 from daiic.gateway.openai.responses.kept import MOST_ITEMS
+from daiic.gateway.openai.schema.audio import (
+    SpeechDelta,
+    SpeechDone,
+    SpeechRequest,
+    TranscriptDelta,
+    TranscriptDone,
+    Transcription,
+    TranscriptionRequest,
+    TranslationRequest,
+    VerboseTranscription,
+)
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.chat_answer import ChatChunk, ChatCompletion
 from daiic.gateway.openai.schema.completions import Completion, CompletionRequest
@@ -53,6 +67,15 @@ _BODIES = (
     PartialImage,
     ImageCompleted,
     Embeddings,
+    TranscriptionRequest,
+    TranslationRequest,
+    Transcription,
+    VerboseTranscription,
+    TranscriptDelta,
+    TranscriptDone,
+    SpeechRequest,
+    SpeechDelta,
+    SpeechDone,
     RerankRequest,
     Reranked,
     Models,
@@ -184,6 +207,37 @@ def document(keys_needed: bool) -> bytes:
                 FORM,
             )
         },
+        "/v1/audio/transcriptions": {
+            "post": _operation(
+                "Write down a recording",
+                of[TranscriptionRequest],
+                {"anyOf": [of[Transcription], of[VerboseTranscription]]},
+                of,
+                [of[TranscriptDelta], of[TranscriptDone]],
+                FORM,
+                others=TRANSCRIPTS.values(),
+            )
+        },
+        "/v1/audio/translations": {
+            "post": _operation(
+                "Write down a recording in English",
+                of[TranslationRequest],
+                {"anyOf": [of[Transcription], of[VerboseTranscription]]},
+                of,
+                body_type=FORM,
+                others=TRANSCRIPTS.values(),
+            )
+        },
+        "/v1/audio/speech": {
+            "post": _operation(
+                "Say a text",
+                of[SpeechRequest],
+                None,
+                of,
+                events=[of[SpeechDelta], of[SpeechDone]],
+                others=SOUNDS.values(),
+            )
+        },
         "/v1/embeddings": {
             "post": _operation("Embed texts", of[EmbeddingRequest], of[Embeddings], of)
         },
@@ -211,12 +265,16 @@ def document(keys_needed: bool) -> bytes:
 def _operation(
     summary: str,
     body: dict[str, Any] | None,
-    answer: dict[str, Any],
+    answer: dict[str, Any] | None,
     of: dict[Any, dict[str, Any]],
     events: list[dict[str, Any]] | None = None,
     body_type: str = "application/json",
+    others: Iterable[bytes] = (),
 ) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": answer}}
+    """Return the description of one; `others` are types of answers that are no JSON."""
+    content: dict[str, Any] = {kind.decode(): {} for kind in others}
+    if answer is not None:
+        content["application/json"] = {"schema": answer}
     if events:
         content["text/event-stream"] = {"itemSchema": _event([*events, of[ErrorBody]])}
     operation: dict[str, Any] = {

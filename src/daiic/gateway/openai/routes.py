@@ -11,6 +11,7 @@ from daiic.gateway.http.json_endpoint import JsonEndpoint
 from daiic.gateway.http.post_endpoint import Answer, Request
 from daiic.gateway.monitoring.activity import Endpoint
 from daiic.gateway.openai import images, openapi
+from daiic.gateway.openai.audio import routes as audio
 from daiic.gateway.openai.chat import chat
 from daiic.gateway.openai.completions import complete
 from daiic.gateway.openai.embeddings import embed
@@ -47,6 +48,7 @@ def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
         post("/v1/responses", "response", "text", ResponseRequest, partial(respond, responses)),
         *kept.routes(responses),
         *images.routes(gateway, store),
+        *audio.routes(gateway),
         post("/v1/embeddings", "embedding", "embed", EmbeddingRequest, embed),
         get_route(f"{FILES}/{{file}}", partial(serve_file, store)),
         get_route("/v1/models", partial(list_models, gateway)),

@@ -93,7 +93,7 @@ async def _stream(
             for part in burst:
                 if part.started_over:
                     if begun:
-                        raise _started_over()
+                        raise started_over()
                     parts.clear()
                 if _says_something(part):
                     parts.append(part)
@@ -120,7 +120,8 @@ def _says_something(part: pb.Result) -> bool:
     return bool(part.text or part.final or part.reasoning or part.tool_calls or part.logprobs)
 
 
-def _started_over() -> ApiError:
+def started_over() -> ApiError:
+    """Return what is said when an answer starts over of which some has been sent."""
     return ApiError(
         502,
         "the worker that wrote this answer was lost, and another model has begun it again: "

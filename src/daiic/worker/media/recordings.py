@@ -13,9 +13,9 @@ import numpy.typing as npt
 import soundfile
 
 from daiic.errors import TaskError
+from daiic.resampling import MOST_FILTERS, Resampler, filters_between
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.limits import LIMITS
-from daiic.worker.media.resampling import MOST_FILTERS, Resampler, filters_between
 
 RATE = 16_000
 BLOCK = 1 << 14

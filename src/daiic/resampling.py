@@ -2,15 +2,14 @@
 
 Each output sample is a sum of the input around it, weighted by a sinc in a
 Kaiser window (Smith, Digital Audio Resampling, ccrma.stanford.edu/~jos/resample).
-Output samples lie at few different places between input samples; a filter for
-each of these makes it a strided convolution.
+Output samples lie at few different places between input samples, so a filter
+for each of these is made once.
 """
 
 from math import gcd
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 Samples = npt.NDArray[np.float32]
 
@@ -43,7 +42,7 @@ class Resampler:
         window = np.i0(BETA * np.sqrt(np.clip(1 - (places / self._width) ** 2, 0, 1))) / np.i0(BETA)
         window[np.abs(places) > self._width] = 0
         kernels = cutoff * np.sinc(cutoff * places) * window
-        self._kernels = torch.from_numpy(kernels.astype(np.float32))[:, None]
+        self._kernels = np.ascontiguousarray(kernels.T.astype(np.float32))
         self._before: Samples = np.zeros(self._width, np.float32)
 
     def push(self, block: Samples) -> Samples:
@@ -53,9 +52,9 @@ class Resampler:
         self._before = samples[steps * self._step :]
         if not steps:
             return np.zeros(0, np.float32)
-        whole = torch.from_numpy(samples[: steps * self._step + 2 * self._width])
-        made = torch.nn.functional.conv1d(whole[None, None], self._kernels, stride=self._step)
-        return np.ascontiguousarray(made[0].T.reshape(-1).numpy())
+        around = np.lib.stride_tricks.sliding_window_view(samples, len(self._kernels))
+        made: Samples = (around[:: self._step][:steps] @ self._kernels).reshape(-1)
+        return made
 
     def finish(self) -> Samples:
         """Return what is left, with silence after it."""
