@@ -19,7 +19,7 @@ from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.revocation import Revocation
-from daiic.gateway.login.login import SESSION, Login, session_route
+from daiic.gateway.login.login import CALLBACK, LOGIN, LOGOUT, SESSION, Login, session_route
 from daiic.gateway.managing import endpoint as managing
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
 from daiic.gateway.ollama import routes as ollama
@@ -30,6 +30,9 @@ from daiic.gateway.page.page_files import PageFiles
 from daiic.gateway.reranking import routes as reranking
 from daiic.gateway.usage.endpoint import show_usage
 from daiic.shown import MESSAGE, shown
+
+KEYLESS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", SESSION, LOGIN, CALLBACK, LOGOUT})
+"""Paths that need no key: they tell nothing of the cluster, and do nothing in it."""
 
 
 def build(
@@ -75,8 +78,9 @@ def build(
         routed,
         keys=keys,
         login=login,
-        # Files are open to all: their names are secrets.
-        keyless=(f"{FILES}/", SESSION),
+        keyless=KEYLESS,
+        # Names of images are secrets.
+        keyless_below=(f"{FILES}/", "/page/"),
         rate_limits=rate_limits,
         activity=gateway.activity,
         usage=gateway.usage,

@@ -9,6 +9,7 @@ import httpx
 from daiic.gateway.http.api_keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
 from integration.gateway.conftest import StartGateway
+from support.gateway_in_process import GatewayInProcess
 from support.peers.scripted_head import ScriptedHead, after_two_words, failing
 
 SECRET = "the moon landing of 1969"
@@ -37,6 +38,24 @@ async def test_with_keys_everything_that_tells_or_does_something_needs_one(
         assert (await http.post(PATH, json=CHAT, headers=bearer(key))).status_code == 200
         for path in ("/", "/healthz", "/readyz", "/openapi.json"):
             assert (await http.get(path)).status_code == 200
+
+
+async def test_no_route_forgets_to_ask_for_a_key(keys: KeyFile) -> None:
+    keys.create("ann")
+    gateway = GatewayInProcess(keys=keys)
+    open_to_all = {"/", "/healthz", "/readyz", "/openapi.json", "/api/session", "/page/{file}"}
+    open_to_all.add("/v1/images/files/{name}")
+    asked = 0
+    for route in gateway.app._app.routes:
+        if route.path in open_to_all:
+            continue
+        path = re.sub(r"\{.*?\}", "x", route.path)
+        for method in route.methods:
+            head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+            _, answer = await gateway.talk([head.encode()])
+            assert answer.startswith(b"HTTP/1.1 401"), (method, path, answer[:80])
+            asked += 1
+    assert asked > 15
 
 
 async def test_keys_made_and_revoked_take_effect_at_once(

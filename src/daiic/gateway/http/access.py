@@ -23,9 +23,6 @@ from daiic.service.host_header import BadHost, host_named, is_local_name
 
 log = structlog.get_logger()
 
-GUARDED = ("/v1/", "/api/")
-"""Paths that need a key, unless `keyless` names them."""
-
 
 class AccessMiddleware:
     """ASGI middleware around the whole application."""
@@ -36,7 +33,8 @@ class AccessMiddleware:
         *,
         keys: Revocation | None,
         login: Login | None,
-        keyless: tuple[str, ...],
+        keyless: frozenset[str],
+        keyless_below: tuple[str, ...],
         rate_limits: RateLimits,
         activity: ActivityLog,
         usage: Ledger,
@@ -45,9 +43,9 @@ class AccessMiddleware:
         only_local_names: bool,
         before: Callable[[], Awaitable[None]],
     ) -> None:
-        """`keyless` are prefixes of guarded paths that need no key after all.
+        """`keyless` are the paths that need no key, and `keyless_below` what others begin with.
 
-        `before` is awaited once a request to a guarded path may be answered.
+        All others do. `before` is awaited once a request to one of these may be answered.
 
         `only_local_names` refuses a Host that is neither an address nor
         localhost. Without keys, on loopback, this keeps web pages from
@@ -58,6 +56,7 @@ class AccessMiddleware:
         self._keys = keys
         self._login = login
         self._keyless = keyless
+        self._keyless_below = keyless_below
         self._rate_limits = rate_limits
         self._activity = activity
         self._usage = usage
@@ -80,15 +79,16 @@ class AccessMiddleware:
                     sent.update(self._rate_limits.headers(entry.client))
             await send(message)
 
-        limited = acquired = False
+        guarded = limited = acquired = False
         try:
             self._check_host(headers)
-            key, entry.client = self._client(scope, headers)
+            guarded = self._is_guarded(scope["path"])
+            key, entry.client = self._client(scope, headers, guarded)
             limited = scope["method"] == "POST"
             if limited:
                 self._rate_limits.acquire(entry.client)
                 acquired = True
-            if scope["path"].startswith(GUARDED):
+            if guarded:
                 await self._before()
             with contextlib.ExitStack() as stack:
                 stack.enter_context(entry.being_answered())
@@ -100,15 +100,18 @@ class AccessMiddleware:
         finally:
             if acquired:
                 self._rate_limits.release(entry.client)
-                if entry.endpoint != OTHER:
+                if guarded and entry.endpoint != OTHER:
                     self._usage.book(entry)
             self._record(entry)
 
-    def _client(self, scope: Scope, headers: Headers) -> tuple[ApiKey | None, Client]:
+    def _is_guarded(self, path: str) -> bool:
+        return path not in self._keyless and not path.startswith(self._keyless_below)
+
+    def _client(
+        self, scope: Scope, headers: Headers, guarded: bool
+    ) -> tuple[ApiKey | None, Client]:
         """Return who asks, and with which key, if it is with one."""
-        path: str = scope["path"]
-        open_to_all = self._keys is None and self._login is None
-        if open_to_all or not path.startswith(GUARDED) or path.startswith(self._keyless):
+        if not guarded or (self._keys is None and self._login is None):
             return None, self._anonymous(scope)
         presented = _presented(headers)
         if not presented and self._login is not None:
