@@ -44,7 +44,7 @@ async def test_no_route_forgets_to_ask_for_a_key(keys: KeyFile) -> None:
     keys.create("ann")
     gateway = GatewayInProcess(keys=keys)
     open_to_all = {"/", "/healthz", "/readyz", "/openapi.json", "/api/session", "/page/{file}"}
-    open_to_all.add("/v1/images/files/{name}")
+    open_to_all.add("/v1/images/files/{file}")
     asked = 0
     for route in gateway.app._app.routes:
         if route.path in open_to_all:
