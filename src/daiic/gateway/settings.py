@@ -112,7 +112,7 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     ] = ()
     oidc_admin_groups: Annotated[
         tuple[str, ...],
-        Meta(description="groups whose members may log in, see what all used, and start benches"),
+        Meta(description="groups whose members may log in, and may all that keys can be allowed"),
     ] = ()
     oidc_groups_claim: Annotated[
         str, Meta(min_length=1, title="a name", description="claim that has a person's groups")

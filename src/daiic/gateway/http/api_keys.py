@@ -45,7 +45,7 @@ class ApiKey(msgspec.Struct, frozen=True, omit_defaults=True):
     """A key as it stands in the file; `created` is in seconds since the Epoch.
 
     With `may_bench` it is also good for starting benches, which keep workers busy, and
-    `is_admin` for seeing what all keys have used.
+    `is_admin` for managing models and seeing what all keys have used.
     """
 
     id: Id

@@ -14,7 +14,8 @@ class Client(msgspec.Struct, frozen=True):
 
     `id` tells clients apart: it is a key's id, or an address. `name` is for
     logs. What the client uses is counted for `account`. `may_bench` says
-    whether it may start benches, `is_admin` whether it may see what others used.
+    whether it may start benches, `is_admin` whether it may manage models, and see
+    what others used.
     """
 
     id: str
