@@ -16,5 +16,7 @@ def joined(parts: Sequence[pb.Result]) -> pb.Result:
         whole.MergeFrom(part)
     whole.text = "".join(part.text for part in parts[begin:])
     whole.reasoning = "".join(part.reasoning for part in parts[begin:])
+    if whole.HasField("speech"):
+        whole.speech.samples = b"".join(part.speech.samples for part in parts[begin:])
     whole.ClearField("progress")
     return whole

@@ -16,7 +16,9 @@ from daiic.cli import (
     keygen,
     models,
     rerank,
+    say,
     status,
+    transcribe,
 )
 from daiic.version import VERSION
 
@@ -54,6 +56,8 @@ for command in (
     image.image,
     embed.embed,
     rerank.rerank,
+    transcribe.transcribe,
+    say.say,
     status.status,
     bench.bench,
     keygen.keygen,

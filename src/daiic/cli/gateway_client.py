@@ -18,6 +18,8 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.work import MODEL_KINDS
 
 CONNECT_TIMEOUT = 10.0
+PCM_RATE = 24_000
+"""Samples a second of PCM, of which the API does not say how many they are."""
 FINISH_REASONS = {
     "stop": pb.FINISH_REASON_STOP,
     "length": pb.FINISH_REASON_LENGTH,
@@ -201,6 +203,37 @@ class GatewayClient:
                 scores[ranked["index"]] = float(ranked["relevance_score"])
         yield pb.Result(final=True, scores=scores)
 
+    async def _transcribe(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        work = task.transcribe
+        body: dict[str, Any] = {"model": task.model, "response_format": "verbose_json"}
+        for field in ("language", "prompt"):
+            if getattr(work, field):
+                body[field] = getattr(work, field)
+        for field in ("temperature", "seed"):
+            if work.HasField(field):
+                body[field] = getattr(work, field)
+        path = "/v1/audio/translations" if work.translate else "/v1/audio/transcriptions"
+        answer = await self._json("POST", path, body, {"file": ("recording", work.audio.data)})
+        result = pb.Result(final=True)
+        with _of_this_api():
+            result.text = answer["text"]
+            result.language, result.seconds = answer["language"], answer["duration"]
+            for one in answer.get("segments") or ():
+                result.segments.add(start=one["start"], end=one["end"], text=one["text"])
+        yield result
+
+    async def _speak(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        work = task.speak
+        body: dict[str, Any] = {"model": task.model, "input": work.input, "response_format": "pcm"}
+        if work.voice:
+            body["voice"] = work.voice
+        for field in ("speed", "seed"):
+            if work.HasField(field):
+                body[field] = getattr(work, field)
+        samples = await self._answered("POST", "/v1/audio/speech", json=body)
+        speech = pb.Speech(samples=samples.content, rate=PCM_RATE)
+        yield pb.Result(final=True, speech=speech)
+
     async def _json(
         self,
         method: str,
@@ -210,14 +243,18 @@ class GatewayClient:
     ) -> Any:
         """Return what is answered to `body`, which goes into a form if there are `files`."""
         content: dict[str, Any] = {"json": body} if files is None else {"data": body}
+        response = await self._answered(method, path, files=files, **content)
+        with _of_this_api():
+            return response.json()
+
+    async def _answered(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            response = await self._http.request(method, path, files=files, **content)
+            response = await self._http.request(method, path, **request)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
         if response.is_error:
             raise _error(response)
-        with _of_this_api():
-            return response.json()
+        return response
 
     async def _events(
         self, path: str, body: dict[str, Any]
@@ -257,6 +294,8 @@ _ENDPOINTS = {
     "image": GatewayClient._image,
     "embed": GatewayClient._embed,
     "rerank": GatewayClient._rerank,
+    "transcribe": GatewayClient._transcribe,
+    "speak": GatewayClient._speak,
 }
 """What asks for the work of each kind in `daiic.work`."""
 
