@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from daiic.worker.engines.text.formats.marks import begun
+
 
 class StopStrings:
     """Passes a text on piece by piece, up to a stop string, of which it passes nothing.
@@ -31,7 +33,7 @@ class StopStrings:
             self.found = True
             self._held = ""
             return text[: min(complete)[1]]
-        beginning = max((_beginning(string, text) for string in self._strings), default=0)
+        beginning = begun(self._strings, text)
         self._held = text[len(text) - beginning :]
         return text[: len(text) - beginning]
 
@@ -39,11 +41,3 @@ class StopStrings:
         """Return what was held back: no stop string follows from it any more."""
         held, self._held = self._held, ""
         return held
-
-
-def _beginning(string: str, text: str) -> int:
-    """Return how many characters at the end of `text` may be the beginning of `string`."""
-    for length in range(min(len(string) - 1, len(text)), 0, -1):
-        if text.endswith(string[:length]):
-            return length
-    return 0
