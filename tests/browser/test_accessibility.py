@@ -106,5 +106,7 @@ async def test_nothing_sticks_out_on_small_screens(
     await page.look(width, 844)
     for view in VIEWS:
         await page.go(f"{gateway.url}/?{view}#{view}")
-        await page.until("document.querySelector('.worker') && document.querySelector('.tasks')")
+        await page.until(
+            "document.querySelector('.worker') && document.querySelector('#tasks table')"
+        )
         assert await page.js("document.documentElement.scrollWidth") <= width, view

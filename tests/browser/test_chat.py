@@ -27,7 +27,7 @@ async def test_chat_streams_and_says_how_fast(
     said = [(message.role, message.content) for message in head.tasks[1].text.messages]
     assert said == [("user", "one two three"), ("assistant", "one two three"), ("user", "four")]
     await page.js("location.hash = 'cluster'")
-    await page.until("document.querySelectorAll('.tasks tbody tr').length === 2")
+    await page.until("document.querySelectorAll('#tasks tbody tr').length === 2")
     assert page.errors == []
 
 

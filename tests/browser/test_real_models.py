@@ -25,5 +25,5 @@ async def test_a_visitor_chats_and_paints_with_real_models(page: Page, tmp_path:
         await page.until("document.getElementById('making-count').innerText.includes('/ 8')", 60)
         await page.until("document.querySelector('.picture img')?.naturalWidth === 64", 60)
         await page.js("location.hash = 'cluster'")
-        await page.until("document.querySelectorAll('.tasks tbody tr').length === 2")
+        await page.until("document.querySelectorAll('#tasks tbody tr').length === 2")
         assert page.errors == []

@@ -1,11 +1,13 @@
-// The chat playground: answers stream, and can be stopped and asked for again.
+// The chat playground: answers stream, can be stopped and asked for again, and compared between two models.
 
-import { events } from "./api.js";
-import { byId, h } from "./dom.js";
-import { duration, number } from "./format.js";
+import { streamAnswer } from "./answer.js";
+import { attachments } from "./attachments.js";
+import { byId, h, say } from "./dom.js";
+import { microphone } from "./microphone.js";
 import { onCluster } from "./live.js";
-import { modelChoice, numbers, loadingState } from "./models.js";
+import { modelChoice, numbers } from "./models.js";
 import { renderText } from "./prose.js";
+import { resultsForm, toolsIn } from "./tools.js";
 
 const SUGGESTIONS = ["Once upon a time", "Explain a hash table to a gardener", "Write a haiku about rain"];
 
@@ -16,8 +18,14 @@ export function startChat() {
   const input = byId("say");
   const send = byId("send");
   const model = modelChoice(settings, byId("chat-model"), "chat");
-  let messages = [];
+  const other = byId("chat-compare");
+  modelChoice(settings, other, "chat", [["", "nothing"]]);
+  let conversations = [[]]; // what each of the models that are compared has been told and has said
   let running = null;
+
+  const complain = (text) => say(byId("chat-problem"), text);
+  const pictures = attachments({ shelf: byId("chat-pictures"), choose: byId("chat-attach"), input, target: byId("composer"), complain });
+  microphone(byId("chat-speak"), input, complain);
 
   const welcome = () => {
     const buttons = SUGGESTIONS.map((text) => {
@@ -39,101 +47,86 @@ export function startChat() {
   const atEnd = (box = scroller()) => box.scrollHeight - box.scrollTop - box.clientHeight < 80;
   const toEnd = (box = scroller()) => (box.scrollTop = box.scrollHeight);
 
-  function bubble(role, text) {
-    const body = h("div", { className: "body" });
-    renderText(body, text);
-    const element = h("article", { className: `message ${role}`, "aria-label": role === "user" ? "You" : "Answer" }, body);
-    thread.append(element);
-    return element;
-  }
+  /** Make a `change`, and keep the end in view unless its reader looks elsewhere. */
+  const keep = (change) => {
+    const follow = !byId("chat").hidden && atEnd();
+    change();
+    if (follow) toEnd();
+  };
 
   async function ask(text) {
-    if (running || !text.trim()) return;
+    if (running || !(text.trim() || pictures.any)) return;
+    let tools;
+    try {
+      tools = toolsIn(settings.elements.tools.value);
+    } catch (error) {
+      complain(error.message);
+      return;
+    }
+    complain("");
     thread.querySelector(".welcome")?.remove();
-    messages.push({ role: "user", content: text });
-    bubble("user", text);
+    const shown = pictures.take();
+    const content = shown.length ? [...(text ? [{ type: "text", text }] : []), ...shown.map((url) => ({ type: "image_url", image_url: { url } }))] : text;
+    const models = [model(), other.value].filter(Boolean);
+    conversations = models.map((_, index) => [...(conversations[index] ?? conversations[0]), { role: "user", content }]);
+    showQuestion(text, shown);
+    const place = h("div", { className: "answers" });
+    thread.append(place);
     toEnd();
-    await answer();
+    await answer(models.map((name, index) => ({ name, messages: conversations[index], place, tools, compared: models.length > 1 })));
   }
 
-  async function answer() {
-    const element = bubble("assistant", "");
-    const body = element.querySelector(".body");
-    const foot = h("footer", { className: "foot" }, "waiting");
-    element.append(foot);
-    element.classList.add("busy");
-    toEnd();
-    const system = settings.elements.system.value.trim();
-    const request = {
-      model: model(),
-      messages: [...(system ? [{ role: "system", content: system }] : []), ...messages],
-      stream: true,
-      stream_options: { include_usage: true },
-      ...numbers(settings, ["temperature", "top_p", "max_tokens", "seed"]),
-    };
+  function showQuestion(text, shown) {
+    const body = h("div", { className: "body" });
+    renderText(body, text);
+    const images = shown.map((source) => h("img", { src: source, alt: "A picture that you sent" }));
+    thread.append(h("article", { className: "message user", "aria-label": "You" }, ...images, body));
+  }
+
+  /** Have the models answer at once: each `turn` is {name, messages, place, tools, compared}. */
+  async function answer(turns) {
     const controller = new AbortController();
     setRunning(controller);
-    const begin = performance.now();
-    let first = 0;
-    let text = "";
-    let usage = null;
-    let reason = "";
-    let failed = "";
-    const hold = setInterval(() => {
-      if (!first) foot.textContent = loadingState(request.model, "chat") || `waiting ${duration((performance.now() - begin) / 1000)}`;
-    }, 500);
-    try {
-      for await (const event of events("/v1/chat/completions", { body: request, signal: controller.signal })) {
-        usage = event.usage ?? usage;
-        const choice = event.choices[0];
-        reason = choice?.finish_reason ?? reason;
-        if (!choice?.delta.content) continue;
-        first ||= performance.now();
-        text += choice.delta.content;
-        const follow = !byId("chat").hidden && atEnd();
-        renderText(body, text);
-        foot.textContent = duration((performance.now() - begin) / 1000);
-        if (follow) toEnd();
-      }
-    } catch (error) {
-      failed = error.name === "AbortError" ? "stopped" : error.message;
-      element.classList.toggle("failed", error.name !== "AbortError");
-      if (error.code === "answer_started_over") {
-        text = "";
-        renderText(body, text);
-      }
-    } finally {
-      clearInterval(hold);
-      setRunning(null);
-      element.classList.remove("busy");
-    }
-    if (text) messages.push({ role: "assistant", content: text });
-    const follow = !byId("chat").hidden && (atEnd() || failed);
-    foot.replaceChildren(h("span", {}, failed || summary(usage, begin, first, reason)), ...actions(element, text));
-    if (follow) toEnd();
+    await Promise.all(turns.map((turn) => answerOne(turn, controller.signal)));
+    setRunning(null);
   }
 
-  function summary(usage, begin, first, reason) {
-    const end = performance.now();
-    const parts = [];
-    if (usage) parts.push(`${number(usage.completion_tokens)} tokens`);
-    if (usage?.completion_tokens > 1 && end > first) parts.push(`${number(((usage.completion_tokens - 1) / (end - first)) * 1000)} tokens/s`);
-    if (first) parts.push(`first token after ${duration((first - begin) / 1000)}`);
-    if (reason === "length") parts.push("cut at the token limit");
-    return parts.join(" · ");
+  async function answerOne(turn, signal) {
+    const system = settings.elements.system.value.trim();
+    const effort = settings.elements.reasoning_effort.value;
+    const request = {
+      model: turn.name,
+      messages: [...(system ? [{ role: "system", content: system }] : []), ...turn.messages],
+      stream: true,
+      stream_options: { include_usage: true },
+      ...(turn.tools ? { tools: turn.tools } : {}),
+      ...(effort ? { reasoning_effort: effort } : {}),
+      ...numbers(settings, ["temperature", "top_p", "max_tokens", "seed"]),
+    };
+    const { element, foot, message } = await streamAnswer(turn.place, request, { signal, keep, by: turn.compared ? turn.name : "" });
+    if (message) turn.messages.push(message);
+    keep(() => {
+      foot.append(...actions(element, turn, message));
+      if (message?.tool_calls && turn.tools) element.append(resultsForm(message.tool_calls, (results) => goOn(turn, results)));
+    });
   }
 
-  function actions(element, text) {
+  function goOn(turn, results) {
+    turn.messages.push(...results);
+    answer([turn]);
+  }
+
+  function actions(element, turn, message) {
     const copy = h("button", { className: "link", type: "button" }, "copy");
-    copy.addEventListener("click", () => navigator.clipboard.writeText(text));
+    copy.addEventListener("click", () => navigator.clipboard.writeText(message.content));
     const again = h("button", { className: "link", type: "button" }, "again");
     again.addEventListener("click", () => {
-      if (running || thread.lastElementChild !== element) return;
-      if (messages.at(-1)?.role === "assistant") messages.pop();
+      if (running || turn.place !== thread.lastElementChild || turn.messages.at(-1) !== (message ?? turn.messages.at(-1))) return;
+      if (message) turn.messages.pop();
       element.remove();
-      answer();
+      answer([turn]);
     });
-    return text ? [copy, again] : [again];
+    return message?.content ? [copy, again] : [again];
   }
 
   byId("composer").addEventListener("submit", (event) => {
@@ -156,10 +149,10 @@ export function startChat() {
   byId("chat").addEventListener("keydown", (event) => {
     if (event.key === "Escape") running?.abort();
   });
-  byId("chat").addEventListener("shown", () => messages.length && toEnd());
+  byId("chat").addEventListener("shown", () => conversations[0].length && toEnd());
   byId("chat-new").addEventListener("click", () => {
     running?.abort();
-    messages = [];
+    conversations = [[]];
     welcome();
     input.focus();
   });

@@ -6,11 +6,15 @@ import { modelsThat, onCluster } from "./live.js";
 const OTHER = "\u0000other";
 const STATES = { loaded: "", available: " (on disk)", loading: " (loading)", downloading: " (downloading)" };
 
-/** Keep `select` filled with the models that have `capability`; return a function that returns the chosen name. */
-export function modelChoice(form, select, capability) {
+/**
+ * Keep `select` filled with the models that have `capability`; return a function that returns the chosen name.
+ * With `before`, [value, text] pairs that come first, no other model can be named.
+ */
+export function modelChoice(form, select, capability, before) {
   const other = form.querySelector(".other");
   let shown = "";
   const toggle = () => {
+    if (before) return;
     other.hidden = select.value !== OTHER;
     other.querySelector("input").required = !other.hidden;
   };
@@ -18,8 +22,8 @@ export function modelChoice(form, select, capability) {
   onCluster((cluster) => {
     if (!cluster) return;
     const models = modelsThat(capability, cluster);
-    const options = models.map((model) => [model.name, model.name + STATES[model.state]]);
-    if (cluster.workers.some((worker) => worker.can_download)) options.push([OTHER, "Other, from Hugging Face …"]);
+    const options = [...(before ?? []), ...models.map((model) => [model.name, model.name + STATES[model.state]])];
+    if (!before && cluster.workers.some((worker) => worker.can_download)) options.push([OTHER, "Other, from Hugging Face …"]);
     const now = JSON.stringify(options);
     if (now === shown) return;
     shown = now;
