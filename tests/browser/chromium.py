@@ -26,6 +26,8 @@ FLAGS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
+    "--use-fake-ui-for-media-stream",  # a microphone that beeps, and that nobody is asked about
+    "--use-fake-device-for-media-stream",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
