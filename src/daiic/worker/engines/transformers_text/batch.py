@@ -68,9 +68,8 @@ class Batch(TextGenerator):
         """
         super().__init__()
         self.capacity = capacity
-        vocabulary = model.config.get_text_config().vocab_size
         self._sampler = Sampler(
-            self._guides, vocabulary, self._streams.begin, waits=not ahead, adapters=adapters
+            self._guides, self._streams.begin, waits=not ahead, adapters=adapters
         )
         self._model = model
         self._attention = model.config._attn_implementation

@@ -46,7 +46,9 @@ _SHOWN = 400
 class Grammar:
     """A compiled constraint for one tokenizer, shared by all texts that must keep to it."""
 
-    def __init__(self, form: str, start: LLMatcher) -> None:
+    def __init__(self, form: str, start: LLMatcher, vocabulary: int) -> None:
+        """`start` is the state of a text that has not begun, with masks of a `vocabulary`."""
+        self.vocabulary = vocabulary
         self._form = form
         self._start = start
 
@@ -88,7 +90,7 @@ class Grammars:
         if grammar is None:
             source = _source(*key)
             self._try(form, source)
-            grammar = Grammar(form, self._matcher(form, source))
+            grammar = Grammar(form, self._matcher(form, source), self._size)
         self._kept[key] = grammar
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)

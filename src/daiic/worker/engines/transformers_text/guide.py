@@ -100,6 +100,16 @@ class Guide:
         if self.error and self.rules.grammar is not None:
             raise self.rules.grammar.refusal(self.error)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether its tokens must keep to a grammar, and still can."""
+        return self.matcher is not None and not self.error
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens its masks are of."""
+        return 0 if self.rules.grammar is None else self.rules.grammar.vocabulary
+
     def __deepcopy__(self, memo: Any) -> "Guide":
         """It goes along with its text, which the batching manager copies to start it over."""
         return self
@@ -134,7 +144,7 @@ class Guide:
             token = self.tokens.pop()
             if self.penalties is not None:
                 self.penalties.count(token, -1)
-            if self.matcher is not None and not self.error:
+            if self.is_held:
                 self.matcher.rollback(1)
         if len(self.tokens) < known and self._made is not None and self._made[0] == place - 1:
             _, made, row = self._made
@@ -146,7 +156,5 @@ class Guide:
         self.tokens.append(token)
         if self.penalties is not None:
             self.penalties.count(token, 1)
-        if self.matcher is None or self.error:
-            return
-        if not self.matcher.consume_token(token):
+        if self.is_held and not self.matcher.consume_token(token):
             self.error = str(self.matcher.get_error()) or "no token can follow"

@@ -37,16 +37,17 @@ class Guides:
         """Whether a row of this step has a guide."""
         return bool(self._places)
 
-    def begin(self, places: Iterable[tuple[int, Guide | None, int]], vocabulary: int) -> None:
+    def begin(self, places: Iterable[tuple[int, Guide | None, int]]) -> None:
         """Begin a step, before which the tokens before each place were chosen.
 
-        Masks for so many tokens of a `vocabulary` are computed from now on.
+        Masks are computed from now on.
         """
         self._places = [(row, guide, place) for row, guide, place in places if guide]
         for _, guide, place in self._places:
             guide.reach(place)
         self._masks = None
-        self._masked = [one for one in self._places if one[1].matcher is not None]
+        # Those that failed go on until they are cancelled: nobody gets what they make.
+        self._masked = [one for one in self._places if one[1].is_held]
         if not self._masked:
             return
         if not self._threads:
@@ -54,13 +55,14 @@ class Guides:
             count = min(max(processors // 2, 1), MOST_THREADS)
             self._threads = [OneThread("masks") for _ in range(count)]
         guides = [guide for _, guide, _ in self._masked]
-        masks = torch.zeros((len(guides), -(-vocabulary // _WORD)), dtype=torch.int32)
+        words = -(-max(guide.vocabulary for guide in guides) // _WORD)
+        masks = torch.zeros((len(guides), words), dtype=torch.int32)
         self._masks = masks
         self._work = [
             thread.submit(
                 partial(_fill, masks, guides, range(first, len(guides), len(self._threads)))
             )
-            for first, thread in enumerate(self._threads)
+            for first, thread in enumerate(self._threads[: len(guides)])
         ]
 
     def apply(self, scores: torch.Tensor) -> None:

@@ -26,21 +26,17 @@ class Sampler:
     def __init__(
         self,
         guides: Guides,
-        vocabulary: int,
         on_begun: Callable[[str, int], None] = lambda name, cached: None,
         *,
         waits: bool = True,
         adapters: Adapters | None = None,
     ) -> None:
-        """The model scores so many tokens of a `vocabulary`.
-
-        `on_begun` is called with a text's name and how many of its tokens were in the cache
+        """`on_begun` is called with a text's name and how many of its tokens were in the cache
         already, before each of the steps that read its prompt. Unless it `waits`, it needs no
         number from the device but those that the guides of texts need.
         """
         self._guides = guides
         self._adapters = adapters
-        self._vocabulary = vocabulary
         self._on_begun = on_begun
         self._guided: list[tuple[int, Any, int]] = []
         self._choose = choose if waits else choose_unseen
@@ -84,7 +80,7 @@ class Sampler:
             for row, (state, place) in enumerate(zip(states, places, strict=True))
         ]
         if self._waits:
-            self._guides.begin(self._guided, self._vocabulary)
+            self._guides.begin(self._guided)
             # The largest is there without the sampler.
             self.do_processing = self._guides.any or any(
                 sampling.temperature > 0 for sampling in samplings
@@ -99,7 +95,7 @@ class Sampler:
         if not self._waits:
             # Only now has the batch before this one been given to the device, and while it computes
             # this one, what that one chose can be waited for.
-            self._guides.begin(self._guided, self._vocabulary)
+            self._guides.begin(self._guided)
         self._guides.apply(scores)
         self._choose(scores, unpack(logits_processor_args))
         self._guides.note(scores)

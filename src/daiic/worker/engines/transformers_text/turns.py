@@ -52,7 +52,6 @@ class Turns(TextGenerator):
         self._model = model
         self._slots = slots
         self._adapters = adapters
-        self._vocabulary = model.config.get_text_config().vocab_size
         self._spare = spare
         self._first = first_state(model)
         self._in_pieces = _reads_in_pieces(model)
@@ -192,7 +191,7 @@ class Turns(TextGenerator):
         end = min(group.read + PREFILL, length) if in_pieces else length
         if end == length:
             guided = [(row, text.guide, length) for row, text in enumerate(group.texts)]
-            self._guides.begin(guided, self._vocabulary)
+            self._guides.begin(guided)
         outputs = self._advance(group, end)
         self._note_progress()
         if end < length:

@@ -95,18 +95,24 @@ def tokenizer(request: pytest.FixtureRequest) -> Any:
     return TOKENIZERS[request.param]()
 
 
-def walked(tokenizer: Any, constraint: pb.Constraint, seed: int) -> tuple[str, list[int]]:
-    """Return a text of random allowed tokens, as an answer tells it, and these tokens."""
+def walked(
+    tokenizer: Any, constraint: pb.Constraint, seed: int, more: int = 7
+) -> tuple[str, list[int]]:
+    """Return a text of random allowed tokens, as an answer tells it, and these tokens.
+
+    The model scores so many `more` tokens than the tokenizer has.
+    """
+    scored = len(tokenizer) + more
     end = tokenizer.eos_token_id
-    grammar = Grammars(tokenizer, len(tokenizer) + 7, [end]).compiled(constraint)
+    grammar = Grammars(tokenizer, scored, [end]).compiled(constraint)
     assert grammar is not None
     guide, guides, source = Guide.after(Rules(grammar), 0, []), Guides(), random.Random(seed)
     transcript = Transcript(tokenizer.backend_tokenizer, stop=(), end_tokens=[end], max_tokens=500)
     try:
         while not transcript.finish_reason:
             place = len(guide.tokens)
-            guides.begin([(0, guide, place)], len(tokenizer) + 7)
-            scores = torch.zeros(1, len(tokenizer) + 9)
+            guides.begin([(0, guide, place)])
+            scores = torch.zeros(1, scored)
             guides.apply(scores)
             guide.check()
             token = source.choice(scores[0].isfinite().nonzero().flatten().tolist())
@@ -133,3 +139,9 @@ def test_random_walks_through_masks_give_texts_that_keep_to_them(
         assert not special & set(tokens[:-1]) and tokens[-1] == tokenizer.eos_token_id
     said, _ = walked(tokenizer, pb.Constraint(json_schema=json.dumps(SCHEMA)), seed)
     validate(json.loads(said), SCHEMA)
+
+
+def test_a_tokenizer_may_have_more_tokens_than_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Grammars, "_try", lambda self, form, source: None)
+    said, _ = walked(tiny_models.tokenizer(), pb.Constraint(regex="[a-c]{3}"), 1, more=-40)
+    assert re.fullmatch("[a-c]{3}", said)

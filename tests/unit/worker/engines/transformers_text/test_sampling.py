@@ -162,7 +162,7 @@ def test_rows_whose_prompt_is_not_all_read_yet_have_no_logits(waits: bool) -> No
         Request(State({"sampling": second}, position_offset=9)),
     ]
     table = logits(2)
-    chosen = drawn_by(Sampler(Guides(), VOCABULARY, waits=waits), requests, table)
+    chosen = drawn_by(Sampler(Guides(), waits=waits), requests, table)
     assert chosen[:1] == draw(table[:1], [second], [9])
     assert chosen[1] == table[1].argmax()  # what an earlier batch left is gone
 
@@ -175,14 +175,14 @@ def test_the_place_of_a_token_counts_and_not_how_it_got_there(waits: bool) -> No
     running = State(sampling, generated_tokens=[0] * 7, position_offset=17)
     behind = State(sampling, generated_tokens=[0] * 6, position_offset=17)
     chosen = [
-        drawn_by(Sampler(Guides(), VOCABULARY, waits=waits), [Request(state)], table)
+        drawn_by(Sampler(Guides(), waits=waits), [Request(state)], table)
         for state in (resumed, running, behind)
     ]
     assert chosen == [draw(table, [sampling["sampling"]], [17])] * 3
 
 
 def test_a_step_is_drawn_by_what_goes_along_with_it_whatever_is_prepared_meanwhile() -> None:
-    sampler = Sampler(Guides(), VOCABULARY, waits=False)
+    sampler = Sampler(Guides(), waits=False)
     table, storage = logits(2), torch.zeros(2, ROWS, 8, dtype=torch.int32)
     wanted = [[Sampling(1.0, 0, 0.9, seed), Sampling(0.8, 20, 1.0, seed)] for seed in (1, 2)]
     for step, samplings in enumerate(wanted):
