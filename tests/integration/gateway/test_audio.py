@@ -129,12 +129,12 @@ async def test_a_client_hears_and_speaks(cluster: Cluster) -> None:
 async def test_a_transcription_whose_worker_is_killed_is_the_same(cluster: Cluster) -> None:
     samples, rate = soundfile.read(LONG)
     file = io.BytesIO()
-    soundfile.write(file, np.tile(samples, 10), rate, format="FLAC")
+    soundfile.write(file, np.tile(samples, 6), rate, format="FLAC")
     audio = cluster.gateway.openai.audio
     wanted = {"model": HEAR, "file": ("long.flac", file.getvalue()), "temperature": 0.4}
     wanted |= {"extra_body": {"seed": 7}, "stream": True}
     undisturbed = [e async for e in await audio.transcriptions.create(**wanted)][-1].text
-    assert len(undisturbed.split()) > 80
+    assert len(undisturbed.split()) > 50
     events = []
     async for event in await audio.transcriptions.create(**wanted):
         events.append(event)
@@ -144,7 +144,7 @@ async def test_a_transcription_whose_worker_is_killed_is_the_same(cluster: Clust
 
 
 async def test_speech_whose_worker_is_killed_is_the_same(cluster: Cluster) -> None:
-    said = {"model": VOICE, "input": "One two three four five. " * 40, "seed": 5}
+    said = {"model": VOICE, "input": "One two three four five. " * 20, "seed": 5}
     said["response_format"] = "pcm"
     undisturbed = await _spoken(cluster, said)
     pieces = []

@@ -19,13 +19,14 @@ NEEDS = {
 class Letters:
     """A checked tokenizer."""
 
-    def __init__(self, tokenizer: VitsTokenizer) -> None:
+    def __init__(self, tokenizer: VitsTokenizer, vocabulary: int) -> None:
         self._tokenizer = tokenizer
+        self._known = range(vocabulary)
         self._blank = 0
 
     def tokens_of(self, sentence: str) -> list[int]:
         """Return the tokens of `sentence`, or nothing if no character of it can be said."""
-        tokens = [token for token in self._tokenizer(sentence).input_ids if token is not None]
+        tokens = [n for n in self._tokenizer(sentence).input_ids if n in self._known]
         return tokens if any(token != self._blank for token in tokens) else []
 
 
@@ -60,5 +61,6 @@ def read_letters(path: Path, vocabulary: int) -> Letters:
             normalize=config.get("normalize", True) is not False,
             phonemize=False,
             is_uroman=False,
-        )
+        ),
+        vocabulary,
     )
