@@ -122,6 +122,7 @@ async def test_what_a_second_worker_shows_again_is_not_sent_again(
         ({"prompt": "x"}, {"mask": FILE["image"]}, "image"),
         ({"prompt": "x", "image": "fox"}, {"other": FILE["image"]}, "image[0]"),
         ({"prompt": "x"}, [("image[]", FILE["image"]), ("image[]", FILE["image"])], "image"),
+        ({"prompt": "x"}, {"image": ("fox.png", b"", "image/png")}, "image"),
         ({"prompt": "x"}, FILE | {"markup": FILE["image"]}, "markup"),
         ({"prompt": "x", "n": "11"}, FILE, "n"),
         ({"prompt": "x", "strength": "2"}, FILE, "strength"),

@@ -104,6 +104,8 @@ class _FromImage(ImageOptions, frozen=True, kw_only=True):
             raise unsupported_parameter(
                 "image", f"it was sent {len(self.image)} times; models here begin with one image"
             )
+        if not self.image[0].data:
+            raise ApiError(400, "image: the file is empty", param="image")
 
 
 class ImageEditRequest(_FromImage, frozen=True, kw_only=True):
