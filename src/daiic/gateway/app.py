@@ -11,17 +11,19 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from daiic.gateway.anthropic import errors as anthropic_errors
 from daiic.gateway.anthropic import routes as anthropic
 from daiic.gateway.bench.endpoint import BenchEndpoint
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access import AccessMiddleware
-from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.errors import ApiError, ErrorFormat
 from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.revocation import Revocation
 from daiic.gateway.login.login import CALLBACK, LOGIN, LOGOUT, SESSION, Login, session_route
 from daiic.gateway.managing import endpoint as managing
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
+from daiic.gateway.ollama import errors as ollama_errors
 from daiic.gateway.ollama import routes as ollama
 from daiic.gateway.openai import routes as openai
 from daiic.gateway.openai.errors import error_body
@@ -47,6 +49,29 @@ def build(
 ) -> ASGIApp:
     """Return the application; `keys` are what clients must send, `None` lets anyone in."""
     page = PageFiles()
+    other_apis = [
+        (anthropic.routes(gateway), anthropic_errors.error_body),
+        (ollama.routes(gateway), ollama_errors.error_body),
+    ]
+    formats = {route.path: format_error for routes, format_error in other_apis for route in routes}
+
+    def format_of(path: str) -> ErrorFormat:
+        return formats.get(path, error_body)
+
+    async def on_api_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ApiError)
+        return _refusal(error, format_of(request.url.path))
+
+    async def on_http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.url.path
+        message = {
+            404: f"there is nothing at {path}: /openapi.json lists what there is",
+            405: f"{path} does not take {request.method}: see /openapi.json",
+        }.get(error.status_code, error.detail)
+        answer = _refusal(ApiError(error.status_code, message), format_of(path))
+        answer.headers.update(error.headers or {})
+        return answer
 
     def ready(request: Request) -> Response:
         reason = why_not_ready()
@@ -58,8 +83,7 @@ def build(
             *openai.routes(gateway, keys_needed=keys is not None),
             *reranking.routes(gateway),
             *managing.routes(gateway),
-            *anthropic.routes(gateway),
-            *ollama.routes(gateway),
+            *(route for routes, _ in other_apis for route in routes),
             Route("/api/cluster", cluster_stream, methods=["GET"]),
             Route("/api/benches", BenchEndpoint(gateway, error_body), methods=["GET", "POST"]),
             session_route(login),
@@ -70,7 +94,8 @@ def build(
             get_route("/", page.serve),
             get_route("/page/{file}", page.serve),
         ],
-        exception_handlers={ApiError: _on_api_error, HTTPException: _on_http_exception},
+        # Starlette runs handlers that are not coroutines in threads.
+        exception_handlers={ApiError: on_api_error, HTTPException: on_http_exception},
     )
     # A path with one slash too many would be answered with a redirect to the request's own Host.
     routed.router.redirect_slashes = False
@@ -84,7 +109,7 @@ def build(
         rate_limits=rate_limits,
         activity=gateway.activity,
         usage=gateway.usage,
-        format_error=error_body,
+        format_of=format_of,
         public_url=gateway.settings.public_url,
         only_local_names=only_local_names,
         before=gateway.view.want,
@@ -100,19 +125,6 @@ def build(
     return app
 
 
-# Starlette runs handlers that are not coroutines in threads.
-async def _on_api_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiError)
+def _refusal(error: ApiError, format_error: ErrorFormat) -> Response:
     headers = {name.decode(): value.decode() for name, value in error.headers}
-    return Response(error_body(error), error.status, headers, "application/json")
-
-
-async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = {
-        404: f"there is nothing at {request.url.path}: /openapi.json lists what there is",
-        405: f"{request.url.path} does not take {request.method}: see /openapi.json",
-    }.get(error.status_code, error.detail)
-    answer = await _on_api_error(request, ApiError(error.status_code, message))
-    answer.headers.update(error.headers or {})
-    return answer
+    return Response(format_error(error), error.status, headers, "application/json")

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 import anthropic
 import pytest
 
+from daiic.gateway.http.api_keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
+from integration.gateway.conftest import StartGateway
 from support.peers.scripted_head import ScriptedHead, failing
 from support.processes.gateway_process import RunningGateway
 
@@ -218,6 +220,17 @@ async def test_errors_are_those_that_the_client_knows(
         with pytest.raises(expected) as caught:
             await client.messages.create(**asked, messages=SAY)
         assert caught.value.body["type"] == "error"
+
+
+async def test_refusals_before_any_work_have_the_same_shape(
+    start_gateway: StartGateway, keys: KeyFile
+) -> None:
+    keys.create("ann")
+    client = client_of(await start_gateway(f"--api-keys-file={keys.path}"))
+    with pytest.raises(anthropic.AuthenticationError) as refused:
+        await client.messages.create(model="stub-chat", max_tokens=9, messages=SAY)
+    assert refused.value.body["type"] == "error"
+    assert refused.value.body["error"]["type"] == "authentication_error"
 
 
 async def test_an_error_in_a_stream_is_an_event(

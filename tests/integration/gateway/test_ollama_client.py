@@ -6,7 +6,9 @@ import httpx
 import ollama
 import pytest
 
+from daiic.gateway.http.api_keys import KeyFile
 from daiic.wire import daiic_pb2 as pb
+from integration.gateway.conftest import StartGateway
 from support.peers.scripted_head import ScriptedHead, failing
 from support.processes.gateway_process import RunningGateway
 
@@ -186,6 +188,19 @@ async def test_errors_are_sentences_whole_and_in_streams(
     with pytest.raises(ollama.ResponseError, match="it is lost"):
         async for _ in await client.chat("stub-chat", SAY, stream=True):
             pass
+
+
+async def test_refusals_before_any_work_are_sentences_too(
+    start_gateway: StartGateway, keys: KeyFile
+) -> None:
+    keys.create("ann")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}")
+    client = client_of(gateway)
+    for asked in (client.chat("stub-chat", SAY), client.list()):
+        with pytest.raises(ollama.ResponseError) as refused:
+            await asked
+        assert refused.value.status_code == 401
+        assert refused.value.error.startswith("an API key is needed")
 
 
 async def test_streams_are_lines_of_json(gateway: RunningGateway) -> None:

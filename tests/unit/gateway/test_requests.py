@@ -1,5 +1,7 @@
 """What clients may ask for, and how they are told what is wrong."""
 
+import gc
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_body import decode
-from daiic.gateway.limits import ERROR_TEXT
+from daiic.gateway.limits import ERROR_TEXT, SCHEMA_BYTES
 from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.conversation import add_messages
 from daiic.gateway.openai.errors import error_body
@@ -15,6 +17,7 @@ from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.completions import CompletionRequest
 from daiic.gateway.openai.schema.embeddings import EmbeddingRequest
 from daiic.gateway.openai.schema.images import ImageRequest
+from daiic.gateway.text.json_schema import schema_text
 from daiic.wire import daiic_pb2 as pb
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -281,3 +284,26 @@ async def test_a_refusal_does_not_repeat_all_that_was_sent(message: dict[str, ob
 def test_no_bytes_break_the_decoder(data: bytes) -> None:
     with pytest.raises(ApiError):
         decode(data, ChatRequest)
+
+
+def test_of_a_schema_that_is_too_large_nothing_but_its_size_is_looked_at() -> None:
+    schema = {**NESTED, "description": "x" * SCHEMA_BYTES}
+    with pytest.raises(ApiError) as refused:
+        schema_text(schema, "schema")
+    assert f"send at most {SCHEMA_BYTES}" in refused.value.message
+
+
+def test_collecting_garbage_waits_until_a_body_of_many_lists_is_decoded() -> None:
+    body = msgspec.json.encode({**CHAT, "functions": [[[] for _ in range(50_000)]]})
+    seen: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        seen.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        decode(body, ChatRequest)
+        assert seen.count("start") <= 2 and gc.isenabled()  # when it is over
+    finally:
+        gc.callbacks.remove(note)

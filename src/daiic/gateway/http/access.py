@@ -38,12 +38,14 @@ class AccessMiddleware:
         rate_limits: RateLimits,
         activity: ActivityLog,
         usage: Ledger,
-        format_error: ErrorFormat,
+        format_of: Callable[[str], ErrorFormat],
         public_url: str,
         only_local_names: bool,
         before: Callable[[], Awaitable[None]],
     ) -> None:
-        """`keyless` are the paths that need no key, and `keyless_below` what others begin with.
+        """`format_of` returns how errors of a path are written.
+
+        `keyless` are the paths that need no key, and `keyless_below` what others begin with.
 
         All others do. `before` is awaited once a request to one of these may be answered.
 
@@ -60,7 +62,7 @@ class AccessMiddleware:
         self._rate_limits = rate_limits
         self._activity = activity
         self._usage = usage
-        self._format_error = format_error
+        self._format_of = format_of
         self._public_host = urlsplit(public_url).hostname
         self._only_local_names = only_local_names
         self._before = before
@@ -96,7 +98,8 @@ class AccessMiddleware:
                     receive = stack.enter_context(self._keys.guarding(key, receive))
                 await self._app(scope, receive, send_with_id)
         except ApiError as error:
-            await ResponseWriter(send_with_id, self._format_error).send_error(error)
+            format_error = self._format_of(scope["path"])
+            await ResponseWriter(send_with_id, format_error).send_error(error)
         finally:
             if acquired:
                 self._rate_limits.release(entry.client)

@@ -16,11 +16,13 @@ def schema_text(schema: dict[str, Any], where: str) -> str:
     Raises:
         ApiError: 400 if it is too large or nested too deeply.
     """
+    # Its size first: a walk through what is too large would hold up everybody.
+    text = checked_size(msgspec.json.encode(schema).decode(), where)
     if _depth(schema) > SCHEMA_DEPTH:
         raise ApiError(
             400, f"{where}: it is nested more than {SCHEMA_DEPTH} levels deep", param=where
         )
-    return checked_size(msgspec.json.encode(schema).decode(), where)
+    return text
 
 
 def checked_size(text: str, where: str) -> str:
