@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from daiic.gateway.anthropic import errors as anthropic_errors
 from daiic.gateway.anthropic import routes as anthropic
+from daiic.gateway.anthropic.operations import API as ANTHROPIC
 from daiic.gateway.bench.endpoint import BenchEndpoint
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access import AccessMiddleware
@@ -22,19 +23,43 @@ from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.revocation import Revocation
 from daiic.gateway.login.login import CALLBACK, LOGIN, LOGOUT, SESSION, Login, session_route
 from daiic.gateway.managing import endpoint as managing
+from daiic.gateway.managing import operations as managing_operations
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
 from daiic.gateway.ollama import errors as ollama_errors
 from daiic.gateway.ollama import routes as ollama
+from daiic.gateway.ollama.operations import API as OLLAMA
+from daiic.gateway.openai import operations as openai_operations
 from daiic.gateway.openai import routes as openai
-from daiic.gateway.openai.errors import error_body
+from daiic.gateway.openai.errors import ErrorBody, error_body
 from daiic.gateway.openai.image_files import FILES
+from daiic.gateway.openapi.document import document
+from daiic.gateway.openapi.operation import JSON, Api
 from daiic.gateway.page.page_files import PageFiles
+from daiic.gateway.reranking import operations as reranking_operations
 from daiic.gateway.reranking import routes as reranking
+from daiic.gateway.usage import operations as usage_operations
 from daiic.gateway.usage.endpoint import show_usage
 from daiic.shown import MESSAGE, shown
 
 KEYLESS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", SESSION, LOGIN, CALLBACK, LOGOUT})
 """Paths that need no key: they tell nothing of the cluster, and do nothing in it."""
+
+
+APIS = (
+    Api(
+        "",
+        ErrorBody,
+        (
+            *openai_operations.OPERATIONS,
+            *reranking_operations.OPERATIONS,
+            *managing_operations.OPERATIONS,
+            *usage_operations.OPERATIONS,
+        ),
+    ),
+    ANTHROPIC,
+    OLLAMA,
+)
+"""What the OpenAPI document describes: all but what is the page's own."""
 
 
 def build(
@@ -78,9 +103,10 @@ def build(
         said = shown(reason, MESSAGE) if reason else "ready"
         return PlainTextResponse(f"{said}\n", 503 if reason else 200)
 
+    described = document(APIS, keys_needed=keys is not None)
     routed = Starlette(
         routes=[
-            *openai.routes(gateway, keys_needed=keys is not None),
+            *openai.routes(gateway),
             *reranking.routes(gateway),
             *managing.routes(gateway),
             *(route for routes, _ in other_apis for route in routes),
@@ -89,6 +115,7 @@ def build(
             session_route(login),
             *(login.routes() if login is not None else ()),
             Route("/v1/usage", partial(show_usage, gateway), methods=["GET"]),
+            get_route("/openapi.json", lambda _: Response(described, media_type=JSON)),
             get_route("/healthz", lambda _: PlainTextResponse("ok\n")),
             get_route("/readyz", ready),
             get_route("/", page.serve),
@@ -127,4 +154,4 @@ def build(
 
 def _refusal(error: ApiError, format_error: ErrorFormat) -> Response:
     headers = {name.decode(): value.decode() for name, value in error.headers}
-    return Response(format_error(error), error.status, headers, "application/json")
+    return Response(format_error(error), error.status, headers, JSON)

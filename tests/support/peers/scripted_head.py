@@ -47,6 +47,26 @@ def one_worker() -> pb.ClusterStatus:
     return status
 
 
+def able_worker() -> pb.ClusterStatus:
+    """The same with models of the kinds that came later, and all that models can do."""
+    status = one_worker()
+    models = status.workers[0].heartbeat.models
+    models.add(name="stub-hear", kind=pb.TRANSCRIPTION, state=pb.LOADED)
+    models.add(name="stub-voice", kind=pb.SPEECH, state=pb.LOADED, voices=["ann"])
+    abilities = {
+        pb.TEXT: [pb.CHAT, pb.COMPLETE, pb.SEE, pb.TOOLS, pb.SCHEMA, pb.SAMPLING, pb.TOKENS],
+        pb.IMAGE: [pb.PAINT, pb.EDIT, pb.FORMATS],
+        pb.EMBEDDING: [pb.EMBED, pb.TOKENS, pb.DIMENSIONS, pb.PROMPTS],
+        pb.TRANSCRIPTION: [pb.HEAR],
+        pb.SPEECH: [pb.SPEAK],
+        pb.RERANKING: [pb.RERANK],
+    }
+    for model in models:
+        model.capabilities.extend(abilities[model.kind])
+        model.downloaded = model.pinned = True
+    return status
+
+
 class ScriptedHead:
     """Runs `script` for every task; a `TaskError` from it becomes an ERROR.
 
@@ -159,7 +179,7 @@ class ScriptedHead:
 async def echo(task: pb.Task) -> AsyncIterator[pb.Result]:
     """Say the last message, or the prompt, word by word; one image or vector for each asked for.
 
-    Of documents the shortest are the best.
+    Of documents the shortest are the best, of recordings all say "one two".
     """
     work = task.WhichOneof("work")
     if work == "text":
@@ -196,6 +216,19 @@ async def echo(task: pb.Task) -> AsyncIterator[pb.Result]:
             ],
             usage=pb.Usage(prompt_tokens=3),
         )
+    elif work == "manage":
+        yield pb.Result(final=True)
+    elif work == "transcribe":
+        yield pb.Result(
+            text="one two",
+            segments=[pb.Segment(end=1.5, text="one two", words=[pb.Word(text="one", end=0.5)])],
+            language="en",
+            seconds=1.5,
+        )
+        yield pb.Result(final=True, usage=pb.Usage(prompt_tokens=3, completion_tokens=2))
+    elif work == "speak":
+        yield pb.Result(speech=pb.Speech(samples=b"\0\1" * 2400, rate=24_000), tokens=[0])
+        yield pb.Result(final=True, usage=pb.Usage(prompt_tokens=3, completion_tokens=2))
     elif work == "rerank":
         yield pb.Result(
             final=True,

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from daiic.gateway.anthropic.schema.blocks import Block, Message, ResultBlock, Results
+from daiic.gateway.anthropic.schema.blocks import Block, MessageParam, ResultBlock, Results
 from daiic.gateway.anthropic.schema.request import CountRequest
 from daiic.gateway.http.errors import ApiError, unsupported_parameter
 from daiic.gateway.media.reader import MediaReader
@@ -68,7 +68,7 @@ def _add_tools(task: pb.TextTask, request: CountRequest) -> None:
 
 
 async def _messages(
-    message: Message, where: str, media: MediaReader
+    message: MessageParam, where: str, media: MediaReader
 ) -> AsyncIterator[pb.ChatMessage]:
     """Yield what `message` is in a task: what tools gave are messages of their own there."""
     if isinstance(message.content, str):

@@ -15,6 +15,7 @@ from daiic.gateway.managing.endpoint import check_may_manage, managed
 from daiic.gateway.managing.schema import ManageRequest
 from daiic.gateway.monitoring.cluster_view import KnownModel
 from daiic.gateway.ollama.schema.answer import (
+    Deleted,
     Details,
     Listed,
     Loaded,
@@ -89,7 +90,7 @@ async def delete(gateway: Gateway, request: DeleteRequest, context: RequestConte
     failed = [outcome for outcome in await managed(gateway, asked, context) if outcome.error]
     if failed:
         raise ApiError(400, f"{failed[0].name}: {failed[0].error}")
-    await context.response.send(b"{}")
+    await context.response.send_json(Deleted())
 
 
 def _memory(gateway: Gateway, name: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.ollama.errors import error_body
-from daiic.gateway.ollama.schema.answer import CalledFunction, Line, Message, ToolCall
+from daiic.gateway.ollama.schema.answer import AnsweredCall, AnsweredFunction, AnswerMessage, Line
 from daiic.gateway.openai.schema.logprobs import Logprobs
 from daiic.gateway.text.tool_calls import complete_calls
 from daiic.wire import daiic_pb2 as pb
@@ -71,7 +71,7 @@ class TextFormat:
     def _line(
         self,
         part: pb.Result,
-        calls: list[ToolCall] | None = None,
+        calls: list[AnsweredCall] | None = None,
         usage: pb.Usage | None = None,
     ) -> bytes:
         """Return what `part` adds; with `usage`, it is the last of the answer."""
@@ -82,7 +82,9 @@ class TextFormat:
             model=self._model,
             created_at=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             done=usage is not None,
-            message=Message("assistant", part.text, thinking, calls or []) if is_chat else UNSET,
+            message=(
+                AnswerMessage("assistant", part.text, thinking, calls or []) if is_chat else UNSET
+            ),
             response=UNSET if is_chat else part.text,
             thinking=UNSET if is_chat or not thinking else thinking,
             logprobs=UNSET if logprobs is None else logprobs.content,
@@ -107,8 +109,8 @@ class TextFormat:
         )
 
 
-def _calls(parts: Sequence[pb.ToolCallPart]) -> list[ToolCall]:
+def _calls(parts: Sequence[pb.ToolCallPart]) -> list[AnsweredCall]:
     return [
-        ToolCall(CalledFunction(call.name, msgspec.Raw(call.arguments.encode())))
+        AnsweredCall(AnsweredFunction(call.name, msgspec.Raw(call.arguments.encode())))
         for call in complete_calls(parts)
     ]

@@ -1,8 +1,7 @@
-"""Every route of OpenAI's API, and of the document that describes it."""
+"""Every route of OpenAI's API."""
 
 from functools import partial
 
-from starlette.responses import Response
 from starlette.routing import Route
 
 from daiic.gateway.gateway import Gateway
@@ -10,7 +9,7 @@ from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.json_endpoint import JsonEndpoint
 from daiic.gateway.http.post_endpoint import Answer, Request
 from daiic.gateway.monitoring.activity import Endpoint
-from daiic.gateway.openai import images, openapi
+from daiic.gateway.openai import images
 from daiic.gateway.openai.audio import routes as audio
 from daiic.gateway.openai.chat import chat
 from daiic.gateway.openai.completions import complete
@@ -29,12 +28,11 @@ from daiic.gateway.openai.schema.response_request import ResponseRequest
 from daiic.work import WORK
 
 
-def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
-    """Return the routes; `keys_needed` is said in the document."""
+def routes(gateway: Gateway) -> list[Route]:
+    """Return the routes."""
     settings = gateway.settings
     store = ImageStore(settings.image_ttl, settings.image_store_bytes)
     responses = ResponseStore()
-    document = openapi.document(keys_needed)
 
     def post(
         path: str, name: Endpoint, work: str, body: type[Request], answer: Answer[Request]
@@ -53,5 +51,4 @@ def routes(gateway: Gateway, *, keys_needed: bool) -> list[Route]:
         get_route(f"{FILES}/{{file}}", partial(serve_file, store)),
         get_route("/v1/models", partial(list_models, gateway)),
         get_route("/v1/models/{name:path}", partial(show_model, gateway)),
-        get_route("/openapi.json", lambda _: Response(document, media_type="application/json")),
     ]

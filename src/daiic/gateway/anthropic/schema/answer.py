@@ -24,28 +24,25 @@ class Usage(msgspec.Struct, frozen=True):
         return cls(usage.prompt_tokens - cached, usage.completion_tokens, cached)
 
 
-class TextBlock(msgspec.Struct, frozen=True):
+class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     """What the model says."""
 
     text: str
-    type: Literal["text"] = "text"
 
 
-class ThinkingBlock(msgspec.Struct, frozen=True):
+class ThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
     """What the model thinks. Nothing here is signed; clients send it back as it came."""
 
     thinking: str
     signature: str = ""
-    type: Literal["thinking"] = "thinking"
 
 
-class ToolUseBlock(msgspec.Struct, frozen=True):
+class ToolUseBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use"):
     """A call of a tool."""
 
     id: str
     name: str
     input: msgspec.Raw | dict[str, Any]
-    type: Literal["tool_use"] = "tool_use"
 
 
 Block = TextBlock | ThinkingBlock | ToolUseBlock

@@ -47,14 +47,14 @@ class Block(msgspec.Struct, frozen=True):
     is_error: bool | None = None
 
 
-class Message(msgspec.Struct, frozen=True):
+class MessageParam(msgspec.Struct, frozen=True):
     """One turn of a conversation."""
 
     role: Literal["user", "assistant"]
     content: str | Annotated[list[Block], Meta(max_length=MESSAGES)]
 
 
-class TextBlock(msgspec.Struct, frozen=True):
+class SystemBlock(msgspec.Struct, frozen=True):
     """A piece of the system prompt."""
 
     type: Literal["text"]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from daiic.gateway.anthropic.schema.blocks import Message, TextBlock
+from daiic.gateway.anthropic.schema.blocks import MessageParam, SystemBlock
 from daiic.gateway.http.errors import unsupported_parameter
 from daiic.gateway.limits import MESSAGES, TOOLS
 from daiic.gateway.openai.schema.fields import Count, Effort, ModelName
@@ -57,8 +57,8 @@ class CountRequest(msgspec.Struct, frozen=True, kw_only=True):
     """POST /v1/messages/count_tokens: what a prompt is made of."""
 
     model: ModelName
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES)]
-    system: str | Annotated[list[TextBlock], Meta(max_length=MESSAGES)] | None = None
+    messages: Annotated[list[MessageParam], Meta(min_length=1, max_length=MESSAGES)]
+    system: str | Annotated[list[SystemBlock], Meta(max_length=MESSAGES)] | None = None
     tools: Annotated[list[Tool], Meta(max_length=TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None

@@ -8,26 +8,26 @@ from msgspec import UNSET, UnsetType
 from daiic.gateway.openai.schema.logprobs import TokenLogprob
 
 
-class CalledFunction(msgspec.Struct, frozen=True):
+class AnsweredFunction(msgspec.Struct, frozen=True):
     """What the model calls."""
 
     name: str
     arguments: msgspec.Raw
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class AnsweredCall(msgspec.Struct, frozen=True):
     """A call of a tool."""
 
-    function: CalledFunction
+    function: AnsweredFunction
 
 
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+class AnswerMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the model says, thinks and calls."""
 
     role: str
     content: str
     thinking: str = ""
-    tool_calls: list[ToolCall] = []
+    tool_calls: list[AnsweredCall] = []
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     created_at: str
     done: bool
-    message: Message | UnsetType = UNSET
+    message: AnswerMessage | UnsetType = UNSET
     response: str | UnsetType = UNSET
     thinking: str | UnsetType = UNSET
     logprobs: list[TokenLogprob] | UnsetType = UNSET
@@ -134,6 +134,10 @@ class Shown(msgspec.Struct, frozen=True):
     template: str = ""
     parameters: str = ""
     license: str = ""
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """The response of /api/delete, which says nothing."""
 
 
 class Version(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""The OpenAPI document, made of what each API declares beside its routes."""
