@@ -44,7 +44,6 @@ from daiic.shown import MESSAGE, shown
 KEYLESS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", SESSION, LOGIN, CALLBACK, LOGOUT})
 """Paths that need no key: they tell nothing of the cluster, and do nothing in it."""
 
-
 APIS = (
     Api(
         "",

@@ -53,7 +53,7 @@ async def test_schemathesis_finds_nothing(head: ScriptedHead, tmp_path: Path) ->
                 f"--url={gateway.url}",
                 f"--checks={','.join(CHECKS)}",
                 "--phases=coverage,fuzzing",
-                "--max-examples=10",
+                "--max-examples=20",
                 "--seed=17",
                 "--no-color",
             ),
