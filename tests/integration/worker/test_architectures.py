@@ -105,7 +105,7 @@ def is_said(model: Any, prompt: list[int], made: list[int], said: list[int], nea
 
 
 def way(engine: TextEngine) -> str:
-    return "text by text" if isinstance(engine._generator, Turns) else "in batches"
+    return "text by text" if isinstance(engine._current.generator, Turns) else "in batches"
 
 
 async def serves(path: Path, quantization: str, prompts: list[str]) -> TextEngine:

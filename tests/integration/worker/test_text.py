@@ -284,7 +284,7 @@ async def test_more_text_than_the_cache_holds_is_still_answered_correctly(model:
         expected = [await tokens(roomy, wanted) for wanted in tasks]
     small = MemoryBudget(0, ram_bytes=5 << 19)
     async with serving(model, budget=small) as engine:
-        assert engine._generator.capacity < 6 * 150
+        assert engine._current.generator.capacity < 6 * 150
         assert list(await asyncio.gather(*(tokens(engine, t) for t in tasks))) == expected
 
 

@@ -112,7 +112,7 @@ async def test_an_answer_goes_on_at_every_token_as_if_nothing_had_happened(
     async def rest(seam: int) -> list[int]:
         return await tokens(engine, constrained(PERSON, resume=pb.Resume(tokens=made[:seam])))
 
-    seams = range(0, len(made), 1 if isinstance(engine._generator, Batch) else 9)
+    seams = range(0, len(made), 1 if isinstance(engine._current.generator, Batch) else 9)
     assert await asyncio.gather(*map(rest, seams)) == [made[seam:] for seam in seams]
 
 

@@ -1,16 +1,18 @@
 """A model's cache is small at first, grows with its texts, and leaves memory to others."""
 
 import asyncio
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
-from daiic.worker.engines.transformers_text import engine as engines
-from daiic.worker.engines.transformers_text import growth
+from daiic.worker.engines.transformers_text import current_generator, growth
+from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.memory.budget import MemoryBudget
 from integration.worker.test_text import serving, task, tokens
 from support.models.tiny_models import language_model
@@ -30,7 +32,7 @@ def small_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "START_LEAST", SMALL)
     monkeypatch.setattr(growth, "START_MOST", SMALL)
     monkeypatch.setattr(growth, "RESERVE", 32)
-    monkeypatch.setattr(engines, "RESERVE", 32)
+    monkeypatch.setattr(current_generator, "RESERVE", 32)
 
 
 def long_tasks() -> list[pb.Task]:
@@ -49,7 +51,7 @@ async def test_texts_go_on_with_the_same_tokens_when_the_cache_grows_under_them(
     async with serving(model, budget=PLENTY) as engine:
         before = engine.footprint
         together = await asyncio.gather(*(tokens(engine, wanted) for wanted in tasks))
-        assert engine._generator.capacity >= 2 * SMALL
+        assert engine._current.generator.capacity >= 2 * SMALL
         assert engine.footprint > before
         # All fit now: what they say alone is said without growing.
         assert [await tokens(engine, wanted) for wanted in tasks] == list(together)
@@ -58,12 +60,12 @@ async def test_texts_go_on_with_the_same_tokens_when_the_cache_grows_under_them(
 async def test_a_cache_that_nobody_needs_any_more_is_small_again(
     model: Path, small_start: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "IDLE", 0.1)
+    monkeypatch.setattr(current_generator, "IDLE", 0.1)
     async with serving(model, budget=PLENTY) as engine:
         before = engine.footprint
         first = await tokens(engine, long_tasks()[0])
         async with asyncio.timeout(60):
-            while engine._generator.capacity > SMALL or engine.footprint != before:
+            while engine._current.generator.capacity > SMALL or engine.footprint != before:
                 await asyncio.sleep(0.05)
         assert await tokens(engine, long_tasks()[0]) == first
 
@@ -80,4 +82,29 @@ async def test_others_memory_is_not_taken_and_a_text_that_needs_it_is_refused(
         short = [task("The quick", max_tokens=150, temperature=1, seed=n) for n in range(3)]
         together = await asyncio.gather(*(tokens(engine, wanted) for wanted in short))
         assert [await tokens(engine, wanted) for wanted in short] == list(together)
-        assert engine._generator.capacity == SMALL
+        assert engine._current.generator.capacity == SMALL
+
+
+async def test_a_text_that_prepares_its_grammar_meanwhile_goes_on_in_the_larger_cache(
+    model: Path, small_start: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepares, may_go_on = threading.Event(), threading.Event()
+    after = Guide.after
+
+    def slow(*text: Any) -> Guide:
+        prepares.set()
+        may_go_on.wait(60)
+        return after(*text)
+
+    constrained = task("The quick", max_tokens=8)
+    constrained.text.constraint.regex = "[a-z]{40}"
+    async with serving(model, budget=PLENTY) as engine:
+        monkeypatch.setattr(Guide, "after", slow)
+        waiting = asyncio.create_task(tokens(engine, constrained))
+        await asyncio.to_thread(prepares.wait, 60)
+        await tokens(engine, long_tasks()[2])
+        await asyncio.gather(*(tokens(engine, wanted) for wanted in long_tasks()))
+        assert engine._current.generator.capacity > SMALL
+        may_go_on.set()
+        async with asyncio.timeout(60):
+            assert len(await waiting) == 8

@@ -31,7 +31,7 @@ async def in_turns(path: Path, *, slots: int = 8) -> AsyncIterator[TextEngine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "_obstacle", lambda _: "this test wants it so")
         async with serving(path, slots=slots) as engine:
-            assert isinstance(engine._generator, Turns)
+            assert isinstance(engine._current.generator, Turns)
             assert engine.fallback == "not batched: this test wants it so"
             yield engine
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import structlog
@@ -17,10 +18,12 @@ from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_embedding.embedder import Embedder
 from daiic.worker.engines.transformers_text import parameters, prompt
 from daiic.worker.engines.transformers_text.adapters import PLAIN, Adapters
+from daiic.worker.engines.transformers_text.answer import Begun, parts_of
 from daiic.worker.engines.transformers_text.chat_template import ChatTemplate
+from daiic.worker.engines.transformers_text.current_generator import CurrentGenerator
 from daiic.worker.engines.transformers_text.grammar import Grammars
-from daiic.worker.engines.transformers_text.growth import RESERVE, Growth
-from daiic.worker.engines.transformers_text.guide import Guide, Likelihoods
+from daiic.worker.engines.transformers_text.growth import Growth
+from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.parameters import Parameters
 from daiic.worker.engines.transformers_text.probe import CHATS, COMPLETES
 from daiic.worker.engines.transformers_text.reply import Replies, Reply
@@ -31,15 +34,6 @@ from daiic.worker.engines.transformers_text.transcript import Transcript
 from daiic.worker.engines.transformers_vision.seeing import Seeing
 from daiic.worker.engines.transformers_vision.seen import Seen
 from daiic.worker.media.images import images_of
-
-CROWDED = 0.9
-"""Share of the cache that texts may take before it grows."""
-
-PATIENCE = 5.0
-"""Seconds after which memory for a larger cache is looked for again when there was none."""
-
-IDLE = 60.0
-"""Seconds without work after which a cache that has grown is small again."""
 
 log = structlog.get_logger()
 
@@ -94,15 +88,8 @@ class TextEngine:
         self._grammar_thread = OneThread("grammars")
         self._template = template
         self._embedder = embedder
-        self._generator = generator
-        self._new_generator = new_generator
-        self._growth = growth
+        self._current = CurrentGenerator(generator, new_generator, growth)
         self._seeing = seeing
-        self._changing = asyncio.Lock()
-        self._changes: set[asyncio.Task[None]] = set()
-        self._closed = False
-        self._refused_until = 0.0
-        self._shrinking: asyncio.TimerHandle | None = None
         self._context = context
         self._end_tokens = _end_tokens(weights.model, tokenizer)
         self._vocabulary = weights.model.config.get_text_config().vocab_size
@@ -119,13 +106,13 @@ class TextEngine:
     def footprint(self) -> int:
         """Bytes of the weights and of the cache as large as it is now."""
         seeing = self._seeing.bytes if self._seeing is not None else 0
-        return self._weights_bytes + self._generator.bytes + seeing
+        return self._weights_bytes + self._current.generator.bytes + seeing
 
     @property
     def stalled_for(self) -> float:
         """Seconds since the last step while there is work; 0 while there is none."""
         seeing = self._seeing.stalled_for if self._seeing is not None else 0.0
-        return max(self._generator.stalled_for, seeing)
+        return max(self._current.generator.stalled_for, seeing)
 
     async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
         """Answer a text task in parts, as tokens come, or an embed task at once."""
@@ -173,62 +160,33 @@ class TextEngine:
                 max_tokens=wanted.max_tokens,
                 reading=reply.reading,
             )
-            transcript.resume(task.resume)
-            cached: int | None = None
-            logprobs: list[pb.TokenLogprobs] = []
-            if not transcript.finish_reason:
-                so_far = prompt_tokens + list(task.resume.tokens)
-                generator: TextGenerator | None = None
-                stream = guide = None
-                try:
-                    while not transcript.finish_reason:
-                        # It ends before the text where it had to leave a cache that was too small.
-                        if generator is None or stream is None or stream.ended:
-                            generator = await self._generator_for(len(so_far), seen)
-                            guide = await self._guide(rules, len(prompt_tokens), so_far)
-                            stream = generator.submit(
-                                so_far,
-                                wanted.sampling,
-                                max_tokens=wanted.max_tokens - transcript.count,
-                                end_tokens=self._end_tokens,
-                                guide=guide,
-                                seen=seen,
-                                chain=chain,
-                            )
-                        new = await stream.new_tokens()
-                        if guide is not None:
-                            guide.check()
-                        for token in new:
-                            transcript.push(token)
-                            if guide is not None and rules.logprobs is not None:
-                                logprobs.append(self._logprobs(guide.likelihoods(len(so_far))))
-                            so_far.append(token)
-                        if cached is None and stream.begun:
-                            cached = min(stream.cached, len(prompt_tokens))
-                        if not transcript.finish_reason:
-                            part = transcript.take_part()
-                            if part.tokens:
-                                part.logprobs.extend(logprobs)
-                                yield part
-                                logprobs = []
-                            await self._grow_if_crowded(generator)
-                finally:
-                    if generator is not None and stream is not None:
-                        generator.cancel(stream)
-                    self._shrink_later()
-            part = transcript.take_part()
-            part.final = True
-            part.logprobs.extend(logprobs[: len(part.tokens)])
-            part.finish_reason = transcript.finish_reason
-            part.usage.CopyFrom(
-                pb.Usage(
-                    prompt_tokens=len(prompt_tokens),
-                    completion_tokens=transcript.count,
-                    reasoning_tokens=transcript.reasoning_count,
-                    cached_tokens=cached or 0,
+
+            async def begin(so_far: list[int]) -> Begun:
+                guide = await self._guide(rules, len(prompt_tokens), so_far)
+                # Last, with nothing to wait for after it: a generator may be exchanged meanwhile.
+                generator = await self._generator_for(len(so_far), seen)
+                stream = generator.submit(
+                    so_far,
+                    wanted.sampling,
+                    max_tokens=wanted.max_tokens - transcript.count,
+                    end_tokens=self._end_tokens,
+                    guide=guide,
+                    seen=seen,
+                    chain=chain,
                 )
+                return Begun(generator, stream, guide)
+
+            parts = parts_of(
+                prompt_tokens,
+                task.resume,
+                transcript,
+                begin=begin,
+                current=self._current,
+                token_bytes=self._token_bytes,
             )
-            yield part
+            async with aclosing(parts):
+                async for part in parts:
+                    yield part
 
     async def see_no_more(self, reason: str) -> None:
         """Refuse conversations with images from now on, for a `reason` that status shows."""
@@ -249,14 +207,9 @@ class TextEngine:
             self._embedder.stop()
         if self._seeing is not None:
             await self._seeing.close()
-        self._closed = True
-        if self._shrinking is not None:
-            self._shrinking.cancel()
-        async with self._changing:
-            await self._generator.close()
-        self._growth = None
+        await self._current.close()
         self._seeing = None
-        del self._model, self._generator, self._new_generator, self._embedder
+        del self._model, self._current, self._embedder
         await asyncio.to_thread(gc.collect)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -271,12 +224,11 @@ class TextEngine:
         work = self._grammar_thread.submit(lambda: self._replies.reply(task, text, tokens, seed))
         return await asyncio.wrap_future(work)
 
-    def _logprobs(self, likelihoods: Likelihoods) -> pb.TokenLogprobs:
-        chosen, *likeliest = [
-            pb.TokenLogprob(token=token, logprob=logprob, bytes=self._token_bytes.of(token))
-            for token, logprob in likelihoods
-        ]
-        return pb.TokenLogprobs(token=chosen, likeliest=likeliest)
+    async def _generator_for(self, length: int, seen: Seen | None) -> TextGenerator:
+        """Return what generates now, with room for a text that has `length` tokens."""
+        if seen is not None and self._seeing is not None:
+            return self._seeing.generator
+        return await self._current.with_room_for(length)
 
     async def _guide(self, rules: Rules, prompt: int, so_far: list[int]) -> Guide | None:
         """Return what guides a text that begins with `so_far`, of which `prompt` tokens are given.
@@ -286,6 +238,8 @@ class TextEngine:
         """
         if not rules:
             return None
+        if rules.grammar is None:  # nothing to wait for others' grammars
+            return Guide.after(rules, prompt, so_far)
         work = self._grammar_thread.submit(lambda: Guide.after(rules, prompt, so_far))
         guide = await asyncio.wrap_future(work)
         guide.check()
@@ -312,91 +266,6 @@ class TextEngine:
             context=self._context,
         )
         return tokens, wanted
-
-    async def _generator_for(self, length: int, seen: Seen | None) -> TextGenerator:
-        """Return what generates now, with room for a text that has `length` tokens."""
-        if seen is not None and self._seeing is not None:
-            return self._seeing.generator
-        generator = self._generator
-        needed = generator.occupied + length + RESERVE
-        fits = self._growth is None or needed <= generator.capacity
-        if self._changing.locked() or not generator.alive or not fits:
-            await self._undisturbed(self._prepare_for(length))
-            generator = self._generator
-        if self._growth is not None and length >= generator.capacity:
-            raise TaskError(
-                pb.OUT_OF_MEMORY,
-                f"the text has {length} tokens, and there is memory for {generator.capacity} now",
-                "try again when other models need less, or send a shorter text",
-            )
-        return generator
-
-    async def _prepare_for(self, length: int) -> None:
-        async with self._changing:
-            if self._closed:
-                raise TaskError(
-                    pb.SHUTTING_DOWN, "the model is being unloaded", "send the task again"
-                )
-            if not self._generator.alive:
-                log.warning("starting generation again after it failed")
-                await self._exchange(self._generator.capacity)
-            await self._grow(self._generator.occupied + length + RESERVE)
-
-    async def _grow_if_crowded(self, generator: TextGenerator) -> None:
-        """Let the cache of `generator` grow before its texts have to wait for each other."""
-        if self._growth is None or generator.occupied < CROWDED * generator.capacity:
-            return
-        if generator is self._generator and asyncio.get_running_loop().time() > self._refused_until:
-            await self._undisturbed(self._relieve(generator))
-
-    async def _relieve(self, generator: TextGenerator) -> None:
-        async with self._changing:
-            if generator is self._generator and not self._closed:
-                await self._grow(generator.capacity + RESERVE)
-
-    async def _grow(self, needed: int) -> None:
-        """Exchange the cache for a larger one, if memory allows; texts go on in the new one."""
-        before = self._generator.capacity
-        if self._growth is None or needed <= before:
-            return
-        capacity = self._growth.capacity(before, needed)
-        if capacity > before:
-            log.info("the cache grows", tokens=capacity, before=before)
-            await self._exchange(capacity)
-            if not await self._generator.ready():
-                log.warning("the cache cannot grow", tokens=capacity)
-                await self._exchange(before)
-        if self._generator.capacity == before:
-            self._refused_until = asyncio.get_running_loop().time() + PATIENCE
-
-    def _shrink_later(self) -> None:
-        """Give a grown cache's memory back to others when nothing has run for a while."""
-        growth = self._growth
-        if growth is None or self._closed or self._generator.capacity <= growth.start:
-            return
-        if self._shrinking is not None:
-            self._shrinking.cancel()
-        self._shrinking = asyncio.get_running_loop().call_later(
-            IDLE, lambda: self._undisturbed(self._shrink(growth.start))
-        )
-
-    async def _shrink(self, capacity: int) -> None:
-        async with self._changing:
-            if not self._closed and not self._generator.occupied:
-                log.info("the cache shrinks", tokens=capacity, before=self._generator.capacity)
-                await self._exchange(capacity)
-
-    async def _exchange(self, capacity: int) -> None:
-        """Put a generator of another capacity in place; what runs is submitted to it again."""
-        await self._generator.close(interrupt=True)
-        self._generator = self._new_generator(capacity)
-
-    def _undisturbed(self, change: Coroutine[Any, Any, None]) -> "asyncio.Future[None]":
-        """Run `change` to its end, even if the task that asked for it is cancelled."""
-        task = asyncio.create_task(change)
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
-        return asyncio.shield(task)
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
