@@ -86,7 +86,7 @@ async def test_others_memory_is_not_taken_and_a_text_that_needs_it_is_refused(
 
 
 async def test_a_text_that_prepares_its_grammar_meanwhile_goes_on_in_the_larger_cache(
-    model: Path, small_start: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small_start: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepares, may_go_on = threading.Event(), threading.Event()
     after = Guide.after
@@ -98,12 +98,12 @@ async def test_a_text_that_prepares_its_grammar_meanwhile_goes_on_in_the_larger_
 
     constrained = task("The quick", max_tokens=8)
     constrained.text.constraint.regex = "[a-z]{40}"
+    model = language_model(tmp_path / "tiny", ends=True, context=2048)
     async with serving(model, budget=PLENTY) as engine:
         monkeypatch.setattr(Guide, "after", slow)
         waiting = asyncio.create_task(tokens(engine, constrained))
         await asyncio.to_thread(prepares.wait, 60)
-        await tokens(engine, long_tasks()[2])
-        await asyncio.gather(*(tokens(engine, wanted) for wanted in long_tasks()))
+        await tokens(engine, task("The quick " * 100, max_tokens=5))
         assert engine._current.generator.capacity > SMALL
         may_go_on.set()
         async with asyncio.timeout(60):
