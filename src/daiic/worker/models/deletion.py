@@ -18,12 +18,20 @@ def delete(model: Model) -> int:
     What its files link to goes too, if it lies in that folder. Returns the bytes that are free now.
 
     Raises:
-        TaskError: INTERNAL if a file cannot be deleted.
+        TaskError: BAD_REQUEST if its folder is only linked to, INTERNAL if a file cannot be
+            deleted.
     """
     folder = model.within
     assert folder is not None and folder.name.startswith(PREFIX), "it was not downloaded"
     try:
         inside = folder.resolve(strict=True)
+        snapshot = model.path.parent if is_gguf(model.path.name) else model.path
+        if folder.is_symlink() or not snapshot.resolve(strict=True).is_relative_to(inside):
+            raise TaskError(
+                pb.BAD_REQUEST,
+                f"{model.name} is elsewhere, and the download cache has a link to its folder only",
+                "delete it where it is, or delete the link",
+            )
         freed = sum(_remove(file, inside) for file in _weights(model))
         if not any(_are_weights(file) for file in folder.glob("snapshots/**/*")):
             freed += sum(file.stat().st_size for file in folder.rglob("*") if _is_own(file))

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.models.deletion import delete
 from daiic.worker.models.model import Model
@@ -49,3 +52,16 @@ def test_what_a_folder_links_to_outside_of_it_stays(tmp_path: Path) -> None:
     delete(model(folder))
     assert outside.read_bytes() == b"precious"
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("linked", ["", "snapshots", "snapshots/main"])
+def test_a_folder_that_is_elsewhere_and_only_linked_to_stays(tmp_path: Path, linked: str) -> None:
+    folder = downloaded(tmp_path, *NAMES)
+    elsewhere = tmp_path / "elsewhere"
+    (folder / linked).rename(elsewhere)
+    (folder / linked).symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    with pytest.raises(TaskError, match="elsewhere") as refused:
+        delete(model(folder))
+    assert refused.value.code == pb.BAD_REQUEST
+    assert sorted(elsewhere.rglob("*")) == before
