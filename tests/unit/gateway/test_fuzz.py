@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from fuzz import driver, forms, http_requests, json_bodies
+from fuzz import answers, driver, forms, http_requests, json_bodies
 
 
 @pytest.fixture(autouse=True)
@@ -21,3 +21,8 @@ def restored_logs() -> Iterator[None]:
 def test_nothing_that_is_sent_goes_badly(module: object) -> None:
     inputs = driver.inputs(1500, 7, module.SAMPLES, module.WORDS)
     assert driver.run(module.target(), inputs) == 1500
+
+
+def test_nothing_that_a_worker_answers_makes_the_gateway_fail() -> None:
+    inputs = driver.inputs(1000, 7, answers.SAMPLES, answers.WORDS)
+    assert driver.run(answers.target(), inputs) == 1000

@@ -12,6 +12,7 @@ from daiic.gateway.openai.schema.embeddings import (
     Embeddings,
     EmbeddingUsage,
 )
+from daiic.gateway.vectors import vectors
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -29,7 +30,7 @@ async def embed(gateway: Gateway, request: EmbeddingRequest, context: RequestCon
     as_base64 = request.encoding_format == "base64"
     data = [
         Embedding(index, _base64(vector) if as_base64 else list(vector.values))
-        for index, vector in enumerate(result.embeddings)
+        for index, vector in enumerate(vectors(result, task))
     ]
     await context.response.send_json(Embeddings(request.model, data, EmbeddingUsage(read, read)))
 
