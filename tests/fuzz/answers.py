@@ -100,7 +100,7 @@ def results(data: bytes) -> list[pb.Result]:
             found.append(pb.Result.FromString(each))
         except DecodeError:  # the mesh counts it and goes on
             continue
-        # Heads put themselves into a result's error and status: these reach no endpoint.
+        # Only JSON clients get errors in results; the mesh has a message of its own for them.
         found[-1].ClearField("error")
         if found[-1].final:
             return found

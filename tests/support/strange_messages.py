@@ -14,6 +14,8 @@ from daiic.wire import daiic_pb2 as pb
 from support.processes.lisp_codec import LispCodec, MalformedError
 
 FORMS = [getattr(pb, name) for name in pb.DESCRIPTOR.message_types_by_name]
+MOST = 3 + max(field.number for form in FORMS for field in form.DESCRIPTOR.fields)
+"""The numbers of fields go up to it, with some that no message has."""
 
 few = settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow], database=None)
 many = settings(few, max_examples=300)
@@ -77,7 +79,7 @@ varints = st.builds(varint, st.integers(0, 40) | st.integers(0, 2**70), st.integ
 @st.composite
 def fields(draw: st.DrawFn, depth: int = 0) -> bytes:
     """Return something like a field, of any number, with a value of any kind."""
-    number, wire_type = draw(st.integers(0, 22)), draw(st.integers(0, 7))
+    number, wire_type = draw(st.integers(0, MOST)), draw(st.integers(0, 7))
     tag = varint(number << 3 | wire_type, draw(st.sampled_from([1] * 8 + [2, 5, 6])))
     if wire_type == 0:
         return tag + draw(varints)

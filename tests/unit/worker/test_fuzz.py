@@ -1,8 +1,13 @@
-"""A short run of the fuzz target, so that it stays alive between the long ones."""
+"""Short runs of the fuzz targets, so that they stay alive between the long ones."""
 
-from fuzz import driver, model_folders
+from fuzz import driver, model_folders, tasks
 
 
 def test_no_model_folder_is_more_than_listed_refused_or_shown() -> None:
     inputs = driver.inputs(150, 7, model_folders.SAMPLES, model_folders.WORDS)
     assert driver.run(model_folders.target(), inputs) == 150
+
+
+def test_every_task_is_answered_or_refused_with_a_reason() -> None:
+    inputs = driver.inputs(150, 7, tasks.SAMPLES, tasks.WORDS)
+    assert driver.run(tasks.target(), inputs) == 150
