@@ -41,10 +41,11 @@ async def test_a_keyless_gateway_answers_to_local_names_only(
 async def test_no_answer_sends_a_client_to_the_host_that_it_named(
     start_gateway: StartGateway, keys: KeyFile
 ) -> None:
-    keys.create("ann")
+    key = keys.create("ann")
     gateway = await start_gateway(f"--api-keys-file={keys.path}")
     async with gateway.http as http:
-        answer = await http.get("/healthz/", headers={"Host": "evil.example"})
+        headers = {"Host": "evil.example", "Authorization": f"Bearer {key}"}
+        answer = await http.get("/healthz/", headers=headers)
         assert answer.status_code == 404 and "location" not in answer.headers
 
 

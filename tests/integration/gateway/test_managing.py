@@ -77,6 +77,27 @@ async def test_keys_of_others_are_refused(
     assert not two_workers.tasks
 
 
+async def test_without_keys_whom_a_proxy_lets_in_is_no_administrator(
+    two_workers: ScriptedHead, start_gateway
+) -> None:
+    near = {}
+    far = {"x-forwarded-for": "203.0.113.7"}
+    named = {"host": "ai.example.org"}
+    plain, public = await start_gateway(), await start_gateway("--public-url=https://ai.example.org")
+    for gateway, headers, may in (
+        (plain, near, True),
+        (plain, far, False),
+        (public, near, False),
+        (public, named, False),
+    ):
+        async with httpx.AsyncClient(base_url=gateway.url, timeout=60) as http:
+            told = await http.get("/api/models", headers=headers)
+            assert told.json() == {"may_manage": may}
+            body = {"model": "stub-chat", "action": "unpin"}
+            answer = await http.post("/api/models", json=body, headers=headers)
+            assert answer.status_code == (404 if may else 403)  # there is nothing pinned
+
+
 async def test_ollamas_client_deletes(two_workers: ScriptedHead, gateway: RunningGateway) -> None:
     client = ollama.AsyncClient(host=gateway.url, timeout=60)
     with pytest.raises(ollama.ResponseError, match="tasks run on it"):

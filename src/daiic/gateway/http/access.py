@@ -20,6 +20,7 @@ from daiic.gateway.login.login import Login
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.usage.ledger import Ledger
 from daiic.service.host_header import BadHost, host_named, is_local_name
+from daiic.wire.address import is_loopback
 
 log = structlog.get_logger()
 
@@ -141,9 +142,21 @@ class AccessMiddleware:
 
     def _anonymous(self, scope: Scope) -> Client:
         address = scope["client"][0] if scope.get("client") else ""
-        # Without keys, on loopback, there is nobody but those who use this machine.
-        alone = self._only_local_names
+        alone = self._only_local_names and self._is_at_this_machine(address)
         return Client(address, address, may_bench=alone, is_admin=alone)
+
+    def _is_at_this_machine(self, address: str) -> bool:
+        """Return whether only who uses this machine can have sent a request that came on loopback.
+
+        A proxy on it may have handed on what others sent: then `public_url` says so, or the proxy
+        itself, whose X-Forwarded-For is the `address`.
+        """
+        if self._public_host is not None and not is_local_name(self._public_host):
+            return False
+        try:
+            return is_loopback((address, 0))
+        except ValueError:
+            return False
 
     def _check_host(self, headers: Headers) -> None:
         try:
