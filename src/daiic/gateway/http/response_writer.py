@@ -42,7 +42,7 @@ class StreamFormat(Protocol):
     def comment(self) -> bytes: ...
 
     def error(self, error: ApiError) -> bytes:
-        """Return how a stream ends that fails after it has begun."""
+        """Return how a stream ends that fails after it has begun; nothing if it cannot say so."""
 
 
 class EventStream:
@@ -147,7 +147,10 @@ class ResponseWriter:
             return
         self.stop_comments()
         if self.started:
-            await self.write(self._stream.error(error), last=True)
+            # Without words for it the answer stays without its end, and the server closes the
+            # connection: else what is cut off would look whole.
+            if data := self._stream.error(error):
+                await self.write(data, last=True)
         else:
             await self.send(self._format_error(error), error.status, error.headers)
 

@@ -97,5 +97,5 @@ class SoundStream:
         return self._media_type
 
     def error(self, error: ApiError) -> bytes:
-        """Return nothing: a file that ends early has no place for words."""
+        """Return nothing: a file has no place for words."""
         return b""
