@@ -80,10 +80,13 @@ async def test_keys_of_others_are_refused(
 async def test_without_keys_whom_a_proxy_lets_in_is_no_administrator(
     two_workers: ScriptedHead, start_gateway
 ) -> None:
-    near = {}
+    near: dict[str, str] = {}
     far = {"x-forwarded-for": "203.0.113.7"}
     named = {"host": "ai.example.org"}
-    plain, public = await start_gateway(), await start_gateway("--public-url=https://ai.example.org")
+    plain, public = (
+        await start_gateway(),
+        await start_gateway("--public-url=https://ai.example.org"),
+    )
     for gateway, headers, may in (
         (plain, near, True),
         (plain, far, False),
