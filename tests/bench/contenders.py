@@ -1,4 +1,4 @@
-"""Who `engines.py` measures: what answers prompts, and the processes that this takes."""
+"""Who `engines.py` and others measure: what answers prompts, and the processes that this takes."""
 
 import asyncio
 import contextlib
@@ -121,9 +121,12 @@ class LlamaServer:
         return await asyncio.gather(*(self._one(prompt, tokens) for prompt in prompts))
 
     async def _one(self, prompt: str, tokens: int) -> Reply:
-        body = {"prompt": prompt, "n_predict": tokens, "temperature": 0, "stream": True}
+        return await self.complete({"prompt": prompt, "n_predict": tokens, "temperature": 0})
+
+    async def complete(self, asked: Mapping[str, object]) -> Reply:
+        """Continue as its own API is asked to."""
         opening = asyncio.open_unix_connection(str(self._socket), limit=1 << 22)
-        first, whole, last = await _stream(opening, "/completion", body)
+        first, whole, last = await _stream(opening, "/completion", {**asked, "stream": True})
         return Reply(first, whole, json.loads(last)["tokens_predicted"])
 
     async def _whole(self, method: str, path: str, body: object) -> dict:

@@ -82,6 +82,29 @@ async def test_an_answer_goes_on_after_every_token(program: str, chat: Path) -> 
             assert rest[-1].finish_reason == parts[-1].finish_reason
 
 
+async def test_tokens_are_answered_as_their_text_and_unknown_ones_refused(
+    program: str, chat: Path
+) -> None:
+    tokens = AutoTokenizer.from_pretrained(tiny_gguf.TINY_CHAT)("Count to").input_ids
+    text = {"max_tokens": 24, "temperature": 0.8, "seed": 3}
+
+    def task(**prompt: object) -> pb.Task:
+        return pb.Task(model="chat", text=pb.TextTask(**prompt, **text))
+
+    async with serving(chat) as engine:
+        assert pb.TOKENS in engine.capabilities
+        by_text = await answer(engine, task(prompt="Count to"))
+        by_tokens = await answer(engine, task(prompt_tokens=tokens))
+        other = await answer(engine, task(prompt_tokens=tokens[:-1]))
+        assert by_tokens[-1].usage.prompt_tokens == len(tokens)
+        assert whole(by_tokens) == whole(by_text) != whole(other)
+        rest = await answer(engine, resumed(task(prompt_tokens=tokens), by_tokens[:9]))
+        assert whole(by_tokens[:9]) + whole(rest) == whole(by_tokens)
+        with pytest.raises(TaskError) as error:
+            await answer(engine, task(prompt_tokens=[*tokens, 1 << 20]))
+    assert error.value.code == pb.BAD_REQUEST
+
+
 async def test_the_second_turn_finds_the_first_in_the_cache(program: str, chat: Path) -> None:
     task = asks("Count to ten")
     async with serving(chat) as engine:

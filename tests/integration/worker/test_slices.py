@@ -1,6 +1,7 @@
 """Like workers compute a model together: its own answers, also after a rank has died."""
 
 import asyncio
+import re
 import shutil
 import socket
 from collections.abc import AsyncIterator
@@ -28,12 +29,12 @@ NAMES = ("lead", "other")
 class Cluster:
     """A head and two workers that have a model, and compute slices over loopback."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, ends: bool = False) -> None:
         self.key = place / "key"
         ClusterKey.generate().save(self.key)
         self.models = {name: place / f"{name}-models" for name in NAMES}
         for folder in self.models.values():
-            language_model(folder / MODEL)
+            language_model(folder / MODEL, ends=ends)
         self.head = HeadProcess(cluster_key_file=self.key)
         self.workers: dict[str, WorkerProcess] = {}
         self._place = place
@@ -117,6 +118,18 @@ async def tokens(client: ClusterClient, task: pb.Task) -> list[int]:
     return [token async for part in client.run(task) for token in part.tokens]
 
 
+async def answer(
+    client: ClusterClient, task: pb.Task
+) -> tuple[str, list[int], list[pb.TokenLogprobs]]:
+    """Return the text of an answer, its tokens, and what is told of them."""
+    parts = [part async for part in client.run(task)]
+    return (
+        "".join(part.text for part in parts),
+        [token for part in parts for token in part.tokens],
+        [one for part in parts for one in part.logprobs],
+    )
+
+
 async def test_answers_are_those_of_the_whole_model_and_status_tells_who_holds_what(
     cluster: Cluster,
 ) -> None:
@@ -143,6 +156,48 @@ async def test_answers_are_those_of_the_whole_model_and_status_tells_who_holds_w
     await cluster.workers["lead"].kill()
     _, alive = await asyncio.to_thread(psutil.wait_procs, ranks, 30)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_what_shapes_an_answer_shapes_it_in_slices_too(tmp_path: Path) -> None:
+    drawn = {"temperature": 1.0, "seed": 5}
+    shaped = [
+        asked(constraint=pb.Constraint(regex="[a-f]{12} (yes|no)"), **drawn),
+        asked(sampling=pb.Sampling(min_p=0.1, presence_penalty=1.5, logprobs=2), **drawn),
+        pb.TextTask(prompt_tokens=range(40, 60), max_tokens=20, **drawn),
+        asked(**drawn),
+    ]
+    async with AsyncExitStack() as stack:
+        cluster = Cluster(tmp_path, ends=True)
+        await cluster.start(stack)
+        client = await stack.enter_async_context(cluster.client())
+        wanted = [await answer(client, cluster.task(text, split=False)) for text in shaped]
+        await cluster.workers["lead"].kill()
+        await cluster.workers["lead"].restart()
+        await cluster.workers["lead"].says(r"computing slices for others .*listen=(\S+)")
+        asking = await stack.enter_async_context(cluster.asking_lead())
+        made = await asyncio.gather(*(answer(asking, cluster.task(text)) for text in shaped))
+        assert [tokens for _, tokens, _ in made] == [tokens for _, tokens, _ in wanted]
+        assert re.fullmatch("[a-f]{12} (yes|no)", made[0][0])
+        assert len({tuple(tokens) for _, tokens, _ in made}) == len(made)
+        told = made[1][2]
+        assert told and all(len(one.likeliest) == 2 for one in told)
+        assert [one.token.logprob for one in told] == pytest.approx(
+            [one.token.logprob for one in wanted[1][2]], abs=1e-3
+        )
+        rank = rank_of(cluster.workers["lead"])
+        for refused in (
+            asked(constraint=pb.Constraint(regex="[a-")),
+            asked(sampling=pb.Sampling(logit_bias={1 << 20: 1})),
+            pb.TextTask(prompt_tokens=[1 << 20]),
+        ):
+            with pytest.raises(TaskError) as error:
+                await answer(asking, cluster.task(refused))
+            assert error.value.code == pb.BAD_REQUEST
+        assert rank_of(cluster.workers["lead"]) == rank
+        while not (model := (await heartbeat_of(client, "lead")).models[0]).shards:
+            await asyncio.sleep(0.2)
+        can = set(model.capabilities)
+        assert can == {pb.COMPLETE, pb.CHAT, pb.SCHEMA, pb.SAMPLING, pb.TOKENS}
 
 
 async def test_the_first_rank_killed_in_mid_answer_costs_no_token_of_it(cluster: Cluster) -> None:

@@ -10,20 +10,23 @@ from support.models.tiny_gguf import TINY_CHAT, chat_model
 
 END, NO_END = b"<|end|>", b"<|eXd|>"
 """llama.cpp knows the first by its name; the second is as long."""
+ENDS = ("eos_token", "eos_token_id")
 PAD = 0
 """A token that is never made."""
 
 
-def write(folder: Path, gguf: Path, template: str | None = None) -> None:
+def write(folder: Path, gguf: Path, template: str | None = None, *, pads: bool = False) -> None:
     """Write the model to `folder` for transformers and to the file `gguf`, in bfloat16.
 
-    The file has `template` in place of its own, if one is given.
+    The file has `template` in place of its own, if one is given, and PAD for an end. The folder
+    has no end, or PAD too with `pads`: without one, transformers keeps to no constraint.
     """
     shutil.copytree(TINY_CHAT, folder)
+    ends = {"eos_token": "<|pad|>", "eos_token_id": PAD} if pads else dict.fromkeys(ENDS)
     for name in ("generation_config.json", "tokenizer_config.json", "config.json"):
         if (folder / name).is_file():
             settings = json.loads((folder / name).read_text())
-            settings.update(eos_token=None, eos_token_id=None)
+            settings.update(ends)
             (folder / name).write_text(json.dumps(settings))
     bf16 = GGMLQuantizationType.BF16
     chat_model(gguf, quantization=bf16, context=2048, template=template)
