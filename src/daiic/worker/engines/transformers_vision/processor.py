@@ -16,6 +16,7 @@ from transformers.models.auto.processing_auto import (
     PROCESSOR_MAPPING,
     processor_class_from_name,
 )
+from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -104,10 +105,7 @@ def load_processor(path: Path, tokenizer: Any, *, limit: int) -> Processor:
 
 
 def _loaded(path: Path, tokenizer: Any) -> Any:
-    images = AutoImageProcessor.from_pretrained(
-        path, backend="pil", local_files_only=True, trust_remote_code=False
-    )
-    has = {"image_processor": images, "tokenizer": tokenizer}
+    has = {"image_processor": _image_processor(path), "tokenizer": tokenizer}
 
     class SeesAlone(_processor_class(path)):  # type: ignore[misc]
         """The model's processor, without what it would need for films and sounds."""
@@ -122,6 +120,15 @@ def _loaded(path: Path, tokenizer: Any) -> Any:
             return super().check_argument_for_proper_class(name, argument)
 
     return SeesAlone.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+
+
+def _image_processor(path: Path) -> Any:
+    if processor_name(path) == "Idefics3Processor":
+        # transformers 5.17 lets nobody find it without torchvision, which its file only mentions.
+        return Idefics3ImageProcessorPil.from_pretrained(path, local_files_only=True)
+    return AutoImageProcessor.from_pretrained(
+        path, backend="pil", local_files_only=True, trust_remote_code=False
+    )
 
 
 def _processor_class(path: Path) -> Any:
