@@ -26,7 +26,7 @@ BATCH = 64
 async def engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TextEngine]:
     torch.set_num_threads(1)
     # A thousand processes would take longer than a thousand answers; other tests have them.
-    monkeypatch.setattr(Grammars, "_try", lambda self, form, source: None)
+    monkeypatch.setattr(Grammars, "_tried", lambda self, form, sources: [""] * len(sources))
     async with serving(ROOT / "local-models" / "daiic-tiny-chat", slots=BATCH) as engine:
         yield engine
 

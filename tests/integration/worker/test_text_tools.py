@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import random
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.transformers_text import grammar
 from daiic.worker.engines.transformers_text.engine import TextEngine
 from daiic.worker.engines.transformers_text.probe import probe
 from integration.worker.test_text import parts, serving, task
@@ -336,6 +338,23 @@ async def test_a_schema_that_cannot_be_kept_to_is_only_asked_of_strict_tools(her
     async with serving(hermes) as engine:
         answer = await parts(engine, ask(tools=[odd], tool_choice=MUST, max_tokens=900))
     assert calls(answer)[0].name == "odd"
+
+
+async def test_many_tools_of_which_one_has_such_a_schema_are_tried_in_a_few_processes(
+    hermes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, started = subprocess.run, []
+
+    def counted(*line: Any, **how: Any) -> Any:
+        started.append(line)
+        return run(*line, **how)
+
+    monkeypatch.setattr(grammar.subprocess, "run", counted)
+    odd = tool("odd", {"properties": {"x": {"not": {}}}})
+    tools = [odd, *(tool(f"good{n}", {"properties": {}}) for n in range(5))]
+    async with serving(hermes) as engine:
+        await parts(engine, ask(tools=tools, tool_choice=MUST, max_tokens=5))
+    assert 1 <= len(started) <= 3
 
 
 async def test_reasoning_goes_before_what_an_answer_must_be(tmp_path: Path) -> None:

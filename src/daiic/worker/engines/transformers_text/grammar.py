@@ -10,7 +10,7 @@ import json
 import signal
 import subprocess
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -89,12 +89,22 @@ class Grammars:
         grammar = self._kept.pop(key, None)
         if grammar is None:
             source = _source(*key)
-            self._try(form, source)
+            (reason,) = self._tried(form, [source])
+            if reason:
+                raise _refusal(form, reason)
             grammar = Grammar(form, self._matcher(form, source), self._size)
         self._kept[key] = grammar
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return grammar
+
+    def faults(self, grammars: Sequence[str]) -> list[str]:
+        """Return what is wrong with each of some Lark `grammars`, or nothing where nothing is.
+
+        Raises:
+            TaskError: BAD_REQUEST if they are too long, or take too much together.
+        """
+        return self._tried("tools", [_source("grammar", one) for one in grammars])
 
     def matches_no_text(self, token: int) -> bool:
         """Return whether only its number stands for `token` in a grammar.
@@ -106,13 +116,13 @@ class Grammars:
         """
         return bool(self._known_trie().is_special_token(token))
 
-    def _try(self, form: str, source: str) -> None:
-        """Compile and use `source` where it can do no harm.
+    def _tried(self, form: str, sources: Sequence[str]) -> list[str]:
+        """Compile and use `sources` where it can do no harm; return what is wrong with each.
 
         Raises:
-            TaskError: BAD_REQUEST if it takes too much, or is wrong.
+            TaskError: BAD_REQUEST if they take too much.
         """
-        asked = {"source": source, "vocabulary": self._size, "named": self._named}
+        asked = {"sources": sources, "vocabulary": self._size, "named": self._named}
         line, environment = command(grammar_trial.__file__, SECONDS, MEMORY)
         try:
             tried = subprocess.run(
@@ -136,9 +146,8 @@ class Grammars:
                 f"the process that tries a `{form}` has failed ({tried.returncode})",
                 "see how much memory the machine has left; another worker may succeed",
             )
-        reason = json.loads(tried.stdout)["error"]
-        if reason:
-            raise _refusal(form, reason)
+        errors: list[str] = json.loads(tried.stdout)["errors"]
+        return [_short(error) for error in errors]
 
     def _known_trie(self) -> LLTokenizer:
         if self._trie is None:
@@ -171,10 +180,13 @@ class Grammars:
 
 
 def _refusal(form: str, reason: str) -> TaskError:
+    return bad(f"`{form}` cannot be kept to: {_short(reason)}", _REMEDIES[form])
+
+
+def _short(reason: str) -> str:
+    """Return what llguidance says without what it shows of the grammar."""
     reason = reason.partition("\n<")[0].strip()
-    if len(reason) > _SHOWN:
-        reason = f"{reason[:_SHOWN]}…"
-    return bad(f"`{form}` cannot be kept to: {reason}", _REMEDIES[form])
+    return reason if len(reason) <= _SHOWN else f"{reason[:_SHOWN]}…"
 
 
 _REMEDIES = {

@@ -1,9 +1,9 @@
-"""The process in which a grammar is tried before the worker compiles it; see `grammar`.
+"""The process in which grammars are tried before the worker compiles them; see `grammar`.
 
 It is started as `confinement` says. On its standard input is JSON with the
-`source` of the grammar, the size of the `vocabulary` that it is for, and how
-its special tokens are `named`; on its standard output JSON with an `error`,
-which may be empty. Whoever wrote the grammar may wish the machine ill.
+`sources` of grammars, the size of the `vocabulary` that they are for, and how
+its special tokens are `named`; on its standard output JSON with the `errors` of
+each, which may be empty. Whoever wrote them may wish the machine ill.
 llguidance bounds much of what a grammar may take, but not how deeply it calls
 itself: then its stack is full, and the process gone. This one has a smaller
 stack than the worker's threads, little memory and little time.
@@ -67,17 +67,17 @@ def fault(tokenizer: LLTokenizer, source: str, first: int, named: Iterable[int])
 
 
 def main(seconds: float, memory: int) -> None:
-    """Try one grammar."""
+    """Try grammars, which together may take so many `seconds`."""
     asked = json.load(sys.stdin)
     named = {int(token): str(name) for token, name in asked["named"].items()}
     size = int(asked["vocabulary"])
     tokenizer = LLTokenizer(TokenizerWrapper(Bytes(size, named)), slices=[])
-    answer: dict[str, str] = {}
+    answer: dict[str, list[str]] = {}
     confined = threading.Event()
 
     def work() -> None:
         confined.wait()
-        answer["error"] = fault(tokenizer, asked["source"], size, named)
+        answer["errors"] = [fault(tokenizer, one, size, named) for one in asked["sources"]]
 
     threading.stack_size(STACK)
     thread = threading.Thread(target=work)

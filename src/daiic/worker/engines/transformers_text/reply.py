@@ -101,10 +101,7 @@ class Replies:
             if not tools:
                 raise
         # One of the tools has a schema that cannot be used.
-        tools = [
-            tool if self._is_usable(tool, asked) else Tool(tool.name, _ANY_OBJECT)
-            for tool, asked in zip(tools, offer.tools, strict=True)
-        ]
+        tools = self._usable(tools, offer)
         return self._composed(task, traits, tools, prompt, must_call=offer.must_call), True
 
     def _composed(
@@ -133,19 +130,27 @@ class Replies:
         )
         return self._grammars.compiled(pb.Constraint(grammar=source))
 
-    def _is_usable(self, tool: Tool, asked: pb.Tool) -> bool:
+    def _usable(self, tools: Sequence[Tool], offer: Offer) -> list[Tool]:
+        """Return `tools`, with any object as the arguments of those whose schema is of no use.
+
+        Raises:
+            TaskError: BAD_REQUEST if that of a strict one is, or if they take too much together.
+        """
         assert self._grammars is not None
-        rules = LarkRules({}, JSON_OPTIONS)
-        try:
-            self._grammars.compiled(pb.Constraint(grammar=rules.grammar(rules.json(tool.schema))))
-        except TaskError as error:
-            if asked.strict:
+        rules = [LarkRules({}, JSON_OPTIONS) for _ in tools]
+        faults = self._grammars.faults(
+            [lark.grammar(lark.json(tool.schema)) for lark, tool in zip(rules, tools, strict=True)]
+        )
+        for tool, asked, fault in zip(tools, offer.tools, faults, strict=True):
+            if fault and asked.strict:
                 raise bad(
-                    f"`{tool.name}.parameters`: {error.message}",
+                    f"`{tool.name}.parameters` cannot be kept to: {fault}",
                     "use what llguidance knows of JSON Schema, or leave `strict` out",
-                ) from None
-            return False
-        return True
+                )
+        return [
+            Tool(tool.name, _ANY_OBJECT) if fault else tool
+            for tool, fault in zip(tools, faults, strict=True)
+        ]
 
 
 def _answer(constraint: pb.Constraint, rules: LarkRules) -> str:
