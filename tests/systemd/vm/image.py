@@ -29,6 +29,7 @@ PACKAGES = """
 NOT_COPIED = """
     test tests idlelib tkinter turtledemo ensurepip lib2to3 mypy mypyc ruff* openai* schemathesis*
     hypothesis* jsonschema_rs* grpc_tools graphql* include *__mypyc* *.a __editable__* daiic*
+    anthropic* langchain* langsmith* litellm* ollama* agents* mcp* tiktoken* griffe*
 """.split()  # noqa: SIM905
 
 ENABLED = (
