@@ -31,7 +31,7 @@ async def test_it_tells_systemd_how_it_is(
     monkeypatch.setenv("WATCHDOG_USEC", "300000")
     async with gateway_process(f"--heads={head.address}") as gateway:
         await systemd.hears("READY=1")
-        await systemd.hears("STATUS=0 requests running; 1 workers, 3 models, 0 tasks queued")
+        await systemd.hears("STATUS=0 requests running; 1 workers, 4 models, 0 tasks queued")
         for _ in range(3):
             systemd.forget()
             await systemd.hears("WATCHDOG=1")
