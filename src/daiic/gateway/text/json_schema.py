@@ -6,6 +6,7 @@ import msgspec
 
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.limits import SCHEMA_BYTES, SCHEMA_DEPTH
+from daiic.json_depth import depth_of
 
 
 def schema_text(schema: dict[str, Any], where: str) -> str:
@@ -18,7 +19,7 @@ def schema_text(schema: dict[str, Any], where: str) -> str:
     """
     # Its size first: a walk through what is too large would hold up everybody.
     text = checked_size(msgspec.json.encode(schema).decode(), where)
-    if _depth(schema) > SCHEMA_DEPTH:
+    if depth_of(schema) > SCHEMA_DEPTH:
         raise ApiError(
             400, f"{where}: it is nested more than {SCHEMA_DEPTH} levels deep", param=where
         )
@@ -38,15 +39,3 @@ def checked_size(text: str, where: str) -> str:
             param=where,
         )
     return text
-
-
-def _depth(value: Any) -> int:
-    deepest, left = 0, [(value, 1)]
-    while left:
-        node, depth = left.pop()
-        deepest = max(deepest, depth)
-        if isinstance(node, dict):
-            left.extend((child, depth + 1) for child in node.values())
-        elif isinstance(node, list):
-            left.extend((child, depth + 1) for child in node)
-    return deepest

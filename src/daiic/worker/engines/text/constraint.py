@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from daiic.json_depth import depth_of
 from daiic.worker.engines.text.checks import bad
 from daiic.worker.limits import LIMITS
 
@@ -36,7 +37,7 @@ def schema_in(text: str, name: str) -> Any:
         raise bad(f"`{name}` is not valid JSON", "send a JSON Schema") from None
     if not isinstance(schema, dict):
         raise bad(f"`{name}` is not a JSON object", "send a JSON Schema")
-    if _depth(schema) > MAX_DEPTH:
+    if depth_of(schema) > MAX_DEPTH:
         raise bad(f"`{name}` is nested too deeply", f"use at most {MAX_DEPTH} levels")
     return schema
 
@@ -47,15 +48,3 @@ def without_anchors(regex: str) -> str:
     if regex.endswith("$") and not re.search(r"(?<!\\)(?:\\\\)*\\\$$", regex):
         regex = regex[:-1]
     return regex
-
-
-def _depth(value: Any) -> int:
-    deepest, left = 0, [(value, 1)]
-    while left:
-        node, depth = left.pop()
-        deepest = max(deepest, depth)
-        if isinstance(node, dict):
-            left.extend((child, depth + 1) for child in node.values())
-        elif isinstance(node, list):
-            left.extend((child, depth + 1) for child in node)
-    return deepest

@@ -1,6 +1,5 @@
 """Loading a model that makes speech."""
 
-import asyncio
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -10,9 +9,8 @@ import torch
 import transformers
 
 from daiic.worker.engines.interface import LoadOptions
-from daiic.worker.engines.torch import weights
-from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.footprint import with_work
+from daiic.worker.engines.torch.unquantized import LoadWeights, load_unquantized
 from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.torch.weights_plan import count, files_of
 from daiic.worker.engines.transformers_speech.engine import SpeechEngine
@@ -39,25 +37,12 @@ async def load(
 ) -> SpeechEngine:
     """Load the model in the directory `path` and return the engine that speaks with it.
 
-    It is never quantised, and computes in float32 everywhere: what rounding does to the phase of a
+    It computes in float32 everywhere: what rounding does to the phase of a
     sound is heard. Arguments and errors are those of `EngineModule.load`.
     """
-    loop = asyncio.get_running_loop()
 
-    def tell(done: float) -> None:
-        loop.call_soon_threadsafe(progress, done)
-
-    def work() -> SpeechEngine:
-        loaded = weights.load(
-            transformers.VitsModel,
-            path,
-            backend=options.backend,
-            quantization="none",
-            precision=options.precision,
-            budget=budget,
-            ram_offload=False,
-            progress=tell,
-        )
+    def build(load_weights: LoadWeights) -> SpeechEngine:
+        loaded = load_weights(transformers.VitsModel, ram_offload=False)
         _in_float32(loaded)
         config = loaded.model.config
         _check(path, config)
@@ -65,11 +50,7 @@ async def load(
         voices = read_voices(path, config.num_speakers)
         return SpeechEngine(loaded, Speaker(loaded.model), letters, voices)
 
-    with translated():
-        engine = await asyncio.to_thread(work)
-    if options.quantization not in ("auto", "none"):
-        engine.fallback = UNQUANTIZED
-    return engine
+    return await load_unquantized(build, path, options, budget, progress, UNQUANTIZED)
 
 
 def _in_float32(loaded: Weights) -> None:
