@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from daiic.model_kinds import MODEL_KINDS
 from daiic.wire import daiic_pb2 as schema
-from daiic.work import MODEL_KINDS, WORK, needs_of
+from daiic.work import WORK, needs_of
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text("utf-8")
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from daiic.model_kinds import MODEL_KINDS, capabilities_of
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS, WORK, bytes_to_read, capabilities_of, needs_of
+from daiic.work import WORK, bytes_to_read, needs_of
 
 
 def test_every_kind_of_task_in_the_schema_is_registered() -> None:

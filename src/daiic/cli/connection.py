@@ -11,10 +11,11 @@ import typer
 from daiic.cli.gateway_client import GatewayClient
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
+from daiic.model_kinds import MODEL_KINDS, capabilities_of
 from daiic.model_names import Names
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
-from daiic.work import MODEL_KINDS, WORK, capabilities_of
+from daiic.work import WORK
 
 DEFAULT_HEAD = "127.0.0.1:7717"
 

@@ -14,8 +14,8 @@ import msgspec
 from daiic.bench.figures import Event
 from daiic.bench.rounds import Load
 from daiic.errors import TaskError
+from daiic.model_kinds import MODEL_KINDS
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS
 
 CONNECT_TIMEOUT = 10.0
 PCM_RATE = 24_000

@@ -19,9 +19,9 @@ from daiic.cli.connection import (
     Target,
 )
 from daiic.cli.exits import out, run
+from daiic.model_kinds import MODEL_KINDS, capabilities_of
 from daiic.shown import MESSAGE, shown, word
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS, capabilities_of
 
 REFRESH = 1.0
 

@@ -15,10 +15,10 @@ from prometheus_client.registry import Collector
 from daiic.card_metrics import cards_of_workers
 from daiic.head.core import Core
 from daiic.head.statistics import BOUNDS, Durations
+from daiic.model_kinds import ABILITIES
 from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.counters import Counters
-from daiic.work import ABILITIES
 
 
 class HeadCollector(Collector):

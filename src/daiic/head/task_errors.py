@@ -8,10 +8,10 @@ from daiic.errors import TaskError
 from daiic.head.job import Job
 from daiic.head.limits import LIMITS
 from daiic.head.worker import Worker
+from daiic.model_kinds import ABILITIES
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.endpoint import MessageTooLarge
-from daiic.work import ABILITIES
 
 LOOKED_AT = 4096
 """Models of workers that are looked at to name some."""

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from daiic.model_identity import differences
+from daiic.model_kinds import capabilities_of
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.messages import Address
-from daiic.work import capabilities_of
 
 READY = frozenset({pb.READY})
 SERVING = frozenset({pb.READY, pb.STARTING})

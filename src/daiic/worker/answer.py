@@ -14,8 +14,9 @@ import structlog
 from daiic.answer_order import AnswerOrder
 from daiic.errors import TaskError
 from daiic.model_identity import differences
+from daiic.model_kinds import MODEL_KINDS
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS, WorkKind, work_of
+from daiic.work import WorkKind, work_of
 from daiic.worker.engines.interface import DeviceLost, EngineDied, EngineRestarted, ModelRefused
 from daiic.worker.memory.manager import ModelManager
 from daiic.worker.memory.managing import manage

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+from daiic.model_kinds import MODEL_KINDS
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.events import Delivered, Event, Message, Unreachable
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp import MeshSocket
-from daiic.work import MODEL_KINDS
 from daiic.worker.answer import answer
 from daiic.worker.backend import Backend
 from daiic.worker.cards.telemetry import Telemetry

@@ -7,10 +7,10 @@ import socket
 import pytest
 import torch
 
+from daiic.model_kinds import MODEL_KINDS
 from daiic.service.notify import Notifier
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.udp import MeshSocket
-from daiic.work import MODEL_KINDS
 from daiic.worker.backend import Backend, Memory
 from daiic.worker.cards.telemetry import Telemetry
 from daiic.worker.identity import Identity

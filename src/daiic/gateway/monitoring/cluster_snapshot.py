@@ -7,10 +7,10 @@ import msgspec
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.monitoring.activity import Activity
 from daiic.gateway.monitoring.cluster_view import capability_names, kind_name
+from daiic.model_kinds import MODEL_KINDS, capabilities_of
 from daiic.shown import word
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS, capabilities_of
 
 
 class LiveShard(msgspec.Struct, frozen=True):

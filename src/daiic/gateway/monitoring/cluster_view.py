@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 from daiic.client import ClusterClient
 from daiic.errors import TaskError
+from daiic.model_kinds import MODEL_KINDS, capabilities_of
 from daiic.model_names import Names, adapted
 from daiic.shown import word
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS, capabilities_of
 
 INTERVAL = 1.0
 """Seconds between two questions while the page is open, requests come, or no head answers."""

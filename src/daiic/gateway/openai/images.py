@@ -20,8 +20,9 @@ from daiic.gateway.openai.schema.images import (
     ImageRequest,
     ImageVariationRequest,
 )
+from daiic.model_kinds import ABILITIES
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import ABILITIES, WORK
+from daiic.work import WORK
 
 
 def routes(gateway: Gateway, store: ImageStore) -> list[Route]:

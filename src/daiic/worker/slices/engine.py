@@ -9,8 +9,8 @@ from typing import cast
 from google.protobuf.message import DecodeError
 
 from daiic.errors import TaskError
+from daiic.model_kinds import MODEL_KINDS
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS
 from daiic.worker.engines.interface import EngineDied
 from daiic.worker.sharding.group import Group
 from daiic.worker.slices import frames

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from daiic.errors import TaskError
+from daiic.model_kinds import MODEL_KINDS
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS
 from daiic.worker.engines.interface import EngineRestarted
 from daiic.worker.engines.llama_cpp.abilities import abilities
 from daiic.worker.engines.llama_cpp.chat_request import template_in

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 
 from daiic.errors import TaskError
+from daiic.model_kinds import MODEL_KINDS
 from daiic.wire import daiic_pb2 as pb
-from daiic.work import MODEL_KINDS
 from daiic.worker.engines.torch.errors import translated
 from daiic.worker.engines.torch.weights import Weights
 
