@@ -52,10 +52,7 @@ async def test_each_curl_example_runs(
         assert answer.endswith("data: [DONE]\n\n")
     else:
         told = json.loads(answer)
-        assert any(
-            told.get(name)
-            for name in ("data", "choices", "content", "message", "output", "results")
-        )
+        assert told and "error" not in told
 
 
 @pytest.mark.parametrize("example", blocks("python", TEXT + README))

@@ -25,7 +25,12 @@ async def test_the_live_view_follows_the_cluster(
         worker = first["workers"][0]
         assert (worker["name"], worker["backend"], worker["state"]) == ("stub", "cpu", "ready")
         assert (worker["ram_total"], worker["ram_free"]) == (8 << 30, 5 << 30)
-        assert {model["kind"] for model in worker["models"]} == {"text", "image", "embedding"}
+        assert {model["kind"] for model in worker["models"]} == {
+            "text",
+            "image",
+            "embedding",
+            "reranking",
+        }
         can = {model["name"]: model["capabilities"] for model in worker["models"]}
         assert can["stub/image"] == ["paint"] and "chat" in can["stub-chat"]
         task = first["tasks"][0]
@@ -34,9 +39,9 @@ async def test_the_live_view_follows_the_cluster(
             pb.ModelStatus(name="new", kind=pb.TEXT, state=pb.LOADING, progress=0.25)
         )
         async for later in snapshots:
-            if len(later["workers"][0]["models"]) == 4:
+            if later["workers"][0]["models"][-1]["name"] == "new":
                 break
-        assert later["workers"][0]["models"][3]["progress"] == 0.25
+        assert later["workers"][0]["models"][-1]["progress"] == 0.25
         assert "one two" not in json.dumps(later)
 
 
@@ -85,7 +90,7 @@ async def test_an_unknown_model_gets_the_list_of_those_that_are_here(
     async with gateway.http as http:
         answer = await http.post(PATH, json={**CHAT, "model": "x"})
     assert answer.status_code == 404 and answer.json()["error"]["param"] == "model"
-    assert "stub-chat, stub-embed, stub/image" in answer.json()["error"]["message"]
+    assert "stub-chat, stub-embed, stub-rerank, stub/image" in answer.json()["error"]["message"]
 
 
 async def test_without_a_model_images_use_the_only_one_or_ask(

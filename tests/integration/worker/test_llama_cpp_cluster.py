@@ -76,9 +76,9 @@ async def test_heads_learn_what_the_model_can_do_and_how_its_guesses_fare(
         (before,) = await loaded(head, 1)
         assert [model.name for model in before.heartbeat.models] == ["chat.gguf"]
         model = before.heartbeat.models[0]
-        assert {pb.CHAT, pb.COMPLETE, pb.SEE, pb.SCHEMA, pb.SAMPLING, pb.ADAPTERS} == set(
-            model.capabilities
-        )
+        assert set(model.capabilities) == {
+            *(pb.CHAT, pb.COMPLETE, pb.SEE, pb.SCHEMA, pb.SAMPLING, pb.ADAPTERS, pb.TOKENS)
+        }
         assert model.quantization == "Q8_0"
         assert model.identity.weights
         assert list(model.adapters) == ["odd"]
