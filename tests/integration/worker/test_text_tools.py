@@ -229,7 +229,7 @@ async def test_a_thousand_of_a_thousand_calls_parse_and_satisfy_their_schemas(
     offers = [{f"tool_{n}": random_object(rng) for n in range(2)} for _ in range(100)]
 
     async def called(engine: TextEngine, room: asyncio.Semaphore, seed: int) -> bool:
-        schemas = offers[seed % len(offers)]
+        schemas = offers[seed // 10]  # those that follow each other find their grammar compiled
         tools = [tool(name, schema, strict=True) for name, schema in schemas.items()]
         async with room:
             answer = await parts(engine, ask(seed, tools=tools, tool_choice=MUST))
