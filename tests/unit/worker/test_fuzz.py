@@ -1,6 +1,19 @@
 """Short runs of the fuzz targets, so that they stay alive between the long ones."""
 
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
 from fuzz import driver, model_folders, tasks
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Undo what targets do to logs, as other tests read them."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def test_no_model_folder_is_more_than_listed_refused_or_shown() -> None:
