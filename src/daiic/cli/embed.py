@@ -1,11 +1,8 @@
 """`daiic embed`: texts as vectors, and how near they are to each other."""
 
 import math
-import sys
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -21,15 +18,14 @@ from daiic.cli.connection import (
     UrlOption,
     choose_model,
 )
-from daiic.cli.exits import USAGE, fail, out, run, write_json
+from daiic.cli.exits import out, run, write_json
+from daiic.cli.given_texts import TextsArgument, given_texts
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
 def embed(
-    texts: Annotated[
-        list[str] | None, typer.Argument(help="The texts; without any, one per line from stdin.")
-    ] = None,
+    texts: TextsArgument = None,
     model: ModelOption = None,
     tag: TagOption = None,
     as_json: JsonOption = False,
@@ -39,14 +35,8 @@ def embed(
     url: UrlOption = None,
 ) -> None:
     """Embed texts and print how similar they are, or with --json the vectors."""
-    if not texts and sys.stdin.isatty():
-        raise fail("give texts as arguments, or one per line on stdin", USAGE)
-    inputs = texts or [line for line in sys.stdin.read().splitlines() if line.strip()]
-    run(
-        _embed(
-            inputs, model, as_json, Target(head, key_file, allow_unauthenticated, url, tag or [])
-        )
-    )
+    target = Target(head, key_file, allow_unauthenticated, url, tag or [])
+    run(_embed(given_texts(texts), model, as_json, target))
 
 
 async def _embed(

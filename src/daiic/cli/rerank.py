@@ -1,6 +1,5 @@
 """`daiic rerank`: texts in the order in which they answer a query."""
 
-import sys
 from typing import Annotated
 
 import typer
@@ -19,16 +18,15 @@ from daiic.cli.connection import (
     UrlOption,
     choose_model,
 )
-from daiic.cli.exits import USAGE, fail, out, run, write_json
+from daiic.cli.exits import out, run, write_json
+from daiic.cli.given_texts import TextsArgument, given_texts
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
 def rerank(
     query: Annotated[str, typer.Argument(help="What the texts should answer.")],
-    texts: Annotated[
-        list[str] | None, typer.Argument(help="The texts; without any, one per line from stdin.")
-    ] = None,
+    texts: TextsArgument = None,
     model: ModelOption = None,
     tag: TagOption = None,
     as_json: JsonOption = False,
@@ -38,11 +36,8 @@ def rerank(
     url: UrlOption = None,
 ) -> None:
     """Print texts with how well each answers QUERY, the best one first."""
-    if not texts and sys.stdin.isatty():
-        raise fail("give texts as arguments, or one per line on stdin", USAGE)
-    documents = texts or [line for line in sys.stdin.read().splitlines() if line.strip()]
     target = Target(head, key_file, allow_unauthenticated, url, tag or [])
-    run(_rerank(query, documents, model, as_json, target))
+    run(_rerank(query, given_texts(texts), model, as_json, target))
 
 
 async def _rerank(
