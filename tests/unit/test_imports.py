@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import daiic
 
 ROOT = Path(daiic.__file__).parent
@@ -62,6 +64,13 @@ def _cycle(edges: dict[str, set[str]]) -> list[str]:
     return next((found for name in sorted(edges) if (found := visit(name, []))), [])
 
 
-def test_a_worker_reads_its_settings_before_it_imports_torch() -> None:
-    look = "import sys, daiic.worker.daemon; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize(
+    ("daemon", "heavy"),
+    [
+        ("worker", {"torch"}),  # it reads its settings before
+        ("gateway", {"numpy", "soundfile", "authlib", "httpx"}),  # few requests need them, or none
+    ],
+)
+def test_a_daemon_starts_without_what_it_may_never_need(daemon: str, heavy: set[str]) -> None:
+    look = f"import sys, daiic.{daemon}.daemon; sys.exit(bool({heavy!r} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0

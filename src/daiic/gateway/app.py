@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,7 +22,8 @@ from daiic.gateway.http.errors import ApiError, ErrorFormat
 from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.revocation import Revocation
-from daiic.gateway.login.login import CALLBACK, LOGIN, LOGOUT, SESSION, Login, session_route
+from daiic.gateway.login.paths import CALLBACK, LOGIN, LOGOUT, SESSION
+from daiic.gateway.login.session_route import session_route
 from daiic.gateway.managing import endpoint as managing
 from daiic.gateway.managing import operations as managing_operations
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
@@ -40,6 +42,9 @@ from daiic.gateway.reranking import routes as reranking
 from daiic.gateway.usage import operations as usage_operations
 from daiic.gateway.usage.endpoint import show_usage
 from daiic.shown import MESSAGE, shown
+
+if TYPE_CHECKING:
+    from daiic.gateway.login.login import Login
 
 KEYLESS = frozenset({"/", "/healthz", "/readyz", "/openapi.json", SESSION, LOGIN, CALLBACK, LOGOUT})
 """Paths that need no key: they tell nothing of the cluster, and do nothing in it."""
@@ -65,7 +70,7 @@ def build(
     gateway: Gateway,
     cluster_stream: ClusterStream,
     keys: Revocation | None,
-    login: Login | None,
+    login: "Login | None",
     rate_limits: RateLimits,
     why_not_ready: Callable[[], str | None],
     *,

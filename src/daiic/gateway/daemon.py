@@ -29,7 +29,6 @@ from daiic.gateway.limits import (
     KEEP_ALIVE,
     UNREAD_PATIENCE,
 )
-from daiic.gateway.login.opening import open_login
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.monitoring.cards import CardCollector
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
@@ -121,7 +120,12 @@ async def serve(life: lifecycle.Lifecycle[GatewaySettings]) -> None:
 
         life.on_reload(reload, CHANGEABLE)
         revocation = Revocation(keys) if keys else None
-        login = open_login(settings)
+        login = None
+        if settings.oidc_issuer:
+            # Imported here: what it takes is slow to import, and most gateways have no login.
+            from daiic.gateway.login.opening import open_login
+
+            login = open_login(settings)
         app = build(
             gateway,
             cluster_stream,

@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from daiic.gateway.app import APIS
-from daiic.gateway.login.login import SESSION
+from daiic.gateway.login.paths import SESSION
 from daiic.gateway.openapi.document import document
 from support.gateway_in_process import GatewayInProcess
 

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,11 +17,13 @@ from daiic.gateway.http.errors import SERVER, ApiError, ErrorFormat
 from daiic.gateway.http.rate_limits import RateLimits
 from daiic.gateway.http.response_writer import ResponseWriter
 from daiic.gateway.http.revocation import Revocation, invalid_key
-from daiic.gateway.login.login import Login
 from daiic.gateway.monitoring.activity import ActivityLog
 from daiic.gateway.usage.ledger import Ledger
 from daiic.service.host_header import BadHost, host_named, is_local_name
 from daiic.wire.address import is_loopback
+
+if TYPE_CHECKING:
+    from daiic.gateway.login.login import Login
 
 log = structlog.get_logger()
 
@@ -33,7 +36,7 @@ class AccessMiddleware:
         app: ASGIApp,
         *,
         keys: Revocation | None,
-        login: Login | None,
+        login: "Login | None",
         keyless: frozenset[str],
         keyless_below: tuple[str, ...],
         rate_limits: RateLimits,

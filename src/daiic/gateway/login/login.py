@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from daiic.gateway.http.access_log import AccessLogEntry
@@ -16,14 +16,10 @@ from daiic.gateway.http.errors import SERVER, ApiError
 from daiic.gateway.login.admission import Admission
 from daiic.gateway.login.bounded_http import ProviderError
 from daiic.gateway.login.id_token import TokenError
+from daiic.gateway.login.paths import CALLBACK, LOGIN, LOGOUT
 from daiic.gateway.login.provider import Provider
 from daiic.gateway.login.tickets import Attempt, Session, Tickets
 
-LOGIN = "/login"
-CALLBACK = "/login/callback"
-LOGOUT = "/logout"
-SESSION = "/api/session"
-"""Needs no key: it tells only what the browser has shown."""
 ATTEMPT_SECONDS = 600
 LONGEST_CODE = 4000
 
@@ -181,18 +177,6 @@ class Login:
             httponly=True,
             samesite="lax",
         )
-
-
-def session_route(login: Login | None) -> Route:
-    """Return the route that tells the page whether one can log in, and who has."""
-
-    async def show(request: Request) -> Response:
-        AccessLogEntry.of(request.scope).endpoint = "login"
-        session = login.session(request.headers) if login is not None else None
-        answer = {"login": login is not None, "user": session.name if session else None}
-        return JSONResponse(answer, headers={"Cache-Control": "no-store"})
-
-    return Route(SESSION, show, methods=["GET"])
 
 
 def _refused(what: str) -> ApiError:

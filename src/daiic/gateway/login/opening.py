@@ -5,7 +5,8 @@ from pathlib import Path
 from daiic.bounded_file import read_bounded
 from daiic.gateway.login.admission import Admission
 from daiic.gateway.login.bounded_http import BoundedHttp
-from daiic.gateway.login.login import CALLBACK, Login
+from daiic.gateway.login.login import Login
+from daiic.gateway.login.paths import CALLBACK
 from daiic.gateway.login.provider import Provider
 from daiic.gateway.login.tickets import Tickets, load_key
 from daiic.gateway.settings import GatewaySettings
@@ -15,14 +16,12 @@ MAX_SECRET = 4096
 """Bytes of a file with the secret of a client of a login provider."""
 
 
-def open_login(settings: GatewaySettings) -> Login | None:
-    """Return the login through the provider that `settings` name; `None` if they name none.
+def open_login(settings: GatewaySettings) -> Login:
+    """Return the login through the provider that `settings` name.
 
     Raises:
         SettingsError: if the client's secret cannot be read.
     """
-    if not settings.oidc_issuer:
-        return None
     secret = ""
     if settings.oidc_client_secret_file:
         file = Path(settings.oidc_client_secret_file)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.limits import MEDIA
 from daiic.gateway.media.data_url import data_in, from_base64, is_data_url
-from daiic.gateway.media.fetch import NotFetched, fetch
 from daiic.gateway.media.hosts import NotAllowed
 from daiic.gateway.media.kinds import AUDIO, image_type
 from daiic.wire import daiic_pb2 as pb
@@ -29,6 +28,9 @@ class MediaReader:
         self._one_more(where)
         if is_data_url(url):
             return _image(data_in(url, where), where)
+        # Imported here: few gateways fetch anything, and the client of HTTP is large.
+        from daiic.gateway.media.fetch import NotFetched, fetch
+
         try:
             return _image(await fetch(url, self._allowed, self._count), where)
         except NotAllowed as refused:

@@ -1,6 +1,6 @@
 """The endpoints of recordings and speech, for the OpenAPI document."""
 
-from daiic.gateway.openai.audio.sound_file import MEDIA_TYPES
+from daiic.gateway.openai.audio.sound_stream import MEDIA_TYPES
 from daiic.gateway.openai.audio.transcriptions import TYPES
 from daiic.gateway.openai.schema.audio import (
     SpeechDelta,

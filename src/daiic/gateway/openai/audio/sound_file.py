@@ -6,25 +6,17 @@ import struct
 import numpy as np
 import soundfile
 
-from daiic.gateway.http.errors import ApiError
 from daiic.resampling import Resampler, Samples
 
 OPENAI_RATE = 24_000
 """What OpenAI's clients take PCM for, and one of the few rates of Opus."""
-MEDIA_TYPES = {
-    "mp3": b"audio/mpeg",
-    "opus": b"audio/ogg",
-    "flac": b"audio/flac",
-    "wav": b"audio/wav",
-    "pcm": b"audio/pcm",
-}
 _FORMATS = {"mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS"), "flac": ("FLAC", "PCM_16")}
 _UNKNOWN = 0xFFFFFFFF
 """The length in a header of WAV that is written before the end is known."""
 
 
 class SoundFile:
-    """Encodes 16-bit samples at `rate` a second as one of MEDIA_TYPES; its methods block."""
+    """Encodes 16-bit samples at `rate` a second; kinds are `sound_stream`'s, its methods block."""
 
     def __init__(self, kind: str, rate: int) -> None:
         fixed = kind in ("pcm", "opus")
@@ -81,21 +73,3 @@ def _wave_header(rate: int) -> bytes:
         "<4sI4s4sIHHIIHH4sI",
         *(b"RIFF", _UNKNOWN, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", _UNKNOWN),
     )
-
-
-class SoundStream:
-    """The format of a stream that is a sound file."""
-
-    comment = b""
-
-    def __init__(self, kind: str) -> None:
-        self._media_type = MEDIA_TYPES[kind]
-
-    @property
-    def media_type(self) -> bytes:
-        """The type of the file."""
-        return self._media_type
-
-    def error(self, error: ApiError) -> bytes:
-        """Return nothing: a file has no place for words."""
-        return b""

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,10 +11,13 @@ from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.errors import SERVER, ApiError
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.http.response_writer import server_sent_event
-from daiic.gateway.openai.audio.sound_file import SoundFile, SoundStream
+from daiic.gateway.openai.audio.sound_stream import SoundStream
 from daiic.gateway.openai.schema.audio import SpeechDelta, SpeechDone, SpeechRequest, SpeechUsage
 from daiic.gateway.text.answering import started_over
 from daiic.wire import daiic_pb2 as pb
+
+if TYPE_CHECKING:
+    from daiic.gateway.openai.audio.sound_file import SoundFile
 
 # fmt: off
 VOICES = frozenset({
@@ -47,7 +51,9 @@ async def speak(gateway: Gateway, request: SpeechRequest, context: RequestContex
             usage.MergeFrom(part.usage)
             if part.speech.samples:
                 if file is None:
-                    file = SoundFile(request.response_format, part.speech.rate)
+                    file = await asyncio.to_thread(
+                        _opened, request.response_format, part.speech.rate
+                    )
                 # Encoding a sentence takes too long for the event loop.
                 data = await asyncio.to_thread(file.add, part.speech.samples)
                 if data:
@@ -60,6 +66,13 @@ async def speak(gateway: Gateway, request: SpeechRequest, context: RequestContex
     if events:
         data = (_delta(data) if data else b"") + _done(usage)
     await context.response.write(data, last=True)
+
+
+def _opened(kind: str, rate: int) -> "SoundFile":
+    # Imported here: what encodes is slow to import, and many gateways never speak.
+    from daiic.gateway.openai.audio.sound_file import SoundFile
+
+    return SoundFile(kind, rate)
 
 
 def _voice(gateway: Gateway, request: SpeechRequest) -> str:
