@@ -11,7 +11,8 @@ import pytest
 from browser.chromium import Page
 from daiic.gateway.http.api_keys import KeyFile
 from daiic.gateway.usage.amounts import Amounts
-from daiic.gateway.usage.store import UsageStore, Used
+from daiic.gateway.usage.database import Used
+from daiic.gateway.usage.store import UsageStore
 from integration.gateway.conftest import StartGateway
 from support.peers.oidc_provider import CLIENT_ID, OidcProvider
 from support.processes.gateway_process import RunningGateway

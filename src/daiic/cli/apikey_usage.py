@@ -13,7 +13,7 @@ from rich.text import Text
 
 from daiic.cli.connection import JsonOption
 from daiic.cli.exits import USAGE, err, fail, out, write_json
-from daiic.gateway.usage.store import FILE, Question, Used, read
+from daiic.gateway.usage.database import FILE, Question, Used, read
 from daiic.service.settings import default_state_dir
 from daiic.shown import shown
 

@@ -11,7 +11,8 @@ from daiic.cli.apikey import app
 from daiic.gateway.http.api_keys import KeyFile
 from daiic.gateway.http.key_limits import KeyLimits
 from daiic.gateway.usage.amounts import Amounts
-from daiic.gateway.usage.store import UsageStore, Used
+from daiic.gateway.usage.database import Used
+from daiic.gateway.usage.store import UsageStore
 
 
 @pytest.fixture

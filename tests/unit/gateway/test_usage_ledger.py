@@ -12,8 +12,9 @@ from daiic.gateway.http.client import Client
 from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.usage import ledger as ledger_module
 from daiic.gateway.usage.amounts import Amounts
+from daiic.gateway.usage.database import Question, Used
 from daiic.gateway.usage.ledger import Ledger
-from daiic.gateway.usage.store import Question, UsageStore, Used
+from daiic.gateway.usage.store import UsageStore
 from daiic.wire import daiic_pb2 as pb
 from support.peers.scripted_head import one_worker
 

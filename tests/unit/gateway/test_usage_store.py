@@ -9,7 +9,8 @@ import pytest
 
 from daiic.gateway.usage import store as store_module
 from daiic.gateway.usage.amounts import Amounts
-from daiic.gateway.usage.store import FILE, Question, UsageStore, Used, read
+from daiic.gateway.usage.database import FILE, Question, Used, read
+from daiic.gateway.usage.store import UsageStore
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
 ALWAYS = Question("0000-01-01", "9999-01-01")

@@ -14,7 +14,7 @@ from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.http.errors import SERVER, ApiError
 from daiic.gateway.limits import USAGE_DAYS, USAGE_RESULTS
-from daiic.gateway.usage.store import Question, Used
+from daiic.gateway.usage.database import Question, Used
 
 DAY = datetime.timedelta(days=1)
 USUAL_DAYS = 31

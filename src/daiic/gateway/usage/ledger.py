@@ -16,7 +16,8 @@ from daiic.gateway.http.errors import CLIENT_CLOSED_REQUEST
 from daiic.gateway.limits import KEY_LABELS, PENDING_USES
 from daiic.gateway.monitoring.cluster_view import ClusterView
 from daiic.gateway.usage.amounts import Amounts
-from daiic.gateway.usage.store import Question, UsageStore, Used
+from daiic.gateway.usage.database import Question, Used
+from daiic.gateway.usage.store import UsageStore
 
 WRITE_EVERY = 5.0
 """Seconds; what was used in them is lost if the process is killed."""

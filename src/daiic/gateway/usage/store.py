@@ -6,22 +6,17 @@ All methods block; one thread at a time may call them.
 import datetime
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from daiic.gateway.limits import USAGE_ROWS
 from daiic.gateway.usage.amounts import COUNTED, Amounts
+from daiic.gateway.usage.database import BUSY_PATIENCE, FILE, KEY, Question, Used, ask
 
-FILE = "usage.sqlite"
-BUSY_PATIENCE = 5.0
-"""Seconds to wait for another process that has the database locked."""
 DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 """Primary result codes that no other try will change; the last is of a table that is not ours."""
 
-KEY = ("day", "account", "model")
 _COLUMNS = ", ".join((*KEY, "name", *COUNTED))
 _KINDS = ", ".join(
     f"{name} {'REAL' if isinstance(default, float) else 'INTEGER'} NOT NULL"
@@ -40,33 +35,6 @@ ON CONFLICT (day, account, model) DO UPDATE SET name = excluded.name,
 """
 
 log = structlog.get_logger()
-
-
-class Used(msgspec.Struct, frozen=True):
-    """What an account used of a model on one day ("2026-03-01", UTC), or of several models or days.
-
-    What the row is not about is "".
-    """
-
-    day: str
-    account: str
-    name: str
-    model: str
-    amounts: Amounts
-
-
-class Question(msgspec.Struct, frozen=True):
-    """Which days, from `first` to before `end`, accounts and models, all of them if there are none.
-
-    `by` are those of `KEY` by which to tell what was used apart.
-    """
-
-    first: str
-    end: str
-    by: tuple[str, ...] = KEY
-    accounts: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    most: int = USAGE_ROWS
 
 
 class UsageStore:
@@ -158,41 +126,6 @@ class UsageStore:
             log.error("it cannot be put aside", reason=refused.strerror)
             return False
         return True
-
-
-def read(file: Path, question: Question) -> list[Used]:
-    """Return what the database `file` of a gateway, which may be running, answers.
-
-    Raises:
-        sqlite3.Error: if it cannot be read, or is none.
-    """
-    address = f"{file.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(address, uri=True, timeout=BUSY_PATIENCE)) as database:
-        return ask(database, question)
-
-
-def ask(database: sqlite3.Connection, question: Question) -> list[Used]:
-    """Return what `database` answers."""
-    where, values = ["day >= ?", "day < ?"], [question.first, question.end]
-    for column, wanted in (("account", question.accounts), ("model", question.models)):
-        if wanted:
-            where.append(f"{column} IN ({', '.join('?' for _ in wanted)})")
-            values += wanted
-    about = [column if column in question.by else "''" for column in ("day", "account", "model")]
-    name = "max(name)" if "account" in question.by else "''"
-    sums = ", ".join(f"sum({column})" for column in COUNTED)
-    found = database.execute(
-        f"SELECT {about[0]}, {about[1]}, {name}, {about[2]}, {sums} FROM used "
-        f"WHERE {' AND '.join(where)} "
-        + (f"GROUP BY {', '.join(question.by)} " if question.by else "")
-        + "ORDER BY 1, 2, 4 LIMIT ?",
-        (*values, question.most),
-    )
-    return [
-        Used(str(day), str(account), str(name), str(model), Amounts(*amounts))
-        for day, account, name, model, *amounts in found
-        if None not in amounts  # sums over nothing
-    ]
 
 
 def _open(address: str) -> sqlite3.Connection:
