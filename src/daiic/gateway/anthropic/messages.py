@@ -8,6 +8,7 @@ from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.text.answering import answer_text
 from daiic.gateway.text.sampling import add_sampling
+from daiic.gateway.text.tools import parameter_names
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -61,6 +62,4 @@ def _field_names(request: MessagesRequest, task: pb.TextTask) -> dict[str, str]:
     names = {name: name for name in request.__struct_fields__}
     names |= {"stop": "stop_sequences", "json_schema": "output_config.format.schema"}
     names["reasoning_effort"] = "output_config.effort"
-    for index, tool in enumerate(task.tools):
-        names[f"{tool.name}.parameters"] = f"tools[{index}].input_schema"
-    return names
+    return names | parameter_names(task, "tools[{}].input_schema")

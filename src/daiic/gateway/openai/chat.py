@@ -5,13 +5,14 @@ from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.openai.chat_format import ChatFormat
 from daiic.gateway.openai.conversation import add_messages, add_tools
 from daiic.gateway.openai.schema.chat import ChatRequest
-from daiic.gateway.openai.text_task import field_names, repeated, text_task
+from daiic.gateway.openai.text_task import repeated, text_task
 from daiic.gateway.text.answering import answer_text
+from daiic.gateway.text.tools import parameter_names
 
 
 async def chat(gateway: Gateway, request: ChatRequest, context: RequestContext) -> None:
     """Answer POST /v1/chat/completions."""
-    task = text_task(gateway, request, context)
+    task, names = text_task(gateway, request, context)
     with gateway.media(context.client) as media:
         await add_messages(task.text, request.messages, media)
         add_tools(task.text, request)
@@ -23,5 +24,5 @@ async def chat(gateway: Gateway, request: ChatRequest, context: RequestContext) 
             ChatFormat(context.activity.id, request.model, wants_usage=request.wants_usage),
             context,
             answers_each=n,
-            field_names=field_names(request, task.text, "tools[{}].function.parameters"),
+            field_names=names | parameter_names(task.text, "tools[{}].function.parameters"),
         )

@@ -1,7 +1,5 @@
 """What chat and plain completions have in common: sampling, and several answers to a prompt."""
 
-from collections.abc import Mapping
-
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_context import RequestContext
@@ -11,8 +9,12 @@ from daiic.gateway.text.sampling import add_sampling
 from daiic.wire import daiic_pb2 as pb
 
 
-def text_task(gateway: Gateway, request: SampledRequest, context: RequestContext) -> pb.Task:
+def text_task(
+    gateway: Gateway, request: SampledRequest, context: RequestContext
+) -> tuple[pb.Task, dict[str, str]]:
     """Return a task with the request's model, sampling and format, without its text.
+
+    With it comes what `request` calls the fields that workers find fault with.
 
     Raises:
         ApiError: 400 for a format that cannot be kept to.
@@ -34,24 +36,12 @@ def text_task(gateway: Gateway, request: SampledRequest, context: RequestContext
         logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
         logprobs=request.likeliest,
     )
-    if (constraint := request.constraint) is not None:
-        text.constraint.CopyFrom(constraint[0])
-    return task
-
-
-def field_names(
-    request: SampledRequest, text: pb.TextTask, tool_parameters: str = ""
-) -> Mapping[str, str]:
-    """Return what `request` calls the fields of `text` that workers find fault with.
-
-    `tool_parameters` is where those of a tool are, with {} for its number.
-    """
     names = {name: name for name in request.__struct_fields__}
-    for number, tool in enumerate(text.tools):
-        names[f"{tool.name}.parameters"] = tool_parameters.format(number)
-    if (constraint := request.constraint) is not None:
-        names[constraint[0].WhichOneof("form") or ""] = constraint[1]
-    return names
+    if (asked := request.constraint) is not None:
+        constraint, where = asked
+        text.constraint.CopyFrom(constraint)
+        names[constraint.WhichOneof("form") or ""] = where
+    return task, names
 
 
 def repeated(tasks: list[pb.Task], n: int) -> list[pb.Task]:

@@ -62,6 +62,14 @@ def choose_tools(
     task.one_call = bool(task.tools) and parallel is False
 
 
+def parameter_names(task: pb.TextTask, where: str) -> dict[str, str]:
+    """Return what a request calls the parameters of each tool of `task`, as workers quote them.
+
+    `where` is what it calls them, with {} for the tool's number.
+    """
+    return {f"{tool.name}.parameters": where.format(n) for n, tool in enumerate(task.tools)}
+
+
 def missing(param: str) -> ApiError:
     """Return the refusal of a request that lacks `param`."""
     return ApiError(400, f"{param}: is missing", param=param)

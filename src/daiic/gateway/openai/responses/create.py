@@ -17,8 +17,9 @@ from daiic.gateway.openai.responses.store import KeptResponse, ResponseStore
 from daiic.gateway.openai.schema.response import Response
 from daiic.gateway.openai.schema.response_items import InputContent, InputItem
 from daiic.gateway.openai.schema.response_request import ResponseRequest
-from daiic.gateway.openai.text_task import field_names, text_task
+from daiic.gateway.openai.text_task import text_task
 from daiic.gateway.text.answering import answer_text
+from daiic.gateway.text.tools import parameter_names
 from daiic.shown import shown
 
 _ITEMS = msgspec.json.Decoder(list[InputItem])
@@ -38,7 +39,7 @@ async def respond(
     items = input_items(request.input, response_id)
     # What is fetched from the store counts as if it had been sent again.
     with gateway.bodies.of(context.client) as memory:
-        task = text_task(gateway, request, context)
+        task, names = text_task(gateway, request, context)
         if request.instructions:
             task.text.messages.add(role="system", content=request.instructions)
         most = gateway.settings.max_body_bytes
@@ -61,7 +62,7 @@ async def respond(
                 store.put(response_id, kept)
 
         answer_format = ResponsesFormat(Response.to(request, response_id, int(time.time())), keep)
-        names = field_names(request, task.text, "tools[{}].parameters")
+        names |= parameter_names(task.text, "tools[{}].parameters")
         await answer_text(gateway, [task], answer_format, context, field_names=names)
 
 
