@@ -1,5 +1,6 @@
 """A thread that does one thing after another, and that the end of the process does not wait for."""
 
+import asyncio
 import queue
 import threading
 from collections.abc import Callable
@@ -27,6 +28,10 @@ class OneThread:
         future: Future[Answer] = Future()
         self._queue.put((future, work))
         return future
+
+    async def do(self, work: Callable[[], Answer]) -> Answer:
+        """Have `work` done after all that was submitted before, and return what it returns."""
+        return await asyncio.wrap_future(self.submit(work))
 
     def stop(self) -> None:
         """End the thread after what was submitted."""

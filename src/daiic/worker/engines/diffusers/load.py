@@ -85,7 +85,7 @@ async def load(
             return assemble(path, _resolved(path, options, budget), budget, thread, report)
 
     try:
-        return await asyncio.wrap_future(thread.submit(work))
+        return await thread.do(work)
     except BaseException:
         thread.stop()
         raise

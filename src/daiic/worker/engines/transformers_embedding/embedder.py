@@ -85,10 +85,10 @@ class Embedder:
         prompt = self._recipe.prompts.named(embed.prompt_name)
         unpooled = 0
         if prompt and not self._recipe.pools_prompt:
-            unpooled = await self._in_thread(partial(self._length_of, prompt))
+            unpooled = await self._thread.do(partial(self._length_of, prompt))
         tokens: list[list[int]] = []
         for some in pieces([self._cut(text) for text in inputs], beside=len(prompt)):
-            tokens += await self._in_thread(partial(self._tokens_of, some, prompt))
+            tokens += await self._thread.do(partial(self._tokens_of, some, prompt))
         return tokens, unpooled
 
     def _checked(self, embed: pb.EmbedTask) -> list[list[int]]:
@@ -117,9 +117,6 @@ class Embedder:
     def _cut(self, text: str) -> str:
         """Return as much of `text` as can matter: tokens beyond those that fit are left out."""
         return text if self._max_tokens is None else text[: self._max_tokens * LONGEST]
-
-    async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        return await asyncio.wrap_future(self._thread.submit(work))
 
     def _tokens_of(self, inputs: list[str], prompt: str) -> list[list[int]]:
         encoded: list[list[int]] = self._tokenizer(

@@ -53,14 +53,14 @@ class Reranker:
         """
         query, documents = task.rerank.query, list(task.rerank.documents)
         check_ranking(task.rerank)
-        query = await self._in_thread(partial(self._cut_query, query))
+        query = await self._thread.do(partial(self._cut_query, query))
         scores: list[float] = []
         read = 0
         for start in range(0, len(documents), GROUP):
             pairs: list[Pair] = []
             group = [self._cut(text) for text in documents[start : start + GROUP]]
             for some in pieces(group, beside=len(query)):
-                pairs += await self._in_thread(partial(self._pairs_of, query, some))
+                pairs += await self._thread.do(partial(self._pairs_of, query, some))
             read += sum(len(pair["input_ids"]) for pair in pairs)
             found = [0.0] * len(pairs)
             for numbers in batches([len(pair["input_ids"]) for pair in pairs]):
@@ -75,9 +75,6 @@ class Reranker:
     def stop(self) -> None:
         """End its thread."""
         self._thread.stop()
-
-    async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        return await asyncio.wrap_future(self._thread.submit(work))
 
     def _cut(self, text: str) -> str:
         """Return as much of `text` as can matter: tokens beyond those that fit are left out."""

@@ -8,7 +8,6 @@ Each window depends on its place, the task and nothing else, so another run can 
 tells the place from the tokens before, and does a window that was begun once more.
 """
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from functools import partial
@@ -215,6 +214,6 @@ class Transcription:
 
     async def _do(self, work: Callable[[], Answer]) -> Answer:
         """Have `work` done in the thread that computes."""
-        done = await asyncio.wrap_future(self._thread.submit(work))
+        done = await self._thread.do(work)
         self._moved()
         return done

@@ -1,6 +1,5 @@
 """What the engine of a language model sees with: a processor, and a generator for what it makes."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from daiic.wire import daiic_pb2 as pb
@@ -45,8 +44,7 @@ class Seeing:
         Raises:
             TaskError: BAD_REQUEST for images that cannot be taken.
         """
-        work = self._thread.submit(lambda: self._processor(text, all_decoded(images)))
-        return await asyncio.wrap_future(work)
+        return await self._thread.do(lambda: self._processor(text, all_decoded(images)))
 
     async def close(self) -> None:
         """End what runs and give the memory back."""
