@@ -103,7 +103,7 @@ async def test_a_model_that_asks_for_too_much_is_refused(
 
 
 async def test_a_sentence_that_would_take_for_ever_is_refused(engine: SpeechEngine) -> None:
-    bias = engine._speaker._model.duration_predictor.proj.bias
+    bias = engine._runner._model.duration_predictor.proj.bias
     before = bias.clone()
     for excess in (20.0, float("inf"), float("nan")):
         with torch.no_grad():

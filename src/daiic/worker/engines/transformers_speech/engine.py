@@ -1,20 +1,14 @@
 """The engine of a model that makes speech."""
 
-import asyncio
-import gc
 import math
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-import torch
-
-from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.one_thread import OneThread
 from daiic.worker.engines.text.checks import bad
-from daiic.worker.engines.torch.errors import translated
+from daiic.worker.engines.torch.one_model_engine import OneModelEngine
 from daiic.worker.engines.torch.weights import Weights
 from daiic.worker.engines.transformers_speech.letters import Letters
 from daiic.worker.engines.transformers_speech.probe import CAPABILITIES
@@ -32,74 +26,45 @@ PAUSE = 0.25
 """Seconds of silence after a sentence that another one follows."""
 
 
-class SpeechEngine:
+class SpeechEngine(OneModelEngine[Speaker]):
     """An `Engine` of one model. Its tasks take turns, sentence by sentence."""
-
-    library = "transformers"
-    choice = "a VITS, which is never quantised"
-    model_kind = pb.SPEECH
-    capabilities = CAPABILITIES
-    alive = True
 
     def __init__(
         self, weights: Weights, speaker: Speaker, letters: Letters, voices: Mapping[str, int]
     ) -> None:
-        self.footprint = weights.footprint
-        self.quantization = weights.quantization
-        self.precision = weights.precision
-        self.placement = weights.placement
-        self.fallback = weights.fallback
+        super().__init__(
+            weights,
+            speaker,
+            kind=pb.SPEECH,
+            work="speak",
+            capabilities=CAPABILITIES,
+            choice="a VITS, which is never quantised",
+        )
         self.voices: Sequence[str] = list(voices)
         self._numbers = voices
-        self._speaker: Speaker | None = speaker
         self._letters = letters
         self._thread = OneThread("sentences")
-        self._running = 0
-        self._moved_at = 0.0
 
-    @property
-    def stalled_for(self) -> float:
-        """Seconds since the last sentence while there is work; 0 while there is none."""
-        return time.monotonic() - self._moved_at if self._running else 0.0
-
-    async def run(self, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
-        """Answer a speak task in parts, each a sentence; numbers of sentences are its tokens."""
-        if task.WhichOneof("work") != "speak":
-            raise TaskError(
-                pb.BAD_REQUEST,
-                f"{task.model} makes speech only",
-                "send a speak task, or choose another model",
-            )
-        speaker = self._speaker
-        if speaker is None:
-            raise TaskError(pb.SHUTTING_DOWN, f"{task.model} is being unloaded", "send it again")
+    async def _parts(self, runner: Speaker, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
+        """Yield parts, each a sentence; numbers of sentences are its tokens."""
         voice = speaker_of(self._numbers, task.speak.voice, task.model)
         speed = _speed(task.speak)
-        self._running += 1
-        self._moved()
-        try:
-            with translated():
-                said = await self._do(lambda: self._tokens(task.speak.input, task.model))
-                first = max(task.resume.tokens, default=-1) + 1
-                for number in range(first, len(said)):
-                    if said[number]:
-                        seed = key(task.speak.seed, number)
-                        samples = await self._do(
-                            partial(speaker.say, said[number], voice, speed, seed)
-                        )
-                        if any(said[number + 1 :]):
-                            samples += bytes(2 * int(PAUSE / speed * speaker.rate))
-                        speech = pb.Speech(samples=samples, rate=speaker.rate)
-                        yield pb.Result(tokens=[number], speech=speech)
-            read = sum(map(len, said))
-            yield pb.Result(
-                final=True,
-                finish_reason=pb.FINISH_REASON_STOP,
-                usage=pb.Usage(prompt_tokens=read, completion_tokens=len(said)),
-            )
-        finally:
-            self._running -= 1
-            self._moved()
+        said = await self._do(lambda: self._tokens(task.speak.input, task.model))
+        first = max(task.resume.tokens, default=-1) + 1
+        for number in range(first, len(said)):
+            if said[number]:
+                seed = key(task.speak.seed, number)
+                samples = await self._do(partial(runner.say, said[number], voice, speed, seed))
+                if any(said[number + 1 :]):
+                    samples += bytes(2 * int(PAUSE / speed * runner.rate))
+                speech = pb.Speech(samples=samples, rate=runner.rate)
+                yield pb.Result(tokens=[number], speech=speech)
+        read = sum(map(len, said))
+        yield pb.Result(
+            final=True,
+            finish_reason=pb.FINISH_REASON_STOP,
+            usage=pb.Usage(prompt_tokens=read, completion_tokens=len(said)),
+        )
 
     def _tokens(self, text: str, model: str) -> list[list[int]]:
         """Return the tokens of each sentence of `text`; none for what cannot be said."""
@@ -115,20 +80,12 @@ class SpeechEngine:
 
     async def _do(self, work: Callable[[], Answer]) -> Answer:
         """Have `work` done in the thread that computes."""
-        done = await asyncio.wrap_future(self._thread.submit(work))
+        done = await self._thread.do(work)
         self._moved()
         return done
 
-    def _moved(self) -> None:
-        self._moved_at = time.monotonic()
-
-    async def close(self) -> None:
-        """Give the memory back; what runs ends with its sentence."""
-        self._speaker = None
+    def _stop(self) -> None:
         self._thread.stop()
-        await asyncio.to_thread(gc.collect)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def _speed(task: pb.SpeakTask) -> float:
