@@ -33,8 +33,8 @@ class Reply:
 class Replies:
     """Those of one model."""
 
-    def __init__(self, tokenizer: Any, traits: Traits | None, grammars: Grammars | None) -> None:
-        """`traits` are those of its chat template; without `grammars` it is held to nothing."""
+    def __init__(self, tokenizer: Any, traits: Traits | None, grammars: Grammars) -> None:
+        """`traits` are those of its chat template, if it has one."""
         self._traits = traits
         self._grammars = grammars
         self._marks: dict[str, int] = {}
@@ -60,10 +60,11 @@ class Replies:
         offer = offer_of(task) if task.messages else Offer(())
         told = bool(offer.tools) or (traits is not None and traits.thinks)
         if traits is None or not task.messages or not told:
-            return Reply(None, self._constraint(task))
-        grammar, is_held = self._grammar(task, traits, offer, prompt)
+            return Reply(None, self._grammars.compiled(task.constraint))
+        tools = [described(tool) for tool in offer.tools]
+        grammar, is_held = self._grammar(task, traits, offer, tools, prompt)
         expected = Expected(
-            {tool.name: described(tool) for tool in offer.tools},
+            {tool.name: tool for tool in tools},
             is_held=is_held,
             prompt=prompt[-_PROMPT_END:],
         )
@@ -75,26 +76,25 @@ class Replies:
         )
         return Reply(reading, grammar)
 
-    def _constraint(self, task: pb.TextTask) -> Grammar | None:
-        return None if self._grammars is None else self._grammars.compiled(task.constraint)
-
     def _grammar(
-        self, task: pb.TextTask, traits: Traits, offer: Offer, prompt: str
+        self, task: pb.TextTask, traits: Traits, offer: Offer, tools: Sequence[Tool], prompt: str
     ) -> tuple[Grammar | None, bool]:
-        """Return what the answer keeps to, and whether its calls can be nothing but whole."""
+        """Return what the answer keeps to, and whether its calls can be nothing but whole.
+
+        `tools` are those of the `offer`.
+        """
         must = offer.must_call or any(tool.strict for tool in offer.tools)
-        if self._grammars is None or not traits.form.can_hold:
+        if not traits.form.can_hold:
             if must:
                 raise TaskError(
                     pb.UNSUPPORTED,
                     "this model cannot be held to calls of tools",
                     "leave `tool_choice` at auto, and `strict` out",
                 )
-            return self._constraint(task), False
+            return self._grammars.compiled(task.constraint), False
         constrained = task.constraint.WhichOneof("form") is not None
-        if not offer.tools and not constrained:
+        if not tools and not constrained:
             return None, False
-        tools = [described(tool) for tool in offer.tools]
         try:
             return self._composed(task, traits, tools, prompt, must_call=offer.must_call), True
         except TaskError:
@@ -113,7 +113,6 @@ class Replies:
         *,
         must_call: bool,
     ) -> Grammar | None:
-        assert self._grammars is not None
         numbered = {
             mark: number
             for mark, number in self._marks.items()
@@ -136,7 +135,6 @@ class Replies:
         Raises:
             TaskError: BAD_REQUEST if that of a strict one is, or if they take too much together.
         """
-        assert self._grammars is not None
         rules = [LarkRules({}, JSON_OPTIONS) for _ in tools]
         faults = self._grammars.faults(
             [lark.grammar(lark.json(tool.schema)) for lark, tool in zip(rules, tools, strict=True)]
