@@ -16,11 +16,13 @@ HERMES = CallSyntax(
 )
 """Nous' Hermes, Qwen 2.5 and 3, SmolLM 3, Granite 4 and many more."""
 
+_LIST = Frame('{"name": "', '", "arguments": ', "}", lead="[", tail="]", between=", ")
+
 GRANITE = CallSyntax(
     begin="<|tool_call|>",
     end="",
     parse=calls_in,
-    frame=Frame('{"name": "', '", "arguments": ', "}", lead="[", tail="]", between=", "),
+    frame=_LIST,
 )
 """Granite 3."""
 
@@ -28,7 +30,7 @@ PHI = CallSyntax(
     begin="<|tool_call|>",
     end="<|/tool_call|>",
     parse=calls_in,
-    frame=Frame('{"name": "', '", "arguments": ', "}", lead="[", tail="]", between=", "),
+    frame=_LIST,
 )
 """Phi 4 mini."""
 
@@ -68,7 +70,7 @@ MISTRAL_LIST = CallSyntax(
     begin="[TOOL_CALLS]",
     end="",
     parse=calls_in,
-    frame=Frame('{"name": "', '", "arguments": ', "}", lead="[", tail="]", between=", "),
+    frame=_LIST,
 )
 """Mistral up to 2024: a list of objects."""
 

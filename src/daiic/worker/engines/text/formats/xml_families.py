@@ -71,37 +71,38 @@ class Tags:
         return rules.up_to(self.after_value)
 
 
-_QWEN_CODER = Tags(
-    before="\n<function=",
-    middle=">\n",
-    before_key="<parameter=",
-    after_key=">\n",
-    after_value="\n</parameter>\n",
-    after="</function>\n",
-)
-QWEN_CODER = CallSyntax(
-    begin="<tool_call>",
-    end="</tool_call>",
-    parse=_QWEN_CODER.parse,
-    rules=_QWEN_CODER.rules,
-    joint="\n",
+def _syntax(tags: Tags, marks: tuple[str, ...] = ()) -> CallSyntax:
+    return CallSyntax(
+        begin="<tool_call>",
+        end="</tool_call>",
+        parse=tags.parse,
+        rules=tags.rules,
+        joint="\n",
+        marks=marks,
+    )
+
+
+QWEN_CODER = _syntax(
+    Tags(
+        before="\n<function=",
+        middle=">\n",
+        before_key="<parameter=",
+        after_key=">\n",
+        after_value="\n</parameter>\n",
+        after="</function>\n",
+    )
 )
 """Qwen 3 Coder."""
 
-_GLM = Tags(
-    before="",
-    middle="\n",
-    before_key="<arg_key>",
-    after_key="</arg_key>\n<arg_value>",
-    after_value="</arg_value>\n",
-    after="",
-)
-GLM = CallSyntax(
-    begin="<tool_call>",
-    end="</tool_call>",
-    parse=_GLM.parse,
-    rules=_GLM.rules,
-    joint="\n",
+GLM = _syntax(
+    Tags(
+        before="",
+        middle="\n",
+        before_key="<arg_key>",
+        after_key="</arg_key>\n<arg_value>",
+        after_value="</arg_value>\n",
+        after="",
+    ),
     marks=("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
 )
 """GLM 4.5 and later."""
