@@ -5,7 +5,7 @@ from typing import Any
 
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.llama_cpp.chat_request import Template
-from daiic.worker.engines.llama_cpp.probe import CAPABILITIES
+from daiic.worker.engines.llama_cpp.probe import CAPABILITIES, TEXT
 
 
 def abilities(
@@ -17,7 +17,7 @@ def abilities(
     """
     if kind in CAPABILITIES:
         return CAPABILITIES[kind]
-    able = {pb.COMPLETE, pb.SAMPLING, pb.SCHEMA, pb.TOKENS}
+    able = set(TEXT)
     if chats:
         able.add(pb.CHAT)
         if template.tools:

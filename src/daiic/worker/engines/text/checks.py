@@ -145,12 +145,11 @@ def check_ranking(task: pb.RerankTask) -> None:
         TaskError: BAD_REQUEST.
     """
     if not task.query.strip():
-        raise TaskError(pb.BAD_REQUEST, "`query` is empty", "send what the documents should answer")
+        raise bad("`query` is empty", "send what the documents should answer")
     if not task.documents:
-        raise TaskError(pb.BAD_REQUEST, "`documents` is empty", "send at least one text")
+        raise bad("`documents` is empty", "send at least one text")
     if len(task.documents) > LIMITS.documents:
-        raise TaskError(
-            pb.BAD_REQUEST,
+        raise bad(
             f"there are {len(task.documents)} documents, and {LIMITS.documents} are ranked at once",
             "send them in several tasks: a score does not depend on the other documents",
         )
