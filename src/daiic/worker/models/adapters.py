@@ -52,6 +52,11 @@ def adapters_beside(path: Path, kind: pb.ModelKind) -> dict[str, Path]:
     return found
 
 
+def scale_of(adapter: pb.Adapter) -> float:
+    """Return how strongly a task wants `adapter` to change its model; 1 if it does not say."""
+    return adapter.scale if adapter.HasField("scale") else 1.0
+
+
 def files_of(adapter: Path) -> list[Path]:
     """Return the files of which `adapter` consists."""
     return [adapter / CONFIG, adapter / WEIGHTS] if adapter.is_dir() else [adapter]

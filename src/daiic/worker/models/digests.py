@@ -22,7 +22,7 @@ from daiic.errors import TaskError
 from daiic.model_names import GGUF
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.limits import LIMITS
-from daiic.worker.models.adapters import adapters_of_model, files_of
+from daiic.worker.models.adapters import adapters_of_model, files_of, scale_of
 from daiic.worker.models.checkpoint_files import SUFFIX, check_header
 from daiic.worker.models.gguf.file_names import is_gguf
 from daiic.worker.models.gguf.files import parts_of
@@ -70,7 +70,7 @@ class Digests:
 
     def with_adapters(self, adapters: Iterable[pb.Adapter]) -> str:
         """Return that of the weights as `adapters` change them, empty if it is not known."""
-        scaled = [(a.name, a.scale if a.HasField("scale") else 1.0) for a in adapters]
+        scaled = [(adapter.name, scale_of(adapter)) for adapter in adapters]
         if not scaled or not self.weights:
             return self.weights
         digest = hashlib.sha256(self.weights.encode())

@@ -1,7 +1,7 @@
 """The adapters (LoRA) of a pipeline: in memory beside its weights, and at work for one task."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.torch.errors import is_out_of_memory
 from daiic.worker.models.adapters import adapters_beside
 
-Scales = Sequence[tuple[str, float]]
+Scales = Mapping[str, float]
+"""Of adapters, by their names."""
 
 log = structlog.get_logger()
 
@@ -40,12 +41,8 @@ class Loras:
         if not scales:
             self._pipeline.disable_lora()
             return
-        together: dict[str, float] = {}
-        for name, scale in scales:
-            number = self._numbers[name]
-            together[number] = together.get(number, 0.0) + scale
         self._pipeline.enable_lora()
-        self._pipeline.set_adapters(list(together), list(together.values()))
+        self._pipeline.set_adapters([self._numbers[name] for name in scales], list(scales.values()))
 
 
 def load_loras(pipeline: Any, path: Path, dtype: torch.dtype) -> Loras:
@@ -75,7 +72,7 @@ def load_loras(pipeline: Any, path: Path, dtype: torch.dtype) -> Loras:
         with contextlib.suppress(Exception):
             pipeline.delete_adapters(number)
     loras = Loras(pipeline, numbers, unusable)
-    loras.apply(())
+    loras.apply({})
     return loras
 
 

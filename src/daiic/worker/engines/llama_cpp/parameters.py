@@ -1,14 +1,13 @@
 """How an answer is made: the fields of a request that every text task has."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.asked_adapters import scales_of
 from daiic.worker.engines.llama_cpp.sampling import sampling_fields
-from daiic.worker.engines.text.checks import COLDEST, bad, check_chances, check_stop
+from daiic.worker.engines.text.checks import COLDEST, check_chances, check_stop
 
 SEEDS = 1 << 32
 """llama.cpp's seeds have 32 bits, and the largest means "any"."""
@@ -53,18 +52,8 @@ def adapter_fields(asked: Sequence[pb.Adapter], names: Sequence[str]) -> dict[st
     """Return the field that applies the adapters `asked` for, of which the model has `names`.
 
     Raises:
-        TaskError: MODEL_NOT_FOUND for one that is not there.
+        TaskError: as `scales_of`.
     """
-    scales = []
-    for adapter in asked:
-        if adapter.name not in names:
-            raise TaskError(
-                pb.MODEL_NOT_FOUND,
-                f"the model has no adapter {adapter.name} on this worker",
-                f"it has: {', '.join(names) or 'none'}",
-            )
-        scale = adapter.scale if adapter.HasField("scale") else 1.0
-        if not math.isfinite(scale):
-            raise bad(f"the adapter {adapter.name} has the scale {scale:g}", "send a number")
-        scales.append({"id": names.index(adapter.name), "scale": scale})
-    return {"lora": scales} if names else {}
+    scales = scales_of(asked, names, {}).items()
+    lora = [{"id": names.index(name), "scale": scale} for name, scale in scales]
+    return {"lora": lora} if names else {}

@@ -66,13 +66,8 @@ class Adapters:
             TaskError: MODEL_NOT_FOUND for one that is not there, BAD_REQUEST for one that cannot
                 be used, or a scale that is no number.
         """
-        scales: dict[str, float] = {}
-        for name, scale in scales_of(asked, self.names, self._unusable):
-            scales[name] = scales.get(name, 0.0) + scale
-        if not scales:
-            return PLAIN
-        key = tuple(scales.items())
-        return Chain(key, self._number(key))
+        key = tuple(scales_of(asked, self.names, self._unusable).items())
+        return Chain(key, self._number(key)) if key else PLAIN
 
     def _number(self, key: tuple[tuple[str, float], ...]) -> int:
         """Return the number of a chain: there are more scales than numbers to remember."""
