@@ -1,30 +1,15 @@
 """POST /api/pull: a worker downloads a model and loads it."""
 
 import contextlib
-from typing import ClassVar
-
-import msgspec
 
 from daiic.gateway.gateway import Gateway
-from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.request_context import RequestContext
-from daiic.gateway.ollama.errors import error_body
+from daiic.gateway.ollama.lines import Lines, line
 from daiic.gateway.ollama.schema.answer import Progress
 from daiic.gateway.ollama.schema.request import PullRequest
 
 WORDS = {"download": "downloading", "load": "loading"}
 """What Ollama's clients show of the phases that workers tell."""
-
-
-class ProgressFormat:
-    """Lines of JSON, one for each step of a pull."""
-
-    media_type: ClassVar[bytes] = b"application/x-ndjson"
-    comment: ClassVar[bytes] = b""
-
-    def error(self, error: ApiError) -> bytes:
-        """See `StreamFormat`."""
-        return error_body(error) + b"\n"
 
 
 async def pull(gateway: Gateway, request: PullRequest, context: RequestContext) -> None:
@@ -37,16 +22,12 @@ async def pull(gateway: Gateway, request: PullRequest, context: RequestContext) 
         context.activity.output(result.worker_id, 1)
         await context.response.send_json(Progress("success"))
         return
-    context.response.start_stream(ProgressFormat())
+    context.response.start_stream(Lines())
     async with contextlib.aclosing(gateway.cluster.run(task)) as parts:
         async for part in parts:
             if part.HasField("progress"):
                 told = part.progress
                 status = WORDS.get(told.phase, told.phase)
-                await context.response.write(_line(Progress(status, told.total, told.done)))
+                await context.response.write(line(Progress(status, told.total, told.done)))
     context.activity.output(part.worker_id, 1)
-    await context.response.write(_line(Progress("success")), last=True)
-
-
-def _line(progress: Progress) -> bytes:
-    return msgspec.json.encode(progress) + b"\n"
+    await context.response.write(line(Progress("success")), last=True)

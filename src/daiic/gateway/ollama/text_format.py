@@ -3,24 +3,19 @@
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import ClassVar
 
 import msgspec
 from msgspec import UNSET
 
-from daiic.gateway.http.errors import ApiError
-from daiic.gateway.ollama.errors import error_body
+from daiic.gateway.ollama.lines import Lines, line
 from daiic.gateway.ollama.schema.answer import AnsweredCall, AnsweredFunction, AnswerMessage, Line
 from daiic.gateway.openai.schema.logprobs import Logprobs
 from daiic.gateway.text.tool_calls import complete_calls
 from daiic.wire import daiic_pb2 as pb
 
 
-class TextFormat:
+class TextFormat(Lines):
     """The answer to one request, of a chat or of another text."""
-
-    media_type: ClassVar[bytes] = b"application/x-ndjson"
-    comment: ClassVar[bytes] = b""
 
     def __init__(self, model: str, *, is_chat: bool, shows_thinking: bool) -> None:
         self._model = model
@@ -58,10 +53,6 @@ class TextFormat:
         self._reason = "load"
         return self._line(pb.Result(), usage=pb.Usage())
 
-    def error(self, error: ApiError) -> bytes:
-        """See `StreamFormat`."""
-        return error_body(error) + b"\n"
-
     def _note(self, part: pb.Result) -> None:
         self._first = self._first or time.monotonic_ns()
         self._calls.extend(part.tool_calls)
@@ -78,7 +69,7 @@ class TextFormat:
         thinking = part.reasoning if self._shows_thinking else ""
         logprobs = Logprobs.of(part)
         is_chat = self._is_chat
-        line = Line(
+        told = Line(
             model=self._model,
             created_at=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             done=usage is not None,
@@ -90,15 +81,15 @@ class TextFormat:
             logprobs=UNSET if logprobs is None else logprobs.content,
         )
         if usage is not None:
-            line = self._last(line, usage)
-        return msgspec.json.encode(line) + b"\n"
+            told = self._last(told, usage)
+        return line(told)
 
-    def _last(self, line: Line, usage: pb.Usage) -> Line:
-        """Return `line` with what the answer took."""
+    def _last(self, told: Line, usage: pb.Usage) -> Line:
+        """Return `told` with what the answer took."""
         now = time.monotonic_ns()
         first = self._first or now
         return msgspec.structs.replace(
-            line,
+            told,
             done_reason=self._reason,
             total_duration=now - self._began,
             load_duration=0,
