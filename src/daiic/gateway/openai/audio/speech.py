@@ -12,6 +12,7 @@ from daiic.gateway.http.errors import SERVER, ApiError
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.http.response_writer import server_sent_event
 from daiic.gateway.openai.audio.sound_stream import SoundStream
+from daiic.gateway.openai.chat_format import DONE
 from daiic.gateway.openai.schema.audio import SpeechDelta, SpeechDone, SpeechRequest, SpeechUsage
 from daiic.gateway.text.answering import started_over
 from daiic.wire import daiic_pb2 as pb
@@ -92,4 +93,4 @@ def _delta(data: bytes) -> bytes:
 def _done(usage: pb.Usage) -> bytes:
     read, written = usage.prompt_tokens, usage.completion_tokens
     event = SpeechDone(SpeechUsage(read, written, read + written))
-    return server_sent_event(msgspec.json.encode(event), event.type) + b"data: [DONE]\n\n"
+    return server_sent_event(msgspec.json.encode(event), event.type) + DONE

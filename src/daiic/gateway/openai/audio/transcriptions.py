@@ -10,6 +10,7 @@ from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.http.response_writer import server_sent_event
 from daiic.gateway.openai.audio.subtitles import srt, vtt
+from daiic.gateway.openai.chat_format import DONE
 from daiic.gateway.openai.schema.audio import (
     Duration,
     TranscriptDelta,
@@ -40,7 +41,7 @@ async def transcribe(
     if stream:
         done = TranscriptDone(whole.text, _duration(whole))
         data = server_sent_event(msgspec.json.encode(done), done.type)
-        await context.response.write(data + b"data: [DONE]\n\n", last=True)
+        await context.response.write(data + DONE, last=True)
         return
     await _send(whole, request, context, request.timestamp_granularities or ["segment"])
 
