@@ -9,7 +9,7 @@ from daiic.gateway.anthropic.schema.blocks import MessageParam, SystemBlock
 from daiic.gateway.http.errors import unsupported_parameter
 from daiic.gateway.limits import MESSAGES, TOOLS
 from daiic.gateway.openai.schema.fields import Count, Effort, ModelName
-from daiic.gateway.openai.schema.sampling import StopText
+from daiic.gateway.openai.schema.sampling import Probability, StopText, TopK
 from daiic.gateway.openai.schema.tools import ToolName
 
 
@@ -89,8 +89,8 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True):
     stream: bool | None = None
     stop_sequences: Annotated[list[StopText], Meta(max_length=16)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    top_p: Probability | None = None
+    top_k: TopK | None = None
 
     @property
     def shows_thinking(self) -> bool:

@@ -8,7 +8,14 @@ from msgspec import Meta
 from daiic.gateway.http.errors import unsupported_parameter
 from daiic.gateway.limits import INPUTS, MESSAGES, TOOLS
 from daiic.gateway.openai.schema.fields import Count, Effort, ModelName, Seed
-from daiic.gateway.openai.schema.sampling import Penalty, Probability, Stops
+from daiic.gateway.openai.schema.sampling import (
+    Penalty,
+    Probability,
+    RepetitionPenalty,
+    Stops,
+    TopK,
+    TopLogprobs,
+)
 from daiic.gateway.openai.schema.tools import ToolName
 
 
@@ -17,12 +24,12 @@ class Options(msgspec.Struct, frozen=True):
 
     num_predict: int | None = None
     temperature: Annotated[float, Meta(ge=0)] | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    top_k: TopK | None = None
     top_p: Probability | None = None
     min_p: Probability | None = None
     seed: Seed | None = None
     stop: Stops | None = None
-    repeat_penalty: Annotated[float, Meta(ge=0.01, le=10)] | None = None
+    repeat_penalty: RepetitionPenalty | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
 
@@ -52,7 +59,7 @@ class TextRequest(ModelRequest, frozen=True, kw_only=True):
     format: Literal["", "json"] | dict[str, Any] | None = None
     think: bool | Effort | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    top_logprobs: TopLogprobs | None = None
 
     @property
     def is_streamed(self) -> bool:

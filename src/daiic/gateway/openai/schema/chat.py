@@ -8,6 +8,7 @@ from daiic.gateway.http.errors import ApiError, unsupported_parameter
 from daiic.gateway.limits import MESSAGES
 from daiic.gateway.openai.schema.fields import Count, Effort
 from daiic.gateway.openai.schema.messages import Message
+from daiic.gateway.openai.schema.sampling import TopLogprobs
 from daiic.gateway.openai.schema.text import TextRequest
 from daiic.gateway.openai.schema.tools import ToolChoice, Tools
 
@@ -18,7 +19,7 @@ class ChatRequest(TextRequest, frozen=True, kw_only=True):
     messages: Annotated[list[Message], Meta(min_length=1, max_length=MESSAGES)]
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    top_logprobs: TopLogprobs | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None

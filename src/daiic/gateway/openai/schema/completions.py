@@ -7,9 +7,10 @@ from msgspec import Meta
 
 from daiic.gateway.http.errors import ApiError, unsupported_parameter
 from daiic.gateway.limits import CHOICES, PROMPTS
+from daiic.gateway.openai.schema.fields import TokenId
+from daiic.gateway.openai.schema.sampling import TopLogprobs
 from daiic.gateway.openai.schema.text import FinishReason, TextRequest, Usage
 
-TokenId = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Tokens = Annotated[list[TokenId], Meta(min_length=1)]
 
 
@@ -20,7 +21,7 @@ class CompletionRequest(TextRequest, frozen=True, kw_only=True):
     echo: bool | None = None
     suffix: str | None = None
     best_of: Annotated[int, Meta(ge=1, le=CHOICES)] | None = None
-    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    logprobs: TopLogprobs | None = None
 
     @property
     def prompts(self) -> list[str | list[int]]:

@@ -7,10 +7,9 @@ from msgspec import Meta
 
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.limits import INPUT_TOKENS, INPUTS
-from daiic.gateway.openai.schema.fields import Count, ModelName
+from daiic.gateway.openai.schema.fields import Count, ModelName, TokenId
 
-Token = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-Tokens = Annotated[list[Token], Meta(min_length=1, max_length=INPUT_TOKENS)]
+Tokens = Annotated[list[TokenId], Meta(min_length=1, max_length=INPUT_TOKENS)]
 """A text as the tokens that the model's own tokenizer makes of it, with those that surround it."""
 PromptName = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -23,7 +22,9 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: ModelName
-    input: str | Annotated[list[str | Token | Tokens], Meta(min_length=1, max_length=INPUT_TOKENS)]
+    input: (
+        str | Annotated[list[str | TokenId | Tokens], Meta(min_length=1, max_length=INPUT_TOKENS)]
+    )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = None
     prompt_name: PromptName | None = None

@@ -9,7 +9,7 @@ from daiic.gateway.http.errors import ApiError, unsupported_parameter
 from daiic.gateway.limits import MESSAGES, TOOLS
 from daiic.gateway.openai.schema.fields import Count, Effort
 from daiic.gateway.openai.schema.response_items import InputItem
-from daiic.gateway.openai.schema.sampling import SampledRequest
+from daiic.gateway.openai.schema.sampling import SampledRequest, TopLogprobs
 from daiic.gateway.openai.schema.tools import ToolName
 from daiic.gateway.text.json_schema import schema_text
 from daiic.wire import daiic_pb2 as pb
@@ -71,7 +71,7 @@ class ResponseRequest(SampledRequest, frozen=True, kw_only=True):
     reasoning: ReasoningConfig | None = None
     max_output_tokens: Count | None = None
     include: Annotated[list[str], Meta(max_length=16)] | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    top_logprobs: TopLogprobs | None = None
     metadata: (
         Annotated[dict[str, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)] | None
     ) = None

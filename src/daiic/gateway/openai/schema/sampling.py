@@ -15,6 +15,10 @@ Stops = StopText | Annotated[list[StopText], Meta(max_length=16)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Bias = Annotated[float, Meta(ge=-100, le=100)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
+TopK = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=10)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
+"""How many of the likeliest tokens to tell beside each one made."""
 
 
 class SampledRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,13 +31,13 @@ class SampledRequest(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Probability | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    top_k: TopK | None = None
     min_p: Probability | None = None
     seed: Seed | None = None
     stop: Stops | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    repetition_penalty: Annotated[float, Meta(ge=0.01, le=10)] | None = None
+    repetition_penalty: RepetitionPenalty | None = None
     logit_bias: Annotated[dict[str, Bias], Meta(max_length=LOGIT_BIASES)] | None = None
 
     @property
