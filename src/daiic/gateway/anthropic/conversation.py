@@ -6,10 +6,10 @@ import msgspec
 
 from daiic.gateway.anthropic.schema.blocks import Block, MessageParam, ResultBlock, Results
 from daiic.gateway.anthropic.schema.request import CountRequest
-from daiic.gateway.http.errors import ApiError, unsupported_parameter
+from daiic.gateway.http.errors import ApiError, missing_parameter, unsupported_parameter
 from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.text.json_schema import schema_text
-from daiic.gateway.text.tools import add_tool, choose_tools, missing
+from daiic.gateway.text.tools import add_tool, choose_tools
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
@@ -58,7 +58,7 @@ def _add_tools(task: pb.TextTask, request: CountRequest) -> None:
     if choice is None:
         return
     if choice.type == "tool" and not choice.name:
-        raise missing("tool_choice.name")
+        raise missing_parameter("tool_choice.name")
     choose_tools(
         task,
         "required" if choice.type == "any" else choice.type,
@@ -150,7 +150,7 @@ async def _user_part(block: Block | ResultBlock, where: str, media: MediaReader)
 
 def _needed(value: str | None, where: str) -> str:
     if value is None:
-        raise missing(where)
+        raise missing_parameter(where)
     return value
 
 

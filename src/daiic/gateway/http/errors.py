@@ -61,6 +61,11 @@ ErrorFormat = Callable[[ApiError], bytes]
 """How an API writes an error: as a JSON text."""
 
 
+def missing_parameter(param: str) -> ApiError:
+    """Return the refusal of a request that lacks `param`."""
+    return ApiError(400, f"{param}: is missing", param=param)
+
+
 def unsupported_parameter(param: str, reason: str) -> ApiError:
     """Return the refusal of a parameter that this cluster cannot honour."""
     return ApiError(400, f"{param}: {reason}", param=param, code="unsupported_parameter")

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from daiic.gateway.http.errors import ApiError, unsupported_parameter
+from daiic.gateway.http.errors import ApiError, missing_parameter, unsupported_parameter
 from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.schema.chat import ChatRequest
 from daiic.gateway.openai.schema.messages import ContentPart, Message
 from daiic.gateway.openai.schema.tools import NamedTool, SentToolCall
-from daiic.gateway.text.tools import add_tool, choose_tools, missing, must_be_function
+from daiic.gateway.text.tools import add_tool, choose_tools, must_be_function
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
@@ -44,7 +44,7 @@ def add_tools(task: pb.TextTask, request: ChatRequest) -> None:
         must_be_function(tool.type, f"{where}.type")
         function = tool.function
         if function is None:
-            raise missing(f"{where}.function")
+            raise missing_parameter(f"{where}.function")
         add_tool(
             task,
             function.name,
@@ -58,7 +58,7 @@ def add_tools(task: pb.TextTask, request: ChatRequest) -> None:
     if isinstance(choice, NamedTool):
         must_be_function(choice.type, "tool_choice.type")
         if choice.function is None:
-            raise missing("tool_choice.function")
+            raise missing_parameter("tool_choice.function")
         name = choice.function.name
     else:
         mode = choice
@@ -79,7 +79,7 @@ def _message(message: Message, where: str) -> pb.ChatMessage:
         )
     is_assistant = message.role == "assistant"
     if message.content is None and not is_assistant:
-        raise missing(f"{where}.content")
+        raise missing_parameter(f"{where}.content")
     return pb.ChatMessage(
         role="system" if message.role == "developer" else message.role,
         tool_calls=[
@@ -98,13 +98,13 @@ async def _part(part: ContentPart, where: str, media: MediaReader) -> pb.Content
         case "image_url":
             image = part.image_url
             if image is None:
-                raise missing(f"{where}.image_url")
+                raise missing_parameter(f"{where}.image_url")
             url = image if isinstance(image, str) else image.url
             return pb.ContentPart(image=await media.image(url, f"{where}.image_url"))
         case "input_audio":
             audio = part.input_audio
             if audio is None:
-                raise missing(f"{where}.input_audio")
+                raise missing_parameter(f"{where}.input_audio")
             at = f"{where}.input_audio"
             return pb.ContentPart(audio=media.audio_in(audio.data, audio.format, at))
     raise unsupported_parameter(

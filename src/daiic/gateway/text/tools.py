@@ -70,11 +70,6 @@ def parameter_names(task: pb.TextTask, where: str) -> dict[str, str]:
     return {f"{tool.name}.parameters": where.format(n) for n, tool in enumerate(task.tools)}
 
 
-def missing(param: str) -> ApiError:
-    """Return the refusal of a request that lacks `param`."""
-    return ApiError(400, f"{param}: is missing", param=param)
-
-
 def must_be_function(kind: str, param: str) -> None:
     """Refuse a tool of another `kind`.
 

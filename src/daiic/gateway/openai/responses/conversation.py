@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from daiic.gateway.http.errors import unsupported_parameter
+from daiic.gateway.http.errors import missing_parameter, unsupported_parameter
 from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.openai.schema.response_items import InputContent, InputItem
 from daiic.gateway.openai.schema.response_request import NamedResponseTool, ResponseRequest
-from daiic.gateway.text.tools import add_tool, choose_tools, missing, must_be_function
+from daiic.gateway.text.tools import add_tool, choose_tools, must_be_function
 from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
@@ -32,9 +32,9 @@ async def add_items(
             reasoning += _text(item.content or item.summary, f"{here}.content")
         elif kind == "message":
             if item.role is None:
-                raise missing(f"{here}.role")
+                raise missing_parameter(f"{here}.role")
             if item.content is None:
-                raise missing(f"{here}.content")
+                raise missing_parameter(f"{here}.content")
             role = "system" if item.role == "developer" else item.role
             message = await _said(item.content, f"{here}.content", media)
             message.role = role
@@ -50,9 +50,9 @@ async def add_items(
             last.tool_calls.append(call)
         elif kind == "function_call_output":
             if not item.call_id:
-                raise missing(f"{here}.call_id")
+                raise missing_parameter(f"{here}.call_id")
             if item.output is None:
-                raise missing(f"{here}.output")
+                raise missing_parameter(f"{here}.output")
             message = await _said(item.output, f"{here}.output", media)
             message.role, message.tool_call_id = "tool", item.call_id
             task.messages.append(message)
@@ -74,7 +74,7 @@ def add_tools(task: pb.TextTask, request: ResponseRequest) -> None:
         where = f"tools[{index}]"
         must_be_function(tool.type, f"{where}.type")
         if tool.name is None:
-            raise missing(f"{where}.name")
+            raise missing_parameter(f"{where}.name")
         add_tool(
             task,
             tool.name,
@@ -88,7 +88,7 @@ def add_tools(task: pb.TextTask, request: ResponseRequest) -> None:
     if isinstance(choice, NamedResponseTool):
         must_be_function(choice.type, "tool_choice.type")
         if choice.name is None:
-            raise missing("tool_choice.name")
+            raise missing_parameter("tool_choice.name")
         name = choice.name
     else:
         mode = choice
@@ -97,9 +97,9 @@ def add_tools(task: pb.TextTask, request: ResponseRequest) -> None:
 
 def _call(item: InputItem, where: str) -> pb.ToolCall:
     if not item.call_id:
-        raise missing(f"{where}.call_id")
+        raise missing_parameter(f"{where}.call_id")
     if not item.name:
-        raise missing(f"{where}.name")
+        raise missing_parameter(f"{where}.name")
     return pb.ToolCall(id=item.call_id, name=item.name, arguments=item.arguments or "")
 
 
@@ -115,7 +115,7 @@ async def _said(
         if part.type != "input_image":
             message.parts.add(text=_text([part], where))
         elif part.image_url is None:
-            raise missing(f"{here}.image_url")
+            raise missing_parameter(f"{here}.image_url")
         else:
             image = await media.image(part.image_url, f"{here}.image_url")
             message.parts.add(image=image)

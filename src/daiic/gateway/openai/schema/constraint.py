@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.errors import ApiError, missing_parameter
 from daiic.gateway.limits import CHOSEN
 from daiic.gateway.openai.schema.sampling import SampledRequest
 from daiic.gateway.text.json_schema import checked_size, schema_text
@@ -78,7 +78,7 @@ class Constrained(SampledRequest, frozen=True, kw_only=True):
             where = "response_format.json_schema.schema"
             schema = form.json_schema.schema if form.json_schema else form.schema
             if schema is None:
-                raise ApiError(400, f"{where}: is missing", param=where)
+                raise missing_parameter(where)
         if schema is None:
             return [(pb.Constraint(json=True), "response_format")]
         return [(pb.Constraint(json_schema=schema_text(schema, where)), where)]

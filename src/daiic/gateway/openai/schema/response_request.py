@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from daiic.gateway.http.errors import ApiError, unsupported_parameter
+from daiic.gateway.http.errors import missing_parameter, unsupported_parameter
 from daiic.gateway.limits import MESSAGES, TOOLS
 from daiic.gateway.openai.schema.fields import Count, Effort
 from daiic.gateway.openai.schema.response_items import InputItem
@@ -100,7 +100,7 @@ class ResponseRequest(SampledRequest, frozen=True, kw_only=True):
             return pb.Constraint(json=True), "text.format"
         where = "text.format.schema"
         if form.schema is None:
-            raise ApiError(400, f"{where}: is missing", param=where)
+            raise missing_parameter(where)
         return pb.Constraint(json_schema=schema_text(form.schema, where)), where
 
     def check(self) -> None:
