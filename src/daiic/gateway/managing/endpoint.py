@@ -1,6 +1,5 @@
 """/api/models: POST unloads, pins or deletes a model, GET tells whether the client may do so."""
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -11,6 +10,7 @@ from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.json_endpoint import JsonEndpoint
+from daiic.gateway.http.json_response import json_response
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.managing.schema import Managed, ManageRequest, Outcome, Rights
 from daiic.gateway.openai.errors import error_body
@@ -34,8 +34,7 @@ def routes(gateway: Gateway) -> list[Route]:
 
 def _rights(request: Request) -> Response:
     """Answer GET /api/models: whether the client may manage them."""
-    rights = Rights(AccessLogEntry.of(request.scope).client.is_admin)
-    return Response(msgspec.json.encode(rights), media_type="application/json")
+    return json_response(Rights(AccessLogEntry.of(request.scope).client.is_admin))
 
 
 def check_may_manage(context: RequestContext) -> None:

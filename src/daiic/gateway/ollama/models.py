@@ -3,13 +3,13 @@
 import hashlib
 from datetime import UTC, datetime
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.json_response import json_response
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.managing.endpoint import check_may_manage, managed
 from daiic.gateway.managing.schema import ManageRequest
@@ -43,7 +43,7 @@ CAPABILITIES = {
 def list_tags(gateway: Gateway, request: Request) -> Response:
     """Answer GET /api/tags."""
     AccessLogEntry.of(request.scope).endpoint = "models"
-    return _json(
+    return json_response(
         Tags(
             [
                 Listed(
@@ -67,12 +67,12 @@ def list_loaded(gateway: Gateway, request: Request) -> Response:
                     known.name, known.name, size, on_cards, _digest(known), _about(known), FOREVER
                 )
             )
-    return _json(Processes(loaded))
+    return json_response(Processes(loaded))
 
 
 def version(request: Request) -> Response:
     """Answer GET /api/version."""
-    return _json(Version(VERSION))
+    return json_response(Version(VERSION))
 
 
 async def show(gateway: Gateway, request: ShowRequest, context: RequestContext) -> None:
@@ -116,7 +116,3 @@ def _date(known: KnownModel) -> str:
 def _digest(known: KnownModel) -> str:
     """Return what clients tell models apart by; it is none of their files."""
     return hashlib.sha256(known.name.encode()).hexdigest()
-
-
-def _json(answer: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(answer), media_type="application/json")

@@ -1,6 +1,5 @@
 """GET /v1/models and /v1/models/<id>: what the workers have, in the shape that the client knows."""
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -8,6 +7,7 @@ from daiic.gateway.anthropic import models as anthropic
 from daiic.gateway.anthropic.models import VERSION_HEADER
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access_log import AccessLogEntry
+from daiic.gateway.http.json_response import json_response
 from daiic.gateway.monitoring.cluster_view import KnownModel
 from daiic.gateway.openai.schema.models import Model, Models
 
@@ -17,15 +17,17 @@ def list_models(gateway: Gateway, request: Request) -> Response:
     AccessLogEntry.of(request.scope).endpoint = "models"
     models = list(gateway.models().values())
     if VERSION_HEADER in request.headers:
-        return _json(anthropic.Models.of(models))
-    return _json(Models([_model(known) for known in models]))
+        return json_response(anthropic.Models.of(models))
+    return json_response(Models([_model(known) for known in models]))
 
 
 def show_model(gateway: Gateway, request: Request) -> Response:
     """Answer GET /v1/models/<id>; the id may have slashes."""
     AccessLogEntry.of(request.scope).endpoint = "models"
     known = gateway.model(request.path_params["name"])
-    return _json(anthropic.Model.of(known) if VERSION_HEADER in request.headers else _model(known))
+    return json_response(
+        anthropic.Model.of(known) if VERSION_HEADER in request.headers else _model(known)
+    )
 
 
 def _model(known: KnownModel) -> Model:
@@ -39,7 +41,3 @@ def _model(known: KnownModel) -> Model:
         known.bytes,
         known.base or None,
     )
-
-
-def _json(answer: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(answer), media_type="application/json")

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.http.errors import SERVER, ApiError
+from daiic.gateway.http.json_response import json_response
 from daiic.gateway.limits import USAGE_DAYS, USAGE_RESULTS
 from daiic.gateway.usage.database import Question, Used
 
@@ -118,7 +119,7 @@ async def show_usage(gateway: Gateway, request: Request) -> Response:
         has_more=until < end,
         next_page=until.isoformat() if until < end else None,
     )
-    return Response(msgspec.json.encode(page), media_type="application/json")
+    return json_response(page)
 
 
 def _buckets(
