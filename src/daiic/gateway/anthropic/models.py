@@ -1,11 +1,11 @@
 """GET /v1/models as Anthropic's clients know it."""
 
-from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
 
 from daiic.gateway.monitoring.cluster_view import KnownModel
+from daiic.gateway.rfc3339 import rfc3339
 
 VERSION_HEADER = "anthropic-version"
 """A header that all of Anthropic's clients send."""
@@ -23,8 +23,7 @@ class Model(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, known: KnownModel) -> "Model":
         """Return what is told of `known`."""
-        since = datetime.fromtimestamp(known.since, UTC).isoformat().replace("+00:00", "Z")
-        return cls(known.name, known.name, since)
+        return cls(known.name, known.name, rfc3339(known.since))
 
 
 class Models(msgspec.Struct, frozen=True):

@@ -1,7 +1,6 @@
 """GET /api/tags, /api/ps, /api/version, POST /api/show, DELETE /api/delete: what workers have."""
 
 import hashlib
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +24,7 @@ from daiic.gateway.ollama.schema.answer import (
     Version,
 )
 from daiic.gateway.ollama.schema.request import DeleteRequest, ShowRequest
+from daiic.gateway.rfc3339 import rfc3339
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 
@@ -47,7 +47,12 @@ def list_tags(gateway: Gateway, request: Request) -> Response:
         Tags(
             [
                 Listed(
-                    known.name, known.name, _date(known), known.bytes, _digest(known), _about(known)
+                    known.name,
+                    known.name,
+                    rfc3339(known.since),
+                    known.bytes,
+                    _digest(known),
+                    _about(known),
                 )
                 for known in gateway.models().values()
             ]
@@ -80,7 +85,7 @@ async def show(gateway: Gateway, request: ShowRequest, context: RequestContext) 
     known = gateway.model(request.model)
     words = ["embedding"] if known.kind == pb.EMBEDDING else []
     words += [word for need, word in CAPABILITIES.items() if need in known.capabilities]
-    await context.response.send_json(Shown(_date(known), _about(known), words))
+    await context.response.send_json(Shown(rfc3339(known.since), _about(known), words))
 
 
 async def delete(gateway: Gateway, request: DeleteRequest, context: RequestContext) -> None:
@@ -107,10 +112,6 @@ def _memory(gateway: Gateway, name: str) -> tuple[int, int]:
 
 def _about(known: KnownModel) -> Details:
     return Details(known.quantization)
-
-
-def _date(known: KnownModel) -> str:
-    return datetime.fromtimestamp(known.since, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _digest(known: KnownModel) -> str:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import msgspec
 from msgspec import UNSET
@@ -10,6 +9,7 @@ from msgspec import UNSET
 from daiic.gateway.ollama.lines import Lines, line
 from daiic.gateway.ollama.schema.answer import AnsweredCall, AnsweredFunction, AnswerMessage, Line
 from daiic.gateway.openai.schema.logprobs import Logprobs
+from daiic.gateway.rfc3339 import rfc3339
 from daiic.gateway.text.tool_calls import complete_calls
 from daiic.wire import daiic_pb2 as pb
 
@@ -71,7 +71,7 @@ class TextFormat(Lines):
         is_chat = self._is_chat
         told = Line(
             model=self._model,
-            created_at=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            created_at=rfc3339(time.time()),
             done=usage is not None,
             message=(
                 AnswerMessage("assistant", part.text, thinking, calls or []) if is_chat else UNSET
