@@ -218,6 +218,11 @@ class ClusterView:
         """The models that a request may name."""
         return [model for model in self.models.values() if model.state != pb.FAILED]
 
+    def copies(self, name: str) -> Iterator[pb.ModelStatus]:
+        """Yield what each worker that has the model `name` says of it."""
+        for worker in self.status.workers if self.status is not None else ():
+            yield from (model for model in worker.heartbeat.models if model.name == name)
+
     def meant(self, model: str) -> str:
         """Return which model is meant by what a request calls it, `model` itself if none is."""
         return self._names.meant(model)

@@ -100,14 +100,9 @@ async def delete(gateway: Gateway, request: DeleteRequest, context: RequestConte
 
 def _memory(gateway: Gateway, name: str) -> tuple[int, int]:
     """Return the bytes that the model takes on all workers, and those of them on cards."""
-    status = gateway.view.status
-    taken = [
-        (model.bytes, model.placement == "gpu")
-        for worker in (status.workers if status is not None else ())
-        for model in worker.heartbeat.models
-        if model.name == name and model.state == pb.LOADED
-    ]
-    return sum(size for size, _ in taken), sum(size for size, on_card in taken if on_card)
+    loaded = [copy for copy in gateway.view.copies(name) if copy.state == pb.LOADED]
+    on_cards = sum(copy.bytes for copy in loaded if copy.placement == "gpu")
+    return sum(copy.bytes for copy in loaded), on_cards
 
 
 def _about(known: KnownModel) -> Details:

@@ -33,7 +33,7 @@ async def speak(gateway: Gateway, request: SpeechRequest, context: RequestContex
     """Answer POST /v1/audio/speech."""
     task = gateway.task(request.model, stream=True, client=context.client)
     task.speak.input = request.input
-    task.speak.voice = _voice(gateway, request)
+    task.speak.voice = _voice(gateway, task.model, request.voice)
     task.speak.speed = request.speed
     if request.seed is not None:
         task.speak.seed = request.seed % 2**64
@@ -76,13 +76,10 @@ def _opened(kind: str, rate: int) -> "SoundFile":
     return SoundFile(kind, rate)
 
 
-def _voice(gateway: Gateway, request: SpeechRequest) -> str:
+def _voice(gateway: Gateway, model: str, asked: str) -> str:
     """Return the voice that the worker is asked for; an empty one is the model's first."""
-    if request.voice not in VOICES or gateway.view.status is None:
-        return request.voice if request.voice not in VOICES else ""
-    models = (m for w in gateway.view.status.workers for m in w.heartbeat.models)
-    known = {voice for model in models if model.name == request.model for voice in model.voices}
-    return request.voice if request.voice in known else ""
+    known = any(asked in copy.voices for copy in gateway.view.copies(model))
+    return asked if known or asked not in VOICES else ""
 
 
 def _delta(data: bytes) -> bytes:
