@@ -7,7 +7,7 @@ task joins the running batch at the next token and leaves when it is done.
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import gcd, lcm
 from typing import Any
@@ -17,13 +17,11 @@ from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from daiic.worker.engines.transformers_text import adapted_cache, attention, windows
-from daiic.worker.engines.transformers_text.adapters import Adapters, Chain
-from daiic.worker.engines.transformers_text.guide import Guide
+from daiic.worker.engines.transformers_text.adapters import Adapters
+from daiic.worker.engines.transformers_text.group import Text
 from daiic.worker.engines.transformers_text.sampler import Sampler
-from daiic.worker.engines.transformers_text.sampling import Sampling
 from daiic.worker.engines.transformers_text.storage import storage_bytes
 from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
-from daiic.worker.engines.transformers_vision.seen import Seen
 
 PAGE = 32
 """Tokens in a block of the cache: tasks take whole blocks, and share those with the same text."""
@@ -148,27 +146,17 @@ class Batch(TextGenerator):
         finally:
             self._model.set_attn_implementation(batched)
 
-    def _start(
-        self,
-        name: str,
-        prompt: list[int],
-        sampling: Sampling,
-        max_tokens: int,
-        end_tokens: Iterable[int],
-        guide: Guide | None,
-        seen: Seen | None,
-        chain: Chain,
-    ) -> None:
-        assert seen is None, "batches take tokens alone"
+    def _start(self, text: Text) -> None:
+        assert text.seen is None, "batches take tokens alone"
         self._manager.add_request(
-            prompt,
-            request_id=name,
-            max_new_tokens=min(max_tokens, self.capacity - len(prompt)),
-            eos_token_id=list(end_tokens),
+            text.prompt,
+            request_id=text.name,
+            max_new_tokens=min(text.max_tokens, self.capacity - len(text.prompt)),
+            eos_token_id=list(text.end_tokens),
             streaming=True,
-            sampling=sampling,
-            guide=guide,
-            chain=chain,
+            sampling=text.sampling,
+            guide=text.guide,
+            chain=text.chain,
         )
 
     def _stop(self, name: str) -> None:

@@ -15,7 +15,10 @@ from daiic.worker.engines.transformers_vision.seen import Seen
 
 @dataclass(slots=True, eq=False)
 class Text:
-    """One task. `made` is only ever added to, so others may read it while it grows."""
+    """One task, as `TextGenerator.submit` gets it, called `name` among others.
+
+    `made` is only ever added to, so others may read it while it grows.
+    """
 
     name: str
     prompt: list[int]

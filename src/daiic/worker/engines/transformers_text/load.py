@@ -179,13 +179,14 @@ async def _serve(
             adapters=adapters,
         )
 
-    blind, seeing, template = "", None, template_of(tokenizer, path.name)
+    blind, seeing, other_template = "", None, None
     if isinstance(processor, Processor):
-        template = template_of(tokenizer, path.name, processor.chat_template)
+        other_template = processor.chat_template
         other = await asyncio.to_thread(twin, model)
         seeing = Seeing(processor, lambda: turns(other, growth.token_bytes(model)))
     elif processor:
         blind = f"sees no images: {processor}"
+    template = template_of(tokenizer, path.name, other_template)
     start = growth.start(model, fitting(growth.token_bytes(model)))
     served = await batched(model, slots=slots, capacity=start, adapters=adapters)
     batch, flash = served.batch, served.flash

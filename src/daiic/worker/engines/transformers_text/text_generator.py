@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from daiic.worker.engines.transformers_text.adapted_cache import request_name
 from daiic.worker.engines.transformers_text.adapters import PLAIN, Chain
+from daiic.worker.engines.transformers_text.group import Text
 from daiic.worker.engines.transformers_text.guide import Guide
 from daiic.worker.engines.transformers_text.guides import Guides
 from daiic.worker.engines.transformers_text.sampling import Sampling
@@ -92,7 +93,8 @@ class TextGenerator(ABC):
         if not self._streams.running:
             self._busy_since = time.monotonic()
         self._streams.running[name] = stream
-        self._start(name, prompt, sampling, max_tokens, end_tokens, guide, seen, chain)
+        ends = frozenset(end_tokens)
+        self._start(Text(name, list(prompt), sampling, max_tokens, ends, guide, seen, chain))
         return stream
 
     def cancel(self, stream: TokenStream) -> None:
@@ -115,18 +117,8 @@ class TextGenerator(ABC):
         self._guides.stop()
 
     @abstractmethod
-    def _start(
-        self,
-        name: str,
-        prompt: list[int],
-        sampling: Sampling,
-        max_tokens: int,
-        end_tokens: Iterable[int],
-        guide: Guide | None,
-        seen: Seen | None,
-        chain: Chain,
-    ) -> None:
-        """Have the thread generate a text, called `name` among others."""
+    def _start(self, text: Text) -> None:
+        """Have the thread generate `text`."""
 
     @abstractmethod
     def _stop(self, name: str) -> None:

@@ -10,20 +10,18 @@ import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 import torch
 from transformers.generation.continuous_batching.requests import RequestStatus
 
-from daiic.worker.engines.transformers_text.adapters import Adapters, Chain
+from daiic.worker.engines.transformers_text.adapters import Adapters
 from daiic.worker.engines.transformers_text.choosing import choose
 from daiic.worker.engines.transformers_text.group import Group, Text
-from daiic.worker.engines.transformers_text.guide import Guide
-from daiic.worker.engines.transformers_text.sampling import Sampling, pack, unpack
+from daiic.worker.engines.transformers_text.sampling import pack, unpack
 from daiic.worker.engines.transformers_text.text_generator import STOP_PATIENCE, TextGenerator
-from daiic.worker.engines.transformers_vision.seen import Seen
 
 PREFILL = 1024
 """Most tokens of a prompt in one step, where the model's cache can be filled in pieces."""
@@ -86,31 +84,10 @@ class Turns(TextGenerator):
         """Memory of the caches now."""
         return sum(group.bytes for group in list(self._groups))
 
-    def _start(
-        self,
-        name: str,
-        prompt: list[int],
-        sampling: Sampling,
-        max_tokens: int,
-        end_tokens: Iterable[int],
-        guide: Guide | None,
-        seen: Seen | None,
-        chain: Chain,
-    ) -> None:
+    def _start(self, text: Text) -> None:
         self._limit = self.bytes + self._spare()
         with self._news:
-            self._waiting.append(
-                Text(
-                    name,
-                    list(prompt),
-                    sampling,
-                    max_tokens,
-                    frozenset(end_tokens),
-                    guide,
-                    seen,
-                    chain,
-                )
-            )
+            self._waiting.append(text)
             self._news.notify()
 
     def _stop(self, name: str) -> None:
