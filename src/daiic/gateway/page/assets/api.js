@@ -36,6 +36,11 @@ export async function request(path, { body, signal } = {}) {
   throw new ApiError(response.status, answer.error?.message ?? answer.error ?? `${response.status} ${response.statusText}`);
 }
 
+/** Send a request and return the JSON that is the answer. */
+export async function requestJson(path, options) {
+  return (await request(path, options)).json();
+}
+
 /** Yield the JSON of each event that `path` streams; an error in the stream is thrown. */
 export async function* events(path, options) {
   const response = await request(path, options);

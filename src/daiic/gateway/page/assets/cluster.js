@@ -1,7 +1,7 @@
 // The live cluster: rate, workers, models, and recent requests.
 
 import { sparkline } from "./chart.js";
-import { byId, fill, h, keyed, meter, say, snippet } from "./dom.js";
+import { byId, fill, h, keyed, meter, notice, say, snippet } from "./dom.js";
 import { ago, bytes, duration, number } from "./format.js";
 import { onCluster } from "./live.js";
 
@@ -21,9 +21,7 @@ export function startClusterView() {
   );
   onCluster((cluster) => {
     byId("cluster").classList.toggle("stale", !cluster);
-    const problem = byId("problem");
-    problem.hidden = Boolean(cluster && !cluster.problem);
-    say(problem, cluster ? (cluster.problem ?? "") : "The gateway does not answer. Trying again.");
+    notice(byId("problem"), cluster ? (cluster.problem ?? "") : "The gateway does not answer. Trying again.");
     if (cluster) show(cluster, draw);
   });
 }

@@ -33,6 +33,12 @@ export function say(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
+/** Show `text` in a box that is hidden while there is none. */
+export function notice(box, text) {
+  box.hidden = !text;
+  say(box, text);
+}
+
 /**
  * Make the children of `container` match `items`, in order, keeping those whose key stays.
  * `create(item)` returns an element; `update(element, item)` fills it in.

@@ -1,7 +1,7 @@
 // The image playground: progress by steps, a stop button, and a gallery.
 
 import { events } from "./api.js";
-import { byId, fill, h, say } from "./dom.js";
+import { byId, fill, h, notice, say } from "./dom.js";
 import { duration } from "./format.js";
 import { onCluster } from "./live.js";
 import { modelChoice, numbers, loadingState } from "./models.js";
@@ -37,7 +37,7 @@ export function startImages() {
     const request = body();
     const controller = new AbortController();
     const begin = performance.now();
-    byId("image-problem").hidden = true;
+    notice(byId("image-problem"), "");
     setRunning(controller);
     fill(bar, 0);
     say(byId("making-count"), "");
@@ -59,10 +59,7 @@ export function startImages() {
         }
       }
     } catch (error) {
-      if (error.name !== "AbortError") {
-        byId("image-problem").hidden = false;
-        say(byId("image-problem"), error.message);
-      }
+      if (error.name !== "AbortError") notice(byId("image-problem"), error.message);
     } finally {
       clearInterval(hold);
       setRunning(null);

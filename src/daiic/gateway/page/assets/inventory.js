@@ -1,12 +1,12 @@
 // The models view: what is where, with pulls, and what administrators do with models.
 
-import { request } from "./api.js";
-import { byId, fill, h, keyed, meter, say } from "./dom.js";
+import { request, requestJson } from "./api.js";
+import { byId, fill, h, keyed, meter, notice, say } from "./dom.js";
 import { bytes } from "./format.js";
 import { cluster, onCluster } from "./live.js";
 
-const DONE = { unload: "unloaded", pin: "pinned", unpin: "no longer pinned", delete: "deleted" };
-const COLUMNS = ["Model", "Can", "Worker", "State", "Memory", ""];
+/** What can be done with a model, in the order of the buttons, and what is said then. */
+const DONE = { pin: "pinned", unpin: "no longer pinned", unload: "unloaded", delete: "deleted" };
 
 /** Make the models view work. */
 export function startInventory() {
@@ -15,16 +15,15 @@ export function startInventory() {
 
   const tell = (text, failed = false) => {
     say(byId("models-said"), failed ? "" : text);
-    byId("models-problem").hidden = !failed;
-    say(byId("models-problem"), failed ? text : "");
+    notice(byId("models-problem"), failed ? text : "");
   };
 
   async function act(action, model, worker) {
     if (action === "delete" && !confirm(`Delete ${model.name} from ${worker.name}?`)) return;
     tell(`${model.name} on ${worker.name}: working on it`);
     try {
-      const response = await request("/api/models", { body: { model: model.name, action, workers: [worker.id] } });
-      const [outcome] = (await response.json()).outcomes;
+      const { outcomes } = await requestJson("/api/models", { body: { model: model.name, action, workers: [worker.id] } });
+      const [outcome] = outcomes;
       tell(outcome.error || `${model.name} is ${DONE[action]} on ${worker.name}`, Boolean(outcome.error));
     } catch (error) {
       tell(error.message, true);
@@ -47,20 +46,16 @@ export function startInventory() {
     }
   });
 
-  const button = (row, action, name) => {
-    const element = h("button", { className: "link", type: "button" }, name);
+  const button = (row, action) => {
+    const element = h("button", { className: "link", type: "button" }, action);
     element.dataset.action = action;
     element.addEventListener("click", () => act(action, row.model, row.worker));
     return element;
   };
 
   function create(row) {
-    const cells = COLUMNS.map((name) => h("td", { "data-head": name }));
-    const [name, , , state] = cells;
-    name.append(h("b"));
-    state.append(h("span"), meter("Progress"));
-    const element = h("tr", {}, ...cells);
-    cells.at(-1).append(...["pin", "unpin", "unload", "delete"].map((action) => button(element, action, action)));
+    const element = h("tr", {}, h("td", {}, h("b")), h("td"), h("td"), h("td", {}, h("span"), meter("Progress")), h("td"));
+    element.append(h("td", {}, ...Object.keys(DONE).map((action) => button(element, action))));
     return element;
   }
 
@@ -101,7 +96,7 @@ export function startInventory() {
 
   async function learnRights() {
     try {
-      mayManage = (await (await request("/api/models")).json()).may_manage;
+      mayManage = (await requestJson("/api/models")).may_manage;
     } catch {
       return; // the cluster's stream tells of an unreachable gateway, or of a key that is needed
     }

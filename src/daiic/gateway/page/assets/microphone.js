@@ -1,6 +1,6 @@
 // Speaking in place of typing: what is said is written into the message while it is said.
 
-import { request } from "./api.js";
+import { requestJson } from "./api.js";
 import { say } from "./dom.js";
 import { modelsThat, onCluster } from "./live.js";
 
@@ -65,7 +65,7 @@ export function microphone(button, input, complain) {
       form.append("model", listeners()[0]?.name ?? "");
       form.append("file", new Blob([wav(now.chunks, now.samples)], { type: "audio/wav" }), "speech.wav");
       try {
-        const answer = await (await request("/v1/audio/transcriptions", { body: form })).json();
+        const answer = await requestJson("/v1/audio/transcriptions", { body: form });
         input.value = before + answer.text.trim();
       } catch (error) {
         complain(error.message);

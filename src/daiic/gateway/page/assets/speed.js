@@ -1,6 +1,6 @@
 // What benches have measured: a chart and a table for each model, the same for every machine.
 
-import { request } from "./api.js";
+import { requestJson } from "./api.js";
 import { startBench } from "./bench.js";
 import { curves, LOOKS, mark } from "./curves.js";
 import { byId, h, keyed, refill, say } from "./dom.js";
@@ -45,7 +45,7 @@ export function startSpeed() {
   };
   const ask = async () => {
     try {
-      show(await (await request("/api/benches")).json());
+      show(await requestJson("/api/benches"));
     } catch {
       seen = null; // asked again with the next news of the cluster
     }

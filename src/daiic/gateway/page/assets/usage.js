@@ -1,7 +1,7 @@
 // What was used: by key, model or day, for as many days as one likes. A key without the right to more sees its own.
 
-import { request } from "./api.js";
-import { byId, h, refill, say } from "./dom.js";
+import { requestJson } from "./api.js";
+import { byId, h, notice, refill, say } from "./dom.js";
 import { duration, number } from "./format.js";
 
 const DAY = 86400;
@@ -41,12 +41,11 @@ export function startUsage() {
     try {
       const buckets = await ask(split.value, Number(span.value));
       if (mine !== asked) return;
-      problem.hidden = true;
+      notice(problem, "");
       showTable(rowsOf(buckets, SPLITS[split.value]), SPLITS[split.value], span.selectedOptions[0].text);
     } catch (error) {
       if (mine !== asked) return;
-      say(problem, error.message);
-      problem.hidden = error.status === 401;
+      notice(problem, error.status === 401 ? "" : error.message);
     }
   };
   byId("usage").addEventListener("shown", show);
@@ -61,7 +60,7 @@ async function ask(split, days) {
   if (split !== "day") query.set("group_by", split);
   const buckets = [];
   for (;;) {
-    const page = await (await request(`/v1/usage?${query}`)).json();
+    const page = await requestJson(`/v1/usage?${query}`);
     buckets.push(...page.data);
     if (!page.has_more) return buckets;
     query.set("page", page.next_page);
@@ -74,9 +73,9 @@ function rowsOf(buckets, split) {
   for (const bucket of buckets) {
     for (const result of bucket.results) {
       const key = split.key(result, bucket.start_time);
-      const row = rows.get(key) ?? { key, label: split.label(result, bucket.start_time), day: bucket.start_time, amounts: COLUMNS.map(() => 0) };
+      const row = rows.get(key) ?? { key, label: split.label(result, bucket.start_time), day: bucket.start_time, tokens: 0, amounts: COLUMNS.map(() => 0) };
       COLUMNS.forEach((column, index) => (row.amounts[index] += column.of(result)));
-      row.tokens = row.amounts[2] + row.amounts[4];
+      row.tokens += result.input_tokens + result.output_tokens;
       rows.set(key, row);
     }
   }
