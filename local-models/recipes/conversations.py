@@ -87,6 +87,19 @@ def read_exchanges(folder: Path) -> list[Exchange]:
     return exchanges
 
 
+def read_plain(folder: Path) -> list[str]:
+    """All paragraphs of the text files in `folder`, each in one line, in the order of their names.
+
+    Paragraphs are divided by blank lines.
+    """
+    return [
+        " ".join(part.split())
+        for path in sorted(folder.glob("*.txt"))
+        for part in path.read_text().split("\n\n")
+        if part.strip()
+    ]
+
+
 def _reworded(question: str, rng: random.Random) -> str:
     """The question as people type it: capitals, closing marks and courtesies vary."""
     bare = question.rstrip("?")

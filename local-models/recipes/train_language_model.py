@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from conversations import conversations, counting, read_exchanges
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from byte_level import byte_level
+from conversations import conversations, counting, read_exchanges, read_plain
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 HERE = Path(__file__).parent
@@ -44,22 +44,8 @@ CHAT_TEMPLATE = (
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer that knows every byte, trained on `texts`."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=SPECIALS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    begin = tokenizer.token_to_id(BEGIN)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BEGIN} $A", pair=f"{BEGIN} $A $B", special_tokens=[(BEGIN, begin)]
-    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=byte_level(texts, VOCABULARY, SPECIALS, BEGIN),
         bos_token=BEGIN,
         eos_token=END,
         pad_token=PAD,
@@ -164,8 +150,7 @@ def main() -> None:
 
     exchanges = read_exchanges(HERE / "corpus") + counting()
     plain = [answer for exchange in exchanges for answer in exchange.answers]
-    for path in sorted((HERE / "corpus" / "plain").glob("*.txt")):
-        plain += [" ".join(part.split()) for part in path.read_text().split("\n\n") if part.strip()]
+    plain += read_plain(HERE / "corpus" / "plain")
     questions = [question for exchange in exchanges for question in exchange.questions]
     tokenizer = train_tokenizer(
         plain + questions + [question.capitalize() for question in questions]

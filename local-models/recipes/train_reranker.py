@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from conversations import Exchange, read_exchanges
+from conversations import Exchange, read_exchanges, read_plain
 from tokenizers import (
     Tokenizer,
     decoders,
@@ -182,9 +182,7 @@ def main() -> None:
     torch.manual_seed(SEED)
 
     exchanges = read_exchanges(HERE / "corpus")
-    plain = []
-    for path in sorted((HERE / "corpus" / "plain").glob("*.txt")):
-        plain += [" ".join(part.split()) for part in path.read_text().split("\n\n") if part.strip()]
+    plain = read_plain(HERE / "corpus" / "plain")
     texts = plain + [text for one in exchanges for text in one.questions + one.answers]
     tokenizer = train_tokenizer(texts)
     model = new_model(tokenizer)
