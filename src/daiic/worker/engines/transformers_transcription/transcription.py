@@ -150,9 +150,9 @@ class Transcription:
     def _from_there(self, tokens: Sequence[int]) -> tuple[pb.Result, list[int]]:
         """Return what ends a window after the last whole passage in its `tokens`."""
         vocabulary = self._vocabulary
-        count = closed(tokens, vocabulary) or (len(tokens) if tokens else 0)
-        last = tokens[count - 1] if count else vocabulary.first_time
-        if not vocabulary.is_time(last) or count < 2:
+        count = closed(tokens, vocabulary) or len(tokens)
+        last = tokens[count - 1] if count > 1 else vocabulary.first_time
+        if not vocabulary.is_time(last):
             last = vocabulary.first_time
         return pb.Result(), [last, last, vocabulary.end]
 
