@@ -1,9 +1,11 @@
 """Texts that a model reads at once, without generating: which go together, and how many tokens."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from daiic.worker.engines.torch.tokenizer import PIECE
+from daiic.worker.models.model_json import bad_file, read_object
 
 BATCH = 16
 """Inputs in one forward pass, at most."""
@@ -23,6 +25,19 @@ def most_tokens(model: Any, tokenizer: Any, *limits: int | None) -> int | None:
     """
     known = (*limits, tokenizer.model_max_length, _positions(model))
     return min((n for n in known if n is not None and n < ENDLESS), default=None)
+
+
+def published_limit(path: Path) -> int | None:
+    """Return the most tokens that sentence-transformers' file in the directory `path` names.
+
+    Raises:
+        TaskError: BAD_REQUEST if the file is not valid.
+    """
+    file = path / "sentence_bert_config.json"
+    longest = (read_object(file) or {}).get("max_seq_length")
+    if longest is not None and (not isinstance(longest, int) or longest < 1):
+        raise bad_file(file, "has no usable max_seq_length")
+    return longest
 
 
 def _positions(model: Any) -> int | None:

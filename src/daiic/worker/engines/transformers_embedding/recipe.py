@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
+from daiic.worker.engines.torch.text_batches import published_limit
 from daiic.worker.engines.transformers_embedding import dimensions
 from daiic.worker.engines.transformers_embedding import prompts as prompt_files
 from daiic.worker.engines.transformers_embedding.dimensions import Dimensions
@@ -73,14 +74,10 @@ def read(path: Path) -> Recipe:
             after.append(path / folder)
         elif step != "Transformer":
             raise _unknown(path, f'a step "{shown(step)}"')
-    limits = read_object(path / "sentence_bert_config.json") or {}
-    longest = limits.get("max_seq_length")
-    if longest is not None and (not isinstance(longest, int) or longest < 1):
-        raise bad_file(path / "sentence_bert_config.json", "has no usable max_seq_length")
     return Recipe(
         pooling,
         tuple(after),
-        longest,
+        published_limit(path),
         prompt_files.read(path),
         pools_prompt,
         dimensions.read(path),

@@ -15,7 +15,8 @@ import torch
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
 from daiic.worker.engines.torch.activations import activation
-from daiic.worker.models.model_json import bad_file, read_object, shown
+from daiic.worker.engines.torch.text_batches import published_limit
+from daiic.worker.models.model_json import read_object, shown
 
 _SIGMOID = "torch.nn.modules.activation.Sigmoid"
 
@@ -51,8 +52,4 @@ def read(path: Path) -> Recipe:
             f"{path.name} makes its scores with {shown(wanted)}, which is not supported",
             "choose a model whose scores get a sigmoid, or nothing",
         )
-    limits = read_object(path / "sentence_bert_config.json") or {}
-    longest = limits.get("max_seq_length")
-    if longest is not None and (not isinstance(longest, int) or longest < 1):
-        raise bad_file(path / "sentence_bert_config.json", "has no usable max_seq_length")
-    return Recipe(found, longest)
+    return Recipe(found, published_limit(path))
