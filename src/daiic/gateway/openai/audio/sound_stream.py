@@ -17,12 +17,7 @@ class SoundStream:
     comment = b""
 
     def __init__(self, kind: str) -> None:
-        self._media_type = MEDIA_TYPES[kind]
-
-    @property
-    def media_type(self) -> bytes:
-        """The type of the file."""
-        return self._media_type
+        self.media_type = MEDIA_TYPES[kind]
 
     def error(self, error: ApiError) -> bytes:
         """Return nothing: a file has no place for words."""
