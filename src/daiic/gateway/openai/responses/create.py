@@ -22,8 +22,6 @@ from daiic.gateway.text.answering import answer_text
 from daiic.gateway.text.tools import parameter_names
 from daiic.shown import shown
 
-_ITEMS = msgspec.json.Decoder(list[InputItem])
-
 
 class _Output(msgspec.Struct):
     """Of a response that was kept, what goes on as input."""
@@ -95,7 +93,7 @@ def earlier_items(
             raise _not_kept(request.previous_response_id or "", previous)
         memory.count(kept.input_items)
         memory.count(kept.response)
-        said = _ITEMS.decode(kept.input_items)
+        said = kept.items
         answered = msgspec.json.decode(kept.response, type=_Output).output
         count += len(said) + len(answered)
         if memory.size > most or count > MESSAGES:

@@ -18,8 +18,6 @@ PATH = "/v1/responses/{response_id}"
 MOST_ITEMS = 100
 USUAL_ITEMS = 20
 
-_ITEMS = msgspec.json.Decoder(list[InputItem])
-
 
 def routes(store: ResponseStore) -> list[Route]:
     """Return the routes of what is kept in `store`."""
@@ -52,8 +50,7 @@ def routes(store: ResponseStore) -> list[Route]:
         return msgspec.json.encode(DeletedResponse(response_id))
 
     def list_input(request: Request, response_id: str, client: str) -> bytes:
-        items = _ITEMS.decode(kept(response_id, client).input_items)
-        return msgspec.json.encode(_page(items, request))
+        return msgspec.json.encode(_page(kept(response_id, client).items, request))
 
     def cancel(request: Request, response_id: str, client: str) -> bytes:
         kept(response_id, client)

@@ -5,15 +5,19 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from daiic.gateway.limits import (
     CLIENT_RESPONSES_BYTES,
     RESPONSE_PATIENCE,
     RESPONSES,
     RESPONSES_BYTES,
 )
+from daiic.gateway.openai.schema.response_items import InputItem
 
 OVERHEAD = 512
 """Bytes that a kept response takes beside its texts."""
+_ITEMS = msgspec.json.Decoder(list[InputItem])
 
 
 @dataclass(slots=True)
@@ -25,6 +29,11 @@ class KeptResponse:
     response: bytes
     previous: str | None
     used: float = 0.0
+
+    @property
+    def items(self) -> list[InputItem]:
+        """The input, read."""
+        return _ITEMS.decode(self.input_items)
 
     @property
     def size(self) -> int:
