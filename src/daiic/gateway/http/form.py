@@ -154,12 +154,8 @@ class _Part:
             raise _malformed("one of its parts has no Content-Disposition: form-data with a name")
         coding = self._headers.get(b"content-transfer-encoding", b"binary").lower()
         if coding not in (b"binary", b"8bit", b"7bit"):
-            raise ApiError(
-                400,
-                f"{shown(self.field, NAME)}: its Content-Transfer-Encoding is not read; "
-                "send the bytes as they are",
-                param=shown(self.field, NAME),
-                code="invalid_form",
+            raise self._unreadable(
+                "its Content-Transfer-Encoding is not read; send the bytes as they are"
             )
         if b"filename" in options:
             self._file_name = _text(options[b"filename"])
@@ -167,12 +163,9 @@ class _Part:
     def add(self, data: bytes) -> None:
         self._content += data
         if self._file_name is None and len(self._content) > FIELD_BYTES:
-            raise ApiError(
-                400,
-                f"{shown(self.field, NAME)}: it is longer than {FIELD_BYTES} bytes; send less, "
-                "or if it is a file, send it with a file name",
-                param=shown(self.field, NAME),
-                code="invalid_form",
+            raise self._unreadable(
+                f"it is longer than {FIELD_BYTES} bytes; send less, or if it is a file, send it "
+                "with a file name"
             )
 
     def value(self) -> str | Upload:
@@ -184,13 +177,13 @@ class _Part:
         try:
             return content.decode()
         except UnicodeDecodeError:
-            said = shown(self.field, NAME)
-            raise ApiError(
-                400,
-                f"{said}: it is not UTF-8; if it is a file, send it with a file name",
-                param=said,
-                code="invalid_form",
+            raise self._unreadable(
+                "it is not UTF-8; if it is a file, send it with a file name"
             ) from None
+
+    def _unreadable(self, what: str) -> ApiError:
+        said = shown(self.field, NAME)
+        return ApiError(400, f"{said}: {what}", param=said, code="invalid_form")
 
 
 def _may_be_list(kind: inspect.Type) -> bool:
