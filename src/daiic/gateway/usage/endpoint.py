@@ -79,11 +79,11 @@ async def show_usage(gateway: Gateway, request: Request) -> Response:
     if query.get("bucket_width", "1d") != "1d":
         raise _bad("bucket_width", "use is counted by day: 1d")
     limit = _number(request, "limit", USUAL_DAYS, 1, USAGE_DAYS)
-    today = datetime.datetime.now(datetime.UTC).date()
-    last = int(datetime.datetime.combine(today + DAY, datetime.time(), datetime.UTC).timestamp())
-    end = _day(_number(request, "end_time", last, 0, last) + 86399)
-    start = _number(request, "start_time", last - limit * 86400, 0, last)
-    end = min(end, today + DAY)
+    tomorrow = datetime.datetime.now(datetime.UTC).date() + DAY
+    last = _seconds(tomorrow)
+    # A day of which only a part is asked for comes whole.
+    end = _day(_number(request, "end_time", last, 0, last) - 1) + DAY
+    start = _number(request, "start_time", _seconds(tomorrow - limit * DAY), 0, last)
     first = min(end, _page(query["page"]) if query.get("page") else _day(start))
     until = min(end, first + limit * DAY)
     accounts = _texts(request, "api_key_ids")
@@ -129,9 +129,8 @@ def _buckets(
     buckets = []
     day = first
     while day < until:
-        start = int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp())
-        used = by_day.get(day.isoformat(), [])
-        buckets.append(UsageBucket(start, start + 86400, [_result(row, groups) for row in used]))
+        results = [_result(row, groups) for row in by_day.get(day.isoformat(), [])]
+        buckets.append(UsageBucket(_seconds(day), _seconds(day + DAY), results))
         day += DAY
     return buckets
 
@@ -182,6 +181,11 @@ def _page(text: str) -> datetime.date:
 
 def _day(seconds: int) -> datetime.date:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date()
+
+
+def _seconds(day: datetime.date) -> int:
+    """Return when a day begins, in seconds since the Epoch."""
+    return int(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp())
 
 
 def _bad(param: str, what: str) -> ApiError:
