@@ -1,11 +1,13 @@
 """`daiic apikey`: the keys that clients of a gateway send."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.table import Table
 from rich.text import Text
@@ -107,10 +109,8 @@ def create(
         tuple(model or ()),
         priority.value if priority else "normal",
     )
-    try:
-        key = KeyFile(file).create(name, may_bench=may_bench, is_admin=is_admin, limits=limits)
-    except ApiKeysError as error:
-        raise fail(str(error), USAGE) from None
+    with _keys_of(file) as keys:
+        key = keys.create(name, may_bench=may_bench, is_admin=is_admin, limits=limits)
     said = f"added to {file}; a running gateway accepts it at once. Save it, this is the only time:"
     err.print(Text(said))
     print(key)
@@ -167,10 +167,8 @@ def change(
         changes[name] = getattr(KeyLimits(), name)
     if not changes:
         raise fail("nothing is to change: `daiic apikey set --help` lists what can", USAGE)
-    try:
-        changed = KeyFile(file).change(key, changes)
-    except ApiKeysError as error:
-        raise fail(str(error), USAGE) from None
+    with _keys_of(file) as keys:
+        changed = keys.change(key, changes)
     said = ", ".join(_rights(changed)) or "no limits of its own"
     err.print(Text(f"{shown(changed.name)} ({shown(changed.id)}): {said}"))
 
@@ -178,15 +176,13 @@ def change(
 @app.command("list")
 def list_keys(file: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> None:
     """List the keys' names and ids; the keys themselves are not stored and cannot be shown."""
-    try:
-        keys = list(KeyFile(file).load().values())
-    except ApiKeysError as error:
-        raise fail(str(error), USAGE) from None
+    with _keys_of(file) as keys:
+        listed = list(keys.load().values())
     if as_json:
-        write_json([_as_json(key) for key in keys])
+        write_json([_as_json(key) for key in listed])
         return
     table = Table("name", "id", "created", "limits and rights", box=None)
-    for key in keys:
+    for key in listed:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created))
         said = ", ".join(_rights(key))
         table.add_row(Text(shown(key.name)), Text(shown(key.id)), created, Text(said))
@@ -196,22 +192,28 @@ def list_keys(file: FileOption = DEFAULT_FILE, as_json: JsonOption = False) -> N
 @app.command()
 def revoke(key: KeyArgument, file: FileOption = DEFAULT_FILE) -> None:
     """Revoke a key; a running gateway refuses it at once."""
-    try:
-        revoked = KeyFile(file).revoke(key)
-    except ApiKeysError as error:
-        raise fail(str(error), USAGE) from None
+    with _keys_of(file) as keys:
+        revoked = keys.revoke(key)
     err.print(Text(f"revoked {shown(revoked.name)} ({shown(revoked.id)})"))
 
 
+@contextlib.contextmanager
+def _keys_of(file: Path) -> Iterator[KeyFile]:
+    """Give the keys in `file`; what is wrong with them or with a change ends the command."""
+    try:
+        yield KeyFile(file)
+    except ApiKeysError as error:
+        raise fail(str(error), USAGE) from None
+
+
 def _as_json(key: ApiKey) -> dict[str, object]:
-    limits = {name: getattr(key.limits, name) for name in KeyLimits.__struct_fields__}
     return {
         "id": key.id,
         "name": key.name,
         "created": key.created,
         "may_bench": key.may_bench,
         "is_admin": key.is_admin,
-        **limits,
+        **msgspec.structs.asdict(key.limits),
     }
 
 
