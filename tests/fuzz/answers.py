@@ -4,20 +4,17 @@ By hand: `python tests/fuzz/driver.py answers --coverage 900` (see there). The f
 input chooses the request; the rest are serialized results, with SEPARATOR between them.
 """
 
-import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator, Callable
 
-import structlog
 from google.protobuf.message import DecodeError
 
 from daiic.wire import daiic_pb2 as pb
 from fuzz import forms
 from fuzz.bodies import BODIES
-from fuzz.json_bodies import post
+from fuzz.posts import post, with_gateway
 from support.gateway_in_process import GatewayInProcess
-from support.peers.scripted_head import PNG, able_worker
+from support.peers.scripted_head import PNG
 
 SEPARATOR = b"\x1e\x1e"
 JSON = b"application/json"
@@ -109,18 +106,8 @@ def results(data: bytes) -> list[pb.Result]:
 
 def target() -> Callable[[bytes], None]:
     """Return what answers one request of a gateway that lives as long as the run."""
-    loop = asyncio.new_event_loop()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
-    async def begin() -> GatewayInProcess:
-        gateway = GatewayInProcess(only_local_names=True)
-        gateway.cluster.now = able_worker()
-        gateway.view.update(gateway.cluster.now)
-        return gateway
-
-    gateway = loop.run_until_complete(begin())
-
-    async def ask(data: bytes) -> None:
+    async def ask(gateway: GatewayInProcess, data: bytes) -> None:
         path, body, content_type = REQUESTS[data[0] % len(REQUESTS) if data else 0]
 
         async def script(task: pb.Task) -> AsyncIterator[pb.Result]:
@@ -132,6 +119,5 @@ def target() -> Callable[[bytes], None]:
         assert b"the gateway failed" not in answer, (path, status, answer)
         if media_type == JSON.decode():
             json.loads(answer)
-        gateway.cluster.tasks.clear()
 
-    return lambda data: loop.run_until_complete(ask(data))
+    return with_gateway(ask, only_local_names=True)

@@ -4,16 +4,11 @@ By hand: `python tests/fuzz/driver.py forms --coverage 900` (see there). An inpu
 chooses the endpoint, the header that tells the form's boundary, a line feed and the form.
 """
 
-import asyncio
 import json
-import logging
 from collections.abc import Callable
 
-import structlog
-
-from fuzz.json_bodies import check_refusal, post
+from fuzz.posts import check_refusal, post, with_gateway
 from support.gateway_in_process import GatewayInProcess
-from support.peers.scripted_head import able_worker
 
 PATHS = (
     "/v1/images/edits",
@@ -119,18 +114,8 @@ WORDS = [
 
 def target() -> Callable[[bytes], None]:
     """Return what posts one form to a gateway that lives as long as the run."""
-    loop = asyncio.new_event_loop()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
-    async def begin() -> GatewayInProcess:
-        gateway = GatewayInProcess()
-        gateway.cluster.now = able_worker()
-        gateway.view.update(gateway.cluster.now)
-        return gateway
-
-    gateway = loop.run_until_complete(begin())
-
-    async def send(data: bytes) -> None:
+    async def send(gateway: GatewayInProcess, data: bytes) -> None:
         path = PATHS[data[0] % len(PATHS) if data else 0]
         content_type, _, form = data[1:].partition(b"\n")
         status, answer, media_type = await post(gateway, path, form, content_type)
@@ -144,6 +129,5 @@ def target() -> Callable[[bytes], None]:
             assert json.loads(answer).get("error") is None
         else:
             assert media_type in ("text/plain", "text/vtt", "application/x-subrip"), media_type
-        gateway.cluster.tasks.clear()
 
-    return lambda data: loop.run_until_complete(send(data))
+    return with_gateway(send)

@@ -4,19 +4,14 @@ By hand: `python tests/fuzz/driver.py json_bodies --coverage 900` (see there). T
 input chooses the endpoint.
 """
 
-import asyncio
 import json
-import logging
 from collections.abc import Callable
 
-import structlog
-
 from fuzz.bodies import BODIES
+from fuzz.posts import check_refusal, post, with_gateway
 from support.gateway_in_process import GatewayInProcess
-from support.peers.scripted_head import able_worker
 
 PATHS = list(dict.fromkeys(path for path, _ in BODIES))
-LONGEST_ERROR = 8000
 ENDS = (
     "[DONE]",
     "image_generation.completed",
@@ -50,18 +45,8 @@ WORDS = [
 
 def target() -> Callable[[bytes], None]:
     """Return what posts one body to a gateway that lives as long as the run."""
-    loop = asyncio.new_event_loop()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
-    async def begin() -> GatewayInProcess:
-        gateway = GatewayInProcess(only_local_names=True)  # whose clients may manage models
-        gateway.cluster.now = able_worker()
-        gateway.view.update(gateway.cluster.now)
-        return gateway
-
-    gateway = loop.run_until_complete(begin())
-
-    async def send(data: bytes) -> None:
+    async def send(gateway: GatewayInProcess, data: bytes) -> None:
         path, body = PATHS[data[0] % len(PATHS) if data else 0], data[1:]
         status, answer, media_type = await post(gateway, path, body)
         if status != 200:
@@ -74,52 +59,5 @@ def target() -> Callable[[bytes], None]:
             assert any(end in last for end in ENDS), last
         else:
             assert json.loads(answer).get("error") is None
-        gateway.cluster.tasks.clear()
 
-    return lambda data: loop.run_until_complete(send(data))
-
-
-def check_refusal(answer: bytes) -> None:
-    """Check that `answer` says what is wrong, in a few words; of Ollama's API it is a text."""
-    assert len(answer) < LONGEST_ERROR
-    error = json.loads(answer)["error"]
-    assert error if isinstance(error, str) else error["message"]
-
-
-async def post(
-    gateway: GatewayInProcess, path: str, body: bytes, content_type: bytes = b"application/json"
-) -> tuple[int, bytes, str]:
-    """Return the status, the body and its media type."""
-    started: dict[str, object] = {}
-    answer = bytearray()
-    asked = False
-
-    async def receive() -> dict[str, object]:
-        nonlocal asked
-        if asked:
-            await asyncio.Future()
-        asked = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, object]) -> None:
-        if message["type"] == "http.response.start":
-            started.update(message)
-        else:
-            answer.extend(message.get("body", b""))
-
-    scope = {
-        "type": "http",
-        "method": "DELETE" if path == "/api/delete" else "POST",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "scheme": "http",
-        "headers": [(b"host", b"localhost"), (b"content-type", content_type)],
-        "client": ("127.0.0.1", 50000),
-        "server": ("127.0.0.1", 7700),
-        "state": {},
-    }
-    await gateway.app(scope, receive, send)
-    headers = dict(started["headers"])
-    return started["status"], bytes(answer), headers[b"content-type"].decode().partition(";")[0]
+    return with_gateway(send, only_local_names=True)  # whose clients may manage models
