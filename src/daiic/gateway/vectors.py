@@ -3,18 +3,26 @@
 from collections.abc import Sequence
 
 from daiic.errors import TaskError
+from daiic.gateway.gateway import Gateway
+from daiic.gateway.http.request_context import RequestContext
 from daiic.wire import daiic_pb2 as pb
 
 
-def vectors(result: pb.Result, task: pb.Task) -> Sequence[pb.Embedding]:
-    """Return the vector of each input of `task`.
+async def vectors(
+    gateway: Gateway, task: pb.Task, context: RequestContext
+) -> tuple[Sequence[pb.Embedding], int]:
+    """Run `task`; return the vector of each of its inputs, and how many tokens were read.
 
     Raises:
-        TaskError: INTERNAL if `result` has more or fewer.
+        TaskError: if it ends without them; INTERNAL if there are more or fewer.
     """
+    result = await gateway.cluster.answer(task)
+    read = result.usage.prompt_tokens
+    context.activity.output(result.worker_id, len(result.embeddings))
+    gateway.activity.count_tokens(context.activity.model, read, 0)
     inputs = len(task.embed.inputs) + len(task.embed.token_inputs)
     if len(result.embeddings) != inputs:
         raise TaskError(
             pb.INTERNAL, f"{task.model} gave no vector for each input", "choose another model"
         )
-    return result.embeddings
+    return result.embeddings, read

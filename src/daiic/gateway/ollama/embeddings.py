@@ -36,9 +36,5 @@ async def _embedded(
     """Return the vectors, and how many tokens were read."""
     task = gateway.task(model, stream=False, client=context.client)
     task.embed.CopyFrom(asked)
-    result = await gateway.cluster.answer(task)
-    embedded = [list(vector.values) for vector in vectors(result, task)]
-    read = result.usage.prompt_tokens
-    context.activity.output(result.worker_id, len(embedded))
-    gateway.activity.count_tokens(context.activity.model, read, 0)
-    return embedded, read
+    embedded, read = await vectors(gateway, task, context)
+    return [list(vector.values) for vector in embedded], read

@@ -23,14 +23,11 @@ async def embed(gateway: Gateway, request: EmbeddingRequest, context: RequestCon
     task.embed.token_inputs.extend(pb.Tokens(tokens=tokens) for tokens in request.tokens)
     task.embed.dimensions = request.dimensions or 0
     task.embed.prompt_name = request.prompt
-    result = await gateway.cluster.answer(task)
-    read = result.usage.prompt_tokens
-    context.activity.output(result.worker_id, len(result.embeddings))
-    gateway.activity.count_tokens(request.model, read, 0)
+    embedded, read = await vectors(gateway, task, context)
     as_base64 = request.encoding_format == "base64"
     data = [
         Embedding(index, _base64(vector) if as_base64 else list(vector.values))
-        for index, vector in enumerate(vectors(result, task))
+        for index, vector in enumerate(embedded)
     ]
     await context.response.send_json(Embeddings(request.model, data, EmbeddingUsage(read, read)))
 
