@@ -9,8 +9,8 @@ unless a Lark grammar names them.
 import json
 import signal
 import subprocess
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -26,7 +26,7 @@ from daiic.worker.engines.transformers_text.vocabulary import trie_of
 from daiic.worker.limits import LIMITS
 
 KEPT = 32
-"""Compiled grammars that are kept: agents send the same schema with each request."""
+"""Grammars that are kept, or why there are none: agents send the same schema with each request."""
 
 SECONDS = LIMITS.grammar_seconds
 MEMORY = LIMITS.grammar_memory
@@ -73,7 +73,7 @@ class Grammars:
         }
         self._end_tokens = sorted(end_tokens)
         self._trie: LLTokenizer | None = None
-        self._kept: OrderedDict[tuple[str, str], Grammar] = OrderedDict()
+        self._made = lru_cache(KEPT)(self._make)
 
     def compiled(self, constraint: pb.Constraint) -> Grammar | None:
         """Return the grammar of `constraint`, `None` if it asks for nothing.
@@ -85,18 +85,10 @@ class Grammars:
         form = constraint.WhichOneof("form")
         if form is None or (form == "json" and not constraint.json):
             return None
-        key = (form, "" if form == "json" else str(getattr(constraint, form)))
-        grammar = self._kept.pop(key, None)
-        if grammar is None:
-            source = _source(*key)
-            (reason,) = self._tried(form, [source])
-            if reason:
-                raise _refusal(form, reason)
-            grammar = Grammar(form, self._matcher(form, source), self._size)
-        self._kept[key] = grammar
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return grammar
+        made = self._made(form, "" if form == "json" else str(getattr(constraint, form)))
+        if isinstance(made, str):
+            raise _refusal(form, made)
+        return made
 
     def faults(self, grammars: Sequence[str]) -> list[str]:
         """Return what is wrong with each of some Lark `grammars`, or nothing where nothing is.
@@ -115,6 +107,12 @@ class Grammars:
             TaskError: UNSUPPORTED if there are no grammars for this model.
         """
         return bool(self._known_trie().is_special_token(token))
+
+    def _make(self, form: str, said: str) -> Grammar | str:
+        """Return the grammar for the value `said` of a constraint, or why it cannot be kept to."""
+        source = _source(form, said)
+        (reason,) = self._tried(form, [source])
+        return reason or Grammar(form, self._matcher(form, source), self._size)
 
     def _tried(self, form: str, sources: Sequence[str]) -> list[str]:
         """Compile and use `sources` where it can do no harm; return what is wrong with each.
