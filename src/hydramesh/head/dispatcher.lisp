@@ -16,6 +16,7 @@
   (:import-from #:hydramesh/head/deadlines
                 #:deadlines #:make-deadlines #:deadlines-add #:deadlines-missed)
   (:import-from #:hydramesh/head/dialect #:dialect-error)
+  (:import-from #:hydramesh/head/eligibility #:may-run-p)
   (:import-from #:hydramesh/head/faults #:skipping-faults)
   (:import-from #:hydramesh/head/finished #:tell-finished)
   (:import-from #:hydramesh/head/group-ledger
@@ -33,7 +34,7 @@
   (:import-from #:hydramesh/head/placement #:place #:servable-p)
   (:import-from #:hydramesh/head/registry
                 #:registry #:make-registry #:registry-remove #:registry-silent-since #:registry-workers)
-  (:import-from #:hydramesh/head/scheduling #:cost #:may-run-p)
+  (:import-from #:hydramesh/head/scoring #:cost)
   (:import-from #:hydramesh/head/shares #:share-bytes #:share-queued)
   (:import-from #:hydramesh/head/statistics
                 #:statistics #:statistics-count-outcome #:statistics-moved #:statistics-queued

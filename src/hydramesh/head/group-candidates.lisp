@@ -1,13 +1,13 @@
 (defpackage #:hydramesh/head/group-candidates
   (:use #:cl)
   (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/head/eligibility #:may-lead-p)
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-tags)
   (:import-from #:hydramesh/head/model-index
                 #:+downloadable+ #:+failed+ #:do-holders #:readiness #:worker-model-capabilities
                 #:worker-model-keeps #:worker-model-readiness #:worker-model-slices
                 #:worker-model-takes)
   (:import-from #:hydramesh/head/registry #:registry-index #:registry-workers)
-  (:import-from #:hydramesh/head/scheduling #:may-lead-p)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:names-repository-p #:worker-can-download #:worker-lacks-p #:worker-models

@@ -1,12 +1,13 @@
 (defpackage #:hydramesh/head/placement
   (:use #:cl)
+  (:import-from #:hydramesh/head/eligibility #:may-serve-p)
   (:import-from #:hydramesh/head/group-ledger
                 #:group-ledger-held #:group-ledger-formed #:group-ledger-make-way
                 #:group-ledger-may-serve-p)
   (:import-from #:hydramesh/head/job #:job-model)
   (:import-from #:hydramesh/head/model-index #:+loaded+)
   (:import-from #:hydramesh/head/registry #:registry-lending)
-  (:import-from #:hydramesh/head/scheduling #:choose #:may-serve-p)
+  (:import-from #:hydramesh/head/scheduling #:choose)
   (:import-from #:hydramesh/head/worker #:worker-free-p #:worker-readiness)
   (:export #:place #:servable-p)
   (:documentation "Where a job runs: on one worker that can hold its model, else on several together."))

@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/address #:format-address)
+  (:import-from #:hydramesh/head/contenders #:contenders #:make-contenders)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-incarnations #:head-limits-workers
                 #:head-limits-heartbeats-memory #:head-limits-stopped)
@@ -14,7 +15,7 @@
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:registry #:make-registry #:registry-workers #:registry-count #:registry-index #:registry-lending
-           #:registry-remembered-rate
+           #:registry-contenders #:registry-remembered-rate
            #:registry-get #:registry-at #:registry-answered #:registry-heard #:registry-remove
            #:registry-retire #:registry-silent-since #:registry-deafen #:registry-deaf-p)
   (:documentation "The workers that this head hears from."))
@@ -26,7 +27,7 @@
 (defstruct (registry (:constructor make-registry (limits)) (:copier nil))
   "All workers heard from recently: WORKERS is a list of them in the order in which they came, which
 a change replaces and does not alter. INDEX has their models. LENDING is how
-many of them lend memory to models of others. STOPPED are processes of which nothing
+many of them lend memory to models of others. CONTENDERS are those that the last choice was among. STOPPED are processes of which nothing
 is heard any more, and DEAF addresses that may be heard, but do not hear this head; both have the latest
 first."
   (limits nil :type head-limits :read-only t)
@@ -37,6 +38,7 @@ first."
   (numbers 0 :type fixnum)
   (bytes 0 :type fixnum)
   (lending 0 :type fixnum)
+  (contenders (make-contenders) :type contenders :read-only t)
   (stopped '() :type list)
   (deaf '() :type list))
 

@@ -8,7 +8,8 @@
                 #:do-holders #:worker-model-lacks-p #:worker-model-continues-p #:worker-model-worker
                 #:worker-model-readiness #:+downloadable+ #:+never+ #:readiness-name)
   (:import-from #:hydramesh/head/registry #:registry-workers #:registry-index)
-  (:import-from #:hydramesh/head/scheduling #:done-in #:comes-before-p #:spreads-p)
+  (:import-from #:hydramesh/head/scheduling #:spreads-p)
+  (:import-from #:hydramesh/head/scoring #:score #:comes-before-p)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:worker-id #:worker-process #:worker-state #:worker-tags #:worker-free-p
@@ -109,12 +110,11 @@ be chosen: 1 is chosen, and would be done in SECONDS."
 
 (defun rank (verdicts job)
   "Return VERDICTS in the order in which their workers would be done with JOB, numbered."
-  (flet ((rate (worker) (worker-rate worker (job-model job))))
-    (let ((fastest (reduce #'max verdicts :key (lambda (verdict) (rate (verdict-worker verdict)))
-                                          :initial-value 0d0)))
+  (flet ((rate (verdict) (worker-rate (verdict-worker verdict) (job-model job))))
+    (let ((fastest (reduce #'max verdicts :key #'rate :initial-value 0d0)))
       (dolist (verdict verdicts)
         (let ((worker (verdict-worker verdict)))
-          (setf (verdict-seconds verdict) (done-in worker job (rate worker) fastest)))))
+          (setf (verdict-seconds verdict) (score worker (model-on worker job) job fastest)))))
     (let ((ranked (sort verdicts (lambda (one other)
                                    (or (< (verdict-seconds one) (verdict-seconds other))
                                        (and (= (verdict-seconds one) (verdict-seconds other))

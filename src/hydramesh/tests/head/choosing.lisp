@@ -5,12 +5,13 @@
   (:import-from #:hydramesh/entropy #:make-entropy)
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/head/clients #:make-client)
+  (:import-from #:hydramesh/head/eligibility #:may-serve-p #:may-run-p)
   (:import-from #:hydramesh/head/job
                 #:make-job #:job-answer #:job-failed-on #:job-kind #:job-model #:job-needs #:job-pinned
                 #:job-queued-at #:job-size #:job-tags)
   (:import-from #:hydramesh/head/limits #:make-head-limits)
   (:import-from #:hydramesh/head/registry #:make-registry #:registry-heard #:registry-workers)
-  (:import-from #:hydramesh/head/scheduling #:choose #:may-serve-p #:may-run-p)
+  (:import-from #:hydramesh/head/scheduling #:choose)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/verdicts
                 #:explain-choice #:verdict-worker #:verdict-rank #:verdict-reason)

@@ -1,0 +1,46 @@
+(defpackage #:hydramesh/head/scoring
+  (:use #:cl)
+  (:import-from #:hydramesh/head/job #:job-model #:job-kind #:job-size #:job-reading)
+  (:import-from #:hydramesh/head/model-index #:worker-model-rate)
+  (:import-from #:hydramesh/head/worker
+                #:worker-slots #:worker-load #:worker-last-assignment #:worker-number #:worker-rate)
+  (:import-from #:hydramesh/work #:work-kind-shared #:work-kind-usual-rate)
+  (:export #:score #:comes-before-p #:cost)
+  (:documentation "How long a task takes on a worker: who is done with it first should get it.
+
+The time is what the task has the worker make, over the measured rate of one task there, stretched by
+what the worker has already: tasks that run together share it, others come one after the other. A worker
+that was not measured counts as the fastest, so that it gets measured."))
+(in-package #:hydramesh/head/scoring)
+
+(declaim (inline stretch score))
+
+(defun stretch (worker job)
+  "Return how many times longer JOB takes on WORKER than if that had nothing else."
+  (let ((load (float (worker-load worker) 1d0)))
+    (+ 1d0 (if (work-kind-shared (job-kind job))
+               (/ load (worker-slots worker))
+               load))))
+
+(defun score (worker model job fastest)
+  "Return in how many seconds WORKER would be done with JOB; the least is best.
+MODEL is the WORKER-MODEL of it there, NIL if it has none, and FASTEST the highest rate of all that the
+choice is among, 0 if none was measured."
+  (declare (type double-float fastest))
+  (let ((rate (if model (worker-model-rate model) 0d0)))
+    (* (/ (job-size job)
+          (cond ((plusp rate) rate) ((plusp fastest) fastest) (t 1d0)))
+       (stretch worker job))))
+
+(defun comes-before-p (worker other)
+  "Return whether WORKER gets a task that OTHER would be done with in the same time."
+  (let ((one (worker-last-assignment worker))
+        (two (worker-last-assignment other)))
+    (or (< one two)
+        (and (= one two) (< (worker-number worker) (worker-number other))))))
+
+(defun cost (worker job)
+  "Return roughly for how many seconds JOB takes one of the slots of WORKER."
+  (let ((rate (worker-rate worker (job-model job))))
+    (/ (+ (job-size job) (job-reading job))
+       (if (plusp rate) rate (work-kind-usual-rate (job-kind job))))))
