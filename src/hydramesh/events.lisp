@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/address #:address)
   (:export #:octets #:microseconds #:seconds #:wall-clock
-           #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+
+           #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+ #:+mesh+ #:+sync+
            #:message #:make-message #:message-peer #:message-type #:message-sequence #:message-payload
            #:pong #:make-pong #:pong-peer #:pong-rtt
            #:unreachable #:make-unreachable #:unreachable-peer)
@@ -31,9 +31,12 @@ Times are whole numbers: microseconds of a monotonic clock that stands still whi
 (defconstant +result+ #x03)
 (defconstant +cancel+ #x22)
 (defconstant +error+ #x23)
+;; These two go once, in one datagram, and may be lost.
+(defconstant +mesh+ #x0b)
+(defconstant +sync+ #x26)
 
 (defstruct message
-  "A message has arrived, whole and once."
+  "A message has arrived, whole; and once, unless it is a HEARTBEAT, MESH or SYNC."
   (peer 0 :type address)
   (type 0 :type (unsigned-byte 8))
   (sequence 0 :type (unsigned-byte 32))

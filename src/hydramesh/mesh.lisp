@@ -4,7 +4,7 @@
                 #:foreign-alloc #:foreign-free #:mem-ref #:null-pointer #:with-foreign-object
                 #:with-pointer-to-vector-data)
   (:import-from #:hydramesh/address #:address #:parse-address #:loopback-p)
-  (:import-from #:hydramesh/events #:octets #:+heartbeat+ #:+cancel+ #:+error+
+  (:import-from #:hydramesh/events #:octets #:+heartbeat+ #:+cancel+ #:+error+ #:+mesh+ #:+sync+
                 #:make-message #:make-pong #:make-unreachable)
   (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:message-too-large)
   (:import-from #:hydramesh/foreign/system #:failed #:copy-octets)
@@ -14,6 +14,7 @@
   (:local-nicknames (#:dcf #:hydramesh/foreign/dcf))
   (:export #:mesh #:open-mesh #:close-mesh #:insecure-bind
            #:mesh-wait #:mesh-wake #:mesh-receive #:mesh-flush #:mesh-idle-p #:mesh-trust
+           #:mesh-subscribe
            #:mesh-now #:mesh-paused #:mesh-next-timeout #:mesh-local-address #:mesh-counters
            #:mesh-memory)
   (:documentation "The head's place in the network: an endpoint of libdcf, its socket and its clock.
@@ -237,11 +238,17 @@ If HANDLER does not return, the events after that one come with the next call."
   "Signal MESSAGE-TOO-LARGE, with what was exceeded by a message of TYPE that has SIZE bytes."
   (let ((name (cond ((= type +heartbeat+) "HEARTBEAT")
                     ((= type +cancel+) "CANCEL")
-                    ((= type +error+) "ERROR"))))
+                    ((= type +error+) "ERROR")
+                    ((= type +mesh+) "MESH")
+                    ((= type +sync+) "SYNC"))))
     (error 'message-too-large
-           :reason (if (and name (<= size +max-message+))
-                       (format nil "a ~A of ~D bytes exceeds max_control, ~D bytes" name size +max-control+)
-                       (format nil "a message of ~D bytes exceeds max_message, ~D bytes" size +max-message+)))))
+           :reason (cond ((or (null name) (> size +max-message+))
+                          (format nil "a message of ~D bytes exceeds max_message, ~D bytes" size +max-message+))
+                         ((member type (list +mesh+ +sync+))
+                          (format nil "a ~A of ~D bytes does not fit a datagram" name size))
+                         (t
+                          (format nil "a ~A of ~D bytes exceeds max_control, ~D bytes" name size
+                                  +max-control+))))))
 
 (defmethod link-send ((mesh mesh) to type payload)
   (declare (type octets payload))
@@ -256,6 +263,10 @@ If HANDLER does not return, the events after that one come with the next call."
 (defun mesh-trust (mesh peer)
   "Send to the address PEER without reserve: nobody else has chosen it."
   (dcf:endpoint-trust (mesh-endpoint mesh) (peer-at mesh peer)))
+
+(defun mesh-subscribe (mesh type)
+  "Have messages of TYPE, +MESH+ or +SYNC+, told of from now on; until then they are ignored."
+  (dcf:endpoint-subscribe (mesh-endpoint mesh) type))
 
 (defmethod link-ping ((mesh mesh) to)
   (dcf:endpoint-ping (mesh-endpoint mesh) (peer-at mesh to) (mesh-now mesh)))

@@ -45,7 +45,8 @@ uint32_t dcf_abi_version(void);
 /* A null, an address of neither family, a type that does not go in messages, limits that make no
  * sense. */
 #define DCF_INVALID (-1)
-/* The message exceeds max_message, or 64 KiB if it is a HEARTBEAT, CANCEL or ERROR. */
+/* The message exceeds max_message, or 64 KiB if it is a HEARTBEAT, CANCEL or ERROR, or a datagram if
+ * it is a MESH or SYNC. */
 #define DCF_TOO_LARGE (-2)
 /* Messages that are not yet acknowledged take up peer_memory or memory: try again later. */
 #define DCF_NO_ROOM (-3)
@@ -98,6 +99,10 @@ typedef struct dcf_endpoint dcf_endpoint;
 #define DCF_RESULT 0x03
 #define DCF_CANCEL 0x22
 #define DCF_ERROR 0x23
+/* These go once, in one datagram, without acknowledgement: they may be lost or come twice. They reach
+ * a program that has asked for them. */
+#define DCF_MESH 0x0b
+#define DCF_SYNC 0x26
 
 /* A new endpoint, or NULL if the limits make no sense. `key` is 32 bytes, or NULL to seal nothing.
  * Two endpoints may have the same key. */
@@ -108,6 +113,10 @@ void dcf_endpoint_free(dcf_endpoint *endpoint);
 
 int32_t dcf_endpoint_set_limits(dcf_endpoint *endpoint, const dcf_limits *limits);
 
+/* Has messages of a type, DCF_MESH or DCF_SYNC, reported from now on. Others drop them, and count them
+ * as of an unknown type. */
+int32_t dcf_endpoint_subscribe(dcf_endpoint *endpoint, uint8_t message_type);
+
 /* `now` is everywhere microseconds of a monotonic clock, and `wall` of the Epoch (1970 UTC). A `now`
  * before that of an earlier call counts as that one. */
 
@@ -116,7 +125,8 @@ int32_t dcf_endpoint_set_limits(dcf_endpoint *endpoint, const dcf_limits *limits
 int32_t dcf_endpoint_received(dcf_endpoint *endpoint, const uint8_t *datagram, size_t size,
                               const dcf_address *from, uint64_t now, uint64_t wall);
 
-/* A whole message arrived, once: message_type, sequence, timestamp, payload. */
+/* A whole message arrived, once unless it is a HEARTBEAT, MESH or SYNC: message_type, sequence,
+ * timestamp, payload. */
 #define DCF_EVENT_MESSAGE 1
 /* A message began that is too large: message_type, sequence; payload has its first piece. */
 #define DCF_EVENT_TOO_LARGE 2
@@ -154,7 +164,8 @@ typedef struct dcf_event {
 int32_t dcf_endpoint_next_event(dcf_endpoint *endpoint, dcf_event *event);
 
 /* Queues a message and writes its sequence, if `sequence` is not NULL. It is repeated until it is
- * acknowledged; a HEARTBEAT that fits a datagram goes once. The outcome is an event. */
+ * acknowledged; then the outcome is an event. A MESH, a SYNC and a HEARTBEAT that fits a datagram go
+ * once. */
 int32_t dcf_endpoint_send(dcf_endpoint *endpoint, const dcf_address *to, uint8_t message_type,
                           const uint8_t *payload, size_t size, uint64_t now, uint32_t *sequence);
 

@@ -31,6 +31,8 @@ use crate::time::Micros;
 pub struct Endpoint {
     pub counters: Counters,
     limits: Limits,
+    /// The unreliable types that the application takes.
+    subscribed: Vec<u8>,
     sealer: Option<Sealer>,
     /// The largest datagram before sealing.
     room: usize,
@@ -43,7 +45,7 @@ pub struct Endpoint {
     frames: Frames,
 }
 
-/// A message that goes out once: PING, PONG, ACK or HEARTBEAT.
+/// A message that goes out once: PING, PONG, ACK, HEARTBEAT, or one of an unreliable type.
 struct Immediate {
     to: SocketAddr,
     message_type: u8,
@@ -59,6 +61,7 @@ impl Endpoint {
         Self {
             counters: Counters::default(),
             limits,
+            subscribed: Vec::new(),
             sealer,
             room,
             peers: Peers::new(room),
@@ -128,7 +131,9 @@ impl Endpoint {
         now: Micros,
     ) -> bool {
         if self.peers.get(from).is_none() {
-            let opens = |t| frames::is_carried(t) || t == message_type::CHUNK;
+            let opens = |t| {
+                frames::is_carried(t) || t == message_type::CHUNK || self.subscribed.contains(&t)
+            };
             if !opens(message_type) && !batch.iter().any(|(header, _)| opens(header.message_type)) {
                 self.counters.dropped_unknown_type += u64::from(!frames::is_answer(message_type));
                 return false;
@@ -271,6 +276,17 @@ impl Endpoint {
                 }
                 touch(peer, from, touched);
             }
+            _ if self.subscribed.contains(&message_type) => {
+                counters.messages_received += 1;
+                let payload = payload.to_vec();
+                events.push(Event::Message {
+                    peer: from,
+                    message_type,
+                    sequence,
+                    timestamp,
+                    payload,
+                });
+            }
             _ => counters.dropped_unknown_type += 1,
         }
     }
@@ -279,6 +295,14 @@ impl Endpoint {
     pub fn take_events(&mut self, events: &mut Vec<Event>) {
         std::mem::swap(&mut self.events, events);
         self.peers.turn += 1;
+    }
+
+    /// Has messages of an unreliable type reported from now on, each time that one arrives. Without
+    /// that they are dropped as of an unknown type.
+    pub fn subscribe(&mut self, message_type: u8) {
+        if frames::is_unreliable(message_type) && !self.subscribed.contains(&message_type) {
+            self.subscribed.push(message_type);
+        }
     }
 
     /// Works within other bounds from now on.

@@ -7,7 +7,7 @@ use crate::time::Micros;
 /// Something that has happened at an endpoint.
 #[derive(Debug, PartialEq)]
 pub enum Event {
-    /// A whole message arrived, once. `timestamp` is its sender's clock, in microseconds since the
+    /// A whole message arrived, once unless it is a HEARTBEAT or of an unreliable type. `timestamp` is its sender's clock, in microseconds since the
     /// Epoch, when it sent the message or the CHUNK that made it whole.
     Message { peer: SocketAddr, message_type: u8, sequence: u32, timestamp: u64, payload: Vec<u8> },
     /// A message began that is larger than allowed; `start` is its first piece.

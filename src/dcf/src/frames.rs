@@ -16,12 +16,14 @@ pub mod message_type {
     pub const ACK: u8 = 0x06;
     pub const PING: u8 = 0x07;
     pub const PONG: u8 = 0x08;
+    pub const MESH: u8 = 0x0b;
     pub const SACK: u8 = 0x20;
     pub const CHUNK: u8 = 0x21;
     pub const CANCEL: u8 = 0x22;
     pub const ERROR: u8 = 0x23;
     pub const BATCH: u8 = 0x24;
     pub const BUSY: u8 = 0x25;
+    pub const SYNC: u8 = 0x26;
 }
 
 /// Whether messages of this type are sent again until acknowledged and delivered once.
@@ -35,6 +37,12 @@ pub fn is_reliable(message: u8) -> bool {
 /// Whether messages of this type reach the application and may travel in CHUNKs.
 pub fn is_carried(message: u8) -> bool {
     is_reliable(message) || message == message_type::HEARTBEAT
+}
+
+/// Whether messages of this type fit a datagram, go once without acknowledgement, and reach only an
+/// application that has asked for them (`Endpoint::subscribe`).
+pub fn is_unreliable(message: u8) -> bool {
+    matches!(message, message_type::MESH | message_type::SYNC)
 }
 
 /// Whether messages of this type are bounded by `MAX_CONTROL`.

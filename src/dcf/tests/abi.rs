@@ -68,6 +68,11 @@ fn messages_arrive_over_sockets_plain_and_sealed() {
 }
 
 #[test]
+fn unreliable_messages_reach_who_has_asked_for_them() {
+    run("unreliable");
+}
+
+#[test]
 fn each_fate_of_a_message_and_a_peer_is_an_event() {
     run("fates");
 }

@@ -11,7 +11,7 @@
            #:unproven-peer-memory #:unproven-memory #:limits-default
            #:event #:message-type #:sequence #:rtt #:payload #:payload-size
            #:+message+ #:+pong+ #:+unreachable+
-           #:endpoint-new #:endpoint-free #:endpoint-next-event #:endpoint-send #:endpoint-ping
+           #:endpoint-new #:endpoint-free #:endpoint-subscribe #:endpoint-next-event #:endpoint-send #:endpoint-ping
            #:endpoint-trust #:endpoint-forget #:endpoint-flush #:endpoint-next-timeout #:endpoint-idle
            #:endpoint-memory #:endpoint-counter
            #:socket-bind #:socket-free #:socket-address #:socket-fd #:socket-receive #:socket-send
@@ -75,7 +75,7 @@ one beside the program or in its checkout, or the system's."
               ((/= (%abi-version) +abi-version+)
                (unusable "~A is libdcf with version ~D of its interface, and not ~D" path (%abi-version)
                          +abi-version+))
-              ((not (has "dcf_clock_paused")) ; the youngest of what is used here
+              ((not (has "dcf_endpoint_subscribe")) ; the youngest of what is used here
                (unusable "~A is a libdcf that is too old" path)))))
     (setf *loaded* t))
   nil)
@@ -190,6 +190,8 @@ RESULT is what it returns, as CFFI knows it, or :CHECKED for an int32_t that is 
 
 (define-call endpoint-new "dcf_endpoint_new" :pointer ((limits :pointer) (key :pointer)))
 (define-call endpoint-free "dcf_endpoint_free" :void ((endpoint :pointer)))
+(define-call endpoint-subscribe "dcf_endpoint_subscribe" :checked
+  ((endpoint :pointer) (message-type :uint8)))
 
 ;; The events that are of interest here.
 (defconstant +message+ 1)

@@ -2,7 +2,7 @@
   (:use #:cl #:hydramesh/mesh)
   (:import-from #:fiveam #:def-suite #:in-suite #:test #:is #:is-true #:is-false #:signals)
   (:import-from #:hydramesh/address #:address-port #:loopback-p #:ipv4)
-  (:import-from #:hydramesh/events #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:message-p #:message-peer
+  (:import-from #:hydramesh/events #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+mesh+ #:+sync+ #:message-p #:message-peer
                 #:message-type #:message-payload #:pong-p #:pong-rtt #:pong-peer #:unreachable-p
                 #:unreachable-peer #:seconds)
   (:import-from #:hydramesh/foreign/system #:system-failure)
@@ -96,6 +96,25 @@ Return whether that came within LIMIT seconds."
                                 (list other #'identity))))
       (is (eql (pong-peer pong) (mesh-local-address other)))
       (is (< 0 (pong-rtt pong) (seconds 1))))))
+
+(test a-mesh-or-sync-reaches-who-has-asked-for-it
+  (loop for (wanted other-type) in (list (list +mesh+ +sync+) (list +sync+ +mesh+))
+        do (with-meshes ((one :key (key 1)) (other :key (key 1)))
+             (let ((heard '()))
+               (mesh-subscribe other wanted)
+               (link-send one (mesh-local-address other) other-type (octets 9))
+               (link-send one (mesh-local-address other) wanted (octets 1143))
+               (link-send one (mesh-local-address other) +task+ (octets 10))
+               (is-true (run-until (lambda () (find +task+ heard :key #'message-type))
+                                   (list (list one #'identity)
+                                         (list other (lambda (event)
+                                                       (when (message-p event) (push event heard)))))))
+               (is (equal (list wanted +task+)
+                          (sort (mapcar #'message-type heard) #'> :key (lambda (type) (if (= type wanted) 1 0)))))
+               (is (equalp (octets 1143) (message-payload (find wanted heard :key #'message-type))))
+               (is (= 1 (counter other "dropped_unknown_type")))
+               (signals message-too-large
+                 (link-send one (mesh-local-address other) wanted (octets 1144)))))))
 
 (test a-silent-peer-becomes-unreachable
   (with-meshes ((one))
@@ -262,7 +281,7 @@ Return whether that came within LIMIT seconds."
   (let ((bytes (octets (random 1400 random))))
     (map-into bytes (lambda (byte) (if (zerop (random 3 random)) (random 256 random) byte)) bytes)
     (when (plusp (length bytes))
-      (setf (aref bytes 0) (aref #(1 2 3 6 7 8 32 33 34 35 36 37 38 255) (random 14 random))))
+      (setf (aref bytes 0) (aref #(1 2 3 6 7 8 11 32 33 34 35 36 37 38 255) (random 15 random))))
     (when (<= 17 (length bytes))
       (replace bytes (let ((size (- (length bytes) 17))) ; where the header has the payload's length
                        (list 0 0 (ash size -8) (logand size 255)))
@@ -271,6 +290,8 @@ Return whether that came within LIMIT seconds."
 
 (test whatever-arrives-the-mesh-serves-on
   (with-meshes ((one) (other) (sealed :key (key 1)))
+    (mesh-subscribe one +mesh+)
+    (mesh-subscribe one +sync+)
     (let ((random (sb-ext:seed-random-state 7))
           (sockets (list (socket-to one) (socket-to sealed)))
           (end (+ (get-universal-time) 3)))

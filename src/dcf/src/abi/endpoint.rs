@@ -105,6 +105,23 @@ pub unsafe extern "C" fn dcf_endpoint_set_limits(
 ///
 /// As dcf.h says of pointers and threads.
 #[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_subscribe(endpoint: *mut Handle, message_type: u8) -> i32 {
+    if !frames::is_unreliable(message_type) {
+        return INVALID;
+    }
+    // SAFETY: dcf.h.
+    unsafe {
+        Guarded::with(endpoint, |state| {
+            state.endpoint.subscribe(message_type);
+            0
+        })
+    }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers and threads.
+#[no_mangle]
 pub unsafe extern "C" fn dcf_endpoint_received(
     endpoint: *mut Handle,
     datagram: *const u8,
@@ -167,7 +184,7 @@ pub unsafe extern "C" fn dcf_endpoint_send(
     // SAFETY: dcf.h.
     let (payload, to) = unsafe { (bytes(payload, size), Address::read(to)) };
     let (Some(payload), Some(to)) = (payload, to) else { return INVALID };
-    if !frames::is_carried(message_type) {
+    if !frames::is_carried(message_type) && !frames::is_unreliable(message_type) {
         return INVALID;
     }
     // SAFETY: dcf.h.
@@ -184,6 +201,9 @@ pub unsafe extern "C" fn dcf_endpoint_send(
             let payload = Rc::new(payload.to_vec());
             let given = match message_type {
                 message_type::HEARTBEAT => endpoint.heartbeat(to, payload, now),
+                _ if frames::is_unreliable(message_type) => {
+                    endpoint.send_once(to, message_type, payload, now)
+                }
                 _ => endpoint.send(to, message_type, payload, now),
             };
             give(sequence, given); // or nobody asks

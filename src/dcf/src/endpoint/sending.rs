@@ -19,7 +19,7 @@ const GREET_AGAIN: Micros = 300_000;
 /// Why a message cannot be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotQueued {
-    /// It exceeds `Limits::max_message`, or `MAX_CONTROL`.
+    /// It exceeds `Limits::max_message`, `MAX_CONTROL`, or the datagram that it has to fit.
     TooLarge,
     /// Messages not yet acknowledged take up the memory of `Limits`.
     NoRoom,
@@ -49,7 +49,11 @@ impl Endpoint {
         if size > limits.max_message || (frames::is_control(message_type) && size > MAX_CONTROL) {
             return Err(NotQueued::TooLarge);
         }
-        let goes_once = message_type == message_type::HEARTBEAT && self.fits_datagram(size);
+        let fits = self.fits_datagram(size);
+        if frames::is_unreliable(message_type) && !fits {
+            return Err(NotQueued::TooLarge);
+        }
+        let goes_once = fits && !frames::is_reliable(message_type);
         let peer_full = self.unacknowledged(to) + size > limits.peer_memory;
         if !goes_once && (peer_full || self.memory() + size > limits.memory) {
             return Err(NotQueued::NoRoom);
@@ -84,12 +88,30 @@ impl Endpoint {
         sequence
     }
 
+    /// Sends a message of an unreliable type, once, and returns its sequence number. Whether it fits
+    /// a datagram is for the caller to see (`may_send`).
+    pub fn send_once(
+        &mut self,
+        to: SocketAddr,
+        message_type: u8,
+        payload: Rc<Vec<u8>>,
+        now: Micros,
+    ) -> u32 {
+        self.counters.messages_sent += 1;
+        let peer = self.peers.open(to, &self.limits, now, true);
+        let sequence = peer.outbox.reserve(1);
+        let (timestamp, payload) = (0, Some(payload));
+        self.immediate.push(Immediate { to, message_type, sequence, timestamp, payload });
+        sequence
+    }
+
     /// Appends what is to be sent now to `out`, datagrams to one peer in a row.
     pub fn flush(&mut self, now: Micros, wall_clock: u64, out: &mut Datagrams) {
         self.expire(now);
         let mut immediate = std::mem::take(&mut self.immediate);
         for Immediate { to, message_type, sequence, timestamp, payload } in immediate.drain(..) {
-            let ours = matches!(message_type, message_type::PING | message_type::HEARTBEAT);
+            let ours = matches!(message_type, message_type::PING | message_type::HEARTBEAT)
+                || frames::is_unreliable(message_type);
             let timestamp = if ours { wall_clock } else { timestamp };
             let payload = payload.as_deref().map_or(&[][..], Vec::as_slice);
             self.frames.reset(self.peers.get(to).and_then(|peer| peer.credit));

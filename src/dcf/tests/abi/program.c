@@ -29,6 +29,7 @@ struct side {
     int delivered[MESSAGES], arrived[MESSAGES];
     int pongs, heartbeats, unreachable, forgotten, too_large;
     uint32_t heartbeat;
+    int meshes, syncs;
     int heartbeat_delivered;
 };
 
@@ -82,6 +83,12 @@ static void take_events(struct side *side, const struct side *other) {
             if (event.message_type == DCF_HEARTBEAT) {
                 side->heartbeats++;
                 assert(event.payload_size == 0 && event.timestamp > PAST);
+                break;
+            }
+            if (event.message_type == DCF_MESH || event.message_type == DCF_SYNC) {
+                assert(event.payload_size == 900 && event.payload[7] == 49 + (uint8_t)900);
+                assert(event.timestamp > PAST);
+                *(event.message_type == DCF_MESH ? &side->meshes : &side->syncs) += 1;
                 break;
             }
             while (i < MESSAGES && SIZES[i] != event.payload_size)
@@ -202,6 +209,51 @@ static void memory(void) {
     for (int sealed = 0; sealed < 2; sealed++)
         for (unsigned drop = 0; drop < 20; drop += 9)
             exchange_in_memory(sealed ? KEY : NULL, drop > 0, drop);
+}
+
+/* MESH and SYNC reach who has asked for them, as often as they come, and disturb nobody else. */
+static void unreliable(void) {
+    for (int sealed = 0; sealed < 2; sealed++) {
+        struct side a = {0}, b = {0};
+        a.endpoint = endpoint(sealed ? KEY : NULL, 0), b.endpoint = endpoint(sealed ? KEY : NULL, 1);
+        a.address = loopback(1000), b.address = loopback(2000);
+        size_t room = 1200 - 17 - (sealed ? 40 : 0);
+        uint8_t *bytes = pattern(900), *large = pattern(room + 1);
+        /* Nobody has asked yet; then b asks for one of them. */
+        for (int asked = 0; asked < 2; asked++) {
+            assert(dcf_endpoint_send(a.endpoint, &b.address, DCF_MESH, bytes, 900, 1, NULL) == 0);
+            assert(dcf_endpoint_send(a.endpoint, &b.address, DCF_SYNC, bytes, 900, 1, NULL) == 0);
+            const uint8_t *datagram;
+            size_t size;
+            dcf_address to;
+            assert(dcf_endpoint_flush(a.endpoint, 1, EPOCH) == 0);
+            while (dcf_endpoint_next_datagram(a.endpoint, &datagram, &size, &to) == 1)
+                for (int times = 0; times < (sealed ? 1 : 2); times++)
+                    dcf_endpoint_received(b.endpoint, datagram, size, &a.address, 1, EPOCH);
+            take_events(&b, &a);
+            assert(b.meshes == (asked ? (sealed ? 1 : 2) : 0) && b.syncs == 0);
+            assert(dcf_endpoint_idle(a.endpoint) == 1);
+            assert(dcf_endpoint_subscribe(b.endpoint, DCF_MESH) == 0);
+        }
+        assert(counter(b.endpoint, "dropped_unknown_type") == (sealed ? 3 : 6));
+        /* Neither is answered, and an address that proved nothing gets no more than three times
+         * what it sent. */
+        for (int i = 0; i < 20; i++)
+            assert(dcf_endpoint_send(b.endpoint, &a.address, DCF_MESH, bytes, 900, 1, NULL) == 0);
+        const uint8_t *datagram;
+        size_t size, went = 0;
+        dcf_address to;
+        assert(dcf_endpoint_flush(b.endpoint, 1, EPOCH) == 0);
+        while (dcf_endpoint_next_datagram(b.endpoint, &datagram, &size, &to) == 1)
+            went += size;
+        assert(went > 900 && went <= 3 * 4 * 957);
+        /* A datagram is all that it may fill. */
+        assert(dcf_endpoint_send(a.endpoint, &b.address, DCF_SYNC, large, room, 1, NULL) == 0);
+        assert(dcf_endpoint_send(a.endpoint, &b.address, DCF_SYNC, large, room + 1, 1, NULL) ==
+               DCF_TOO_LARGE);
+        free(bytes), free(large);
+        dcf_endpoint_free(a.endpoint), dcf_endpoint_free(b.endpoint);
+    }
 }
 
 /* What else may become of a message and of a peer. */
@@ -375,8 +427,12 @@ static void mistakes(void) {
     assert(dcf_endpoint_send(NULL, &peer, DCF_TASK, &byte, 1, 1, NULL) == DCF_INVALID);
     for (int type = 0; type < 256; type++)
         if (type != DCF_TASK && type != DCF_RESULT && type != DCF_HEARTBEAT && type != DCF_CANCEL &&
-            type != DCF_ERROR)
+            type != DCF_ERROR && type != DCF_MESH && type != DCF_SYNC)
             assert(dcf_endpoint_send(made, &peer, type, &byte, 1, 1, NULL) == DCF_INVALID);
+    for (int type = 0; type < 256; type++)
+        if (type != DCF_MESH && type != DCF_SYNC)
+            assert(dcf_endpoint_subscribe(made, type) == DCF_INVALID);
+    assert(dcf_endpoint_subscribe(NULL, DCF_MESH) == DCF_INVALID);
     assert(dcf_endpoint_ping(made, &strange, 1) == DCF_INVALID);
     assert(dcf_endpoint_trust(made, NULL) == DCF_INVALID);
     assert(dcf_endpoint_hold(made, NULL, 1) == DCF_INVALID);
@@ -431,7 +487,7 @@ static void layout(void) {
 
 int main(int count, char **words) {
     const struct { const char *name; void (*run)(void); } parts[] = {
-        {"memory", memory}, {"fates", fates}, {"sockets", sockets}, {"mistakes", mistakes},
+        {"memory", memory}, {"unreliable", unreliable}, {"fates", fates}, {"sockets", sockets}, {"mistakes", mistakes},
         {"layout", layout},
     };
     for (size_t i = 0; count == 2 && i < sizeof parts / sizeof *parts; i++)
