@@ -75,6 +75,8 @@ class AccessMiddleware:
         headers = Headers(scope=scope)
         entry = AccessLogEntry(request_id(headers.get("x-request-id")))
         entry.attach(scope)
+        # What follows the start of an answer needs nothing of the layers in between.
+        scope["state"]["send_more"] = send
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -61,7 +61,7 @@ class PostEndpoint(ABC, Generic[Request]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entry = AccessLogEntry.of(scope)
         entry.endpoint = self._endpoint
-        response = ResponseWriter(send, self._format_error)
+        response = ResponseWriter(send, self._format_error, scope["state"]["send_more"])
         seconds = self._gateway.settings.request_timeout
         headers = Headers(scope=scope)
         try:

@@ -49,10 +49,27 @@ class _Left(msgspec.Struct, frozen=True):
     reset: float
 
 
-class _Use:
-    __slots__ = ("day", "minute", "running", "today")
+class _Limits:
+    """What holds for a client: what its own limits say, else the defaults."""
 
-    def __init__(self, at: float, day: int, today: dict[Unit, int]) -> None:
+    __slots__ = ("at_once", "defaults", "own", "per_day", "per_minute")
+
+    def __init__(self, own: KeyLimits, defaults: KeyLimits) -> None:
+        def limit(name: str) -> int:
+            value: int | None = getattr(own, name)
+            return getattr(defaults, name) or 0 if value is None else value
+
+        self.own, self.defaults = own, defaults
+        self.at_once = limit("concurrent_requests")
+        self.per_minute: dict[Unit, int] = {unit: limit(f"{unit}_per_minute") for unit in UNITS}
+        self.per_day: dict[Unit, int] = {unit: limit(f"{unit}_per_day") for unit in UNITS}
+
+
+class _Use:
+    __slots__ = ("day", "limits", "minute", "running", "today")
+
+    def __init__(self, limits: _Limits, at: float, day: int, today: dict[Unit, int]) -> None:
+        self.limits = limits
         self.minute: dict[Unit, _Bucket] = {unit: _Bucket(at) for unit in UNITS}
         self.day = day
         self.today = today
@@ -94,20 +111,23 @@ class RateLimits:
             ApiError: 429, with the seconds after which to try again.
         """
         use = self._use(client)
-        at_once = self._limit(client, "concurrent_requests")
+        at_once = use.limits.at_once
         if at_once and use.running >= at_once:
             raise _exceeded(
                 f"this key already has {use.running} requests running, which is its limit", 1
             )
-        self._check_minute(client, use, "requests")
-        self._check_minute(client, use, "tokens")
-        for unit in UNITS:
-            limit = self._limit(client, f"{unit}_per_day")
+        for unit, limit in use.limits.per_minute.items():
+            missing = use.minute[unit].used + 1 - limit
+            if limit and missing > 0:
+                raise _exceeded(
+                    f"this key may use {limit} {unit} a minute", math.ceil(missing * 60 / limit)
+                )
+        for unit, limit in use.limits.per_day.items():
             if limit and use.today[unit] >= limit:
                 raise _exceeded(
                     f"this key may use {limit} {unit} a day, and has", self._until_midnight()
                 )
-        self._count(client, use, "requests", 1)
+        _count(use, "requests", 1)
         use.running += 1
 
     def release(self, client: Client) -> None:
@@ -118,11 +138,12 @@ class RateLimits:
 
     def limits_tokens(self, client: Client) -> bool:
         """Return whether there is a limit of the tokens of `client`."""
-        return any(self._limit(client, f"tokens_per_{span}") for span in ("minute", "day"))
+        limits = self._limits(client, self._uses.get(client.id))
+        return bool(limits.per_minute["tokens"] or limits.per_day["tokens"])
 
     def spend(self, client: Client, tokens: int) -> None:
         """Count `tokens` of a request of `client` that runs."""
-        self._count(client, self._use(client), "tokens", tokens)
+        _count(self._use(client), "tokens", tokens)
 
     def headers(self, client: Client) -> dict[str, str]:
         """Return what an answer's header says of the limits, in OpenAI's words.
@@ -135,11 +156,9 @@ class RateLimits:
         headers = {}
         for unit in UNITS:
             kinds = []
-            minute = self._limit(client, f"{unit}_per_minute")
-            if minute:
+            if minute := use.limits.per_minute[unit]:
                 kinds.append(use.minute[unit].left(minute))
-            day = self._limit(client, f"{unit}_per_day")
-            if day:
+            if day := use.limits.per_day[unit]:
                 kinds.append(_Left(day, day - use.today[unit], self._until_midnight()))
             if kinds:
                 least = min(kinds, key=lambda left: left.amount)
@@ -148,37 +167,31 @@ class RateLimits:
                 headers[f"x-ratelimit-reset-{unit}"] = _duration(least.reset)
         return headers
 
-    def _limit(self, client: Client, name: str) -> int:
-        own: int | None = getattr(client.limits, name)
-        return getattr(self._defaults, name) or 0 if own is None else own
+    def _limits(self, client: Client, use: _Use | None) -> _Limits:
+        """Return what holds for `client`, which may have changed since its last `use`."""
+        if use is not None:
+            limits = use.limits
+            if limits.own is client.limits and limits.defaults is self._defaults:
+                return limits
+        return _Limits(client.limits, self._defaults)
 
     def _use(self, client: Client) -> _Use:
         """Return what `client` has used, as of now."""
         now, day = self._clock(), int(self._wall_clock() // DAY)
         use = self._uses.get(client.id)
+        limits = self._limits(client, use)
         if use is None:
             requests, tokens = self._used_today(client)
-            use = _Use(now, day, {"requests": requests, "tokens": tokens})
+            use = _Use(limits, now, day, {"requests": requests, "tokens": tokens})
             self._uses[client.id] = use
             self._forget()
+        use.limits = limits
         self._uses.move_to_end(client.id)
         if use.day != day:
             use.day, use.today = day, dict.fromkeys(UNITS, 0)
-        for unit in UNITS:
-            use.minute[unit].drain(self._limit(client, f"{unit}_per_minute"), now)
+        for unit, limit in limits.per_minute.items():
+            use.minute[unit].drain(limit, now)
         return use
-
-    def _check_minute(self, client: Client, use: _Use, unit: Unit) -> None:
-        limit = self._limit(client, f"{unit}_per_minute")
-        missing = use.minute[unit].used + 1 - limit
-        if limit and missing > 0:
-            raise _exceeded(
-                f"this key may use {limit} {unit} a minute", math.ceil(missing * 60 / limit)
-            )
-
-    def _count(self, client: Client, use: _Use, unit: Unit, amount: int) -> None:
-        use.minute[unit].used += amount
-        use.today[unit] += amount
 
     def _until_midnight(self) -> int:
         return DAY - int(self._wall_clock()) % DAY
@@ -188,6 +201,11 @@ class RateLimits:
             idle = next((name for name, use in self._uses.items() if not use.running), None)
             if idle is not None:
                 del self._uses[idle]
+
+
+def _count(use: _Use, unit: Unit, amount: int) -> None:
+    use.minute[unit].used += amount
+    use.today[unit] += amount
 
 
 def _duration(seconds: float) -> str:

@@ -75,14 +75,19 @@ class ResponseWriter:
         "_loop",
         "_quiet_since",
         "_send",
+        "_send_more",
         "_stream",
         "_timer",
         "complete",
         "started",
     )
 
-    def __init__(self, send: Send, format_error: ErrorFormat) -> None:
+    def __init__(
+        self, send: Send, format_error: ErrorFormat, send_more: Send | None = None
+    ) -> None:
+        """`send_more`, if there is one, takes all but the start of the answer."""
         self._send = send
+        self._send_more = send_more or send
         self._format_error = format_error
         self._stream: StreamFormat = EventStream(format_error)
         self._loop = asyncio.get_running_loop()
@@ -113,7 +118,7 @@ class ResponseWriter:
             }
         )
         self.complete = True
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send_more({"type": "http.response.body", "body": body})
 
     async def send_json(self, answer: msgspec.Struct) -> None:
         """Send `answer` with status 200."""
@@ -139,7 +144,7 @@ class ResponseWriter:
         if last:
             self.complete = True
             self.stop_comments()
-        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+        await self._send_more({"type": "http.response.body", "body": data, "more_body": not last})
 
     async def send_error(self, error: ApiError) -> None:
         """Send `error`: as the whole answer, or as the last event of a stream."""

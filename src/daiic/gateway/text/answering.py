@@ -89,23 +89,17 @@ async def _stream(
     begun = False
     async with contextlib.aclosing(gateway.cluster.bursts(task)) as bursts:
         async for burst in bursts:
-            parts: list[pb.Result] = []
-            for part in burst:
-                if part.started_over:
-                    if begun:
-                        raise started_over()
-                    parts.clear()
-                if _says_something(part):
-                    parts.append(part)
-            if not parts:
-                continue
-            begun = True
-            written = []
-            for part in parts:
-                context.activity.output(part.worker_id, len(part.tokens), streamed=True)
-                written.append(answer_format.part(index, part))
-            if data := b"".join(written):
-                await context.response.write(data)
+            written, made, worker = b"", 0, ""
+            for part in _valid(burst, begun):
+                if part.text or part.final or part.reasoning or part.tool_calls or part.logprobs:
+                    begun = True
+                    written += answer_format.part(index, part)
+                    made += len(part.tokens)
+                    worker = part.worker_id
+            if made or written:
+                context.activity.output(worker, made, streamed=True)
+            if written:
+                await context.response.write(written)
     return burst[-1]
 
 
@@ -116,8 +110,18 @@ def _field_in(error: TaskError, names: Mapping[str, str]) -> str | None:
     return next((names[said] for said in _QUOTED.findall(error.message) if said in names), None)
 
 
-def _says_something(part: pb.Result) -> bool:
-    return bool(part.text or part.final or part.reasoning or part.tool_calls or part.logprobs)
+def _valid(burst: list[pb.Result], begun: bool) -> list[pb.Result]:
+    """Return the parts of `burst` that later ones do not void.
+
+    Raises:
+        ApiError: if some that was sent is void, as the answer was `begun`.
+    """
+    for place in range(len(burst) - 1, -1, -1):
+        if burst[place].started_over:
+            if begun:
+                raise started_over()
+            return burst[place:]
+    return burst
 
 
 def started_over() -> ApiError:

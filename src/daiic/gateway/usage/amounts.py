@@ -34,8 +34,15 @@ class Amounts(msgspec.Struct, omit_defaults=True):
 
     def add(self, more: "Amounts") -> None:
         """Add `more`."""
-        for name in COUNTED:
-            setattr(self, name, getattr(self, name) + getattr(more, name))
+        self.requests += more.requests
+        self.errors += more.errors
+        self.prompt_tokens += more.prompt_tokens
+        self.completion_tokens += more.completion_tokens
+        self.cached_tokens += more.cached_tokens
+        self.reasoning_tokens += more.reasoning_tokens
+        self.images += more.images
+        self.audio_seconds += more.audio_seconds
+        self.embeddings += more.embeddings
 
     def count_usage(self, usage: pb.Usage) -> None:
         """Set the tokens to those of an answer that is complete."""

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -44,7 +45,7 @@ class Ledger:
         self._pending: dict[tuple[str, str, str, str], Amounts] = {}
         self._using_store = asyncio.Lock()
         self._writable = True
-        self._names: set[str] = set()
+        self._counters: dict[str, _Counters] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"daiic_gateway_key_{name}", text, labels, registry=registry)
@@ -83,14 +84,14 @@ class Ledger:
             used.setdefault(self._view.label(model), Amounts()).add(amounts)
         self._turn_page()
         total = self._totals.setdefault(client.account, Amounts())
-        label = self._label(client.account_name)
-        self._requests.labels(label, "error" if failed else "ok").inc()
+        counters = self._counters_of(client.account_name)
+        (counters.errors if failed else counters.requests).inc()
         for model, amounts in used.items():
             total.add(amounts)
             key = (self._day.isoformat(), client.account, client.account_name, model)
             self._pend(key, amounts)
-            self._tokens.labels(label, "prompt").inc(amounts.prompt_tokens)
-            self._tokens.labels(label, "completion").inc(amounts.completion_tokens)
+            counters.prompt_tokens.inc(amounts.prompt_tokens)
+            counters.completion_tokens.inc(amounts.completion_tokens)
 
     async def used(self, question: Question) -> list[Used]:
         """Return what was used; all that has been booked is in it.
@@ -155,7 +156,26 @@ class Ledger:
         elif len(self._pending) < PENDING_USES:
             self._pending[key] = msgspec.structs.replace(amounts)
 
-    def _label(self, name: str) -> str:
-        if len(self._names) < KEY_LABELS:
-            self._names.add(name)
-        return name if name in self._names else "other"
+    def _counters_of(self, name: str) -> "_Counters":
+        """Return the counters of the key called `name`; names beyond a number share theirs."""
+        if name not in self._counters:
+            if len(self._counters) >= KEY_LABELS:
+                name = "other"
+            if name not in self._counters:
+                self._counters[name] = _Counters(
+                    self._requests.labels(name, "ok"),
+                    self._requests.labels(name, "error"),
+                    self._tokens.labels(name, "prompt"),
+                    self._tokens.labels(name, "completion"),
+                )
+        return self._counters[name]
+
+
+@dataclass(slots=True)
+class _Counters:
+    """What is counted under one key's name: looking each up again would cost more than adding."""
+
+    requests: Counter
+    errors: Counter
+    prompt_tokens: Counter
+    completion_tokens: Counter

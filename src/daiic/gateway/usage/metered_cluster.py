@@ -60,8 +60,8 @@ class _Meter:
     """Counts one task, and at once what limits are of."""
 
     def __init__(self, task: pb.Task, entry: AccessLogEntry, rate_limits: RateLimits) -> None:
+        self._task = task
         self._has_tokens = task.WhichOneof("work") == "text"
-        self._prompt_bytes = _prompt_bytes(task.text) if self._has_tokens else 0
         self._client = entry.client
         self._rate_limits = rate_limits
         # Without limits of tokens it is enough to count them once.
@@ -72,13 +72,13 @@ class _Meter:
         self.amounts = Amounts()
 
     def count(self, burst: list[pb.Result]) -> None:
+        self._begun = True
         for part in burst:
-            self._begun = True
             if part.started_over:
                 self.amounts = Amounts()
             if not self._has_tokens:
                 self.amounts.count_made(part)
-            if part.HasField("usage"):
+            if part.final and part.HasField("usage"):
                 self._complete = True
                 self.amounts.count_usage(part.usage)
             elif self._has_tokens:
@@ -87,8 +87,8 @@ class _Meter:
             self._spend()
 
     def close(self) -> None:
-        if self._begun and not self._complete:
-            self.amounts.prompt_tokens = self._prompt_bytes // BYTES_PER_TOKEN
+        if self._has_tokens and self._begun and not self._complete:
+            self.amounts.prompt_tokens = _prompt_bytes(self._task.text) // BYTES_PER_TOKEN
         self._spend()
 
     def _spend(self) -> None:
