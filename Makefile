@@ -19,7 +19,7 @@ demo: $(VENV)/installed $(if $(filter hydramesh,$(HEAD)),$(LISP)) ## run a clust
 	@exec $(BIN)/python src/daiic/tether.py $$PPID 15 $(BIN)/daiic demo --head $(HEAD)
 
 test: $(VENV)/installed ## run every test this machine can run; lists those it skipped, and why
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
 shim: ## build the UDP ingress, src/target/release/dcf-shim, and libdcf beside it
 	src/cargo.sh build --release
