@@ -8,6 +8,7 @@
   (:import-from #:hydramesh/tests/keyfile)
   (:import-from #:hydramesh/tests/mesh)
   (:import-from #:hydramesh/tests/suite)
+  (:import-from #:hydramesh/tests/topology)
   (:import-from #:hydramesh/tests/wire-vectors)
   (:import-from #:hydramesh/tests/head/any-order)
   (:import-from #:hydramesh/tests/head/capabilities)

@@ -1,0 +1,43 @@
+(defpackage #:hydramesh/topology/election
+  (:use #:cl)
+  (:import-from #:hydramesh/topology/graph #:graph-nodes #:neighbours-in)
+  (:import-from #:hydramesh/topology/health #:+unreachable+)
+  (:export #:+leaf+ #:+relay+ #:+master+ #:elect #:successor)
+  (:documentation "Who leads a mesh, by the rules of DCF's, so that all who know the same choose the same."))
+(in-package #:hydramesh/topology/election)
+
+(defconstant +leaf+ 0)
+(defconstant +relay+ 1)
+(defconstant +master+ 2)
+
+(defconstant +relay-degree+ 2 "Neighbours that make a node a relay.")
+
+(defun elect (graph)
+  "Return who is the master of GRAPH, and a hash table of the role of every node.
+It is the one with the most neighbours; of several, the one with the least mean RTT to them, rounded
+down; of several, the one with the least id. GRAPH has at least one node."
+  (let ((neighbours (neighbours-in graph))
+        (roles (make-hash-table))
+        (master nil) (most 0) (least 0))
+    (dolist (node (graph-nodes graph))
+      (let* ((ways (gethash node neighbours))
+             (degree (length ways))
+             (mean (if ways (floor (reduce #'+ ways :key #'cdr) degree) 0)))
+        (setf (gethash node roles) (if (>= degree +relay-degree+) +relay+ +leaf+))
+        (when (or (null master)
+                  (> degree most)
+                  (and (= degree most) (< mean least)))
+          (setf master node
+                most degree
+                least mean))))
+    (setf (gethash master roles) +master+)
+    (values master roles)))
+
+(defun successor (self peers)
+  "Return who follows a master that cannot be reached, as the node SELF sees it: the least id that can.
+PEERS are conses of an id and its health; SELF can always be reached. Ids are real numbers."
+  (let ((least self))
+    (loop for (id . health) in peers
+          do (when (and (/= health +unreachable+) (< id least))
+               (setf least id)))
+    least))
