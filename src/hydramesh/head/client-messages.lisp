@@ -90,7 +90,7 @@
                 (t
                  (clients-remember (client-messages-clients messages) client task-id now)
                  (if (pb:task-status task)
-                     (answer-status messages client dialect task-id now)
+                     (answer-status messages client dialect task-id (pb:task-status task) now)
                      (begin messages client dialect task aside task-id (length payload) now)))))))))
 
 (defun read-task (messages dialect payload)
@@ -101,9 +101,10 @@
       (error (task-errors:too-large (length payload) most)))
     (dialect-read dialect payload)))
 
-(defun answer-status (messages client dialect task-id now)
+(defun answer-status (messages client dialect task-id asked now)
+  "Answer what ASKED, a PB:STATUS-TASK, wants to know."
   (let* ((statistics (client-messages-statistics messages))
-         (status (status-of (client-messages-dispatcher messages) statistics now))
+         (status (status-of (client-messages-dispatcher messages) statistics asked now))
          (result (pb:make-result :id task-id :final t :status status)))
     (client-conclude client task-id (dialect-result dialect result) (client-messages-link messages))
     (statistics-count-outcome statistics +status+ +done+)))

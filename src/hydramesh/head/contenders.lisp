@@ -4,7 +4,8 @@
                 #:worker-model #:worker-model-rate #:readiness #:+never+)
   (:import-from #:hydramesh/head/worker #:worker)
   (:export #:contenders #:make-contenders #:contenders-readiness #:contenders-fastest #:contenders-clear
-           #:contenders-add #:do-contenders)
+           #:contenders-count #:contenders-add #:contenders-score #:contenders-next
+           #:contenders-next-score #:do-contenders)
   (:documentation "Those that a choice of a worker is among.
 
 There may be a thousand, so the room for them is kept for the next choice."))
@@ -12,12 +13,16 @@ There may be a thousand, so the room for them is kept for the next choice."))
 
 (defstruct (contenders (:copier nil))
   "Free workers that could run a model at READINESS: the first COUNT of WORKERS, each with what it has
-of the model among MODELS, a WORKER-MODEL or NIL. FASTEST is the highest rate among them."
+of the model among MODELS, a WORKER-MODEL or NIL. FASTEST is the highest rate among them. SCORE is the one of
+who was chosen, NEXT who would have been otherwise, if there is one, with NEXT-SCORE."
   (workers (make-array 16 :initial-element nil) :type simple-vector)
   (models (make-array 16 :initial-element nil) :type simple-vector)
   (count 0 :type (unsigned-byte 32))
   (readiness +never+ :type readiness)
-  (fastest 0d0 :type double-float))
+  (fastest 0d0 :type double-float)
+  (score 0d0 :type double-float)
+  (next nil :type (or null worker))
+  (next-score 0d0 :type double-float))
 
 (defun contenders-clear (contenders)
   "Make CONTENDERS none, and forget those that it had."
@@ -25,7 +30,8 @@ of the model among MODELS, a WORKER-MODEL or NIL. FASTEST is the highest rate am
   (fill (contenders-models contenders) nil :end (contenders-count contenders))
   (setf (contenders-count contenders) 0
         (contenders-readiness contenders) +never+
-        (contenders-fastest contenders) 0d0))
+        (contenders-fastest contenders) 0d0
+        (contenders-next contenders) nil))
 
 (declaim (inline contenders-add))
 (defun contenders-add (contenders worker model readiness)

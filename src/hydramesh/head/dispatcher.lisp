@@ -15,6 +15,7 @@
                 #:client-began #:client-conclude #:client-ended)
   (:import-from #:hydramesh/head/deadlines
                 #:deadlines #:make-deadlines #:deadlines-add #:deadlines-missed)
+  (:import-from #:hydramesh/head/decision #:decision-of)
   (:import-from #:hydramesh/head/dialect #:dialect-error)
   (:import-from #:hydramesh/head/eligibility #:may-run-p)
   (:import-from #:hydramesh/head/faults #:skipping-faults)
@@ -22,7 +23,7 @@
   (:import-from #:hydramesh/head/group-ledger
                 #:group-ledger #:make-group-ledger #:group-ledger-lost #:group-ledger-tick)
   (:import-from #:hydramesh/head/job
-                #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline
+                #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline #:job-decision
                 #:job-dialect #:job-error #:job-group #:job-share #:job-failed-here #:job-too-small #:job-id #:job-kind #:job-number #:job-numbers
                 #:job-queued-at #:job-worker #:numbers-moved #:numbers-queued)
   (:import-from #:hydramesh/head/job-queue
@@ -33,7 +34,7 @@
   (:import-from #:hydramesh/head/link #:link-forget #:message-too-large)
   (:import-from #:hydramesh/head/placement #:place #:servable-p)
   (:import-from #:hydramesh/head/registry
-                #:registry #:make-registry #:registry-remove #:registry-silent-since #:registry-workers)
+                #:registry #:make-registry #:registry-contenders #:registry-remove #:registry-silent-since #:registry-workers)
   (:import-from #:hydramesh/head/scoring #:cost)
   (:import-from #:hydramesh/head/shares #:share-bytes #:share-queued)
   (:import-from #:hydramesh/head/statistics
@@ -316,6 +317,9 @@ Signal a TASK-ERROR as `assign` does."
       (place (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) job now)
     (when worker
       (job-share job group)
+      (setf (job-decision job)
+            (unless group
+              (decision-of (registry-contenders (dispatcher-workers dispatcher)))))
       (and (assign dispatcher job worker now) worker))))
 
 (defun assign (dispatcher job worker now)

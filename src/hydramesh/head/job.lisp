@@ -6,6 +6,7 @@
   (:import-from #:hydramesh/events #:microseconds)
   (:import-from #:hydramesh/head/aside #:aside #:encoded-with #:whole)
   (:import-from #:hydramesh/head/clients #:client)
+  (:import-from #:hydramesh/head/decision #:decision)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name #:head-limits-tags)
   (:import-from #:hydramesh/head/shared-model #:shared-model #:shared-model-plan)
   (:import-from #:hydramesh/head/tags #:tag-set)
@@ -20,7 +21,7 @@
            #:job-attempts #:job-missed-p #:job-failed-on #:job-too-small #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-queued #:numbers-running
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
-           #:job-group #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
+           #:job-group #:job-decision #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
            #:job-forget-group-key)
   (:documentation "One task that the head has accepted, until it has ended."))
 (in-package #:hydramesh/head/job)
@@ -55,7 +56,7 @@ make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of
 the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR, and
 TOO-SMALL those that could not hold its model alone, but might lead a group. GROUP are the workers that hold its model together, if one
-alone cannot. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
+alone cannot; DECISION is why it runs where it does if one does. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
 which ANSWER's task does not have. Times are of the head's monotonic clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
   (client nil :type client :read-only t)
@@ -84,6 +85,7 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (too-small '() :type list)
   (error nil)
   (group nil :type (or null shared-model))
+  (decision nil :type (or null decision))
   (numbers nil :type numbers :read-only t)
   (key nil))
 

@@ -4,22 +4,28 @@
   (:import-from #:hydramesh/address #:format-address)
   (:import-from #:hydramesh/events #:wall-clock)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher-workers #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
+                #:dispatcher-workers #:dispatcher-jobs #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
                 #:dispatcher-started-at #:policy-queue-size)
+  (:import-from #:hydramesh/head/explanations #:explanation-of)
+  (:import-from #:hydramesh/head/job
+                #:job-arrived-at #:job-attempts #:job-kind #:job-model #:job-number #:job-worker)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
   (:import-from #:hydramesh/head/registry #:registry-workers)
   (:import-from #:hydramesh/head/statistics
                 #:statistics-done #:statistics-failed #:statistics-moved)
   (:import-from #:hydramesh/head/worker
-                #:worker-heartbeat #:worker-address #:worker-seen-at #:worker-attempts #:worker-rtt)
+                #:worker-heartbeat #:worker-id #:worker-address #:worker-seen-at #:worker-attempts #:worker-rtt)
   (:import-from #:hydramesh/version #:+version+)
+  (:import-from #:hydramesh/work #:work-kind-name)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:status-of)
   (:documentation "The head's view of the cluster, as StatusTask asks for it."))
 (in-package #:hydramesh/head/report)
 
-(defun status-of (dispatcher statistics now)
-  "Return the state of everything the head knows, a PB:CLUSTER-STATUS."
+(defconstant +most-tasks+ 1000 "Tasks that a status tells of, the oldest first.")
+
+(defun status-of (dispatcher statistics asked now)
+  "Return the state of everything the head knows, a PB:CLUSTER-STATUS, with what ASKED, a PB:STATUS-TASK, says."
   (pb:make-cluster-status
    :workers (loop for worker in (by-name (registry-workers (dispatcher-workers dispatcher)))
                   collect (worker-status worker now))
@@ -31,7 +37,28 @@
    :tasks-moved (statistics-moved statistics)
    :uptime-s (floor (- now (dispatcher-started-at dispatcher)) 1000000)
    :timestamp-us (wall-clock)
-   :version +version+))
+   :version +version+
+   :tasks (and (pb:status-task-tasks asked) (tasks-of dispatcher now))
+   :explanation (explanation-in dispatcher (pb:status-task-explain asked) now)))
+
+(defun tasks-of (dispatcher now)
+  (let ((jobs (sort (loop for job being the hash-values of (dispatcher-jobs dispatcher) collect job)
+                    #'< :key #'job-number)))
+    (loop repeat +most-tasks+
+          for job in jobs
+          for worker = (job-worker job)
+          collect (pb:make-task-status
+                   :number (job-number job)
+                   :kind (work-kind-name (job-kind job))
+                   :model (job-model job)
+                   :worker-id (if worker (worker-id worker) "")
+                   :age-ms (floor (- now (job-arrived-at job)) 1000)
+                   :attempts (job-attempts job)))))
+
+(defun explanation-in (dispatcher number now)
+  "Return why the task with that NUMBER is where it is, NIL if there is none."
+  (let ((job (gethash number (dispatcher-jobs dispatcher))))
+    (and job (explanation-of (dispatcher-workers dispatcher) job now))))
 
 (defun by-name (workers)
   (stable-sort (copy-list workers) #'string<

@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/head/contenders
                 #:contenders #:contenders-readiness #:contenders-fastest #:contenders-clear
-                #:contenders-add #:do-contenders)
+                #:contenders-add #:contenders-score #:contenders-next #:contenders-next-score #:do-contenders)
   (:import-from #:hydramesh/head/eligibility
                 #:allowed-p #:downloads-p #:least #:loads-p #:same-model-among)
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-queued-at)
@@ -78,19 +78,27 @@ Return how soon any worker could run it, which was SOONEST until now."
         (contenders-add contenders worker nil +downloadable+)))))
 
 (defun best (contenders job)
-  "Return the worker of CONTENDERS with the least score for JOB, NIL if there are none."
+  "Return the worker of CONTENDERS with the least score for JOB, NIL if there are none; note who is next."
   (declare (type contenders contenders) (optimize speed))
   (let ((fastest (contenders-fastest contenders))
         (best nil)
-        (least 0d0))
-    (declare (type double-float least))
+        (least 0d0)
+        (next nil)
+        (next-least 0d0))
+    (declare (type double-float least next-least))
     (do-contenders (worker model contenders)
       (let ((score (score worker model job fastest)))
-        (when (or (null best)
-                  (< score least)
-                  (and (= score least) (comes-before-p worker best)))
-          (setf best worker
-                least score))))
+        (cond ((or (null best)
+                   (< score least)
+                   (and (= score least) (comes-before-p worker best)))
+               (shiftf next best worker)
+               (shiftf next-least least score))
+              ((or (null next) (< score next-least))
+               (setf next worker
+                     next-least score)))))
+    (setf (contenders-score contenders) least
+          (contenders-next contenders) next
+          (contenders-next-score contenders) next-least)
     best))
 
 (defun spreads-p (job readiness now)

@@ -8,6 +8,7 @@
                 #:dispatcher-in-flight #:dispatcher-jobs #:dispatcher-limits #:dispatcher-policy
                 #:dispatcher-queue #:dispatcher-started-at #:dispatcher-tasks-bytes #:dispatcher-workers
                 #:policy-max-attempts #:policy-queue-size)
+  (:import-from #:hydramesh/head/explanations #:verdict-text)
   (:import-from #:hydramesh/head/job
                 #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-error #:job-id #:job-kind
                 #:job-model #:job-needs #:job-number #:job-numbers #:job-pinned #:job-queued-at #:job-size
@@ -27,7 +28,7 @@
                 #:worker-title)
   (:import-from #:hydramesh/head/scheduling)
   (:import-from #:hydramesh/repl/console #:look #:in-loop #:*core*)
-  (:import-from #:hydramesh/repl/reasons #:abilities-text #:reason-text)
+  (:import-from #:hydramesh/head/reasons #:abilities-text)
   (:import-from #:hydramesh/repl/tables #:bytes-text #:print-table #:seconds-text)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:shown #:word)
@@ -204,8 +205,6 @@ Each takes copies of numbers and names on the head's loop, and prints them where
 
 (defun describe-choice (dispatcher job now)
   (let ((verdicts (explain-choice (dispatcher-workers dispatcher) job now)))
-    (when (job-worker job)
-      (format t "if it had to be placed now:~%"))
     (print-rows '("" "WORKER" "ID" "WHY")
                 (loop for verdict in verdicts
                       for worker = (verdict-worker verdict)
@@ -214,8 +213,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                                           (t "-"))
                                     (worker-title worker)
                                     (worker-id worker)
-                                    (format nil "~A~:[~;; runs it now~]" (reason-text verdict job)
-                                            (eq worker (job-worker job)))))
+                                    (verdict-text verdict job)))
                 "workers")))
 
 ;;; A session

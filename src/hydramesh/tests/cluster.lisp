@@ -253,7 +253,8 @@ other FIELDS are those of a heartbeat."
 (defun code-name (error)
   (pb:enum-name 'pb:error-code (pb:error-code error)))
 
-(defun status (client)
+(defun status (client &rest asked)
+  "Return what the head answers to a status task with the fields ASKED."
   (send client +task+ (pb:make-task :id (next-number (member-cluster client))
-                                    :status (pb:make-status-task)))
+                                    :status (apply #'pb:make-status-task asked)))
   (pb:result-status (first (last (results client)))))

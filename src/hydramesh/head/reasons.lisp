@@ -1,4 +1,4 @@
-(defpackage #:hydramesh/repl/reasons
+(defpackage #:hydramesh/head/reasons
   (:use #:cl)
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-pinned #:job-tags)
   (:import-from #:hydramesh/head/verdicts
@@ -13,7 +13,7 @@
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:reason-text #:abilities-text)
   (:documentation "Why a worker does not get a task, in words."))
-(in-package #:hydramesh/repl/reasons)
+(in-package #:hydramesh/head/reasons)
 
 (defun readiness-text (readiness)
   "Return how soon a worker could run a model, READINESS a keyword, in words."
