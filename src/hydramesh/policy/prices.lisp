@@ -9,12 +9,13 @@
   (:import-from #:hydramesh/policy/reader #:form-kind #:form-value #:form-position)
   (:import-from #:hydramesh/policy/types #:number-type #:money-unit #:type-text)
   (:export #:price-in)
-  (:documentation "Tables of prices: (price power ((between 22:00 6:00) 0.21 EUR/kWh) (otherwise 0.34 EUR/kWh)).
+  (:documentation "Tables of prices, as +USAGE+ shows one.
 
 The first row counts whose condition is true, as in COND, and the last one is for all else."))
 (in-package #:hydramesh/policy/prices)
 
-(defparameter +usage+ "write it as in (price power ((between 22:00 6:00) 0.21 EUR/kWh) (otherwise 0.34 EUR/kWh))")
+(defparameter +usage+
+  "write it as in (price power ((between 22:00 6:00) 0.21 EUR/kWh) (otherwise 0.34 EUR/kWh))")
 
 (defun price-in (form)
   "Return the name of the price in FORM, and its node; NIL for what has a mistake."
@@ -87,6 +88,6 @@ The first row counts whose condition is true, as in COND, and the last one is fo
     (cond ((eq (form-kind form) :wrong) nil)
           ((or (null unit) (null (money-unit unit)) (minusp (car (form-value form))))
            (note (form-position form)
-                 "write how much money, of what currency, for an hour or a kilowatt-hour: 0.30 EUR/kWh, 1.20 USD/h"
+                 "write how much money is asked for an hour or a kilowatt-hour: 1.20 USD/h, 0.30 EUR/kWh"
                  "this is not a price"))
           (t (expected form (number-type (money-unit unit)))))))

@@ -181,7 +181,7 @@ what comes after it begins further to the left: its position, and where that is.
            (note start (format nil "a text has at most ~D characters" +atom+) "this text is too long")
            (make-form :position start))
           (strange
-           (note start "write what can be seen, in UTF-8" "this text has a character (~A) that cannot be shown"
+           (note start "write what can be seen, in UTF-8" "this text has ~A, which cannot be shown"
                  (code-text strange))
            (make-form :position start))
           (t (make-form :kind :text :value value :position start)))))

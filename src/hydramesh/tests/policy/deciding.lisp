@@ -100,7 +100,8 @@
     (is (= 1d0 (factor 16 '("solar"))))))
 
 (test power-times-a-price-is-money-for-an-hour
-  (let ((rules (format nil "~A (rule \"dear\" (exclude (> (* worker.power price.power) 0.15 EUR/h)))" +prices+)))
+  (let ((rules (format nil "~A (rule \"dear\" (exclude (> (* worker.power price.power) 0.15 EUR/h)))"
+                       +prices+)))
     (flet ((dear-p (watts)
              (null (weight rules (make-policy-worker :power watts)
                            :situation (make-situation :clock (* 12 60))))))
