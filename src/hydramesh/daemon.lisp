@@ -4,6 +4,7 @@
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/foreign/dcf #:library-unusable #:transport-error)
   (:import-from #:hydramesh/foreign/system #:system-failure #:reason-of)
+  (:import-from #:hydramesh/head/breaker #:make-breaker-rules)
   (:import-from #:hydramesh/head/core
                 #:core #:make-core #:core-take #:core-tick #:core-abandon #:core-closed
                 #:core-dispatcher)
@@ -34,7 +35,8 @@
                 #:settings #:settings-listen #:settings-http-listen #:settings-cluster-key-file
                 #:settings-allow-unauthenticated #:settings-drain-timeout
                 #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
-                #:settings-max-attempts #:settings-state-dir #:settings-storage #:settings-repl-socket)
+                #:settings-max-attempts #:settings-set-aside-after #:settings-set-aside-pause
+                #:settings-set-aside-longest #:settings-state-dir #:settings-storage #:settings-repl-socket)
   (:import-from #:hydramesh/shown #:counted)
   (:import-from #:hydramesh/storage/attach
                 #:attach-recorder #:detach-recorder #:attachment-tick #:attachment-sample
@@ -210,7 +212,10 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
     (make-policy :worker-timeout (time-of (settings-worker-timeout settings))
                  :queue-size (settings-queue-size settings)
                  :task-deadline (time-of (settings-task-deadline settings))
-                 :max-attempts (settings-max-attempts settings))))
+                 :max-attempts (settings-max-attempts settings)
+                 :breaker (make-breaker-rules :failures (settings-set-aside-after settings)
+                                              :pause (time-of (settings-set-aside-pause settings))
+                                              :longest (time-of (settings-set-aside-longest settings))))))
 
 (defun follow (head settings)
   (setf (head-settings head) settings

@@ -5,6 +5,7 @@
                 #:answer-order-early-bytes #:answer-order-delivered-bytes)
   (:import-from #:hydramesh/entropy #:entropy #:entropy-draw)
   (:import-from #:hydramesh/events #:+task+ #:+cancel+)
+  (:import-from #:hydramesh/head/breaker #:breaker-began #:breaker-ended)
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-group #:job-attempt #:job-attempts #:job-encoded #:job-forget-group-key
                 #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-worker
@@ -12,7 +13,7 @@
   (:import-from #:hydramesh/head/link #:link-send)
   (:import-from #:hydramesh/head/shared-model #:shared-model-has-p #:shared-model-running)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-attempts #:worker-began #:worker-drop #:worker-id
+                #:worker-address #:worker-attempts #:worker-began #:worker-breaker #:worker-drop #:worker-id
                 #:worker-last-assignment
                 #:worker-take)
   (:import-from #:hydramesh/id-table
@@ -79,7 +80,7 @@ is kept of the answers to all jobs that are not over."
       (incf (job-attempts job))
       (job-forget-group-key job)
       (id-table-put (assignments-jobs assignments) attempt job)
-      (worker-take worker attempt)
+      (take worker attempt now)
       (worker-began worker (job-model job))
       (when (job-group job)
         (incf (shared-model-running (job-group job))))
@@ -88,6 +89,16 @@ is kept of the answers to all jobs that are not over."
         (setf (numbers-began-at numbers) now
               (numbers-worker numbers) (worker-id worker)))
       t)))
+
+(defun take (worker attempt now)
+  (worker-take worker attempt)
+  (when (worker-breaker worker)
+    (breaker-began (worker-breaker worker) attempt now)))
+
+(defun drop (worker attempt)
+  (worker-drop worker attempt)
+  (when (worker-breaker worker)
+    (breaker-ended (worker-breaker worker) attempt)))
 
 (defun draw-attempt (assignments)
   "Return an id that nobody can guess, and that is not 0."
@@ -105,7 +116,7 @@ is kept of the answers to all jobs that are not over."
     (decf (assignments-early-bytes assignments) (answer-order-early-bytes (job-answer job)))
     (answer-order-drop-early (job-answer job))
     (id-table-remove (assignments-jobs assignments) (job-attempt job))
-    (worker-drop worker (job-attempt job))
+    (drop worker (job-attempt job))
     (when (job-group job)
       (decf (shared-model-running (job-group job))))
     worker))

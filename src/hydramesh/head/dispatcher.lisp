@@ -11,6 +11,7 @@
                 #:assignments-delivered-bytes
                 #:assignments-of #:assignments-with-part-on #:assignments-recall #:assignments-release
                 #:assignments-unload)
+  (:import-from #:hydramesh/head/breaker #:breaker-rules #:make-breaker-rules)
   (:import-from #:hydramesh/head/clients
                 #:client-began #:client-conclude #:client-ended)
   (:import-from #:hydramesh/head/deadlines
@@ -22,10 +23,11 @@
   (:import-from #:hydramesh/head/finished #:tell-finished)
   (:import-from #:hydramesh/head/group-ledger
                 #:group-ledger #:make-group-ledger #:group-ledger-lost #:group-ledger-tick)
+  (:import-from #:hydramesh/head/health #:worker-failed #:worker-succeeded)
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline #:job-decision
                 #:job-dialect #:job-error #:job-group #:job-share #:job-failed-here #:job-too-small #:job-id #:job-kind #:job-number #:job-numbers
-                #:job-queued-at #:job-worker #:numbers-moved #:numbers-queued)
+                #:job-queued-at #:job-worker #:numbers-began-at #:numbers-moved #:numbers-queued)
   (:import-from #:hydramesh/head/job-queue
                 #:job-queue #:make-job-queue #:job-queue-add #:job-queue-giving-way #:job-queue-group-of
                 #:job-queue-groups #:job-queue-length #:job-queue-remove #:job-queue-serve
@@ -50,13 +52,13 @@
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:policy #:make-policy #:policy-worker-timeout #:policy-queue-size #:policy-task-deadline
-           #:policy-max-attempts
+           #:policy-max-attempts #:policy-breaker
            #:dispatcher #:make-dispatcher #:dispatcher-policy #:dispatcher-limits #:dispatcher-workers
            #:dispatcher-groups #:dispatcher-queue #:dispatcher-jobs #:dispatcher-assignments #:dispatcher-started-at
            #:dispatcher-observer #:dispatcher-tasks-bytes
            #:dispatcher-in-flight #:dispatcher-tick #:dispatcher-submit #:dispatcher-cancel
            #:dispatcher-fail #:dispatcher-complete #:dispatcher-end-with #:dispatcher-lose
-           #:dispatcher-take-back #:dispatcher-move #:dispatcher-wait #:dispatcher-assign-waiting
+           #:dispatcher-take-back #:dispatcher-blame #:dispatcher-move #:dispatcher-wait #:dispatcher-assign-waiting
            #:described)
   (:documentation "The life of a task, sans-IO: start reading here.
 
@@ -75,7 +77,8 @@ hydramesh/head/worker-messages."))
   (worker-timeout 0 :type microseconds)
   (queue-size 0 :type unsigned-byte)
   (task-deadline 0 :type microseconds)
-  (max-attempts 1 :type (integer 1)))
+  (max-attempts 1 :type (integer 1))
+  (breaker (make-breaker-rules) :type breaker-rules))
 
 (defstruct (dispatcher (:constructor %make-dispatcher))
   "Every worker and every job; TICK has to be called several times a second.
@@ -195,6 +198,7 @@ the client of this job, or if no worker can serve it."
 (defun dispatcher-complete (dispatcher job now)
   "End JOB, whose answer has been relayed."
   (let ((worker (assignments-release (dispatcher-assignments dispatcher) job now)))
+    (worker-succeeded worker (numbers-began-at (job-numbers job)))
     (end dispatcher job +done+ now)
     (dispatcher-assign-waiting dispatcher now worker)))
 
@@ -231,6 +235,10 @@ the client of this job, or if no worker can serve it."
 
 (defun dispatcher-lose (dispatcher worker what now)
   "Forget WORKER and move its jobs; WHAT says in which way it was lost."
+  (let ((jobs (assignments-of (dispatcher-assignments dispatcher) worker)))
+    ;; However many it had: they were lost together.
+    (unless (or (null jobs) (= (worker-state worker) pb:+stopped+))
+      (dispatcher-blame dispatcher worker :lost now now)))
   (registry-remove (dispatcher-workers dispatcher) worker)
   (dispatcher-take-back dispatcher worker what now)
   (dispatcher-assign-waiting dispatcher now))
@@ -253,6 +261,11 @@ the client of this job, or if no worker can serve it."
                                              (worker-process worker)))
         (assignments-recall (dispatcher-assignments dispatcher) job now)
         (dispatcher-move dispatcher job (task-errors:worker-lost worker what) nil now)))))
+
+(defun dispatcher-blame (dispatcher worker what began-at now)
+  "Count that an attempt which WORKER had begun at BEGAN-AT has failed by its fault, see WORKER-FAILED."
+  (worker-failed worker what began-at (policy-breaker (dispatcher-policy dispatcher))
+                 (dispatcher-statistics dispatcher) now))
 
 (defun passing-p (error)
   "Return whether it is worth waiting for a worker to come (back) after ERROR."

@@ -11,7 +11,7 @@
            #:head-limits-slots #:head-limits-name #:head-limits-detail
            #:head-limits-clients #:head-limits-remembered-ids #:head-limits-client-name
            #:head-limits-idle-shares #:head-limits-heads-told #:head-limits-named-models
-           #:head-limits-incarnations #:head-limits-stopped)
+           #:head-limits-incarnations #:head-limits-stopped #:head-limits-failing)
   (:documentation "The bounds within which a head works, whatever others send.
 
 queue_size, task_deadline, max_attempts and worker_timeout are settings; those of the wire are
@@ -44,7 +44,7 @@ WORKERS together take HEARTBEATS-MEMORY.
 At most CLIENTS are known, and REMEMBERED-IDS of their finished tasks; CLIENT-NAME characters of
 Task.client count. IDLE-SHARES are kept of clients with nothing in the queue. A client is told of
 HEADS-TOLD heads, and an error names NAMED-MODELS. INCARNATIONS of each worker and STOPPED workers
-are remembered."
+are remembered, and of FAILING ones that were lost what spoke against them."
   (task (* 32 +mib+))
   (json-task (* 4 +mib+))
   (tasks-memory (* 512 +mib+))
@@ -73,7 +73,8 @@ are remembered."
   (heads-told 16)
   (named-models 20)
   (incarnations 8)
-  (stopped 256))
+  (stopped 256)
+  (failing 256))
 
 (defparameter +limits+ (make-head-limits)
   "The limits of every head but those of tests.")

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/head/metrics
   (:use #:cl)
   (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/head/breaker #:breaker-retry-at)
   (:import-from #:hydramesh/head/core #:core-dispatcher #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-workers #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
@@ -9,11 +10,11 @@
   (:import-from #:hydramesh/head/registry #:registry-workers)
   (:import-from #:hydramesh/head/statistics
                 #:+bounds+ #:durations-counts #:durations-sum
-                #:statistics-outcomes #:statistics-moved #:statistics-repeated #:statistics-malformed
+                #:statistics-outcomes #:statistics-moved #:statistics-set-aside #:statistics-repeated #:statistics-malformed
                 #:statistics-foreign #:statistics-refused-heartbeats #:statistics-queued
                 #:statistics-total)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
-  (:import-from #:hydramesh/head/worker #:worker-state #:worker-heartbeat #:worker-models)
+  (:import-from #:hydramesh/head/worker #:worker-breaker #:worker-state #:worker-heartbeat #:worker-models)
   (:import-from #:hydramesh/shown #:word #:shown)
   (:import-from #:hydramesh/work #:+no-needs+ #:capability-list #:ability)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -44,6 +45,8 @@ a sentence, and the number."
       (write-gauge out "daiic_head_in_flight" "Tasks on workers" (dispatcher-in-flight dispatcher))
       (write-family out "daiic_head_workers" "gauge" "Workers by state and backend")
       (write-samples out "daiic_head_workers" '("state" "backend") (count-all (mapcar #'kind workers)))
+      (write-gauge out "daiic_head_workers_set_aside" "Workers that get no tasks, or one to try them"
+                   (count-if #'set-aside-p workers))
       (write-family out "daiic_head_capable_workers" "gauge"
                     "Ready workers with a model that can do this")
       (write-samples out "daiic_head_capable_workers" '("capability")
@@ -71,6 +74,8 @@ a sentence, and the number."
                        collect (cons (list kind outcome) count)))
   (loop for (name help value)
           in `(("moved" "Tasks taken from a worker and given to another" ,(statistics-moved statistics))
+               ("set_aside" "Workers set aside, as they failed again and again"
+                            ,(statistics-set-aside statistics))
                ("repeated" "TASKs that were known already" ,(statistics-repeated statistics))
                ("malformed" "Messages that could not be decoded" ,(statistics-malformed statistics))
                ("foreign" "Answers from elsewhere than the task's worker"
@@ -85,6 +90,9 @@ a sentence, and the number."
   "Return the labels of WORKER."
   (list (word 'pb:worker-state (worker-state worker))
         (word 'pb:backend (pb:heartbeat-backend (worker-heartbeat worker)))))
+
+(defun set-aside-p (worker)
+  (and (worker-breaker worker) (breaker-retry-at (worker-breaker worker))))
 
 (defun abilities (worker)
   "Return a list of the labels of what the models of WORKER can do, if it is ready."

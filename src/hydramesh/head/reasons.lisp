@@ -1,17 +1,18 @@
 (defpackage #:hydramesh/head/reasons
   (:use #:cl)
+  (:import-from #:hydramesh/head/breaker #:breaker-reason)
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-pinned #:job-tags)
   (:import-from #:hydramesh/head/verdicts
-                #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness #:verdict-seconds)
+                #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness #:verdict-seconds)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
-                #:worker-can-download #:worker-load #:worker-memory #:worker-models #:worker-offer #:worker-slots #:worker-state
+                #:worker-breaker #:worker-can-download #:worker-load #:worker-memory #:worker-models #:worker-offer #:worker-slots #:worker-state
                 #:worker-tags #:worker-takes #:names-repository-p)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:word)
   (:import-from #:hydramesh/work #:ability #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:reason-text #:abilities-text)
+  (:export #:reason-text #:abilities-text #:aside-text)
   (:documentation "Why a worker does not get a task, in words."))
 (in-package #:hydramesh/head/reasons)
 
@@ -40,6 +41,11 @@
   (let ((known (gethash (job-model job) (worker-models worker))))
     (logandc2 (job-needs job) (or (and known (worker-model-capabilities known)) 0))))
 
+(defun aside-text (breaker wait)
+  "Return for how long, WAIT in microseconds, a worker is set aside, and why."
+  (format nil "is set aside ~:[for ~D s more~;until a task has tried it~*~]: ~A"
+          (zerop wait) (ceiling wait 1000000) (breaker-reason breaker)))
+
 (defun reason-text (verdict job)
   "Return why JOB is not given to the worker of VERDICT; how it would fare there if it might be."
   (let ((worker (verdict-worker verdict)))
@@ -64,6 +70,7 @@
                                (gib (pb:shard-offer-bytes (worker-offer worker))))))
       (:unable (format nil "its model cannot ~A" (abilities-text (lacking worker job))))
       (:other "has another model of that name than the one that began the answer")
+      (:set-aside (aside-text (worker-breaker worker) (verdict-wait verdict)))
       (:busy (format nil "busy: ~A on ~A; ~A"
                      (counted (worker-load worker) "task") (counted (worker-slots worker) "slot")
                      (readiness-text (verdict-readiness verdict))))

@@ -5,11 +5,11 @@
   (:import-from #:hydramesh/head/contenders #:contenders #:make-contenders)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-incarnations #:head-limits-workers
-                #:head-limits-heartbeats-memory #:head-limits-stopped)
+                #:head-limits-heartbeats-memory #:head-limits-stopped #:head-limits-failing)
   (:import-from #:hydramesh/head/model-index
                 #:model-index #:make-model-index #:model-index-remembered-rate)
   (:import-from #:hydramesh/head/worker
-                #:worker #:make-worker #:worker-id #:worker-incarnation #:worker-process #:worker-number
+                #:worker #:make-worker #:worker-breaker #:worker-id #:worker-incarnation #:worker-process #:worker-number
                 #:worker-address #:worker-bytes #:worker-retired #:worker-rtt #:worker-seen-at
                 #:worker-update #:worker-leave #:worker-offer)
   (:import-from #:hydramesh/service/logs #:log-warning)
@@ -28,8 +28,8 @@
   "All workers heard from recently: WORKERS is a list of them in the order in which they came, which
 a change replaces and does not alter. INDEX has their models. LENDING is how
 many of them lend memory to models of others. CONTENDERS are those that the last choice was among. STOPPED are processes of which nothing
-is heard any more, and DEAF addresses that may be heard, but do not hear this head; both have the latest
-first."
+is heard any more, DEAF addresses that may be heard, but do not hear this head, and FAILING an alist of the
+breakers of processes that were lost; all have the latest first."
   (limits nil :type head-limits :read-only t)
   (workers '() :type list)
   (by-id (make-hash-table :test 'equal) :type hash-table :read-only t)
@@ -40,7 +40,8 @@ first."
   (lending 0 :type fixnum)
   (contenders (make-contenders) :type contenders :read-only t)
   (stopped '() :type list)
-  (deaf '() :type list))
+  (deaf '() :type list)
+  (failing '() :type list))
 
 (defun registry-remembered-rate (registry)
   "Return the function that tells which rate a model had on a worker before, see MODEL-INDEX."
@@ -131,6 +132,7 @@ gone: an earlier process of that id, and another worker at that address."
   "Return a worker that was not known."
   (let ((worker (make-worker heartbeat address now (registry-index registry))))
     (setf (worker-number worker) (incf (registry-numbers registry))
+          (worker-breaker worker) (take-breaker registry (worker-process worker))
           (gethash (worker-id worker) (registry-by-id registry)) worker
           (registry-workers registry) (append (registry-workers registry) (list worker)))
     worker))
@@ -156,7 +158,23 @@ gone: an earlier process of that id, and another worker at that address."
     (remhash (worker-id worker) (registry-by-id registry))
     (setf (registry-workers registry) (remove worker (registry-workers registry) :test #'eq))
     (worker-leave worker)
-    (uncount registry worker)))
+    (uncount registry worker)
+    (when (worker-breaker worker)
+      (keep-breaker registry worker))))
+
+(defun keep-breaker (registry worker)
+  "Remember what speaks against WORKER, for the same process may come back."
+  (let ((most (head-limits-failing (registry-limits registry))))
+    (push (cons (worker-process worker) (worker-breaker worker)) (registry-failing registry))
+    (when (nthcdr most (registry-failing registry))
+      (setf (registry-failing registry) (subseq (registry-failing registry) 0 most)))))
+
+(defun take-breaker (registry process)
+  "Return the breaker of PROCESS, which is back, NIL if nothing spoke against it."
+  (let ((kept (assoc process (registry-failing registry) :test #'equal)))
+    (when kept
+      (setf (registry-failing registry) (remove kept (registry-failing registry) :test #'eq))
+      (cdr kept))))
 
 (defun uncount (registry worker)
   (decf (registry-bytes registry) (worker-bytes worker))

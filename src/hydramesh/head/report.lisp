@@ -3,6 +3,8 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/address #:format-address)
   (:import-from #:hydramesh/events #:wall-clock)
+  (:import-from #:hydramesh/head/breaker
+                #:breaker-failures #:breaker-reason #:breaker-state #:breaker-wait)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-workers #:dispatcher-jobs #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
                 #:dispatcher-started-at #:policy-queue-size)
@@ -14,7 +16,8 @@
   (:import-from #:hydramesh/head/statistics
                 #:statistics-done #:statistics-failed #:statistics-moved)
   (:import-from #:hydramesh/head/worker
-                #:worker-heartbeat #:worker-id #:worker-address #:worker-seen-at #:worker-attempts #:worker-rtt)
+                #:worker-breaker #:worker-heartbeat #:worker-id #:worker-address #:worker-seen-at
+                #:worker-attempts #:worker-rtt)
   (:import-from #:hydramesh/version #:+version+)
   (:import-from #:hydramesh/work #:work-kind-name)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -70,4 +73,13 @@
    :address (format-address (worker-address worker))
    :age-ms (floor (- now (worker-seen-at worker)) 1000)
    :in-flight (hash-table-count (worker-attempts worker))
-   :rtt-ms (/ (or (worker-rtt worker) 0) 1000d0)))
+   :rtt-ms (/ (or (worker-rtt worker) 0) 1000d0)
+   :set-aside (set-aside worker now)))
+
+(defun set-aside (worker now)
+  "Return why WORKER is set aside, a PB:SET-ASIDE; NIL if it gets tasks as others do."
+  (let ((breaker (worker-breaker worker)))
+    (when (and breaker (not (eq (breaker-state breaker now) :closed)))
+      (pb:make-set-aside :reason (breaker-reason breaker)
+                         :failures (breaker-failures breaker)
+                         :retry-ms (min (ceiling (breaker-wait breaker now) 1000) #xffffffff)))))

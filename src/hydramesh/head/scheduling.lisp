@@ -15,14 +15,15 @@
                 #:registry-workers #:registry-index #:registry-contenders)
   (:import-from #:hydramesh/head/scoring #:score #:comes-before-p)
   (:import-from #:hydramesh/head/worker
-                #:worker #:worker-state #:worker-free-p #:names-repository-p #:worker-fits-p #:model-held-p)
+                #:worker #:worker-state #:worker-free-p #:worker-set-aside-p #:names-repository-p #:worker-fits-p #:model-held-p)
   (:import-from #:hydramesh/work #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:choose #:spreads-p)
   (:documentation "Which worker gets a task: one that could run its model soonest, then the one done first.
 
 The first pass, over all that have the model, finds how soon it could be run at all, and who is free to
-do so soonest; the second one, over those, who has the best score."))
+do so soonest; the second one, over those, who has the best score. Workers that are set aside count only
+for a task that no other could run, now or later."))
 (in-package #:hydramesh/head/scheduling)
 
 (defconstant +spread-after+ (seconds 2)
@@ -32,19 +33,29 @@ do so soonest; the second one, over those, who has the best score."))
   "Return the worker that should get JOB now; NIL if it has to wait, or there is none."
   (declare (type microseconds now) (optimize speed))
   (let* ((contenders (registry-contenders registry))
-         (soonest (gather contenders registry job))
+         (soonest (gather-well contenders registry job now))
          (readiness (contenders-readiness contenders)))
     (declare (type contenders contenders) (type readiness soonest readiness))
     (when (or (= soonest readiness) (spreads-p job readiness now))
       (best contenders job))))
 
-(defun gather (contenders registry job)
-  "Let CONTENDERS be the free workers that could run JOB soonest; return how soon any could, free or not."
-  (declare (type contenders contenders) (optimize speed))
+(defun gather-well (contenders registry job now)
+  "Let CONTENDERS be the free workers that could run JOB soonest; return how soon any could, free or not.
+Who is set aside is left out unless there is nobody else."
+  (multiple-value-bind (soonest left-out) (gather contenders registry job now)
+    (if (and left-out (= soonest +never+))
+        (values (gather contenders registry job nil))
+        soonest)))
+
+(defun gather (contenders registry job now)
+  "Do what GATHER-WELL does for those that are not set aside NOW, or all if that is NIL.
+Return how soon any of these could, and whether any was left out."
+  (declare (type contenders contenders) (type (or null microseconds) now) (optimize speed))
   (let ((needs (job-needs job))
         (same (same-model-among registry job))
         (soonest +never+)
         (lacking nil)
+        (left-out nil)
         (takes 0))
     (declare (type capabilities needs) (type readiness soonest) (type (unsigned-byte 64) takes))
     (contenders-clear contenders)
@@ -59,23 +70,30 @@ do so soonest; the second one, over those, who has the best score."))
                  (setf takes (least takes (worker-model-takes model))))
                 ((and (allowed-p worker job)
                       (or (null same) (worker-model-continues-p model same)))
-                 (setf soonest (min soonest readiness))
-                 (when (and (<= readiness (contenders-readiness contenders)) (worker-free-p worker))
-                   (contenders-add contenders worker model readiness)))))))
+                 (cond ((and now (worker-set-aside-p worker now))
+                        (setf left-out t))
+                       (t
+                        (setf soonest (min soonest readiness))
+                        (when (and (<= readiness (contenders-readiness contenders)) (worker-free-p worker))
+                          (contenders-add contenders worker model readiness)))))))))
     (if (and (> soonest +downloadable+) (not lacking) (names-repository-p (job-model job)))
-        (gather-downloads contenders registry job soonest takes)
-        soonest)))
+        (gather-downloads contenders registry job now soonest takes left-out)
+        (values soonest left-out))))
 
-(defun gather-downloads (contenders registry job soonest takes)
+(defun gather-downloads (contenders registry job now soonest takes left-out)
   "Add those to CONTENDERS who might download the model of JOB, which TAKES so many bytes.
-Return how soon any worker could run it, which was SOONEST until now."
-  (dolist (worker (registry-workers registry) soonest)
+Return what GATHER does, which was SOONEST and LEFT-OUT until now."
+  (dolist (worker (registry-workers registry))
     (when (and (= (worker-state worker) pb:+ready+)
                (downloads-p worker job)
                (worker-fits-p worker takes))
-      (setf soonest +downloadable+)
-      (when (worker-free-p worker)
-        (contenders-add contenders worker nil +downloadable+)))))
+      (cond ((and now (worker-set-aside-p worker now))
+             (setf left-out t))
+            (t
+             (setf soonest +downloadable+)
+             (when (worker-free-p worker)
+               (contenders-add contenders worker nil +downloadable+))))))
+  (values soonest left-out))
 
 (defun best (contenders job)
   "Return the worker of CONTENDERS with the least score for JOB, NIL if there are none; note who is next."

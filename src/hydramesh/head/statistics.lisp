@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/events #:microseconds)
   (:export #:+bounds+ #:durations #:make-durations #:durations-counts #:durations-sum #:durations-add
            #:statistics #:make-statistics #:statistics-outcomes #:statistics-moved
-           #:statistics-repeated #:statistics-malformed #:statistics-refused-heartbeats
+           #:statistics-set-aside #:statistics-repeated #:statistics-malformed #:statistics-refused-heartbeats
            #:statistics-foreign #:statistics-queued #:statistics-total
            #:statistics-count-outcome #:statistics-done #:statistics-failed
            #:+done+ #:+cancelled+ #:+status+)
@@ -39,11 +39,12 @@ microseconds too."
   "Totals since start.
 
 OUTCOMES counts tasks by kind of work and by how they ended, +DONE+ or the name of an error; its keys
-are conses of both. MOVED counts how often a task was taken from a worker and given to another;
+are conses of both. MOVED counts how often a task was taken from a worker and given to another, SET-ASIDE how often a worker was;
 REFUSED-HEARTBEATS came from workers beyond what is kept, FOREIGN RESULTs and ERRORs from elsewhere than
 the task's worker."
   (outcomes (make-hash-table :test 'equal) :type hash-table)
   (moved 0 :type unsigned-byte)
+  (set-aside 0 :type unsigned-byte)
   (repeated 0 :type unsigned-byte)
   (malformed 0 :type unsigned-byte)
   (refused-heartbeats 0 :type unsigned-byte)

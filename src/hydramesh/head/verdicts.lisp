@@ -2,6 +2,8 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/answer-order #:answer-order-made-by)
+  (:import-from #:hydramesh/events #:microseconds)
+  (:import-from #:hydramesh/head/breaker #:breaker-wait)
   (:import-from #:hydramesh/head/job
                 #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-too-small #:job-answer)
   (:import-from #:hydramesh/head/model-index
@@ -13,9 +15,9 @@
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:worker-id #:worker-process #:worker-state #:worker-tags #:worker-free-p
-                #:worker-holds-p #:worker-models #:worker-can-download #:worker-rate #:names-repository-p)
+                #:worker-holds-p #:worker-models #:worker-breaker #:worker-set-aside-p #:worker-can-download #:worker-rate #:names-repository-p)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:explain-choice #:verdict #:verdict-worker #:verdict-reason #:verdict-readiness
+  (:export #:explain-choice #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness
            #:verdict-seconds #:verdict-rank)
   (:documentation "Why each worker gets a task or does not, for people and for whoever plans ahead.
 
@@ -35,16 +37,19 @@ REASON says why it is not chosen, NIL if it might be:
   :TOO-LARGE  it cannot hold the model alone;
   :UNABLE     its model cannot do what the task needs, or could not if it were downloaded;
   :OTHER      another model than its own has begun the answer, and is there;
+  :SET-ASIDE  it has failed again and again, and others could run the task;
   :BUSY       it has no free slot;
   :FURTHER    another free worker could run the model sooner;
   :WAITING    a busy worker has the model, and the task has not waited long for that.
 READINESS is a keyword, NIL if it can never run the model. RANK is its place among those that might
-be chosen: 1 is chosen, and would be done in SECONDS."
+be chosen: 1 is chosen, and would be done in SECONDS. WAIT is how long a worker that is set aside stays
+so, 0 if it is being tried."
   (worker nil :type worker :read-only t)
   (reason nil :type symbol)
   (readiness nil :type symbol)
   (seconds nil :type (or null double-float))
-  (rank nil :type (or null fixnum)))
+  (rank nil :type (or null fixnum))
+  (wait 0 :type microseconds))
 
 (defun explain-choice (registry job now)
   "Return a VERDICT about each worker: those that CHOOSE is between, the best first, then the others."
@@ -63,6 +68,13 @@ be chosen: 1 is chosen, and would be done in SECONDS."
                (not (continues-p (verdict-worker verdict) job made-by))))
       (when (and made-by (notevery #'other-p (left)))
         (exclude :other #'other-p))
+      (flet ((set-aside-p (verdict)
+               (worker-set-aside-p (verdict-worker verdict) now)))
+        (unless (every #'set-aside-p (left))
+          (dolist (verdict (left))
+            (when (set-aside-p verdict)
+              (setf (verdict-wait verdict) (breaker-wait (worker-breaker (verdict-worker verdict)) now))))
+          (exclude :set-aside #'set-aside-p)))
       (let ((soonest (soonest)))
         (exclude :busy (lambda (verdict) (not (worker-free-p (verdict-worker verdict)))))
         (let ((free (soonest)))

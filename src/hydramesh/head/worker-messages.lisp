@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/answer-order
                 #:answer-order-delivered-bytes #:answer-order-finished-p #:answer-order-next-index
                 #:answer-order-resume-here #:too-much)
-  (:import-from #:hydramesh/errors #:task-error-from-wire)
+  (:import-from #:hydramesh/errors #:task-error-code #:task-error-from-wire)
   (:import-from #:hydramesh/events #:message-payload #:message-peer)
   (:import-from #:hydramesh/head/aside #:read-aside)
   (:import-from #:hydramesh/head/assignments
@@ -14,7 +14,7 @@
   (:import-from #:hydramesh/head/clients #:client-address)
   (:import-from #:hydramesh/head/dialect #:dialect-encodes-p #:dialect-result)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
+                #:dispatcher #:dispatcher-blame #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
                 #:dispatcher-end-with #:dispatcher-fail #:dispatcher-groups #:dispatcher-jobs #:dispatcher-limits
                 #:dispatcher-lose
                 #:dispatcher-move #:dispatcher-observer
@@ -22,8 +22,8 @@
   (:import-from #:hydramesh/head/group-ledger #:group-ledger-failed)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
-                #:job-answer #:job-attempts #:job-client #:job-dialect #:job-group #:job-id #:job-kind
-                #:job-missed-p #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker #:numbers-bytes-out #:numbers-made)
+                #:job-answer #:job-attempts #:job-client #:job-dialect #:job-group #:job-id #:job-kind #:job-error
+                #:job-missed-p #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker #:numbers-began-at #:numbers-bytes-out #:numbers-made)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
@@ -54,6 +54,9 @@
 (defparameter +heavy+ '(12 13 25 27)
   "Numbers of Result's `images`, `embeddings`, `speech` and `previews`, which are passed on as they came if
 they are large.")
+
+(defparameter +own-faults+ (list pb:+internal+ pb:+worker-lost+)
+  "Errors that speak against the worker, and not against the task or the size of its memory.")
 
 (defstruct (worker-messages (:constructor %make-worker-messages))
   "Acts on them for the DISPATCHER."
@@ -280,6 +283,8 @@ if too much is kept of all."
          ;; Workers have the same model with different adapters beside it.
          (lacks-adapter (and (= code pb:+model-not-found+)
                              (can-p (job-needs job) (capability-set pb:+adapters+)))))
+    (when (at-fault-p code job)
+      (dispatcher-blame dispatcher worker :failed (numbers-began-at (job-numbers job)) now))
     (cond ((and (= code pb:+worker-lost+) (job-group job))
            (group-ledger-failed (dispatcher-groups dispatcher) (job-group job) (pb:error-message said)
                                 now)
@@ -301,6 +306,15 @@ if too much is kept of all."
            (dispatcher-end-with dispatcher error job now)))
     (dispatcher-assign-waiting dispatcher now)))
 
+(defun at-fault-p (code job)
+  "Return whether an error with CODE speaks against the worker that had JOB.
+A task that fails in the same way on one worker after the other may be what is wrong; and in a group, others
+may be."
+  (and (member code +own-faults+)
+       (null (job-group job))
+       (or (null (job-error job))
+           (/= code (task-error-code (job-error job))))))
+
 (defun worker-messages-unreachable (messages peer now)
   "PEER no longer acknowledges anything; if it is a worker, it is lost."
   (let ((worker (registry-at (worker-messages-workers messages) peer)))
@@ -318,5 +332,6 @@ if too much is kept of all."
   (let ((dispatcher (worker-messages-dispatcher messages))
         (worker (job-worker job)))
     (assignments-recall (worker-messages-assignments messages) job now)
+    (dispatcher-blame dispatcher worker :failed (numbers-began-at (job-numbers job)) now)
     (dispatcher-move dispatcher job (task-errors:disorderly worker reason) worker now)
     (dispatcher-assign-waiting dispatcher now)))

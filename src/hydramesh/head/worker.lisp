@@ -3,6 +3,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/address #:address)
   (:import-from #:hydramesh/events #:microseconds)
+  (:import-from #:hydramesh/head/breaker #:breaker #:breaker-denies-p)
   (:import-from #:hydramesh/head/model-index
                 #:+loaded+ #:+loading+ #:+on-disk+ #:+downloading+ #:+downloadable+ #:+failed+
                 #:make-worker-model #:worker-model-name #:worker-model-readiness
@@ -22,7 +23,7 @@
            #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
            #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes
            #:worker-slices #:worker-address-for #:model-held-p
-           #:worker-began #:names-repository-p)
+           #:worker-began #:worker-breaker #:worker-set-aside-p #:names-repository-p)
   (:documentation "One worker, as its heartbeats describe it."))
 (in-package #:hydramesh/head/worker)
 
@@ -40,7 +41,7 @@ processes of the same id that this one has replaced, the oldest first, each with
 heartbeats that came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
 hydramesh/head/tags. MEMORY are the bytes that models could take if it unloaded those that it has, NIL if it
 does not tell, and ROOM those of them that one could take of which other workers hold parts. OFFER is what it
-lends to models of other workers. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX too."
+lends to models of other workers. BREAKER is what speaks against it, NIL if nothing does. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX too."
   (process (cons "" 0) :type cons :read-only t)
   (number 0 :type fixnum)
   (bytes 0 :type fixnum)
@@ -63,6 +64,7 @@ lends to models of other workers. MODELS are a hash table of WORKER-MODELs by na
   (memory nil :type (or null unsigned-byte))
   (room 0 :type unsigned-byte)
   (offer nil :type (or null pb:shard-offer))
+  (breaker nil :type (or null breaker))
   (rtt nil :type (or null microseconds)))
 
 (defun make-worker (heartbeat address now &optional (index (make-model-index)))
@@ -73,7 +75,7 @@ lends to models of other workers. MODELS are a hash table of WORKER-MODELs by na
     (worker-update worker heartbeat address now)
     worker))
 
-(declaim (inline worker-id worker-incarnation worker-load worker-free-p))
+(declaim (inline worker-id worker-incarnation worker-load worker-free-p worker-set-aside-p))
 
 (defun worker-id (worker)
   "Return the id, which stays the same over restarts."
@@ -99,6 +101,11 @@ lends to models of other workers. MODELS are a hash table of WORKER-MODELs by na
 (defun worker-free-p (worker)
   "Return whether it has a free slot."
   (< (worker-load worker) (worker-slots worker)))
+
+(defun worker-set-aside-p (worker now)
+  "Return whether it should get no task now, as it has failed again and again."
+  (let ((breaker (worker-breaker worker)))
+    (and breaker (breaker-denies-p breaker now))))
 
 (defun worker-take (worker attempt)
   "WORKER runs ATTEMPT from now on."

@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/address #:format-address)
   (:import-from #:hydramesh/errors #:task-error-message #:task-error-name)
+  (:import-from #:hydramesh/head/breaker #:breaker-state #:breaker-wait)
   (:import-from #:hydramesh/head/clients #:client-address)
   (:import-from #:hydramesh/head/core #:core-closed #:core-dispatcher #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
@@ -23,12 +24,12 @@
   (:import-from #:hydramesh/head/model-index
                 #:worker-model-name #:worker-model-readiness #:+loaded+)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-elsewhere #:worker-id #:worker-load #:worker-models
+                #:worker-address #:worker-breaker #:worker-elsewhere #:worker-id #:worker-load #:worker-models
                 #:worker-rtt #:worker-seen-at #:worker-slots #:worker-state #:worker-tags
                 #:worker-title)
   (:import-from #:hydramesh/head/scheduling)
   (:import-from #:hydramesh/repl/console #:look #:in-loop #:*core*)
-  (:import-from #:hydramesh/head/reasons #:abilities-text)
+  (:import-from #:hydramesh/head/reasons #:abilities-text #:aside-text)
   (:import-from #:hydramesh/repl/tables #:bytes-text #:print-table #:seconds-text)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:shown #:word)
@@ -97,7 +98,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                                      #'string< :key #'worker-title)
                  collect (list (worker-title worker)
                                (worker-id worker)
-                               (word 'pb:worker-state (worker-state worker))
+                               (state-text worker now)
                                (if (zerop (worker-elsewhere worker))
                                    (worker-load worker)
                                    (format nil "~D (~D of other heads)" (worker-load worker)
@@ -111,6 +112,14 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                                (format nil "~{~A~^, ~}" (worker-tags worker))
                                (format nil "~{~A~^, ~}" (loaded worker))))))
    "workers"))
+
+(defun state-text (worker now)
+  (let ((breaker (worker-breaker worker)))
+    (format nil "~A~@[; ~A~]"
+            (word 'pb:worker-state (worker-state worker))
+            (and breaker
+                 (not (eq (breaker-state breaker now) :closed))
+                 (aside-text breaker (breaker-wait breaker now))))))
 
 (defun loaded (worker)
   (sort (loop for model being the hash-values of (worker-models worker)

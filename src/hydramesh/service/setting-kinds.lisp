@@ -5,7 +5,7 @@
   (:import-from #:hydramesh/shown #:printable)
   (:export #:kind #:kind-expected #:unsuitable #:convert #:shown-value
            #:writable-p #:+unwritable+
-           #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+host-port+ #:+optional-host-port+ #:one-of)
+           #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+share+ #:+host-port+ #:+optional-host-port+ #:one-of)
   (:documentation "What the value of a setting can be, and how it is written in a file and as text."))
 (in-package #:hydramesh/service/setting-kinds)
 
@@ -113,18 +113,33 @@ Signal UNSUITABLE, to which KIND-EXPECTED is the answer."
              :from-file #'within-seconds
              :from-text (lambda (value) (within-seconds (written-number value)))))
 
-(defun within-count (value)
-  (need (typep value '(integer 1 #xffffffff)))
-  value)
+(defun whole-from (least expected)
+  "Return the kind of whole numbers from LEAST up, which EXPECTED says to people."
+  (flet ((check (value)
+           (need (typep value `(integer ,least #xffffffff)))
+           value))
+    (make-kind :expected expected
+               :from-file #'check
+               :from-text (lambda (value)
+                            (let ((number (written-number value)))
+                              (when (and (floatp number) (<= 0 number 1d15) (= number (ftruncate number)))
+                                (setf number (truncate number)))
+                              (check number))))))
 
-(defparameter +whole-number+
-  (make-kind :expected "a whole number above 0, at most 4294967295"
-             :from-file #'within-count
-             :from-text (lambda (value)
-                          (let ((number (written-number value)))
-                            (when (and (floatp number) (< 0 number 1d15) (= number (ftruncate number)))
-                              (setf number (truncate number)))
-                            (within-count number)))))
+(defparameter +whole-number+ (whole-from 1 "a whole number above 0, at most 4294967295"))
+
+(defparameter +count+ (whole-from 0 "a whole number, at most 4294967295"))
+
+(defun within-share (value)
+  (need (and (realp value)
+             (or (integerp value) (not (sb-ext:float-nan-p value)))
+             (<= 0 value 1)))
+  (coerce value 'double-float))
+
+(defparameter +share+
+  (make-kind :expected "a number from 0 to 1"
+             :from-file #'within-share
+             :from-text (lambda (value) (within-share (written-number value)))))
 
 ;;; Back to text
 

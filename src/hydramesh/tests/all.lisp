@@ -12,6 +12,7 @@
   (:import-from #:hydramesh/tests/topology)
   (:import-from #:hydramesh/tests/wire-vectors)
   (:import-from #:hydramesh/tests/head/any-order)
+  (:import-from #:hydramesh/tests/head/breaker)
   (:import-from #:hydramesh/tests/head/capabilities)
   (:import-from #:hydramesh/tests/head/managing)
   (:import-from #:hydramesh/tests/head/choosing)

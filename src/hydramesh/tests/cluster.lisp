@@ -4,6 +4,7 @@
   (:import-from #:hydramesh/events
                 #:make-message #:make-pong #:make-unreachable #:seconds
                 #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+)
+  (:import-from #:hydramesh/head/breaker #:make-breaker-rules)
   (:import-from #:hydramesh/head/core #:make-core #:core-take #:core-tick #:core-dispatcher)
   (:import-from #:hydramesh/head/dispatcher #:make-policy #:dispatcher-policy)
   (:import-from #:hydramesh/head/limits #:make-head-limits)
@@ -51,13 +52,14 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
   (answers-pings-p nil))
 
 (defun new-cluster (&key (limits (make-head-limits)) (worker-timeout 10) (queue-size 100)
-                         (task-deadline 600) (max-attempts 3))
+                         (task-deadline 600) (max-attempts 3) (breaker (make-breaker-rules)))
   "Return a cluster whose head is past the time in which it waits for workers; times are in seconds."
   (let ((cluster (make-cluster :limits limits)))
     (start cluster (make-policy :worker-timeout (seconds worker-timeout)
                                 :queue-size queue-size
                                 :task-deadline (seconds task-deadline)
-                                :max-attempts max-attempts))
+                                :max-attempts max-attempts
+                                :breaker breaker))
     (incf (cluster-now cluster) (seconds worker-timeout))
     cluster))
 
