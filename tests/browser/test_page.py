@@ -51,6 +51,23 @@ async def test_it_shows_the_cluster_as_it_is_and_as_it_changes(
     assert page.errors == []
 
 
+async def test_it_shows_which_worker_is_set_aside_and_why(
+    page: Page, gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    worker = head.status.workers[0]
+    await page.go(gateway.url)
+    await page.until("document.querySelector('.worker .set-aside')?.hidden === true")
+    worker.set_aside.reason = "failed 3 times in a row"
+    worker.set_aside.retry_ms = 12_000
+    said = "document.querySelector('.worker .set-aside').innerText.replace(/\\s/g, ' ')"
+    await page.until(f"{said} === 'Set aside for 12 s: failed 3 times in a row'")
+    worker.set_aside.retry_ms = 0
+    await page.until(f"{said} === 'Set aside until tried: failed 3 times in a row'")
+    worker.ClearField("set_aside")
+    await page.until("document.querySelector('.worker .set-aside').hidden")
+    assert page.errors == []
+
+
 async def test_it_shows_who_holds_which_layers_of_a_model(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:

@@ -101,7 +101,16 @@ def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
     load.append(f"\n{beat.running}/{beat.slots}{waiting} tasks", style="default")
     load.append(f"\n{beat.tokens_per_second:.1f} tokens/s", style="default")
     load.append(f"\n{worker.rtt_ms:.1f} ms away", style="dim")
+    if worker.HasField("set_aside"):
+        wait, reason = set_aside(worker.set_aside)
+        who.append(f"\n{wait}:\n{reason}", style="not bold yellow")
     return [who, load, Text("\n").join(map(_model_line, beat.models)), _memory(beat)]
+
+
+def set_aside(aside: pb.SetAside) -> tuple[str, str]:
+    """Return for how long a worker gets no tasks, and why."""
+    wait = f"for {_duration(-(-aside.retry_ms // 1000))}" if aside.retry_ms else "until tried"
+    return f"set aside {wait}", shown(aside.reason, MESSAGE)
 
 
 def _model_line(model: pb.ModelStatus) -> Text:

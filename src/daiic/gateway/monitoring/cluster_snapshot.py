@@ -90,6 +90,10 @@ class LiveWorker(msgspec.Struct, frozen=True):
     tokens_per_second: float
     can_download: bool
     lends: int
+    set_aside: str
+    """Why it gets no tasks, empty if it gets some."""
+    retry_ms: int
+    """Until it may get one to try it; 0 if it may, or has one."""
     cards: list[LiveCard]
     models: list[LiveModel]
 
@@ -177,6 +181,8 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
         tokens_per_second=round(said.tokens_per_second, 2),
         can_download=said.can_download,
         lends=said.shard.bytes,
+        set_aside=worker.set_aside.reason,
+        retry_ms=worker.set_aside.retry_ms,
         cards=[_card(card) for card in said.cards],
         models=[_model(model) for model in said.models],
     )

@@ -65,6 +65,7 @@ function createWorker(worker) {
     h("div", { className: "gauges" }, bar("VRAM"), bar("RAM"), bar("Load")),
     h("ul", { className: "cards", "aria-label": `Graphics cards of ${worker.name}` }),
     h("ul", { className: "models" }),
+    h("p", { className: "set-aside" }),
     h("p", { className: "foot" }),
   );
 }
@@ -90,6 +91,9 @@ function updateWorker(card, worker) {
   const trip = worker.rtt_ms ? ` · ${worker.rtt_ms < 10 ? worker.rtt_ms.toFixed(1) : Math.round(worker.rtt_ms)} ms round trip` : "";
   const lends = worker.lends ? ` · lends ${bytes(worker.lends)}` : "";
   say(find(".foot"), `${late} · ${number(worker.tasks_done)} done${trip}${lends}`);
+  const wait = worker.retry_ms ? `for ${duration(worker.retry_ms / 1000)}` : "until tried";
+  find(".set-aside").hidden = !worker.set_aside;
+  say(find(".set-aside"), worker.set_aside ? `Set aside ${wait}: ${worker.set_aside}` : "");
   find(".foot").title = `${worker.address} · ${worker.version} · ${worker.id}`;
 }
 
