@@ -9,7 +9,7 @@
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-group #:job-attempt #:job-attempts #:job-encoded #:job-forget-group-key
                 #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-worker
-                #:numbers-began-at #:numbers-queued #:numbers-running #:numbers-worker)
+                #:numbers-began-at #:numbers-queued #:numbers-ran #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/link #:link-send)
   (:import-from #:hydramesh/head/shared-model #:shared-model-has-p #:shared-model-running)
   (:import-from #:hydramesh/head/worker
@@ -112,7 +112,8 @@ is kept of the answers to all jobs that are not over."
         (numbers (job-numbers job)))
     (setf (job-worker job) nil
           (job-missed-p job) nil)
-    (incf (numbers-running numbers) (- now (numbers-began-at numbers)))
+    (setf (numbers-ran numbers) (- now (numbers-began-at numbers)))
+    (incf (numbers-running numbers) (numbers-ran numbers))
     (decf (assignments-early-bytes assignments) (answer-order-early-bytes (job-answer job)))
     (answer-order-drop-early (job-answer job))
     (id-table-remove (assignments-jobs assignments) (job-attempt job))

@@ -15,6 +15,7 @@
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:dispatcher-cancel #:dispatcher-limits #:dispatcher-observer
                 #:dispatcher-policy #:dispatcher-submit #:dispatcher-workers #:policy-task-deadline)
+  (:import-from #:hydramesh/head/finished #:tell-finished)
   (:import-from #:hydramesh/head/job #:make-job #:job-number)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead #:head-limits-ahead-bytes #:head-limits-delivered
@@ -111,28 +112,31 @@
 
 (defun begin (messages client dialect task aside task-id size now)
   "Make a job of TASK, or refuse it."
-  (handler-case
-      (dispatcher-submit (client-messages-dispatcher messages)
-                         (job-of messages client dialect task aside task-id size now)
-                         now)
-    (task-error (error)
-      (client-conclude client task-id (dialect-error dialect error task-id 0)
-                       (client-messages-link messages))
-      (count-refused messages task size (task-error-name error) now))))
+  (let ((job nil))
+    (handler-case
+        (dispatcher-submit (client-messages-dispatcher messages)
+                           (setf job (job-of messages client dialect task aside task-id size now))
+                           now)
+      (task-error (error)
+        (client-conclude client task-id (dialect-error dialect error task-id 0)
+                         (client-messages-link messages))
+        (count-refused messages task job size (task-error-name error) now)))))
 
-(defun count-refused (messages task size outcome now)
-  "Count a TASK of SIZE bytes that became no job."
+(defun count-refused (messages task job size outcome now)
+  "Count a TASK of SIZE bytes that was refused, as JOB if it could be one."
   (let* ((kind (work-of task))
          (name (if kind (work-kind-name kind) +unreadable+))
          (observer (dispatcher-observer (client-messages-dispatcher messages))))
     (statistics-count-outcome (client-messages-statistics messages) name outcome)
-    (when observer
-      (observe-task observer
-                    (make-finished-task :kind name
-                                        :model (pb:task-model task)
-                                        :outcome outcome
-                                        :bytes-in size)
-                    now))))
+    (cond (job
+           (tell-finished observer job outcome now))
+          (observer
+           (observe-task observer
+                         (make-finished-task :kind name
+                                             :model (pb:task-model task)
+                                             :outcome outcome
+                                             :bytes-in size)
+                         now)))))
 
 (defun job-of (messages client dialect task aside task-id size now)
   "Return the job of TASK and ASIDE, see DIALECT-READ.

@@ -1,9 +1,12 @@
 (defpackage #:hydramesh/head/finished
   (:use #:cl)
+  (:import-from #:hydramesh/head/clients #:client-host)
   (:import-from #:hydramesh/head/job
-                #:job-arrived-at #:job-kind #:job-model #:job-needs #:job-numbers #:job-size
-                #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved #:numbers-queued
-                #:numbers-running #:numbers-worker)
+                #:job-arrived-at #:job-client #:job-deadline #:job-group #:job-kind #:job-model #:job-needs
+                #:job-numbers #:job-pinned #:job-reading #:job-size #:job-streams-p #:job-tags #:job-user
+                #:job-weight
+                #:numbers-bytes-in #:numbers-bytes-out #:numbers-first-at #:numbers-made #:numbers-moved
+                #:numbers-queued #:numbers-ran #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
   (:import-from #:hydramesh/work #:work-kind-name)
   (:export #:tell-finished)
@@ -13,7 +16,9 @@
 (defun tell-finished (observer job outcome now)
   "Tell OBSERVER, unless it is NIL, that JOB has ended with OUTCOME."
   (when observer
-    (let ((numbers (job-numbers job)))
+    (let* ((numbers (job-numbers job))
+           (arrived-at (job-arrived-at job))
+           (first-at (numbers-first-at numbers)))
       (observe-task observer
                     (make-finished-task :kind (work-kind-name (job-kind job))
                                         :model (job-model job)
@@ -21,11 +26,22 @@
                                         :worker (numbers-worker numbers)
                                         :queued (numbers-queued numbers)
                                         :running (numbers-running numbers)
-                                        :total (- now (job-arrived-at job))
+                                        :total (- now arrived-at)
                                         :bytes-in (numbers-bytes-in numbers)
                                         :bytes-out (numbers-bytes-out numbers)
                                         :made (numbers-made numbers)
                                         :moved (numbers-moved numbers)
                                         :needs (job-needs job)
-                                        :wanted (round (job-size job)))
+                                        :wanted (round (job-size job))
+                                        :client (job-user job)
+                                        :host (client-host (job-client job))
+                                        :tags (job-tags job)
+                                        :pinned (string/= (job-pinned job) "")
+                                        :streamed (job-streams-p job)
+                                        :together (and (job-group job) t)
+                                        :weight (round (* 100 (job-weight job)))
+                                        :deadline (- (job-deadline job) arrived-at)
+                                        :reading (round (job-reading job))
+                                        :first (if (zerop first-at) 0 (- first-at arrived-at))
+                                        :ran (numbers-ran numbers))
                     now))))

@@ -16,10 +16,11 @@
                 #:bytes-to-read #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
-           #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-user
+           #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-streams-p #:job-user
            #:job-weight #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
            #:job-attempts #:job-missed-p #:job-failed-on #:job-too-small #:job-error
-           #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-queued #:numbers-running
+           #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-first-at #:numbers-queued #:numbers-running
+           #:numbers-ran
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
            #:job-group #:job-decision #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
            #:job-forget-group-key)
@@ -37,9 +38,12 @@
 
 (defstruct numbers
   "What an observer is told of a job when it ends: the id of the last WORKER, since when it was there,
-how long the job was QUEUED and RUNNING in all, and what was received and passed on."
+how long the job was QUEUED and RUNNING in all, for how long the last one RAN it, when the first part was
+passed on, 0 if none was, and what was received and passed on."
   (worker "" :type string)
   (began-at 0 :type microseconds)
+  (first-at 0 :type microseconds)
+  (ran 0 :type microseconds)
   (queued 0 :type microseconds)
   (running 0 :type microseconds)
   (bytes-in 0 :type fixnum)
@@ -53,7 +57,7 @@ how long the job was QUEUED and RUNNING in all, and what was received and passed
 NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its client asks, WEIGHT
 that user's among those of the client, where 1 is usual, BYTES the size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
 make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
-the only one that may run it, or \"\". MISSED-P says that a part of its answer came from another address
+the only one that may run it, or \"\". STREAMS-P says that it asks for parts, MISSED-P that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR, and
 TOO-SMALL those that could not hold its model alone, but might lead a group. GROUP are the workers that hold its model together, if one
 alone cannot; DECISION is why it runs where it does if one does. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
@@ -70,6 +74,7 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (tags '() :type list :read-only t)
   (size 0d0 :type double-float :read-only t)
   (reading 0d0 :type double-float :read-only t)
+  (streams-p nil :read-only t)
   (user "" :type string :read-only t)
   (weight 1d0 :type double-float :read-only t)
   (answer nil :type answer-order :read-only t)
@@ -121,6 +126,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :tags (at-most (1+ (head-limits-tags +limits+)) (tag-set (pb:task-tags task)))
      :size kind-size
      :reading reading
+     :streams-p (pb:task-stream task)
      :user (let ((most (head-limits-client-name +limits+)))
              (if (> (length user) most) (subseq user 0 most) user))
      :weight (if (zerop weight) 1d0 (/ (float (min weight +most-weight+) 1d0) +usual-weight+))

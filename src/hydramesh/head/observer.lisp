@@ -6,7 +6,10 @@
            #:finished-task-outcome #:finished-task-worker
            #:finished-task-queued #:finished-task-running #:finished-task-total
            #:finished-task-bytes-in #:finished-task-bytes-out #:finished-task-made
-           #:finished-task-moved #:finished-task-needs #:finished-task-wanted)
+           #:finished-task-moved #:finished-task-needs #:finished-task-wanted
+           #:finished-task-client #:finished-task-host #:finished-task-tags #:finished-task-pinned
+           #:finished-task-streamed #:finished-task-together #:finished-task-weight
+           #:finished-task-deadline #:finished-task-reading #:finished-task-first #:finished-task-ran)
   (:documentation "Who wants to know of every task that has ended, and of every rate that workers tell.
 
 The core has one observer, or NIL. What it gets are numbers and names, never what a task asks or is
@@ -21,7 +24,13 @@ WORKER is the id of the worker that had it last, \"\" if none had it.
 It has waited QUEUED and run for RUNNING in all, and TOTAL lie between its arrival and its end.
 BYTES-IN are those of the TASK, BYTES-OUT of the RESULTs that were passed on, of which MADE counts what
 they brought: tokens, images or embeddings. WANTED is how much of that the task has asked for. MOVED says how
-often it went from one worker to another, NEEDS are the capabilities that its model had to have."
+often it went from one worker to another, NEEDS are the capabilities that its model had to have.
+
+CLIENT is on whose behalf its sender asked, HOST where it came from, and WEIGHT is Task.weight, 0 if the task
+became no job. TAGS and PINNED say which workers might run it. STREAMED says that it asked for parts, TOGETHER
+that several workers ran it last. It was to be over DEADLINE after its arrival, its first part was passed on
+FIRST after that, 0 if none was, and its last worker had it for RAN. READING is how much could have been made
+while it was read."
   (kind "" :type string)
   (model "" :type string)
   (outcome "" :type string)
@@ -34,7 +43,18 @@ often it went from one worker to another, NEEDS are the capabilities that its mo
   (made 0 :type unsigned-byte)
   (moved 0 :type unsigned-byte)
   (needs 0 :type unsigned-byte)
-  (wanted 0 :type unsigned-byte))
+  (wanted 0 :type unsigned-byte)
+  (client "" :type string)
+  (host "" :type string)
+  (tags '() :type list)
+  (pinned nil)
+  (streamed nil)
+  (together nil)
+  (weight 0 :type unsigned-byte)
+  (deadline 0 :type microseconds)
+  (reading 0 :type unsigned-byte)
+  (first 0 :type microseconds)
+  (ran 0 :type microseconds))
 
 (defgeneric observe-task (observer task now)
   (:documentation "TASK, a FINISHED-TASK, has just ended.")

@@ -23,7 +23,8 @@
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
                 #:job-answer #:job-attempts #:job-client #:job-dialect #:job-group #:job-id #:job-kind #:job-error
-                #:job-missed-p #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker #:numbers-began-at #:numbers-bytes-out #:numbers-made)
+                #:job-missed-p #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker
+                #:numbers-began-at #:numbers-bytes-out #:numbers-first-at #:numbers-made)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
@@ -212,6 +213,8 @@ of them could be far more than is kept. Return true unless one cannot be sent, w
           do (setf (pb:result-id ready) (job-id job))
              (incf (numbers-made (job-numbers job))
                    (if first made (funcall (work-kind-made (job-kind job)) ready)))
+             (when (zerop (numbers-first-at (job-numbers job)))
+               (setf (numbers-first-at (job-numbers job)) now))
              (let ((error (relay messages ready (and first aside) job)))
                (when error
                  (dispatcher-fail (worker-messages-dispatcher messages) job error now)
