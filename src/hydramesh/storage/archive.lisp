@@ -1,9 +1,10 @@
 (defpackage #:hydramesh/storage/archive
   (:use #:cl)
+  (:import-from #:hydramesh/entropy #:make-entropy)
   (:import-from #:hydramesh/storage/limits #:+traffic-age+ #:+full-chunks+)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:store-write #:store-close #:store-traffic-chunks
-                #:+counters+ #:+rates+ #:+traffic+)
+                #:+counters+ #:+rates+ #:+traffic+ #:+salt+)
   (:import-from #:hydramesh/storage/traffic
                 #:passage-kind #:passage-outcome #:passage-bytes-in #:passage-bytes-out #:passage-made
                 #:passage-queued #:passage-running #:passage-moved #:passage-arrival
@@ -11,17 +12,20 @@
   (:import-from #:hydramesh/storage/timeline
                 #:make-minutes #:make-hours #:timeline-note #:timeline-changes #:timeline-written
                 #:timeline-outdated #:timeline-kind #:make-row #:metric-index)
+  (:import-from #:hydramesh/storage/pseudonym #:draw-salt #:salt-octets #:salt-read)
+  (:import-from #:hydramesh/storage/roster-chunks
+                #:open-roster-chunks #:roster-chunks-note #:roster-chunks-writes #:roster-chunks-written)
   (:import-from #:hydramesh/storage/rates
                 #:make-rates #:rates-note #:rates-octets #:rates-read)
   (:import-from #:hydramesh/storage/counters #:counters-octets #:counters-read)
   (:export #:archive #:make-archive #:open-archive #:archive-store #:archive-rates #:archive-counters
-           #:archive-add-task #:archive-add-sample #:archive-add-rate #:archive-set-counters
+           #:archive-salt #:archive-note-workers #:archive-add-task #:archive-add-sample #:archive-add-rate #:archive-set-counters
            #:archive-write #:archive-due-p #:archive-close
            #:map-traffic)
   (:documentation "What is kept, for how long, and in which chunks of a store.
 
 Rates by worker and model; metrics by minute for 30 days and by hour for two years; the traffic of the last
-day; and the counters. All of it is bounded: what is oldest leaves first. Times are given by the caller, in
+day, and what the workers were; and the counters. All of it is bounded: what is oldest leaves first. Times are given by the caller, in
 microseconds since 1970."))
 (in-package #:hydramesh/storage/archive)
 
@@ -30,8 +34,12 @@ microseconds since 1970."))
 
 (defstruct (archive (:constructor make-archive (store)))
   "CHUNK is the traffic that is being collected, under NUMBER; FULL are those before it that are not written
-yet, as STORE-WRITE takes them, the newest first. TRAFFIC are the numbers of those that are written."
+yet, as STORE-WRITE takes them, the newest first. TRAFFIC are the numbers of those that are written. SALT
+makes clients' pseudonyms in it."
   store
+  (salt nil)
+  (salt-written nil :type boolean)
+  (roster-chunks nil)
   (minutes (make-minutes))
   (hours (make-hours))
   (rates (make-rates))
@@ -50,12 +58,16 @@ yet, as STORE-WRITE takes them, the newest first. TRAFFIC are the numbers of tho
   "Return an archive in STORE, with what that has. Signal STORAGE-FAILURE."
   (let ((archive (make-archive store))
         (rates (store-read store +rates+ 0))
-        (counters (store-read store +counters+ 0)))
+        (counters (store-read store +counters+ 0))
+        (salt (store-read store +salt+ 0)))
     (when rates
       (setf (archive-rates archive) (rates-read rates)))
     (when counters
       (setf (archive-counters archive) (counters-read counters)))
-    (setf (archive-traffic archive) (store-list store +traffic+))
+    (setf (archive-traffic archive) (store-list store +traffic+)
+          (archive-roster-chunks archive) (open-roster-chunks store)
+          (archive-salt archive) (if salt (salt-read salt) (draw-salt (make-entropy)))
+          (archive-salt-written archive) (and salt t))
     archive))
 
 (defun archive-close (archive)
@@ -125,6 +137,10 @@ yet, as STORE-WRITE takes them, the newest first. TRAFFIC are the numbers of tho
   (when (rates-note (archive-rates archive) worker model rate (floor now 1000000))
     (setf (archive-rates-changed archive) t)))
 
+(defun archive-note-workers (archive workers terms now at)
+  "Keep what WORKERS, a list of a head's, and its TERMS are, see ROSTER-NOTE."
+  (roster-chunks-note (archive-roster-chunks archive) workers terms now at))
+
 (defun archive-set-counters (archive counters)
   "Keep COUNTERS, a list of (name . number)."
   (unless (equal counters (archive-counters archive))
@@ -170,6 +186,7 @@ STORAGE-FAILURE; what was not written then will be with the next write."
                                 (chunk-octets (archive-chunk archive))))))
          (traffic (append open full))
          (rates (and (or all (rates-due-p archive now)) (archive-rates-changed archive)))
+         (roster (roster-chunks-writes (archive-roster-chunks archive) now all))
          (trim (trim-due-p archive now))
          (outdated (append (outdated-traffic archive now)
                            (when trim (outdated-metrics archive now))))
@@ -179,11 +196,16 @@ STORAGE-FAILURE; what was not written then will be with the next write."
                             (list (list +rates+ 0 (rates-octets (archive-rates archive)))))
                           (timeline-changes (archive-minutes archive))
                           (timeline-changes (archive-hours archive))
+                          (unless (archive-salt-written archive)
+                            (list (list +salt+ 0 (salt-octets (archive-salt archive)))))
+                          roster
                           traffic
                           outdated)))
     (when changes
       (store-write (archive-store archive) changes))
+    (roster-chunks-written (archive-roster-chunks archive) roster now)
     (setf (archive-counters-changed archive) nil
+          (archive-salt-written archive) t
           (archive-full archive) '()
           (archive-chunk-changed archive) nil)
     (when rates

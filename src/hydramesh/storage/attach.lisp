@@ -3,14 +3,16 @@
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/head/core #:core-dispatcher #:core-observer #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher-in-flight #:dispatcher-queue #:dispatcher-workers)
+                #:dispatcher-in-flight #:dispatcher-policy #:dispatcher-queue #:dispatcher-workers
+                #:policy-max-attempts #:policy-queue-size #:policy-task-deadline #:policy-worker-timeout)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
-  (:import-from #:hydramesh/head/registry #:registry-count #:registry-remembered-rate)
+  (:import-from #:hydramesh/head/registry #:registry-count #:registry-remembered-rate #:registry-workers)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:import-from #:hydramesh/storage/counters #:counters-of #:restore-counters)
   (:import-from #:hydramesh/storage/recorder
-                #:start-recorder #:stop-recorder #:recorder-counters #:recorder-rate #:recorder-sample
-                #:recorder-settle #:recorder-figures)
+                #:start-recorder #:stop-recorder #:recorder-counters #:recorder-look #:recorder-rate
+                #:recorder-sample #:recorder-settle #:recorder-figures)
+  (:import-from #:hydramesh/storage/roster #:make-terms)
   (:export #:attachment #:attach-recorder #:detach-recorder #:attachment-tick #:attachment-sample
            #:attachment-settle #:attachment-figures)
   (:documentation "A head that is recorded: what it knows of the past, and what it tells of the present.
@@ -42,6 +44,12 @@ the other functions take, or NIL."
                  (lambda (worker model) (recorder-rate recorder worker model)))
            (make-attachment core recorder)))))
 
+(defun terms-of (policy)
+  (make-terms :worker-timeout (policy-worker-timeout policy)
+              :queue-size (policy-queue-size policy)
+              :task-deadline (policy-task-deadline policy)
+              :max-attempts (policy-max-attempts policy)))
+
 (defun attachment-sample (attachment)
   "Hand over what the head holds and has counted. To be called by the head's thread."
   (when attachment
@@ -52,11 +60,19 @@ the other functions take, or NIL."
                        (dispatcher-in-flight dispatcher)
                        (registry-count (dispatcher-workers dispatcher))))))
 
+(defun look (attachment now)
+  (let ((dispatcher (core-dispatcher (attachment-core attachment))))
+    (recorder-look (attachment-recorder attachment)
+                   (registry-workers (dispatcher-workers dispatcher))
+                   (terms-of (dispatcher-policy dispatcher))
+                   now)))
+
 (defun attachment-tick (attachment now)
-  "Take a sample if it is time. To be called by the head's thread."
+  "Take a sample if it is time, and let the recorder look at the workers. To be called by the head's thread."
   (when (and attachment (>= now (attachment-next attachment)))
     (setf (attachment-next attachment) (+ now +interval+))
-    (attachment-sample attachment)))
+    (attachment-sample attachment)
+    (look attachment now)))
 
 (defun attachment-settle (attachment)
   "Wait until what was sampled before is written, half a second at most. To be called by another thread.

@@ -4,8 +4,8 @@
   (:import-from #:hydramesh/storage/limits #:+name-characters+)
   (:import-from #:hydramesh/storage/store #:storage-damaged)
   (:export #:number-kept #:kept #:cut
-           #:writer #:make-writer #:writer-octets #:writer-length #:write-number #:write-text
-           #:reader #:make-reader #:reader-done-p #:read-number #:read-index #:read-text)
+           #:writer #:make-writer #:writer-octets #:writer-length #:write-number #:write-text #:write-octets
+           #:reader #:make-reader #:reader-done-p #:read-number #:read-index #:read-text #:read-octets)
   (:documentation "Numbers and short texts as bytes.
 
 A number is written seven bits at a time, the lowest first, with the highest bit of all bytes but the last
@@ -54,6 +54,13 @@ damaged the file since: all of it is checked."))
     (loop for octet across encoded
           do (write-octet octet writer))))
 
+(defun write-octets (octets writer)
+  "Append OCTETS, and before them how many there are."
+  (declare (type octets octets))
+  (write-number (length octets) writer)
+  (loop for octet across octets
+        do (write-octet octet writer)))
+
 (defstruct (reader (:constructor make-reader (octets &aux (end (length octets)))))
   (octets nil :type octets)
   (position 0 :type fixnum)
@@ -97,3 +104,13 @@ damaged the file since: all of it is checked."))
     (setf (reader-position reader) end)
     (cut (sb-ext:octets-to-string (reader-octets reader) :start start :end end
                                                          :external-format '(:utf-8 :replacement #\?)))))
+
+(defun read-octets (reader most)
+  "Read octets, of which there must be no more than MOST."
+  (let* ((length (read-index reader (1+ most)))
+         (start (reader-position reader))
+         (end (+ start length)))
+    (when (> end (reader-end reader))
+      (damaged))
+    (setf (reader-position reader) end)
+    (subseq (reader-octets reader) start end)))

@@ -6,24 +6,29 @@
                 #:finished-task #:finished-task-kind #:finished-task-model #:finished-task-outcome
                 #:finished-task-worker #:finished-task-queued #:finished-task-running
                 #:finished-task-total #:finished-task-bytes-in #:finished-task-bytes-out
-                #:finished-task-made #:finished-task-moved #:finished-task-needs #:finished-task-wanted)
+                #:finished-task-made #:finished-task-moved #:finished-task-needs #:finished-task-wanted
+                #:finished-task-client #:finished-task-host #:finished-task-tags #:finished-task-pinned
+                #:finished-task-streamed #:finished-task-together #:finished-task-weight
+                #:finished-task-deadline #:finished-task-reading #:finished-task-first #:finished-task-ran)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:import-from #:hydramesh/storage/archive
-                #:archive-store #:archive-rates #:archive-counters #:archive-add-task
-                #:archive-add-sample #:archive-add-rate #:archive-set-counters #:archive-due-p)
+                #:archive-store #:archive-rates #:archive-counters #:archive-salt #:archive-add-task
+                #:archive-add-sample #:archive-add-rate #:archive-note-workers #:archive-set-counters
+                #:archive-due-p)
   (:import-from #:hydramesh/storage/codec #:kept #:cut)
   (:import-from #:hydramesh/storage/keeper
                 #:keeper #:make-keeper #:keeper-path #:keeper-archive #:keeper-trouble #:keeper-missing
                 #:keeper-open #:keeper-call #:keeper-write #:keeper-check #:keeper-retry #:keeper-close
                 #:uptime)
-  (:import-from #:hydramesh/storage/limits #:+recorder-queue+)
+  (:import-from #:hydramesh/storage/limits #:+name-characters+ #:+recorder-queue+ #:+tags-kept+)
   (:import-from #:hydramesh/storage/opening #:storage-path)
+  (:import-from #:hydramesh/storage/pseudonym #:pseudonym)
   (:import-from #:hydramesh/storage/rates #:make-rates #:rates-get #:rates-note #:rates-list)
   (:import-from #:hydramesh/storage/ring #:make-ring #:ring-put #:ring-take #:ring-lost)
   (:import-from #:hydramesh/storage/store #:store-pace)
   (:import-from #:hydramesh/storage/traffic #:make-passage)
   (:export #:recorder #:start-recorder #:stop-recorder #:recorder-counters #:recorder-rate
-           #:recorder-sample #:recorder-settle #:recorder-figures)
+           #:recorder-sample #:recorder-look #:recorder-settle #:recorder-figures)
   (:documentation "Who writes down what the head does, in a thread of its own.
 
 The thread that does the head's work hands over numbers and never waits: what there is no room for is lost
@@ -35,8 +40,9 @@ and counted. Whatever is wrong with the disk, the head does not notice."))
 
 (defstruct (recorder (:constructor make-recorder (keeper)))
   "RATES are those that the head's thread remembers; KEEPER, WRITTEN-AT and the counts are the recorder's.
-COUNTERS is what an earlier head has counted."
+COUNTERS is what an earlier head has counted. PRESENT is what the head has shown of its workers last."
   keeper
+  (present nil :type list)
   (ring (make-ring +recorder-queue+))
   (rates (make-rates))
   (counters '() :type list)
@@ -54,9 +60,20 @@ COUNTERS is what an earlier head has counted."
 
 (defmethod observe-task ((recorder recorder) task now)
   (declare (ignore now))
-  ;; A client may name a model of any length, and what waits must not have it all.
+  ;; A client may name a model and tags of any length, and what waits must not have it all.
   (setf (finished-task-model task) (cut (finished-task-model task)))
+  (when (finished-task-tags task)
+    (setf (finished-task-tags task) (few (finished-task-tags task))))
   (ring-put (recorder-ring recorder) (cons (wall-clock) task)))
+
+(defun few (tags)
+  "Return the TAGS of a task that are kept, in their order."
+  (loop with room = +name-characters+
+        for tag in tags
+        repeat +tags-kept+
+        while (<= (length tag) room)
+        do (decf room (length tag))
+        collect tag))
 
 (defmethod observe-rate ((recorder recorder) worker model rate now)
   (declare (ignore now))
@@ -71,6 +88,11 @@ COUNTERS is what an earlier head has counted."
 (defun recorder-sample (recorder counters queued in-flight workers)
   "Note what the head has counted, a list of (name . number), and how much there is of what."
   (ring-put (recorder-ring recorder) (list (wall-clock) :sample counters queued in-flight workers)))
+
+(defun recorder-look (recorder workers terms now)
+  "Show WORKERS, a list that will not be altered, and the head's TERMS at NOW. Only what was shown last is looked
+at."
+  (setf (recorder-present recorder) (list workers terms now (wall-clock))))
 
 ;;; Other threads
 
@@ -96,8 +118,8 @@ COUNTERS is what an earlier head has counted."
 
 ;;; The recorder's thread
 
-(defun passage-of (task at)
-  "Return what is kept of TASK, which has ended AT; who asked for it is not."
+(defun passage-of (task at salt)
+  "Return what is kept of TASK, which has ended AT. SALT makes pseudonyms of who asked for it."
   (make-passage :arrival (kept (- at (finished-task-total task)))
                 :kind (cut (finished-task-kind task))
                 :model (cut (finished-task-model task))
@@ -110,13 +132,24 @@ COUNTERS is what an earlier head has counted."
                 :made (kept (finished-task-made task))
                 :queued (kept (finished-task-queued task))
                 :running (kept (finished-task-running task))
-                :moved (kept (finished-task-moved task))))
+                :moved (kept (finished-task-moved task))
+                :client (pseudonym (finished-task-client task) salt)
+                :host (pseudonym (finished-task-host task) salt)
+                :tags (finished-task-tags task)
+                :pinned-p (finished-task-pinned task)
+                :streamed-p (finished-task-streamed task)
+                :together-p (finished-task-together task)
+                :weight (kept (finished-task-weight task))
+                :deadline (kept (finished-task-deadline task))
+                :reading (kept (finished-task-reading task))
+                :first (kept (finished-task-first task))
+                :ran (kept (finished-task-ran task))))
 
 (defun take (recorder archive at what)
   "Hand WHAT has happened AT a time to ARCHIVE."
   (if (typep what 'finished-task)
       (progn
-        (archive-add-task archive (passage-of what at) at)
+        (archive-add-task archive (passage-of what at (archive-salt archive)) at)
         (incf (recorder-recorded recorder)))
       (ecase (first what)
         (:rate
@@ -144,6 +177,13 @@ COUNTERS is what an earlier head has counted."
                    (pass-over recorder (keeper-archive keeper) what)
                    (take recorder (keeper-archive keeper) at what))))))
 
+(defun look (recorder)
+  "Note what has changed of the workers since the last time."
+  (let ((present (shiftf (recorder-present recorder) nil))
+        (keeper (recorder-keeper recorder)))
+    (when (and present (not (keeper-trouble keeper)))
+      (apply #'archive-note-workers (keeper-archive keeper) present))))
+
 (defun write-due-p (recorder)
   (let ((archive (keeper-archive (recorder-keeper recorder)))
         (since (- (uptime) (recorder-written-at recorder))))
@@ -153,7 +193,9 @@ COUNTERS is what an earlier head has counted."
   "Take what has come, and write it if it is time, or if somebody has ASKED, or it is the last time."
   (let ((keeper (recorder-keeper recorder)))
     (keeper-retry keeper :at-once stopping)
-    (keeper-call keeper (lambda () (take-all recorder)))
+    (keeper-call keeper (lambda ()
+                          (look recorder)
+                          (take-all recorder)))
     (when (and (not (keeper-trouble keeper))
                (or asked stopping (write-due-p recorder)))
       (keeper-write keeper :all stopping)

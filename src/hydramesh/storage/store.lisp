@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/storage/store
   (:use #:cl)
-  (:export #:+counters+ #:+rates+ #:+minutes+ #:+hours+ #:+traffic+ #:+kinds+ #:+schema-version+
+  (:export #:+counters+ #:+rates+ #:+minutes+ #:+hours+ #:+traffic+ #:+workers+ #:+salt+ #:+kinds+ #:+schema-version+
            #:store-read #:store-list #:store-write #:store-check #:store-close #:store-pace
            #:store-traffic-chunks
            #:storage-failure #:storage-failure-reason #:storage-unavailable #:storage-damaged
@@ -21,7 +21,9 @@ from a database to a file that is written anew. A store is for one thread."))
 (defconstant +minutes+ 3)
 (defconstant +hours+ 4)
 (defconstant +traffic+ 5)
-(defparameter +kinds+ (list +counters+ +rates+ +minutes+ +hours+ +traffic+))
+(defconstant +workers+ 6)
+(defconstant +salt+ 7)
+(defparameter +kinds+ (list +counters+ +rates+ +minutes+ +hours+ +traffic+ +workers+ +salt+))
 
 (define-condition storage-failure (error)
   ((reason :initarg :reason :reader storage-failure-reason))

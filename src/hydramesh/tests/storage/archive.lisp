@@ -4,13 +4,16 @@
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/storage/store
                 #:store-read #:store-list #:store-write #:store-close #:store-traffic-chunks
-                #:+traffic+ #:+minutes+ #:+hours+ #:storage-damaged #:storage-unavailable)
+                #:+traffic+ #:+minutes+ #:+hours+ #:storage-damaged #:storage-failure #:storage-newer
+                #:storage-unavailable)
+  (:import-from #:hydramesh/storage/codec
+                #:make-writer #:writer-octets #:writer-length #:write-number #:write-text)
   (:import-from #:hydramesh/storage/archive
                 #:open-archive #:archive-rates #:archive-counters #:archive-add-task
                 #:archive-add-sample #:archive-add-rate #:archive-set-counters #:archive-write
                 #:map-traffic)
   (:import-from #:hydramesh/storage/traffic
-                #:make-passage #:passage-arrival #:make-chunk #:chunk-add #:chunk-octets
+                #:make-passage #:passage-arrival #:passage-total #:passage-ran #:passage-client #:make-chunk #:chunk-add #:chunk-octets
                 #:chunk-passages)
   (:import-from #:hydramesh/storage/timeline
                 #:make-minutes #:make-hours #:timeline-rows-since #:metric-index)
@@ -58,7 +61,9 @@
 
 (defun passage (arrival &key (outcome "DONE") (model "some/model"))
   (make-passage :arrival arrival :kind "text" :model model :worker "w" :outcome outcome :needs 6
-                :bytes-in 100 :bytes-out 200 :wanted 50 :made 40 :queued 1000 :running 9000 :moved 1))
+                :bytes-in 100 :bytes-out 200 :wanted 50 :made 40 :queued 1000 :running 9000 :moved 1
+                :client 5 :host 65535 :tags '("gpu" "größer") :streamed-p t :weight 100
+                :deadline 600000000 :reading 12 :first 2500 :ran 8000))
 
 (defun passages (store &key (since 0))
   (let ((found '()))
@@ -82,6 +87,34 @@
       (chunk-add chunk passage))
     (is (equalp passages (chunk-passages (chunk-octets chunk))))))
 
+(defun first-version ()
+  "Return a chunk of two tasks as HydraMesh wrote them before a chunk had a version."
+  (let ((writer (make-writer)))
+    (flet ((numbers (&rest numbers)
+             (dolist (number numbers) (write-number number writer)))
+           (name (index text)
+             (write-number index writer)
+             (write-text text writer)))
+      (numbers (* 2 (us)))
+      (loop for text in '("text" "some/model" "w" "DONE")
+            for index from 0
+            do (name index text))
+      (numbers 6 100 200 50 40 1000 9000 1)
+      (numbers (* 2 5000000) 0 1 2 3 6 101 200 50 40 1000 9000 0))
+    (subseq (writer-octets writer) 0 (writer-length writer))))
+
+(test what-an-earlier-version-wrote-is-read
+  (let ((passages (chunk-passages (first-version))))
+    (is (equal (list (us) (us :seconds 5)) (mapcar #'passage-arrival passages)))
+    (is (= 10000 (passage-total (first passages))))
+    (is (= 9000 (passage-ran (first passages))))
+    (is (= 0 (passage-client (second passages))))))
+
+(test what-a-later-version-wrote-is-left-alone
+  (let ((octets (chunk-octets (make-chunk))))
+    (setf (aref octets 0) 99)
+    (signals storage-newer (chunk-passages octets))))
+
 (test a-damaged-chunk-is-noticed
   (let ((chunk (make-chunk)) (state (sb-ext:seed-random-state 1)))
     (loop repeat 20 do (chunk-add chunk (passage (us))))
@@ -91,7 +124,7 @@
             do (let ((changed (copy-seq octets)))
                  (setf (aref changed (random (length changed) state)) (random 256 state))
                  (handler-case (chunk-passages changed)
-                   (storage-damaged ()))))
+                   (storage-failure ()))))
       (fiveam:pass))))
 
 (test a-task-is-there-once-it-is-written

@@ -30,7 +30,10 @@
                       :worker (if (evenp number) "3f9c1c6e5d1b4a3f" "77aa1c6e5d1b4a3f")
                       :queued (* 7 (mod number 911)) :running (+ 200000 (mod (* 7919 number) 90000))
                       :total (+ 210000 (mod (* 7919 number) 90000)) :bytes-in (+ 300 (mod number 97))
-                      :bytes-out (+ 900 (mod number 101)) :made 64 :wanted 256 :needs 6))
+                      :bytes-out (+ 900 (mod number 101)) :made 64 :wanted 256 :needs 6
+                      :client (svref #("gateway" "a-key" "another-key") (mod number 3)) :host "192.0.2.7"
+                      :weight 100 :streamed (oddp number) :deadline 600000000 :reading (mod number 97)
+                      :first (+ 30000 (mod (* 7919 number) 9000)) :ran (+ 200000 (mod (* 7919 number) 90000))))
 
 (defun measure (storage)
   (let* ((folder (sb-posix:mkdtemp (format nil "~A/hydramesh-XXXXXX" (uiop:temporary-directory))))

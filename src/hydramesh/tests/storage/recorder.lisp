@@ -17,6 +17,7 @@
                 #:recorder-settle #:recorder-figures)
   (:import-from #:hydramesh/storage/ring #:make-ring #:ring-put #:ring-take #:ring-lost)
   (:import-from #:hydramesh/storage/store #:store-close)
+  (:import-from #:hydramesh/storage/traffic #:passage-client #:passage-host #:passage-tags)
   (:import-from #:hydramesh/tests/storage/stores #:in-every-store)
   (:documentation "That what is handed over is written, and that nothing is worse than not being written."))
 (in-package #:hydramesh/tests/storage/recorder)
@@ -26,7 +27,9 @@
 
 (defun task ()
   (make-finished-task :kind "text" :model "m" :outcome "DONE" :worker "w" :queued 5 :running 6
-                      :total 11 :bytes-in 7 :bytes-out 8 :made 9 :wanted 10 :needs 3))
+                      :total 11 :bytes-in 7 :bytes-out 8 :made 9 :wanted 10 :needs 3
+                      :client "somebody" :host "192.0.2.7" :weight 100 :ran 6
+                      :tags (loop repeat 20 collect (make-string 100 :initial-element #\t))))
 
 (defun folder (path)
   (subseq path 0 (position #\/ path :from-end t)))
@@ -36,6 +39,12 @@
     (unwind-protect (map-traffic (lambda (passage) (declare (ignore passage)) (incf count)) store)
       (store-close store))
     count))
+
+(defun tasks-of (state-dir storage)
+  (let ((store (open-storage (storage-path state-dir storage) storage :writing nil)) (found '()))
+    (unwind-protect (map-traffic (lambda (passage) (push passage found)) store)
+      (store-close store))
+    found))
 
 (defun figure (name recorder)
   (fourth (find name (recorder-figures recorder) :key #'first :test #'string=)))
@@ -75,6 +84,25 @@
       (is (= 3000 (tasks-in folder storage)))
       (is (= 3000 (figure "hydramesh_recorded" recorder)))
       (is (stop-recorder recorder 10)))))
+
+(test who-asked-is-kept-as-a-pseudonym-of-this-store-alone
+  (in-every-store (storage path)
+    (let ((folder (folder path)) (kept '()))
+      (dotimes (time 2)
+        (let ((recorder (start-recorder folder storage)))
+          (observe-task recorder (task) 0)
+          (is (stop-recorder recorder 10))))
+      (dolist (passage (tasks-of folder storage))
+        (push (passage-client passage) kept)
+        (is (< 0 (passage-client passage) 65536))
+        (is (/= (passage-client passage) (passage-host passage)))
+        (is (= 1 (length (passage-tags passage)))))
+      (is (= (first kept) (second kept)))
+      (with-open-file (file (storage-path folder storage) :element-type '(unsigned-byte 8))
+        (let ((octets (make-array (file-length file) :element-type '(unsigned-byte 8))))
+          (read-sequence octets file)
+          (dolist (name '("somebody" "192.0.2.7"))
+            (is (null (search (sb-ext:string-to-octets name) octets)))))))))
 
 (test a-recorder-goes-on-where-the-last-one-stopped
   (in-every-store (storage path)
