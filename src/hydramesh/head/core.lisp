@@ -12,12 +12,13 @@
                 #:client-messages-tick #:client-messages-unreachable)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-jobs #:dispatcher-observer
-                #:dispatcher-tick #:dispatcher-workers)
+                #:dispatcher-policy #:dispatcher-tick #:dispatcher-workers #:policy-group-threshold)
   (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
   (:import-from #:hydramesh/head/job #:job-number)
   (:import-from #:hydramesh/head/limits #:+limits+)
   (:import-from #:hydramesh/head/link #:link-send)
   (:import-from #:hydramesh/head/presence #:presence)
+  (:import-from #:hydramesh/head/probing #:probe-all)
   (:import-from #:hydramesh/head/registry #:registry-answered #:registry-workers)
   (:import-from #:hydramesh/head/statistics #:statistics #:make-statistics)
   (:import-from #:hydramesh/head/task-errors)
@@ -75,7 +76,7 @@ PAUSED is a function that tells how much time NOW has left out since the start."
       (pong
        (client-messages-pong (core-clients core) (pong-peer event) now)
        (registry-answered (dispatcher-workers (core-dispatcher core)) (pong-peer event)
-                          (pong-rtt event)))
+                          (pong-rtt event) (group-threshold core)))
       (unreachable
        (client-messages-unreachable (core-clients core) (unreachable-peer event) now)
        (worker-messages-unreachable (core-workers core) (unreachable-peer event) now)))))
@@ -103,8 +104,12 @@ PAUSED is a function that tells how much time NOW has left out since the start."
 (defun core-tick (core now)
   "Do what time demands; call it several times a second."
   (logging-faults ("this tick")
+    (probe-all (dispatcher-workers (core-dispatcher core)) (core-link core) (group-threshold core) now)
     (dispatcher-tick (core-dispatcher core) now)
     (client-messages-tick (core-clients core) now)))
+
+(defun group-threshold (core)
+  (policy-group-threshold (dispatcher-policy (core-dispatcher core))))
 
 (defun core-abandon (core now)
   "End every task with SHUTTING_DOWN."

@@ -52,7 +52,7 @@
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:policy #:make-policy #:policy-worker-timeout #:policy-queue-size #:policy-task-deadline
-           #:policy-max-attempts #:policy-breaker
+           #:policy-max-attempts #:policy-breaker #:policy-group-threshold
            #:dispatcher #:make-dispatcher #:dispatcher-policy #:dispatcher-limits #:dispatcher-workers
            #:dispatcher-groups #:dispatcher-queue #:dispatcher-jobs #:dispatcher-assignments #:dispatcher-started-at
            #:dispatcher-observer #:dispatcher-tasks-bytes
@@ -73,12 +73,13 @@ hydramesh/head/worker-messages."))
 (in-package #:hydramesh/head/dispatcher)
 
 (defstruct policy
-  "What the head's settings say about tasks and workers."
+  "What the head's settings say about tasks and workers. Times are microseconds."
   (worker-timeout 0 :type microseconds)
   (queue-size 0 :type unsigned-byte)
   (task-deadline 0 :type microseconds)
   (max-attempts 1 :type (integer 1))
-  (breaker (make-breaker-rules) :type breaker-rules))
+  (breaker (make-breaker-rules) :type breaker-rules)
+  (group-threshold 50000 :type (and microseconds (integer 1))))
 
 (defstruct (dispatcher (:constructor %make-dispatcher))
   "Every worker and every job; TICK has to be called several times a second.

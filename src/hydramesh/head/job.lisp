@@ -7,6 +7,7 @@
   (:import-from #:hydramesh/head/aside #:aside #:encoded-with #:whole)
   (:import-from #:hydramesh/head/clients #:client)
   (:import-from #:hydramesh/head/decision #:decision)
+  (:import-from #:hydramesh/head/latency #:near-p)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name #:head-limits-tags)
   (:import-from #:hydramesh/head/shared-model #:shared-model #:shared-model-plan)
   (:import-from #:hydramesh/head/tags #:tag-set)
@@ -16,7 +17,8 @@
                 #:bytes-to-read #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
-           #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-streams-p #:job-user
+           #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-near-p #:job-streams-p
+           #:job-user
            #:job-weight #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
            #:job-attempts #:job-missed-p #:job-failed-on #:job-too-small #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-first-at #:numbers-queued #:numbers-running
@@ -56,8 +58,9 @@ passed on, 0 if none was, and what was received and passed on."
 
 NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its client asks, WEIGHT
 that user's among those of the client, where 1 is usual, BYTES the size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
-make, see HYDRAMESH/WORK. Its worker needs a model with all of NEEDS, and all of TAGS; PINNED is the id of
-the only one that may run it, or \"\". STREAMS-P says that it asks for parts, MISSED-P that a part of its answer came from another address
+make, see HYDRAMESH/WORK, and NEAR-P whether the way there counts. Its worker needs a model with all of
+NEEDS, and all of TAGS; PINNED is the id of the only one that may run it, or \"\". STREAMS-P says that it
+asks for parts, MISSED-P that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR, and
 TOO-SMALL those that could not hold its model alone, but might lead a group. GROUP are the workers that hold its model together, if one
 alone cannot; DECISION is why it runs where it does if one does. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
@@ -74,6 +77,7 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (tags '() :type list :read-only t)
   (size 0d0 :type double-float :read-only t)
   (reading 0d0 :type double-float :read-only t)
+  (near-p nil :read-only t)
   (streams-p nil :read-only t)
   (user "" :type string :read-only t)
   (weight 1d0 :type double-float :read-only t)
@@ -126,6 +130,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :tags (at-most (1+ (head-limits-tags +limits+)) (tag-set (pb:task-tags task)))
      :size kind-size
      :reading reading
+     :near-p (near-p kind needs (+ kind-size reading) (pb:task-stream task))
      :streams-p (pb:task-stream task)
      :user (let ((most (head-limits-client-name +limits+)))
              (if (> (length user) most) (subseq user 0 most) user))

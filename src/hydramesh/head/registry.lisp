@@ -8,9 +8,10 @@
                 #:head-limits-heartbeats-memory #:head-limits-stopped #:head-limits-failing)
   (:import-from #:hydramesh/head/model-index
                 #:model-index #:make-model-index #:model-index-remembered-rate)
+  (:import-from #:hydramesh/head/proximity #:proximity-answer)
   (:import-from #:hydramesh/head/worker
                 #:worker #:make-worker #:worker-breaker #:worker-id #:worker-incarnation #:worker-process #:worker-number
-                #:worker-address #:worker-bytes #:worker-retired #:worker-rtt #:worker-seen-at
+                #:worker-address #:worker-bytes #:worker-proximity #:worker-retired #:worker-seen-at
                 #:worker-update #:worker-leave #:worker-offer)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -62,13 +63,13 @@ breakers of processes that were lost; all have the latest first."
   "Return the worker at ADDRESS, or NIL."
   (values (gethash address (registry-by-address registry))))
 
-(defun registry-answered (registry address rtt)
-  "Note that a PING to ADDRESS was answered after RTT, in microseconds."
+(defun registry-answered (registry address rtt threshold)
+  "Note that a PING to ADDRESS was answered after RTT; THRESHOLD divides groups, both in microseconds."
   (when (registry-deaf registry)
     (setf (registry-deaf registry) (remove address (registry-deaf registry))))
   (let ((worker (registry-at registry address)))
     (when worker
-      (setf (worker-rtt worker) rtt))))
+      (proximity-answer (worker-proximity worker) rtt threshold))))
 
 (defun registry-heard (registry heartbeat address now)
   "Register or update the worker that sent HEARTBEAT.

@@ -17,8 +17,9 @@
                 #:dispatcher #:dispatcher-blame #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
                 #:dispatcher-end-with #:dispatcher-fail #:dispatcher-groups #:dispatcher-jobs #:dispatcher-limits
                 #:dispatcher-lose
-                #:dispatcher-move #:dispatcher-observer
-                #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described)
+                #:dispatcher-move #:dispatcher-observer #:dispatcher-policy
+                #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described
+                #:policy-group-threshold)
   (:import-from #:hydramesh/head/group-ledger #:group-ledger-failed)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
@@ -29,6 +30,7 @@
                 #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
   (:import-from #:hydramesh/head/observer #:observe-rate)
+  (:import-from #:hydramesh/head/probing #:probe)
   (:import-from #:hydramesh/head/registry
                 #:registry #:registry-at #:registry-deaf-p #:registry-deafen #:registry-get #:registry-heard #:registry-lending
                 #:registry-retire)
@@ -138,7 +140,8 @@ run are looked at: what else waits is looked at with the next tick, and not a th
            (registry-retire (worker-messages-workers messages) worker)
            (dispatcher-lose dispatcher worker "was stopped" now))
           (t
-           (link-ping (worker-messages-link messages) (worker-address worker))
+           (probe worker (worker-messages-link messages)
+                  (policy-group-threshold (dispatcher-policy dispatcher)) now)
            (dispatcher-assign-waiting dispatcher now (and alone worker))))))
 
 (defun new-rates (messages heartbeat known)

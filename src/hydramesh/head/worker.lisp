@@ -12,6 +12,7 @@
                 #:worker-model-keeps #:worker-model-shards #:worker-model-slices
                 #:model-index #:make-model-index #:model-index-remembered-rate #:model-index-add
                 #:model-index-remove)
+  (:import-from #:hydramesh/head/proximity #:proximity #:make-proximity #:proximity-rtt)
   (:import-from #:hydramesh/head/tags #:tag-set)
   (:import-from #:hydramesh/work #:capabilities-of)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -20,6 +21,7 @@
            #:worker-state #:worker-serving-p #:worker-slots #:worker-can-download #:worker-tags
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
            #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
+           #:worker-proximity
            #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
            #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes
            #:worker-slices #:worker-address-for #:model-held-p
@@ -38,7 +40,7 @@ by when this head first heard of them. BYTES is the size of its heartbeat. ATTEM
 whose keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many
 tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are
 processes of the same id that this one has replaced, the oldest first, each with the number of
-heartbeats that came from it since. RTT is in microseconds, NIL until it was measured. TAGS are a set of
+heartbeats that came from it since. PROXIMITY is how far away it is. TAGS are a set of
 hydramesh/head/tags. MEMORY are the bytes that models could take if it unloaded those that it has, NIL if it
 does not tell, and ROOM those of them that one could take of which other workers hold parts. OFFER is what it
 lends to models of other workers. BREAKER is what speaks against it, NIL if nothing does. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX too."
@@ -65,7 +67,7 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
   (room 0 :type unsigned-byte)
   (offer nil :type (or null pb:shard-offer))
   (breaker nil :type (or null breaker))
-  (rtt nil :type (or null microseconds)))
+  (proximity (make-proximity) :type proximity))
 
 (defun make-worker (heartbeat address now &optional (index (make-model-index)))
   "Return the worker that HEARTBEAT is of; its models are in INDEX from now on."
@@ -75,7 +77,7 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
     (worker-update worker heartbeat address now)
     worker))
 
-(declaim (inline worker-id worker-incarnation worker-load worker-free-p worker-set-aside-p))
+(declaim (inline worker-id worker-incarnation worker-rtt worker-load worker-free-p worker-set-aside-p))
 
 (defun worker-id (worker)
   "Return the id, which stays the same over restarts."
@@ -84,6 +86,10 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
 (defun worker-incarnation (worker)
   "Return what differs for every start of the process."
   (cdr (worker-process worker)))
+
+(defun worker-rtt (worker)
+  "Return the round-trip time to it in microseconds, NIL until it was measured."
+  (proximity-rtt (worker-proximity worker)))
 
 (defun worker-title (worker)
   "Return what people call it."
@@ -122,6 +128,8 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
 
 (defun worker-update (worker heartbeat address now)
   "Replace what the same process said before."
+  (unless (= address (worker-address worker))
+    (setf (worker-proximity worker) (make-proximity)))
   (setf (worker-heartbeat worker) heartbeat
         (worker-address worker) address
         (worker-seen-at worker) now

@@ -14,7 +14,7 @@
   (:export #:cluster #:make-cluster #:cluster-core #:cluster-now #:cluster-room-p #:cluster-paused
            #:new-cluster #:next-number #:restart-head #:pass-time
            #:member #:member-address #:member-inbox #:send #:received #:unreachable #:move-to
-           #:worker #:add-worker #:worker-alive-p #:worker-heartbeat #:beat #:say #:restart-worker #:die
+           #:worker #:add-worker #:worker-alive-p #:worker-rtt #:worker-heartbeat #:beat #:say #:restart-worker #:die
            #:tasks #:task #:cancelled #:answer #:fail-task
            #:client #:add-client #:client-answers-pings-p #:ask #:cancel #:results #:result
            #:task-errors #:task-error #:status #:code-name)
@@ -43,9 +43,11 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
   (inbox '()))
 
 (defstruct (worker (:include member))
-  "A worker that does what the test says; it sends heartbeats while it is ALIVE-P."
+  "A worker that does what the test says. While it is ALIVE-P it sends heartbeats, and answers PINGs after
+RTT microseconds unless that is NIL."
   (heartbeat nil)
   (alive-p t)
+  (rtt 1000)
   (beat-at 0))
 
 (defstruct (client (:include member))
@@ -100,8 +102,10 @@ payload may be sent now; it may signal too. PAUSED is how long the head's proces
 
 (defmethod link-ping ((cluster cluster) to)
   (let ((member (gethash to (cluster-members cluster))))
-    (when (and (client-p member) (client-answers-pings-p member))
-      (take cluster (make-pong :peer to :rtt 1000)))))
+    (cond ((and (client-p member) (client-answers-pings-p member))
+           (take cluster (make-pong :peer to :rtt 1000)))
+          ((and (worker-p member) (worker-alive-p member) (worker-rtt member))
+           (take cluster (make-pong :peer to :rtt (worker-rtt member)))))))
 
 (defmethod link-forget ((cluster cluster) peer)
   (declare (ignore peer)))
