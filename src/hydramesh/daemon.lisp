@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/daemon
   (:use #:cl)
   (:import-from #:hydramesh/address #:bad-address #:format-address)
-  (:import-from #:hydramesh/events #:seconds)
+  (:import-from #:hydramesh/events #:seconds #:+mesh+)
   (:import-from #:hydramesh/foreign/dcf #:library-unusable #:transport-error)
   (:import-from #:hydramesh/foreign/system #:system-failure #:reason-of)
   (:import-from #:hydramesh/head/breaker #:make-breaker-rules)
@@ -16,7 +16,7 @@
   (:import-from #:hydramesh/head/registry #:registry-count)
   (:import-from #:hydramesh/keyfile #:load-key #:key-file-error)
   (:import-from #:hydramesh/mesh
-                #:mesh #:open-mesh #:close-mesh #:insecure-bind #:mesh-wait #:mesh-wake
+                #:mesh #:open-mesh #:close-mesh #:mesh-subscribe #:insecure-bind #:mesh-wait #:mesh-wake
                 #:mesh-receive #:mesh-flush #:mesh-now #:mesh-paused #:mesh-next-timeout
                 #:mesh-local-address #:mesh-counters)
   (:import-from #:hydramesh/repl/server #:open-repl #:close-repl #:repl-refused)
@@ -35,7 +35,8 @@
                 #:settings #:settings-listen #:settings-http-listen #:settings-cluster-key-file
                 #:settings-allow-unauthenticated #:settings-drain-timeout
                 #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
-                #:settings-max-attempts #:settings-set-aside-after #:settings-set-aside-pause
+                #:settings-max-attempts #:settings-group-threshold #:settings-mesh-node
+                #:settings-set-aside-after #:settings-set-aside-pause
                 #:settings-set-aside-longest #:settings-state-dir #:settings-storage #:settings-repl-socket)
   (:import-from #:hydramesh/shown #:counted)
   (:import-from #:hydramesh/storage/attach
@@ -117,7 +118,9 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
                             :key (if (string= key-file "") nil (load-key key-file))
                             :allow-unauthenticated (settings-allow-unauthenticated settings))))
          (core (make-core (policy settings) mesh (mesh-now mesh)
+                          :node (settings-mesh-node settings)
                           :paused (lambda () (mesh-paused mesh)))))
+    (mesh-subscribe mesh +mesh+)
     (make-head :lifecycle lifecycle :settings settings :mesh mesh :core core
                :event-loop (make-event-loop (lambda () (mesh-wake mesh)))
                :storage (attach-recorder core (settings-state-dir settings)
@@ -213,6 +216,7 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
                  :queue-size (settings-queue-size settings)
                  :task-deadline (time-of (settings-task-deadline settings))
                  :max-attempts (settings-max-attempts settings)
+                 :group-threshold (time-of (settings-group-threshold settings))
                  :breaker (make-breaker-rules :failures (settings-set-aside-after settings)
                                               :pause (time-of (settings-set-aside-pause settings))
                                               :longest (time-of (settings-set-aside-longest settings))))))

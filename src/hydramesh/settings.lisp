@@ -3,14 +3,15 @@
   (:import-from #:hydramesh/service/setting #:make-setting #:setting-key #:settings-error)
   (:import-from #:hydramesh/service/settings #:load-values)
   (:import-from #:hydramesh/service/setting-kinds
-                #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+host-port+ #:+optional-host-port+
-                #:one-of)
+                #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+node-id+ #:+host-port+
+                #:+optional-host-port+ #:one-of)
   (:export #:settings #:load-settings #:settings-error #:changeable-p #:differences
            #:settings-listen #:settings-http-listen #:settings-cluster-key-file
            #:settings-allow-unauthenticated #:settings-drain-timeout #:settings-log-level
            #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
-           #:settings-max-attempts #:settings-set-aside-after #:settings-set-aside-pause
-           #:settings-set-aside-longest #:settings-storage #:settings-state-dir #:settings-repl-socket)
+           #:settings-max-attempts #:settings-group-threshold #:settings-mesh-node #:settings-set-aside-after
+           #:settings-set-aside-pause #:settings-set-aside-longest #:settings-storage #:settings-state-dir
+           #:settings-repl-socket)
   (:documentation "The settings of `hydramesh`, and which of them can change while it runs."))
 (in-package #:hydramesh/settings)
 
@@ -53,6 +54,8 @@ VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIP
   (queue-size +whole-number+ 1024 "tasks that may wait for a worker; more are refused")
   (task-deadline +seconds+ 600d0 "seconds until a task fails; a task may set fewer")
   (max-attempts +whole-number+ 3 "attempts, each on another worker, until a task fails")
+  (group-threshold +seconds+ 0.05d0 "seconds of round-trip time that divide near workers from farther ones")
+  (mesh-node +node-id+ 0 "this head's number among the nodes of other DCF implementations")
   (set-aside-after +count+ 3
    "failures in a row after which a worker gets no tasks for a while; 0 for never")
   (set-aside-pause +seconds+ 5d0 "seconds until a worker that failed is tried with one task; doubles each time")
@@ -63,8 +66,8 @@ VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIP
   (repl-socket +text+ "" "Unix socket for `hydramesh repl`; \"\" for none"))
 
 (defparameter +changeable+
-  '("worker_timeout" "queue_size" "task_deadline" "max_attempts" "set_aside_after" "set_aside_pause"
-    "set_aside_longest" "drain_timeout" "log_level"))
+  '("worker_timeout" "queue_size" "task_deadline" "max_attempts" "group_threshold" "set_aside_after"
+    "set_aside_pause" "set_aside_longest" "drain_timeout" "log_level"))
 
 (defun changeable-p (key)
   "Return whether SIGHUP can change the setting KEY, as it is written in the file."

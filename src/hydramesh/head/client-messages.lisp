@@ -23,6 +23,7 @@
   (:import-from #:hydramesh/head/link #:link-ping #:link-send)
   (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
   (:import-from #:hydramesh/head/registry #:registry-workers)
+  (:import-from #:hydramesh/head/nodes #:nodes)
   (:import-from #:hydramesh/head/report #:status-of)
   (:import-from #:hydramesh/head/statistics
                 #:statistics #:statistics-count-outcome #:statistics-malformed #:statistics-repeated
@@ -51,6 +52,7 @@
   "Acts on them for the DISPATCHER; once CLOSED, new tasks are refused."
   (closed nil)
   (dispatcher nil :type dispatcher :read-only t)
+  (nodes nil :type nodes :read-only t)
   (link nil :read-only t)
   (statistics nil :type statistics :read-only t)
   (limits nil :type head-limits :read-only t)
@@ -60,11 +62,12 @@
   (arrivals 0 :type fixnum)
   (look-at 0 :type microseconds))
 
-(defun make-client-messages (dispatcher link statistics entropy)
+(defun make-client-messages (dispatcher nodes link statistics entropy)
   "Return what acts on the messages of clients, of which none is known yet."
   (let ((limits (dispatcher-limits dispatcher)))
     (%make-client-messages
      :dispatcher dispatcher
+     :nodes nodes
      :link link
      :statistics statistics
      :limits limits
@@ -105,7 +108,8 @@
 (defun answer-status (messages client dialect task-id asked now)
   "Answer what ASKED, a PB:STATUS-TASK, wants to know."
   (let* ((statistics (client-messages-statistics messages))
-         (status (status-of (client-messages-dispatcher messages) statistics asked now))
+         (status (status-of (client-messages-dispatcher messages) (client-messages-nodes messages)
+                            statistics asked now))
          (result (pb:make-result :id task-id :final t :status status)))
     (client-conclude client task-id (dialect-result dialect result) (client-messages-link messages))
     (statistics-count-outcome statistics +status+ +done+)))

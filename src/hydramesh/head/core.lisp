@@ -5,22 +5,24 @@
                 #:message #:message-payload #:message-peer #:message-type
                 #:pong #:pong-peer #:pong-rtt
                 #:unreachable #:unreachable-peer
-                #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+)
+                #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+ #:+mesh+)
   (:import-from #:hydramesh/head/client-messages
                 #:client-messages #:make-client-messages #:client-messages-cancel
                 #:client-messages-closed #:client-messages-pong #:client-messages-task
                 #:client-messages-tick #:client-messages-unreachable)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-jobs #:dispatcher-observer
-                #:dispatcher-policy #:dispatcher-tick #:dispatcher-workers #:policy-group-threshold)
+                #:dispatcher-policy #:dispatcher-tick #:dispatcher-workers #:policy-group-threshold
+                #:policy-worker-timeout)
   (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
   (:import-from #:hydramesh/head/job #:job-number)
   (:import-from #:hydramesh/head/limits #:+limits+)
   (:import-from #:hydramesh/head/link #:link-send)
+  (:import-from #:hydramesh/head/nodes #:nodes #:make-nodes #:nodes-take #:nodes-tick)
   (:import-from #:hydramesh/head/presence #:presence)
   (:import-from #:hydramesh/head/probing #:probe-all)
   (:import-from #:hydramesh/head/registry #:registry-answered #:registry-workers)
-  (:import-from #:hydramesh/head/statistics #:statistics #:make-statistics)
+  (:import-from #:hydramesh/head/statistics #:statistics #:make-statistics #:statistics-malformed)
   (:import-from #:hydramesh/head/task-errors)
   (:import-from #:hydramesh/head/worker-messages
                 #:worker-messages #:make-worker-messages #:worker-messages-error
@@ -28,29 +30,33 @@
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
-  (:export #:core #:make-core #:core-dispatcher #:core-statistics #:core-closed #:core-observer
+  (:export #:core #:make-core #:core-dispatcher #:core-statistics #:core-nodes #:core-closed #:core-observer
            #:core-take #:core-tick #:core-abandon)
   (:documentation "The whole head without its socket: events and the time in, messages out."))
 (in-package #:hydramesh/head/core)
 
-(defstruct (core (:constructor %make-core (statistics link dispatcher clients workers)))
+(defstruct (core (:constructor %make-core (statistics link dispatcher nodes clients workers)))
   "Everything the head knows. Times are of a monotonic clock that stands still while this process does."
   (statistics nil :type statistics :read-only t)
   (link nil :read-only t)
   (dispatcher nil :type dispatcher :read-only t)
+  (nodes nil :type nodes :read-only t)
   (clients nil :type client-messages :read-only t)
   (workers nil :type worker-messages :read-only t))
 
-(defun make-core (policy link now &key (paused (constantly 0)) (limits +limits+))
+(defun make-core (policy link now &key (paused (constantly 0)) (limits +limits+) (node 0))
   "Return a head that knows nobody and sends its messages through LINK.
-PAUSED is a function that tells how much time NOW has left out since the start."
+PAUSED is a function that tells how much time NOW has left out since the start, and NODE this head's
+number in DCF's mesh."
   (let* ((statistics (make-statistics))
          (entropy (make-entropy))
-         (dispatcher (make-dispatcher policy limits link statistics now paused entropy)))
+         (dispatcher (make-dispatcher policy limits link statistics now paused entropy))
+         (nodes (make-nodes node link)))
     (%make-core statistics
                 link
                 dispatcher
-                (make-client-messages dispatcher link statistics entropy)
+                nodes
+                (make-client-messages dispatcher nodes link statistics entropy)
                 (make-worker-messages dispatcher link statistics))))
 
 (defun core-closed (core)
@@ -91,6 +97,9 @@ PAUSED is a function that tells how much time NOW has left out since the start."
            (if (plusp (length (message-payload message)))
                (worker-messages-heartbeat (core-workers core) message now) ; a worker registers
                (answer-presence core (message-peer message))))            ; a client asks
+          ((= type +mesh+)
+           (unless (nodes-take (core-nodes core) (message-peer message) (message-payload message) now)
+             (incf (statistics-malformed (core-statistics core)))))
           (t (error "Nobody here reads messages of the type ~d." type)))))
 
 (defun answer-presence (core client)
@@ -106,7 +115,10 @@ PAUSED is a function that tells how much time NOW has left out since the start."
   (logging-faults ("this tick")
     (probe-all (dispatcher-workers (core-dispatcher core)) (core-link core) (group-threshold core) now)
     (dispatcher-tick (core-dispatcher core) now)
-    (client-messages-tick (core-clients core) now)))
+    (client-messages-tick (core-clients core) now)
+    (nodes-tick (core-nodes core)
+                (policy-worker-timeout (dispatcher-policy (core-dispatcher core)))
+                now)))
 
 (defun group-threshold (core)
   (policy-group-threshold (dispatcher-policy (core-dispatcher core))))

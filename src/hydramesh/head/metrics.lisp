@@ -2,11 +2,13 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/head/breaker #:breaker-retry-at)
-  (:import-from #:hydramesh/head/core #:core-dispatcher #:core-statistics)
+  (:import-from #:hydramesh/head/core #:core-dispatcher #:core-nodes #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-workers #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
                 #:policy-queue-size)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
+  (:import-from #:hydramesh/head/nodes #:nodes-count)
+  (:import-from #:hydramesh/head/proximity #:proximity-group #:proximity-health)
   (:import-from #:hydramesh/head/registry #:registry-workers)
   (:import-from #:hydramesh/head/statistics
                 #:+bounds+ #:durations-counts #:durations-sum
@@ -14,7 +16,8 @@
                 #:statistics-foreign #:statistics-refused-heartbeats #:statistics-queued
                 #:statistics-total)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
-  (:import-from #:hydramesh/head/worker #:worker-breaker #:worker-state #:worker-heartbeat #:worker-models)
+  (:import-from #:hydramesh/head/worker
+                #:worker-breaker #:worker-state #:worker-heartbeat #:worker-models #:worker-proximity)
   (:import-from #:hydramesh/shown #:word #:shown)
   (:import-from #:hydramesh/work #:+no-needs+ #:capability-list #:ability)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -26,6 +29,7 @@ the network are those of libdcf: what both count has the same name."))
 (in-package #:hydramesh/head/metrics)
 
 (defconstant +label+ 64 "Characters of a name in a label.")
+(defconstant +farthest+ 10 "Groups from this one on are told of together.")
 (defconstant +most-cards+ 1024
   "Cards that are told of at most; the names of those that come and go stay with Prometheus.")
 
@@ -51,6 +55,12 @@ a sentence, and the number."
                     "Ready workers with a model that can do this")
       (write-samples out "daiic_head_capable_workers" '("capability")
                      (count-all (mapcan #'abilities workers)))
+      (write-family out "daiic_head_reached_workers" "gauge"
+                    "Workers by how well they answer PINGs, and by how far away they are")
+      (write-samples out "daiic_head_reached_workers" '("health" "group")
+                     (count-all (mapcar #'reach workers)))
+      (write-gauge out "daiic_head_nodes" "Nodes of other DCF implementations that report to this head"
+                   (nodes-count (core-nodes core)))
       (write-cards out (cards workers))
       (write-histogram out "daiic_head_queue_seconds" "Wait for a worker, each time a task is placed"
                        (statistics-queued statistics))
@@ -93,6 +103,15 @@ a sentence, and the number."
 
 (defun set-aside-p (worker)
   (and (worker-breaker worker) (breaker-retry-at (worker-breaker worker))))
+
+(defun reach (worker)
+  "Return the labels of how WORKER is reached."
+  (let* ((proximity (worker-proximity worker))
+         (group (proximity-group proximity)))
+    (list (word 'pb:health (1+ (proximity-health proximity)))
+          (cond ((null group) "unknown")
+                ((< group +farthest+) (princ-to-string group))
+                (t (format nil "~D+" +farthest+))))))
 
 (defun abilities (worker)
   "Return a list of the labels of what the models of WORKER can do, if it is ready."

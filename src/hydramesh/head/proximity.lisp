@@ -15,9 +15,9 @@
 lie with one that does not answer.")
 
 (defstruct (proximity (:copier nil))
-  "RTT is smoothed, and NIL until it was measured; so is GROUP until anything is known. AWAY are the seconds that it takes to
-get there, by the group. PROBE-AT is when the next probe is due. ANSWERS tells of the latest ones, the
-oldest first; of the one UNDER-WAY it tells later whether it was HEARD."
+  "RTT is smoothed, and NIL until it was measured; so is GROUP until anything is known. AWAY are the seconds
+that it takes to get there, by the group. PROBE-AT is when the next probe is due. ANSWERS tells of the
+latest ones, the oldest first; of the one UNDER-WAY it tells later whether it was HEARD."
   (rtt nil :type (or null microseconds))
   (health +healthy+ :type (integer 0 2))
   (group nil :type (or null (signed-byte 62)))

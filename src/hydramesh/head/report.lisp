@@ -12,12 +12,16 @@
   (:import-from #:hydramesh/head/job
                 #:job-arrived-at #:job-attempts #:job-kind #:job-model #:job-number #:job-worker)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
+  (:import-from #:hydramesh/head/nodes
+                #:node-address #:node-id #:node-master #:node-neighbours #:node-role #:node-seen-at #:nodes-list)
+  (:import-from #:hydramesh/head/proximity #:proximity-group #:proximity-health)
   (:import-from #:hydramesh/head/registry #:registry-workers)
+  (:import-from #:hydramesh/head/roles #:worker-roles)
   (:import-from #:hydramesh/head/statistics
                 #:statistics-done #:statistics-failed #:statistics-moved)
   (:import-from #:hydramesh/head/worker
                 #:worker-breaker #:worker-heartbeat #:worker-id #:worker-address #:worker-seen-at
-                #:worker-attempts #:worker-rtt)
+                #:worker-attempts #:worker-number #:worker-proximity #:worker-rtt)
   (:import-from #:hydramesh/version #:+version+)
   (:import-from #:hydramesh/work #:work-kind-name)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -27,11 +31,13 @@
 
 (defconstant +most-tasks+ 1000 "Tasks that a status tells of, the oldest first.")
 
-(defun status-of (dispatcher statistics asked now)
+(defun status-of (dispatcher nodes statistics asked now)
   "Return the state of everything the head knows, a PB:CLUSTER-STATUS, with what ASKED, a PB:STATUS-TASK, says."
   (pb:make-cluster-status
-   :workers (loop for worker in (by-name (registry-workers (dispatcher-workers dispatcher)))
-                  collect (worker-status worker now))
+   :workers (loop with roles = (worker-roles (dispatcher-workers dispatcher))
+                  for worker in (by-name (registry-workers (dispatcher-workers dispatcher)))
+                  collect (worker-status worker (gethash (worker-number worker) roles) now))
+   :nodes (loop for node in (nodes-list nodes) collect (node-status node now))
    :queued (job-queue-length (dispatcher-queue dispatcher))
    :queue-size (policy-queue-size (dispatcher-policy dispatcher))
    :in-flight (dispatcher-in-flight dispatcher)
@@ -67,13 +73,17 @@
   (stable-sort (copy-list workers) #'string<
                :key (lambda (worker) (pb:heartbeat-name (worker-heartbeat worker)))))
 
-(defun worker-status (worker now)
+(defun worker-status (worker role now)
   (pb:make-worker-status
    :heartbeat (worker-heartbeat worker)
    :address (format-address (worker-address worker))
    :age-ms (floor (- now (worker-seen-at worker)) 1000)
    :in-flight (hash-table-count (worker-attempts worker))
    :rtt-ms (/ (or (worker-rtt worker) 0) 1000d0)
+   :group (proximity-group (worker-proximity worker))
+   ;; The schema's numbers are one more than DCF's, as 0 says nothing there.
+   :health (1+ (proximity-health (worker-proximity worker)))
+   :role (1+ role)
    :set-aside (set-aside worker now)))
 
 (defun set-aside (worker now)
@@ -83,3 +93,12 @@
       (pb:make-set-aside :reason (breaker-reason breaker)
                          :failures (breaker-failures breaker)
                          :retry-ms (min (ceiling (breaker-wait breaker now) 1000) #xffffffff)))))
+
+(defun node-status (node now)
+  (pb:make-node-status
+   :node (node-id node)
+   :address (format-address (node-address node))
+   :role (1+ (node-role node))
+   :master (node-master node)
+   :age-ms (floor (- now (node-seen-at node)) 1000)
+   :peers (length (node-neighbours node))))

@@ -17,20 +17,24 @@
   (:import-from #:hydramesh/head/job-queue
                 #:group-first #:group-jobs #:job-queue-group-of #:job-queue-length)
   (:import-from #:hydramesh/head/limits #:head-limits-tasks-memory)
+  (:import-from #:hydramesh/head/proximity #:proximity-group #:proximity-health)
   (:import-from #:hydramesh/head/registry #:registry-count #:registry-workers)
+  (:import-from #:hydramesh/head/roles #:worker-roles)
   (:import-from #:hydramesh/head/verdicts
                 #:explain-choice #:verdict-rank #:verdict-worker)
   (:import-from #:hydramesh/head/statistics #:statistics-moved #:statistics-outcomes)
   (:import-from #:hydramesh/head/model-index
                 #:worker-model-name #:worker-model-readiness #:+loaded+)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-breaker #:worker-elsewhere #:worker-id #:worker-load #:worker-models
-                #:worker-rtt #:worker-seen-at #:worker-slots #:worker-state #:worker-tags
+                #:worker-address #:worker-breaker #:worker-elsewhere #:worker-id #:worker-load
+                #:worker-models #:worker-number #:worker-proximity #:worker-rtt #:worker-seen-at
+                #:worker-slots #:worker-state #:worker-tags
                 #:worker-title)
   (:import-from #:hydramesh/head/scheduling)
   (:import-from #:hydramesh/repl/console #:look #:in-loop #:*core*)
   (:import-from #:hydramesh/head/reasons #:abilities-text #:aside-text)
-  (:import-from #:hydramesh/repl/tables #:bytes-text #:print-table #:seconds-text)
+  (:import-from #:hydramesh/repl/nodes)
+  (:import-from #:hydramesh/repl/tables #:bytes-text #:print-rows #:seconds-text)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:shown #:word)
   (:import-from #:hydramesh/version #:+version+)
@@ -41,17 +45,6 @@
 
 Each takes copies of numbers and names on the head's loop, and prints them where it was called."))
 (in-package #:hydramesh/repl/commands)
-
-(defconstant +most-rows+ 200 "Rows of a table; more are counted.")
-
-(defun print-rows (titles rows noun)
-  "Print a table of ROWS, or that there is no NOUN."
-  (cond ((null rows) (format t "no ~A~%" noun))
-        (t
-         (print-table titles (subseq rows 0 (min (length rows) +most-rows+)))
-         (when (> (length rows) +most-rows+)
-           (format t "and ~D more~%" (- (length rows) +most-rows+)))))
-  (values))
 
 (defun jobs-of (core)
   "Return a list of all jobs that are not over, the oldest first."
@@ -92,10 +85,12 @@ Each takes copies of numbers and names on the head's loop, and prints them where
 (defun workers ()
   "Print every worker that the head hears from."
   (print-rows
-   '("NAME" "ID" "STATE" "TASKS" "SLOTS" "RTT" "HEARD" "ADDRESS" "TAGS" "LOADED MODELS")
+   '("NAME" "ID" "STATE" "TASKS" "SLOTS" "RTT" "GROUP" "HEALTH" "ROLE" "HEARD" "ADDRESS" "TAGS" "LOADED MODELS")
    (look (lambda (core now)
-           (loop for worker in (sort (copy-list (registry-workers (dispatcher-workers (core-dispatcher core))))
-                                     #'string< :key #'worker-title)
+           (loop with registry = (dispatcher-workers (core-dispatcher core))
+                 with roles = (worker-roles registry)
+                 for worker in (sort (copy-list (registry-workers registry)) #'string< :key #'worker-title)
+                 for proximity = (worker-proximity worker)
                  collect (list (worker-title worker)
                                (worker-id worker)
                                (state-text worker now)
@@ -107,6 +102,9 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                                (if (worker-rtt worker)
                                    (format nil "~,1F ms" (/ (worker-rtt worker) 1000))
                                    "")
+                               (proximity-group proximity)
+                               (word 'pb:health (1+ (proximity-health proximity)))
+                               (word 'pb:role (1+ (gethash (worker-number worker) roles)))
                                (format nil "~A ago" (seconds-text (- now (worker-seen-at worker))))
                                (format-address (worker-address worker))
                                (format nil "~{~A~^, ~}" (worker-tags worker))
@@ -239,6 +237,8 @@ Each takes copies of numbers and names on the head's loop, and prints them where
   "Print what there is."
   (write-string "(status)            what the head has to do
 (workers)           every worker that it hears from
+(nodes)             every node of another DCF implementation that reports to it
+(routes NODE)       the ways from here to a node, in the order in which to try them
 (jobs)              every task that is not over
 (explain TASK)      why a task is where it is, and what speaks for and against each worker;
                     TASK is a number in (jobs), or the id that its client gave it
@@ -254,7 +254,7 @@ end, a second at most.
 
 ;;; Where sessions are. Nothing of SBCL's own: its EXIT ends the head.
 (defpackage #:hydramesh-user
-  (:use #:cl #:hydramesh/repl/commands)
+  (:use #:cl #:hydramesh/repl/commands #:hydramesh/repl/nodes)
   (:local-nicknames (#:core #:hydramesh/head/core)
                     (#:dispatcher #:hydramesh/head/dispatcher)
                     (#:job #:hydramesh/head/job)

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/repl/tables
   (:use #:cl)
   (:import-from #:hydramesh/shown #:shown)
-  (:export #:print-table #:seconds-text #:bytes-text)
+  (:export #:print-rows #:seconds-text #:bytes-text)
   (:documentation "Numbers and tables for people."))
 (in-package #:hydramesh/repl/tables)
 
@@ -36,6 +36,17 @@
                   collect (cons (and rows (numberp (car (nth column (first rows))))) title)))
       (dolist (row rows)
         (line (loop for (value . text) in row collect (cons (numberp value) text)))))))
+
+(defconstant +most-rows+ 200 "Rows of a table; more are counted.")
+
+(defun print-rows (titles rows noun)
+  "Print a table of ROWS, or that there is no NOUN."
+  (cond ((null rows) (format t "no ~A~%" noun))
+        (t
+         (print-table titles (subseq rows 0 (min (length rows) +most-rows+)))
+         (when (> (length rows) +most-rows+)
+           (format t "and ~D more~%" (- (length rows) +most-rows+)))))
+  (values))
 
 (defun seconds-text (microseconds)
   "Return a span of time, rounded, as people say it."

@@ -5,7 +5,8 @@
   (:import-from #:hydramesh/shown #:printable)
   (:export #:kind #:kind-expected #:unsuitable #:convert #:shown-value
            #:writable-p #:+unwritable+
-           #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+share+ #:+host-port+ #:+optional-host-port+ #:one-of)
+           #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+node-id+ #:+share+ #:+host-port+
+           #:+optional-host-port+ #:one-of)
   (:documentation "What the value of a setting can be, and how it is written in a file and as text."))
 (in-package #:hydramesh/service/setting-kinds)
 
@@ -113,10 +114,10 @@ Signal UNSUITABLE, to which KIND-EXPECTED is the answer."
              :from-file #'within-seconds
              :from-text (lambda (value) (within-seconds (written-number value)))))
 
-(defun whole-from (least expected)
-  "Return the kind of whole numbers from LEAST up, which EXPECTED says to people."
+(defun whole-number (least most expected)
+  "Return the kind of whole numbers from LEAST to MOST."
   (flet ((check (value)
-           (need (typep value `(integer ,least #xffffffff)))
+           (need (and (integerp value) (<= least value most)))
            value))
     (make-kind :expected expected
                :from-file #'check
@@ -126,9 +127,11 @@ Signal UNSUITABLE, to which KIND-EXPECTED is the answer."
                                 (setf number (truncate number)))
                               (check number))))))
 
-(defparameter +whole-number+ (whole-from 1 "a whole number above 0, at most 4294967295"))
+(defparameter +whole-number+ (whole-number 1 #xffffffff "a whole number above 0, at most 4294967295"))
 
-(defparameter +count+ (whole-from 0 "a whole number, at most 4294967295"))
+(defparameter +count+ (whole-number 0 #xffffffff "a whole number, at most 4294967295"))
+
+(defparameter +node-id+ (whole-number 0 #xffff "a whole number, at most 65535"))
 
 (defun within-share (value)
   (need (and (realp value)
