@@ -152,11 +152,12 @@ RTT microseconds unless that is NIL."
 
 ;;; Workers
 
-(defun add-worker (cluster &rest fields &key (id "w") (models '("m")) rate (host 1) &allow-other-keys)
+(defun add-worker (cluster &rest fields &key (id "w") (models '("m")) rate (host 1) (rtt 1000)
+                   &allow-other-keys)
   "Add a worker. MODELS are names of loaded ones, conses of a name and a state, or PB:MODEL-STATUSes;
 other FIELDS are those of a heartbeat."
-  (let ((worker (make-worker :cluster cluster)))
-    (dolist (key '(:id :models :rate :host))
+  (let ((worker (make-worker :cluster cluster :rtt rtt)))
+    (dolist (key '(:id :models :rate :host :rtt))
       (remf fields key))
     (join worker host)
     (setf (worker-heartbeat worker)
