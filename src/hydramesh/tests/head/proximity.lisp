@@ -46,7 +46,7 @@
     (setf (policy-group-threshold (dispatcher-policy (core-dispatcher (cluster-core cluster))))
           (milliseconds 20))
     (pass-time cluster 2)
-    (is (equal '(3 "HEALTHY") (stands cluster "far")))))
+    (is (equal '(4 "HEALTHY") (stands cluster "far")))))
 
 (test a-worker-that-was-not-measured-is-in-no-group
   (let ((cluster (new-cluster)))
