@@ -6,14 +6,14 @@
   (:import-from #:hydramesh/address #:address #:parse-address #:loopback-p)
   (:import-from #:hydramesh/events #:octets #:+heartbeat+ #:+cancel+ #:+error+ #:+mesh+ #:+sync+
                 #:make-message #:make-pong #:make-unreachable)
-  (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:message-too-large)
+  (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:link-trust #:message-too-large)
   (:import-from #:hydramesh/foreign/system #:failed #:copy-octets)
   (:import-from #:hydramesh/foreign/waiter #:waiter #:make-waiter #:waiter-wait #:waiter-wake
                 #:waiter-close)
   (:import-from #:hydramesh/foreign/dcf)
   (:local-nicknames (#:dcf #:hydramesh/foreign/dcf))
   (:export #:mesh #:open-mesh #:close-mesh #:insecure-bind
-           #:mesh-wait #:mesh-wake #:mesh-receive #:mesh-flush #:mesh-idle-p #:mesh-trust
+           #:mesh-wait #:mesh-wake #:mesh-receive #:mesh-flush #:mesh-idle-p
            #:mesh-subscribe
            #:mesh-now #:mesh-paused #:mesh-next-timeout #:mesh-local-address #:mesh-counters
            #:mesh-memory)
@@ -260,8 +260,7 @@ If HANDLER does not return, the events after that one come with the next call."
           (t (dcf:checked result)
              t))))
 
-(defun mesh-trust (mesh peer)
-  "Send to the address PEER without reserve: nobody else has chosen it."
+(defmethod link-trust ((mesh mesh) peer)
   (dcf:endpoint-trust (mesh-endpoint mesh) (peer-at mesh peer)))
 
 (defun mesh-subscribe (mesh type)

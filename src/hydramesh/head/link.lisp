@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/head/link
   (:use #:cl)
-  (:export #:link-send #:link-ping #:link-forget #:message-too-large #:message-too-large-reason)
+  (:export #:link-send #:link-ping #:link-forget #:link-trust #:message-too-large #:message-too-large-reason)
   (:documentation "The way out of the head's sans-IO part. The mesh of hydramesh/mesh is one; tests have
 another."))
 (in-package #:hydramesh/head/link)
@@ -20,3 +20,6 @@ Signal MESSAGE-TOO-LARGE if it is larger than any message may be."))
 
 (defgeneric link-forget (link peer)
   (:documentation "Drop all that is known about the address PEER, and what was to be sent to it."))
+
+(defgeneric link-trust (link peer)
+  (:documentation "Send to the address PEER without reserve: this head has reason to expect somebody there."))

@@ -32,9 +32,9 @@ has not is sent again. Heads are looked for where settings and workers say that 
 
 (defstruct (exchange (:constructor make-exchange (id incarnation link facts on-assigned strangers))
                      (:copier nil))
-  "ID and INCARNATION are this head's. FACTS is a function that returns all facts of its state as it is now, see
-HYDRAMESH/SYNC/STATE, but for what is known here. ON-ASSIGNED is called with a worker's id and the number of tasks that other heads have
-on it, when that has changed. STRANGERS: heads are listened to wherever they are, as all have the cluster's key.
+  "ID and INCARNATION are this head's. FACTS is a function that returns all facts of its state as it is
+now, see HYDRAMESH/SYNC/STATE, but for what is known here. ON-ASSIGNED is called with a worker's id and the
+number of tasks that other heads have on it, when that may have changed. STRANGERS: heads are listened to wherever they are, as all have the cluster's key.
 
 NEIGHBOURS are the heads that are heard. LEFT are those that said farewell, ids and incarnations. STAMP is the
 time that was last written into a message."
@@ -167,9 +167,10 @@ time that was last written into a message."
            (setf neighbour (greet exchange id incarnation from now)))
           ((/= incarnation (neighbour-incarnation neighbour))
            (recount exchange (neighbour-restarted neighbour incarnation))))
-    (addresses-heard (exchange-addresses exchange) from now)
     (recount exchange (neighbour-take neighbour sync from (exchange-incarnation exchange)
                                       (exchange-state exchange) now))
+    (when (= from (neighbour-address neighbour))
+      (addresses-heard (exchange-addresses exchange) from now))
     (when (eql (replica-fact (neighbour-replica neighbour) :state) pb:+stopped+)
       (push (cons id incarnation) (exchange-left exchange))
       (when (nthcdr +left+ (exchange-left exchange))

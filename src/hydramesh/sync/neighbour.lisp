@@ -24,8 +24,8 @@
   "RETIRED are earlier incarnations, the latest first. It was heard at HEARD-AT, and from ADDRESS at ADDRESS-AT.
 REPLICA is what it told of itself.
 
-Of this head's state it has the version ACKED, and has been sent that up to SENT, last at SENT-AT. TOLD-AT is
-when anything was sent, and OWED whether it is to be told soon what has arrived from it. HEARS: it has heard this
+Of this head's state it has the version ACKED, and has been sent that up to SENT, last at SENT-AT, in UNDER-WAY
+messages since both were the same. TOLD-AT is when anything was sent, and OWED whether it is to be told soon what has arrived from it. HEARS: it has heard this
 process.
 
 STAMP is the latest time of its clock that came, at STAMP-AT. RTT is the smoothed round trip, NIL while none was
@@ -40,6 +40,7 @@ measured, and LINK-MS what others are told of it."
   (acked 0 :type (unsigned-byte 62))
   (sent 0 :type (unsigned-byte 62))
   (sent-at 0 :type microseconds)
+  (under-way 0 :type fixnum)
   (told-at 0 :type microseconds)
   (owed t :type boolean)
   (hears nil :type boolean)
@@ -73,6 +74,7 @@ other one told something."
           (neighbour-replica neighbour) (make-replica)
           (neighbour-acked neighbour) 0
           (neighbour-sent neighbour) 0
+          (neighbour-under-way neighbour) 0
           (neighbour-stamp neighbour) 0
           (neighbour-hears neighbour) nil)
     (loop for id being the hash-keys of workers collect id)))
@@ -87,7 +89,9 @@ of which something may have changed."
   (when (> (pb:sync-sent-us sync) (neighbour-stamp neighbour))
     (setf (neighbour-stamp neighbour) (pb:sync-sent-us sync)
           (neighbour-stamp-at neighbour) now)
-    (note-acknowledged neighbour sync incarnation state)
+    ;; Who greets an address does not know who is there.
+    (unless (greeting-p sync)
+      (note-acknowledged neighbour sync incarnation state))
     (note-rtt neighbour (pb:sync-echo-us sync) now))
   (let ((before (replica-version (neighbour-replica neighbour))))
     (multiple-value-bind (whole workers)
@@ -95,9 +99,13 @@ of which something may have changed."
                        (facts-in sync))
       (unless (and whole
                    (neighbour-hears neighbour)
+                   (not (greeting-p sync))
                    (= before (replica-version (neighbour-replica neighbour))))
         (setf (neighbour-owed neighbour) t))
       workers)))
+
+(defun greeting-p (sync)
+  (zerop (pb:sync-known-incarnation sync)))
 
 (defun note-address (neighbour from now)
   "It is where it was heard first, unless it has been silent there."
@@ -112,11 +120,12 @@ of which something may have changed."
          (known (if (and hears (<= (pb:sync-known-version sync) (state-version state)))
                     (pb:sync-known-version sync)
                     0)))
-    (when (< known (neighbour-acked neighbour)) ; it has lost everything
-      (setf (neighbour-sent neighbour) known))
+    (when (or (< known (neighbour-acked neighbour)) ; it has lost everything
+              (>= known (neighbour-sent neighbour)))
+      (setf (neighbour-sent neighbour) known
+            (neighbour-under-way neighbour) 0))
     (setf (neighbour-hears neighbour) hears
-          (neighbour-acked neighbour) known
-          (neighbour-sent neighbour) (max known (neighbour-sent neighbour)))))
+          (neighbour-acked neighbour) known)))
 
 (defun note-rtt (neighbour echo now)
   (when (plusp echo)
@@ -136,9 +145,16 @@ of which something may have changed."
   (let ((silence (- now (neighbour-told-at neighbour))))
     (and (>= silence +pace+)
          (or (neighbour-owed neighbour)
-             (< (neighbour-sent neighbour) (state-version state))
+             (and (< (neighbour-sent neighbour) (state-version state))
+                  (plusp (may-be-sent neighbour)))
              (unanswered-p neighbour now)
              (>= silence +rest+)))))
+
+(defun may-be-sent (neighbour)
+  "Return how many messages it may be sent now. Whoever has not heard this head may not be where it seems to be."
+  (if (neighbour-hears neighbour)
+      (- +burst+ (neighbour-under-way neighbour))
+      1))
 
 (defun unanswered-p (neighbour now)
   "Return whether what was sent has not been acknowledged in time."
@@ -150,21 +166,24 @@ of which something may have changed."
   "Return a list of the payloads that NEIGHBOUR is to be sent now. GREETING is a function that returns a PB:SYNC
 with who sends it and when."
   (when (unanswered-p neighbour now)
-    (setf (neighbour-sent neighbour) (neighbour-acked neighbour)))
-  (let* ((base (if (state-current-p state (neighbour-sent neighbour)) (neighbour-sent neighbour) 0))
-         (changes (state-changes state base)))
-    (when changes
-      (setf (neighbour-sent-at neighbour) now))
+    (setf (neighbour-sent neighbour) (neighbour-acked neighbour)
+          (neighbour-under-way neighbour) 0))
+  (let* ((room (may-be-sent neighbour))
+         (base (if (state-current-p state (neighbour-sent neighbour)) (neighbour-sent neighbour) 0))
+         (changes (if (plusp room) (state-changes state base) '())))
     (setf (neighbour-told-at neighbour) now
           (neighbour-owed neighbour) nil)
-    (prog1 (loop with payload
-                 ;; Whoever has not heard this head may not be where it seems to be.
-                 repeat (if (neighbour-hears neighbour) +burst+ 1)
-                 do (let ((sync (addressed (funcall greeting) neighbour base now)))
-                      (setf (values payload changes) (write-sync sync changes)
-                            base (pb:sync-version sync)))
-                 collect payload
-                 while changes)
+    (prog1 (if changes
+               (loop repeat room
+                     while changes
+                     collect (let ((sync (addressed (funcall greeting) neighbour base now)))
+                               (multiple-value-bind (payload rest) (write-sync sync changes)
+                                 (setf changes rest
+                                       base (pb:sync-version sync)
+                                       (neighbour-sent-at neighbour) now)
+                                 (incf (neighbour-under-way neighbour))
+                                 payload)))
+               (list (pb:encode (addressed (funcall greeting) neighbour base now))))
       (setf (neighbour-sent neighbour) base))))
 
 (defun addressed (sync neighbour base now)

@@ -46,6 +46,8 @@
   (:import-from #:hydramesh/tests/storage/recorder)
   (:import-from #:hydramesh/tests/storage/roster)
   (:import-from #:hydramesh/tests/storage/stores)
+  (:import-from #:hydramesh/tests/sync/election)
+  (:import-from #:hydramesh/tests/sync/exchange)
   (:export #:run)
   (:documentation "Every test; each file of tests/ adds its suite to the suite `hydramesh`."))
 (in-package #:hydramesh/tests/all)

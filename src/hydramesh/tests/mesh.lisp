@@ -6,7 +6,7 @@
                 #:message-type #:message-payload #:pong-p #:pong-rtt #:pong-peer #:unreachable-p
                 #:unreachable-peer #:seconds)
   (:import-from #:hydramesh/foreign/system #:system-failure)
-  (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:message-too-large
+  (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:link-trust #:message-too-large
                 #:message-too-large-reason)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:sb-bsd-sockets))
@@ -49,7 +49,7 @@ Return whether that came within LIMIT seconds."
 (defun exchange (one other sizes)
   "Send messages of SIZES from ONE to OTHER, which returns them; return whether they came back whole."
   (let ((waiting (mapcar #'octets sizes)))
-    (mesh-trust one (mesh-local-address other))
+    (link-trust one (mesh-local-address other))
     (dolist (payload waiting)
       (link-send one (mesh-local-address other) +task+ payload))
     (run-until (lambda () (null waiting))
@@ -89,7 +89,7 @@ Return whether that came within LIMIT seconds."
 (test a-ping-is-answered
   (with-meshes ((one) (other))
     (let ((pong nil))
-      (mesh-trust one (mesh-local-address other))
+      (link-trust one (mesh-local-address other))
       (link-ping one (mesh-local-address other))
       (is-true (run-until (lambda () pong)
                           (list (list one (lambda (event) (when (pong-p event) (setf pong event))))
@@ -157,7 +157,7 @@ Return whether that came within LIMIT seconds."
 
 (test a-handler-that-does-not-return-loses-only-its-own-event
   (with-meshes ((one) (other))
-    (mesh-trust one (mesh-local-address other))
+    (link-trust one (mesh-local-address other))
     (dotimes (number 5)
       (link-send one (mesh-local-address other) +task+ (octets (+ 10 number))))
     (mesh-flush one)
@@ -228,7 +228,7 @@ Return whether that came within LIMIT seconds."
 (test the-last-messages-are-said-before-it-closes
   (with-meshes ((other))
     (let ((one (open-mesh "127.0.0.1:0")) (heard nil) talker)
-      (mesh-trust one (mesh-local-address other))
+      (link-trust one (mesh-local-address other))
       (link-send one (mesh-local-address other) +result+ (octets 100000))
       (setf talker (sb-thread:make-thread (lambda () (close-mesh one (seconds 5)))))
       (is-true (run-until (lambda () heard)
