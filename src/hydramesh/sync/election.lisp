@@ -1,54 +1,47 @@
 (defpackage #:hydramesh/sync/election
   (:use #:cl)
-  (:export #:node #:make-node #:node-id #:elect #:degree)
-  (:documentation "Which of several heads is the master, by DCF's rule: the healthy one with most ways to others, of
-those the one with the least mean round trip, then the one with the least id."))
+  (:import-from #:hydramesh/topology/control #:make-neighbour #:make-report)
+  (:import-from #:hydramesh/topology/election #:+leaf+ #:elect)
+  (:import-from #:hydramesh/topology/graph #:graph-edges #:joined #:make-graph)
+  (:import-from #:hydramesh/topology/health #:+healthy+)
+  (:export #:member #:make-member #:role-of)
+  (:shadow #:member)
+  (:documentation "Which role each of several heads has, by the rules of DCF's mesh: those that hear each other are its
+nodes."))
 (in-package #:hydramesh/sync/election)
 
-(defstruct (node (:constructor make-node (id healthy links)) (:copier nil))
-  "LINKS is an alist of the ids of others that it hears and the milliseconds of a round trip to each."
+(defstruct (member (:constructor make-member (id ready links)) (:copier nil))
+  "A head: whether it is READY to take tasks, and LINKS, an alist of the ids of others that it hears and of the
+milliseconds of a round trip to each."
   (id "" :type string :read-only t)
-  (healthy nil :type boolean :read-only t)
+  (ready nil :type boolean :read-only t)
   (links '() :type list :read-only t))
 
-(defun edges (id nodes)
-  "Return an alist of those that ID is joined with and the least round trip that either side tells."
-  (let ((edges '()))
-    (flet ((join (other rtt)
-             (let ((edge (assoc other edges :test #'string=)))
-               (cond ((string= other id))
-                     (edge (setf (cdr edge) (min rtt (cdr edge))))
-                     (t (push (cons other rtt) edges))))))
-      (dolist (node nodes edges)
-        (if (string= (node-id node) id)
-            (loop for (other . rtt) in (node-links node) do (join other rtt))
-            (let ((link (assoc id (node-links node) :test #'string=)))
-              (when link
-                (join (node-id node) (cdr link)))))))))
+(defun role-of (id members)
+  "Return the role of the head with that ID among MEMBERS, a list: +LEAF+, +RELAY+ or +MASTER+.
+One that takes no tasks is elected only if none does."
+  (let* ((numbers (numbers members))
+         (graph (joined (gethash id numbers)
+                        (mapcar (lambda (member) (report-of member numbers)) members)))
+         (candidates (mapcar (lambda (member) (gethash (member-id member) numbers))
+                             (or (remove-if-not #'member-ready members) members)))
+         (roles (nth-value 1 (elect (make-graph :nodes (sort candidates #'<)
+                                                :edges (graph-edges graph))))))
+    (values (gethash (gethash id numbers) roles +leaf+))))
 
-(defun degree (id nodes)
-  "Return with how many others ID is joined."
-  (length (edges id nodes)))
+(defun numbers (members)
+  "Return a hash table of a number for each id that is told of, in the order of ids."
+  (let ((ids '()) (numbers (make-hash-table :test 'equal)))
+    (dolist (member members)
+      (push (member-id member) ids)
+      (loop for (id) in (member-links member) do (push id ids)))
+    (loop for id in (remove-duplicates (sort ids #'string<) :test #'string=)
+          for number from 0
+          do (setf (gethash id numbers) number))
+    numbers))
 
-(defun mean (edges)
-  (if edges
-      (floor (reduce #'+ edges :key #'cdr) (length edges))
-      0))
-
-(defun elect (nodes)
-  "Return the id of the master among NODES, a list; NIL if none is healthy."
-  (let ((best nil) (most 0) (least 0))
-    (dolist (node nodes best)
-      (when (node-healthy node)
-        (let* ((id (node-id node))
-               (edges (edges id nodes))
-               (count (length edges))
-               (mean (mean edges)))
-          (when (or (null best)
-                    (> count most)
-                    (and (= count most)
-                         (or (< mean least)
-                             (and (= mean least) (string< id best)))))
-            (setf best id
-                  most count
-                  least mean)))))))
+(defun report-of (member numbers)
+  (make-report :node (gethash (member-id member) numbers)
+               :neighbours (loop for (id . rtt) in (member-links member)
+                                 collect (make-neighbour :node (gethash id numbers)
+                                                         :health +healthy+ :rtt rtt))))

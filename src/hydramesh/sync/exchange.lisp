@@ -8,7 +8,7 @@
   (:import-from #:hydramesh/sync/addresses
                 #:addresses #:make-addresses #:addresses-count #:addresses-due #:addresses-heard
                 #:addresses-known-p #:addresses-let-be #:addresses-own)
-  (:import-from #:hydramesh/sync/election #:degree #:elect #:make-node)
+  (:import-from #:hydramesh/sync/election #:make-member #:role-of)
   (:import-from #:hydramesh/sync/limits #:+heads+ #:+intake+ #:+pace+)
   (:import-from #:hydramesh/sync/messages #:read-sync)
   (:import-from #:hydramesh/sync/neighbour
@@ -20,7 +20,7 @@
                 #:replica-assigned #:replica-fact #:replica-links #:replica-workers)
   (:import-from #:hydramesh/sync/state #:state #:make-state #:state-publish)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:exchange #:make-exchange #:exchange-id #:exchange-neighbours #:exchange-roles #:exchange-master-p
+  (:export #:exchange #:make-exchange #:exchange-id #:exchange-neighbours #:exchange-role
            #:exchange-take #:exchange-tick #:exchange-name #:exchange-leave #:exchange-assigned
            #:exchange-received #:exchange-ignored #:exchange-sent #:exchange-bytes)
   (:documentation "What heads tell each other: SYNC messages and the time in, SYNC messages out.
@@ -89,31 +89,23 @@ time that was last written into a message."
 
 ;;; Who is the master
 
-(defun nodes (exchange ready)
-  (cons (make-node (exchange-id exchange) ready (own-links exchange))
-        (loop for neighbour in (exchange-neighbours exchange)
-              collect (make-node (neighbour-id neighbour)
-                                 (neighbour-ready-p neighbour)
-                                 (loop for id being the hash-keys
-                                         of (replica-links (neighbour-replica neighbour))
-                                           using (hash-value rtt)
-                                       collect (cons id rtt))))))
-
 (defun own-links (exchange)
   (loop for neighbour in (exchange-neighbours exchange)
         when (neighbour-mutual-p neighbour)
           collect (cons (neighbour-id neighbour) (neighbour-link-ms neighbour))))
 
-(defun own-role (exchange ready)
-  "Return the role that this head has, which is READY to take tasks or not."
-  (let* ((nodes (nodes exchange ready)) (id (exchange-id exchange)))
-    (cond ((equal (elect nodes) id) pb:+master+)
-          ((>= (degree id nodes) 2) pb:+relay+)
-          (t pb:+leaf+))))
+(defun links-of (neighbour)
+  (loop for id being the hash-keys of (replica-links (neighbour-replica neighbour)) using (hash-value rtt)
+        collect (cons id rtt)))
 
-(defun exchange-master-p (exchange ready)
-  "Return whether this head is the master; alone, it is. READY: it takes tasks."
-  (= (own-role exchange ready) pb:+master+))
+(defun exchange-role (exchange ready)
+  "Return the role of this head, a PB:ROLE. It is READY to take tasks or not; alone, it is the master."
+  (1+ (role-of (exchange-id exchange)
+               (cons (make-member (exchange-id exchange) ready (own-links exchange))
+                     (loop for neighbour in (exchange-neighbours exchange)
+                           collect (make-member (neighbour-id neighbour)
+                                                (neighbour-ready-p neighbour)
+                                                (links-of neighbour)))))))
 
 ;;; Listening
 
@@ -209,7 +201,7 @@ time that was last written into a message."
 (defun publish (exchange facts)
   (let ((ready (eql (cdr (assoc :state facts)) pb:+ready+)))
     (state-publish (exchange-state exchange)
-                   (list* (cons :role (own-role exchange ready))
+                   (list* (cons :role (exchange-role exchange ready))
                           (nconc (loop for (id . rtt) in (own-links exchange)
                                        collect (cons (cons :link id) rtt))
                                  facts)))))

@@ -5,7 +5,7 @@
   (:import-from #:hydramesh/head/link #:link-send #:link-trust)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/sync/exchange
-                #:make-exchange #:exchange-id #:exchange-master-p #:exchange-name #:exchange-neighbours
+                #:make-exchange #:exchange-id #:exchange-role #:exchange-name #:exchange-neighbours
                 #:exchange-take #:exchange-tick)
   (:import-from #:hydramesh/sync/neighbour #:neighbour-id #:neighbour-replica)
   (:import-from #:hydramesh/sync/replica #:replica-fact #:replica-workers)
@@ -164,5 +164,5 @@ tasks that others have, as it was told."
 (defun masters (&rest heads)
   "Return the ids of those of HEADS that take themselves for the master."
   (loop for head in heads
-        when (exchange-master-p (head-exchange head) t)
+        when (= (exchange-role (head-exchange head) t) pb:+master+)
           collect (exchange-id (head-exchange head))))
