@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/foreign/system #:ip-text #:text-ip #:interface-name #:look-up)
   (:export #:address #:ipv4 #:ipv6 #:address-port #:address-ip #:address-family #:address-scope
-           #:bad-address #:parse-address #:numeric #:loopback-p #:format-address #:host-of)
+           #:bad-address #:parse-address #:all-addresses #:numeric #:loopback-p #:format-address #:host-of)
   (:documentation "Where a peer is: an IP address and a UDP port.
 
 An address is one whole number, so it can be a key in an EQL hash table and costs nothing to copy.
@@ -108,11 +108,15 @@ Signal BAD-ADDRESS if it is not of that form."
 (defun parse-address (text)
   "Return the address of TEXT, \"host:port\"; of a name that has several the first, IPv4 before IPv6.
 Signal BAD-ADDRESS if TEXT is not of that form, and SYSTEM-FAILURE if the name cannot be looked up."
+  (first (all-addresses text)))
+
+(defun all-addresses (text)
+  "Return a list of all addresses of TEXT, \"host:port\", IPv4 before IPv6. Signal as PARSE-ADDRESS does."
   (multiple-value-bind (host port) (split-host-port text)
-    (destructuring-bind (ip family scope) (first (look-up host))
-      (if (= family 4)
-          (ipv4 ip port)
-          (ipv6 ip port scope)))))
+    (loop for (ip family scope) in (look-up host)
+          collect (if (= family 4)
+                      (ipv4 ip port)
+                      (ipv6 ip port scope)))))
 
 (defun numeric (text)
   "Return the address that TEXT is, an IP address and a port; NIL if it has a name or is malformed.

@@ -1,19 +1,21 @@
 (defpackage #:hydramesh/daemon
   (:use #:cl)
-  (:import-from #:hydramesh/address #:bad-address #:format-address)
-  (:import-from #:hydramesh/events #:seconds #:+mesh+)
+  (:import-from #:hydramesh/address #:address-family #:bad-address #:format-address #:loopback-p)
+  (:import-from #:hydramesh/events #:seconds #:+mesh+ #:+sync+)
   (:import-from #:hydramesh/foreign/dcf #:library-unusable #:transport-error)
   (:import-from #:hydramesh/foreign/system #:system-failure #:reason-of)
   (:import-from #:hydramesh/head/breaker #:make-breaker-rules)
   (:import-from #:hydramesh/head/core
                 #:core #:make-core #:core-take #:core-tick #:core-abandon #:core-closed
-                #:core-dispatcher)
+                #:core-dispatcher #:core-heads #:core-leave)
   (:import-from #:hydramesh/head/dispatcher
                 #:make-policy #:dispatcher-policy #:dispatcher-jobs #:dispatcher-queue
                 #:dispatcher-workers #:dispatcher-in-flight)
+  (:import-from #:hydramesh/head/heads #:heads-peers)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
   (:import-from #:hydramesh/head/metrics)
   (:import-from #:hydramesh/head/registry #:registry-count)
+  (:import-from #:hydramesh/head-id #:head-id)
   (:import-from #:hydramesh/keyfile #:load-key #:key-file-error)
   (:import-from #:hydramesh/mesh
                 #:mesh #:open-mesh #:close-mesh #:mesh-subscribe #:insecure-bind #:mesh-wait #:mesh-wake
@@ -37,8 +39,10 @@
                 #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
                 #:settings-max-attempts #:settings-group-threshold #:settings-mesh-node
                 #:settings-set-aside-after #:settings-set-aside-pause
-                #:settings-set-aside-longest #:settings-state-dir #:settings-storage #:settings-repl-socket)
+                #:settings-set-aside-longest #:settings-state-dir #:settings-storage #:settings-repl-socket
+                #:settings-peers)
   (:import-from #:hydramesh/shown #:counted)
+  (:import-from #:hydramesh/sync/resolver #:resolver #:make-resolver #:resolve)
   (:import-from #:hydramesh/storage/attach
                 #:attach-recorder #:detach-recorder #:attachment-tick #:attachment-sample
                 #:attachment-settle #:attachment-figures)
@@ -63,13 +67,14 @@ what is to go."))
 
 (defstruct head
   "A core, the mesh through which it speaks, and the settings it follows. STORAGE records what it does.
-DRAIN-END is when the tasks that are left are given up, once it is to end."
+RESOLVER finds other heads. DRAIN-END is when the tasks that are left are given up, once it is to end."
   (lifecycle nil :type lifecycle)
   (settings nil :type settings)
   (mesh nil :type mesh)
   (core nil :type core)
   (event-loop nil :type event-loop)
   (storage nil)
+  (resolver nil :type (or null resolver))
   (tick-at 0 :type (unsigned-byte 62))
   (drain-end nil :type (or null (unsigned-byte 62))))
 
@@ -105,6 +110,7 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
          (with-system-reasons
            (run (head-event-loop head) (lambda () (turn head)))
            (give-up head)
+           (core-leave (head-core head) (head-now head))
            (close-mesh (head-mesh head) +farewell+ (taker head)))
       (detach-recorder (head-storage head) +last-writes+))
     (close-repl repl)
@@ -119,12 +125,21 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
                             :allow-unauthenticated (settings-allow-unauthenticated settings))))
          (core (make-core (policy settings) mesh (mesh-now mesh)
                           :node (settings-mesh-node settings)
-                          :paused (lambda () (mesh-paused mesh)))))
+                          :paused (lambda () (mesh-paused mesh))
+                          :id (head-id (if (string= (settings-storage settings) "none")
+                                           ""
+                                           (settings-state-dir settings)))
+                          :sealed (not (string= key-file ""))
+                          :reachable-p (reachable-p settings (mesh-local-address mesh))))
+         (head (make-head :lifecycle lifecycle :settings settings :mesh mesh :core core
+                          :event-loop (make-event-loop (lambda () (mesh-wake mesh)))
+                          :storage (attach-recorder core (settings-state-dir settings)
+                                                    (settings-storage settings)))))
     (mesh-subscribe mesh +mesh+)
-    (make-head :lifecycle lifecycle :settings settings :mesh mesh :core core
-               :event-loop (make-event-loop (lambda () (mesh-wake mesh)))
-               :storage (attach-recorder core (settings-state-dir settings)
-                                         (settings-storage settings)))))
+    (mesh-subscribe mesh +sync+)
+    (setf (head-resolver head) (make-resolver (lambda (peers) (note-peers head peers))))
+    (name-peers head)
+    head))
 
 (defun open-status (head)
   (let ((listen (settings-http-listen (head-settings head))))
@@ -223,7 +238,29 @@ DRAIN-END is when the tasks that are left are given up, once it is to end."
 
 (defun follow (head settings)
   (setf (head-settings head) settings
-        (dispatcher-policy (core-dispatcher (head-core head))) (policy settings)))
+        (dispatcher-policy (core-dispatcher (head-core head))) (policy settings))
+  (name-peers head))
+
+;;; Other heads
+
+(defun reachable-p (settings here)
+  "Return a function that tells whether a head at an address may be spoken to from HERE."
+  (let ((anywhere (or (string/= (settings-cluster-key-file settings) "")
+                      (settings-allow-unauthenticated settings))))
+    (lambda (address)
+      (and (= (address-family address) (address-family here))
+           (/= address here)
+           (or anywhere (loopback-p address))))))
+
+(defun name-peers (head)
+  (setf (heads-peers (core-heads (head-core head)))
+        (resolve (head-resolver head) (coerce (settings-peers (head-settings head)) 'list))))
+
+(defun note-peers (head peers)
+  "Look for other heads at PEERS. To be called by any thread."
+  (handler-case (on-loop (head-event-loop head)
+                         (lambda () (setf (heads-peers (core-heads (head-core head))) peers)))
+    (loop-unavailable ()))) ; it is told again
 
 ;;; What the status port tells
 

@@ -2,16 +2,17 @@
   (:use #:cl)
   (:import-from #:hydramesh/service/setting #:make-setting #:setting-key #:settings-error)
   (:import-from #:hydramesh/service/settings #:load-values)
+  (:import-from #:hydramesh/sync/limits #:+addresses+)
   (:import-from #:hydramesh/service/setting-kinds
                 #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+node-id+ #:+host-port+
-                #:+optional-host-port+ #:one-of)
+                #:+optional-host-port+ #:host-ports #:one-of)
   (:export #:settings #:load-settings #:settings-error #:changeable-p #:differences
            #:settings-listen #:settings-http-listen #:settings-cluster-key-file
            #:settings-allow-unauthenticated #:settings-drain-timeout #:settings-log-level
            #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
            #:settings-max-attempts #:settings-group-threshold #:settings-mesh-node #:settings-set-aside-after
            #:settings-set-aside-pause #:settings-set-aside-longest #:settings-storage #:settings-state-dir
-           #:settings-repl-socket)
+           #:settings-repl-socket #:settings-peers)
   (:documentation "The settings of `hydramesh`, and which of them can change while it runs."))
 (in-package #:hydramesh/settings)
 
@@ -63,11 +64,13 @@ VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIP
   (storage (one-of "sqlite" "streamdb" "none") "sqlite"
    "where figures are kept: sqlite, streamdb, or none to keep nothing")
   (state-dir +text+ "" "folder for what is kept; \"\" for systemd's, else one in the user's home")
-  (repl-socket +text+ "" "Unix socket for `hydramesh repl`; \"\" for none"))
+  (repl-socket +text+ "" "Unix socket for `hydramesh repl`; \"\" for none")
+  (peers (host-ports +addresses+) #()
+   "other heads that this one exchanges its state with, beside those that workers name"))
 
 (defparameter +changeable+
   '("worker_timeout" "queue_size" "task_deadline" "max_attempts" "group_threshold" "set_aside_after"
-    "set_aside_pause" "set_aside_longest" "drain_timeout" "log_level"))
+    "set_aside_pause" "set_aside_longest" "drain_timeout" "log_level" "peers"))
 
 (defun changeable-p (key)
   "Return whether SIGHUP can change the setting KEY, as it is written in the file."
@@ -78,7 +81,9 @@ VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIP
   (loop for setting in +all+
         for this in (values-of one)
         for that in (values-of other)
-        unless (equal this that)
+        unless (if (simple-vector-p this)
+                   (equal (coerce this 'list) (coerce that 'list))
+                   (equal this that))
           collect (setting-key setting)))
 
 (defun load-settings (arguments environment)

@@ -1,20 +1,21 @@
 (defpackage #:hydramesh/head/core
   (:use #:cl)
-  (:import-from #:hydramesh/entropy #:make-entropy)
+  (:import-from #:hydramesh/entropy #:make-entropy #:entropy-bits #:entropy-draw)
   (:import-from #:hydramesh/events
                 #:message #:message-payload #:message-peer #:message-type
                 #:pong #:pong-peer #:pong-rtt
                 #:unreachable #:unreachable-peer
-                #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+ #:+mesh+)
+                #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+ #:+mesh+ #:+sync+)
   (:import-from #:hydramesh/head/client-messages
                 #:client-messages #:make-client-messages #:client-messages-cancel
                 #:client-messages-closed #:client-messages-pong #:client-messages-task
                 #:client-messages-tick #:client-messages-unreachable)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-jobs #:dispatcher-observer
+                #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-heads #:dispatcher-jobs #:dispatcher-observer
                 #:dispatcher-policy #:dispatcher-tick #:dispatcher-workers #:policy-group-threshold
                 #:policy-worker-timeout)
   (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
+  (:import-from #:hydramesh/head/heads #:make-heads #:heads-leave #:heads-take #:heads-tick)
   (:import-from #:hydramesh/head/job #:job-number)
   (:import-from #:hydramesh/head/limits #:+limits+)
   (:import-from #:hydramesh/head/link #:link-send)
@@ -31,7 +32,7 @@
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:core #:make-core #:core-dispatcher #:core-statistics #:core-nodes #:core-closed #:core-observer
-           #:core-take #:core-tick #:core-abandon)
+           #:core-take #:core-tick #:core-abandon #:core-leave #:core-heads)
   (:documentation "The whole head without its socket: events and the time in, messages out."))
 (in-package #:hydramesh/head/core)
 
@@ -44,20 +45,36 @@
   (clients nil :type client-messages :read-only t)
   (workers nil :type worker-messages :read-only t))
 
-(defun make-core (policy link now &key (paused (constantly 0)) (limits +limits+) (node 0))
+(defun make-core (policy link now &key (paused (constantly 0)) (limits +limits+) (node 0)
+                                    id sealed (reachable-p (constantly t)))
   "Return a head that knows nobody and sends its messages through LINK.
 PAUSED is a function that tells how much time NOW has left out since the start, and NODE this head's
-number in DCF's mesh."
+number in DCF's mesh. For other heads: ID is what they know this one by, or NIL for any; SEALED, whether all that
+comes is from members of the cluster; REACHABLE-P a function that tells of an address whether a head there may be
+spoken to."
   (let* ((statistics (make-statistics))
          (entropy (make-entropy))
          (dispatcher (make-dispatcher policy limits link statistics now paused entropy))
-         (nodes (make-nodes node link)))
-    (%make-core statistics
-                link
-                dispatcher
-                nodes
-                (make-client-messages dispatcher nodes link statistics entropy)
-                (make-worker-messages dispatcher link statistics))))
+         (nodes (make-nodes node link))
+         (core (%make-core statistics
+                           link
+                           dispatcher
+                           nodes
+                           (make-client-messages dispatcher nodes link statistics entropy)
+                           (make-worker-messages dispatcher link statistics))))
+    (setf (dispatcher-heads dispatcher)
+          (make-heads dispatcher
+                      link
+                      (or id (format nil "~(~16,'0X~)" (entropy-draw entropy)))
+                      (1+ (entropy-bits entropy 62))
+                      :closed-p (lambda () (core-closed core))
+                      :reachable-p reachable-p
+                      :sealed sealed))
+    core))
+
+(defun core-heads (core)
+  "Return what knows the other heads."
+  (dispatcher-heads (core-dispatcher core)))
 
 (defun core-closed (core)
   "Return whether new tasks are refused."
@@ -100,6 +117,7 @@ number in DCF's mesh."
           ((= type +mesh+)
            (unless (nodes-take (core-nodes core) (message-peer message) (message-payload message) now)
              (incf (statistics-malformed (core-statistics core)))))
+          ((= type +sync+) (heads-take (core-heads core) message now))
           (t (error "Nobody here reads messages of the type ~d." type)))))
 
 (defun answer-presence (core client)
@@ -118,10 +136,16 @@ number in DCF's mesh."
     (client-messages-tick (core-clients core) now)
     (nodes-tick (core-nodes core)
                 (policy-worker-timeout (dispatcher-policy (core-dispatcher core)))
-                now)))
+                now)
+    (heads-tick (core-heads core) now)))
 
 (defun group-threshold (core)
   (policy-group-threshold (dispatcher-policy (core-dispatcher core))))
+
+(defun core-leave (core now)
+  "Tell the other heads that this one ends."
+  (logging-faults ("the farewell")
+    (heads-leave (core-heads core) now)))
 
 (defun core-abandon (core now)
   "End every task with SHUTTING_DOWN."

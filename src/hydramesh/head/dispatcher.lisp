@@ -55,7 +55,7 @@
            #:policy-max-attempts #:policy-breaker #:policy-group-threshold
            #:dispatcher #:make-dispatcher #:dispatcher-policy #:dispatcher-limits #:dispatcher-workers
            #:dispatcher-groups #:dispatcher-queue #:dispatcher-jobs #:dispatcher-assignments #:dispatcher-started-at
-           #:dispatcher-observer #:dispatcher-tasks-bytes
+           #:dispatcher-observer #:dispatcher-heads #:dispatcher-tasks-bytes
            #:dispatcher-in-flight #:dispatcher-tick #:dispatcher-submit #:dispatcher-cancel
            #:dispatcher-fail #:dispatcher-complete #:dispatcher-end-with #:dispatcher-lose
            #:dispatcher-take-back #:dispatcher-blame #:dispatcher-move #:dispatcher-wait #:dispatcher-assign-waiting
@@ -83,7 +83,8 @@ hydramesh/head/worker-messages."))
 
 (defstruct (dispatcher (:constructor %make-dispatcher))
   "Every worker and every job; TICK has to be called several times a second.
-JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that end."
+JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that end.
+HEADS are the other heads, see HYDRAMESH/HEAD/HEADS."
   (policy nil :type policy)
   (limits nil :type head-limits :read-only t)
   (workers nil :type registry :read-only t)
@@ -96,7 +97,8 @@ JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that
   (statistics nil :type statistics :read-only t)
   (deadlines nil :type deadlines :read-only t)
   (tasks-bytes 0 :type fixnum)
-  (observer nil))
+  (observer nil)
+  (heads nil))
 
 (defun make-dispatcher (policy limits link statistics now paused entropy)
   "Return a dispatcher without workers and jobs.

@@ -6,11 +6,10 @@
   (:import-from #:hydramesh/head/worker #:worker-address #:worker-heartbeat)
   (:import-from #:hydramesh/version #:+version+)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:presence)
+  (:export #:presence #:named-heads)
   (:documentation "What a head answers a client that asks: its state, and which heads its workers report to.
 
-Heads do not know of each other. Workers report to all of them, and say so, so a client that knows one
-learns of the others."))
+Workers report to all heads, and say so, so a client that knows one learns of the others."))
 (in-package #:hydramesh/head/presence)
 
 (defun presence (workers closed asker)
@@ -18,7 +17,8 @@ learns of the others."))
 these WORKERS; once CLOSED it takes no tasks."
   (pb:make-presence :version +version+
                     :state (if closed pb:+draining+ pb:+ready+)
-                    :heads (heads workers asker)))
+                    :heads (named-heads workers (loopback-p asker)
+                                        (head-limits-heads-told +limits+))))
 
 (defstruct (named (:copier nil))
   "A HEAD, in workers' words, that TOTAL workers name, of which LOCAL are on this machine. LAST is the
@@ -29,18 +29,18 @@ last of them; NUMBER orders heads by who was named first."
   (local 0 :type fixnum)
   (last nil))
 
-(defun heads (workers asker)
-  "Return the heads that most workers name, of those that are of use to ASKER."
-  (let* ((asker-local (loopback-p asker))
-         (found (loop for named in (all-named workers)
-                      for times = (times-of-use named asker-local)
+(defun named-heads (workers local most)
+  "Return the heads that most WORKERS name, MOST at most, of those that are of use to somebody.
+LOCAL: that is on this machine."
+  (let* ((found (loop for named in (all-named workers)
+                      for times = (times-of-use named local)
                       when (plusp times) collect (cons times named)))
          (sorted (sort found (lambda (one other)
                                (or (> (car one) (car other))
                                    (and (= (car one) (car other))
                                         (< (named-number (cdr one)) (named-number (cdr other)))))))))
     (loop for (nil . named) in sorted
-          repeat (head-limits-heads-told +limits+)
+          repeat most
           collect (named-head named))))
 
 (defun all-named (workers)
@@ -59,11 +59,11 @@ last of them; NUMBER orders heads by who was named first."
                 (incf (named-local named))))))))
     (loop for named being the hash-values of table collect named)))
 
-(defun times-of-use (named asker-local)
-  "Return how many workers name a head that is of use to a client, which may be on this machine."
+(defun times-of-use (named local)
+  "Return how many workers name a head that is of use to somebody, who may be LOCAL: on this machine."
   (let ((address (numeric (named-head named))))
     (cond ((null address) 0)
           ((not (loopback-p address)) (named-total named))
           ;; On another machine, a loopback address means that machine's own head.
-          (asker-local (named-local named))
+          (local (named-local named))
           (t 0))))

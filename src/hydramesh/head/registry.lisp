@@ -12,12 +12,12 @@
   (:import-from #:hydramesh/head/worker
                 #:worker #:make-worker #:worker-breaker #:worker-id #:worker-incarnation #:worker-process #:worker-number
                 #:worker-address #:worker-bytes #:worker-proximity #:worker-retired #:worker-seen-at
-                #:worker-update #:worker-leave #:worker-offer)
+                #:worker-update #:worker-leave #:worker-note-elsewhere #:worker-offer)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:registry #:make-registry #:registry-workers #:registry-count #:registry-index #:registry-lending
            #:registry-contenders #:registry-remembered-rate
-           #:registry-get #:registry-at #:registry-answered #:registry-heard #:registry-remove
+           #:registry-get #:registry-at #:registry-answered #:registry-note-elsewhere #:registry-heard #:registry-remove
            #:registry-retire #:registry-silent-since #:registry-deafen #:registry-deaf-p)
   (:documentation "The workers that this head hears from."))
 (in-package #:hydramesh/head/registry)
@@ -30,7 +30,8 @@
 a change replaces and does not alter. INDEX has their models. LENDING is how
 many of them lend memory to models of others. CONTENDERS are those that the last choice was among. STOPPED are processes of which nothing
 is heard any more, DEAF addresses that may be heard, but do not hear this head, and FAILING an alist of the
-breakers of processes that were lost; all have the latest first."
+breakers of processes that were lost; all have the latest first. ELSEWHERE are the tasks that other heads say that
+they have on workers, by their ids."
   (limits nil :type head-limits :read-only t)
   (workers '() :type list)
   (by-id (make-hash-table :test 'equal) :type hash-table :read-only t)
@@ -42,7 +43,8 @@ breakers of processes that were lost; all have the latest first."
   (contenders (make-contenders) :type contenders :read-only t)
   (stopped '() :type list)
   (deaf '() :type list)
-  (failing '() :type list))
+  (failing '() :type list)
+  (elsewhere (make-hash-table :test 'equal) :type hash-table :read-only t))
 
 (defun registry-remembered-rate (registry)
   "Return the function that tells which rate a model had on a worker before, see MODEL-INDEX."
@@ -70,6 +72,20 @@ breakers of processes that were lost; all have the latest first."
   (let ((worker (registry-at registry address)))
     (when worker
       (proximity-answer (worker-proximity worker) rtt threshold))))
+
+(defun registry-note-elsewhere (registry worker-id number)
+  "Note that other heads say that they have NUMBER tasks on a worker, which need not be known."
+  (if (zerop number)
+      (remhash worker-id (registry-elsewhere registry))
+      (setf (gethash worker-id (registry-elsewhere registry)) number))
+  (let ((worker (registry-get registry worker-id)))
+    (when worker
+      (worker-note-elsewhere worker number))))
+
+(defun told-elsewhere (registry worker)
+  "Return WORKER, which is new, with what other heads say of it."
+  (worker-note-elsewhere worker (gethash (worker-id worker) (registry-elsewhere registry) 0))
+  worker)
 
 (defun registry-heard (registry heartbeat address now)
   "Register or update the worker that sent HEARTBEAT.
@@ -131,7 +147,7 @@ gone: an earlier process of that id, and another worker at that address."
 
 (defun add (registry heartbeat address now)
   "Return a worker that was not known."
-  (let ((worker (make-worker heartbeat address now (registry-index registry))))
+  (let ((worker (told-elsewhere registry (make-worker heartbeat address now (registry-index registry)))))
     (setf (worker-number worker) (incf (registry-numbers registry))
           (worker-breaker worker) (take-breaker registry (worker-process worker))
           (gethash (worker-id worker) (registry-by-id registry)) worker
@@ -142,7 +158,7 @@ gone: an earlier process of that id, and another worker at that address."
   "Return the worker that takes the place of KNOWN, an earlier process of its id."
   (uncount registry known)
   (worker-leave known)
-  (let ((worker (make-worker heartbeat address now (registry-index registry)))
+  (let ((worker (told-elsewhere registry (make-worker heartbeat address now (registry-index registry))))
         (retired (append (worker-retired known) (list (cons (worker-incarnation known) 0)))))
     (when (> (length retired) (head-limits-incarnations (registry-limits registry)))
       (pop retired))

@@ -7,10 +7,11 @@
                 #:breaker-failures #:breaker-reason #:breaker-state #:breaker-wait)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-workers #:dispatcher-jobs #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
-                #:dispatcher-started-at #:policy-queue-size)
+                #:dispatcher-heads #:dispatcher-started-at #:policy-queue-size)
   (:import-from #:hydramesh/head/explanations #:explanation-of)
   (:import-from #:hydramesh/head/job
                 #:job-arrived-at #:job-attempts #:job-kind #:job-model #:job-number #:job-worker)
+  (:import-from #:hydramesh/head/heads #:heads-statuses)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
   (:import-from #:hydramesh/head/nodes
                 #:node-address #:node-id #:node-master #:node-neighbours #:node-role #:node-seen-at #:nodes-list)
@@ -47,6 +48,7 @@
    :uptime-s (floor (- now (dispatcher-started-at dispatcher)) 1000000)
    :timestamp-us (wall-clock)
    :version +version+
+   :heads (heads-statuses (dispatcher-heads dispatcher) now)
    :tasks (and (pb:status-task-tasks asked) (tasks-of dispatcher now))
    :explanation (explanation-in dispatcher (pb:status-task-explain asked) now)))
 

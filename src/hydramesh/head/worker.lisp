@@ -22,7 +22,7 @@
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
            #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
            #:worker-proximity
-           #:worker-update #:worker-leave #:worker-readiness #:worker-lacks-p #:worker-rate
+           #:worker-update #:worker-leave #:worker-note-elsewhere #:worker-readiness #:worker-lacks-p #:worker-rate
            #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes
            #:worker-slices #:worker-address-for #:model-held-p
            #:worker-began #:worker-breaker #:worker-set-aside-p #:names-repository-p)
@@ -38,7 +38,7 @@
 PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers
 by when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table
 whose keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many
-tasks it has from other heads. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are
+tasks it has from other heads: those that they have TOLD, and others, UNTOLD. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are
 processes of the same id that this one has replaced, the oldest first, each with the number of
 heartbeats that came from it since. PROXIMITY is how far away it is. TAGS are a set of
 hydramesh/head/tags. MEMORY are the bytes that models could take if it unloaded those that it has, NIL if it
@@ -60,7 +60,9 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
   (attempts (make-hash-table) :type hash-table :read-only t)
   (running 0 :type fixnum)
   (elsewhere 0 :type fixnum)
+  (told 0 :type fixnum)
   (excess 0 :type fixnum)
+  (untold 0 :type fixnum)
   (last-assignment 0 :type fixnum)
   (retired '() :type list)
   (memory nil :type (or null unsigned-byte))
@@ -142,9 +144,16 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
   (update-models worker (pb:heartbeat-models heartbeat))
   ;; A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
   (let ((excess (max 0 (- (+ (pb:heartbeat-running heartbeat) (pb:heartbeat-waiting heartbeat))
-                          (worker-running worker)))))
-    (setf (worker-elsewhere worker) (min excess (worker-excess worker))
-          (worker-excess worker) excess)))
+                          (worker-running worker)
+                          (worker-told worker)))))
+    (setf (worker-untold worker) (min excess (worker-excess worker))
+          (worker-excess worker) excess))
+  (worker-note-elsewhere worker (worker-told worker)))
+
+(defun worker-note-elsewhere (worker told)
+  "Note that other heads have TOLD how many tasks it has from them."
+  (setf (worker-told worker) told
+        (worker-elsewhere worker) (+ told (worker-untold worker))))
 
 (defun update-models (worker said)
   "Let the models of WORKER be those that SAID, a list of PB:MODEL-STATUS, tells."

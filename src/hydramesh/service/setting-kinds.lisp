@@ -6,7 +6,7 @@
   (:export #:kind #:kind-expected #:unsuitable #:convert #:shown-value
            #:writable-p #:+unwritable+
            #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+node-id+ #:+share+ #:+host-port+
-           #:+optional-host-port+ #:one-of)
+           #:+optional-host-port+ #:host-ports #:one-of)
   (:documentation "What the value of a setting can be, and how it is written in a file and as text."))
 (in-package #:hydramesh/service/setting-kinds)
 
@@ -77,6 +77,21 @@ Signal UNSUITABLE, to which KIND-EXPECTED is the answer."
 (defparameter +optional-host-port+
   (checked-text (lambda (value) (or (string= value "") (host-port-p value)))
                 "host:port, such as 127.0.0.1:7718, or \"\" for none"))
+
+(defun host-ports (most)
+  "Return the kind of a vector of MOST texts at most, each as host:port; in a text commas are between them."
+  (flet ((check (items)
+           (need (and (<= (length items) most)
+                      (every (lambda (item) (and (stringp item) (host-port-p item) (writable-p item))) items)))
+           (coerce items 'simple-vector)))
+    (make-kind :expected (format nil "a list, each item host:port, such as 127.0.0.1:7717, at most ~D" most)
+               :from-file (lambda (value)
+                            (need (simple-vector-p value))
+                            (check value))
+               :from-text (lambda (value)
+                            (check (loop for item in (uiop:split-string value :separator ",")
+                                         for trimmed = (string-trim " " item)
+                                         unless (string= trimmed "") collect trimmed))))))
 
 (defun one-of (&rest words)
   "Return the kind of one of WORDS."

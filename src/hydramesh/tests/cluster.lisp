@@ -8,7 +8,7 @@
   (:import-from #:hydramesh/head/core #:make-core #:core-take #:core-tick #:core-dispatcher)
   (:import-from #:hydramesh/head/dispatcher #:make-policy #:dispatcher-policy)
   (:import-from #:hydramesh/head/limits #:make-head-limits)
-  (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget)
+  (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:link-trust)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:cluster #:make-cluster #:cluster-core #:cluster-now #:cluster-room-p #:cluster-paused
@@ -108,6 +108,9 @@ RTT microseconds unless that is NIL."
            (take cluster (make-pong :peer to :rtt (worker-rtt member)))))))
 
 (defmethod link-forget ((cluster cluster) peer)
+  (declare (ignore peer)))
+
+(defmethod link-trust ((cluster cluster) peer)
   (declare (ignore peer)))
 
 (defun take (cluster event)
