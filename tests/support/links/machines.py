@@ -84,5 +84,12 @@ class Switch:
 
     def pull(self, machine: str) -> None:
         """Pull the cable of `machine`, on the side of the switch."""
+        self._set(machine, "down")
+
+    def plug(self, machine: str) -> None:
+        """Put it back."""
+        self._set(machine, "up")
+
+    def _set(self, machine: str, state: str) -> None:
         port = f"to{1 + self._machines.index(machine)}"
-        ip("-n", self.machine, "link", "set", port, "down")
+        ip("-n", self.machine, "link", "set", port, state)

@@ -44,6 +44,9 @@
 (defmethod link:link-forget ((link test-link) peer)
   (declare (ignore peer)))
 
+(defmethod link:link-trust ((link test-link) peer)
+  (declare (ignore peer)))
+
 ;;; Requests
 
 (defparameter +limits+

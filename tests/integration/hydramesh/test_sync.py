@@ -1,0 +1,200 @@
+"""Heads of this kind tell each other of themselves, and disturb none of another kind."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+from daiic.wire.keyfile import ClusterKey
+from support.links.machines import Switch, inside, machines
+from support.peers.worker_stub import WorkerStub
+from support.processes import heads
+from support.processes.daemon import PATIENCE
+from support.processes.head_process import HeadProcess
+
+PYTHON = heads.find(heads.DAIIC_HEAD)
+
+
+async def told(head: HeadProcess, key: ClusterKey | None = None) -> list[pb.HeadStatus]:
+    """Return what `head` tells of the heads, itself first."""
+    async with ClusterClient([head.address], key) as client:
+        return list((await client.status()).heads)
+
+
+async def until(
+    head: HeadProcess,
+    what: Callable[[list[pb.HeadStatus]], bool],
+    key: ClusterKey | None = None,
+) -> list[pb.HeadStatus]:
+    """Wait until what `head` tells is as asked for; return it."""
+    async with asyncio.timeout(PATIENCE):
+        while not what(found := await told(head, key)):
+            await asyncio.sleep(0.1)
+    return found
+
+
+def hears(count: int) -> Callable[[list[pb.HeadStatus]], bool]:
+    """Return whether so many others have told of themselves, and one of all is the master."""
+
+    def are_there(found: list[pb.HeadStatus]) -> bool:
+        ready = all(one.state == pb.READY for one in found)
+        return ready and len(found) == 1 + count and sum(one.master for one in found) == 1
+
+    return are_there
+
+
+async def agreed(ours: list[HeadProcess]) -> list[list[pb.HeadStatus]]:
+    """Wait until all of these hear each other and have one master; return what each tells."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = [await until(head, hears(len(ours) - 1)) for head in ours]
+            if len({one.id for heads in found for one in heads if one.master}) == 1:
+                return found
+            await asyncio.sleep(0.1)
+
+
+async def count(client: ClusterClient, tokens: int, started: asyncio.Event) -> list[int]:
+    task = pb.Task(model="count", stream=True, text=pb.TextTask(max_tokens=tokens))
+    said: list[int] = []
+    async for part in client.run(task):
+        said.extend(part.tokens)
+        started.set()
+    return said
+
+
+async def test_heads_that_workers_name_know_each_other_and_their_load(
+    hydramesh: heads.Head,
+) -> None:
+    async with AsyncExitStack() as stack:
+        ours = [
+            await stack.enter_async_context(HeadProcess(kind=hydramesh, http_listen=""))
+            for _ in range(3)
+        ]
+        other = await stack.enter_async_context(HeadProcess(kind=PYTHON))
+        addresses = [head.address for head in (*ours, other)]
+        stub = await WorkerStub.open(addresses, slots=4)
+        stack.push_async_callback(stub.close)
+        found = await agreed(ours)
+        assert {one.address for one in found[0][1:]} == set(addresses[1:3])
+        # One that does not know SYNC is asked once in a while, and is not disturbed.
+        unknown = await other.metric("daiic_wire_dropped_unknown_type_total")
+        assert 0 < unknown < 12
+        client = await stack.enter_async_context(ClusterClient([ours[0].address]))
+        started = asyncio.Event()
+        stream = asyncio.create_task(count(client, 200, started))
+        await started.wait()
+        [first] = [one.id for one in found[0][:1]]
+        await until(
+            ours[1],
+            lambda heads: any(one.id == first and one.in_flight == 1 for one in heads[1:]),
+        )
+        assert await stream == list(range(200))
+        await until(ours[1], lambda heads: not any(one.in_flight for one in heads))
+
+
+async def test_a_worker_that_another_head_has_filled_gets_nothing_from_this_one(
+    hydramesh: heads.Head,
+) -> None:
+    async with AsyncExitStack() as stack:
+        one, two = [
+            await stack.enter_async_context(HeadProcess(kind=hydramesh, http_listen=""))
+            for _ in range(2)
+        ]
+        # The stub's own heartbeats never tell that it has anything to do.
+        stub = await WorkerStub.open([one.address, two.address], slots=1)
+        stack.push_async_callback(stub.close)
+        for head in (one, two):
+            await until(head, hears(1))
+        first = await stack.enter_async_context(ClusterClient([one.address]))
+        second = await stack.enter_async_context(ClusterClient([two.address]))
+        started = asyncio.Event()
+        stream = asyncio.create_task(count(first, 150, started))
+        await started.wait()
+        await until(two, lambda heads: heads[1].in_flight == 1)
+        waiting = asyncio.create_task(count(second, 1, asyncio.Event()))
+        await until(two, lambda heads: heads[0].queued == 1)
+        assert not stream.done()
+        assert await stream == list(range(150))
+        assert await asyncio.wait_for(waiting, PATIENCE) == [0]
+
+
+async def test_a_head_that_is_killed_is_missed_and_known_again_when_it_is_back(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    key = ClusterKey.generate()
+    key.save(tmp_path / "key")
+    sealed = {"kind": hydramesh, "http_listen": "", "cluster_key_file": tmp_path / "key"}
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(HeadProcess(**sealed))
+        # The other one is told of this one, and not the reverse: with a key that is enough.
+        sealed |= {"peers": one.address, "state_dir": tmp_path / "two"}
+        two = await stack.enter_async_context(HeadProcess(**sealed))
+        before = await until(one, hears(1), key)
+        address = two.address
+        await two.kill()
+        await until(one, hears(0), key)
+        again = await stack.enter_async_context(HeadProcess(**sealed, listen=address))
+        after = await until(one, hears(1), key)
+        assert before[1].id == after[1].id
+        # One that is stopped says so, and is not waited for.
+        await asyncio.to_thread(again.stop)
+        assert len(await told(one, key)) == 1
+
+
+async def test_without_the_key_a_head_hears_nothing(hydramesh: heads.Head, tmp_path: Path) -> None:
+    for name in ("right", "wrong"):
+        ClusterKey.generate().save(tmp_path / name)
+    async with AsyncExitStack() as stack:
+
+        async def started(key: str, *peers: HeadProcess) -> HeadProcess:
+            head = HeadProcess(
+                kind=hydramesh,
+                cluster_key_file=tmp_path / key,
+                peers=",".join(peer.address for peer in peers),
+            )
+            return await stack.enter_async_context(head)
+
+        one = await started("right")
+        stranger = await started("wrong", one)
+        two = await started("right", one, stranger)
+        key, other = ClusterKey.load(tmp_path / "right"), ClusterKey.load(tmp_path / "wrong")
+        for head in (one, two):
+            assert len(await until(head, hears(1), key)) == 2
+        for head in (one, stranger):
+            assert await head.metric("daiic_wire_dropped_forged_total") > 0
+        assert len(await told(stranger, other)) == 1
+
+
+async def test_heads_agree_after_a_partition_of_the_network(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    key = ClusterKey.generate()
+    key.save(tmp_path / "key")
+    with machines("middle", "one", "two", "three") as (middle, *hosts):
+        switch = Switch(middle)
+        addresses = [switch.connect(host) for host in hosts]
+        async with AsyncExitStack() as stack:
+            ours = []
+            for host, address in zip(hosts, addresses, strict=True):
+                with inside(host):
+                    head = HeadProcess(
+                        kind=hydramesh,
+                        listen=f"{address}:7717",
+                        http_listen="",
+                        cluster_key_file=tmp_path / "key",
+                        peers=",".join(f"{other}:7717" for other in addresses),
+                    )
+                    ours.append(await stack.enter_async_context(head))
+
+            async def all_hear(counts: list[int]) -> None:
+                for host, head, number in zip(hosts, ours, counts, strict=True):
+                    with inside(host):
+                        await until(head, hears(number), key)
+
+            await all_hear([2, 2, 2])
+            switch.pull(hosts[0])
+            await all_hear([0, 1, 1])
+            switch.plug(hosts[0])
+            await all_hear([2, 2, 2])
