@@ -5,9 +5,10 @@
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:dispatcher-in-flight #:dispatcher-queue #:dispatcher-workers)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
+  (:import-from #:hydramesh/head/proximity #:proximity-group)
   (:import-from #:hydramesh/head/presence #:named-heads)
   (:import-from #:hydramesh/head/registry #:registry-count #:registry-note-elsewhere #:registry-workers)
-  (:import-from #:hydramesh/head/worker #:worker-attempts #:worker-id)
+  (:import-from #:hydramesh/head/worker #:worker-attempts #:worker-id #:worker-proximity #:worker-set-aside-p)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/sync/exchange
                 #:exchange #:make-exchange #:exchange-id #:exchange-leave #:exchange-name
@@ -26,17 +27,21 @@
 What they have on a worker counts as its load at once, before the worker's next heartbeat tells of it."))
 (in-package #:hydramesh/head/heads)
 
-(defconstant +look+ (seconds 2) "Between two times that it is seen which heads workers name.")
+(defconstant +farthest+ (1- (ash 1 31)) "The largest group that can be told.")
+
+(defparameter +look+ (seconds 2) "Between two times that it is seen which heads workers name.")
 
 (defstruct (heads (:constructor %make-heads) (:copier nil))
   "PEERS are the addresses at which the settings say that there are heads. REACHABLE-P is a function that tells
-of an address whether a head there may be spoken to; CLOSED-P one that tells whether this head takes no more tasks."
+of an address whether a head there may be spoken to; CLOSED-P one that tells whether this head takes no more tasks.
+NOW is when time was last told."
   (dispatcher nil :type dispatcher :read-only t)
   (closed-p nil :type function :read-only t)
   (reachable-p nil :type function :read-only t)
   (exchange nil :type (or null exchange))
   (peers '() :type list)
-  (look-at 0 :type microseconds))
+  (look-at 0 :type microseconds)
+  (now 0 :type microseconds))
 
 (defun make-heads (dispatcher link id incarnation &key closed-p reachable-p sealed)
   "Return what knows the heads beside the one with ID and INCARNATION, of which none is heard yet.
@@ -67,20 +72,23 @@ SEALED: whatever comes is from a member of the cluster."
            (cons :queued (job-queue-length (dispatcher-queue dispatcher)))
            (cons :in-flight (dispatcher-in-flight dispatcher))
            (loop for worker in (registry-workers workers)
-                 for view = (view-of worker)
+                 for view = (view-of worker (heads-now heads))
                  when view
                    collect (cons (cons :worker (worker-id worker)) view)))))
 
-(defun view-of (worker)
-  "Return what is told of WORKER, NIL if it is as any other."
-  (let ((assigned (hash-table-count (worker-attempts worker))))
-    (when (plusp assigned)
-      (make-view assigned nil nil))))
+(defun view-of (worker now)
+  "Return what is told of WORKER, NIL if there is nothing to tell."
+  (let ((assigned (hash-table-count (worker-attempts worker)))
+        (group (proximity-group (worker-proximity worker)))
+        (aside (worker-set-aside-p worker now)))
+    (when (or (plusp assigned) group aside)
+      (make-view assigned (and group (min group +farthest+)) (and aside t)))))
 
 ;;; Where there are others
 
 (defun heads-tick (heads now)
   "Do what time demands; to be called several times a second."
+  (setf (heads-now heads) now)
   (when (>= now (heads-look-at heads))
     (setf (heads-look-at heads) (+ now +look+))
     (exchange-name (heads-exchange heads) (addresses heads)))
