@@ -51,6 +51,26 @@ async def test_it_shows_the_cluster_as_it_is_and_as_it_changes(
     assert page.errors == []
 
 
+async def test_it_shows_the_heads_that_know_each_other(
+    page: Page, gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    await page.go(gateway.url)
+    await page.until("document.querySelector('.worker')")
+    assert await page.js("document.getElementById('other-heads').hidden")
+    head.status.heads.add(id="a", state=pb.READY, master=True)
+    head.status.heads.add(
+        id="b", address="10.0.0.2:7717", state=pb.DRAINING, in_flight=3, queued=4, rtt_ms=1.5
+    )
+    await page.until("document.querySelectorAll('#heads li').length === 2")
+    own, other = (await page.text("#heads")).split("10.0.0.2:7717")
+    assert "master" in own and "master" not in other
+    for shown in ("draining", "3 running · 4 queued", "1.5 ms round trip"):
+        assert shown in other
+    del head.status.heads[1:]
+    await page.until("document.getElementById('other-heads').hidden")
+    assert page.errors == []
+
+
 async def test_it_shows_which_worker_is_set_aside_and_why(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:

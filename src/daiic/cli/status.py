@@ -19,6 +19,7 @@ from daiic.cli.connection import (
     Target,
 )
 from daiic.cli.exits import out, run
+from daiic.cli.status_heads import heads_view
 from daiic.model_kinds import MODEL_KINDS, capabilities_of
 from daiic.shown import MESSAGE, shown, word
 from daiic.wire import daiic_pb2 as pb
@@ -83,10 +84,13 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
         f"up {_duration(status.uptime_s)} · daiic {shown(status.version)}",
         style="dim",
     )
+    below: list[RenderableType] = []
+    if heads := heads_view(list(status.heads)):
+        below.append(heads)
     if not status.workers:
         advice = "no workers yet: start `daiic-worker`, or set services.daiic.worker.enable = true"
-        return Group(table, Text(advice, style="yellow"), totals)
-    return Group(table, totals)
+        below.append(Text(advice, style="yellow"))
+    return Group(table, *below, totals)
 
 
 def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:

@@ -2,10 +2,11 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/head/breaker #:breaker-retry-at)
-  (:import-from #:hydramesh/head/core #:core-dispatcher #:core-nodes #:core-statistics)
+  (:import-from #:hydramesh/head/core #:core-dispatcher #:core-heads #:core-nodes #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-workers #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
                 #:policy-queue-size)
+  (:import-from #:hydramesh/head/heads #:heads-exchange #:master-p)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
   (:import-from #:hydramesh/head/nodes #:nodes-count)
   (:import-from #:hydramesh/head/proximity #:proximity-group #:proximity-health)
@@ -19,6 +20,8 @@
   (:import-from #:hydramesh/head/worker
                 #:worker-breaker #:worker-state #:worker-heartbeat #:worker-models #:worker-proximity)
   (:import-from #:hydramesh/shown #:word #:shown)
+  (:import-from #:hydramesh/sync/exchange
+                #:exchange-bytes #:exchange-ignored #:exchange-neighbours #:exchange-received #:exchange-sent)
   (:import-from #:hydramesh/work #:+no-needs+ #:capability-list #:ability)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:metrics-text)
@@ -61,6 +64,7 @@ a sentence, and the number."
                      (count-all (mapcar #'reach workers)))
       (write-gauge out "daiic_head_nodes" "Nodes of other DCF implementations that report to this head"
                    (nodes-count (core-nodes core)))
+      (write-heads out (core-heads core))
       (write-cards out (cards workers))
       (write-histogram out "daiic_head_queue_seconds" "Wait for a worker, each time a task is placed"
                        (statistics-queued statistics))
@@ -93,6 +97,18 @@ a sentence, and the number."
                ("refused_heartbeats" "Heartbeats of workers for which there was no room"
                                      ,(statistics-refused-heartbeats statistics)))
         do (write-counter out (format nil "daiic_head_~A" name) help value)))
+
+(defun write-heads (out heads)
+  (let ((exchange (heads-exchange heads)))
+    (write-gauge out "daiic_head_heads" "Other heads that are heard" (length (exchange-neighbours exchange)))
+    (write-gauge out "daiic_head_master" "Whether this head is the master" (if (master-p heads) 1 0))
+    (loop for (name help value)
+            in `(("sent" "SYNCs to other heads" ,(exchange-sent exchange))
+                 ("sent_bytes" "Payload of SYNCs to other heads" ,(exchange-bytes exchange))
+                 ("received" "SYNCs from anywhere" ,(exchange-received exchange))
+                 ("ignored" "SYNCs that told nothing: from no head of the cluster, or too many"
+                            ,(exchange-ignored exchange)))
+          do (write-counter out (format nil "daiic_head_sync_~A" name) help value))))
 
 ;;; What is counted
 

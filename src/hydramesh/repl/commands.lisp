@@ -33,6 +33,7 @@
   (:import-from #:hydramesh/head/scheduling)
   (:import-from #:hydramesh/repl/console #:look #:in-loop #:*core*)
   (:import-from #:hydramesh/head/reasons #:abilities-text #:aside-text)
+  (:import-from #:hydramesh/repl/heads)
   (:import-from #:hydramesh/repl/nodes)
   (:import-from #:hydramesh/repl/tables #:bytes-text #:print-rows #:seconds-text)
   (:import-from #:hydramesh/schema)
@@ -237,6 +238,8 @@ Each takes copies of numbers and names on the head's loop, and prints them where
   "Print what there is."
   (write-string "(status)            what the head has to do
 (workers)           every worker that it hears from
+(heads)             this head and the others that it hears, and who is the master
+(heads ID)          the workers as another head sees them
 (nodes)             every node of another DCF implementation that reports to it
 (routes NODE)       the ways from here to a node, in the order in which to try them
 (jobs)              every task that is not over
@@ -254,7 +257,7 @@ end, a second at most.
 
 ;;; Where sessions are. Nothing of SBCL's own: its EXIT ends the head.
 (defpackage #:hydramesh-user
-  (:use #:cl #:hydramesh/repl/commands #:hydramesh/repl/nodes)
+  (:use #:cl #:hydramesh/repl/commands #:hydramesh/repl/heads #:hydramesh/repl/nodes)
   (:local-nicknames (#:core #:hydramesh/head/core)
                     (#:dispatcher #:hydramesh/head/dispatcher)
                     (#:job #:hydramesh/head/job)

@@ -183,6 +183,27 @@ async def test_status_workers_and_jobs_are_shown(
     assert r"\x1b[31mred" in await until_said(hydramesh, path, "(workers)", r"two")
 
 
+async def test_heads_and_what_they_tell_of_workers_are_shown(
+    hydramesh: heads.Head, head: HeadProcess, path: Path
+) -> None:
+    alone = await said(hydramesh, path, "(heads)")
+    assert re.search(r"ready +master +0 +0 +0 +this one", alone), alone
+    async with HeadProcess(kind=hydramesh, storage="none") as other:
+        worker = await WorkerStub.open([head.address, other.address], worker_id="w1")
+        pattern = rf"(\w+) +ready .* ago +{re.escape(other.address)}"
+        text = await until_said(hydramesh, path, "(heads)", pattern)
+        found = re.search(pattern, text)
+        assert found and text.count("  master  ") == 1
+        form = f'(heads "{found[1]}")'
+        async with ClusterClient([other.address]) as client:
+            task = pb.Task(model="count", text=pb.TextTask(max_tokens=200))
+            running = ask(client, task)
+            await until_said(hydramesh, path, form, r"w1 +1 +0")
+            assert "1 (1 of other heads)" in await said(hydramesh, path, "(workers)")
+            await running
+        await worker.close()
+
+
 async def test_explain_tells_why_a_task_is_where_it_is(
     hydramesh: heads.Head, head: HeadProcess, path: Path
 ) -> None:

@@ -98,6 +98,21 @@ class LiveWorker(msgspec.Struct, frozen=True):
     models: list[LiveModel]
 
 
+class LiveHead(msgspec.Struct, frozen=True):
+    """A head that exchanges its state with the one that tells of it, which has no `address`."""
+
+    id: str
+    address: str
+    version: str
+    state: str
+    master: bool
+    age_ms: int
+    rtt_ms: float
+    workers: int
+    queued: int
+    in_flight: int
+
+
 class LiveTask(msgspec.Struct, frozen=True):
     """A request that runs or has ended, without anything of its prompt or answer."""
 
@@ -127,6 +142,8 @@ class LiveCluster(msgspec.Struct, frozen=True):
     tasks_moved: int
     uptime_s: int
     workers: list[LiveWorker]
+    heads: list[LiveHead]
+    """Those that exchange their state, the one that tells this first; none if it is alone."""
     tokens_per_second: list[float]
     """Measured each second, the oldest first."""
     tasks: list[LiveTask]
@@ -151,9 +168,25 @@ def snapshot(gateway: Gateway) -> LiveCluster:
         tasks_moved=status.tasks_moved,
         uptime_s=status.uptime_s,
         workers=[_worker(worker) for worker in status.workers],
+        heads=[_head(head) for head in status.heads] if len(status.heads) > 1 else [],
         tokens_per_second=[round(m.tokens_per_second, 2) for m in view.history],
         tasks=[_task(activity, names) for activity in gateway.activity],
         benches=gateway.benches.changes,
+    )
+
+
+def _head(head: pb.HeadStatus) -> LiveHead:
+    return LiveHead(
+        id=head.id,
+        address=head.address,
+        version=head.version,
+        state=word(pb.WorkerState, head.state) if head.state else "",
+        master=head.master,
+        age_ms=head.age_ms,
+        rtt_ms=round(head.rtt_ms, 2),
+        workers=head.workers,
+        queued=head.queued,
+        in_flight=head.in_flight,
     )
 
 

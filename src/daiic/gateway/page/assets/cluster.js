@@ -32,7 +32,25 @@ function show(cluster, draw) {
   showFacts(cluster);
   keyed(byId("workers"), cluster.workers, (worker) => worker.id, createWorker, updateWorker);
   byId("no-workers").hidden = cluster.workers.length > 0 || Boolean(cluster.problem);
+  showHeads(cluster.heads);
   showTasks(cluster);
+}
+
+function showHeads(heads) {
+  byId("other-heads").hidden = !heads.length;
+  keyed(
+    byId("heads"),
+    heads,
+    (head) => head.id,
+    () => h("li", {}, h("b"), h("span", { className: "role" }), h("span", { className: "detail" })),
+    (item, head) => {
+      item.title = `${head.id} · ${head.version}`;
+      say(item.querySelector("b"), head.address || "The head that tells this");
+      say(item.querySelector(".role"), [head.master ? "master" : "", head.state === "ready" ? "" : head.state].filter(Boolean).join(", "));
+      const way = head.address ? ` · ${head.rtt_ms.toFixed(1)} ms round trip` : "";
+      say(item.querySelector(".detail"), `${number(head.in_flight)} running · ${number(head.queued)} queued · workers: ${number(head.workers)}${way}`);
+    },
+  );
 }
 
 function showFacts(cluster) {
