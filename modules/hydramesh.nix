@@ -37,6 +37,19 @@ in
       extraDescription = "It is used with {option}`services.daiic.hydramesh.storage` set to `streamdb`.";
     };
 
+    peers = mkOption {
+      type = types.listOf role.addresses.type;
+      default = [ ];
+      example = [
+        "10.0.0.5:7717"
+        "10.0.0.6:7717"
+      ];
+      description = ''
+        Other HydraMesh heads with which this one exchanges its state, besides those that its workers name. All heads
+        may have the same list; each leaves itself out. `daiic status` shows the heads that know each other.
+      '';
+    };
+
     repl = mkOption {
       type = types.bool;
       default = false;
@@ -51,7 +64,7 @@ in
     services.daiic.hydramesh.settings = lib.mapAttrs (_: lib.mkDefault) (
       head.settings
       // {
-        inherit (cfg) storage;
+        inherit (cfg) storage peers;
         state_dir = "/var/lib/${role.unit}";
         repl_socket = lib.optionalString cfg.repl "/run/${role.unit}/repl";
       }

@@ -55,5 +55,14 @@ def test_the_table_has_every_bound_of_what_hydramesh_keeps() -> None:
     }
 
 
+def test_the_table_has_every_bound_of_what_heads_tell_each_other() -> None:
+    source = (ROOT / "src/hydramesh/sync/limits.lisp").read_text("utf-8")
+    constants = re.findall(r"^\(defconstant \+([a-z-]+)\+ (\d+) ", source, re.M)
+    table = DOCUMENT.split("It has these bounds:\n\n")[1].split("\n\n")[0]
+    documented = {name: int(value) * UNITS[unit] for name, value, unit in ROW.findall(table)}
+    assert len(constants) == source.count("(defconstant") > 5
+    assert documented == {name: int(number) for name, number in constants}
+
+
 def test_the_number_of_fields_is_told() -> None:
     assert f"at most {MAX_FIELDS} fields" in DOCUMENT

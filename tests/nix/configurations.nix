@@ -66,6 +66,7 @@ in
         workerTimeout = 12.5;
         queueSize = 77;
         storage = "streamdb";
+        peers = [ "10.0.0.5:7717" ];
         repl = true;
         advertise = true;
         openFirewall = true;

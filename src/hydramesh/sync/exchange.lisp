@@ -9,7 +9,7 @@
                 #:addresses #:make-addresses #:addresses-count #:addresses-due #:addresses-heard
                 #:addresses-known-p #:addresses-let-be #:addresses-own)
   (:import-from #:hydramesh/sync/election #:make-member #:role-of)
-  (:import-from #:hydramesh/sync/limits #:+heads+ #:+intake+ #:+pace+)
+  (:import-from #:hydramesh/sync/limits #:+heads+ #:+intake+ #:+left+ #:+pace+)
   (:import-from #:hydramesh/sync/messages #:read-sync)
   (:import-from #:hydramesh/sync/neighbour
                 #:make-neighbour #:neighbour-address #:neighbour-due-p #:neighbour-heard-at #:neighbour-id
@@ -57,8 +57,6 @@ time that was last written into a message."
   (ignored 0 :type unsigned-byte)
   (sent 0 :type unsigned-byte)
   (bytes 0 :type unsigned-byte))
-
-(defconstant +left+ 64 "Heads that said farewell and are remembered.")
 
 ;;; Who is there
 

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/sync/limits
   (:use #:cl)
   (:import-from #:hydramesh/events #:seconds)
-  (:export #:+message+ #:+heads+ #:+addresses+ #:+links+ #:+workers+ #:+forgotten+ #:+incarnations+ #:+id+
+  (:export #:+message+ #:+heads+ #:+addresses+ #:+links+ #:+workers+ #:+forgotten+ #:+incarnations+ #:+left+ #:+id+
            #:+intake+ #:+burst+ #:+pace+ #:+rest+ #:+lost+ #:+retry+ #:+longest-rtt+
            #:+first-probe+ #:+longest-probe+ #:+known-probe+ #:+known+)
   (:documentation "The bounds of what heads tell each other. docs/operations.md says what happens at each."))
@@ -14,6 +14,7 @@
 (defconstant +workers+ 1024 "Workers of which another one tells something.")
 (defconstant +forgotten+ 256 "Facts that no longer hold and that others are still told of; of more they get all anew.")
 (defconstant +incarnations+ 8 "Earlier starts of a head that are remembered.")
+(defconstant +left+ 64 "Heads that said that they stop and are remembered.")
 (defconstant +id+ 256 "Characters of a worker's or a head's id.")
 (defconstant +intake+ 512 "SYNCs that are read in a second.")
 (defconstant +burst+ 16 "SYNCs that a head is sent at a time.")

@@ -5,7 +5,7 @@
   (:import-from #:hydramesh/settings
                 #:load-settings #:settings-error #:differences #:settings-queue-size
                 #:settings-worker-timeout #:settings-log-level #:settings-allow-unauthenticated
-                #:settings-http-listen #:settings-state-dir)
+                #:settings-http-listen #:settings-state-dir #:settings-peers)
   (:documentation "Settings from the environment and flags, and the messages about those that do not fit.
 Files are in tests/integration/hydramesh."))
 (in-package #:hydramesh/tests/service/settings)
@@ -28,6 +28,14 @@ Files are in tests/integration/hydramesh."))
     (is (eq t (settings-allow-unauthenticated settings)))
     (is (string= "/h/.local/state/daiic/hydramesh" (settings-state-dir settings)))))
 
+(test lists-are-written-with-commas
+  (flet ((peers (text)
+           (settings-peers (load-settings (list (format nil "--peers=~A" text)) '()))))
+    (is (equalp #("a:1" "[::1]:2") (peers "a:1, [::1]:2,")))
+    (is (equalp #() (peers "")))
+    (is (equal '() (differences (load-settings '("--peers=a:1") '()) (load-settings '("--peers=a:1") '()))))
+    (is (equal '("peers") (differences (load-settings '("--peers=a:1") '()) (load-settings '() '()))))))
+
 (test a-value-that-does-not-fit-is-named-with-its-key-its-source-and-what-would-be-right
   (loop for (argument . parts)
           in '(("--listen=nowhere" "listen = \"nowhere\" (flag --listen) is not valid: it must be host:port")
@@ -37,7 +45,8 @@ Files are in tests/integration/hydramesh."))
                ("--worker-timeout=inf" "at most 1e9") ("--worker-timeout=1e3" nil)
                ("--log-level=loud" "one of debug, info, warning, error")
                ("--allow-unauthenticated=perhaps" "bool") ("--queue-size=many" "a whole number above 0")
-               ("--queue-size=1.5" "a whole number") ("--queue-size=1e3" nil) ("--queue-size=0" "above 0")
+               ("--queue-size=1.5" "a whole number")
+               ("--peers=a:1,b" "a list, each item host:port") ("--queue-size=1e3" nil) ("--queue-size=0" "above 0")
                ("--storage=tape" "one of sqlite, streamdb, none")
                ("--foo" "unrecognized arguments: --foo") ("bar" "unrecognized arguments: bar")
                ("--listen" "argument --listen: expected one argument")
