@@ -88,6 +88,21 @@ async def test_it_shows_which_worker_is_set_aside_and_why(
     assert page.errors == []
 
 
+async def test_it_shows_how_near_a_worker_is_and_its_role(
+    page: Page, gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    worker = head.status.workers[0]
+    await page.go(gateway.url)
+    said = "document.querySelector('.worker .foot')?.innerText.replace(/\\s/g, ' ')"
+    await page.until(f"{said}?.includes('done')")
+    assert "group" not in await page.text(".worker .foot")
+    worker.group, worker.role, worker.health = 1, pb.RELAY, pb.DEGRADED
+    await page.until(f"{said}.includes('group 1, relay, degraded')")
+    worker.group, worker.role, worker.health = -1, pb.LEAF, pb.UNREACHABLE
+    await page.until(f"{said}.includes(' · leaf, unreachable')")
+    assert page.errors == []
+
+
 async def test_it_shows_who_holds_which_layers_of_a_model(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:

@@ -32,6 +32,10 @@ STATE_STYLES = {
     pb.DRAINING: "yellow",
     pb.STOPPED: "red",
 }
+HEALTH_STYLES = {
+    pb.DEGRADED: "yellow",
+    pb.UNREACHABLE: "red",
+}
 MODEL_STYLES = {
     pb.LOADED: "green",
     pb.LOADING: "yellow",
@@ -87,10 +91,17 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
     below: list[RenderableType] = []
     if heads := heads_view(list(status.heads)):
         below.append(heads)
+    below += [_node_line(node) for node in status.nodes]
     if not status.workers:
         advice = "no workers yet: start `daiic-worker`, or set services.daiic.worker.enable = true"
         below.append(Text(advice, style="yellow"))
     return Group(table, *below, totals)
+
+
+def _node_line(node: pb.NodeStatus) -> Text:
+    text = f"node {node.node} · {word(pb.Role, node.role)}, follows {node.master}"
+    text += f" · reaches {_counted(node.peers, 'node')} · {shown(node.address)}"
+    return Text(f"{text} · heard {node.age_ms / 1000:.1f} s ago")
 
 
 def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
@@ -105,10 +116,22 @@ def _worker_row(worker: pb.WorkerStatus) -> list[RenderableType]:
     load.append(f"\n{beat.running}/{beat.slots}{waiting} tasks", style="default")
     load.append(f"\n{beat.tokens_per_second:.1f} tokens/s", style="default")
     load.append(f"\n{worker.rtt_ms:.1f} ms away", style="dim")
+    if standing := standing_of(worker):
+        load.append(f"\n{standing}", style=HEALTH_STYLES.get(worker.health, "dim"))
     if worker.HasField("set_aside"):
         wait, reason = set_aside(worker.set_aside)
         who.append(f"\n{wait}:\n{reason}", style="not bold yellow")
     return [who, load, Text("\n").join(map(_model_line, beat.models)), _memory(beat)]
+
+
+def standing_of(worker: pb.WorkerStatus) -> str:
+    """Return how near a worker is, its role and what is wrong with its way; "" if nobody tells."""
+    parts = [f"group {worker.group}"] if worker.HasField("group") and worker.group >= 0 else []
+    if worker.role:
+        parts.append(word(pb.Role, worker.role))
+    if worker.health > pb.HEALTHY:
+        parts.append(word(pb.Health, worker.health))
+    return ", ".join(parts)
 
 
 def set_aside(aside: pb.SetAside) -> tuple[str, str]:

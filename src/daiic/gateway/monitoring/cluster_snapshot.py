@@ -90,6 +90,10 @@ class LiveWorker(msgspec.Struct, frozen=True):
     tokens_per_second: float
     can_download: bool
     lends: int
+    group: int | None
+    """By its distance: 0 is the nearest, -1 cannot be reached."""
+    health: str
+    role: str
     set_aside: str
     """Why it gets no tasks, empty if it gets some."""
     retry_ms: int
@@ -214,6 +218,9 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
         tokens_per_second=round(said.tokens_per_second, 2),
         can_download=said.can_download,
         lends=said.shard.bytes,
+        group=worker.group if worker.HasField("group") else None,
+        health=word(pb.Health, worker.health) if worker.health else "",
+        role=word(pb.Role, worker.role) if worker.role else "",
         set_aside=worker.set_aside.reason,
         retry_ms=worker.set_aside.retry_ms,
         cards=[_card(card) for card in said.cards],

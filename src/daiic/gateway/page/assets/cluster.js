@@ -108,11 +108,22 @@ function updateWorker(card, worker) {
   const late = worker.age_ms > 5000 ? `silent for ${duration(worker.age_ms / 1000)}` : `${number(worker.tokens_per_second)} tokens/s`;
   const trip = worker.rtt_ms ? ` · ${worker.rtt_ms < 10 ? worker.rtt_ms.toFixed(1) : Math.round(worker.rtt_ms)} ms round trip` : "";
   const lends = worker.lends ? ` · lends ${bytes(worker.lends)}` : "";
-  say(find(".foot"), `${late} · ${number(worker.tasks_done)} done${trip}${lends}`);
+  say(find(".foot"), `${late} · ${number(worker.tasks_done)} done${trip}${standing(worker)}${lends}`);
   const wait = worker.retry_ms ? `for ${duration(worker.retry_ms / 1000)}` : "until tried";
   find(".set-aside").hidden = !worker.set_aside;
   say(find(".set-aside"), worker.set_aside ? `Set aside ${wait}: ${worker.set_aside}` : "");
   find(".foot").title = `${worker.address} · ${worker.version} · ${worker.id}`;
+}
+
+/** How near a worker is, its role in the mesh, and what is wrong with the way there. */
+function standing(worker) {
+  const parts = [
+    worker.group === null || worker.group < 0 ? "" : `group ${worker.group}`,
+    worker.role,
+    worker.health === "healthy" ? "" : worker.health,
+  ];
+  const said = parts.filter(Boolean).join(", ");
+  return said ? ` · ${said}` : "";
 }
 
 function memory(gauge, total, free) {
