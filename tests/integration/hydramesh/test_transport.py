@@ -76,7 +76,7 @@ async def test_whatever_arrives_it_serves_on(
         key.save(tmp_path / "key")
         settings["cluster_key_file"] = tmp_path / "key"
     dice = random.Random(13)
-    types = [*MessageType, 0, 255]
+    types = [*MessageType, 0x0B, 0x26, 0, 255]
 
     def datagram() -> bytes:
         payload = dice.randbytes(dice.choice([0, 1, 8, 20, 100, 1183]))
