@@ -17,7 +17,7 @@
   (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
   (:import-from #:hydramesh/head/heads #:make-heads #:heads-leave #:heads-take #:heads-tick #:master-p)
   (:import-from #:hydramesh/head/job #:job-number)
-  (:import-from #:hydramesh/head/limits #:+limits+)
+  (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-nodes)
   (:import-from #:hydramesh/head/link #:link-send)
   (:import-from #:hydramesh/head/nodes #:nodes #:make-nodes #:nodes-take #:nodes-tick)
   (:import-from #:hydramesh/head/presence #:presence)
@@ -55,7 +55,7 @@ spoken to."
   (let* ((statistics (make-statistics))
          (entropy (make-entropy))
          (dispatcher (make-dispatcher policy limits link statistics now paused entropy))
-         (nodes (make-nodes node link))
+         (nodes (make-nodes node (head-limits-nodes limits) link))
          (core (%make-core statistics
                            link
                            dispatcher

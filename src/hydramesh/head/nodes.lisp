@@ -15,8 +15,6 @@ They REPORT whom they hear, and are told their ROLE by an election over all repo
 else but what DCF itself knows."))
 (in-package #:hydramesh/head/nodes)
 
-(defconstant +most-nodes+ 128 "Nodes that are known at a time; reports of others are ignored.")
-
 (defparameter +election-interval+ (seconds 1) "The least time between two elections.")
 
 (defstruct (node (:copier nil))
@@ -29,9 +27,10 @@ else but what DCF itself knows."))
   (master 0 :type (unsigned-byte 16))
   (due-p nil))
 
-(defstruct (nodes (:constructor make-nodes (self link)) (:copier nil))
-  "All nodes by their ids, where SELF is this head's own. An election may be held at ELECT-AT."
+(defstruct (nodes (:constructor make-nodes (self most link)) (:copier nil))
+  "All nodes by their ids, MOST of them, where SELF is this head's own. An election may be held at ELECT-AT."
   (self 0 :type (unsigned-byte 16) :read-only t)
+  (most 0 :type unsigned-byte :read-only t)
   (link nil :read-only t)
   (by-id (make-hash-table) :type hash-table :read-only t)
   (elect-at 0 :type microseconds)
@@ -62,7 +61,7 @@ A node is told its role by the next `nodes-tick` at which an election may be hel
       (let* ((by-id (nodes-by-id nodes))
              (id (report-node report))
              (node (or (gethash id by-id)
-                       (and (< (hash-table-count by-id) +most-nodes+)
+                       (and (< (hash-table-count by-id) (nodes-most nodes))
                             (setf (gethash id by-id) (make-node :id id))))))
         (when node
           (setf (node-address node) peer
