@@ -15,7 +15,7 @@
                 #:dispatcher-policy #:dispatcher-tick #:dispatcher-workers #:policy-group-threshold
                 #:policy-worker-timeout)
   (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
-  (:import-from #:hydramesh/head/heads #:make-heads #:heads-leave #:heads-take #:heads-tick #:master-p)
+  (:import-from #:hydramesh/head/heads #:make-heads #:heads-leave #:heads-take #:heads-tick)
   (:import-from #:hydramesh/head/job #:job-number)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-nodes)
   (:import-from #:hydramesh/head/link #:link-send)
@@ -136,8 +136,7 @@ spoken to."
     (client-messages-tick (core-clients core) now)
     (nodes-tick (core-nodes core)
                 (policy-worker-timeout (dispatcher-policy (core-dispatcher core)))
-                now
-                (lambda () (master-p (core-heads core))))
+                now)
     (heads-tick (core-heads core) now)))
 
 (defun group-threshold (core)

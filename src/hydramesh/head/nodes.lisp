@@ -71,14 +71,13 @@ A node is told its role by the next `nodes-tick` at which an election may be hel
                 (nodes-due-p nodes) t))
         t))))
 
-(defun nodes-tick (nodes patience now master-p)
-  "Forget the nodes that were silent for longer than PATIENCE, and tell those their role that wait for it.
-Of several heads one does, that of which MASTER-P, a function, tells that it is the master."
+(defun nodes-tick (nodes patience now)
+  "Forget the nodes that were silent for longer than PATIENCE, and tell those their role that wait for it."
   (loop with silent = (- now patience)
         for node in (nodes-list nodes)
         when (< (node-seen-at node) silent)
           do (remhash (node-id node) (nodes-by-id nodes)))
-  (when (and (nodes-due-p nodes) (>= now (nodes-elect-at nodes)) (funcall master-p))
+  (when (and (nodes-due-p nodes) (>= now (nodes-elect-at nodes)))
     (setf (nodes-due-p nodes) nil
           (nodes-elect-at nodes) (+ now +election-interval+))
     (multiple-value-bind (master roles) (elect (nodes-graph nodes))
