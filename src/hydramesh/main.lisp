@@ -4,6 +4,7 @@
   (:import-from #:hydramesh/foreign/dcf #:without-float-traps)
   (:import-from #:hydramesh/foreign/descriptors #:open-standard-descriptors)
   (:import-from #:hydramesh/memory #:prepare-heap)
+  (:import-from #:hydramesh/policy/command #:policy-main)
   (:import-from #:hydramesh/repl/client #:repl-main)
   (:import-from #:hydramesh/service/flags #:help)
   (:import-from #:hydramesh/service/lifecycle #:run #:+bad-settings+ #:+failed+)
@@ -24,6 +25,8 @@
            0)
           ((equal word "history")
            (history-main (rest arguments) environment))
+          ((equal word "policy")
+           (policy-main (rest arguments) environment))
           ((equal word "repl")
            (repl-main (rest arguments) environment))
           (t

@@ -10,16 +10,16 @@
            #:settings-listen #:settings-http-listen #:settings-cluster-key-file
            #:settings-allow-unauthenticated #:settings-drain-timeout #:settings-log-level
            #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
-           #:settings-max-attempts #:settings-group-threshold #:settings-mesh-node #:settings-set-aside-after
-           #:settings-set-aside-pause #:settings-set-aside-longest #:settings-storage #:settings-state-dir
-           #:settings-repl-socket #:settings-peers)
+           #:settings-max-attempts #:settings-policy #:settings-group-threshold #:settings-mesh-node
+           #:settings-set-aside-after #:settings-set-aside-pause #:settings-set-aside-longest #:settings-storage
+           #:settings-state-dir #:settings-repl-socket #:settings-peers)
   (:documentation "The settings of `hydramesh`, and which of them can change while it runs."))
 (in-package #:hydramesh/settings)
 
 (defparameter +about+ "The head of a DAIIC cluster, in Common Lisp: gives each task to a worker.
 
-`hydramesh history` shows what it has recorded, `hydramesh repl` looks into one that runs, and
-both have --help. `hydramesh --version` says which version this is.")
+`hydramesh history` shows what it has recorded, `hydramesh repl` looks into one that runs,
+`hydramesh policy` checks policies, and all have --help. `hydramesh --version` says which version this is.")
 
 (defmacro define-settings (name documentation &rest slots)
   "Define the structure NAME, the variable +ALL+, a list of SETTING for its slots, and the function
@@ -61,6 +61,7 @@ VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIP
    "failures in a row after which a worker gets no tasks for a while; 0 for never")
   (set-aside-pause +seconds+ 5d0 "seconds until a worker that failed is tried with one task; doubles each time")
   (set-aside-longest +seconds+ 300d0 "seconds that this grows to")
+  (policy +text+ "" "file with the policy by which tasks are placed; \"\" for none")
   (storage (one-of "sqlite" "streamdb" "none") "sqlite"
    "where figures are kept: sqlite, streamdb, or none to keep nothing")
   (state-dir +text+ "" "folder for what is kept; \"\" for systemd's, else one in the user's home")
@@ -70,7 +71,7 @@ VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIP
 
 (defparameter +changeable+
   '("worker_timeout" "queue_size" "task_deadline" "max_attempts" "group_threshold" "set_aside_after"
-    "set_aside_pause" "set_aside_longest" "drain_timeout" "log_level" "peers"))
+    "set_aside_pause" "set_aside_longest" "drain_timeout" "log_level" "policy" "peers"))
 
 (defun changeable-p (key)
   "Return whether SIGHUP can change the setting KEY, as it is written in the file."

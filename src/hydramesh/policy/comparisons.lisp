@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/policy/comparisons
   (:use #:cl)
   (:import-from #:hydramesh/policy/expressions
-                #:define-operator #:expression #:expected #:fitted #:unfit)
+                #:define-operator #:expression #:expected)
   (:import-from #:hydramesh/policy/mistakes #:note)
   (:import-from #:hydramesh/policy/nodes
                 #:node #:node-type #:node-on #:node-of #:node-constant #:node-field #:numeric-p #:all-on
@@ -59,25 +59,26 @@ A field beside a constant, which most of them are, is compared where it is, with
          ((string= name "=") (same-test one other))
          (t (complement (same-test one other))))))
 
-(defun operands (forms)
-  "Return the nodes of FORMS, all of one type; NIL if there is a mistake."
+(defun comparison (name forms)
+  "Return the node that compares FORMS by NAME; NIL if there is a mistake."
   (let* ((typed (or (find-if (lambda (form) (member (form-kind form) '(:word :list))) forms)
                     (first forms)))
          (node (expression typed)))
-    (when node
-      (let* ((type (node-type node))
-             (nodes (loop for form in forms
-                          collect (if (eq form typed) node (other form type)))))
-        (and (notany #'null nodes) nodes)))))
+    (when (and node (comparable-p name typed (node-type node)))
+      (let ((nodes (loop for form in forms
+                         collect (if (eq form typed) node (expected form (node-type node))))))
+        (cond ((member nil nodes) nil)
+              ((every #'node-constant nodes)
+               (note (form-position (first forms)) "compare a field, such as task.size, with something"
+                     "what is compared here never changes"))
+              (t
+               (both (loop for (one other) on nodes
+                           while other
+                           collect (pair name one other)))))))))
 
-(defun other (form type)
-  (let ((node (expression form (and (consp type) (eq (first type) :enum) type))))
-    (and node
-         (or (fitted node type) (unfit form node type)))))
-
-(defun comparable-p (name forms type)
-  "Return whether values of TYPE can be compared by NAME; else note why not."
-  (let ((position (form-position (first forms))))
+(defun comparable-p (name form type)
+  "Return whether values of TYPE, which FORM has, can be compared by NAME; else note why not."
+  (let ((position (form-position form)))
     (cond ((eq type :truth)
            (note position "write it alone, or as (not …)" "~A is not compared" (type-text type)))
           ((and (consp type) (eq (first type) :set))
@@ -85,16 +86,6 @@ A field beside a constant, which most of them are, is compared where it is, with
           ((or (eq type :clock) (number-type-p type) (member name '("=" "/=") :test #'string=)))
           (t
            (note position "use = or /=" "~A is neither more nor less than another" (type-text type))))))
-
-(defun comparison (name forms)
-  (let ((nodes (operands forms)))
-    (when (and nodes (comparable-p name forms (node-type (first nodes))))
-      (if (every #'node-constant nodes)
-          (note (form-position (first forms)) "compare a field, such as task.size, with something"
-                "what is compared here never changes")
-          (both (loop for (one other) on nodes
-                          while other
-                          collect (pair name one other)))))))
 
 (macrolet ((comparisons (&rest rows)
              `(progn

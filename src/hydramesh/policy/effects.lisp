@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/policy/arithmetic)
   (:import-from #:hydramesh/policy/conditions)
-  (:import-from #:hydramesh/policy/expressions #:arguments #:expected #:head-word)
+  (:import-from #:hydramesh/policy/expressions #:arguments #:expected #:head-word #:wrong-p)
   (:import-from #:hydramesh/policy/limits #:+most-factor+)
   (:import-from #:hydramesh/policy/mistakes #:note #:suggestion)
   (:import-from #:hydramesh/policy/nodes
@@ -70,7 +70,7 @@ what it should have taken, or if both are NIL when the head thinks so."
 reservations."
   (let ((name (head-word form)))
     (if (null (assoc name +usages+ :test #'equal))
-        (unless (eq (form-kind form) :wrong)
+        (unless (wrong-p form)
           (note (form-position form)
                 (if name
                     (suggestion name (list* "when" (effect-names)) "a rule can")
@@ -171,7 +171,7 @@ parts; :WRONG if there is a mistake."
   (let ((found '()) (wrong nil))
     (dolist (part parts (if wrong :wrong (nreverse found)))
       (let ((name (head-word part)))
-        (cond ((eq (form-kind part) :wrong) (setf wrong t))
+        (cond ((wrong-p part) (setf wrong t))
               ((not (member name known :test #'equal))
                (note (form-position part)
                      (if name (suggestion name known "it has") (usage (head-word form)))

@@ -11,7 +11,7 @@
                 #:unit #:unit-names)
   (:import-from #:hydramesh/policy/views #:find-field #:field-names #:+subjects+)
   (:export #:expression #:expressions #:expected #:fitted #:arguments #:unfit #:words-of
-           #:define-operator #:operator-names #:operator-usage #:*prices* #:head-word)
+           #:define-operator #:operator-names #:operator-usage #:*prices* #:head-word #:wrong-p)
   (:documentation "Checks an expression of a policy and makes a node of it.
 
 A function here returns NIL where it has noted a mistake; so one mistake is told once."))
@@ -57,6 +57,13 @@ A function here returns NIL where it has noted a mistake; so one mistake is told
   (and (eq (form-kind form) :list)
        (let ((first (first (form-value form))))
          (and first (eq (form-kind first) :word) (form-value first)))))
+
+(defun wrong-p (form)
+  "Return whether FORM, or what it begins with, is what was noted as a mistake already."
+  (or (eq (form-kind form) :wrong)
+      (and (eq (form-kind form) :list)
+           (form-value form)
+           (eq (form-kind (first (form-value form))) :wrong))))
 
 (defun field-like-p (word)
   (let ((dot (position #\. word)))
@@ -114,7 +121,8 @@ is the number and the form of the unit."
            (note (form-position form) "compare it with a field, as in (= task.kind :text)"
                  ":~A means nothing here" word))
           (t
-           (note (form-position form) (format nil "write ~A" (type-example wanted))
+           (note (form-position form)
+                 (format nil "write ~A" (if (eq wanted :text) (format nil "~S" word) (type-example wanted)))
                  ":~A is a word, where ~A is needed" word (type-text wanted))))))
 
 (defun word (form)
@@ -166,7 +174,7 @@ is the number and the form of the unit."
                  "these parentheses are empty"))
           ((null name)
            (let ((first (first (form-value form))))
-             (unless (eq (form-kind first) :wrong)
+             (unless (wrong-p form)
                (note (form-position first) "begin it with a word, as in (= task.kind :text)"
                      "a list begins with ~A" (form-text first)))))
           (t

@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/policy/effects
                 #:effect #:effect-in #:effect-kind #:effect-names #:effect-for #:effect-index
                 #:about-task-p)
-  (:import-from #:hydramesh/policy/expressions #:arguments #:expected #:head-word #:*prices*)
+  (:import-from #:hydramesh/policy/expressions #:arguments #:expected #:head-word #:wrong-p #:*prices*)
   (:import-from #:hydramesh/policy/limits #:+file+ #:+name+ #:+rules+ #:+prices+ #:+reservations+)
   (:import-from #:hydramesh/policy/mistakes #:note #:noting-mistakes #:suggestion)
   (:import-from #:hydramesh/policy/nodes #:node-of #:node-on #:on-worker-p #:both)
@@ -70,12 +70,12 @@ effects that reserve something are RESERVATIONS, in the order of their indices."
   (let ((form (first forms)))
     (cond ((null form)
            (note 0 "write (policy \"its name\" (rule \"its name\" …) …)" "there is no policy"))
-          ((eq (form-kind form) :wrong) nil)
+          ((wrong-p form) nil)
           ((not (equal (head-word form) "policy"))
            (note (form-position form) "write (policy \"its name\" (rule \"its name\" …) …)"
                  "this is not a policy"))
           (t
-           (when (rest forms)
+           (when (and (rest forms) (not (wrong-p (second forms))))
              (note (form-position (second forms)) "move it into the parentheses of the policy"
                    "this comes after the policy's end"))
            (policy-of form text)))))
@@ -104,7 +104,7 @@ effects that reserve something are RESERVATIONS, in the order of their indices."
          (prices (of-kind "price" clauses))
          (rules (of-kind "rule" clauses)))
     (dolist (clause clauses)
-      (unless (or (eq (form-kind clause) :wrong)
+      (unless (or (wrong-p clause)
                   (member (head-word clause) '("price" "rule") :test #'equal))
         (note (form-position clause)
               (if (head-word clause)

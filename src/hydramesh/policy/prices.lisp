@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/policy/prices
   (:use #:cl)
   (:import-from #:hydramesh/policy/conditions)
-  (:import-from #:hydramesh/policy/expressions #:arguments #:expected #:head-word #:*prices*)
+  (:import-from #:hydramesh/policy/expressions #:arguments #:expected #:head-word #:wrong-p #:*prices*)
   (:import-from #:hydramesh/policy/limits #:+rows+ #:+name+)
   (:import-from #:hydramesh/policy/mistakes #:note)
   (:import-from #:hydramesh/policy/nodes
@@ -62,7 +62,7 @@ The first row counts whose condition is true, as in COND, and the last one is fo
   "Return the condition of the row FORM, NIL in the last, and its amount; NIL if there is a mistake."
   (let* ((parts (and (eq (form-kind form) :list) (arguments (form-value form))))
          (otherwise (equal (head-word form) "otherwise")))
-    (cond ((eq (form-kind form) :wrong) nil)
+    (cond ((wrong-p form) nil)
           ((/= (length parts) 2)
            (note (form-position form) +usage+ "a row is a condition and an amount of money"))
           ((and last-p (not otherwise))

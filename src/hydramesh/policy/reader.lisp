@@ -88,7 +88,8 @@ what comes after it begins further to the left: its position, and where that is.
 ;;; Forms
 
 (defun read-forms (text)
-  "Return the forms in TEXT. What is no form is noted as a mistake."
+  "Return the forms in TEXT. What is no form is noted as a mistake; if reading cannot go on behind it, a :WRONG
+form is all that there is."
   (let ((source (make-source text))
         (forms '()))
     (handler-case
@@ -97,7 +98,7 @@ what comes after it begins further to the left: its position, and where that is.
           (unless (peek source)
             (return))
           (push (read-form source) forms))
-      (ended () (setf forms '())))
+      (ended () (setf forms (list (make-form)))))
     (nreverse forms)))
 
 (defun read-form (source)
@@ -181,8 +182,8 @@ what comes after it begins further to the left: its position, and where that is.
            (note start (format nil "a text has at most ~D characters" +atom+) "this text is too long")
            (make-form :position start))
           (strange
-           (note start "write what can be seen, in UTF-8" "this text has ~A, which cannot be shown"
-                 (code-text strange))
+           (note start "write what can be seen, in UTF-8" "this text has ~A in it"
+                 (character-text strange))
            (make-form :position start))
           (t (make-form :kind :text :value value :position start)))))
 
@@ -208,10 +209,10 @@ what comes after it begins further to the left: its position, and where that is.
           (t (atom-form source start end)))))
 
 (defun character-text (character)
-  (if (unprintable-p character)
-      (format nil "the character ~A" (code-text character))
-      (format nil "~A (~A, ~A)" character (code-text character)
-              (substitute #\Space #\_ (or (char-name character) "without a name")))))
+  (cond ((<= #xd800 (char-code character) #xdfff) "what is not UTF-8")
+        ((unprintable-p character) (format nil "the character ~A" (code-text character)))
+        (t (format nil "~A (~A, ~A)" character (code-text character)
+                   (substitute #\Space #\_ (or (char-name character) "without a name"))))))
 
 (defun atom-form (source start end)
   (let ((text (source-text source)))

@@ -1,0 +1,75 @@
+(defpackage #:hydramesh/policy/command
+  (:use #:cl)
+  (:import-from #:hydramesh/policy/check #:check #:+check-help+)
+  (:import-from #:hydramesh/service/close-match #:close-match)
+  (:import-from #:hydramesh/shown #:printable)
+  (:export #:policy-main)
+  (:documentation "`hydramesh policy`: what can be done with a policy outside a head."))
+(in-package #:hydramesh/policy/command)
+
+(defstruct (subcommand (:copier nil))
+  "NAME is its word, ABOUT a line of help. FUNCTION takes the arguments behind the word, strings, the
+environment, an alist, and two streams, for what it prints and for what it complains of; it returns the exit
+status."
+  (name "" :type string :read-only t)
+  (about "" :type string :read-only t)
+  (function nil :type function :read-only t))
+
+(defun check-files (arguments environment stream errors)
+  (declare (ignore environment))
+  (cond ((intersection '("-h" "--help") arguments :test #'string=)
+         (write-string +check-help+ stream)
+         0)
+        ((null arguments)
+         (complain errors "check: name a file")
+         2)
+        ((find-if #'flag-p arguments)
+         (complain errors "check: there is no option ~A" (printable (find-if #'flag-p arguments)))
+         2)
+        (t (check arguments stream errors))))
+
+(defun flag-p (argument)
+  (and (> (length argument) 1) (char= (char argument 0) #\-)))
+
+(defparameter +subcommands+
+  (list (make-subcommand :name "check" :about "whether files are policies, and what is wrong with them"
+                         :function #'check-files))
+  "What `hydramesh policy` can do.")
+
+(defun complain (errors control &rest arguments)
+  (format errors "hydramesh policy: ~?~%" control arguments))
+
+(defun print-help (stream)
+  (format stream "usage: hydramesh policy COMMAND ...
+
+A policy says in rules where a head sends tasks; docs/policies.md tells how to write one.
+
+commands:
+~{~{  ~10A~A~}~%~}
+Each has --help.
+"
+          (loop for subcommand in +subcommands+
+                collect (list (subcommand-name subcommand) (subcommand-about subcommand)))))
+
+(defun policy-main (arguments environment)
+  "Do what ARGUMENTS, strings, ask for in ENVIRONMENT, an alist; return the exit status.
+Signal STREAM-ERROR if it cannot be printed."
+  (let* ((word (first arguments))
+         (subcommand (find word +subcommands+ :key #'subcommand-name :test #'equal))
+         (stream *standard-output*)
+         (errors *error-output*))
+    (prog1
+        (cond (subcommand
+               (funcall (subcommand-function subcommand) (rest arguments) environment stream errors))
+              ((member word '("-h" "--help") :test #'equal)
+               (print-help stream)
+               0)
+              (t
+               (let ((names (mapcar #'subcommand-name +subcommands+)))
+                 (complain errors "~:[there is no command ~A~;name a command~*~]; ~:[they are ~{~A~^, ~}~;did you mean ~:*~A?~]"
+                           (null word) (and word (printable word))
+                           (and word (close-match (subseq word 0 (min 100 (length word))) names))
+                           names))
+               2))
+      (finish-output errors)
+      (finish-output stream))))
