@@ -59,6 +59,7 @@ stdenv.mkDerivation {
         lib.any file.hasExt [
           "asd"
           "lisp"
+          "policy"
           "sh"
         ]
       ) ../src/hydramesh)
@@ -94,6 +95,7 @@ stdenv.mkDerivation {
   installPhase = ''
     runHook preInstall
     install -D --target-directory="$out/libexec" src/hydramesh/build/hydramesh
+    install -D --mode=444 --target-directory="$out/share/hydramesh/policies" src/hydramesh/policies/*.policy
     # Where the libraries' sources and SBCL were is of no use to the program, and would come along with it.
     remove-references-to ${
       lib.concatMapStringsSep " " (package: "-t ${package}") (libraries ++ [ sbcl ])
