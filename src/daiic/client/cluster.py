@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from daiic.client.call import Call
 from daiic.client.heads import Heads, resolve_heads
+from daiic.client.prompt_prefix import prompt_prefix
 from daiic.client.task_client import TaskClient
 from daiic.errors import TaskError
 from daiic.wire import daiic_pb2 as pb
@@ -99,6 +100,7 @@ class ClusterClient(TaskClient):
 
     async def bursts(self, task: pb.Task) -> AsyncGenerator[list[pb.Result], None]:
         """See `TaskClient`."""
+        task.prefix = prompt_prefix(task)
         now = self._socket.clock()
         call = Call(task, self._take_id(), self._heads.best(now), now)
         self._calls[call.id] = call

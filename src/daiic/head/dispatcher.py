@@ -27,6 +27,7 @@ from daiic.head.job_queue import Group, JobQueue
 from daiic.head.limits import HeadLimits
 from daiic.head.link import Link
 from daiic.head.placement import place, servable
+from daiic.head.reading import note_assigned
 from daiic.head.registry import Registry
 from daiic.head.scheduling import cost, may_run
 from daiic.head.shares import Measure
@@ -260,6 +261,7 @@ class Dispatcher:
         assigned = self.assignments.assign(job, worker)
         if assigned:
             self._statistics.queued.add(now - job.queued_at)
+            note_assigned(job, worker, self._statistics)
         return assigned
 
     def _fail_unservable(self, now: float) -> None:

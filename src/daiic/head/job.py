@@ -8,6 +8,7 @@ from daiic.head.limits import LIMITS
 from daiic.head.shared_model import SharedModel
 from daiic.head.worker import Worker
 from daiic.model_identity import ASPECTS
+from daiic.prompt_blocks import hashes_in
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.payload import Pieces
 from daiic.work import WorkKind, bytes_to_read, needs_of
@@ -39,7 +40,8 @@ class Job:
     `user` is on whose behalf its client asks, `weight` that user's among those of
     the client, where 1 is usual, `bytes` the size of the TASK
     and of what is kept of the answer that it resumes,
-    `size` and `reading` what it has a worker make, see `daiic.work`. Its
+    `size` and `reading` what it has a worker make, see `daiic.work`. `prefix` are the
+    hashes of its prompt's blocks, of which its worker had `read_before` bytes. Its
     worker needs a model with all of `needs`, and all of `tags`.
     `missed` says that a part of its answer came from another address than its
     worker's. `failed_on` are the processes on which it has failed, the last
@@ -69,7 +71,9 @@ class Job:
         "number",
         "over",
         "pinned",
+        "prefix",
         "queued_at",
+        "read_before",
         "reading",
         "size",
         "tags",
@@ -111,6 +115,11 @@ class Job:
         self.tags = frozenset(task.tags) if task.tags else NO_TAGS
         self.size = kind.size(task)
         self.reading = kind.reading * bytes_to_read(task, size, self.needs)
+        self.prefix: tuple[bytes, ...] = ()
+        if task.prefix:
+            self.prefix = hashes_in(task.prefix) if self.reading else ()
+            task.ClearField("prefix")
+        self.read_before = 0
         self.user: str = task.client
         if self.user:
             self.user = self.user[: LIMITS.client_name]

@@ -31,7 +31,7 @@ class HeadLimits:
     `client_name` characters of `Task.client` count. `idle_shares` are kept of
     clients with nothing in the queue. A client is told of `heads_told` heads,
     and an error names `named_models`. `incarnations` of each worker and
-    `stopped` workers are remembered.
+    `stopped` workers are remembered, and `read_blocks` of what each worker has read.
     """
 
     task: int = 32 * MIB
@@ -62,6 +62,7 @@ class HeadLimits:
     named_models: int = 20
     incarnations: int = 8
     stopped: int = 256
+    read_blocks: int = 1024
 
 
 LIMITS = HeadLimits()

@@ -49,6 +49,13 @@ class HeadCollector(Collector):
                 "Heartbeats of workers for which there was no room",
                 statistics.refused_heartbeats,
             ),
+            (
+                "read_before",
+                "Tasks given to a worker that had read the beginning of their prompt before",
+                statistics.read_before,
+            ),
+            ("prompt_tokens", "Tokens of prompts, by their answers", statistics.prompt_tokens),
+            ("cached_tokens", "Those that workers did not read again", statistics.cached_tokens),
         ):
             yield CounterMetricFamily(f"daiic_head_{name}", text, value=total)
         yield GaugeMetricFamily(

@@ -5,16 +5,18 @@ model can do what it needs, and that can hold it alone; `group_ledger` is for
 models that nobody can. An answer that was begun goes on where the same
 model is loaded, if it is anywhere.
 
-The time on a worker is what the task has it make, over the measured rate of
-one task there, stretched by what the worker has already: tasks that run
-together share it, others come one after the other. A worker that was not
-measured counts as the fastest, so that it gets measured.
+The time on a worker is what the task has it read and make, over the measured
+rate of one task there, stretched by what the worker has already: tasks that run
+together share it, others come one after the other. What the worker has read
+before and should still have need not be read. A worker that was not measured
+counts as the fastest, so that it gets measured.
 """
 
 from collections.abc import Iterable
 from operator import itemgetter
 
 from daiic.head.job import Job
+from daiic.head.reading import saved
 from daiic.head.worker import READY, SERVING, Readiness, Worker, names_repository
 from daiic.wire import daiic_pb2 as pb
 
@@ -113,10 +115,14 @@ def may_lead(worker: Worker, job: Job) -> bool:
 
 def _done_first(workers: list[Worker], job: Job) -> Worker:
     fastest = max(worker.rate(job.model) for worker in workers) or 1.0
+    return min(workers, key=lambda worker: (score(worker, job, fastest), worker.last_assignment))
 
-    def order(worker: Worker) -> tuple[float, int]:
-        seconds = job.size / (worker.rate(job.model) or fastest)
-        share = worker.load / worker.slots if job.kind.shared else worker.load
-        return seconds * (1 + share), worker.last_assignment
 
-    return min(workers, key=order)
+def score(worker: Worker, job: Job, fastest: float) -> float:
+    """Return in how many seconds `job` would be done by `worker`.
+
+    `fastest` is the highest rate of those that the choice is among.
+    """
+    work = job.size + job.reading - saved(worker, job)
+    share = worker.load / worker.slots if job.kind.shared else worker.load
+    return work / (worker.rate(job.model) or fastest) * (1 + share)

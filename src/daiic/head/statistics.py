@@ -28,15 +28,20 @@ class Statistics:
     the name of an error. `moved` counts how often a task was taken from a
     worker and given to another; `refused_heartbeats` came from workers beyond
     what is kept, `foreign` RESULTs and ERRORs from elsewhere than the task's
-    worker.
+    worker. `read_before` counts tasks that were given to a worker which had read
+    the beginning of their prompt, `prompt_tokens` what prompts had by their answers, of
+    which `cached_tokens` were not read again.
     """
 
     __slots__ = (
+        "cached_tokens",
         "foreign",
         "malformed",
         "moved",
         "outcomes",
+        "prompt_tokens",
         "queued",
+        "read_before",
         "refused_heartbeats",
         "repeated",
         "total",
@@ -49,6 +54,9 @@ class Statistics:
         self.malformed = 0
         self.refused_heartbeats = 0
         self.foreign = 0
+        self.read_before = 0
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
         self.queued = Durations()
         self.total = Durations()
 

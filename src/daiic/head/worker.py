@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from daiic.head.limits import LIMITS
+from daiic.head.read_prompts import ReadPrompts
 from daiic.model_identity import differences
 from daiic.model_kinds import capabilities_of
 from daiic.wire import daiic_pb2 as pb
@@ -65,7 +67,8 @@ class Worker:
     heads. `memory` are the bytes that models could take if it unloaded those that
     it has, `None` if it does not tell, and `room` those of them that one could take
     of which other workers hold parts. `offer` is what it lends to models of
-    other workers. `last_assignment` orders workers by when they last got a task.
+    other workers. `read` is what it has read of late. `last_assignment` orders workers by
+    when they last got a task.
     `retired` are processes of the same id that this one has replaced, each
     with the number of heartbeats that came from it since.
     """
@@ -84,6 +87,7 @@ class Worker:
         "memory",
         "models",
         "offer",
+        "read",
         "retired",
         "room",
         "rtt",
@@ -101,6 +105,7 @@ class Worker:
         self.retired: dict[int, int] = {}
         self.last_assignment = 0
         self.rtt: float | None = None
+        self.read = ReadPrompts(LIMITS.read_blocks)
         self._excess = 0
         self.update(heartbeat, address, now)
 
@@ -147,6 +152,11 @@ class Worker:
             for model in heartbeat.models
             if model.state in _READINESS
         }
+        if self.read:
+            loaded = Readiness.LOADED
+            self.read.forget_all_but(
+                {name for name, model in self.models.items() if model.readiness == loaded}
+            )
         self.memory, self.room = _memory(heartbeat)
         self.offer = heartbeat.shard if heartbeat.HasField("shard") else None
         # A heartbeat and a result may cross on the way, so only what two heartbeats say counts.

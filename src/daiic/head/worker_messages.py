@@ -10,6 +10,7 @@ from daiic.head.dispatcher import Dispatcher, described
 from daiic.head.heartbeats import read_heartbeat
 from daiic.head.job import Job
 from daiic.head.link import Link
+from daiic.head.reading import note_part
 from daiic.head.statistics import Statistics
 from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
@@ -102,6 +103,7 @@ class WorkerMessages:
         try:
             ready = self._assignments.accept(job, part)
             while ready is not None:
+                note_part(job, ready, self._statistics)
                 ready.id = job.id
                 error = self._relay(ready, aside if ready is part else [], job)
                 if error is not None:

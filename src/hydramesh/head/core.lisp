@@ -61,7 +61,7 @@ spoken to."
                            dispatcher
                            nodes
                            (make-client-messages dispatcher nodes link statistics entropy)
-                           (make-worker-messages dispatcher link statistics))))
+                           (make-worker-messages dispatcher link statistics entropy))))
     (setf (dispatcher-heads dispatcher)
           (make-heads dispatcher
                       link

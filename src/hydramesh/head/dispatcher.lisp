@@ -35,6 +35,7 @@
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-tasks-memory)
   (:import-from #:hydramesh/head/link #:link-forget #:message-too-large)
   (:import-from #:hydramesh/head/placement #:place #:servable-p)
+  (:import-from #:hydramesh/head/reading #:note-assigned)
   (:import-from #:hydramesh/head/registry
                 #:registry #:make-registry #:registry-contenders #:registry-remove #:registry-silent-since #:registry-workers)
   (:import-from #:hydramesh/head/scoring #:cost)
@@ -345,6 +346,7 @@ Signal a TASK-ERROR if it can be told to no worker."
           (message-too-large (reason)
             (error (task-errors:task-too-large reason))))
     (durations-add (statistics-queued (dispatcher-statistics dispatcher)) (- now (job-queued-at job)))
+    (note-assigned job worker (dispatcher-statistics dispatcher))
     t))
 
 (defun fail-unservable (dispatcher now)

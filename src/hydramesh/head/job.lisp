@@ -11,14 +11,15 @@
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name #:head-limits-tags)
   (:import-from #:hydramesh/head/shared-model #:shared-model #:shared-model-plan)
   (:import-from #:hydramesh/head/tags #:tag-set)
+  (:import-from #:hydramesh/prompt-blocks #:hashes #:+no-hashes+ #:hashes-in)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work
                 #:work-kind #:work-kind-seeded #:work-kind-size #:work-kind-reading #:needs-of
                 #:bytes-to-read #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
-           #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-near-p #:job-streams-p
-           #:job-user
+           #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-prefix #:job-read-before
+           #:job-near-p #:job-streams-p #:job-user
            #:job-weight #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
            #:job-attempts #:job-missed-p #:job-failed-on #:job-too-small #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-first-at #:numbers-queued #:numbers-running
@@ -37,6 +38,8 @@
 (defconstant +most-weight+ 1000 "Of Task.weight; more counts as this much.")
 
 (defconstant +seed-bits+ 53 "Seeds that we draw are exact in JSON's numbers too.")
+
+(defparameter +nothing+ (make-array 0 :element-type '(unsigned-byte 8)))
 
 (defstruct numbers
   "What an observer is told of a job when it ends: the id of the last WORKER, since when it was there,
@@ -58,7 +61,8 @@ passed on, 0 if none was, and what was received and passed on."
 
 NUMBER is the job's own, and orders jobs by arrival. USER is on whose behalf its client asks, WEIGHT
 that user's among those of the client, where 1 is usual, BYTES the size of the TASK and of what is kept of the answer that it resumes, SIZE and READING what it has a worker
-make, see HYDRAMESH/WORK, and NEAR-P whether the way there counts. Its worker needs a model with all of
+make, see HYDRAMESH/WORK, and NEAR-P whether the way there counts. PREFIX are the hashes of its prompt's blocks,
+of which its worker had READ-BEFORE bytes. Its worker needs a model with all of
 NEEDS, and all of TAGS; PINNED is the id of the only one that may run it, or \"\". STREAMS-P says that it
 asks for parts, MISSED-P that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR, and
@@ -79,6 +83,8 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (reading 0d0 :type double-float :read-only t)
   (near-p nil :read-only t)
   (streams-p nil :read-only t)
+  (prefix +no-hashes+ :type hashes :read-only t)
+  (read-before 0 :type (unsigned-byte 32))
   (user "" :type string :read-only t)
   (weight 1d0 :type double-float :read-only t)
   (answer nil :type answer-order :read-only t)
@@ -107,9 +113,11 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
          (resume (pb:task-resume task))
          (user (pb:task-client task))
          (weight (pb:task-weight task))
+         (prefix (if (plusp reading) (hashes-in (pb:task-prefix task)) +no-hashes+))
          (split (and aside t)))
     (setf (pb:task-client task) ""      ; no worker needs to know
           (pb:task-weight task) 0
+          (pb:task-prefix task) +nothing+
           (pb:task-shards task) nil)    ; clients must not choose where workers connect to
     (when (work-kind-seeded kind)
       (draw-seed task entropy))
@@ -132,6 +140,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :reading reading
      :near-p (near-p kind needs (+ kind-size reading) (pb:task-stream task))
      :streams-p (pb:task-stream task)
+     :prefix prefix
      :user (let ((most (head-limits-client-name +limits+)))
              (if (> (length user) most) (subseq user 0 most) user))
      :weight (if (zerop weight) 1d0 (/ (float (min weight +most-weight+) 1d0) +usual-weight+))

@@ -11,7 +11,8 @@
            #:head-limits-slots #:head-limits-name #:head-limits-detail
            #:head-limits-clients #:head-limits-remembered-ids #:head-limits-client-name
            #:head-limits-idle-shares #:head-limits-heads-told #:head-limits-named-models
-           #:head-limits-incarnations #:head-limits-stopped #:head-limits-failing #:head-limits-nodes)
+           #:head-limits-incarnations #:head-limits-stopped #:head-limits-failing #:head-limits-nodes
+           #:head-limits-read-blocks)
   (:documentation "The bounds within which a head works, whatever others send.
 
 queue_size, task_deadline, max_attempts and worker_timeout are settings; those of the wire are
@@ -45,7 +46,7 @@ At most CLIENTS are known, and REMEMBERED-IDS of their finished tasks; CLIENT-NA
 Task.client count. IDLE-SHARES are kept of clients with nothing in the queue. A client is told of
 HEADS-TOLD heads, and an error names NAMED-MODELS. INCARNATIONS of each worker and STOPPED workers
 are remembered, and of FAILING ones that were lost what spoke against them. NODES of other DCF
-implementations are known at a time."
+implementations are known at a time. READ-BLOCKS are remembered of what each worker has read."
   (task (* 32 +mib+))
   (json-task (* 4 +mib+))
   (tasks-memory (* 512 +mib+))
@@ -76,7 +77,8 @@ implementations are known at a time."
   (incarnations 8)
   (stopped 256)
   (failing 256)
-  (nodes 128))
+  (nodes 128)
+  (read-blocks 1024))
 
 (defparameter +limits+ (make-head-limits)
   "The limits of every head but those of tests.")

@@ -14,7 +14,8 @@
   (:import-from #:hydramesh/head/statistics
                 #:+bounds+ #:durations-counts #:durations-sum
                 #:statistics-outcomes #:statistics-moved #:statistics-set-aside #:statistics-repeated #:statistics-malformed
-                #:statistics-foreign #:statistics-refused-heartbeats #:statistics-queued
+                #:statistics-foreign #:statistics-refused-heartbeats #:statistics-read-before
+                #:statistics-prompt-tokens #:statistics-cached-tokens #:statistics-queued
                 #:statistics-total)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
@@ -95,7 +96,12 @@ a sentence, and the number."
                ("foreign" "Answers from elsewhere than the task's worker"
                           ,(statistics-foreign statistics))
                ("refused_heartbeats" "Heartbeats of workers for which there was no room"
-                                     ,(statistics-refused-heartbeats statistics)))
+                                     ,(statistics-refused-heartbeats statistics))
+               ("read_before" "Tasks given to a worker that had read the beginning of their prompt before"
+                              ,(statistics-read-before statistics))
+               ("prompt_tokens" "Tokens of prompts, by their answers" ,(statistics-prompt-tokens statistics))
+               ("cached_tokens" "Those that workers did not read again"
+                                ,(statistics-cached-tokens statistics)))
         do (write-counter out (format nil "daiic_head_~A" name) help value)))
 
 (defun write-heads (out heads)

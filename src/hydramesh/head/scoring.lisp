@@ -3,6 +3,7 @@
   (:import-from #:hydramesh/head/job #:job-model #:job-kind #:job-near-p #:job-size #:job-reading)
   (:import-from #:hydramesh/head/model-index #:worker-model-rate)
   (:import-from #:hydramesh/head/proximity #:proximity-delay)
+  (:import-from #:hydramesh/head/reading #:saved)
   (:import-from #:hydramesh/head/worker
                 #:worker-proximity #:worker-slots #:worker-load #:worker-last-assignment #:worker-number
                 #:worker-rate)
@@ -10,10 +11,10 @@
   (:export #:score #:comes-before-p #:cost)
   (:documentation "How long a task takes on a worker: who is done with it first should get it.
 
-The time is what the task has the worker make, over the measured rate of one task there, stretched by
-what the worker has already: tasks that run together share it, others come one after the other. A worker
-that was not measured counts as the fastest, so that it gets measured. Where it matters, the way there counts
-too."))
+The time is what the task has the worker read and make, over the measured rate of one task there, stretched
+by what the worker has already: tasks that run together share it, others come one after the other. What the
+worker has read before and should still have need not be read. A worker that was not measured counts as the
+fastest, so that it gets measured. Where it matters, the way there counts too."))
 (in-package #:hydramesh/head/scoring)
 
 (declaim (inline stretch score))
@@ -31,7 +32,7 @@ MODEL is the WORKER-MODEL of it there, NIL if it has none, and FASTEST the highe
 choice is among, 0 if none was measured."
   (declare (type double-float fastest))
   (let ((rate (if model (worker-model-rate model) 0d0)))
-    (+ (* (/ (job-size job)
+    (+ (* (/ (- (+ (job-size job) (job-reading job)) (saved worker job))
              (cond ((plusp rate) rate) ((plusp fastest) fastest) (t 1d0)))
           (stretch worker job))
        (proximity-delay (worker-proximity worker) (job-near-p job)))))

@@ -4,7 +4,8 @@
   (:export #:+bounds+ #:durations #:make-durations #:durations-counts #:durations-sum #:durations-add
            #:statistics #:make-statistics #:statistics-outcomes #:statistics-moved
            #:statistics-set-aside #:statistics-repeated #:statistics-malformed #:statistics-refused-heartbeats
-           #:statistics-foreign #:statistics-queued #:statistics-total
+           #:statistics-foreign #:statistics-read-before #:statistics-prompt-tokens
+           #:statistics-cached-tokens #:statistics-queued #:statistics-total
            #:statistics-count-outcome #:statistics-done #:statistics-failed
            #:+done+ #:+cancelled+ #:+status+)
   (:documentation "What the head counts, cheap enough to do for every task; metrics shows it."))
@@ -41,7 +42,8 @@ microseconds too."
 OUTCOMES counts tasks by kind of work and by how they ended, +DONE+ or the name of an error; its keys
 are conses of both. MOVED counts how often a task was taken from a worker and given to another, SET-ASIDE how often a worker was;
 REFUSED-HEARTBEATS came from workers beyond what is kept, FOREIGN RESULTs and ERRORs from elsewhere than
-the task's worker."
+the task's worker. READ-BEFORE counts tasks that were given to a worker which had read the beginning of their
+prompt, PROMPT-TOKENS what prompts had by their answers, of which CACHED-TOKENS were not read again."
   (outcomes (make-hash-table :test 'equal) :type hash-table)
   (moved 0 :type unsigned-byte)
   (set-aside 0 :type unsigned-byte)
@@ -49,6 +51,9 @@ the task's worker."
   (malformed 0 :type unsigned-byte)
   (refused-heartbeats 0 :type unsigned-byte)
   (foreign 0 :type unsigned-byte)
+  (read-before 0 :type unsigned-byte)
+  (prompt-tokens 0 :type unsigned-byte)
+  (cached-tokens 0 :type unsigned-byte)
   (queued (make-durations) :type durations)
   (total (make-durations) :type durations))
 

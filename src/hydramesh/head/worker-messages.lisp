@@ -3,6 +3,7 @@
   (:import-from #:hydramesh/answer-order
                 #:answer-order-delivered-bytes #:answer-order-finished-p #:answer-order-next-index
                 #:answer-order-resume-here #:too-much)
+  (:import-from #:hydramesh/entropy #:entropy)
   (:import-from #:hydramesh/errors #:task-error-code #:task-error-from-wire)
   (:import-from #:hydramesh/events #:message-payload #:message-peer)
   (:import-from #:hydramesh/head/aside #:read-aside)
@@ -31,6 +32,7 @@
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
   (:import-from #:hydramesh/head/observer #:observe-rate)
   (:import-from #:hydramesh/head/probing #:probe)
+  (:import-from #:hydramesh/head/reading #:note-part)
   (:import-from #:hydramesh/head/registry
                 #:registry #:registry-at #:registry-deaf-p #:registry-deafen #:registry-get #:registry-heard #:registry-lending
                 #:registry-retire)
@@ -68,16 +70,18 @@ they are large.")
   (workers nil :type registry :read-only t)
   (limits nil :type head-limits :read-only t)
   (link nil :read-only t)
-  (statistics nil :type statistics :read-only t))
+  (statistics nil :type statistics :read-only t)
+  (entropy nil :type entropy :read-only t))
 
-(defun make-worker-messages (dispatcher link statistics)
-  "Return what acts on the messages of workers."
+(defun make-worker-messages (dispatcher link statistics entropy)
+  "Return what acts on the messages of workers; secrets come from ENTROPY."
   (%make-worker-messages :dispatcher dispatcher
                          :assignments (dispatcher-assignments dispatcher)
                          :workers (dispatcher-workers dispatcher)
                          :limits (dispatcher-limits dispatcher)
                          :link link
-                         :statistics statistics))
+                         :statistics statistics
+                         :entropy entropy))
 
 ;;; Heartbeats
 
@@ -213,7 +217,9 @@ of them could be far more than is kept. Return true unless one cannot be sent, w
             then (assignments-follow assignments job)
           for first = t then nil
           while ready
-          do (setf (pb:result-id ready) (job-id job))
+          do (note-part job ready (worker-messages-statistics messages)
+                        (worker-messages-entropy messages))
+             (setf (pb:result-id ready) (job-id job))
              (incf (numbers-made (job-numbers job))
                    (if first made (funcall (work-kind-made (job-kind job)) ready)))
              (when (zerop (numbers-first-at (job-numbers job)))

@@ -13,6 +13,7 @@
                 #:model-index #:make-model-index #:model-index-remembered-rate #:model-index-add
                 #:model-index-remove)
   (:import-from #:hydramesh/head/proximity #:proximity #:make-proximity #:proximity-rtt)
+  (:import-from #:hydramesh/head/read-prompts #:read-prompts #:forget-unless)
   (:import-from #:hydramesh/head/tags #:tag-set)
   (:import-from #:hydramesh/work #:capabilities-of)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -20,7 +21,7 @@
            #:worker-title #:worker-bytes #:worker-heartbeat #:worker-address #:worker-seen-at
            #:worker-state #:worker-serving-p #:worker-slots #:worker-can-download #:worker-tags
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
-           #:worker-load #:worker-free-p #:worker-last-assignment #:worker-retired #:worker-rtt
+           #:worker-load #:worker-free-p #:worker-last-assignment #:worker-read #:worker-retired #:worker-rtt
            #:worker-proximity
            #:worker-update #:worker-leave #:worker-note-elsewhere #:worker-readiness #:worker-lacks-p #:worker-rate
            #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes
@@ -38,7 +39,8 @@
 PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers
 by when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table
 whose keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many
-tasks it has from other heads: those that they have TOLD, and others, UNTOLD. LAST-ASSIGNMENT orders workers by when they last got a task. RETIRED are
+tasks it has from other heads: those that they have TOLD, and others, UNTOLD. LAST-ASSIGNMENT orders workers by when they last got a task. READ is
+what it has read of late, NIL if that is nothing. RETIRED are
 processes of the same id that this one has replaced, the oldest first, each with the number of
 heartbeats that came from it since. PROXIMITY is how far away it is. TAGS are a set of
 hydramesh/head/tags. MEMORY are the bytes that models could take if it unloaded those that it has, NIL if it
@@ -64,6 +66,7 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
   (excess 0 :type fixnum)
   (untold 0 :type fixnum)
   (last-assignment 0 :type fixnum)
+  (read nil :type (or null read-prompts))
   (retired '() :type list)
   (memory nil :type (or null unsigned-byte))
   (room 0 :type unsigned-byte)
@@ -142,6 +145,9 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
         (worker-offer worker) (pb:heartbeat-shard heartbeat)
         (values (worker-memory worker) (worker-room worker)) (memory-in heartbeat))
   (update-models worker (pb:heartbeat-models heartbeat))
+  (when (worker-read worker)
+    (forget-unless (worker-read worker)
+                   (lambda (model) (eql +loaded+ (worker-readiness worker model)))))
   ;; A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
   (let ((excess (max 0 (- (+ (pb:heartbeat-running heartbeat) (pb:heartbeat-waiting heartbeat))
                           (worker-running worker)

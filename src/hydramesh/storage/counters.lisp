@@ -5,7 +5,8 @@
                 #:make-reader #:reader-done-p #:read-number #:read-text)
   (:import-from #:hydramesh/head/statistics
                 #:statistics-outcomes #:statistics-moved #:statistics-repeated #:statistics-malformed
-                #:statistics-refused-heartbeats #:statistics-foreign #:statistics-queued #:statistics-total
+                #:statistics-refused-heartbeats #:statistics-foreign #:statistics-read-before
+                #:statistics-prompt-tokens #:statistics-cached-tokens #:statistics-queued #:statistics-total
                 #:durations-counts #:durations-sum)
   (:import-from #:hydramesh/storage/limits #:+counters-kept+)
   (:export #:counters-octets #:counters-read #:counters-of #:restore-counters)
@@ -41,7 +42,10 @@ there when it is started again."))
                 (cons "repeated" (statistics-repeated statistics))
                 (cons "malformed" (statistics-malformed statistics))
                 (cons "refused_heartbeats" (statistics-refused-heartbeats statistics))
-                (cons "foreign" (statistics-foreign statistics)))
+                (cons "foreign" (statistics-foreign statistics))
+                (cons "read_before" (statistics-read-before statistics))
+                (cons "prompt_tokens" (statistics-prompt-tokens statistics))
+                (cons "cached_tokens" (statistics-cached-tokens statistics)))
           (durations-counters "queued" (statistics-queued statistics))
           (durations-counters "total" (statistics-total statistics))
           (loop for (kind . outcome) being the hash-keys of (statistics-outcomes statistics)
@@ -68,6 +72,9 @@ there when it is started again."))
             ((is "malformed") (incf (statistics-malformed statistics) number))
             ((is "refused_heartbeats") (incf (statistics-refused-heartbeats statistics) number))
             ((is "foreign") (incf (statistics-foreign statistics) number))
+            ((is "read_before") (incf (statistics-read-before statistics) number))
+            ((is "prompt_tokens") (incf (statistics-prompt-tokens statistics) number))
+            ((is "cached_tokens") (incf (statistics-cached-tokens statistics) number))
             ((null rest))
             ((is "queued") (restore-durations (statistics-queued statistics) rest number))
             ((is "total") (restore-durations (statistics-total statistics) rest number))

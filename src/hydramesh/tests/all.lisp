@@ -7,6 +7,7 @@
   (:import-from #:hydramesh/tests/id-table)
   (:import-from #:hydramesh/tests/keyfile)
   (:import-from #:hydramesh/tests/mesh)
+  (:import-from #:hydramesh/tests/prompt-blocks)
   (:import-from #:hydramesh/tests/sha256)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/topology)

@@ -53,7 +53,7 @@
   '(:task :json-task :tasks-memory :ahead :ahead-bytes :ahead-memory :delivered :heartbeat
     :heartbeats-memory :workers :models :heads :tags :cards :shards :members :capabilities :slots
     :name :detail :clients
-    :remembered-ids :client-name :idle-shares :heads-told :named-models :incarnations :stopped))
+    :remembered-ids :client-name :idle-shares :heads-told :named-models :incarnations :stopped :read-blocks))
 
 (defun start (numbers)
   (destructuring-bind (worker-timeout queue-size task-deadline max-attempts &rest limits) numbers

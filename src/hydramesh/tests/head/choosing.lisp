@@ -8,8 +8,10 @@
   (:import-from #:hydramesh/head/eligibility #:may-serve-p #:may-run-p)
   (:import-from #:hydramesh/head/job
                 #:make-job #:job-answer #:job-failed-on #:job-kind #:job-model #:job-needs #:job-pinned
-                #:job-queued-at #:job-size #:job-tags)
+                #:job-prefix #:job-queued-at #:job-reading #:job-size #:job-tags)
   (:import-from #:hydramesh/head/limits #:make-head-limits)
+  (:import-from #:hydramesh/head/read-prompts
+                #:make-read-prompts #:bytes-read #:learn-kept #:note-read #:share-kept)
   (:import-from #:hydramesh/head/registry #:make-registry #:registry-heard #:registry-workers)
   (:import-from #:hydramesh/head/scheduling #:choose)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
@@ -19,11 +21,12 @@
   (:import-from #:hydramesh/head/worker
                 #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags
                 #:worker-load #:worker-models #:worker-slots #:worker-take #:worker-last-assignment
-                #:worker-lacks-p #:worker-readiness #:worker-rate
+                #:worker-lacks-p #:worker-read #:worker-readiness #:worker-rate
                 #:worker-began)
+  (:import-from #:hydramesh/prompt-blocks #:hashes-in)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/suite)
-  (:import-from #:hydramesh/work #:work-of #:work-kind-shared)
+  (:import-from #:hydramesh/work #:work-of #:work-kind-reading #:work-kind-shared)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "The choice of a worker is that of a description of it which is slow and simple, and
 its explanation says the same."))
@@ -68,11 +71,21 @@ its explanation says the same."))
                     (and (<= best +on-disk+) (>= (- now (job-queued-at job)) (seconds 2))))
             (done-first equals job)))))))
 
+(defun left-to-do (worker job)
+  (let ((read (worker-read worker))
+        (reading (job-reading job)))
+    (- (+ (job-size job) reading)
+       (if read
+           (* (min reading (* (work-kind-reading (job-kind job))
+                              (bytes-read read (job-model job) (job-prefix job))))
+              (share-kept read (job-model job)))
+           0))))
+
 (defun done-first (workers job)
   (flet ((rate (worker) (worker-rate worker (job-model job))))
     (let ((fastest (reduce #'max workers :key #'rate)))
       (flet ((order (worker)
-               (list (* (/ (job-size job)
+               (list (* (/ (left-to-do worker job)
                            (cond ((plusp (rate worker)) (rate worker)) ((plusp fastest) fastest) (t 1)))
                         (1+ (if (work-kind-shared (job-kind job))
                                 (/ (worker-load worker) (float (worker-slots worker) 1d0))
@@ -128,8 +141,22 @@ its explanation says the same."))
                      do (worker-take worker (random 1000))
                         (setf (worker-last-assignment worker) (incf given)))
                (when (zerop (random 5))
-                 (worker-began worker (any "m" "o/m" "x")))))
+                 (worker-began worker (any "m" "o/m" "x")))
+               (when (zerop (random 2))
+                 (setf (worker-read worker) (any-read)))))
     registry))
+
+(defun any-prefix ()
+  (let ((begins (random 2)))
+    (coerce (loop for octet below (* 8 (random 20)) collect (logxor octet begins))
+            '(simple-array (unsigned-byte 8) (*)))))
+
+(defun any-read ()
+  (let ((read (make-read-prompts 1024 (make-entropy))))
+    (loop repeat (random 3)
+          do (note-read read (any "m" "o/m") (hashes-in (any-prefix)))
+             (learn-kept read "m" (any 0d0 0.5d0 1d0)))
+    read))
 
 (defun any-job ()
   (let ((task (pb:make-task
@@ -137,11 +164,12 @@ its explanation says the same."))
                :model (any "m" "m" "o/m" "x/y" "z")
                :worker-id (any "" "" "" "w1")
                :tags (any '() '() '("a"))
+               :prefix (any-prefix)
                :resume (any nil (pb:make-resume :text "t" :index 1 :model (any-identity))))))
     (if (plusp (random 3))
         (setf (pb:task-text task) (pb:make-text-task :prompt "p"))
         (setf (pb:task-image task) (pb:make-image-task :prompt "p")))
-    (let ((job (make-job task '() 1 (work-of task) (make-client 1 (make-entropy)) nil 100
+    (let ((job (make-job task '() 1 (work-of task) (make-client 1 (make-entropy)) nil (any 100 4000)
                          (make-answer-limits) 1 0 (seconds 60) (make-entropy))))
       (setf (job-failed-on job) (any '() '() (list (cons "w2" 1))))
       job)))

@@ -1,0 +1,79 @@
+(defpackage #:hydramesh/head/reading
+  (:use #:cl)
+  (:import-from #:hydramesh/entropy #:entropy)
+  (:import-from #:hydramesh/head/job
+                #:job-kind #:job-model #:job-prefix #:job-read-before #:job-reading #:job-worker)
+  (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-read-blocks)
+  (:import-from #:hydramesh/head/read-prompts
+                #:make-read-prompts #:note-read #:bytes-read #:share-kept #:learn-kept)
+  (:import-from #:hydramesh/head/statistics
+                #:statistics-read-before #:statistics-prompt-tokens #:statistics-cached-tokens)
+  (:import-from #:hydramesh/head/worker #:worker-read)
+  (:import-from #:hydramesh/prompt-blocks #:hashes)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/work #:work-kind-reading)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:saved #:share-read #:note-assigned #:note-part)
+  (:documentation "What a worker has read of a job's prompt before, and need not read again."))
+(in-package #:hydramesh/head/reading)
+
+(declaim (inline saved))
+(defun saved (worker job)
+  "Return how much of the reading of JOB is spared by what WORKER should still have."
+  (if (or (zerop (length (the hashes (job-prefix job))))
+          (null (worker-read worker)))
+      0d0
+      (reckoned worker job)))
+
+(declaim (ftype (function (t t) double-float) reckoned))
+(defun reckoned (worker job)
+  (let ((read (worker-read worker)))
+    (* (min (read-before worker job) (job-reading job))
+       (share-kept read (job-model job)))))
+
+(defun read-before (worker job)
+  "Return how much of the reading of JOB it is that WORKER has done before."
+  (* (bytes-read (worker-read worker) (job-model job) (job-prefix job))
+     (work-kind-reading (job-kind job))))
+
+(defun share-read (worker job)
+  "Return the share of what JOB has a worker read that WORKER should still have, from 0 to 1."
+  (if (plusp (job-reading job)) (/ (saved worker job) (job-reading job)) 0d0))
+
+(defun note-assigned (job worker statistics)
+  "Note that WORKER has got JOB."
+  (setf (job-read-before job)
+        (if (and (plusp (length (job-prefix job))) (worker-read worker))
+            (bytes-read (worker-read worker) (job-model job) (job-prefix job))
+            0))
+  (when (plusp (job-read-before job))
+    (incf (statistics-read-before statistics))))
+
+(defun note-part (job part statistics entropy)
+  "Note what PART of the answer to JOB tells: the first one that its worker has read the prompt.
+The last one tells how much of the prompt it still had."
+  (when (pb:result-final part)
+    (count-tokens statistics (pb:result-usage part)))
+  (when (and (plusp (length (job-prefix job)))
+             (or (pb:result-final part) (pb:result-model part)))
+    (let* ((worker (job-worker job))
+           (read (or (worker-read worker)
+                     (setf (worker-read worker)
+                           (make-read-prompts (head-limits-read-blocks +limits+) entropy)))))
+      (when (pb:result-final part)
+        (learn read job (pb:result-usage part)))
+      (note-read read (job-model job) (job-prefix job)))))
+
+(defun count-tokens (statistics usage)
+  (when usage
+    (incf (statistics-prompt-tokens statistics) (pb:usage-prompt-tokens usage))
+    (incf (statistics-cached-tokens statistics)
+          (min (pb:usage-cached-tokens usage) (pb:usage-prompt-tokens usage)))))
+
+(defun learn (read job usage)
+  "Let READ know how much of the prompt its worker still had by USAGE, if it should have had any."
+  (when (and usage (plusp (job-read-before job)) (plusp (pb:usage-prompt-tokens usage)))
+    (let ((expected (min 1d0 (/ (* (job-read-before job) (work-kind-reading (job-kind job)))
+                                (job-reading job))))
+          (cached (/ (float (pb:usage-cached-tokens usage) 1d0) (pb:usage-prompt-tokens usage))))
+      (learn-kept read (job-model job) (min 1d0 (/ cached expected))))))

@@ -1,0 +1,92 @@
+"""A chat that goes on goes to the worker that has read it, with any head and DAIIC's own client."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+from support.peers.worker_stub import Step, WorkerStub
+from support.processes.head_process import HeadProcess
+
+WORKERS = ("left", "middle", "right")
+HISTORY = "The quick brown fox jumps over the lazy dog, and the dog does not mind. " * 80
+"""Some 1,500 tokens."""
+
+
+def reading(task: pb.Task) -> Iterator[Step]:
+    """Answer as a worker does that reads nothing twice."""
+    yield pb.Result(
+        final=True,
+        text="yes",
+        tokens=[1],
+        usage=pb.Usage(prompt_tokens=1500, completion_tokens=1, cached_tokens=1500),
+    )
+
+
+class Crowd:
+    """Equal workers, and a client of the head that they report to."""
+
+    def __init__(self, stubs: list[WorkerStub], client: ClusterClient) -> None:
+        self.stubs = stubs
+        self.client = client
+
+    async def ask(self, *messages: str) -> str:
+        """Say the messages of a conversation; return who answers."""
+        task = pb.Task(model="chat", text=pb.TextTask(max_tokens=64))
+        for number, message in enumerate(messages):
+            task.text.messages.add(role="assistant" if number % 2 else "user", content=message)
+        return (await self.client.answer(task)).worker_id
+
+
+@pytest.fixture
+async def crowd(head: HeadProcess) -> AsyncIterator[Crowd]:
+    async with contextlib.AsyncExitStack() as stack:
+        stubs = []
+        for name in WORKERS:
+            stub = await WorkerStub.open([head.address], worker_id=name, models={"chat": pb.LOADED})
+            stub.scripts["chat"] = reading
+            stack.push_async_callback(stub.close)
+            stubs.append(stub)
+        await head.wait_for_workers(len(WORKERS))
+        yield Crowd(stubs, await stack.enter_async_context(ClusterClient([head.address])))
+
+
+async def test_conversations_go_on_where_they_began_and_new_ones_take_turns(crowd: Crowd) -> None:
+    chats = [[f"{number} {HISTORY}"] for number in range(6)]
+    began = [await crowd.ask(*chat) for chat in chats]
+    assert sorted(began) == sorted(WORKERS * 2)
+    for _ in range(3):
+        for chat in chats:
+            chat += ["yes", "and then?"]
+        assert [await crowd.ask(*chat) for chat in chats] == began
+
+
+async def test_no_worker_is_sent_the_hashes(crowd: Crowd) -> None:
+    await crowd.ask(HISTORY)
+    (task,) = [task for stub in crowd.stubs for task in stub.tasks]
+    assert task.text.messages[0].content == HISTORY
+    assert not task.prefix
+
+
+async def test_the_head_counts_what_was_spared(crowd: Crowd, head: HeadProcess) -> None:
+    before = await counted(head)
+    for _ in range(4):
+        await crowd.ask("counted " + HISTORY)
+    after = await counted(head)
+    assert [after[name] - before[name] for name in COUNTED] == [3, 6000, 6000]
+
+
+COUNTED = ("read_before", "prompt_tokens", "cached_tokens")
+
+
+async def counted(head: HeadProcess) -> dict[str, float]:
+    _, text = await head.get("/metrics")
+    values = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    return {name: values[f"daiic_head_{name}_total"] for name in COUNTED}
