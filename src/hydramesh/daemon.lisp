@@ -67,7 +67,7 @@ what is to go."))
 
 (defstruct head
   "A core, the mesh through which it speaks, and the settings it follows. STORAGE records what it does.
-RESOLVER finds other heads. DRAIN-END is when the tasks that are left are given up, once it is to end."
+RESOLVER finds other heads; UNREACHABLE are those to which it must not speak. DRAIN-END is when the tasks that are left are given up, once it is to end."
   (lifecycle nil :type lifecycle)
   (settings nil :type settings)
   (mesh nil :type mesh)
@@ -75,6 +75,7 @@ RESOLVER finds other heads. DRAIN-END is when the tasks that are left are given 
   (event-loop nil :type event-loop)
   (storage nil)
   (resolver nil :type (or null resolver))
+  (unreachable '() :type list)
   (tick-at 0 :type (unsigned-byte 62))
   (drain-end nil :type (or null (unsigned-byte 62))))
 
@@ -253,14 +254,27 @@ RESOLVER finds other heads. DRAIN-END is when the tasks that are left are given 
            (or anywhere (loopback-p address))))))
 
 (defun name-peers (head)
-  (setf (heads-peers (core-heads (head-core head)))
-        (resolve (head-resolver head) (coerce (settings-peers (head-settings head)) 'list))))
+  "Look for the other heads that the settings name."
+  (take-peers head (resolve (head-resolver head) (coerce (settings-peers (head-settings head)) 'list))))
 
 (defun note-peers (head peers)
-  "Look for other heads at PEERS. To be called by any thread."
-  (handler-case (on-loop (head-event-loop head)
-                         (lambda () (setf (heads-peers (core-heads (head-core head))) peers)))
+  "Look for other heads at PEERS. To be called by any other thread."
+  (handler-case (on-loop (head-event-loop head) (lambda () (take-peers head peers)))
     (loop-unavailable ()))) ; it is told again
+
+(defun take-peers (head peers)
+  (let* ((here (mesh-local-address (head-mesh head)))
+         (reachable-p (reachable-p (head-settings head) here)))
+    (setf (heads-peers (core-heads (head-core head))) peers)
+    (dolist (peer peers)
+      (unless (or (= peer here)
+                  (funcall reachable-p peer)
+                  (member peer (head-unreachable head)))
+        (push peer (head-unreachable head))
+        (log-warning (if (= (address-family peer) (address-family here))
+                         "a peer on another machine is left out: set cluster_key_file, or allow_unauthenticated"
+                         "a peer is left out: one of the two listens on IPv4 and the other on IPv6")
+                     :peer (format-address peer) :listen (format-address here))))))
 
 ;;; What the status port tells
 

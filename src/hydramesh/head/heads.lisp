@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/head/heads
   (:use #:cl)
-  (:import-from #:hydramesh/address #:format-address #:numeric)
+  (:import-from #:hydramesh/address #:format-address #:loopback-p #:numeric)
   (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:dispatcher-in-flight #:dispatcher-queue #:dispatcher-workers)
@@ -34,19 +34,20 @@ What they have on a worker counts as its load at once, before the worker's next 
 (defstruct (heads (:constructor %make-heads) (:copier nil))
   "PEERS are the addresses at which the settings say that there are heads. REACHABLE-P is a function that tells
 of an address whether a head there may be spoken to; CLOSED-P one that tells whether this head takes no more tasks.
+SEALED: whatever comes is from a member of the cluster.
 NOW is when time was last told."
   (dispatcher nil :type dispatcher :read-only t)
   (closed-p nil :type function :read-only t)
   (reachable-p nil :type function :read-only t)
+  (sealed nil :type boolean :read-only t)
   (exchange nil :type (or null exchange))
   (peers '() :type list)
   (look-at 0 :type microseconds)
   (now 0 :type microseconds))
 
 (defun make-heads (dispatcher link id incarnation &key closed-p reachable-p sealed)
-  "Return what knows the heads beside the one with ID and INCARNATION, of which none is heard yet.
-SEALED: whatever comes is from a member of the cluster."
-  (let ((heads (%make-heads :dispatcher dispatcher :closed-p closed-p :reachable-p reachable-p)))
+  "Return what knows the heads beside the one with ID and INCARNATION, of which none is heard yet."
+  (let ((heads (%make-heads :dispatcher dispatcher :closed-p closed-p :reachable-p reachable-p :sealed sealed)))
     (setf (heads-exchange heads)
           (make-exchange id
                          incarnation
@@ -99,11 +100,16 @@ SEALED: whatever comes is from a member of the cluster."
   (remove-duplicates
    (remove-if-not (heads-reachable-p heads)
                   (append (heads-peers heads)
-                          (loop for named in (named-heads (registry-workers
-                                                           (dispatcher-workers (heads-dispatcher heads)))
-                                                          t +addresses+)
-                                collect (numeric named))))
+                          (named-by-workers heads)))
    :from-end t))
+
+(defun named-by-workers (heads)
+  (loop for name in (named-heads (registry-workers (dispatcher-workers (heads-dispatcher heads)))
+                                 t +addresses+)
+        for address = (numeric name)
+        ;; Without a key anyone can be a worker, and have this head write to any machine.
+        when (or (heads-sealed heads) (loopback-p address))
+          collect address))
 
 (defun heads-take (heads message now)
   "Take MESSAGE, a SYNC."

@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/address #:address)
   (:import-from #:hydramesh/sync/limits
-                #:+addresses+ #:+first-probe+ #:+longest-probe+ #:+known-probe+ #:+known+)
+                #:+addresses+ #:+first-probe+ #:+greetings+ #:+longest-probe+ #:+known-probe+ #:+known+)
   (:export #:addresses #:make-addresses #:addresses-count #:addresses-let-be #:addresses-known-p
            #:addresses-heard #:addresses-own #:addresses-due)
   (:documentation "Where there may be other heads, and when to try whether there are.
@@ -57,14 +57,17 @@ NIL for never. OWN: this head itself is there."
       (setf (place-own place) t))))
 
 (defun addresses-due (addresses now taken)
-  "Return the addresses that are to be tried now, and will be again later; none of TAKEN, a list."
+  "Return the addresses that are to be tried now, and will be again later, +GREETINGS+ at most; none of TAKEN, a
+list."
   (loop for address being the hash-keys of (addresses-places addresses) using (hash-value place)
-        when (and (>= now (place-try-at place))
+        when (and (< (length due) +greetings+)
+                  (>= now (place-try-at place))
                   (not (place-own place))
                   (not (member address taken)))
-          collect address
+          collect address into due
           and do (setf (place-try-at place) (+ now (place-wait place))
-                       (place-wait place) (min (* 2 (place-wait place)) (longest place now)))))
+                       (place-wait place) (min (* 2 (place-wait place)) (longest place now)))
+        finally (return due)))
 
 (defun longest (place now)
   (let ((heard-at (place-heard-at place)))

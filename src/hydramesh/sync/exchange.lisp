@@ -63,7 +63,6 @@ time that was last written into a message."
 (defun exchange-name (exchange addresses)
   "Look for heads at ADDRESSES, a list in which those come first that matter most, and at no others."
   (dolist (address (addresses-let-be (exchange-addresses exchange) addresses))
-    ;; Nobody but the operator and the workers has chosen it.
     (link-trust (exchange-link exchange) address)))
 
 (defun neighbour-of (exchange id)

@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/events #:seconds)
   (:export #:+message+ #:+heads+ #:+addresses+ #:+links+ #:+workers+ #:+forgotten+ #:+incarnations+ #:+left+ #:+id+
-           #:+intake+ #:+burst+ #:+pace+ #:+rest+ #:+lost+ #:+retry+ #:+longest-rtt+
+           #:+intake+ #:+burst+ #:+greetings+ #:+pace+ #:+rest+ #:+lost+ #:+retry+ #:+longest-rtt+
            #:+first-probe+ #:+longest-probe+ #:+known-probe+ #:+known+)
   (:documentation "The bounds of what heads tell each other. docs/operations.md says what happens at each."))
 (in-package #:hydramesh/sync/limits)
@@ -18,6 +18,8 @@
 (defconstant +id+ 256 "Characters of a worker's or a head's id.")
 (defconstant +intake+ 512 "SYNCs that are read in a second.")
 (defconstant +burst+ 16 "SYNCs that a head is sent at a time.")
+
+(defconstant +greetings+ 4 "Addresses that are greeted at a time.")
 
 ;; Times are in microseconds.
 (defparameter +pace+ (seconds 1/4) "Between two times that a head is told something.")

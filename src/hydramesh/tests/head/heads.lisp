@@ -3,9 +3,11 @@
   (:import-from #:fiveam #:test #:is)
   (:import-from #:hydramesh/address #:format-address)
   (:import-from #:hydramesh/events #:+sync+)
+  (:import-from #:hydramesh/head/core #:core-heads)
+  (:import-from #:hydramesh/head/heads #:heads-peers)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:new-cluster #:pass-time #:add-worker #:add-client #:answer #:ask #:member-address #:received
+                #:new-cluster #:cluster-core #:pass-time #:add-worker #:add-client #:answer #:ask #:member-address #:received
                 #:result #:say #:send #:status #:task #:tasks)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -16,10 +18,10 @@
 (fiveam:in-suite heads)
 
 (defun add-head (cluster &rest options)
-  "Return another head, a mere member of CLUSTER, that a worker names; OPTIONS are those of the worker."
+  "Return another head, a mere member of CLUSTER, that the settings name, and a worker with OPTIONS."
   (let ((head (add-client cluster)))
-    (values head
-            (apply #'add-worker cluster :heads (list (format-address (member-address head))) options))))
+    (setf (heads-peers (core-heads (cluster-core cluster))) (list (member-address head)))
+    (values head (apply #'add-worker cluster options))))
 
 (defun heard (head)
   (loop for payload in (received head +sync+) collect (pb:decode 'pb:sync payload)))
@@ -32,7 +34,7 @@
                       :workers (loop for (id number) on workers by #'cddr
                                      collect (pb:make-head-worker :worker-id id :assigned number)))))
 
-(test a-head-that-workers-name-is-greeted-and-told-of-this-one
+(test a-peer-is-greeted-and-told-of-this-head
   (let* ((cluster (new-cluster)) (head (add-head cluster)))
     (pass-time cluster 1)
     (let ((greeting (first (heard head))))
@@ -108,6 +110,12 @@
       (is (null (tasks worker)))
       (pass-time cluster 6)
       (is (= 1 (length (tasks worker)))))))
+
+(test without-a-key-workers-have-nobody-on-another-machine-written-to
+  (let* ((cluster (new-cluster)) (victim (add-client cluster)))
+    (add-worker cluster :heads (list (format-address (member-address victim))))
+    (pass-time cluster 10)
+    (is (null (received victim +sync+)))))
 
 (test what-comes-from-where-no-head-is-looked-for-is-left-out
   (let* ((cluster (new-cluster)) (client (add-client cluster)))
