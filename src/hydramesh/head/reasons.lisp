@@ -1,15 +1,18 @@
 (defpackage #:hydramesh/head/reasons
   (:use #:cl)
   (:import-from #:hydramesh/head/breaker #:breaker-reason)
-  (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-pinned #:job-tags)
+  (:import-from #:hydramesh/head/job #:job-model #:job-near-p #:job-needs #:job-pinned #:job-tags)
+  (:import-from #:hydramesh/head/proximity #:proximity-delay #:proximity-group)
   (:import-from #:hydramesh/head/verdicts
                 #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness #:verdict-seconds)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
-                #:worker-breaker #:worker-can-download #:worker-load #:worker-memory #:worker-models #:worker-offer #:worker-slots #:worker-state
-                #:worker-tags #:worker-takes #:names-repository-p)
+                #:worker-breaker #:worker-can-download #:worker-load #:worker-memory #:worker-models
+                #:worker-offer #:worker-proximity #:worker-slots #:worker-state #:worker-tags #:worker-takes
+                #:names-repository-p)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:word)
+  (:import-from #:hydramesh/topology/distance #:+isolated+)
   (:import-from #:hydramesh/work #:ability #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:reason-text #:abilities-text #:aside-text)
@@ -46,12 +49,23 @@
   (format nil "is set aside ~:[for ~D s more~;until a task has tried it~*~]: ~A"
           (zerop wait) (ceiling wait 1000000) (breaker-reason breaker)))
 
+(defun delay-text (worker job)
+  "Return what JOB loses by the way to WORKER, NIL if nothing."
+  (let* ((proximity (worker-proximity worker))
+         (seconds (proximity-delay proximity (job-near-p job))))
+    (cond ((zerop seconds) nil)
+          ((= (proximity-group proximity) +isolated+)
+           (format nil "~,2F s of which as it answers no PINGs" seconds))
+          (t
+           (format nil "~,2F s of which as it is in group ~D" seconds (proximity-group proximity))))))
+
 (defun reason-text (verdict job)
   "Return why JOB is not given to the worker of VERDICT; how it would fare there if it might be."
   (let ((worker (verdict-worker verdict)))
     (ecase (verdict-reason verdict)
-      ((nil) (format nil "~A, free; done in about ~,1F s"
-                     (readiness-text (verdict-readiness verdict)) (verdict-seconds verdict)))
+      ((nil) (format nil "~A, free; done in about ~,1F s~@[, ~A~]"
+                     (readiness-text (verdict-readiness verdict)) (verdict-seconds verdict)
+                     (delay-text worker job)))
       (:pinned (format nil "the task asks for the worker ~A" (job-pinned job)))
       (:failed "has failed with this task before")
       (:tags (format nil "lacks the tags ~{~A~^, ~}"

@@ -132,6 +132,26 @@
       (is (equal '(4 0) (served cluster client (list far near) 4
                                 (pb:make-text-task :prompt "a" :max-tokens 2000)))))))
 
+;;; Explanations
+
+(defun reason-of (cluster text id)
+  "Ask for TEXT; return what is said of the worker with that ID for that task."
+  (let ((client (add-client cluster)))
+    (ask client :text text)
+    (let* ((task (first (last (pb:cluster-status-tasks (status client :tasks t)))))
+           (explained (pb:cluster-status-explanation
+                       (status client :explain (pb:task-status-number task)))))
+      (pb:verdict-reason (find id (pb:explanation-verdicts explained)
+                               :key #'pb:verdict-worker-id :test #'string=)))))
+
+(test an-explanation-tells-what-is-lost-by-the-way
+  (multiple-value-bind (cluster far) (far-and-near :models '("m") :rate 50d0)
+    (is (search "0.05 s of which as it is in group 1" (reason-of cluster (chat 50) "far")))
+    (is (not (search "of which" (reason-of cluster (chat 4000) "far"))))
+    (setf (worker-rtt far) nil)
+    (pass-time cluster 6)
+    (is (search "8.00 s of which as it answers no PINGs" (reason-of cluster (chat 4000) "far")))))
+
 ;;; Roles
 
 (defun linked-to (&rest ids)
