@@ -11,6 +11,7 @@
   (:import-from #:hydramesh/tests/sha256)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/topology)
+  (:import-from #:hydramesh/tests/topology-vectors)
   (:import-from #:hydramesh/tests/wire-vectors)
   (:import-from #:hydramesh/tests/head/any-order)
   (:import-from #:hydramesh/tests/head/breaker)

@@ -7,30 +7,13 @@
   (:import-from #:hydramesh/sync/replica
                 #:make-replica #:replica-apply #:replica-assigned #:replica-fact #:replica-version #:replica-workers)
   (:import-from #:hydramesh/tests/suite)
+  (:import-from #:hydramesh/tests/vector-file #:at #:bytes #:vectors)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "What heads tell each other is read as tests/vectors/sync.json says."))
 (in-package #:hydramesh/tests/sync/vectors)
 
-(fiveam:def-suite vectors :in hydramesh/tests/suite:hydramesh)
-(fiveam:in-suite vectors)
-
-(defun file ()
-  "Return what is in sync.json, or NIL if the tests are run without the repository."
-  (let ((path (probe-file (merge-pathnames "../../tests/vectors/sync.json"
-                                           (asdf:system-source-directory "hydramesh")))))
-    (when path
-      (with-open-file (stream path :element-type '(unsigned-byte 8))
-        (let ((octets (make-array (file-length stream) :element-type '(unsigned-byte 8))))
-          (read-sequence octets stream)
-          (read-json octets))))))
-
-(defun at (object name)
-  (cdr (assoc name (object-members object) :test #'string=)))
-
-(defun bytes (text)
-  (let ((bytes (make-array (floor (length text) 2) :element-type '(unsigned-byte 8))))
-    (dotimes (at (length bytes) bytes)
-      (setf (aref bytes at) (parse-integer text :start (* 2 at) :end (* 2 (1+ at)) :radix 16)))))
+(fiveam:def-suite sync-vectors :in hydramesh/tests/suite:hydramesh)
+(fiveam:in-suite sync-vectors)
 
 (defun meaning (value)
   "Return VALUE of JSON with the members of its objects in order, so that it can be compared."
@@ -42,7 +25,7 @@
         (t value)))
 
 (test messages-mean-what-the-file-says
-  (let ((file (file)))
+  (let ((file (vectors "sync.json")))
     (if (null file)
         (skip "There is no tests/vectors/sync.json.")
         (loop for case across (at file "messages")
@@ -56,7 +39,7 @@
                        (is (equalp (bytes (at case "payload")) (pb:encode sync)) "~A" (at case "name"))))))))
 
 (test readers-have-what-the-file-says
-  (let ((file (file)))
+  (let ((file (vectors "sync.json")))
     (if (null file)
         (skip "There is no tests/vectors/sync.json.")
         (loop for story across (at file "readers")
