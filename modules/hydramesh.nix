@@ -11,6 +11,23 @@ let
   role = import ./role.nix { inherit config lib pkgs; } "hydramesh";
   head = import ./any_head.nix { inherit config lib; } "hydramesh" role;
   cfg = config.services.daiic.hydramesh;
+
+  # Where the head reads its policy: the same place whatever is in it, so that a change is a reload and no restart.
+  policyFile = "daiic/hydramesh.policy";
+
+  # The policy as it was checked by the program that is to read it; a mistake ends the build with its line and column.
+  policy =
+    pkgs.runCommand "hydramesh.policy"
+      {
+        policy = if isText cfg.policy then pkgs.writeText "hydramesh.policy" cfg.policy else cfg.policy;
+      }
+      ''
+        ${lib.getExe' cfg.package "hydramesh"} policy check "$policy"
+        cp "$policy" "$out"
+      '';
+
+  isText = value: builtins.isString value && !lib.hasPrefix "/" value;
+  isOutsideTheStore = value: builtins.isString value && lib.hasPrefix "/" value && !lib.hasPrefix builtins.storeDir value;
 in
 {
   imports = [ ./machine.nix ];
@@ -50,6 +67,25 @@ in
       '';
     };
 
+    policy = mkOption {
+      type = types.nullOr (types.either types.path types.lines);
+      default = null;
+      example = lib.literalExpression ''
+        '''
+          (policy "office"
+            (rule "pictures need a card"
+              (when (= task.kind :image))
+              (require (in worker.backend :cuda :rocm))))
+        '''
+      '';
+      description = ''
+        The policy by which the head places tasks, as text or as a file such as `./office.policy`; `docs/policies.md`
+        tells how to write one. It is checked when the machine is built, and a mistake in it fails the build with line,
+        column and what would be right. A changed policy is reloaded; no task is lost. With `null`, each task goes
+        where it should be done first.
+      '';
+    };
+
     repl = mkOption {
       type = types.bool;
       default = false;
@@ -65,12 +101,23 @@ in
       head.settings
       // {
         inherit (cfg) storage peers;
+        policy = lib.optionalString (cfg.policy != null) "/etc/${policyFile}";
         state_dir = "/var/lib/${role.unit}";
         repl_socket = lib.optionalString cfg.repl "/run/${role.unit}/repl";
       }
     );
 
-    inherit (head) assertions;
+    assertions = head.assertions ++ [
+      {
+        assertion = !isOutsideTheStore cfg.policy;
+        message =
+          "services.daiic.hydramesh.policy = \"${toString cfg.policy}\" names a file that cannot be read when the machine "
+          + "is built, where it is checked. Write a path without quotation marks, such as ./office.policy, or the policy "
+          + "itself; for a file that is made later set services.daiic.hydramesh.settings.policy to its path.";
+      }
+    ];
+
+    environment.etc = lib.mkIf (cfg.policy != null) { ${policyFile}.source = policy; };
 
     systemd.services.${role.unit} = role.service {
       description = "DAIIC head (HydraMesh)";
@@ -88,8 +135,12 @@ in
       // lib.optionalAttrs cfg.repl {
         RuntimeDirectory = role.unit;
         RuntimeDirectoryMode = "0700";
+      }
+      // lib.optionalAttrs (cfg.policy != null) {
+        ExecReload = "${lib.getExe' pkgs.coreutils "kill"} -HUP $MAINPID";
       };
-    };
+    }
+    // lib.optionalAttrs (cfg.policy != null) { reloadTriggers = [ policy ]; };
 
     networking.firewall = head.firewall;
     services.avahi = head.avahi;

@@ -67,6 +67,7 @@ in
         queueSize = 77;
         storage = "streamdb";
         peers = [ "10.0.0.5:7717" ];
+        policy = ../../src/hydramesh/policies/office.policy;
         repl = true;
         advertise = true;
         openFirewall = true;
@@ -216,6 +217,13 @@ in
     settings.drain_timeout = 119.5;
   };
 
+  policy-as-text.services.daiic.hydramesh = {
+    enable = true;
+    policy = ''
+      (policy "house" (rule "near" (prefer (= worker.group 0))))
+    '';
+  };
+
   # One mistake each; the tests say what the message has to advise.
   mistake-head-open-without-key.services.daiic.head = {
     enable = true;
@@ -224,6 +232,10 @@ in
   mistake-hydramesh-open-without-key.services.daiic.hydramesh = {
     enable = true;
     listen = "0.0.0.0:7717";
+  };
+  mistake-policy-outside-the-store.services.daiic.hydramesh = {
+    enable = true;
+    policy = "/etc/nixos/office.policy";
   };
   mistake-worker-open-without-key.services.daiic.worker = {
     enable = true;

@@ -42,6 +42,11 @@ let
       settings = lib.mapAttrs' (
         name: role: lib.nameValuePair "${name}.toml" (tomlText role.settings)
       ) roles;
+      etc = lib.mapAttrs (_: file: {
+        inherit (file.source) command;
+        path = file.source.outPath;
+        policy = toString file.source.environment.policy;
+      }) config.environment.etc;
       firewall = config.networking.firewall;
       avahi = lib.optionalAttrs config.services.avahi.enable config.services.avahi.extraServiceFiles;
       packages = map (package: package.name) config.environment.systemPackages;

@@ -58,6 +58,10 @@ let
     };
     unitConfig = section;
     serviceConfig = section;
+    reloadTriggers = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+    };
   };
 
   path.options = {
@@ -105,6 +109,11 @@ in
         );
         default = { };
       };
+    };
+
+    environment.etc = mkOption {
+      type = types.attrsOf (types.submodule { options.source = mkOption { type = types.path; }; });
+      default = { };
     };
 
     environment.systemPackages = mkOption {

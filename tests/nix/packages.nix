@@ -31,6 +31,14 @@ daiic
 
   coreutils = package "coreutils" "/usr";
 
+  # What the command is given and does is kept, for tests to read.
+  runCommand =
+    name: environment: command:
+    package name "/nix/store/11111111111111111111111111111111-${name}"
+    // {
+      inherit environment command;
+    };
+
   writeText = name: _text: "/nix/store/00000000000000000000000000000000-${name}";
 
   formats.toml = _: {

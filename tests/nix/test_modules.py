@@ -95,6 +95,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("hydramesh", "cluster_key_file", "/run/credentials/daiic-hydramesh.service/cluster-key"),
         ("hydramesh", "storage", "streamdb"),
         ("hydramesh", "peers", ["10.0.0.5:7717"]),
+        ("hydramesh", "policy", "/etc/daiic/hydramesh.policy"),
         ("hydramesh", "state_dir", "/var/lib/daiic-hydramesh"),
         ("hydramesh", "repl_socket", "/run/daiic-hydramesh/repl"),
         ("hydramesh", "log_level", "debug"),
@@ -244,6 +245,28 @@ def test_head_can_be_looked_into_only_where_that_is_asked_for() -> None:
     assert hydramesh["RuntimeDirectoryMode"] == ["0700"]
 
 
+def test_policy_is_checked_when_the_machine_is_built_and_reloaded_when_it_changes() -> None:
+    machine = configuration("policy-as-text")
+    assert machine["assertions"] == []
+    file = machine["etc"]["daiic/hydramesh.policy"]
+    check, copy = file["command"].splitlines()
+    assert check == '/opt/daiic/bin/hydramesh policy check "$policy"'
+    assert copy == 'cp "$policy" "$out"'
+    assert settings("policy-as-text", "hydramesh")["policy"] == "/etc/daiic/hydramesh.policy"
+    hydramesh = unit("policy-as-text", "hydramesh")
+    assert hydramesh["X-Reload-Triggers"] == [file["path"]]
+    assert hydramesh["ExecReload"] == ["/usr/bin/kill -HUP $MAINPID"]
+    # What is in the policy is not in the unit, which would be restarted when that changes.
+    given = configuration("every-option")["etc"]["daiic/hydramesh.policy"]
+    assert given["policy"].endswith("/office.policy")
+
+
+def test_head_without_a_policy_has_none_to_reload() -> None:
+    assert settings("all-roles", "hydramesh")["policy"] == ""
+    assert "ExecReload" not in unit("all-roles", "hydramesh")
+    assert configuration("all-roles")["etc"] == {}
+
+
 @pytest.mark.parametrize(
     ("machine", "package", "devices"),
     [
@@ -297,6 +320,7 @@ def test_stop_waits_for_the_drain() -> None:
     [
         ("head-open-without-key", "daiic keygen FILE"),
         ("hydramesh-open-without-key", "daiic keygen FILE"),
+        ("policy-outside-the-store", "such as ./office.policy"),
         ("worker-open-without-key", "daiic keygen FILE"),
         ("gateway-heads-without-key", "services.daiic.clusterKeyFile"),
         ("shim-heads-without-key", "services.daiic.clusterKeyFile"),

@@ -28,7 +28,9 @@ in
     [Unit]
     ${line "Description" service.description}${names "Wants" service.wants}${
       names "After" service.after
-    }${line "StartLimitIntervalSec" service.startLimitIntervalSec}${section service.unitConfig}
+    }${line "StartLimitIntervalSec" service.startLimitIntervalSec}${
+      names "X-Reload-Triggers" service.reloadTriggers
+    }${section service.unitConfig}
     [Service]
     ${
       lib.concatMapAttrsStringSep "" (

@@ -7,7 +7,8 @@
                 #:policy-rules #:rule-effects #:rule-line #:rule-name)
   (:import-from #:hydramesh/shown #:counted #:printable)
   (:export #:check #:+check-help+ #:summary-lines)
-  (:documentation "`hydramesh policy check`: whether files are policies, and what is wrong with those that are not."))
+  (:documentation "`hydramesh policy check`: whether files are policies, and what is wrong with those
+that are not."))
 (in-package #:hydramesh/policy/check)
 
 (defparameter +check-help+ "usage: hydramesh policy check FILE...

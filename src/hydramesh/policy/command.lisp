@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/policy/command
   (:use #:cl)
   (:import-from #:hydramesh/policy/check #:check #:+check-help+)
-  (:import-from #:hydramesh/service/close-match #:close-match)
+  (:import-from #:hydramesh/policy/mistakes #:suggestion)
   (:import-from #:hydramesh/shown #:printable)
   (:export #:policy-main)
   (:documentation "`hydramesh policy`: what can be done with a policy outside a head."))
@@ -66,10 +66,9 @@ Signal STREAM-ERROR if it cannot be printed."
                0)
               (t
                (let ((names (mapcar #'subcommand-name +subcommands+)))
-                 (complain errors "~:[there is no command ~A~;name a command~*~]; ~:[they are ~{~A~^, ~}~;did you mean ~:*~A?~]"
+                 (complain errors "~:[there is no command ~A~;name a command~*~]; ~A"
                            (null word) (and word (printable word))
-                           (and word (close-match (subseq word 0 (min 100 (length word))) names))
-                           names))
+                           (suggestion (or word "") names "they are")))
                2))
       (finish-output errors)
       (finish-output stream))))

@@ -82,7 +82,7 @@ Signal POLICY-ERRORS if a mistake was noted meanwhile."
 
 (defun suggestion (word words all)
   "Return what to write in place of WORD: the one of WORDS that is close to it, else what ALL says."
-  (let ((close (close-match word words)))
+  (let ((close (close-match (subseq word 0 (min 100 (length word))) words)))
     (if close
         (format nil "did you mean ~A?" close)
         (format nil "~A ~A" all (listed words)))))

@@ -88,8 +88,8 @@ what comes after it begins further to the left: its position, and where that is.
 ;;; Forms
 
 (defun read-forms (text)
-  "Return the forms in TEXT. What is no form is noted as a mistake; if reading cannot go on behind it, a :WRONG
-form is all that there is."
+  "Return the forms in TEXT. What is no form is noted as a mistake; if reading cannot go on behind it, a
+:WRONG form is all that there is."
   (let ((source (make-source text))
         (forms '()))
     (handler-case

@@ -100,6 +100,9 @@ let
     port = type "port" (value: isInt value && value >= 0 && value <= 65535);
 
     str = type "string" isString;
+    lines = type "text" isString // {
+      merge = _location: definitions: builtins.concatStringsSep "\n" (map (definition: definition.value) definitions);
+    };
     singleLineStr = type "line" (value: isString value && !lib.hasInfix "\n" value);
     strMatching =
       pattern: type "string matching ${pattern}" (value: isString value && builtins.match pattern value != null);

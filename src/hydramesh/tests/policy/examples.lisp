@@ -28,7 +28,8 @@
   (apply #'make-situation :weekday weekday :clock (* 60 hour) more))
 
 (defmacro with-plan ((name situation &rest task) &body body)
-  "Run BODY where (WEIGHT …) is that of a worker for the task, and (RULES …) names the rules that speak of it."
+  "Run BODY where (WEIGHT …) is that of a worker for the task, and (RULES …) names the rules that speak of
+it."
   `(let ((plan (plan-task (example ,name) (make-policy-task ,@task) ,situation)))
      (flet ((weight (&rest worker) (judge plan (apply #'make-policy-worker worker)))
             (rules (&rest worker)

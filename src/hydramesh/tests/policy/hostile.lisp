@@ -8,12 +8,15 @@
   (:import-from #:hydramesh/policy/mistakes
                 #:mistake-column #:mistake-line #:mistake-remedy #:mistake-what
                 #:policy-errors #:policy-errors-lines #:policy-errors-list)
-  (:import-from #:hydramesh/policy/plan #:judge-verbose #:plan-fallbacks #:plan-hedge #:plan-inside #:plan-task)
+  (:import-from #:hydramesh/policy/plan
+                #:judge-verbose #:plan-fallbacks #:plan-hedge #:plan-inside #:plan-task)
   (:import-from #:hydramesh/policy/policy #:read-policy)
   (:import-from #:hydramesh/policy/reader #:decoded)
   (:import-from #:hydramesh/policy/types #:unit-names)
-  (:import-from #:hydramesh/policy/views #:field-names #:make-policy-task #:make-policy-worker #:make-situation)
-  (:documentation "Whatever a file has in it, reading it ends with a policy or with mistakes that are in it."))
+  (:import-from #:hydramesh/policy/views
+                #:field-names #:make-policy-task #:make-policy-worker #:make-situation)
+  (:documentation "Whatever a file has in it, reading it ends with a policy or with mistakes that are in
+it."))
 (in-package #:hydramesh/tests/policy/hostile)
 
 (fiveam:def-suite policy-hostile :in hydramesh/tests/suite:hydramesh)

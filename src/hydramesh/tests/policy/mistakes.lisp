@@ -2,7 +2,8 @@
   (:use #:cl)
   (:import-from #:fiveam #:test #:is #:signals)
   (:import-from #:hydramesh/tests/suite)
-  (:import-from #:hydramesh/policy/limits #:+depth+ #:+file+ #:+forms+ #:+mistakes+ #:+reservations+ #:+rules+)
+  (:import-from #:hydramesh/policy/limits
+                #:+file+ #:+forms+ #:+mistakes+ #:+reservations+ #:+rules+)
   (:import-from #:hydramesh/policy/mistakes
                 #:mistake-column #:mistake-line #:mistake-remedy #:mistake-what
                 #:policy-errors #:policy-errors-left-out #:policy-errors-lines #:policy-errors-list)
@@ -33,7 +34,8 @@
   (let* ((begin "(policy \"a\" (rule \"b\" ")
          (place (position #\| parts))
          (mistake (mistake (concatenate 'string begin (remove #\| parts) "))"))))
-    (is (equal (list 1 (+ 1 (length begin) place)) (subseq mistake 0 2)) "~S is not at |, but ~S" parts mistake)
+    (is (equal (list 1 (+ 1 (length begin) place)) (subseq mistake 0 2))
+        "~S is not at |, but ~S" parts mistake)
     (third mistake)))
 
 (defparameter +said+
@@ -170,8 +172,7 @@
                 (said "(policy \"a\" ~{(rule \"~D\" (reserve worker.loaded (for task.streaming)))~})"
                       (many (1+ +reservations+)))))
     (is (search "KiB" (said "~A" (make-string (1+ +file+) :initial-element #\Space))))
-    (is (search "256 characters" (said "(policy \"~A\")" (make-string 300 :initial-element #\a))))
-    (is (plusp +depth+))))
+    (is (search "256 characters" (said "(policy \"~A\")" (make-string 300 :initial-element #\a))))))
 
 (test a-file-that-cannot-be-read-is-a-mistake
   (signals policy-errors (load-policy "/nonexistent/a.policy"))
