@@ -11,7 +11,7 @@ from daiic.errors import TaskError
 from daiic.gateway.bench.store import BenchStore
 from daiic.gateway.http.access_log import AccessLogEntry
 from daiic.gateway.http.body_memory import BodyMemory
-from daiic.gateway.http.client import Client
+from daiic.gateway.http.client import ANONYMOUS, Client
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.media.reader import MediaReader
 from daiic.gateway.monitoring.activity import ActivityLog
@@ -38,19 +38,24 @@ class Gateway:
     def task(self, model: str, *, stream: bool, client: Client) -> pb.Task:
         """Return a task for `model`, which may be one with an adapter, without its work.
 
-        Heads share the workers among our clients. They learn nothing about
-        `client` except whether it is the same one as before.
+        Heads share the workers among our clients. Unless the settings say that
+        they are told names, they learn nothing about `client` except whether it
+        is the same one as before.
         """
         deadline = min(int(self.settings.request_timeout * 1000), 2**32 - 1)
-        digest = hashlib.blake2b(client.id.encode(), digest_size=8, key=self._salt)
         base, adapter = self.view.parts(model)
         return pb.Task(
             model=base,
             adapters=[pb.Adapter(name=adapter)] if adapter else [],
             stream=stream,
             deadline_ms=deadline,
-            client=digest.hexdigest(),
+            client=self._told_as(client),
         )
+
+    def _told_as(self, client: Client) -> str:
+        if self.settings.name_clients and client.account != ANONYMOUS:
+            return client.name
+        return hashlib.blake2b(client.id.encode(), digest_size=8, key=self._salt).hexdigest()
 
     @contextlib.contextmanager
     def media(self, client: Client) -> Iterator[MediaReader]:

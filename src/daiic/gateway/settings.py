@@ -64,6 +64,9 @@ class GatewaySettings(DaemonSettings, frozen=True, kw_only=True):
     api_keys_file: Annotated[
         str, Meta(description='file with API keys (`daiic apikey create`); "" needs none')
     ] = ""
+    name_clients: Annotated[
+        bool, Meta(description="tell heads the names of API keys, for their policies")
+    ] = False
     allow_keyless_public: Annotated[
         bool, Meta(description="serve other machines even without API keys")
     ] = False

@@ -121,6 +121,27 @@ async def test_head_is_told_which_tasks_are_of_one_key_and_nothing_else_of_it(
     assert len({"", "ann", "bob", of_ann, of_bob}) == 5
 
 
+async def test_head_is_told_the_names_of_keys_where_that_is_asked_for(
+    start_gateway: StartGateway, keys: KeyFile, head: ScriptedHead
+) -> None:
+    ann, bob = keys.create("ann"), keys.create("bob")
+    gateway = await start_gateway(f"--api-keys-file={keys.path}", "--name-clients=true")
+    async with gateway.http as http:
+        for key in (ann, bob, ann):
+            assert (await http.post(PATH, json=CHAT, headers=bearer(key))).status_code == 200
+    assert [task.client for task in head.tasks] == ["ann", "bob", "ann"]
+
+
+async def test_clients_without_keys_have_no_name_to_tell(
+    start_gateway: StartGateway, head: ScriptedHead
+) -> None:
+    gateway = await start_gateway("--name-clients=true")
+    async with gateway.http as http:
+        assert (await http.post(PATH, json=CHAT)).status_code == 200
+    (task,) = head.tasks
+    assert len(task.client) == 16 and "127.0.0.1" not in task.client
+
+
 async def test_image_files_need_no_key_since_their_names_are_secrets(
     start_gateway: StartGateway, keys: KeyFile
 ) -> None:
