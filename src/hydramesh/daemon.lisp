@@ -263,18 +263,20 @@ RESOLVER finds other heads; UNREACHABLE are those to which it must not speak. DR
     (loop-unavailable ()))) ; it is told again
 
 (defun take-peers (head peers)
+  "Look for other heads at PEERS, an alist of names and addresses; tell of those that must not be spoken to."
   (let* ((here (mesh-local-address (head-mesh head)))
          (reachable-p (reachable-p (head-settings head) here)))
-    (setf (heads-peers (core-heads (head-core head))) peers)
-    (dolist (peer peers)
-      (unless (or (= peer here)
-                  (funcall reachable-p peer)
-                  (member peer (head-unreachable head)))
-        (push peer (head-unreachable head))
-        (log-warning (if (= (address-family peer) (address-family here))
-                         "a peer on another machine is left out: set cluster_key_file, or allow_unauthenticated"
-                         "a peer is left out: one of the two listens on IPv4 and the other on IPv6")
-                     :peer (format-address peer) :listen (format-address here))))))
+    (setf (heads-peers (core-heads (head-core head))) (mapcan (lambda (peer) (copy-list (rest peer))) peers))
+    (loop for (name . addresses) in peers
+          unless (or (null addresses)
+                     (some (lambda (address) (or (= address here) (funcall reachable-p address))) addresses)
+                     (member name (head-unreachable head) :test #'string=))
+            do (push name (head-unreachable head))
+               (log-warning
+                (if (= (address-family (first addresses)) (address-family here))
+                    "a peer on another machine is left out: set cluster_key_file, or allow_unauthenticated"
+                    "a peer is left out: this head listens on IPv4 and the peer on IPv6, or the reverse")
+                :peer name :listen (format-address here)))))
 
 ;;; What the status port tells
 

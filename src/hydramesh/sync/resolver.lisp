@@ -13,8 +13,8 @@ together, or that move, are found later."))
 (defparameter +again+ 30 "Seconds between two times that names are looked up.")
 
 (defstruct (resolver (:constructor make-resolver (give)) (:copier nil))
-  "GIVE is a function that is called with a list of addresses, by a thread of its own. NAMES are strings as
-host:port, MISSED those of them that could not be found the last time."
+  "GIVE is a function that is called, by a thread of its own, with an alist of names and their addresses. NAMES are
+strings as host:port, MISSED those of them that could not be found the last time."
   (give nil :type function :read-only t)
   (names '() :type list)
   (missed '() :type list)
@@ -22,21 +22,23 @@ host:port, MISSED those of them that could not be found the last time."
   (thread nil))
 
 (defun resolve (resolver names)
-  "Find the addresses of NAMES from now on; return those that need not be looked up."
+  "Find the addresses of NAMES from now on; return an alist of those that need not be looked up."
   (setf (resolver-names resolver) names)
   (when (and (null (resolver-thread resolver)) (notevery #'numeric names))
     (setf (resolver-thread resolver)
           (sb-thread:make-thread (lambda () (run resolver)) :name "resolver")))
   (when (resolver-thread resolver)
     (sb-thread:signal-semaphore (resolver-changed resolver)))
-  (remove nil (mapcar #'numeric names)))
+  (loop for name in names
+        for address = (numeric name)
+        when address collect (list name address)))
 
 (defun run (resolver)
   (loop
     (sb-thread:wait-on-semaphore (resolver-changed resolver) :timeout +again+)
     (let ((names (resolver-names resolver)))
       (funcall (resolver-give resolver)
-               (loop for name in names append (look-up resolver name))))))
+               (loop for name in names collect (cons name (look-up resolver name)))))))
 
 (defun look-up (resolver name)
   (handler-case (prog1 (all-addresses name)

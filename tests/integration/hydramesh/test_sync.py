@@ -129,8 +129,10 @@ async def test_a_head_that_is_killed_is_missed_and_known_again_when_it_is_back(
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(HeadProcess(**sealed))
         # The other one is told of this one, and not the reverse: with a key that is enough.
-        sealed |= {"peers": one.address, "state_dir": tmp_path / "two"}
+        names = f"no-such-head.invalid:7717,localhost:{one.host_port[1]}"
+        sealed |= {"peers": names, "state_dir": tmp_path / "two"}
         two = await stack.enter_async_context(HeadProcess(**sealed))
+        await two.says('a head cannot be found.* peer="?no-such-head.invalid:7717')
         before = await until(one, hears(1), key)
         address = two.address
         await two.kill()
@@ -198,3 +200,11 @@ async def test_heads_agree_after_a_partition_of_the_network(
             await all_hear([0, 1, 1])
             switch.plug(hosts[0])
             await all_hear([2, 2, 2])
+
+
+async def test_without_a_key_heads_of_other_machines_are_left_out_and_that_is_said(
+    hydramesh: heads.Head,
+) -> None:
+    async with HeadProcess(kind=hydramesh, http_listen="", peers="192.0.2.1:7717") as head:
+        await head.says("a peer on another machine is left out: set cluster_key_file.*192.0.2.1:77")
+        assert len(await told(head)) == 1

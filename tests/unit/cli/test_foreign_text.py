@@ -57,6 +57,8 @@ class Target:
         beat.state = beat.backend = 77
         beat.ram.total, beat.ram.free = 1, 2**63
         beat.models.add(name=name, kind=77, state=77, bytes=2**63)
+        for _ in range(2):
+            self._status.heads.add(id=name, address=name, version=name, state=77)
 
     def mesh(self) -> "Target":
         return self
