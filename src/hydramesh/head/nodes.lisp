@@ -8,7 +8,8 @@
   (:import-from #:hydramesh/topology/election #:elect #:+leaf+)
   (:import-from #:hydramesh/topology/graph #:joined)
   (:export #:node #:node-id #:node-address #:node-seen-at #:node-role #:node-master #:node-neighbours
-           #:nodes #:make-nodes #:nodes-self #:nodes-count #:nodes-list #:nodes-graph #:nodes-take #:nodes-tick)
+           #:nodes #:make-nodes #:nodes-self #:nodes-count #:nodes-list #:nodes-graph #:nodes-take
+           #:nodes-tick)
   (:documentation "Nodes of other DCF implementations, to which this head is the master that assigns roles.
 
 They REPORT whom they hear, and are told their ROLE by an election over all reports. They are sent nothing

@@ -10,6 +10,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:word)
   (:import-from #:hydramesh/topology/control #:neighbour-health #:neighbour-node #:neighbour-rtt)
+  (:import-from #:hydramesh/topology/election #:successor)
   (:import-from #:hydramesh/topology/routes
                 #:failover #:make-route #:path-rtt #:path-to #:paths #:route-first #:route-health #:route-rtt)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -18,7 +19,8 @@
 (in-package #:hydramesh/repl/nodes)
 
 (defun nodes ()
-  "Print every node of another DCF implementation that reports to this head, and how far away it is."
+  "Print every node of another DCF implementation that reports to this head, how far away it is, and which
+NEXT one it follows if it loses this head."
   (multiple-value-bind (rows graph self)
       (look (lambda (core now)
               (let ((nodes (core-nodes core)))
@@ -26,18 +28,22 @@
                               collect (list (node-id node)
                                             (word 'pb:role (1+ (node-role node)))
                                             (node-master node)
+                                            (next node (nodes-self nodes))
                                             (length (node-neighbours node))
                                             (format nil "~A ago" (seconds-text (- now (node-seen-at node))))
                                             (format-address (node-address node))))
                         (nodes-graph nodes)
                         (nodes-self nodes)))))
     (let ((paths (paths graph self)))
-      (print-rows '("NODE" "ROLE" "MASTER" "PEERS" "RTT" "HEARD" "ADDRESS")
-                  (loop for (id role master peers heard address) in rows
-                        collect (list id role master peers
+      (print-rows '("NODE" "ROLE" "MASTER" "NEXT" "PEERS" "RTT" "HEARD" "ADDRESS")
+                  (loop for (id role master next peers heard address) in rows
+                        collect (list id role master next peers
                                       (and (path-rtt paths id) (format nil "~D ms" (path-rtt paths id)))
                                       heard address))
                   "nodes"))))
+
+(defun next (node head)
+  (successor (node-id node) (remove head (node-neighbours node) :key #'neighbour-node)))
 
 (defun routes (node)
   "Print the ways from this head to NODE, the number of one in (nodes) or of one that they name."

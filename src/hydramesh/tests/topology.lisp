@@ -154,8 +154,8 @@
   (is-true t))
 
 (test who-has-lost-its-master-follows-the-least-that-it-can-reach
-  (is (= 2 (successor 5 `((1 . ,+unreachable+) (2 . ,+degraded+) (7 . ,+healthy+)))))
-  (is (= 5 (successor 5 `((1 . ,+unreachable+) (7 . ,+healthy+)))))
+  (is (= 2 (successor 5 (neighbours '(1 2 0) '(2 1 0) '(7 0 0)))))
+  (is (= 5 (successor 5 (neighbours '(1 2 0) '(7 0 0)))))
   (is (= 5 (successor 5 '()))))
 
 ;;; Routes

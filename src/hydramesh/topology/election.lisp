@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/topology/election
   (:use #:cl)
+  (:import-from #:hydramesh/topology/control #:neighbour-health #:neighbour-node)
   (:import-from #:hydramesh/topology/graph #:graph-nodes #:neighbours-in)
   (:import-from #:hydramesh/topology/health #:+unreachable+)
   (:export #:+leaf+ #:+relay+ #:+master+ #:elect #:successor)
@@ -33,11 +34,11 @@ down; of several, the one with the least id. GRAPH has at least one node."
     (setf (gethash master roles) +master+)
     (values master roles)))
 
-(defun successor (self peers)
-  "Return who follows a master that cannot be reached, as the node SELF sees it: the least id that can.
-PEERS are conses of an id and its health; SELF can always be reached. Ids are real numbers."
-  (let ((least self))
-    (loop for (id . health) in peers
-          do (when (and (/= health +unreachable+) (< id least))
-               (setf least id)))
-    least))
+(defun successor (self neighbours)
+  "Return whom the node SELF follows when it cannot reach its master any more: the least id that it can.
+NEIGHBOURS are those that it hears, without that master."
+  (loop with least = self
+        for neighbour in neighbours
+        unless (= (neighbour-health neighbour) +unreachable+)
+          do (setf least (min least (neighbour-node neighbour)))
+        finally (return least)))

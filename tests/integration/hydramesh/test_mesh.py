@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
-import struct
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -14,79 +12,16 @@ import pytest
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.keyfile import ClusterKey
-from daiic.wire.messages import HEADER, MessageType, encode
+from daiic.wire.messages import MessageType
 from support.links.lossy_relay import Conditions, LossyRelay
+from support.peers.dcf_node import HEALTHY, MESH, RELAY, UNREACHABLE, DcfNode, live
 from support.peers.worker_stub import WorkerStub
 from support.processes import heads
 from support.processes.daemon import PATIENCE
 from support.processes.head_process import HeadProcess
 
-MESH = 11
-HEALTHY, UNREACHABLE = 0, 2
-LEAF, RELAY = 0, 1
 SHORT = pb.Task(model="echo", text=pb.TextTask(prompt="hello", max_tokens=20))
 LONG = pb.Task(model="echo", text=pb.TextTask(prompt="hello", max_tokens=2000))
-
-
-class Node:
-    """A node of DCF's: it PINGs a head, REPORTs to it, and knows nothing else."""
-
-    def __init__(self, head: HeadProcess, node: int) -> None:
-        self.node = node
-        self.heard: Counter[int] = Counter()
-        self.roles: list[tuple[int, int, int]] = []
-        self.pongs: list[tuple[int, int]] = []
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect(head.host_port)
-        self._socket.setblocking(False)
-        self._sequence = 0
-
-    def __enter__(self) -> "Node":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def tick(self, peers: list[tuple[int, int, int]]) -> None:
-        """Do what such a node does each second."""
-        self._sequence += 1
-        self._send(MessageType.PING, b"")
-        report = struct.pack(">BBHB", 0, 1, self.node, len(peers))
-        self._send(MESH, report + b"".join(struct.pack(">HBH", *peer) for peer in peers))
-
-    def _send(self, message_type: int, payload: bytes) -> None:
-        self._socket.send(encode(message_type, self._sequence, 1000 + self._sequence, payload))
-
-    def listen(self) -> None:
-        """Take in what has come, and answer PINGs."""
-        while True:
-            try:
-                datagram = self._socket.recv(65536)
-            except BlockingIOError:
-                return
-            message_type, sequence, timestamp, length = HEADER.unpack_from(datagram)
-            self.heard[message_type] += 1
-            if message_type == MESH:
-                kind, version, *role = struct.unpack(">BBHBH", datagram[HEADER.size :])
-                assert (kind, version) == (1, 1)
-                self.roles.append(tuple(role))
-            elif message_type == MessageType.PONG:
-                assert length == 0
-                self.pongs.append((sequence, timestamp))
-            elif message_type == MessageType.PING:
-                self._socket.send(encode(MessageType.PONG, sequence, timestamp))
-
-
-async def live(nodes: dict[Node, list[tuple[int, int, int]]], done: Callable[[], bool]) -> None:
-    """Let nodes report their peers until it is `done`."""
-    async with asyncio.timeout(PATIENCE):
-        while not done():
-            for node, peers in nodes.items():
-                node.tick(peers)
-            for _ in range(10):
-                await asyncio.sleep(0.02)
-                for node in nodes:
-                    node.listen()
 
 
 async def test_nodes_of_dcf_stay_in_the_mesh_and_see_nothing_of_the_cluster(
@@ -98,7 +33,7 @@ async def test_nodes_of_dcf_stay_in_the_mesh_and_see_nothing_of_the_cluster(
     ):
         worker = await WorkerStub.open([head.address])
         await head.wait_for_workers(1)
-        with Node(head, 7) as one, Node(head, 9) as two:
+        with DcfNode(head.host_port, 7) as one, DcfNode(head.host_port, 9) as two:
             nodes = {
                 one: [(5, HEALTHY, 1), (9, HEALTHY, 3)],
                 two: [(5, HEALTHY, 2), (7, HEALTHY, 3), (8, UNREACHABLE, 1)],
@@ -131,7 +66,7 @@ async def test_nobody_without_the_key_is_a_node(hydramesh: heads.Head, tmp_path:
     async with HeadProcess(
         kind=hydramesh, storage="none", cluster_key_file=tmp_path / "key"
     ) as head:
-        with Node(head, 7) as node:
+        with DcfNode(head.host_port, 7) as node:
             end = time.monotonic() + 2
             await live({node: [(0, HEALTHY, 1)]}, lambda: time.monotonic() > end)
             assert not node.heard

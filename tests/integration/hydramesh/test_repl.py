@@ -14,6 +14,7 @@ import pytest
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
+from support.peers.dcf_node import HEALTHY, DcfNode, live
 from support.peers.worker_stub import WorkerStub
 from support.processes import heads
 from support.processes.head_process import HeadProcess
@@ -181,6 +182,23 @@ async def test_status_workers_and_jobs_are_shown(
     # A name that others chose reaches no terminal as it is.
     await stub(head, "two", name="\x1b[31mred")
     assert r"\x1b[31mred" in await until_said(hydramesh, path, "(workers)", r"two")
+
+
+async def test_nodes_of_dcf_and_the_ways_to_them_are_shown(
+    hydramesh: heads.Head, head: HeadProcess, path: Path
+) -> None:
+    assert "no nodes\nno routes\n" in await said(hydramesh, path, "(nodes) (routes 9)")
+    with DcfNode(head.host_port, 7) as one, DcfNode(head.host_port, 9) as two:
+        reports = {
+            one: [(0, HEALTHY, 4), (9, HEALTHY, 5)],
+            two: [(0, HEALTHY, 20), (7, HEALTHY, 5)],
+        }
+        await live(reports, lambda: bool(one.roles and two.roles))
+        text = await said(hydramesh, path, "(nodes) (routes 9) (routes 8)")
+    assert re.search(r"^ *7  master +7 +7 +2 +4 ms ", text, re.MULTILINE)
+    assert re.search(r"^ *9  relay +7 +7 +2 +9 ms ", text, re.MULTILINE)
+    assert re.search(r"1\. +healthy +9 ms +7, 9\n2\. +healthy +20 ms +9\n", text)
+    assert text.endswith("no routes\n")
 
 
 async def test_heads_and_what_they_tell_of_workers_are_shown(
