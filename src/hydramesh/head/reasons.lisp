@@ -6,6 +6,7 @@
   (:import-from #:hydramesh/head/verdicts
                 #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness #:verdict-seconds)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
+  (:import-from #:hydramesh/head/reading #:share-read)
   (:import-from #:hydramesh/head/worker
                 #:worker-breaker #:worker-can-download #:worker-load #:worker-memory #:worker-models
                 #:worker-offer #:worker-proximity #:worker-slots #:worker-state #:worker-tags #:worker-takes
@@ -59,13 +60,18 @@
           (t
            (format nil "~,2F s of which as it is in group ~D" seconds (proximity-group proximity))))))
 
+(defun reading-text (worker job)
+  "Return how much WORKER has read of the prompt of JOB before and should still have, in words."
+  (let ((percent (round (* 100 (share-read worker job)))))
+    (if (plusp percent) (format nil "; has read ~D % of the prompt before" percent) "")))
+
 (defun reason-text (verdict job)
   "Return why JOB is not given to the worker of VERDICT; how it would fare there if it might be."
   (let ((worker (verdict-worker verdict)))
     (ecase (verdict-reason verdict)
-      ((nil) (format nil "~A, free; done in about ~,1F s~@[, ~A~]"
-                     (readiness-text (verdict-readiness verdict)) (verdict-seconds verdict)
-                     (delay-text worker job)))
+      ((nil) (format nil "~A, free~A; done in about ~,1F s~@[, ~A~]"
+                     (readiness-text (verdict-readiness verdict)) (reading-text worker job)
+                     (verdict-seconds verdict) (delay-text worker job)))
       (:pinned (format nil "the task asks for the worker ~A" (job-pinned job)))
       (:failed "has failed with this task before")
       (:tags (format nil "lacks the tags ~{~A~^, ~}"
@@ -85,9 +91,9 @@
       (:unable (format nil "its model cannot ~A" (abilities-text (lacking worker job))))
       (:other "has another model of that name than the one that began the answer")
       (:set-aside (aside-text (worker-breaker worker) (verdict-wait verdict)))
-      (:busy (format nil "busy: ~A on ~A; ~A"
+      (:busy (format nil "busy: ~A on ~A; ~A~A"
                      (counted (worker-load worker) "task") (counted (worker-slots worker) "slot")
-                     (readiness-text (verdict-readiness verdict))))
+                     (readiness-text (verdict-readiness verdict)) (reading-text worker job)))
       (:further (format nil "~A; another free worker could run it sooner"
                         (readiness-text (verdict-readiness verdict))))
       (:waiting (format nil "free, ~A; but a busy worker could run it sooner, which is waited for"

@@ -53,6 +53,22 @@
       (is (search "does not have the model" (pb:verdict-reason (third verdicts))))
       (is (zerop (pb:verdict-seconds (third verdicts)))))))
 
+(test an-explanation-tells-how-much-of-the-prompt-a-worker-has-read-before
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster :id "reader" :slots 1))
+         (client (add-client cluster))
+         (prefix (make-array 32 :element-type '(unsigned-byte 8) :initial-element 7))
+         (text (pb:make-text-task :prompt (make-string 2000 :initial-element #\x))))
+    (add-worker cluster :id "other" :slots 1)
+    (ask client :text text :prefix prefix)
+    (answer worker (task worker) :usage (pb:make-usage :prompt-tokens 500))
+    (ask client :text text :prefix prefix)
+    (let ((explanation (explanation client (pb:task-status-number (first (tasks client))))))
+      (is (pb:verdict-chosen (verdict-on "reader" explanation)))
+      (is (search "has read 50 % of the prompt before"
+                  (pb:verdict-reason (verdict-on "reader" explanation))))
+      (is (not (search "has read" (pb:verdict-reason (verdict-on "other" explanation))))))))
+
 (test nothing-is-explained-of-a-task-that-is-not-there
   (let* ((cluster (new-cluster))
          (client (add-client cluster)))
