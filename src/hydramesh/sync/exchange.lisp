@@ -12,10 +12,10 @@
   (:import-from #:hydramesh/sync/limits #:+heads+ #:+intake+ #:+left+ #:+pace+)
   (:import-from #:hydramesh/sync/messages #:read-sync)
   (:import-from #:hydramesh/sync/neighbour
-                #:make-neighbour #:neighbour-address #:neighbour-due-p #:neighbour-heard-at #:neighbour-id
+                #:make-neighbour #:neighbour-address #:neighbour-deaf-p #:neighbour-due-p #:neighbour-heard-at #:neighbour-id
                 #:neighbour-incarnation #:neighbour-link-ms #:neighbour-lost-p #:neighbour-messages
                 #:neighbour-mutual-p #:neighbour-ready-p #:neighbour-replica #:neighbour-restarted
-                #:neighbour-retired-p #:neighbour-take)
+                #:neighbour-retired-p #:neighbour-take #:neighbour-voided)
   (:import-from #:hydramesh/sync/replica
                 #:replica-assigned #:replica-fact #:replica-links #:replica-workers)
   (:import-from #:hydramesh/sync/state #:state #:make-state #:state-publish)
@@ -181,8 +181,10 @@ time that was last written into a message."
 (defun exchange-tick (exchange now)
   "Do what time demands; to be called several times a second."
   (dolist (neighbour (exchange-neighbours exchange))
-    (when (neighbour-lost-p neighbour now)
-      (forget exchange neighbour "is heard no more")))
+    (cond ((neighbour-lost-p neighbour now)
+           (forget exchange neighbour "is heard no more"))
+          ((neighbour-deaf-p neighbour now)
+           (recount exchange (neighbour-voided neighbour)))))
   (when (exchange-neighbours exchange)
     (when (>= now (exchange-publish-at exchange))
       (setf (exchange-publish-at exchange) (+ now +pace+))

@@ -13,20 +13,21 @@
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:neighbour #:make-neighbour #:neighbour-id #:neighbour-incarnation #:neighbour-address
            #:neighbour-heard-at #:neighbour-replica #:neighbour-rtt #:neighbour-mutual-p #:neighbour-link-ms
-           #:neighbour-retired-p #:neighbour-restarted #:neighbour-take #:neighbour-lost-p
+           #:neighbour-retired-p #:neighbour-restarted #:neighbour-take #:neighbour-lost-p #:neighbour-deaf-p
+           #:neighbour-voided
            #:neighbour-due-p #:neighbour-messages #:neighbour-ready-p #:neighbour-acked)
   (:documentation "Another head that is heard: what it told, what it has of this head's state, what it is to be told."))
 (in-package #:hydramesh/sync/neighbour)
 
 (defstruct (neighbour (:constructor make-neighbour (id incarnation address heard-at
-                                                    &aux (address-at heard-at)))
+                                                    &aux (address-at heard-at) (answered-at heard-at)))
                       (:copier nil))
   "RETIRED are earlier incarnations, the latest first. It was heard at HEARD-AT, and from ADDRESS at ADDRESS-AT.
 REPLICA is what it told of itself.
 
 Of this head's state it has the version ACKED, and has been sent that up to SENT, last at SENT-AT, in UNDER-WAY
 messages since both were the same. TOLD-AT is when anything was sent, and OWED whether it is to be told soon what has arrived from it. HEARS: it has heard this
-process.
+process; what was no mere greeting came last at ANSWERED-AT.
 
 STAMP is the latest time of its clock that came, at STAMP-AT. RTT is the smoothed round trip, NIL while none was
 measured, and LINK-MS what others are told of it."
@@ -44,6 +45,7 @@ measured, and LINK-MS what others are told of it."
   (told-at 0 :type microseconds)
   (owed t :type boolean)
   (hears nil :type boolean)
+  (answered-at 0 :type microseconds)
   (stamp 0 :type (unsigned-byte 62))
   (stamp-at 0 :type microseconds)
   (rtt nil :type (or null microseconds))
@@ -64,18 +66,28 @@ measured, and LINK-MS what others are told of it."
   "Return whether a process with INCARNATION was replaced by the one that is heard."
   (member incarnation (neighbour-retired neighbour)))
 
+(defun neighbour-deaf-p (neighbour now)
+  "Return whether it is heard, but has not heard this head for so long that it has forgotten it."
+  (and (>= (- now (neighbour-answered-at neighbour)) +lost+)
+       (or (neighbour-hears neighbour)
+           (plusp (replica-version (neighbour-replica neighbour))))))
+
 (defun neighbour-restarted (neighbour incarnation)
   "Let NEIGHBOUR be the process with INCARNATION, of which nothing is known; return the workers of which the
 other one told something."
-  (let ((retired (cons (neighbour-incarnation neighbour) (neighbour-retired neighbour)))
-        (workers (replica-workers (neighbour-replica neighbour))))
+  (let ((retired (cons (neighbour-incarnation neighbour) (neighbour-retired neighbour))))
     (setf (neighbour-retired neighbour) (subseq retired 0 (min +incarnations+ (length retired)))
           (neighbour-incarnation neighbour) incarnation
-          (neighbour-replica neighbour) (make-replica)
+          (neighbour-stamp neighbour) 0)
+    (neighbour-voided neighbour)))
+
+(defun neighbour-voided (neighbour)
+  "Forget what NEIGHBOUR has told, and what it has been told; return the workers of which it told something."
+  (let ((workers (replica-workers (neighbour-replica neighbour))))
+    (setf (neighbour-replica neighbour) (make-replica)
           (neighbour-acked neighbour) 0
           (neighbour-sent neighbour) 0
           (neighbour-under-way neighbour) 0
-          (neighbour-stamp neighbour) 0
           (neighbour-hears neighbour) nil)
     (loop for id being the hash-keys of workers collect id)))
 
@@ -91,6 +103,7 @@ of which something may have changed."
           (neighbour-stamp-at neighbour) now)
     ;; Who greets an address does not know who is there.
     (unless (greeting-p sync)
+      (setf (neighbour-answered-at neighbour) now)
       (note-acknowledged neighbour sync incarnation state))
     (note-rtt neighbour (pb:sync-echo-us sync) now))
   (let ((before (replica-version (neighbour-replica neighbour))))
@@ -143,7 +156,7 @@ of which something may have changed."
 (defun neighbour-due-p (neighbour state now)
   "Return whether NEIGHBOUR is to be told something now, of STATE or of what arrived."
   (let ((silence (- now (neighbour-told-at neighbour))))
-    (and (>= silence +pace+)
+    (and (>= silence (if (or (neighbour-hears neighbour) (neighbour-owed neighbour)) +pace+ +rest+))
          (or (neighbour-owed neighbour)
              (and (< (neighbour-sent neighbour) (state-version state))
                   (plusp (may-be-sent neighbour)))

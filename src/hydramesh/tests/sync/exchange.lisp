@@ -97,6 +97,26 @@
     (pass-time network 10)
     (is-true (apply #'agree-p heads))))
 
+(test one-that-hears-and-is-not-heard-counts-for-nothing-until-it-is
+  (let* ((network (new-network)) (heads (three network)))
+    (see (second heads) "w" 2)
+    (pass-time network 3)
+    (is (equal '("a") (apply #'masters heads)))
+    (setf (network-cut-p network)
+          (lambda (one other) (and (eq one (first heads)) (not (eq other one)))))
+    (pass-time network 30)
+    (is (equal '("c") (heard-by (second heads))))
+    (is (= 0 (gethash "w" (head-assigned (first heads)))))
+    (is (equal '("b") (apply #'masters (rest heads))))
+    (let ((sent (network-sent network)))
+      (pass-time network 60)
+      (is (< (- (network-sent network) sent) 400)))
+    (setf (network-cut-p network) (constantly nil))
+    (pass-time network 10)
+    (is (equal '("a") (apply #'masters heads)))
+    (is (= 2 (gethash "w" (head-assigned (first heads)))))
+    (is-true (apply #'agree-p heads))))
+
 (test what-is-told-is-what-has-changed
   (let* ((network (new-network)) (heads (three network)))
     (dotimes (worker 200)
