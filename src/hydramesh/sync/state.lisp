@@ -87,8 +87,8 @@ younger than any version that was told."
   (<= (state-floor state) version (state-version state)))
 
 (defun state-changes (state version)
-  "Return what has changed since VERSION, the oldest first; all facts if VERSION is 0."
+  "Return what has changed since VERSION, the oldest first. Even of all, since 0, what is gone is a part: whoever
+has a version that it could not acknowledge leaves out the beginning, and goes on from there."
   (by-version (loop for change being the hash-values of (state-facts state)
-                    when (and (> (change-version change) version)
-                              (or (plusp version) (not (eq (change-value change) :gone))))
+                    when (> (change-version change) version)
                       collect change)))

@@ -54,6 +54,7 @@
   (:import-from #:hydramesh/tests/storage/stores)
   (:import-from #:hydramesh/tests/sync/election)
   (:import-from #:hydramesh/tests/sync/exchange)
+  (:import-from #:hydramesh/tests/sync/turmoil)
   (:import-from #:hydramesh/tests/sync/vectors)
   (:export #:run)
   (:documentation "Every test; each file of tests/ adds its suite to the suite `hydramesh`."))
