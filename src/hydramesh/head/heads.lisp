@@ -53,8 +53,8 @@ NOW is when time was last told."
                          incarnation
                          link
                          (lambda () (facts heads))
-                         (lambda (worker-id number)
-                           (registry-note-elsewhere (dispatcher-workers dispatcher) worker-id number))
+                         (lambda (worker-id number contested)
+                           (registry-note-elsewhere (dispatcher-workers dispatcher) worker-id number contested))
                          sealed))
     heads))
 

@@ -73,18 +73,20 @@ they have on workers, by their ids."
     (when worker
       (proximity-answer (worker-proximity worker) rtt threshold))))
 
-(defun registry-note-elsewhere (registry worker-id number)
-  "Note that other heads say that they have NUMBER tasks on a worker, which need not be known."
+(defun registry-note-elsewhere (registry worker-id number contested)
+  "Note that other heads say that they have NUMBER tasks on a worker, which need not be known. CONTESTED: they have
+others that wait."
   (if (zerop number)
       (remhash worker-id (registry-elsewhere registry))
-      (setf (gethash worker-id (registry-elsewhere registry)) number))
+      (setf (gethash worker-id (registry-elsewhere registry)) (cons number contested)))
   (let ((worker (registry-get registry worker-id)))
     (when worker
-      (worker-note-elsewhere worker number))))
+      (worker-note-elsewhere worker number contested))))
 
 (defun told-elsewhere (registry worker)
   "Return WORKER, which is new, with what other heads say of it."
-  (worker-note-elsewhere worker (gethash (worker-id worker) (registry-elsewhere registry) 0))
+  (destructuring-bind (number . contested) (gethash (worker-id worker) (registry-elsewhere registry) '(0))
+    (worker-note-elsewhere worker number contested))
   worker)
 
 (defun registry-heard (registry heartbeat address now)

@@ -39,7 +39,7 @@
 PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers
 by when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table
 whose keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many
-tasks it has from other heads: those that they have TOLD, and others, UNTOLD. LAST-ASSIGNMENT orders workers by when they last got a task. READ is
+tasks it has from other heads: those that they have TOLD, and others, UNTOLD. CONTESTED: heads that have tasks there have others that wait. LAST-ASSIGNMENT orders workers by when they last got a task. READ is
 what it has read of late, NIL if that is nothing. RETIRED are
 processes of the same id that this one has replaced, the oldest first, each with the number of
 heartbeats that came from it since. PROXIMITY is how far away it is. TAGS are a set of
@@ -65,6 +65,7 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
   (told 0 :type fixnum)
   (excess 0 :type fixnum)
   (untold 0 :type fixnum)
+  (contested nil :type boolean)
   (last-assignment 0 :type fixnum)
   (read nil :type (or null read-prompts))
   (retired '() :type list)
@@ -110,8 +111,12 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
   (the fixnum (+ (worker-running worker) (worker-elsewhere worker))))
 
 (defun worker-free-p (worker)
-  "Return whether it has a free slot."
-  (< (worker-load worker) (worker-slots worker)))
+  "Return whether it has a slot for a task of this head: one that is free or, where other heads would fill it for
+ever, the next one."
+  (or (< (worker-load worker) (worker-slots worker))
+      (and (worker-contested worker)
+           (zerop (worker-running worker))
+           (< (worker-untold worker) (worker-slots worker)))))
 
 (defun worker-set-aside-p (worker now)
   "Return whether it should get no task now, as it has failed again and again."
@@ -154,11 +159,12 @@ lends to models of other workers. BREAKER is what speaks against it, NIL if noth
                           (worker-told worker)))))
     (setf (worker-untold worker) (min excess (worker-excess worker))
           (worker-excess worker) excess))
-  (worker-note-elsewhere worker (worker-told worker)))
+  (worker-note-elsewhere worker (worker-told worker) (worker-contested worker)))
 
-(defun worker-note-elsewhere (worker told)
-  "Note that other heads have TOLD how many tasks it has from them."
+(defun worker-note-elsewhere (worker told contested)
+  "Note that other heads have TOLD how many tasks it has from them; CONTESTED: more of theirs wait."
   (setf (worker-told worker) told
+        (worker-contested worker) contested
         (worker-elsewhere worker) (+ told (worker-untold worker))))
 
 (defun update-models (worker said)

@@ -21,7 +21,7 @@
   (:import-from #:hydramesh/sync/state #:state #:make-state #:state-publish)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:exchange #:make-exchange #:exchange-id #:exchange-neighbours #:exchange-role
-           #:exchange-take #:exchange-tick #:exchange-name #:exchange-leave #:exchange-assigned
+           #:exchange-take #:exchange-tick #:exchange-name #:exchange-leave
            #:exchange-received #:exchange-ignored #:exchange-sent #:exchange-bytes)
   (:documentation "What heads tell each other: SYNC messages and the time in, SYNC messages out.
 
@@ -33,8 +33,9 @@ has not is sent again. Heads are looked for where settings and workers say that 
 (defstruct (exchange (:constructor make-exchange (id incarnation link facts on-assigned strangers))
                      (:copier nil))
   "ID and INCARNATION are this head's. FACTS is a function that returns all facts of its state as it is
-now, see HYDRAMESH/SYNC/STATE, but for what is known here. ON-ASSIGNED is called with a worker's id and the
-number of tasks that other heads have on it, when that may have changed. STRANGERS: heads are listened to wherever they are, as all have the cluster's key.
+now, see HYDRAMESH/SYNC/STATE, but for what is known here. ON-ASSIGNED is called with a worker's id, the
+number of tasks that other heads have on it, and whether any of those heads has tasks that wait, when that may have
+changed. STRANGERS: heads are listened to wherever they are, as all have the cluster's key.
 
 NEIGHBOURS are the heads that are heard. LEFT are those that said farewell, ids and incarnations. STAMP is the
 time that was last written into a message."
@@ -70,19 +71,27 @@ time that was last written into a message."
 
 (defun forget (exchange neighbour how)
   (setf (exchange-neighbours exchange) (remove neighbour (exchange-neighbours exchange)))
-  (recount exchange (loop for id being the hash-keys of (replica-workers (neighbour-replica neighbour))
-                          collect id))
+  (recount exchange (workers-of neighbour))
   (log-info (format nil "a head ~A" how)
             :head (neighbour-id neighbour) :address (format-address (neighbour-address neighbour))))
 
-(defun exchange-assigned (exchange worker-id)
-  "Return how many tasks the other heads have on a worker."
-  (loop for neighbour in (exchange-neighbours exchange)
-        sum (replica-assigned (neighbour-replica neighbour) worker-id)))
-
 (defun recount (exchange worker-ids)
+  "Tell what other heads have on workers."
   (dolist (id worker-ids)
-    (funcall (exchange-on-assigned exchange) id (exchange-assigned exchange id))))
+    (loop with contested = nil
+          for neighbour in (exchange-neighbours exchange)
+          for assigned = (replica-assigned (neighbour-replica neighbour) id)
+          sum assigned into sum
+          when (and (plusp assigned) (waiting-p neighbour))
+            do (setf contested t)
+          finally (funcall (exchange-on-assigned exchange) id sum contested))))
+
+(defun waiting-p (neighbour)
+  (plusp (replica-fact (neighbour-replica neighbour) :queued 0)))
+
+(defun workers-of (neighbour)
+  "Return the ids of the workers of which NEIGHBOUR tells something."
+  (loop for id being the hash-keys of (replica-workers (neighbour-replica neighbour)) collect id))
 
 ;;; Who is the master
 
@@ -156,8 +165,12 @@ time that was last written into a message."
            (setf neighbour (greet exchange id incarnation from now)))
           ((/= incarnation (neighbour-incarnation neighbour))
            (recount exchange (neighbour-restarted neighbour incarnation))))
-    (recount exchange (neighbour-take neighbour sync from (exchange-incarnation exchange)
-                                      (exchange-state exchange) now))
+    (let* ((waited (waiting-p neighbour))
+           (touched (neighbour-take neighbour sync from (exchange-incarnation exchange)
+                                    (exchange-state exchange) now)))
+      (recount exchange (if (eq waited (waiting-p neighbour))
+                            touched
+                            (union touched (workers-of neighbour) :test #'string=))))
     (when (= from (neighbour-address neighbour))
       (addresses-heard (exchange-addresses exchange) from now))
     (when (eql (replica-fact (neighbour-replica neighbour) :state) pb:+stopped+)

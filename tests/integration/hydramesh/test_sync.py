@@ -120,6 +120,32 @@ async def test_a_worker_that_another_head_has_filled_gets_nothing_from_this_one(
         assert await asyncio.wait_for(waiting, PATIENCE) == [0]
 
 
+async def test_heads_that_both_have_many_tasks_share_a_worker(hydramesh: heads.Head) -> None:
+    async with AsyncExitStack() as stack:
+        ours = [
+            await stack.enter_async_context(HeadProcess(kind=hydramesh, http_listen=""))
+            for _ in range(2)
+        ]
+        stub = await WorkerStub.open([head.address for head in ours], slots=1)
+        stack.push_async_callback(stub.close)
+        await agreed(ours)
+        clients = [await stack.enter_async_context(ClusterClient([head.address])) for head in ours]
+        done: list[int] = []
+
+        async def run(number: int) -> None:
+            task = pb.Task(model="slow", text=pb.TextTask(prompt="x"))
+            async for _ in clients[number].run(task):
+                pass
+            done.append(number)
+
+        waiting = [asyncio.create_task(run(0)) for _ in range(8)]
+        await until(ours[1], lambda heads: heads[1].queued > 0)
+        waiting += [asyncio.create_task(run(1)) for _ in range(2)]
+        await asyncio.gather(*waiting)
+        # Those of the second head did not have to wait for all of the first one's.
+        assert done[-1] == 0 and sorted(done) == [0] * 8 + [1] * 2
+
+
 async def test_a_head_that_is_killed_is_missed_and_known_again_when_it_is_back(
     hydramesh: heads.Head, tmp_path: Path
 ) -> None:

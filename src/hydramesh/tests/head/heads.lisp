@@ -26,11 +26,14 @@
 (defun heard (head)
   (loop for payload in (received head +sync+) collect (pb:decode 'pb:sync payload)))
 
+(defvar *waiting* 0 "How many tasks wait at other heads.")
+
 (defun tell (head version &rest workers)
   "Let HEAD tell how many tasks it has on WORKERS, ids and numbers, in another state than before."
   (send head +sync+
         (pb:make-sync :head-id "other" :incarnation 9 :base (1- version) :version version :sent-us version
-                      :head (pb:make-head-state :state pb:+ready+ :in-flight (floor (length workers) 2))
+                      :head (pb:make-head-state :state pb:+ready+ :in-flight (floor (length workers) 2)
+                                                :queued *waiting*)
                       :workers (loop for (id number) on workers by #'cddr
                                      collect (pb:make-head-worker :worker-id id :assigned number)))))
 
@@ -71,6 +74,33 @@
         (pass-time cluster 0.5d0)
         (answer worker (task worker))
         (is (pb:result-final (result client)))))))
+
+(test of-a-worker-that-another-head-would-fill-for-ever-each-gets-something
+  (let ((cluster (new-cluster)))
+    (multiple-value-bind (head worker) (add-head cluster :slots 2)
+      (let ((client (add-client cluster)) (*waiting* 5))
+        (pass-time cluster 1)
+        (tell head 1 "w" 2)
+        (dotimes (number 3)
+          (ask client))
+        (let ((first (task worker)))
+          (pass-time cluster 1)
+          (is (null (tasks worker)) "It gets one that it has no slot for yet, and no more.")
+          (answer worker first))
+        (is (= 1 (length (tasks worker))))
+        (tell head 2 "w" 1)
+        (pass-time cluster 0.5d0)
+        (is (null (tasks worker)) "Each head has one of the two slots.")))))
+
+(test when-nothing-of-the-other-head-waits-any-more-its-tasks-are-waited-for
+  (let ((cluster (new-cluster)))
+    (multiple-value-bind (head worker) (add-head cluster :slots 1)
+      (pass-time cluster 1)
+      (let ((*waiting* 5))
+        (tell head 1 "w" 1))
+      (tell head 2)
+      (ask (add-client cluster))
+      (is (null (tasks worker))))))
 
 (test a-worker-that-comes-later-is-filled-too
   (let* ((cluster (new-cluster)) (head (add-head cluster :models '())) (client (add-client cluster)))

@@ -71,7 +71,8 @@ tasks that others have, as it was told."
                        (head-incarnation head)
                        head
                        (lambda () (facts head))
-                       (lambda (worker number)
+                       (lambda (worker number contested)
+                         (declare (ignore contested))
                          (setf (gethash worker (head-assigned head)) number))
                        (head-strangers head))))
 
