@@ -1,6 +1,7 @@
 """Heads of this kind tell each other of themselves, and disturb none of another kind."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -169,6 +170,20 @@ async def test_a_head_that_is_killed_is_missed_and_known_again_when_it_is_back(
         # One that is stopped says so, and is not waited for.
         await asyncio.to_thread(again.stop)
         assert len(await told(one, key)) == 1
+
+
+async def test_peers_can_be_named_while_a_head_runs(hydramesh: heads.Head, tmp_path: Path) -> None:
+    key = ClusterKey.generate()
+    key.save(tmp_path / "key")
+    config = tmp_path / "head.toml"
+    config.write_text("peers = []\n")
+    sealed = {"kind": hydramesh, "http_listen": "", "cluster_key_file": tmp_path / "key"}
+    async with HeadProcess(**sealed) as one, HeadProcess(**sealed, config=config) as two:
+        assert len(await told(two, key)) == 1
+        config.write_text(f'peers = ["{one.address}"]\n')
+        two.signal(signal.SIGHUP)
+        for head in (one, two):
+            await until(head, hears(1), key)
 
 
 async def test_without_the_key_a_head_hears_nothing(hydramesh: heads.Head, tmp_path: Path) -> None:
