@@ -16,8 +16,8 @@
   (format nil "~(~16,'0X~)" (entropy-draw (make-entropy))))
 
 (defun head-id (state-dir)
-  "Return the id that is kept in the folder STATE-DIR, made there at first. One that cannot be kept, as there is
-no folder or another head has it, is new."
+  "Return the id that is kept in the folder STATE-DIR, made there at first. One that cannot be kept, as
+there is no folder or another head has it, is new."
   (if (string= state-dir "")
       (new-id)
       (let ((path (format nil "~A/head-id" (string-right-trim "/" state-dir))))

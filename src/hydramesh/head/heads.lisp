@@ -22,7 +22,8 @@
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:heads #:make-heads #:heads-exchange #:heads-peers #:heads-take #:heads-tick #:heads-leave
            #:master-p #:heads-statuses #:heads-views)
-  (:documentation "The other heads: where to look for them, what they are told of this one, and what they tell.
+  (:documentation "The other heads: where to look for them, what they are told of this one, and what they
+tell.
 
 What they have on a worker counts as its load at once, before the worker's next heartbeat tells of it."))
 (in-package #:hydramesh/head/heads)
@@ -32,10 +33,9 @@ What they have on a worker counts as its load at once, before the worker's next 
 (defparameter +look+ (seconds 2) "Between two times that it is seen which heads workers name.")
 
 (defstruct (heads (:constructor %make-heads) (:copier nil))
-  "PEERS are the addresses at which the settings say that there are heads. REACHABLE-P is a function that tells
-of an address whether a head there may be spoken to; CLOSED-P one that tells whether this head takes no more tasks.
-SEALED: whatever comes is from a member of the cluster.
-NOW is when time was last told."
+  "PEERS are the addresses at which the settings say that there are heads. REACHABLE-P is a function that
+tells of an address whether a head there may be spoken to; CLOSED-P one that tells whether this head takes
+no more tasks. SEALED: whatever comes is from a member of the cluster. NOW is when time was last told."
   (dispatcher nil :type dispatcher :read-only t)
   (closed-p nil :type function :read-only t)
   (reachable-p nil :type function :read-only t)
@@ -47,14 +47,16 @@ NOW is when time was last told."
 
 (defun make-heads (dispatcher link id incarnation &key closed-p reachable-p sealed)
   "Return what knows the heads beside the one with ID and INCARNATION, of which none is heard yet."
-  (let ((heads (%make-heads :dispatcher dispatcher :closed-p closed-p :reachable-p reachable-p :sealed sealed)))
+  (let ((heads (%make-heads :dispatcher dispatcher :closed-p closed-p :reachable-p reachable-p
+                            :sealed sealed)))
     (setf (heads-exchange heads)
           (make-exchange id
                          incarnation
                          link
                          (lambda () (facts heads))
                          (lambda (worker-id number contested)
-                           (registry-note-elsewhere (dispatcher-workers dispatcher) worker-id number contested))
+                           (registry-note-elsewhere (dispatcher-workers dispatcher)
+                                                    worker-id number contested))
                          sealed))
     heads))
 

@@ -7,8 +7,8 @@
            #:addresses-heard #:addresses-own #:addresses-due)
   (:documentation "Where there may be other heads, and when to try whether there are.
 
-Whoever does not answer may be down, unreachable, or a head that does not know SYNC. Silence looks the same, so
-it is tried ever more seldom."))
+Whoever does not answer may be down, unreachable, or a head that does not know SYNC. Silence looks the same,
+so it is tried ever more seldom."))
 (in-package #:hydramesh/sync/addresses)
 
 (defstruct (place (:copier nil))
@@ -31,7 +31,8 @@ NIL for never. OWN: this head itself is there."
   (nth-value 1 (gethash address (addresses-places addresses))))
 
 (defun addresses-let-be (addresses named)
-  "Let ADDRESSES be those of NAMED, a list in which those come first that matter most. Return those that are new."
+  "Let ADDRESSES be those of NAMED, a list in which those come first that matter most. Return those that are
+new."
   (let ((places (addresses-places addresses))
         (named (subseq named 0 (min +addresses+ (length named)))))
     (loop for address being the hash-keys of places
@@ -57,8 +58,8 @@ NIL for never. OWN: this head itself is there."
       (setf (place-own place) t))))
 
 (defun addresses-due (addresses now taken)
-  "Return the addresses that are to be tried now, and will be again later, +GREETINGS+ at most; none of TAKEN, a
-list."
+  "Return the addresses that are to be tried now, and will be again later, +GREETINGS+ at most; none of
+TAKEN, a list."
   (loop for address being the hash-keys of (addresses-places addresses) using (hash-value place)
         when (and (< (length due) +greetings+)
                   (>= now (place-try-at place))

@@ -6,13 +6,13 @@
   (:import-from #:hydramesh/topology/health #:+healthy+)
   (:export #:member #:make-member #:role-of)
   (:shadow #:member)
-  (:documentation "Which role each of several heads has, by the rules of DCF's mesh: those that hear each other are its
-nodes."))
+  (:documentation "Which role each of several heads has, by the rules of DCF's mesh: those that hear each
+other are its nodes."))
 (in-package #:hydramesh/sync/election)
 
 (defstruct (member (:constructor make-member (id ready links)) (:copier nil))
-  "A head: whether it is READY to take tasks, and LINKS, an alist of the ids of others that it hears and of the
-milliseconds of a round trip to each."
+  "A head: whether it is READY to take tasks, and LINKS, an alist of the ids of others that it hears and of
+the milliseconds of a round trip to each."
   (id "" :type string :read-only t)
   (ready nil :type boolean :read-only t)
   (links '() :type list :read-only t))

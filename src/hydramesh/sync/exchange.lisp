@@ -12,7 +12,7 @@
   (:import-from #:hydramesh/sync/limits #:+heads+ #:+intake+ #:+left+ #:+pace+)
   (:import-from #:hydramesh/sync/messages #:read-sync)
   (:import-from #:hydramesh/sync/neighbour
-                #:make-neighbour #:neighbour-address #:neighbour-deaf-p #:neighbour-due-p #:neighbour-heard-at #:neighbour-id
+                #:make-neighbour #:neighbour-address #:neighbour-deaf-p #:neighbour-due-p #:neighbour-id
                 #:neighbour-incarnation #:neighbour-link-ms #:neighbour-lost-p #:neighbour-messages
                 #:neighbour-mutual-p #:neighbour-ready-p #:neighbour-replica #:neighbour-restarted
                 #:neighbour-retired-p #:neighbour-take #:neighbour-voided)
@@ -25,20 +25,20 @@
            #:exchange-received #:exchange-ignored #:exchange-sent #:exchange-bytes)
   (:documentation "What heads tell each other: SYNC messages and the time in, SYNC messages out.
 
-Each head says something of itself only, and counts the versions of that; so whatever arrives late, twice, or not
-at all, everybody gets to the same in the end. Whoever is told something says which version it has, and what it
-has not is sent again. Heads are looked for where settings and workers say that there is one."))
+Each head says something of itself only, and counts the versions of that; so whatever arrives late, twice,
+or not at all, everybody gets to the same in the end. Whoever is told something says which version it has,
+and what it has not is sent again. Heads are looked for where settings and workers say that there is one."))
 (in-package #:hydramesh/sync/exchange)
 
 (defstruct (exchange (:constructor make-exchange (id incarnation link facts on-assigned strangers))
                      (:copier nil))
-  "ID and INCARNATION are this head's. FACTS is a function that returns all facts of its state as it is
-now, see HYDRAMESH/SYNC/STATE, but for what is known here. ON-ASSIGNED is called with a worker's id, the
-number of tasks that other heads have on it, and whether any of those heads has tasks that wait, when that may have
+  "ID and INCARNATION are this head's. FACTS is a function that returns all facts of its state as it is now,
+see HYDRAMESH/SYNC/STATE, but for what is known here. ON-ASSIGNED is called with a worker's id, the number
+of tasks that other heads have on it, and whether any of those heads has tasks that wait, when that may have
 changed. STRANGERS: heads are listened to wherever they are, as all have the cluster's key.
 
-NEIGHBOURS are the heads that are heard. LEFT are those that said farewell, ids and incarnations. STAMP is the
-time that was last written into a message."
+NEIGHBOURS are the heads that are heard. LEFT are those that said farewell, ids and incarnations. STAMP is
+the time that was last written into a message."
   (id "" :type string :read-only t)
   (incarnation 1 :type (unsigned-byte 64) :read-only t)
   (link nil :read-only t)
@@ -154,7 +154,8 @@ time that was last written into a message."
 (defun tell-of-twin (exchange from)
   (unless (exchange-twin-told exchange)
     (setf (exchange-twin-told exchange) t)
-    (log-warning "another head has the same id, so the two tell each other nothing; give each a state_dir of its own"
+    (log-warning "another head has the same id, so the two tell each other nothing; give each a state_dir of
+its own"
                  :head (exchange-id exchange) :address (format-address from))))
 
 (defun take-from (exchange sync from now)

@@ -8,7 +8,8 @@
                 #:view-aside)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:read-sync #:write-sync #:facts-in)
-  (:documentation "SYNC messages: how facts are written into one, as many as it has room for, and read again."))
+  (:documentation "SYNC messages: how facts are written into one, as many as it has room for, and
+read again."))
 (in-package #:hydramesh/sync/messages)
 
 (deftype version () '(unsigned-byte 62))
@@ -19,8 +20,8 @@
 (defconstant +figure+ 16)
 
 (defun write-sync (sync changes)
-  "Put the first of CHANGES into SYNC, a PB:SYNC without any, until it is full; return its octets and the rest.
-Its version becomes that of the last one in it, if there is one."
+  "Put the first of CHANGES into SYNC, a PB:SYNC without any, until it is full; return its octets and the
+rest. Its version becomes that of the last one in it, if there is one."
   (let ((room (- +message+ (pb:encoded-size sync) +figure+)))
     (loop while (and changes (plusp (decf room (put (first changes) sync room))))
           do (setf (pb:sync-version sync) (change-version (pop changes)))))

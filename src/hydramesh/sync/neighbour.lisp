@@ -16,21 +16,23 @@
            #:neighbour-retired-p #:neighbour-restarted #:neighbour-take #:neighbour-lost-p #:neighbour-deaf-p
            #:neighbour-voided
            #:neighbour-due-p #:neighbour-messages #:neighbour-ready-p #:neighbour-acked)
-  (:documentation "Another head that is heard: what it told, what it has of this head's state, what it is to be told."))
+  (:documentation "Another head that is heard: what it told, what it has of this head's state, what it is to
+be told."))
 (in-package #:hydramesh/sync/neighbour)
 
 (defstruct (neighbour (:constructor make-neighbour (id incarnation address heard-at
                                                     &aux (address-at heard-at) (answered-at heard-at)))
                       (:copier nil))
-  "RETIRED are earlier incarnations, the latest first. It was heard at HEARD-AT, and from ADDRESS at ADDRESS-AT.
-REPLICA is what it told of itself.
+  "RETIRED are earlier incarnations, the latest first. It was heard at HEARD-AT, and from ADDRESS at
+ADDRESS-AT. REPLICA is what it told of itself.
 
-Of this head's state it has the version ACKED, and has been sent that up to SENT, last at SENT-AT, in UNDER-WAY
-messages since both were the same. TOLD-AT is when anything was sent, and OWED whether it is to be told soon what has arrived from it. HEARS: it has heard this
-process; what was no mere greeting came last at ANSWERED-AT.
+Of this head's state it has the version ACKED, and has been sent that up to SENT, last at SENT-AT, in
+UNDER-WAY messages since both were the same. TOLD-AT is when anything was sent, and OWED whether it is to be
+told soon what has arrived from it. HEARS: it has heard this process; what was no mere greeting came last at
+ANSWERED-AT.
 
-STAMP is the latest time of its clock that came, at STAMP-AT. RTT is the smoothed round trip, NIL while none was
-measured, and LINK-MS what others are told of it."
+STAMP is the latest time of its clock that came, at STAMP-AT. RTT is the smoothed round trip, NIL while none
+was measured, and LINK-MS what others are told of it."
   (id "" :type string :read-only t)
   (incarnation 0 :type (unsigned-byte 64))
   (retired '() :type list)
@@ -164,7 +166,8 @@ of which something may have changed."
              (>= silence +rest+)))))
 
 (defun may-be-sent (neighbour)
-  "Return how many messages it may be sent now. Whoever has not heard this head may not be where it seems to be."
+  "Return how many messages it may be sent now. Whoever has not heard this head may not be where it seems to
+be."
   (if (neighbour-hears neighbour)
       (- +burst+ (neighbour-under-way neighbour))
       1))
@@ -176,8 +179,8 @@ of which something may have changed."
            (max +retry+ (* 2 (or (neighbour-rtt neighbour) 0))))))
 
 (defun neighbour-messages (neighbour state now greeting)
-  "Return a list of the payloads that NEIGHBOUR is to be sent now. GREETING is a function that returns a PB:SYNC
-with who sends it and when."
+  "Return a list of the payloads that NEIGHBOUR is to be sent now. GREETING is a function that returns a
+PB:SYNC with who sends it and when."
   (when (unanswered-p neighbour now)
     (setf (neighbour-sent neighbour) (neighbour-acked neighbour)
           (neighbour-under-way neighbour) 0))

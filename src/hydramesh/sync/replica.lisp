@@ -8,9 +8,9 @@
 (in-package #:hydramesh/sync/replica)
 
 (defstruct (replica (:constructor make-replica ()) (:copier nil))
-  "VERSION is that of the state; FIGURES are the facts about the head itself, and LINKS and WORKERS those about
-heads and workers, by their ids. EARLY are changes, lists as the arguments of `replica-apply`, before which others
-are missing."
+  "VERSION is that of the state; FIGURES are the facts about the head itself, and LINKS and WORKERS those
+about heads and workers, by their ids. EARLY are changes, lists as the arguments of `replica-apply`, before
+which others are missing."
   (version 0 :type (unsigned-byte 62))
   (figures '() :type list)
   (links (make-hash-table :test 'equal) :type hash-table :read-only t)
@@ -27,9 +27,9 @@ are missing."
     (if view (view-assigned view) 0)))
 
 (defun replica-apply (replica base version facts)
-  "Bring REPLICA from the version BASE to VERSION by FACTS, an alist of those that have changed.
-Return whether it is at VERSION or later now: false if something before is missing. The second value is a list
-of the workers of which something may have changed."
+  "Bring REPLICA from the version BASE to VERSION by FACTS, an alist of those that have changed. Return
+whether it is at VERSION or later now: false if something before is missing. The second value is a list of
+the workers of which something may have changed."
   (let ((known (replica-version replica)))
     (cond ((>= known version) (values t '()))
           ((> base known)

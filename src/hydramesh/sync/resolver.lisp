@@ -6,15 +6,15 @@
   (:export #:resolver #:make-resolver #:resolve)
   (:documentation "The addresses of the heads that the settings name.
 
-To look up a name may take long, so a thread does it, and again from time to time: names of machines that start
-together, or that move, are found later."))
+To look up a name may take long, so a thread does it, and again from time to time: names of machines that
+start together, or that move, are found later."))
 (in-package #:hydramesh/sync/resolver)
 
 (defparameter +again+ 30 "Seconds between two times that names are looked up.")
 
 (defstruct (resolver (:constructor make-resolver (give)) (:copier nil))
-  "GIVE is a function that is called, by a thread of its own, with an alist of names and their addresses. NAMES are
-strings as host:port, MISSED those of them that could not be found the last time."
+  "GIVE is a function that is called, by a thread of its own, with an alist of names and their addresses.
+NAMES are strings as host:port, MISSED those of them that could not be found the last time."
   (give nil :type function :read-only t)
   (names '() :type list)
   (missed '() :type list)
@@ -47,5 +47,6 @@ strings as host:port, MISSED those of them that could not be found the last time
     (system-failure (condition)
       (unless (member name (resolver-missed resolver) :test #'string=)
         (push name (resolver-missed resolver))
-        (log-warning "a head cannot be found; it is looked for again" :peer name :reason (princ-to-string condition)))
+        (log-warning "a head cannot be found; it is looked for again"
+                     :peer name :reason (princ-to-string condition)))
       '())))

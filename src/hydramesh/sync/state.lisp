@@ -4,17 +4,18 @@
   (:export #:state #:make-state #:state-version #:state-publish #:state-current-p #:state-changes
            #:change-key #:change-value #:change-version
            #:view #:make-view #:view-assigned #:view-group #:view-aside)
-  (:documentation "A head's own state, of which only it says anything: facts, each with the version of the state that
-brought it.
+  (:documentation "A head's own state, of which only it says anything: facts, each with the version of the
+state that brought it.
 
-A fact has a key and a value. Keys are :VERSION, :STATE, :WORKERS, :QUEUED, :IN-FLIGHT and :ROLE, whose values
-are those of HeadState; (:LINK . id of a head), with milliseconds; and (:WORKER . id), with a VIEW. Who has any
-version of the state gets to the present one by the facts that are younger: deltas, not a history."))
+A fact has a key and a value. Keys are :VERSION, :STATE, :WORKERS, :QUEUED, :IN-FLIGHT and :ROLE, whose
+values are those of HeadState; (:LINK . id of a head), with milliseconds; and (:WORKER . id), with a VIEW.
+Who has any version of the state gets to the present one by the facts that are younger: deltas, not a
+history."))
 (in-package #:hydramesh/sync/state)
 
 (defstruct (view (:constructor make-view (assigned group aside)) (:copier nil))
-  "What a head sees of a worker: how many tasks it has ASSIGNED to it, its GROUP by distance, NIL if that is not
-known, and whether it has set it ASIDE."
+  "What a head sees of a worker: how many tasks it has ASSIGNED to it, its GROUP by distance, NIL if that is
+not known, and whether it has set it ASIDE."
   (assigned 0 :type (unsigned-byte 32) :read-only t)
   (group nil :type (or null (signed-byte 32)) :read-only t)
   (aside nil :type boolean :read-only t))
@@ -27,8 +28,8 @@ known, and whether it has set it ASIDE."
   (seen 0 :type (unsigned-byte 62)))
 
 (defstruct (state (:constructor make-state ()) (:copier nil))
-  "FACTS by their keys, GONE of them without a value any more. Whoever has a version before FLOOR has to get all.
-ROUND counts what was published."
+  "FACTS by their keys, GONE of them without a value any more. Whoever has a version before FLOOR has to get
+all. ROUND counts what was published."
   (facts (make-hash-table :test 'equal) :type hash-table :read-only t)
   (version 0 :type (unsigned-byte 62))
   (gone 0 :type fixnum)
@@ -69,8 +70,8 @@ ROUND counts what was published."
   change)
 
 (defun forget (state)
-  "Forget the facts that are gone. Whoever does not know of all of them must get all others anew, so they become
-younger than any version that was told."
+  "Forget the facts that are gone. Whoever does not know of all of them must get all others anew, so they
+become younger than any version that was told."
   (let ((facts (by-version (loop for change being the hash-values of (state-facts state) collect change))))
     (setf (state-gone state) 0
           (state-floor state) (1+ (state-version state)))
@@ -87,8 +88,8 @@ younger than any version that was told."
   (<= (state-floor state) version (state-version state)))
 
 (defun state-changes (state version)
-  "Return what has changed since VERSION, the oldest first. Even of all, since 0, what is gone is a part: whoever
-has a version that it could not acknowledge leaves out the beginning, and goes on from there."
+  "Return what has changed since VERSION, the oldest first. Even of all, since 0, what is gone is a part:
+whoever has a version that it could not acknowledge leaves out the beginning, and goes on from there."
   (by-version (loop for change being the hash-values of (state-facts state)
                     when (> (change-version change) version)
                       collect change)))

@@ -7,7 +7,8 @@
   (:import-from #:hydramesh/head/heads #:heads-peers)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:new-cluster #:cluster-core #:pass-time #:add-worker #:add-client #:answer #:ask #:member-address #:received
+                #:new-cluster #:cluster-core #:pass-time #:add-worker #:add-client #:answer #:ask
+                #:member-address #:received
                 #:result #:say #:send #:status #:task #:tasks)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))

@@ -16,15 +16,16 @@
            #:head #:add-head #:head-exchange #:head-figures #:head-views #:head-address #:head-assigned
            #:head-alive-p #:head-incarnation
            #:restart-head #:pass-time #:see #:agree-p #:heard-by #:know-each-other #:masters #:deliver)
-  (:documentation "Heads that tell each other of themselves over a network that loses, doubles, delays and cuts."))
+  (:documentation "Heads that tell each other of themselves over a network that loses, doubles, delays and
+cuts."))
 (in-package #:hydramesh/tests/sync/network)
 
 (defparameter +step+ (seconds 1/10))
 
 (defstruct network
   "HEADS at addresses. LOSS and DUPLICATES are shares of what is sent, DELAY the most microseconds that it
-takes; CUT-P is a function of two heads that tells whether nothing gets from one to the other. DEAF are addresses at which nobody
-knows SYNC, with what came there."
+takes; CUT-P is a function of two heads that tells whether nothing gets from one to the other. DEAF are
+addresses at which nobody knows SYNC, with what came there."
   (now (seconds 1000))
   (random (sb-ext:seed-random-state 1))
   (heads '())
@@ -42,8 +43,8 @@ knows SYNC, with what came there."
   (apply #'make-network :random (sb-ext:seed-random-state seed) options))
 
 (defstruct head
-  "A head whose FIGURES are those of HeadState and whose VIEWS are of workers, by their ids, is at ADDRESS. ASSIGNED are the
-tasks that others have, as it was told."
+  "A head whose FIGURES are those of HeadState and whose VIEWS are of workers, by their ids, is at ADDRESS.
+ASSIGNED are the tasks that others have, as it was told."
   network exchange address
   (figures (list :version "1" :state pb:+ready+ :workers 0 :queued 0 :in-flight 0))
   (views (make-hash-table :test 'equal))

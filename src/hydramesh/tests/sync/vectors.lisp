@@ -5,7 +5,8 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/sync/messages #:facts-in #:read-sync)
   (:import-from #:hydramesh/sync/replica
-                #:make-replica #:replica-apply #:replica-assigned #:replica-fact #:replica-version #:replica-workers)
+                #:make-replica #:replica-apply #:replica-assigned #:replica-fact #:replica-version
+                #:replica-workers)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/vector-file #:at #:bytes #:vectors)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -52,4 +53,5 @@
                           (is (= (at step "queued") (replica-fact replica :queued 0)) "~A" (at story "name"))
                           (is (= (length workers) (hash-table-count (replica-workers replica))))
                           (loop for (id . assigned) in workers
-                                do (is (= assigned (replica-assigned replica id)) "~A" (at story "name"))))))))
+                                do (is (= assigned (replica-assigned replica id))
+                                       "~A" (at story "name"))))))))
