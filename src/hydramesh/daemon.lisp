@@ -67,7 +67,8 @@ what is to go."))
 
 (defstruct head
   "A core, the mesh through which it speaks, and the settings it follows. STORAGE records what it does.
-RESOLVER finds other heads; UNREACHABLE are those to which it must not speak. DRAIN-END is when the tasks that are left are given up, once it is to end."
+RESOLVER finds other heads; UNREACHABLE are those to which it must not speak. DRAIN-END is when the
+tasks that are left are given up, once it is to end."
   (lifecycle nil :type lifecycle)
   (settings nil :type settings)
   (mesh nil :type mesh)

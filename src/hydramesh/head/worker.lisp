@@ -36,16 +36,18 @@
 (defstruct (worker (:constructor %make-worker) (:copier nil))
   "One worker process: what it said last, and what this head has assigned to it.
 
-PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers
-by when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table
-whose keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many
-tasks it has from other heads: those that they have TOLD, and others, UNTOLD. CONTESTED: heads that have tasks there have others that wait. LAST-ASSIGNMENT orders workers by when they last got a task. READ is
-what it has read of late, NIL if that is nothing. RETIRED are
-processes of the same id that this one has replaced, the oldest first, each with the number of
-heartbeats that came from it since. PROXIMITY is how far away it is. TAGS are a set of
-hydramesh/head/tags. MEMORY are the bytes that models could take if it unloaded those that it has, NIL if it
-does not tell, and ROOM those of them that one could take of which other workers hold parts. OFFER is what it
-lends to models of other workers. BREAKER is what speaks against it, NIL if nothing does. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX too."
+PROCESS is its id and incarnation: a worker that was restarted is another one. NUMBER orders workers by
+when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table whose
+keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many tasks it
+has from other heads: those that they have TOLD, and others, UNTOLD. CONTESTED: heads that have tasks
+there have others that wait. LAST-ASSIGNMENT orders workers by when they last got a task. READ is what
+it has read of late, NIL if that is nothing. RETIRED are processes of the same id that this one has
+replaced, the oldest first, each with the number of heartbeats that came from it since. PROXIMITY is how
+far away it is. TAGS are a set of hydramesh/head/tags. MEMORY are the bytes that models could take if it
+unloaded those that it has, NIL if it does not tell, and ROOM those of them that one could take of which
+other workers hold parts. OFFER is what it lends to models of other workers. BREAKER is what speaks
+against it, NIL if nothing does. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX
+too."
   (process (cons "" 0) :type cons :read-only t)
   (number 0 :type fixnum)
   (bytes 0 :type fixnum)
