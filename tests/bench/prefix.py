@@ -1,7 +1,7 @@
 """What it gains that a chat goes on where it began: two workers, with hashes and without.
 
     python tests/bench/prefix.py [--head daiic-head] [--engines llama.cpp,transformers] [--rounds 3]
-                                 [--chats 4] [--history 1500] [--layers 2]
+                                 [--chats 4] [--history 1500] [--layers 2] [--slots 32]
 
 Two real workers have the same random Qwen 3 with fewer layers. First, the second turn of a chat
 that is alone goes to the worker that has read the first one, and to the other. Then, in each round,
@@ -157,6 +157,7 @@ async def contest(engine: str, model: Path, options: argparse.Namespace, head: h
                 backend="cpu",
                 threads=1,
                 quantization="none",
+                slots=options.slots,
             )
             workers.append(await stack.enter_async_context(daemon))
         for daemon in workers:
@@ -211,6 +212,7 @@ def main() -> None:
     parser.add_argument("--chats", type=int, default=4, help="at once")
     parser.add_argument("--history", type=int, default=1500, help="tokens of a chat's first turn")
     parser.add_argument("--layers", type=int, default=2, help="of the model")
+    parser.add_argument("--slots", type=int, default=32, help="of a worker; fewer have less cache")
     parser.add_argument("--scratch", type=Path, help="folder for 1 GB of models")
     options = parser.parse_args()
     if unknown := {*options.engines.split(",")} - {"llama.cpp", "transformers"}:
