@@ -21,6 +21,7 @@
                 #:mesh #:open-mesh #:close-mesh #:mesh-subscribe #:insecure-bind #:mesh-wait #:mesh-wake
                 #:mesh-receive #:mesh-flush #:mesh-now #:mesh-paused #:mesh-next-timeout
                 #:mesh-local-address #:mesh-counters)
+  (:import-from #:hydramesh/policy-file #:begin-policy #:follow-policy)
   (:import-from #:hydramesh/repl/server #:open-repl #:close-repl #:repl-refused)
   (:import-from #:hydramesh/service/event-loop
                 #:event-loop #:make-event-loop #:on-loop #:run #:loop-unavailable)
@@ -37,7 +38,7 @@
                 #:settings #:settings-listen #:settings-http-listen #:settings-cluster-key-file
                 #:settings-allow-unauthenticated #:settings-drain-timeout
                 #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
-                #:settings-max-attempts #:settings-group-threshold #:settings-mesh-node
+                #:settings-max-attempts #:settings-policy #:settings-group-threshold #:settings-mesh-node
                 #:settings-set-aside-after #:settings-set-aside-pause
                 #:settings-set-aside-longest #:settings-state-dir #:settings-storage #:settings-repl-socket
                 #:settings-peers)
@@ -137,6 +138,7 @@ tasks that are left are given up, once it is to end."
                           :event-loop (make-event-loop (lambda () (mesh-wake mesh)))
                           :storage (attach-recorder core (settings-state-dir settings)
                                                     (settings-storage settings)))))
+    (begin-policy (core-dispatcher core) (settings-policy settings) (mesh-now mesh))
     (mesh-subscribe mesh +mesh+)
     (mesh-subscribe mesh +sync+)
     (setf (head-resolver head) (make-resolver (lambda (peers) (note-peers head peers))))
@@ -241,6 +243,7 @@ tasks that are left are given up, once it is to end."
 (defun follow (head settings)
   (setf (head-settings head) settings
         (dispatcher-policy (core-dispatcher (head-core head))) (policy settings))
+  (follow-policy (core-dispatcher (head-core head)) (settings-policy settings) (head-now head))
   (name-peers head))
 
 ;;; Other heads

@@ -3,10 +3,10 @@
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:capabilities #:+no-needs+ #:capability-set #:capability-list #:can-p #:ability
-           #:work-kind #:work-kind-name #:work-kind-unit #:work-kind-usual-rate
+           #:work-kind #:work-kind-name #:work-kind-field #:work-kind-unit #:work-kind-usual-rate
            #:work-kind-shared #:work-kind-seeded #:work-kind-size #:work-kind-reading
            #:work-kind-made #:work-kind-loads
-           #:+work+ #:work-of #:needs-of #:bytes-to-read #:capabilities-of)
+           #:+work+ #:+read-per-written+ #:work-of #:needs-of #:bytes-to-read #:capabilities-of)
   (:documentation "The registry of work: what a head needs to know of each kind of task, and of model.
 
 A new kind of task is an entry here, an engine that does it, and an endpoint that asks for it. A

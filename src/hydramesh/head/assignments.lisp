@@ -11,6 +11,7 @@
                 #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-worker
                 #:numbers-began-at #:numbers-queued #:numbers-ran #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/link #:link-send)
+  (:import-from #:hydramesh/head/reservations #:count-in #:count-out)
   (:import-from #:hydramesh/head/shared-model #:shared-model-has-p #:shared-model-running)
   (:import-from #:hydramesh/head/worker
                 #:worker-address #:worker-attempts #:worker-began #:worker-breaker #:worker-drop #:worker-id
@@ -81,6 +82,7 @@ is kept of the answers to all jobs that are not over."
       (job-forget-group-key job)
       (id-table-put (assignments-jobs assignments) attempt job)
       (take worker attempt now)
+      (count-in job worker)
       (worker-began worker (job-model job))
       (when (job-group job)
         (incf (shared-model-running (job-group job))))
@@ -118,6 +120,7 @@ is kept of the answers to all jobs that are not over."
     (answer-order-drop-early (job-answer job))
     (id-table-remove (assignments-jobs assignments) (job-attempt job))
     (drop worker (job-attempt job))
+    (count-out job worker)
     (when (job-group job)
       (decf (shared-model-running (job-group job))))
     worker))

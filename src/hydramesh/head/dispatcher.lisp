@@ -16,9 +16,9 @@
                 #:client-began #:client-conclude #:client-ended)
   (:import-from #:hydramesh/head/deadlines
                 #:deadlines #:make-deadlines #:deadlines-add #:deadlines-missed)
-  (:import-from #:hydramesh/head/decision #:decision-of)
   (:import-from #:hydramesh/head/dialect #:dialect-error)
   (:import-from #:hydramesh/head/eligibility #:may-run-p)
+  (:import-from #:hydramesh/head/fallbacks #:place-or-fall-back #:return-to-asked-model)
   (:import-from #:hydramesh/head/faults #:skipping-faults)
   (:import-from #:hydramesh/head/finished #:tell-finished)
   (:import-from #:hydramesh/head/group-ledger
@@ -34,10 +34,12 @@
                 #:group-first #:group-jobs #:group-unservable-since)
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-tasks-memory)
   (:import-from #:hydramesh/head/link #:link-forget #:message-too-large)
-  (:import-from #:hydramesh/head/placement #:place #:servable-p)
   (:import-from #:hydramesh/head/reading #:note-assigned)
   (:import-from #:hydramesh/head/registry
-                #:registry #:make-registry #:registry-contenders #:registry-remove #:registry-silent-since #:registry-workers)
+                #:registry #:make-registry #:registry-remove #:registry-silent-since #:registry-workers)
+  (:import-from #:hydramesh/head/reservations #:note-reservations)
+  (:import-from #:hydramesh/head/rulings
+                #:classify #:considering #:decided #:servable #:why-late #:why-unservable)
   (:import-from #:hydramesh/head/scoring #:cost)
   (:import-from #:hydramesh/head/shares #:share-bytes #:share-queued)
   (:import-from #:hydramesh/head/statistics
@@ -60,6 +62,7 @@
            #:dispatcher-in-flight #:dispatcher-tick #:dispatcher-submit #:dispatcher-cancel
            #:dispatcher-fail #:dispatcher-complete #:dispatcher-end-with #:dispatcher-lose
            #:dispatcher-take-back #:dispatcher-blame #:dispatcher-move #:dispatcher-wait #:dispatcher-assign-waiting
+           #:dispatcher-consider
            #:described)
   (:documentation "The life of a task, sans-IO: start reading here.
 
@@ -129,7 +132,7 @@ PAUSED is a function that tells how much time NOW has left out since the start."
   (loop for job = (deadlines-missed (dispatcher-deadlines dispatcher) now)
         while job
         do (skipping-faults ("ending a job")
-             (dispatcher-fail dispatcher job (task-errors:late job) now)))
+             (dispatcher-fail dispatcher job (why-late (dispatcher-workers dispatcher) job) now)))
   (dolist (worker (registry-silent-since
                    (dispatcher-workers dispatcher)
                    (- now (policy-worker-timeout (dispatcher-policy dispatcher)))))
@@ -149,16 +152,16 @@ PAUSED is a function that tells how much time NOW has left out since the start."
 When the queue is full, a job of the client that has most in it gives way. Signal a TASK-ERROR if that is
 the client of this job, or if no worker can serve it."
   (make-room dispatcher job now)
-  (let ((queue (dispatcher-queue dispatcher))
-        (workers (dispatcher-workers dispatcher)))
+  (let ((queue (dispatcher-queue dispatcher)))
+    (classify (dispatcher-workers dispatcher) queue job now)
     (when (or (zerop (job-queue-length queue))
               (null (job-queue-group-of queue job)))
       (when (placed dispatcher job now)
         (accepted dispatcher job)
         (return-from dispatcher-submit))
-      (unless (or (servable-p workers (dispatcher-groups dispatcher) job)
+      (unless (or (can-be-served-p dispatcher job now)
                   (< now (settled-at dispatcher)))
-        (error (task-errors:unservable job (registry-workers workers)))))
+        (error (why-unservable (dispatcher-workers dispatcher) job))))
     (when (>= (job-queue-length queue) (policy-queue-size (dispatcher-policy dispatcher)))
       (make-way dispatcher job #'share-queued 1 (task-errors:queue-full (job-queue-length queue)) now)))
   (dispatcher-wait dispatcher job now)
@@ -285,7 +288,7 @@ It may go to the same one again if that was not at fault, and WORKER is NIL."
              (not (or (passing-p error)
                       ;; A worker's heartbeat may tell only later how much the model takes.
                       (and (job-too-small job) (= (task-error-code error) pb:+out-of-memory+))
-                      (servable-p (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) job))))
+                      (can-be-served-p dispatcher job now))))
          (dispatcher-end-with dispatcher error job now))
         (t
          (incf (statistics-moved (dispatcher-statistics dispatcher)))
@@ -300,8 +303,19 @@ It may go to the same one again if that was not at fault, and WORKER is NIL."
   (+ (dispatcher-started-at dispatcher)
      (policy-worker-timeout (dispatcher-policy dispatcher))))
 
+(defun dispatcher-consider (dispatcher job now)
+  "Have the policy in force look at JOB, for who explains it."
+  (funcall (considering (dispatcher-workers dispatcher) (dispatcher-queue dispatcher) now) job))
+
+(defun can-be-served-p (dispatcher job now)
+  "Return whether JOB can run somewhere, now or later."
+  (servable (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) (dispatcher-queue dispatcher)
+            job now))
+
 (defun dispatcher-wait (dispatcher job now)
   "Put JOB into the queue."
+  (return-to-asked-model job)
+  (classify (dispatcher-workers dispatcher) (dispatcher-queue dispatcher) job now)
   (let ((group (job-queue-add (dispatcher-queue dispatcher) job now)))
     (when (and (null (job-error job))
                (< now (settled-at dispatcher)))
@@ -331,12 +345,12 @@ If only the worker FREED has changed, no others are looked at than it may run."
   "Assign JOB to the worker that should get it now, if there is one; return that.
 Signal a TASK-ERROR as `assign` does."
   (multiple-value-bind (worker group)
-      (place (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) job now)
+      (place-or-fall-back (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) job now
+                          (considering (dispatcher-workers dispatcher) (dispatcher-queue dispatcher) now))
     (when worker
       (job-share job group)
-      (setf (job-decision job)
-            (unless group
-              (decision-of (registry-contenders (dispatcher-workers dispatcher)))))
+      (note-reservations job)
+      (setf (job-decision job) (unless group (decided (dispatcher-workers dispatcher) job worker)))
       (and (assign dispatcher job worker now) worker))))
 
 (defun assign (dispatcher job worker now)
@@ -351,10 +365,9 @@ Signal a TASK-ERROR if it can be told to no worker."
 
 (defun fail-unservable (dispatcher now)
   "Fail the jobs that no worker can serve, after giving workers time to return."
-  (let ((workers (dispatcher-workers dispatcher))
-        (patience (policy-worker-timeout (dispatcher-policy dispatcher))))
+  (let ((patience (policy-worker-timeout (dispatcher-policy dispatcher))))
     (dolist (group (job-queue-groups (dispatcher-queue dispatcher)))
-      (cond ((servable-p workers (dispatcher-groups dispatcher) (group-first group))
+      (cond ((can-be-served-p dispatcher (group-first group) now)
              (setf (group-unservable-since group) nil))
             ((null (group-unservable-since group))
              (setf (group-unservable-since group) now))
@@ -365,7 +378,7 @@ Signal a TASK-ERROR if it can be told to no worker."
                                   job
                                   ;; Of a group that is gone, who was lost says less than what there is.
                                   (or (and (null (job-group job)) (job-error job))
-                                      (task-errors:unservable job (registry-workers workers)))
+                                      (why-unservable (dispatcher-workers dispatcher) job))
                                   now))))))))
 
 (defun described (worker)

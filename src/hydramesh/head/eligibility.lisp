@@ -2,13 +2,14 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/answer-order #:answer-order-made-by)
+  (:import-from #:hydramesh/head/in-force #:permitted-p #:permitted-later-p)
   (:import-from #:hydramesh/head/job
                 #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-too-small #:job-kind
                 #:job-answer)
   (:import-from #:hydramesh/head/model-index
                 #:do-holders #:worker-model-lacks-p #:worker-model-takes #:worker-model-continues-p
                 #:worker-model-worker)
-  (:import-from #:hydramesh/head/registry #:registry-workers #:registry-index)
+  (:import-from #:hydramesh/head/registry #:registry-workers #:registry-index #:registry-in-force)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags #:worker-models
@@ -20,7 +21,8 @@
   (:documentation "Which workers may have a task at all.
 
 Only workers count that have all the tags that the task asks for, whose model can do what it needs, and
-that can hold it alone; hydramesh/head/group-ledger is for models that nobody can. An answer that was begun
+that can hold it alone; hydramesh/head/group-ledger is for models that nobody can. The policy in force may keep
+a task from some of them. An answer that was begun
 goes on where the same model is loaded, if it is anywhere."))
 (in-package #:hydramesh/head/eligibility)
 
@@ -61,7 +63,8 @@ goes on where the same model is loaded, if it is anywhere."))
                      (worker-model-continues-p model made-by)
                      (not (worker-model-lacks-p model needs))
                      (model-held-p model worker)
-                     (allowed-p worker job))
+                     (allowed-p worker job)
+                     (permitted-p (registry-in-force registry) worker job model))
             (return-from same-model-among made-by)))))))
 
 (defun downloads-p (worker job)
@@ -83,6 +86,7 @@ goes on where the same model is loaded, if it is anywhere."))
   "Return whether a worker can run JOB, now or once it has started or is free."
   (let ((name (job-model job))
         (needs (job-needs job))
+        (in-force (registry-in-force registry))
         (lacking nil)
         (takes 0))
     (do-holders (model (registry-index registry) name)
@@ -91,12 +95,14 @@ goes on where the same model is loaded, if it is anywhere."))
           (cond ((worker-model-lacks-p model needs) (setf lacking t))
                 ((and (loads-p job) (not (model-held-p model worker)))
                  (setf takes (least takes (worker-model-takes model))))
-                ((allowed-p worker job) (return-from may-serve-p t))))))
+                ((and (allowed-p worker job) (permitted-later-p in-force worker job model))
+                 (return-from may-serve-p t))))))
     ;; What a model cannot do here it will not do after it was downloaded there.
     (and (not lacking)
          (names-repository-p name)
          (some (lambda (worker)
                  (and (worker-serving-p worker)
                       (downloads-p worker job)
-                      (worker-fits-p worker takes)))
+                      (worker-fits-p worker takes)
+                      (permitted-later-p in-force worker job nil)))
                (registry-workers registry)))))

@@ -1,11 +1,13 @@
 (defpackage #:hydramesh/head/explanations
   (:use #:cl)
-  (:import-from #:hydramesh/head/decision #:decision-text)
-  (:import-from #:hydramesh/head/job #:job-decision #:job-number #:job-worker)
+  (:import-from #:hydramesh/head/decision #:decision-text #:rule-text)
+  (:import-from #:hydramesh/head/job #:job-decision #:job-number #:job-plan #:job-worker)
   (:import-from #:hydramesh/head/reasons #:reason-text)
   (:import-from #:hydramesh/head/verdicts
-                #:explain-choice #:verdict-rank #:verdict-seconds #:verdict-worker)
+                #:explain-choice #:verdict-rank #:verdict-rules #:verdict-seconds
+                #:verdict-worker)
   (:import-from #:hydramesh/head/worker #:worker-id #:worker-title)
+  (:import-from #:hydramesh/policy/plan #:plan #:plan-rules)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:explanation-of #:verdict-text)
@@ -27,6 +29,8 @@
          (here (find (job-worker job) verdicts :key #'verdict-worker)))
     (pb:make-explanation
      :number (job-number job)
+     :rules (let ((plan (job-plan job)))
+              (and (typep plan 'plan) (plan-rules plan)))
      :verdicts (loop repeat +most-verdicts+
                      for verdict in (if here (cons here (remove here verdicts)) verdicts)
                      for worker = (verdict-worker verdict)
@@ -37,4 +41,5 @@
                                           (eq verdict here)
                                           (eql (verdict-rank verdict) 1))
                               :reason (verdict-text verdict job)
+                              :rules (mapcar #'rule-text (verdict-rules verdict))
                               :seconds (or (verdict-seconds verdict) 0d0))))))

@@ -2,12 +2,13 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/head/eligibility #:may-lead-p)
+  (:import-from #:hydramesh/head/in-force #:model-on #:permitted-p)
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-tags)
   (:import-from #:hydramesh/head/model-index
                 #:+downloadable+ #:+failed+ #:do-holders #:readiness #:worker-model-capabilities
                 #:worker-model-keeps #:worker-model-readiness #:worker-model-slices
                 #:worker-model-takes)
-  (:import-from #:hydramesh/head/registry #:registry-index #:registry-workers)
+  (:import-from #:hydramesh/head/registry #:registry-in-force #:registry-index #:registry-workers)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:names-repository-p #:worker-can-download #:worker-lacks-p #:worker-models
@@ -40,7 +41,7 @@ They have its model and know how much it takes, or may download it when another 
             when (and (worker-offer worker)
                       (funcall state-p worker)
                       (not (worker-slices worker (job-model job)))
-                      (can-lead-p worker job))
+                      (can-lead-p registry worker job))
               if (and here (plusp (worker-model-takes known)))
                 collect (make-candidate :worker worker
                                         :takes (worker-model-takes known)
@@ -89,7 +90,8 @@ They have its model and know how much it takes, or may download it when another 
                         (tag-subset-p (job-tags job) (worker-tags worker))))
                  (registry-workers registry)))
 
-(defun can-lead-p (worker job)
-  "Return whether WORKER may have JOB, as far as it knows what its model can do."
+(defun can-lead-p (registry worker job)
+  "Return whether WORKER may have JOB, as far as it knows what its model can do, and the policy lets it."
   (and (may-lead-p worker job)
+       (permitted-p (registry-in-force registry) worker job (model-on worker job))
        (not (worker-lacks-p worker (job-model job) (job-needs job)))))

@@ -66,7 +66,7 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
   (dolist (group (remove (job-model job) (group-ledger-groups ledger)
                          :key #'shared-model-model :test #'string/=))
     (let ((lead (lead-of ledger group)))
-      (when (and lead (ready-p lead) (can-lead-p lead job))
+      (when (and lead (ready-p lead) (can-lead-p (group-ledger-workers ledger) lead job))
         (cond ((not (complete-p ledger group now))
                (drop ledger (list group)))
               ((null (shared-model-ending-since group))
@@ -144,7 +144,7 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                         (head-limits-members (group-ledger-limits ledger))))
              (form-slices (loop for worker in (slicers workers job #'worker-serving-p)
                                 collect (cons (group-memory-slicer-at-best memory worker (job-model job))
-                                              (can-lead-p worker job)))
+                                              (can-lead-p workers worker job)))
                           (head-limits-members (group-ledger-limits ledger))))
          t)))
 
@@ -184,7 +184,7 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                            when (usable-p ledger worker now)
                              collect (cons (group-memory-as-slicer memory worker (job-model job)
                                                                    groups ended)
-                                           (can-lead-p worker job)))
+                                           (can-lead-p workers worker job)))
                      (head-limits-members (group-ledger-limits ledger)))
         (and leads
              (form (loop for candidate in leads

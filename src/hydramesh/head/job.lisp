@@ -25,7 +25,7 @@
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-first-at #:numbers-queued #:numbers-running
            #:numbers-ran
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
-           #:job-group #:job-decision #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
+           #:job-group #:job-decision #:job-plan #:job-view #:job-inside #:job-class #:job-asked-model #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
            #:job-forget-group-key)
   (:documentation "One task that the head has accepted, until it has ended."))
 (in-package #:hydramesh/head/job)
@@ -67,7 +67,10 @@ NEEDS, and all of TAGS; PINNED is the id of the only one that may run it, or \"\
 asks for parts, MISSED-P that a part of its answer came from another address
 than its worker's. FAILED-ON are the processes on which it has failed, the last time with ERROR, and
 TOO-SMALL those that could not hold its model alone, but might lead a group. GROUP are the workers that hold its model together, if one
-alone cannot; DECISION is why it runs where it does if one does. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
+alone cannot; DECISION is why it runs where it does if one does. The policy in force has made
+PLAN of it, sees VIEW of it, counts it as INSIDE the reservations of that set while it runs, and decides alike
+for all of its CLASS. ASKED-MODEL is the one that its client asked for, while a fallback has taken the place
+of that. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
 which ANSWER's task does not have. Times are of the head's monotonic clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
   (client nil :type client :read-only t)
@@ -75,7 +78,7 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (bytes 0 :type fixnum :read-only t)
   (number 0 :type fixnum :read-only t)
   (kind nil :type work-kind :read-only t)
-  (model "" :type string :read-only t)
+  (model "" :type string)
   (pinned "" :type string :read-only t)
   (needs 0 :type capabilities :read-only t)
   (tags '() :type list :read-only t)
@@ -101,6 +104,11 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (error nil)
   (group nil :type (or null shared-model))
   (decision nil :type (or null decision))
+  (plan nil)
+  (view nil)
+  (inside 0 :type unsigned-byte)
+  (class nil)
+  (asked-model nil :type (or null string))
   (numbers nil :type numbers :read-only t)
   (key nil))
 
@@ -218,6 +226,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
                      (job-tags job)
                      (job-failed-on job)
                      (job-too-small job)
+                     (job-class job)
                      (and made-by
                           (list (pb:model-identity-weights made-by)
                                 (pb:model-identity-tokenizer made-by)

@@ -4,7 +4,8 @@
   (:import-from #:hydramesh/head/job #:job-model #:job-near-p #:job-needs #:job-pinned #:job-tags)
   (:import-from #:hydramesh/head/proximity #:proximity-delay #:proximity-group)
   (:import-from #:hydramesh/head/verdicts
-                #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness #:verdict-seconds)
+                #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness #:verdict-rules
+                #:verdict-seconds #:verdict-weight)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/reading #:share-read)
   (:import-from #:hydramesh/head/worker
@@ -12,7 +13,7 @@
                 #:worker-offer #:worker-proximity #:worker-slots #:worker-state #:worker-tags #:worker-takes
                 #:names-repository-p)
   (:import-from #:hydramesh/schema)
-  (:import-from #:hydramesh/shown #:counted #:word)
+  (:import-from #:hydramesh/shown #:counted #:shown #:word)
   (:import-from #:hydramesh/topology/distance #:+isolated+)
   (:import-from #:hydramesh/work #:ability #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -69,9 +70,12 @@
   "Return why JOB is not given to the worker of VERDICT; how it would fare there if it might be."
   (let ((worker (verdict-worker verdict)))
     (ecase (verdict-reason verdict)
-      ((nil) (format nil "~A, free~A; done in about ~,1F s~@[, ~A~]"
+      ((nil) (format nil "~A, free~A; done in about ~,1F s~@[, which the policy counts as ~,1F s~]~@[, ~A~]"
                      (readiness-text (verdict-readiness verdict)) (reading-text worker job)
-                     (verdict-seconds verdict) (delay-text worker job)))
+                     (verdict-seconds verdict)
+                     (and (verdict-rules verdict)
+                          (/ (verdict-seconds verdict) (verdict-weight verdict)))
+                     (delay-text worker job)))
       (:pinned (format nil "the task asks for the worker ~A" (job-pinned job)))
       (:failed "has failed with this task before")
       (:tags (format nil "lacks the tags ~{~A~^, ~}"
@@ -89,6 +93,10 @@
                           (and (worker-offer worker)
                                (gib (pb:shard-offer-bytes (worker-offer worker))))))
       (:unable (format nil "its model cannot ~A" (abilities-text (lacking worker job))))
+      (:policy (format nil "excluded by the policy~@[: ~{~A~^, ~}~]"
+                       (loop for (name . factor) in (verdict-rules verdict)
+                             unless factor
+                               collect (shown name))))
       (:other "has another model of that name than the one that began the answer")
       (:set-aside (aside-text (worker-breaker worker) (verdict-wait verdict)))
       (:busy (format nil "busy: ~A on ~A; ~A~A"

@@ -3,6 +3,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/address #:format-address)
   (:import-from #:hydramesh/head/contenders #:contenders #:make-contenders)
+  (:import-from #:hydramesh/head/in-force #:in-force #:make-in-force)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-incarnations #:head-limits-workers
                 #:head-limits-heartbeats-memory #:head-limits-stopped #:head-limits-failing)
@@ -16,7 +17,7 @@
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:registry #:make-registry #:registry-workers #:registry-count #:registry-index #:registry-lending
-           #:registry-contenders #:registry-remembered-rate
+           #:registry-contenders #:registry-in-force #:registry-remembered-rate
            #:registry-get #:registry-at #:registry-answered #:registry-note-elsewhere #:registry-heard #:registry-remove
            #:registry-retire #:registry-silent-since #:registry-deafen #:registry-deaf-p)
   (:documentation "The workers that this head hears from."))
@@ -28,7 +29,8 @@
 (defstruct (registry (:constructor make-registry (limits)) (:copier nil))
   "All workers heard from recently: WORKERS is a list of them in the order in which they came, which
 a change replaces and does not alter. INDEX has their models. LENDING is how
-many of them lend memory to models of others. CONTENDERS are those that the last choice was among. STOPPED are processes of which nothing
+many of them lend memory to models of others. CONTENDERS are those that the last choice was among,
+IN-FORCE the policy that has a say in it. STOPPED are processes of which nothing
 is heard any more, DEAF addresses that may be heard, but do not hear this head, and FAILING an alist of the
 breakers of processes that were lost; all have the latest first. ELSEWHERE are the tasks that other heads say that
 they have on workers, by their ids."
@@ -41,6 +43,7 @@ they have on workers, by their ids."
   (bytes 0 :type fixnum)
   (lending 0 :type fixnum)
   (contenders (make-contenders) :type contenders :read-only t)
+  (in-force (make-in-force) :type in-force :read-only t)
   (stopped '() :type list)
   (deaf '() :type list)
   (failing '() :type list)

@@ -6,9 +6,10 @@
   (:import-from #:hydramesh/head/breaker
                 #:breaker-failures #:breaker-reason #:breaker-state #:breaker-wait)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher-workers #:dispatcher-jobs #:dispatcher-queue #:dispatcher-policy #:dispatcher-in-flight
-                #:dispatcher-heads #:dispatcher-started-at #:policy-queue-size)
+                #:dispatcher-consider #:dispatcher-workers #:dispatcher-jobs #:dispatcher-queue #:dispatcher-policy
+                #:dispatcher-in-flight #:dispatcher-heads #:dispatcher-started-at #:policy-queue-size)
   (:import-from #:hydramesh/head/explanations #:explanation-of)
+  (:import-from #:hydramesh/head/in-force #:in-force-policy #:in-force-refused #:in-force-since)
   (:import-from #:hydramesh/head/job
                 #:job-arrived-at #:job-attempts #:job-kind #:job-model #:job-number #:job-worker)
   (:import-from #:hydramesh/head/heads #:heads-statuses)
@@ -16,13 +17,14 @@
   (:import-from #:hydramesh/head/nodes
                 #:node-address #:node-id #:node-master #:node-neighbours #:node-role #:node-seen-at #:nodes-list)
   (:import-from #:hydramesh/head/proximity #:proximity-group #:proximity-health)
-  (:import-from #:hydramesh/head/registry #:registry-workers)
+  (:import-from #:hydramesh/head/registry #:registry-in-force #:registry-workers)
   (:import-from #:hydramesh/head/roles #:worker-roles)
   (:import-from #:hydramesh/head/statistics
                 #:statistics-done #:statistics-failed #:statistics-moved)
   (:import-from #:hydramesh/head/worker
                 #:worker-breaker #:worker-heartbeat #:worker-id #:worker-address #:worker-seen-at
                 #:worker-attempts #:worker-number #:worker-proximity #:worker-rtt)
+  (:import-from #:hydramesh/policy/policy #:policy-digest #:policy-name #:policy-rule-count #:policy-text)
   (:import-from #:hydramesh/version #:+version+)
   (:import-from #:hydramesh/work #:work-kind-name)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -49,6 +51,8 @@
    :timestamp-us (wall-clock)
    :version +version+
    :heads (heads-statuses (dispatcher-heads dispatcher) now)
+   :policy (policy-status (registry-in-force (dispatcher-workers dispatcher))
+                          (pb:status-task-policy asked))
    :tasks (and (pb:status-task-tasks asked) (tasks-of dispatcher now))
    :explanation (explanation-in dispatcher (pb:status-task-explain asked) now)))
 
@@ -69,7 +73,20 @@
 (defun explanation-in (dispatcher number now)
   "Return why the task with that NUMBER is where it is, NIL if there is none."
   (let ((job (gethash number (dispatcher-jobs dispatcher))))
-    (and job (explanation-of (dispatcher-workers dispatcher) job now))))
+    (when job
+      (dispatcher-consider dispatcher job now)
+      (explanation-of (dispatcher-workers dispatcher) job now))))
+
+(defun policy-status (in-force text-p)
+  "Return the PB:POLICY-STATUS of IN-FORCE, with the policy's text if TEXT-P; NIL if there is none."
+  (let ((policy (in-force-policy in-force)))
+    (when (or policy (string/= "" (in-force-refused in-force)))
+      (pb:make-policy-status :name (if policy (policy-name policy) "")
+                             :digest (if policy (policy-digest policy) "")
+                             :text (if (and policy text-p) (policy-text policy) "")
+                             :loaded-us (if policy (in-force-since in-force) 0)
+                             :rules (if policy (policy-rule-count policy) 0)
+                             :refused (in-force-refused in-force)))))
 
 (defun by-name (workers)
   (stable-sort (copy-list workers) #'string<

@@ -7,12 +7,13 @@
                 #:contenders-add #:contenders-score #:contenders-next #:contenders-next-score #:do-contenders)
   (:import-from #:hydramesh/head/eligibility
                 #:allowed-p #:downloads-p #:least #:loads-p #:same-model-among)
+  (:import-from #:hydramesh/head/in-force #:permitted-p)
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-queued-at)
   (:import-from #:hydramesh/head/model-index
                 #:do-holders #:worker-model-lacks-p #:worker-model-takes #:worker-model-continues-p #:readiness
                 #:worker-model-worker #:worker-model-readiness #:+on-disk+ #:+downloadable+ #:+never+)
   (:import-from #:hydramesh/head/registry
-                #:registry-workers #:registry-index #:registry-contenders)
+                #:registry-workers #:registry-index #:registry-contenders #:registry-in-force)
   (:import-from #:hydramesh/head/scoring #:score #:comes-before-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:worker-state #:worker-free-p #:worker-set-aside-p #:names-repository-p #:worker-fits-p #:model-held-p)
@@ -53,6 +54,7 @@ Return how soon any of these could, and whether any was left out."
   (declare (type contenders contenders) (type (or null microseconds) now) (optimize speed))
   (let ((needs (job-needs job))
         (same (same-model-among registry job))
+        (in-force (registry-in-force registry))
         (soonest +never+)
         (lacking nil)
         (left-out nil)
@@ -69,7 +71,8 @@ Return how soon any of these could, and whether any was left out."
                 ((and (loads-p job) (not (model-held-p model worker)))
                  (setf takes (least takes (worker-model-takes model))))
                 ((and (allowed-p worker job)
-                      (or (null same) (worker-model-continues-p model same)))
+                      (or (null same) (worker-model-continues-p model same))
+                      (permitted-p in-force worker job model))
                  (cond ((and now (worker-set-aside-p worker now))
                         (setf left-out t))
                        (t
@@ -86,7 +89,8 @@ Return what GATHER does, which was SOONEST and LEFT-OUT until now."
   (dolist (worker (registry-workers registry))
     (when (and (= (worker-state worker) pb:+ready+)
                (downloads-p worker job)
-               (worker-fits-p worker takes))
+               (worker-fits-p worker takes)
+               (permitted-p (registry-in-force registry) worker job nil))
       (cond ((and now (worker-set-aside-p worker now))
              (setf left-out t))
             (t

@@ -1,23 +1,24 @@
 (defpackage #:hydramesh/head/scoring
   (:use #:cl)
-  (:import-from #:hydramesh/head/job #:job-model #:job-kind #:job-near-p #:job-size #:job-reading)
+  (:import-from #:hydramesh/head/job #:job-model #:job-kind #:job-near-p #:job-plan #:job-size #:job-reading)
   (:import-from #:hydramesh/head/model-index #:worker-model-rate)
   (:import-from #:hydramesh/head/proximity #:proximity-delay)
   (:import-from #:hydramesh/head/reading #:saved)
   (:import-from #:hydramesh/head/worker
                 #:worker-proximity #:worker-slots #:worker-load #:worker-last-assignment #:worker-number
-                #:worker-rate)
+                #:worker-rate #:worker-weight)
   (:import-from #:hydramesh/work #:work-kind-shared #:work-kind-usual-rate)
-  (:export #:score #:comes-before-p #:cost)
+  (:export #:score #:seconds-on #:comes-before-p #:cost)
   (:documentation "How long a task takes on a worker: who is done with it first should get it.
 
 The time is what the task has the worker read and make, over the measured rate of one task there, stretched
 by what the worker has already: tasks that run together share it, others come one after the other. What the
 worker has read before and should still have need not be read. A worker that was not measured counts as the
-fastest, so that it gets measured. Where it matters, the way there counts too."))
+fastest, so that it gets measured. Where it matters, the way there counts too. What a
+policy gives more weight counts as faster by that much."))
 (in-package #:hydramesh/head/scoring)
 
-(declaim (inline stretch score))
+(declaim (inline stretch seconds-on score))
 
 (defun stretch (worker job)
   "Return how many times longer JOB takes on WORKER than if that had nothing else."
@@ -26,8 +27,8 @@ fastest, so that it gets measured. Where it matters, the way there counts too.")
                (/ load (worker-slots worker))
                load))))
 
-(defun score (worker model job fastest)
-  "Return in how many seconds WORKER would be done with JOB; the least is best.
+(defun seconds-on (worker model job fastest)
+  "Return in how many seconds WORKER would be done with JOB.
 MODEL is the WORKER-MODEL of it there, NIL if it has none, and FASTEST the highest rate of all that the
 choice is among, 0 if none was measured."
   (declare (type double-float fastest))
@@ -36,6 +37,11 @@ choice is among, 0 if none was measured."
              (cond ((plusp rate) rate) ((plusp fastest) fastest) (t 1d0)))
           (stretch worker job))
        (proximity-delay (worker-proximity worker) (job-near-p job)))))
+
+(defun score (worker model job fastest)
+  "Return the same, divided by the weight that the policy in force has just given WORKER; the least is best."
+  (let ((seconds (seconds-on worker model job fastest)))
+    (if (job-plan job) (/ seconds (worker-weight worker)) seconds)))
 
 (defun comes-before-p (worker other)
   "Return whether WORKER gets a task that OTHER would be done with in the same time."

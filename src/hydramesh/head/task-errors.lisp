@@ -17,7 +17,7 @@
   (:import-from #:hydramesh/shown #:shown)
   (:import-from #:hydramesh/work #:ability #:can-p #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:unservable #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large
+  (:export #:unservable #:excluded #:queue-full #:gave-way #:answer-has-no-room #:answer-too-large
            #:answers-too-long #:task-too-large #:stopping #:late #:worker-lost #:disorderly
            #:too-much-resumed #:resumed-too-late #:no-memory #:too-large #:nothing-to-do
            #:no-model #:no-worker-named)
@@ -167,6 +167,12 @@ Each function returns a TASK-ERROR."))
                  "or name one of Hugging Face as owner/name"
                  "put it into a worker's models folder, or allow a worker downloads")))))
 
+(defun excluded (exclusion)
+  "The policy keeps the task from all workers, as EXCLUSION says in words."
+  (make-task-error pb:+no-worker+
+                   (format nil "no worker may have the task: ~a" exclusion)
+                   "change what the rule looks at in the task, add a worker that it allows, or ask for another rule"))
+
 ;;; No room
 
 (defun queue-full (length)
@@ -228,13 +234,14 @@ Each function returns a TASK-ERROR."))
   "The head is about to end."
   (make-task-error pb:+shutting-down+ "this head is shutting down" "send the task to another head"))
 
-(defun late (job)
-  "The task's deadline has passed."
+(defun late (job exclusion)
+  "The task's deadline has passed; if it waited because of the policy, EXCLUSION says so in words."
   (make-task-error
    pb:+deadline-exceeded+
-   (format nil "the task was not done within ~a s~:[~;, in which no worker had room for it~]"
+   (format nil "the task was not done within ~a s~:[~;, in which no worker had room for it~]~@[; ~a~]"
            (seconds-in-words (- (job-deadline job) (job-arrived-at job)))
-           (zerop (job-attempts job)))
+           (and (zerop (job-attempts job)) (null exclusion))
+           exclusion)
    "ask for less, raise deadline_ms or the head's task_deadline, or add workers"))
 
 (defun seconds-in-words (time)

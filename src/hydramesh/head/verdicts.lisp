@@ -4,21 +4,23 @@
   (:import-from #:hydramesh/answer-order #:answer-order-made-by)
   (:import-from #:hydramesh/events #:microseconds)
   (:import-from #:hydramesh/head/breaker #:breaker-wait)
+  (:import-from #:hydramesh/head/in-force #:judged #:model-on)
   (:import-from #:hydramesh/head/job
                 #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-too-small #:job-answer)
   (:import-from #:hydramesh/head/model-index
                 #:do-holders #:worker-model-lacks-p #:worker-model-continues-p #:worker-model-worker
                 #:worker-model-readiness #:+downloadable+ #:+never+ #:readiness-name)
-  (:import-from #:hydramesh/head/registry #:registry-workers #:registry-index)
+  (:import-from #:hydramesh/head/registry #:registry-workers #:registry-index #:registry-in-force)
   (:import-from #:hydramesh/head/scheduling #:spreads-p)
-  (:import-from #:hydramesh/head/scoring #:score #:comes-before-p)
+  (:import-from #:hydramesh/head/scoring #:seconds-on #:comes-before-p)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:worker-id #:worker-process #:worker-state #:worker-tags #:worker-free-p
-                #:worker-holds-p #:worker-models #:worker-breaker #:worker-set-aside-p #:worker-can-download #:worker-rate #:names-repository-p)
+                #:worker-holds-p #:worker-breaker #:worker-set-aside-p #:worker-can-download #:worker-rate
+                #:names-repository-p)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:explain-choice #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness
-           #:verdict-seconds #:verdict-rank)
+           #:verdict-rules #:verdict-weight #:verdict-seconds #:verdict-rank)
   (:documentation "Why each worker gets a task or does not, for people and for whoever plans ahead.
 
 It takes no part in the choice, so it may be slow: hydramesh/head/scheduling makes the same one."))
@@ -35,27 +37,32 @@ REASON says why it is not chosen, NIL if it might be:
   :CLOSED     it takes no tasks any more;
   :NO-MODEL   it neither has the model nor may it download it;
   :TOO-LARGE  it cannot hold the model alone;
+  :POLICY     the policy in force excludes it;
   :UNABLE     its model cannot do what the task needs, or could not if it were downloaded;
   :OTHER      another model than its own has begun the answer, and is there;
   :SET-ASIDE  it has failed again and again, and others could run the task;
   :BUSY       it has no free slot;
   :FURTHER    another free worker could run the model sooner;
   :WAITING    a busy worker has the model, and the task has not waited long for that.
-READINESS is a keyword, NIL if it can never run the model. RANK is its place among those that might
-be chosen: 1 is chosen, and would be done in SECONDS. WAIT is how long a worker that is set aside stays
-so, 0 if it is being tried."
+READINESS is a keyword, NIL if it can never run the model. WEIGHT is what the policy gives the worker, and RULES
+are those of it that speak of it, each with its factor, NIL where it excludes. RANK is its place among those
+that might be chosen: 1 is chosen. All these would be done in SECONDS, of which a weight of 2 counts half. WAIT
+is how long a worker that is set aside stays so, 0 if it is being tried."
   (worker nil :type worker :read-only t)
   (reason nil :type symbol)
   (readiness nil :type symbol)
+  (weight nil :type (or null double-float))
+  (rules '() :type list)
   (seconds nil :type (or null double-float))
   (rank nil :type (or null fixnum))
   (wait 0 :type microseconds))
 
 (defun explain-choice (registry job now)
-  "Return a VERDICT about each worker: those that CHOOSE is between, the best first, then the others."
+  "Return a VERDICT about each worker: those that CHOOSE is between, the best first, then the others.
+JOB has the plan that the policy in force makes of it."
   (let* ((lacking (lacking-p registry job))
          (judged (loop for worker in (registry-workers registry)
-                       collect (judge worker job lacking)))
+                       collect (verdict-on worker job lacking (registry-in-force registry))))
          (made-by (answer-order-made-by (job-answer job))))
     (labels ((left () (remove-if #'verdict-reason judged))
              (order (verdict) (readiness-of (verdict-worker verdict) job))
@@ -90,9 +97,6 @@ so, 0 if it is being tried."
                (worker-model-lacks-p model (job-needs job)))
       (return-from lacking-p t))))
 
-(defun model-on (worker job)
-  (values (gethash (job-model job) (worker-models worker))))
-
 (defun readiness-of (worker job)
   (let ((known (model-on worker job)))
     (if known (worker-model-readiness known) +downloadable+)))
@@ -101,24 +105,36 @@ so, 0 if it is being tried."
   (let ((known (model-on worker job)))
     (and known (worker-model-continues-p known made-by))))
 
-(defun judge (worker job lacking)
+(defun verdict-on (worker job lacking in-force)
   "Return a VERDICT about WORKER alone; LACKING says that the model of JOB is known to lack something."
-  (let* ((known (model-on worker job))
-         (possible (or known (and (worker-can-download worker)
-                                  (names-repository-p (job-model job))))))
-    (make-verdict
-     :worker worker
-     :readiness (and possible (readiness-name (readiness-of worker job)))
-     :reason (cond ((not (member (job-pinned job) (list "" (worker-id worker)) :test #'string=)) :pinned)
-                   ((member (worker-process worker) (job-failed-on job) :test #'equal) :failed)
-                   ((not (tag-subset-p (job-tags job) (worker-tags worker))) :tags)
-                   ((= (worker-state worker) pb:+starting+) :starting)
-                   ((/= (worker-state worker) pb:+ready+) :closed)
-                   ((not possible) :no-model)
-                   ((if known (worker-model-lacks-p known (job-needs job)) lacking) :unable)
-                   ((or (not (worker-holds-p worker (job-model job)))
-                        (member (worker-process worker) (job-too-small job) :test #'equal))
-                    :too-large)))))
+  (multiple-value-bind (weight rules) (judged in-force worker job)
+    (make-verdict :worker worker
+                  :readiness (and (possible-p worker job) (readiness-name (readiness-of worker job)))
+                  :weight weight
+                  :rules rules
+                  :reason (or (reason-against worker job lacking)
+                              (if weight nil :policy)))))
+
+(defun possible-p (worker job)
+  (or (model-on worker job)
+      (and (worker-can-download worker) (names-repository-p (job-model job)))))
+
+(defun reason-against (worker job lacking)
+  "Return why WORKER alone cannot get JOB, whatever the policy says; NIL if it might."
+  (let ((known (model-on worker job)))
+    (cond ((not (member (job-pinned job) (list "" (worker-id worker)) :test #'string=)) :pinned)
+          ((member (worker-process worker) (job-failed-on job) :test #'equal) :failed)
+          ((not (tag-subset-p (job-tags job) (worker-tags worker))) :tags)
+          ((= (worker-state worker) pb:+starting+) :starting)
+          ((/= (worker-state worker) pb:+ready+) :closed)
+          ((not (possible-p worker job)) :no-model)
+          ((if known (worker-model-lacks-p known (job-needs job)) lacking) :unable)
+          ((or (not (worker-holds-p worker (job-model job)))
+               (member (worker-process worker) (job-too-small job) :test #'equal))
+           :too-large))))
+
+(defun score-in (verdict)
+  (/ (verdict-seconds verdict) (verdict-weight verdict)))
 
 (defun rank (verdicts job)
   "Return VERDICTS in the order in which their workers would be done with JOB, numbered."
@@ -126,10 +142,10 @@ so, 0 if it is being tried."
     (let ((fastest (reduce #'max verdicts :key #'rate :initial-value 0d0)))
       (dolist (verdict verdicts)
         (let ((worker (verdict-worker verdict)))
-          (setf (verdict-seconds verdict) (score worker (model-on worker job) job fastest)))))
+          (setf (verdict-seconds verdict) (seconds-on worker (model-on worker job) job fastest)))))
     (let ((ranked (sort verdicts (lambda (one other)
-                                   (or (< (verdict-seconds one) (verdict-seconds other))
-                                       (and (= (verdict-seconds one) (verdict-seconds other))
+                                   (or (< (score-in one) (score-in other))
+                                       (and (= (score-in one) (score-in other))
                                             (comes-before-p (verdict-worker one)
                                                             (verdict-worker other))))))))
       (loop for verdict in ranked

@@ -26,7 +26,8 @@
            #:worker-update #:worker-leave #:worker-note-elsewhere #:worker-readiness #:worker-lacks-p #:worker-rate
            #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes
            #:worker-slices #:worker-address-for #:model-held-p
-           #:worker-began #:worker-breaker #:worker-set-aside-p #:names-repository-p)
+           #:worker-began #:worker-breaker #:worker-set-aside-p #:names-repository-p
+           #:worker-policy-view #:worker-weight #:worker-inside)
   (:documentation "One worker, as its heartbeats describe it."))
 (in-package #:hydramesh/head/worker)
 
@@ -46,8 +47,10 @@ replaced, the oldest first, each with the number of heartbeats that came from it
 far away it is. TAGS are a set of hydramesh/head/tags. MEMORY are the bytes that models could take if it
 unloaded those that it has, NIL if it does not tell, and ROOM those of them that one could take of which
 other workers hold parts. OFFER is what it lends to models of other workers. BREAKER is what speaks
-against it, NIL if nothing does. MODELS are a hash table of WORKER-MODELs by name, which are in INDEX
-too."
+against it, NIL if nothing does. The policy in force sees POLICY-VIEW, made of the last heartbeat, or
+NIL; in the choice under way it has given the worker WEIGHT, and INSIDE counts its tasks in each of the
+policy's reservations, if there are any. MODELS are a hash table of WORKER-MODELs by name, which are in
+INDEX too."
   (process (cons "" 0) :type cons :read-only t)
   (number 0 :type fixnum)
   (bytes 0 :type fixnum)
@@ -75,7 +78,10 @@ too."
   (room 0 :type unsigned-byte)
   (offer nil :type (or null pb:shard-offer))
   (breaker nil :type (or null breaker))
-  (proximity (make-proximity) :type proximity))
+  (proximity (make-proximity) :type proximity)
+  (policy-view nil)
+  (weight 1d0 :type double-float)
+  (inside nil :type (or null simple-vector)))
 
 (defun make-worker (heartbeat address now &optional (index (make-model-index)))
   "Return the worker that HEARTBEAT is of; its models are in INDEX from now on."
@@ -150,6 +156,7 @@ ever, the next one."
         (worker-can-download worker) (pb:heartbeat-can-download heartbeat)
         (worker-tags worker) (tag-set (pb:heartbeat-tags heartbeat))
         (worker-offer worker) (pb:heartbeat-shard heartbeat)
+        (worker-policy-view worker) nil
         (values (worker-memory worker) (worker-room worker)) (memory-in heartbeat))
   (update-models worker (pb:heartbeat-models heartbeat))
   (when (worker-read worker)

@@ -8,6 +8,7 @@
   (:import-from #:hydramesh/policy/limits #:+file+ #:+name+ #:+rules+ #:+prices+ #:+reservations+)
   (:import-from #:hydramesh/policy/mistakes #:note #:noting-mistakes #:suggestion)
   (:import-from #:hydramesh/policy/nodes #:node-of #:node-on #:on-worker-p #:both)
+  (:import-from #:hydramesh/policy/passing #:passing-p)
   (:import-from #:hydramesh/policy/prices #:price-in)
   (:import-from #:hydramesh/policy/reader
                 #:form #:form-kind #:form-value #:form-position #:read-forms #:decoded)
@@ -15,19 +16,21 @@
   (:export #:placement-policy #:policy-name #:policy-digest #:policy-text #:policy-rules
            #:policy-rule-count #:policy-price-names #:policy-reservations
            #:rule #:rule-name #:rule-line #:rule-task-test #:rule-worker-test #:rule-effects
-           #:rule-conditional-p
+           #:rule-conditional-p #:rule-passing-p #:policy-rule
            #:read-policy #:load-policy)
   (:documentation "A policy: what a text says of where tasks go, checked and ready to decide by."))
 (in-package #:hydramesh/policy/policy)
 
 (defstruct (rule (:copier nil))
   "NAME is what explanations call it; LINE is where it begins. Its effects hold where both tests are true, of
-which TASK-TEST does not depend on the worker; NIL is always true."
+which TASK-TEST does not depend on the worker; NIL is always true. PASSING-P says that it may say something else
+later of the same task and worker."
   (name "" :type string :read-only t)
   (line 1 :type fixnum :read-only t)
   (task-test nil :type (or null function) :read-only t)
   (worker-test nil :type (or null function) :read-only t)
-  (effects '() :type list :read-only t))
+  (effects '() :type list :read-only t)
+  (passing-p nil :read-only t))
 
 (defun rule-conditional-p (rule)
   "Return whether RULE says for which tasks or when it holds."
@@ -46,6 +49,10 @@ effects that reserve something are RESERVATIONS, in the order of their indices."
 (defun policy-rule-count (policy)
   "Return the number of rules in POLICY."
   (length (policy-rules policy)))
+
+(defun policy-rule (policy name)
+  "Return the rule of POLICY with that NAME, or NIL."
+  (find name (policy-rules policy) :key #'rule-name :test #'string=))
 
 ;;; Reading
 
@@ -189,7 +196,8 @@ effects that reserve something are RESERVATIONS, in the order of their indices."
                  :line (1+ (count #\Newline text :end (form-position form)))
                  :task-test (function-of of-task)
                  :worker-test (function-of of-worker)
-                 :effects (remove nil effects)))))
+                 :effects (remove nil effects)
+                 :passing-p (passing-p form)))))
 
 (defun function-of (conditions)
   (let ((node (both conditions)))

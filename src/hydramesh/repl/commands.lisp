@@ -6,7 +6,7 @@
   (:import-from #:hydramesh/head/clients #:client-address)
   (:import-from #:hydramesh/head/core #:core-closed #:core-dispatcher #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher-in-flight #:dispatcher-jobs #:dispatcher-limits #:dispatcher-policy
+                #:dispatcher-consider #:dispatcher-in-flight #:dispatcher-jobs #:dispatcher-limits #:dispatcher-policy
                 #:dispatcher-queue #:dispatcher-started-at #:dispatcher-tasks-bytes #:dispatcher-workers
                 #:policy-max-attempts #:policy-queue-size)
   (:import-from #:hydramesh/head/explanations #:verdict-text)
@@ -35,6 +35,7 @@
   (:import-from #:hydramesh/head/reasons #:abilities-text #:aside-text)
   (:import-from #:hydramesh/repl/heads)
   (:import-from #:hydramesh/repl/nodes)
+  (:import-from #:hydramesh/repl/policies)
   (:import-from #:hydramesh/repl/tables #:bytes-text #:print-rows #:seconds-text)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:shown #:word)
@@ -171,6 +172,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
   (values))
 
 (defun explanation (dispatcher job now)
+  (dispatcher-consider dispatcher job now)
   (let ((*standard-output* (make-string-output-stream)))
     (describe-job dispatcher job now)
     (describe-place dispatcher job now)
@@ -243,6 +245,8 @@ Each takes copies of numbers and names on the head's loop, and prints them where
 (nodes)             every node of another DCF implementation that reports to it
 (routes NODE)       the ways from here to a node, in the order in which to try them
 (jobs)              every task that is not over
+(policy)            the policy in force, and what is wrong with the one that should have replaced it
+(load-policy FILE)  has another policy decide, until the head reads its settings again
 (explain TASK)      why a task is where it is, and what speaks for and against each worker;
                     TASK is a number in (jobs), or the id that its client gave it
 (in-loop FORM...)   evaluates on the head's own thread, where *core* may be looked into:
@@ -257,7 +261,8 @@ end, a second at most.
 
 ;;; Where sessions are. Nothing of SBCL's own: its EXIT ends the head.
 (defpackage #:hydramesh-user
-  (:use #:cl #:hydramesh/repl/commands #:hydramesh/repl/heads #:hydramesh/repl/nodes)
+  (:use #:cl #:hydramesh/repl/commands #:hydramesh/repl/heads #:hydramesh/repl/nodes
+        #:hydramesh/repl/policies)
   (:local-nicknames (#:core #:hydramesh/head/core)
                     (#:dispatcher #:hydramesh/head/dispatcher)
                     (#:job #:hydramesh/head/job)

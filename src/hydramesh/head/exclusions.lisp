@@ -1,0 +1,45 @@
+(defpackage #:hydramesh/head/exclusions
+  (:use #:cl)
+  (:import-from #:hydramesh/head/eligibility #:may-run-p)
+  (:import-from #:hydramesh/head/in-force #:in-force-policy #:judged)
+  (:import-from #:hydramesh/head/job #:job-plan)
+  (:import-from #:hydramesh/head/registry #:registry-in-force #:registry-workers)
+  (:import-from #:hydramesh/head/worker #:worker-holds-p #:worker-serving-p)
+  (:import-from #:hydramesh/head/job #:job-model)
+  (:import-from #:hydramesh/policy/policy #:policy-name)
+  (:import-from #:hydramesh/shown #:shown)
+  (:export #:exclusion)
+  (:documentation "Whether it is the policy in force that keeps a task from all workers, and which of its rules."))
+(in-package #:hydramesh/head/exclusions)
+
+(defconstant +most-rules+ 4 "Rules that are named.")
+
+(defun exclusion (registry job)
+  "Return, in words, that the policy keeps JOB from every worker that could run it, and by which rules; NIL if
+that is not why it waits."
+  (when (job-plan job)
+    (let ((able (remove-if-not (lambda (worker)
+                                 (and (worker-serving-p worker)
+                                      (may-run-p worker job)
+                                      (worker-holds-p worker (job-model job))))
+                               (registry-workers registry)))
+          (rules '()))
+      (when (and able
+                 (every (lambda (worker)
+                          (multiple-value-bind (weight said) (judged (registry-in-force registry) worker job)
+                            (loop for (name . factor) in said
+                                  unless factor
+                                    do (pushnew name rules :test #'string=))
+                            (null weight)))
+                        able))
+        (described (policy-name (in-force-policy (registry-in-force registry))) (reverse rules))))))
+
+(defun described (policy rules)
+  (format nil "the policy ~S keeps it from every worker that could run it~@[, by its rule~{~A~}~]"
+          (shown policy)
+          (and rules
+               (let ((named (subseq rules 0 (min +most-rules+ (length rules)))))
+                 (list (format nil "~P ~{~S~^, ~}" (length rules) (mapcar #'shown named))
+                       (if (nthcdr +most-rules+ rules)
+                           (format nil " and ~D more" (- (length rules) +most-rules+))
+                           ""))))))
