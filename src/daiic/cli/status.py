@@ -92,10 +92,27 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
     if heads := heads_view(list(status.heads)):
         below.append(heads)
     below += [_node_line(node) for node in status.nodes]
+    if status.HasField("policy"):
+        below += _policy_lines(status.policy)
     if not status.workers:
         advice = "no workers yet: start `daiic-worker`, or set services.daiic.worker.enable = true"
         below.append(Text(advice, style="yellow"))
     return Group(table, *below, totals)
+
+
+def _policy_lines(policy: pb.PolicyStatus) -> list[Text]:
+    """Return what decides where tasks go, and what is wrong with what should have replaced it."""
+    lines = []
+    if policy.digest:
+        rules = _counted(policy.rules, "rule")
+        lines.append(Text(f"policy {shown(policy.name)} · {rules} · {shown(policy.digest)[:12]}"))
+    if policy.refused:
+        mistakes = policy.refused.splitlines()
+        lines.append(Text("the next policy was refused:", style="yellow"))
+        lines += [Text(f"  {shown(mistake)}", style="yellow") for mistake in mistakes[:5]]
+        if len(mistakes) > 5:
+            lines.append(Text(f"  and {len(mistakes) - 5} more", style="yellow"))
+    return lines
 
 
 def _node_line(node: pb.NodeStatus) -> Text:

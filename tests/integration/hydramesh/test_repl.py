@@ -363,3 +363,17 @@ def test_the_client_says_what_is_wrong(hydramesh: heads.Head, tmp_path: Path) ->
     helped = run("--help")
     assert (helped.returncode, helped.stderr) == (0, "")
     assert "--socket PATH" in helped.stdout
+
+
+async def test_a_policy_is_shown_and_replaced(
+    hydramesh: heads.Head, head: HeadProcess, path: Path, tmp_path: Path
+) -> None:
+    assert "no policy is in force" in await said(hydramesh, path, "(policy)")
+    file = tmp_path / "a.policy"
+    file.write_text('(policy "near" (rule "near first" (prefer (= worker.group 0))))')
+    shown = await said(hydramesh, path, f'(load-policy "{file}") (policy)')
+    assert shown.count('policy "near", 1 rule') == 2 and "near first (prefer)" in shown
+    file.write_text('(policy "near" (rule "near first" (prefr (= worker.group 0))))')
+    wrong = await said(hydramesh, path, f'(load-policy "{file}") (policy)', status=1)
+    assert f"{file}:1:35: " in wrong and "did you mean prefer?" in wrong
+    assert 'policy "near", 1 rule' in wrong
