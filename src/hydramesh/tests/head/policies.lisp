@@ -1,0 +1,69 @@
+(defpackage #:hydramesh/tests/head/policies
+  (:use #:cl)
+  (:import-from #:fiveam #:test #:is)
+  (:import-from #:hydramesh/tests/suite)
+  (:import-from #:hydramesh/head/core #:core-dispatcher)
+  (:import-from #:hydramesh/head/enforcing #:enforce)
+  (:import-from #:hydramesh/policy/policy #:read-policy)
+  (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/tests/cluster
+                #:new-cluster #:cluster-core #:cluster-now #:pass-time #:add-worker #:add-client #:ask #:tasks
+                #:task #:answer #:results #:task-error)
+  (:local-nicknames (#:pb #:hydramesh/schema))
+  (:documentation "Tasks go where the policy in force lets them."))
+(in-package #:hydramesh/tests/head/policies)
+
+(fiveam:def-suite head-policies :in hydramesh/tests/suite:hydramesh)
+(fiveam:in-suite head-policies)
+
+(defun put (cluster text)
+  "Have the policy that has what TEXT says decide in CLUSTER."
+  (enforce (core-dispatcher (cluster-core cluster))
+           (read-policy (format nil "(policy \"a test\" ~A)" text) "test")
+           (cluster-now cluster)))
+
+(test a-worker-that-is-excluded-gets-nothing-and-one-that-is-preferred-the-most
+  (let* ((cluster (new-cluster))
+         (spot (add-worker cluster :id "a" :tags '("spot")))
+         (other (add-worker cluster :id "b"))
+         (client (add-client cluster)))
+    (put cluster "(rule \"no spot\" (exclude (has worker.tags :spot)))")
+    (dotimes (count 3)
+      (ask client))
+    (is (= 3 (length (tasks other))))
+    (is (null (tasks spot)))
+    (put cluster "(rule \"spot\" (prefer (has worker.tags :spot) 1000))")
+    (ask client)
+    (is (= 1 (length (tasks spot))))))
+
+(test a-task-that-a-lasting-rule-keeps-from-all-workers-fails-with-its-name
+  (let* ((cluster (new-cluster))
+         (client (add-client cluster)))
+    (add-worker cluster)
+    (put cluster "(rule \"not here\" (exclude))")
+    (ask client)
+    (pass-time cluster 15)
+    (is (search "not here" (pb:error-message (task-error client))))))
+
+(test a-task-gets-a-fallback-if-nobody-has-its-model
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster :models '("small")))
+         (client (add-client cluster)))
+    (put cluster "(rule \"big\" (when (= task.model \"big\")) (fallback \"small\" (after 5 s)))")
+    (ask client :model "big")
+    (pass-time cluster 1)
+    (is (string= "small" (pb:task-model (task worker))))))
+
+(test no-task-is-lost-when-another-policy-comes
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster :slots 1))
+         (client (add-client cluster)))
+    (ask client)
+    (ask client)
+    (let ((first (task worker)))
+      (put cluster "(rule \"any\" (weight 2))")
+      (put cluster "(rule \"none at all now\" (when (> head.waiting 100)) (exclude))")
+      (answer worker first))
+    (pass-time cluster 1)
+    (answer worker (task worker))
+    (is (= 2 (length (results client))))))
