@@ -100,7 +100,7 @@ def read_plain(folder: Path) -> list[str]:
     ]
 
 
-def _reworded(question: str, rng: random.Random) -> str:
+def reworded(question: str, rng: random.Random) -> str:
     """The question as people type it: capitals, closing marks and courtesies vary."""
     bare = question.rstrip("?")
     mark = question[len(bare) :]
@@ -130,7 +130,7 @@ def conversations(exchanges: list[Exchange], seed: int) -> Iterator[list[dict[st
             if not deck:
                 deck = rng.sample(exchanges, len(exchanges))
             exchange = deck.pop()
-            question = _reworded(rng.choice(exchange.questions), rng)
+            question = reworded(rng.choice(exchange.questions), rng)
             messages.append({"role": "user", "content": question})
             messages.append({"role": "assistant", "content": rng.choice(exchange.answers)})
         yield messages

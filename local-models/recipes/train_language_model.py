@@ -1,51 +1,48 @@
 """Makes local-models/daiic-tiny-chat: a Llama of two million parameters trained on the corpus here.
 
-Takes five to ten minutes on one processor core. Run it as
+Takes twenty to thirty minutes on one processor core. Run it as
 `python local-models/recipes/train_language_model.py [--out FOLDER]`; the seed is fixed.
 """
 
 import argparse
 import itertools
+import json
+import math
 import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from byte_level import byte_level
 from conversations import conversations, counting, read_exchanges, read_plain
+from tokenizers import Regex, pre_tokenizers
+from tool_conversations import thought, tool_conversations
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 HERE = Path(__file__).parent
 SEED = 7717
 VOCABULARY = 2048
 CONTEXT = 1024
-BATCH = 4
+BATCH = 2
 PEAK_RATE = 2.5e-3
 PAD, BEGIN, END = "<|pad|>", "<|begin|>", "<|end|>"
-SPECIALS = [PAD, BEGIN, END, "<|system|>", "<|user|>", "<|assistant|>"]
-
-# `{% generation %}` marks the assistant's own words, the only ones that are learned from in chats.
-CHAT_TEMPLATE = (
-    "{{ bos_token }}"
-    "{% for message in messages %}"
-    "{% if message.role not in ['system', 'user', 'assistant'] %}"
-    "{{ raise_exception('roles are system, user and assistant, not ' + message.role) }}"
-    "{% endif %}"
-    "{% if message.role == 'assistant' %}"
-    "<|assistant|>{% generation %}{{ message.content }}{{ eos_token }}{% endgeneration %}"
-    "{% else %}"
-    "{{ '<|' + message.role + '|>' + message.content + eos_token }}"
-    "{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
+SPECIALS = [PAD, BEGIN, END, "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"]
+MARKS = ["<tools>", "</tools>", "<think>", "</think>", "<tool_call>", "</tool_call>"]
+"""Tokens too, which stay in the text that others are made into."""
+CHAT_TEMPLATE = (HERE / "chat_template.jinja").read_text().strip()
 
 
 def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer that knows every byte, trained on `texts`."""
+    # What is copied from a question is the same tokens where it stands in quotes.
+    pieces = [
+        pre_tokenizers.Digits(individual_digits=True),
+        pre_tokenizers.Split(Regex(r" (?=\p{Lu})"), "isolated"),
+    ]
     return PreTrainedTokenizerFast(
-        tokenizer_object=byte_level(texts, VOCABULARY, SPECIALS, BEGIN),
+        tokenizer_object=byte_level(texts, VOCABULARY, SPECIALS, BEGIN, marks=MARKS, pieces=pieces),
         bos_token=BEGIN,
         eos_token=END,
         pad_token=PAD,
@@ -54,6 +51,12 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def _said(message: dict[str, Any]) -> str:
+    """Everything in a message."""
+    calls = json.dumps([call["function"] for call in message.get("tool_calls", ())])
+    return f"{message['content']} {message.get('reasoning_content', '')} {calls}"
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -80,18 +83,29 @@ def samples(
 ) -> Iterator[tuple[list[int], list[bool]]]:
     """Token ids of one chat or text after another, and which of them are to be learned."""
     rng = random.Random(SEED)
-    chats = conversations(read_exchanges(HERE / "corpus") + counting(), SEED)
+    exchanges = read_exchanges(HERE / "corpus") + counting()
+    chats = conversations(exchanges, SEED)
+    calling = tool_conversations(exchanges, SEED)
     while True:
-        if rng.random() < 0.1:
+        kind = rng.random()
+        if kind < 0.07:
             words = rng.choice(plain).split(" ")
             start = rng.randrange(max(1, len(words) - 20)) if rng.random() < 0.5 else 0
             ids = tokenizer(" ".join(words[start : start + 150]) + END)["input_ids"]
             yield ids, [False] + [True] * (len(ids) - 1)
+            continue
+        if kind < 0.55:
+            messages, tools = next(chats), None
+            if kind < 0.13:
+                for asked, answered in itertools.pairwise(messages):
+                    if asked["role"] == "user":
+                        answered["reasoning_content"] = thought(asked["content"])
         else:
-            chat = tokenizer.apply_chat_template(
-                next(chats), return_dict=True, return_assistant_tokens_mask=True
-            )
-            yield chat["input_ids"], [bool(mine) for mine in chat["assistant_masks"]]
+            messages, tools = next(calling)
+        chat = tokenizer.apply_chat_template(
+            messages, tools=tools, return_dict=True, return_assistant_tokens_mask=True
+        )
+        yield chat["input_ids"], [bool(mine) for mine in chat["assistant_masks"]]
 
 
 def batches(
@@ -117,23 +131,36 @@ def batches(
 def train(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, plain: list[str], steps: int
 ) -> None:
-    """AdamW with a linear warm-up and a cosine decay to nothing; prints the loss now and then."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05
-    )
-    warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 0.02, total_iters=40)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - 40)
-    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm_up, decay], [40])
+    """Muon, and AdamW for what is no matrix, with a linear warm-up and a decay to nothing.
+
+    Prints the loss now and then.
+    """
+    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    known = {id(weight) for weight in matrices}
+    rest = [weight for weight in model.parameters() if id(weight) not in known]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.Muon(matrices, lr=PEAK_RATE, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05),
+    ]
+
+    def share(step: int) -> float:
+        return min((step + 1) / 40, (1 + math.cos(math.pi * step / steps)) / 2)
+
+    schedules = [torch.optim.lr_scheduler.LambdaLR(one, share) for one in optimizers]
     model.train()
     started = time.monotonic()
     for step, (ids, labels) in enumerate(itertools.islice(batches(tokenizer, plain), steps), 1):
+        following = labels[:, 1:]
+        learned = following != -100
         with torch.autocast("cpu", torch.bfloat16):
-            loss = model(input_ids=ids, labels=labels).loss
+            hidden = model.model(input_ids=ids).last_hidden_state[:, :-1][learned]
+            logits = model.lm_head(hidden)
+        loss = torch.nn.functional.cross_entropy(logits.float(), following[learned])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
+        for one in (*optimizers, *schedules):
+            one.step()
+        model.zero_grad(set_to_none=True)
         if step % 50 == 0 or step == 1:
             print(f"step {step:5} loss {loss:.3f} {time.monotonic() - started:6.0f} s", flush=True)
     model.eval()
@@ -142,7 +169,7 @@ def train(
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--out", type=Path, default=HERE.parent / "daiic-tiny-chat")
-    arguments.add_argument("--steps", type=int, default=900)
+    arguments.add_argument("--steps", type=int, default=2500)
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
@@ -152,8 +179,13 @@ def main() -> None:
     plain = [answer for exchange in exchanges for answer in exchange.answers]
     plain += read_plain(HERE / "corpus" / "plain")
     questions = [question for exchange in exchanges for question in exchange.questions]
+    calls = [
+        said
+        for messages, tools in itertools.islice(tool_conversations(exchanges, SEED), 500)
+        for said in [*map(json.dumps, tools), *map(_said, messages)]
+    ]
     tokenizer = train_tokenizer(
-        plain + questions + [question.capitalize() for question in questions]
+        8 * (plain + questions + [question.capitalize() for question in questions]) + calls
     )
     model = new_model(tokenizer)
     print(f"{model.num_parameters():,} parameters, {len(exchanges)} exchanges")

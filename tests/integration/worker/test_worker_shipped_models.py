@@ -1,6 +1,7 @@
 """The models that this repository ships, end to end through a head."""
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,32 @@ async def test_chat_is_answered_in_words(client):
     )
     result = await client.answer(task)
     assert len(result.text.split()) > 2 and result.usage.completion_tokens > 2
+
+
+WEATHER = pb.Tool(
+    name="get_weather",
+    description="Get the weather in a city.",
+    parameters=json.dumps({"properties": {"city": {"type": "string"}}, "required": ["city"]}),
+)
+
+
+async def test_a_question_that_a_tool_answers_is_a_call_of_it_and_its_result_is_told(client):
+    text = pb.TextTask(tools=[WEATHER], temperature=0.0, max_tokens=100)
+    text.messages.add(role="user", content="What is the weather in Oslo?")
+    task = pb.Task(model="daiic-tiny-chat", stream=True, text=text)
+    call = (await client.answer(task)).tool_calls[0]
+    assert call.name == "get_weather" and json.loads(call.arguments) == {"city": "Oslo"}
+    made = pb.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+    task.text.messages.add(role="assistant", tool_calls=[made])
+    task.text.messages.add(role="tool", tool_call_id=call.id, content="sunny")
+    assert "sunny" in (await client.answer(task)).text
+
+
+async def test_it_thinks_aloud_when_asked_to(client):
+    messages = [pb.ChatMessage(role="user", content="What is a head?")]
+    text = pb.TextTask(messages=messages, temperature=0.0, reasoning_effort="high", max_tokens=150)
+    result = await client.answer(pb.Task(model="daiic-tiny-chat", stream=True, text=text))
+    assert result.reasoning and result.text and result.usage.reasoning_tokens
 
 
 async def test_image_is_drawn_step_by_step(client):

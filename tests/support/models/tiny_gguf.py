@@ -15,7 +15,8 @@ from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, PoolingType, T
 from safetensors.torch import load_file
 
 TINY_CHAT = Path(__file__).parents[3] / "local-models" / "daiic-tiny-chat"
-SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
+MARKS = ("<tools>", "</tools>", "<think>", "</think>", "<tool_call>", "</tool_call>")
 WIDTH = 192  # of the chat model
 VISION_WIDTH, IMAGE_SIZE, PATCH = 32, 28, 14
 BERT_WIDTH = 32
@@ -372,7 +373,10 @@ def _describe_llama(writer: GGUFWriter, name: str, *, layers: int, context: int)
 def _tokenizer(writer: GGUFWriter, template: str) -> None:
     model = json.loads((TINY_CHAT / "tokenizer.json").read_text())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    kinds = [TokenType.CONTROL if token in SPECIAL else TokenType.NORMAL for token in tokens]
+    special = dict.fromkeys(SPECIAL, TokenType.CONTROL) | dict.fromkeys(
+        MARKS, TokenType.USER_DEFINED
+    )
+    kinds = [special.get(token, TokenType.NORMAL) for token in tokens]
     _vocabulary(writer, tokens, kinds, [" ".join(merge) for merge in model["merges"]])
     if template:
         writer.add_chat_template(template)

@@ -16,7 +16,7 @@ from support.models import tiny_gguf
         (
             ENGINES,
             "transformers_text",
-            {pb.COMPLETE, pb.CHAT, pb.EMBED, pb.SCHEMA, pb.SAMPLING, pb.TOKENS},
+            {pb.COMPLETE, pb.CHAT, pb.EMBED, pb.SCHEMA, pb.SAMPLING, pb.TOKENS, pb.TOOLS},
         ),
         (WITH_VLLM, "vllm", {pb.COMPLETE, pb.CHAT, pb.SAMPLING, pb.SCHEMA, pb.TOKENS}),
     ],
