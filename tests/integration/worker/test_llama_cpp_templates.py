@@ -15,9 +15,10 @@ from daiic.worker.models.model import Model
 from support.llama_cpp.running import answer, resumed, serving, use, whole
 from support.models import endless_tiny, tiny_gguf
 
-OWN = (tiny_gguf.TINY_CHAT / "chat_template.jinja").read_text()
 LOOPS = "{% for a in range(100000) %}" * 3 + "{% endfor %}" * 3
-TEMPLATE = "{% if messages[0].content == 'loop' %}" + LOOPS + "{% endif %}" + OWN
+TEMPLATE = (
+    "{% if messages[0].content == 'loop' %}" + LOOPS + "{% endif %}" + tiny_gguf.CHAT_TEMPLATE
+)
 SOME = pb.Constraint(regex="(one|two|, )+")
 
 

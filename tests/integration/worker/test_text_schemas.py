@@ -131,4 +131,4 @@ async def test_a_thousand_random_schemas_are_kept_to(engine: TextEngine) -> None
         return made is not None
 
     finished = await asyncio.gather(*map(checked, range(len(schemas))))
-    assert sum(finished) > 900
+    assert sum(finished) > 800

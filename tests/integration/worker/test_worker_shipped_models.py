@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from daiic.client import ClusterClient
+from daiic.gateway.text.tool_calls import whole_calls
 from daiic.wire import daiic_pb2 as pb
 
 MODELS = Path(__file__).parents[3] / "local-models"
@@ -48,7 +49,7 @@ async def test_a_question_that_a_tool_answers_is_a_call_of_it_and_its_result_is_
     text = pb.TextTask(tools=[WEATHER], temperature=0.0, max_tokens=100)
     text.messages.add(role="user", content="What is the weather in Oslo?")
     task = pb.Task(model="daiic-tiny-chat", stream=True, text=text)
-    call = (await client.answer(task)).tool_calls[0]
+    call = whole_calls((await client.answer(task)).tool_calls)[0]
     assert call.name == "get_weather" and json.loads(call.arguments) == {"city": "Oslo"}
     made = pb.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
     task.text.messages.add(role="assistant", tool_calls=[made])

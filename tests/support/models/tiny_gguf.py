@@ -17,6 +17,20 @@ from safetensors.torch import load_file
 TINY_CHAT = Path(__file__).parents[3] / "local-models" / "daiic-tiny-chat"
 SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 MARKS = ("<tools>", "</tools>", "<think>", "</think>", "<tool_call>", "</tool_call>")
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% for message in messages %}"
+    "{% if message.role not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('roles are system, user and assistant, not ' + message.role) }}"
+    "{% endif %}"
+    "{{ '<|' + message.role + '|>' + message.content + eos_token }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""The chat model's own without tools and thoughts.
+
+If a template has a place for thoughts, llama.cpp puts an empty one before an answer that goes on.
+"""
 WIDTH = 192  # of the chat model
 VISION_WIDTH, IMAGE_SIZE, PATCH = 32, 28, 14
 BERT_WIDTH = 32
@@ -42,16 +56,16 @@ def chat_model(
     *,
     context: int = 1024,
     quantization: GGMLQuantizationType = GGMLQuantizationType.BF16,
-    template: str | None = None,
+    template: str = CHAT_TEMPLATE,
     parts: int = 1,
     layers: int = 4,
     experts: int = 0,
 ) -> Path:
     """Write daiic-tiny-chat as a GGUF to `path`; return the file, or the first of its `parts`.
 
-    `template` takes the place of its own chat template; an empty one leaves it out. With
-    more `layers` it is larger and says the same: what is added are zeros. With `experts` it is
-    larger by so many copies of each feed-forward, one of which is computed.
+    An empty `template` is left out. With more `layers` it is larger and says the same: what is
+    added are zeros. With `experts` it is larger by so many copies of each feed-forward, one of
+    which is computed.
     In several parts, it is named as `llama-gguf-split` names them: NAME-00001-of-00002.gguf.
     """
     weights = _llama_names(
@@ -71,8 +85,7 @@ def chat_model(
     if experts:
         writer.add_expert_count(experts)
         writer.add_expert_used_count(1)
-    own = (TINY_CHAT / "chat_template.jinja").read_text()
-    _tokenizer(writer, own if template is None else template)
+    _tokenizer(writer, template)
     _write(writer, weights, quantization)
     return path if parts == 1 else path.with_name(f"{path.stem}-00001-of-{parts:05}.gguf")
 
@@ -92,7 +105,7 @@ def draft_model(path: Path, *, layers: int = 2) -> Path:
     }
     writer = GGUFWriter(path, "llama")
     _describe_llama(writer, "DAIIC tiny draft", layers=layers, context=1024)
-    _tokenizer(writer, (TINY_CHAT / "chat_template.jinja").read_text())
+    _tokenizer(writer, CHAT_TEMPLATE)
     _write(writer, kept, GGMLQuantizationType.BF16)
     return path
 
