@@ -41,7 +41,7 @@ WEATHER = pb.Tool(
         }
     ),
 )
-BLANKS = (204, 226)
+BLANKS = (211, 233)
 """A line feed and a space, which JSON may have without end and the tiny model likes."""
 CALLS = (
     *("<think>\n", "Let me", " look.\n", "</think>\n\n", "I will ask.", " Just a moment."),

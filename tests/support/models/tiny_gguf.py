@@ -282,7 +282,10 @@ def scripted_model(path: Path, *pieces: str, template: str, context: int = 1024)
     """
     alphabet = sorted(json.loads((TINY_CHAT / "tokenizer.json").read_text())["model"]["vocab"])
     letters = [token for token in alphabet if len(token) == 1]
-    tokens = [*SPECIAL, *letters, *pieces]
+    special = list(SPECIAL)
+    if (len(special) + len(letters) + len(pieces)) % 2:
+        special.append("<|none|>")  # llama.cpp turns pairs of what a model has as many of as tokens
+    tokens = [*special, *letters, *pieces]
     if len(set(tokens)) != len(tokens):
         raise ValueError("a piece comes twice, or is a single letter")
     size = len(tokens)
@@ -296,7 +299,7 @@ def scripted_model(path: Path, *pieces: str, template: str, context: int = 1024)
     writer.add_head_count(1)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(size)
-    kinds = [TokenType.CONTROL] * len(SPECIAL) + [TokenType.NORMAL] * len(letters)
+    kinds = [TokenType.CONTROL] * len(special) + [TokenType.NORMAL] * len(letters)
     kinds += [TokenType.USER_DEFINED] * len(pieces)
     _vocabulary(writer, tokens, kinds, ["! !"])  # llama.cpp wants one, if only one of no use
     writer.add_chat_template(template)
