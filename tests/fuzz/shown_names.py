@@ -125,7 +125,7 @@ class _Cluster:
 
     connect = mesh
 
-    async def status(self) -> pb.ClusterStatus:
+    async def status(self, asked: pb.StatusTask | None = None) -> pb.ClusterStatus:
         return self._status
 
     async def models(self, tags: Sequence[str] = ()) -> list[pb.ModelStatus]:
@@ -137,7 +137,8 @@ class _Cluster:
 
 
 async def _everything(cluster: _Cluster, name: str) -> None:
-    await status._status(False, False, cluster)
+    await status._status(False, False, pb.StatusTask(tasks=True), cluster)
+    await status._status(False, False, pb.StatusTask(explain=1), cluster)
     await models._list(False, cluster)
     await models._pull(name, "", cluster)
     findings = [finding async for finding in cluster_checks.check_head(cluster)]

@@ -20,6 +20,7 @@ from daiic.cli.connection import (
 )
 from daiic.cli.exits import out, run
 from daiic.cli.status_heads import heads_view
+from daiic.cli.status_tasks import explanation_view, tasks_view
 from daiic.model_kinds import MODEL_KINDS, capabilities_of
 from daiic.shown import MESSAGE, shown, word
 from daiic.wire import daiic_pb2 as pb
@@ -48,27 +49,47 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Keep the table up to date.")
     ] = False,
+    tasks: Annotated[
+        bool, typer.Option("--tasks", "-t", help="Show the tasks that are not over, too.")
+    ] = False,
+    explain: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            min=1,
+            max=2**64 - 1,
+            help="Show why the task with this number, as --tasks has it, is where it is.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     head: HeadOption = DEFAULT_HEAD,
     key_file: KeyOption = None,
     allow_unauthenticated: InsecureOption = False,
 ) -> None:
     """Show the workers with their models, load, memory and speed."""
-    run(_status(watch, as_json, Target(head, key_file, allow_unauthenticated)))
+    target = Target(head, key_file, allow_unauthenticated)
+    run(_status(watch, as_json, pb.StatusTask(tasks=tasks, explain=explain or 0), target))
 
 
-async def _status(watch: bool, as_json: bool, target: Target) -> None:
+async def _status(watch: bool, as_json: bool, asked: pb.StatusTask, target: Target) -> None:
     async with target.mesh() as cluster:
-        current = await cluster.status()
+        current = await cluster.status(asked)
         if as_json:
             print(MessageToJson(current, preserving_proto_field_name=True, indent=2))
         elif not watch:
-            out.print(cluster_view(current))
+            out.print(_view(current, asked))
         else:
-            with Live(cluster_view(current), console=out, auto_refresh=False) as live:
+            with Live(_view(current, asked), console=out, auto_refresh=False) as live:
                 while True:
                     await asyncio.sleep(REFRESH)
-                    live.update(cluster_view(await cluster.status()), refresh=True)
+                    live.update(_view(await cluster.status(asked), asked), refresh=True)
+
+
+def _view(status: pb.ClusterStatus, asked: pb.StatusTask) -> RenderableType:
+    """Return what was asked for: why a task is where it is alone, all else with the cluster."""
+    if asked.explain:
+        return explanation_view(status, asked.explain)
+    return Group(cluster_view(status), *([tasks_view(status)] if asked.tasks else []))
 
 
 def cluster_view(status: pb.ClusterStatus) -> RenderableType:

@@ -48,13 +48,13 @@ class TaskClient(ABC):
                 parts += burst
         return joined(parts)
 
-    async def status(self) -> pb.ClusterStatus:
-        """Return the head's view of the cluster.
+    async def status(self, asked: pb.StatusTask | None = None) -> pb.ClusterStatus:
+        """Return the head's view of the cluster, with what `asked` wants to know beyond it.
 
         Raises:
             TaskError: if no head answers.
         """
-        return (await self.answer(pb.Task(status=pb.StatusTask()))).status
+        return (await self.answer(pb.Task(status=asked or pb.StatusTask()))).status
 
     async def models(self, tags: Sequence[str] = ()) -> list[pb.ModelStatus]:
         """Return the models that workers with all of `tags` report, those that are loaded first.

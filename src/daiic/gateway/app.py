@@ -26,6 +26,7 @@ from daiic.gateway.login.paths import CALLBACK, LOGIN, LOGOUT, SESSION
 from daiic.gateway.login.session_route import session_route
 from daiic.gateway.managing import endpoint as managing
 from daiic.gateway.managing import operations as managing_operations
+from daiic.gateway.monitoring import explaining, explaining_operations
 from daiic.gateway.monitoring.cluster_stream import ClusterStream
 from daiic.gateway.ollama import errors as ollama_errors
 from daiic.gateway.ollama import routes as ollama
@@ -58,6 +59,7 @@ APIS = (
             *reranking_operations.OPERATIONS,
             *managing_operations.OPERATIONS,
             *usage_operations.OPERATIONS,
+            *explaining_operations.OPERATIONS,
         ),
     ),
     ANTHROPIC,
@@ -115,6 +117,7 @@ def build(
             *managing.routes(gateway),
             *(route for routes, _ in other_apis for route in routes),
             Route("/api/cluster", cluster_stream, methods=["GET"]),
+            *explaining.routes(gateway),
             Route("/api/benches", BenchEndpoint(gateway, error_body), methods=["GET", "POST"]),
             session_route(login),
             *(login.routes() if login is not None else ()),

@@ -118,6 +118,8 @@ BENCH_WORKERS = 256
 KEPT_MEASUREMENTS = 500
 """Results of benches that are kept: the oldest is dropped."""
 
+STATUS_PATIENCE = 10.0
+"""Time for the head to tell of its tasks or its policy: 504."""
 KEPT_REQUESTS = 30
 """Finished requests that the page shows: the oldest is dropped."""
 USAGE_ROWS = 200_000

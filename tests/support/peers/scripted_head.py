@@ -147,6 +147,18 @@ class ScriptedHead:
                 if run is not None or self.script is None:
                     self.cancelled.put_nowait(number)
 
+    def _told(self, asked: pb.StatusTask) -> pb.ClusterStatus:
+        """Return of `status` what everybody is told, and what `asked` wants to know beyond it."""
+        told = pb.ClusterStatus()
+        told.CopyFrom(self.status)
+        if not asked.tasks:
+            told.ClearField("tasks")
+        if told.HasField("policy") and not asked.policy:
+            told.policy.ClearField("text")
+        if asked.explain != told.explanation.number:
+            told.ClearField("explanation")
+        return told
+
     def _begin(self, message: Message, task: pb.Task) -> None:
         if self.script is None:
             self._untaken.put_nowait(task)
@@ -161,7 +173,7 @@ class ScriptedHead:
 
         if task.WhichOneof("work") == "status":
             self.status_questions += 1
-            send(pb.Result(id=task.id, final=True, status=self.status))
+            send(pb.Result(id=task.id, final=True, status=self._told(task.status)))
             return
         async with self._came:
             self.tasks.append(task)

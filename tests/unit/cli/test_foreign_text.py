@@ -69,7 +69,7 @@ class Target:
     async def __aexit__(self, *error: Any) -> None:
         pass
 
-    async def status(self) -> pb.ClusterStatus:
+    async def status(self, asked: pb.StatusTask | None = None) -> pb.ClusterStatus:
         return self._status
 
 
@@ -80,7 +80,7 @@ def test_names_are_shown_as_they_are_or_escaped(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     if command == "status":
-        asyncio.run(status._status(False, False, Target(name)))
+        asyncio.run(status._status(False, False, pb.StatusTask(), Target(name)))
     else:
         asyncio.run(models._list(False, Target(name)))
     shown = name.replace("\x1b", "\\x1b").replace("\n", "\\n").replace("\u202e", "\\u202e")

@@ -15,7 +15,7 @@ class Client(msgspec.Struct, frozen=True):
     `id` tells clients apart: it is a key's id, or an address. `name` is for
     logs. What the client uses is counted for `account`. `may_bench` says
     whether it may start benches, `is_admin` whether it may manage models, and see
-    what others used.
+    what others used and why their tasks are where they are.
     """
 
     id: str

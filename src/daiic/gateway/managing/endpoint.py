@@ -7,7 +7,7 @@ from starlette.routing import Route
 from daiic.client.managing import manage
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access_log import AccessLogEntry
-from daiic.gateway.http.errors import ApiError
+from daiic.gateway.http.admin import check_is_admin
 from daiic.gateway.http.get_route import get_route
 from daiic.gateway.http.json_endpoint import JsonEndpoint
 from daiic.gateway.http.json_response import json_response
@@ -37,24 +37,8 @@ def _rights(request: Request) -> Response:
     return json_response(Rights(AccessLogEntry.of(request.scope).client.is_admin))
 
 
-def check_may_manage(context: RequestContext) -> None:
-    """Refuse clients that may not change what workers have.
-
-    Raises:
-        ApiError: 403 for them.
-    """
-    if not context.client.is_admin:
-        raise ApiError(
-            403,
-            "this needs an API key of an administrator: the operator makes one with "
-            "`daiic apikey create --admin NAME`",
-            type="permission_error",
-            code="not_admin",
-        )
-
-
 async def _answer(gateway: Gateway, request: ManageRequest, context: RequestContext) -> None:
-    check_may_manage(context)
+    check_is_admin(context.client)
     outcomes = await managed(gateway, request, context)
     await context.response.send_json(Managed(outcomes))
 

@@ -8,7 +8,7 @@ from daiic.gateway.gateway import Gateway
 from daiic.gateway.monitoring.activity import Activity
 from daiic.gateway.monitoring.cluster_view import capability_names, kind_name
 from daiic.model_kinds import MODEL_KINDS, capabilities_of
-from daiic.shown import word
+from daiic.shown import MESSAGE, shown, shown_text, word
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 
@@ -117,6 +117,18 @@ class LiveHead(msgspec.Struct, frozen=True):
     in_flight: int
 
 
+class LivePolicy(msgspec.Struct, frozen=True):
+    """What decides where tasks go; `digest` is empty if none is in force.
+
+    `refused` is what is wrong with the one that should have replaced it, a mistake a line.
+    """
+
+    name: str
+    rules: int
+    digest: str
+    refused: str
+
+
 class LiveTask(msgspec.Struct, frozen=True):
     """A request that runs or has ended, without anything of its prompt or answer."""
 
@@ -148,6 +160,8 @@ class LiveCluster(msgspec.Struct, frozen=True):
     workers: list[LiveWorker]
     heads: list[LiveHead]
     """Those that exchange their state, the one that tells this first; none if it is alone."""
+    policy: LivePolicy | None
+    """Null if the head has none."""
     tokens_per_second: list[float]
     """Measured each second, the oldest first."""
     tasks: list[LiveTask]
@@ -173,6 +187,7 @@ def snapshot(gateway: Gateway) -> LiveCluster:
         uptime_s=status.uptime_s,
         workers=[_worker(worker) for worker in status.workers],
         heads=[_head(head) for head in status.heads] if len(status.heads) > 1 else [],
+        policy=_policy(status.policy) if status.HasField("policy") else None,
         tokens_per_second=[round(m.tokens_per_second, 2) for m in view.history],
         tasks=[_task(activity, names) for activity in gateway.activity],
         benches=gateway.benches.changes,
@@ -191,6 +206,15 @@ def _head(head: pb.HeadStatus) -> LiveHead:
         workers=head.workers,
         queued=head.queued,
         in_flight=head.in_flight,
+    )
+
+
+def _policy(policy: pb.PolicyStatus) -> LivePolicy:
+    return LivePolicy(
+        name=shown(policy.name),
+        rules=policy.rules,
+        digest=shown(policy.digest),
+        refused=shown_text(policy.refused, MESSAGE),
     )
 
 

@@ -7,10 +7,11 @@ from starlette.responses import Response
 
 from daiic.gateway.gateway import Gateway
 from daiic.gateway.http.access_log import AccessLogEntry
+from daiic.gateway.http.admin import check_is_admin
 from daiic.gateway.http.errors import ApiError
 from daiic.gateway.http.json_response import json_response
 from daiic.gateway.http.request_context import RequestContext
-from daiic.gateway.managing.endpoint import check_may_manage, managed
+from daiic.gateway.managing.endpoint import managed
 from daiic.gateway.managing.schema import ManageRequest
 from daiic.gateway.monitoring.cluster_view import KnownModel
 from daiic.gateway.ollama.schema.answer import (
@@ -90,7 +91,7 @@ async def show(gateway: Gateway, request: ShowRequest, context: RequestContext) 
 
 async def delete(gateway: Gateway, request: DeleteRequest, context: RequestContext) -> None:
     """Answer DELETE /api/delete; the first worker that cannot ends it."""
-    check_may_manage(context)
+    check_is_admin(context.client)
     asked = ManageRequest(request.model, "delete")
     failed = [outcome for outcome in await managed(gateway, asked, context) if outcome.error]
     if failed:

@@ -4,6 +4,7 @@ import { key } from "./api.js";
 import { startChat } from "./chat.js";
 import { startClusterView } from "./cluster.js";
 import { startConnect } from "./connect.js";
+import { startDeciding } from "./deciding.js";
 import { byId, say } from "./dom.js";
 import { startImages } from "./images.js";
 import { startInventory } from "./inventory.js";
@@ -93,6 +94,7 @@ if (matchMedia("(max-width: 800px)").matches) {
   for (const details of document.querySelectorAll(".panel details")) details.open = false;
 }
 startClusterView();
+startDeciding();
 startChat();
 startImages();
 startInventory();
