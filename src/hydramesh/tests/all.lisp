@@ -27,6 +27,7 @@
   (:import-from #:hydramesh/tests/head/metrics)
   (:import-from #:hydramesh/tests/head/nodes)
   (:import-from #:hydramesh/tests/head/policies)
+  (:import-from #:hydramesh/tests/head/policy-limits)
   (:import-from #:hydramesh/tests/head/presence)
   (:import-from #:hydramesh/tests/head/proximity)
   (:import-from #:hydramesh/tests/head/registry)
