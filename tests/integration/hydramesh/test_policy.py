@@ -1,8 +1,10 @@
 """A policy in a running head: read at the start and on SIGHUP, and no task is lost by it."""
 
 import asyncio
+import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 from daiic.client import ClusterClient
@@ -10,7 +12,10 @@ from daiic.wire import daiic_pb2 as pb
 from support.peers.worker_stub import WorkerStub
 from support.processes import heads
 from support.processes.daemon import PATIENCE
+from support.processes.gateway_process import gateway_process
 from support.processes.head_process import HeadProcess
+
+DAIIC = Path(sys.executable).with_name("daiic")
 
 
 def only(name: str) -> str:
@@ -75,3 +80,50 @@ def test_a_head_does_not_start_with_a_wrong_policy(hydramesh: heads.Head, tmp_pa
     assert done.returncode == 2
     assert f"{file}:2:13: " in done.stderr and f"{file}:3:21: " in done.stderr
     assert "has 2 mistakes" in done.stderr
+
+
+async def test_the_page_and_the_command_line_explain_a_running_task(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.policy"
+    file.write_text(only("one"))
+    async with (
+        HeadProcess(kind=hydramesh, policy=file, storage="none") as head,
+        gateway_process(f"--heads={head.address}") as gateway,
+        gateway.http as http,
+    ):
+        for name in ("one", "two"):
+            await WorkerStub.open([head.address], worker_id=name, interval=0.2)
+        await head.wait_for_workers(2)
+        await gateway.ready()
+        policy = (await http.get("/api/cluster/policy")).json()
+        assert (policy["name"], policy["rules"], policy["text"]) == ("only one", 1, only("one"))
+
+        asked = {"model": "mute", "prompt": "x", "max_tokens": 2}
+        running = asyncio.create_task(http.post("/v1/completions", json=asked))
+        async with asyncio.timeout(PATIENCE):
+            while not (tasks := (await http.get("/api/cluster/tasks")).json()["tasks"]):
+                await asyncio.sleep(0.05)
+        (task,) = tasks
+        assert (task["kind"], task["model"], task["worker"]) == ("text", "mute", "one")
+        explained = (await http.get(f"/api/cluster/tasks/{task['number']}")).json()
+        one, two = explained["verdicts"]
+        assert (one["name"], one["chosen"], two["name"], two["chosen"]) == (
+            "one",
+            True,
+            "two",
+            False,
+        )
+        assert "one alone" in two["reason"] + " ".join(two["rules"])
+
+        said = await asyncio.to_thread(
+            subprocess.run,
+            [DAIIC, "status", "--head", head.address, "--explain", str(task["number"])],
+            env={**os.environ, "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert said.returncode == 0, said.stderr
+        assert "one alone" in said.stdout and "runs here" in said.stdout
+        running.cancel()
