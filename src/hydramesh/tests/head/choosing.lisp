@@ -6,13 +6,15 @@
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/head/clients #:make-client)
   (:import-from #:hydramesh/head/eligibility #:may-serve-p #:may-run-p)
+  (:import-from #:hydramesh/head/in-force #:consider-policy #:in-force-replace #:judged)
   (:import-from #:hydramesh/head/job
                 #:make-job #:job-answer #:job-failed-on #:job-kind #:job-model #:job-needs #:job-pinned
                 #:job-prefix #:job-queued-at #:job-reading #:job-size #:job-tags)
   (:import-from #:hydramesh/head/limits #:make-head-limits)
   (:import-from #:hydramesh/head/read-prompts
                 #:make-read-prompts #:bytes-read #:learn-kept #:note-read #:share-kept)
-  (:import-from #:hydramesh/head/registry #:make-registry #:registry-heard #:registry-workers)
+  (:import-from #:hydramesh/head/registry
+                #:make-registry #:registry-heard #:registry-in-force #:registry-workers)
   (:import-from #:hydramesh/head/scheduling #:choose)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/verdicts
@@ -24,6 +26,7 @@
                 #:worker-lacks-p #:worker-read #:worker-readiness #:worker-rate
                 #:worker-began)
   (:import-from #:hydramesh/prompt-blocks #:hashes-in)
+  (:import-from #:hydramesh/policy/policy #:read-policy)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/work #:work-of #:work-kind-reading #:work-kind-shared)
@@ -199,3 +202,33 @@ its explanation says the same."))
                               chosen described job workers verdicts)
                  (return)))
           finally (fiveam:pass))))
+
+;;; With a policy
+
+(defun any-policy ()
+  (read-policy (format nil "(policy \"any\" (rule \"one\" ~A) (rule \"two\" ~A))"
+                       (any "(exclude (has worker.tags :a))" "(require (has worker.tags :b))"
+                            "(exclude (> worker.load 0))" "(exclude (= worker.readiness :loaded))")
+                       (any "(prefer (has worker.tags :b) 5)" "(avoid (> worker.load 0) 4)"
+                            "(weight (+ 1 worker.free-slots))" "(when (= task.kind :image)) (exclude)"))
+               "any"))
+
+(test the-choice-by-a-policy-is-as-explained-and-never-one-that-it-excludes
+  (let ((*random-state* (sb-ext:seed-random-state 17))
+        (chosen-p nil))
+    (loop repeat 4000
+          do (let* ((registry (any-registry))
+                    (in-force (registry-in-force registry))
+                    (job (any-job))
+                    (now (seconds (any 1 3))))
+               (in-force-replace in-force (any-policy))
+               (consider-policy in-force job now 0 (length (registry-workers registry)))
+               (let* ((chosen (choose registry job now))
+                      (verdicts (explain-choice registry job now))
+                      (first (find 1 verdicts :key #'verdict-rank)))
+                 (setf chosen-p (or chosen-p chosen))
+                 (unless (and (eq chosen (and first (verdict-worker first)))
+                              (or (null chosen) (judged in-force chosen job)))
+                   (fiveam:fail "~A is chosen for ~A: ~A" chosen job verdicts)
+                   (return))))
+          finally (fiveam:is-true chosen-p))))
