@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/foreign/system #:reason-of)
   (:import-from #:sb-posix)
-  (:export #:read-bounded #:unreadable-file #:unreadable-file-reason #:file-mode)
+  (:export #:read-bounded #:read-standard-input #:unreadable-file #:unreadable-file-reason #:file-mode)
   (:documentation "Reading a file that somebody else wrote: a regular one, and no more than so many
 bytes of it."))
 (in-package #:hydramesh/bounded-file)
@@ -65,6 +65,13 @@ Signal UNREADABLE-FILE if there is no such file, if it cannot be read or is larg
                  (refuse (format nil "it is larger than ~A" (amount most)))))
         (when descriptor
           (sb-posix:close descriptor))))))
+
+(defun read-standard-input (most)
+  "Return all that comes from the standard input, at most MOST bytes. Signal UNREADABLE-FILE if that fails."
+  (or (handler-case (with-system-reasons
+                      (read-descriptor (sb-posix:dup 0) most))
+        (stream-error () (refuse "Input/output error")))
+      (refuse (format nil "it is larger than ~A" (amount most)))))
 
 (defun file-mode (path)
   "Return the permission bits of the file PATH. Signal UNREADABLE-FILE if there is none."

@@ -1,6 +1,7 @@
 """docs/policies.md tells of policies what the program does."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -101,3 +102,22 @@ def test_every_bound_is_told() -> None:
     assert {
         name: int(value) for name, value in re.findall(r"^\| `(\w+)` \| (\d+) \|", table, re.M)
     } == known
+
+
+def test_the_explanation_prints_what_the_document_shows(tmp_path: Path) -> None:
+    if not PROGRAM.exists():
+        pytest.skip("not built: make hydramesh")
+    (cluster,) = re.findall(r"^```json\n(.*?)^```$", DOCUMENT, re.M | re.S)
+    command, shown = re.findall(
+        r"^```console\n\$ hydramesh (policy explain .*?[^\\])\n(.*?)^```$", DOCUMENT, re.M | re.S
+    )[0]
+    (tmp_path / "house.policy").write_text(POLICIES[0], "utf-8")
+    (tmp_path / "cluster.json").write_text(cluster, "utf-8")
+    done = subprocess.run(
+        [PROGRAM, *shlex.split(command.replace("\\\n", ""))],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", shown)

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:export #:breaker-rules #:make-breaker-rules #:breaker-rules-failures #:breaker-rules-pause
            #:breaker-rules-longest
-           #:breaker #:make-breaker #:breaker-failures #:breaker-retry-at #:breaker-state #:breaker-wait #:breaker-reason
+           #:breaker #:make-breaker #:breaker-as-told #:breaker-failures #:breaker-retry-at #:breaker-state #:breaker-wait #:breaker-reason
            #:breaker-denies-p #:breaker-failed #:breaker-lost-race #:breaker-succeeded
            #:breaker-began #:breaker-ended)
   (:documentation "Whether a worker that fails again and again gets tasks: a circuit breaker, sans-IO.
@@ -118,3 +118,13 @@ worker any more."
             (:lost ", at last as it was lost")
             (:stalled ", at last as it stalled")
             (:slow ", at last as others were faster"))))
+
+(defun breaker-as-told (failures reason retry-at)
+  "Return the open breaker of a worker that has failed FAILURES times, for a REASON as BREAKER-REASON has it."
+  (flet ((breaker (what)
+           (make-breaker :failures failures :what what :retry-at retry-at :openings 1)))
+    (or (loop for what in '(:lost :stalled :slow)
+              for breaker = (breaker what)
+              when (string= reason (breaker-reason breaker))
+                return breaker)
+        (breaker :failed))))

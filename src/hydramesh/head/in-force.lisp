@@ -10,7 +10,7 @@
   (:import-from #:hydramesh/service/logs #:log-fault)
   (:import-from #:hydramesh/work #:work-kind-loads)
   (:export #:in-force #:make-in-force #:in-force-policy #:in-force-since #:in-force-refused
-           #:in-force-replace #:consider-policy #:permitted-p #:permitted-later-p #:judged
+           #:in-force-replace #:in-force-set-clock #:consider-policy #:permitted-p #:permitted-later-p #:judged
            #:class-of-job #:model-on)
   (:documentation "The policy in force, asked about one task and one worker at a time.
 
@@ -64,6 +64,11 @@ in the policy was logged."
     (setf (situation-waiting situation) waiting
           (situation-workers situation) workers)
     situation))
+
+(defun in-force-set-clock (in-force seconds now)
+  "Let the local time be what it is SECONDS after the Epoch, as of NOW."
+  (setf (in-force-situation in-force) (situation-at seconds)
+        (in-force-noted-at in-force) now))
 
 (defun consider-policy (in-force job now waiting workers)
   "Let what the policy says of JOB as of NOW be its plan: NIL if there is no policy, or the task manages a model

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/topology/distance #:rtt-group #:smoothed #:+isolated+)
   (:import-from #:hydramesh/topology/health #:health #:+healthy+ #:+unreachable+ #:+window+)
-  (:export #:proximity #:make-proximity #:proximity-rtt #:proximity-health #:proximity-group
+  (:export #:proximity #:make-proximity #:proximity-as-told #:proximity-rtt #:proximity-health #:proximity-group
            #:proximity-due-p #:proximity-probe #:proximity-answer #:proximity-delay)
   (:documentation "How far away a worker is, and how well it answers, as one probe a second tells."))
 (in-package #:hydramesh/head/proximity)
@@ -57,7 +57,18 @@ latest ones, the oldest first; of the one UNDER-WAY it tells later whether it wa
     (when (or rtt (= health +unreachable+))
       (let ((group (rtt-group (or rtt 0) threshold health)))
         (setf (proximity-group proximity) group
-              (proximity-away proximity) (/ (* (max group 0) threshold) 1d6))))))
+              (proximity-away proximity) (away group threshold))))))
+
+(defun proximity-as-told (rtt health group threshold)
+  "Return the proximity of a worker of which another head told this; RTT and GROUP are NIL if it did not."
+  (let ((proximity (make-proximity :rtt rtt :health health :group group)))
+    (if group
+        (setf (proximity-away proximity) (away group threshold))
+        (regroup proximity threshold))
+    proximity))
+
+(defun away (group threshold)
+  (/ (* (max group 0) threshold) 1d6))
 
 (declaim (inline proximity-delay))
 (defun proximity-delay (proximity near-p)

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/policy/command
   (:use #:cl)
   (:import-from #:hydramesh/policy/check #:check #:+check-help+)
+  (:import-from #:hydramesh/policy/explain #:explain-main)
   (:import-from #:hydramesh/policy/mistakes #:suggestion)
   (:import-from #:hydramesh/shown #:printable)
   (:export #:policy-main)
@@ -33,7 +34,9 @@ status."
 
 (defparameter +subcommands+
   (list (make-subcommand :name "check" :about "whether files are policies, and what is wrong with them"
-                         :function #'check-files))
+                         :function #'check-files)
+        (make-subcommand :name "explain" :about "which rule sends a task to which worker, and why not to others"
+                         :function #'explain-main))
   "What `hydramesh policy` can do.")
 
 (defun complain (errors control &rest arguments)

@@ -9,7 +9,7 @@
                 #:rule-worker-test #:rule-effects #:rule-conditional-p)
   (:import-from #:hydramesh/policy/views #:policy-task #:policy-worker #:situation)
   (:export #:plan #:plan-task #:plan-policy #:plan-view #:plan-situation #:plan-fallbacks #:plan-hedge
-           #:plan-inside #:plan-rules #:plan-class #:judge #:judge-verbose)
+           #:plan-inside #:plan-rules #:plan-matching #:plan-class #:judge #:judge-verbose)
   (:documentation "What a policy says of a task, and of each worker for it.
 
 What depends on the task and the time alone is worked out once, in a plan; with that, each worker is judged
@@ -98,6 +98,13 @@ because another one has to. It is the set of those rules, as a whole number, and
                 (and (rule-conditional-p rule) (null (rule-worker-test rule))))
         (push (rule-name rule) names)))
     (nreverse names)))
+
+(defun plan-matching (plan)
+  "Return the RULEs whose conditions on the task and the moment are true, in their order."
+  (let ((rules '()))
+    (do-active (rule plan)
+      (push rule rules))
+    (nreverse rules)))
 
 ;;; Of a worker
 

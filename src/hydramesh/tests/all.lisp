@@ -14,6 +14,7 @@
   (:import-from #:hydramesh/tests/topology-vectors)
   (:import-from #:hydramesh/tests/wire-vectors)
   (:import-from #:hydramesh/tests/head/any-order)
+  (:import-from #:hydramesh/tests/head/as-told)
   (:import-from #:hydramesh/tests/head/breaker)
   (:import-from #:hydramesh/tests/head/capabilities)
   (:import-from #:hydramesh/tests/head/managing)

@@ -23,12 +23,12 @@ A name is that of the schema or its canonical form, and none is unknown. PATH is
 a list from the inside out, for the reason that something is malformed."))
 (in-package #:hydramesh/protobuf/json/parsing)
 
-(defun from-json (name octets)
+(defun from-json (name octets &optional (most-values +max-fields+))
   "Return the message of the type NAME that OCTETS are in JSON.
 Signal MALFORMED if it is none, with a reason that says where it is wrong; also if it is large and has
-more than +MAX-FIELDS+ values."
+more than MOST-VALUES values."
   (let ((value (if (> (length octets) +surely-cheap+)
-                   (read-json octets :most-values +max-fields+)
+                   (read-json octets :most-values most-values)
                    (read-json octets)))
         (message (funcall (codec-allocate (codec-named name)))))
     (fill-message message name value (list (last-name name)))
