@@ -1,7 +1,8 @@
 """HydraMesh beside `daiic-head`, in one run: what each adds to a task, and how many it can do.
 
     python tests/bench/hydramesh.py [--seconds S] [--runs N] [--heads daiic-head,hydramesh]
-                                    [--only start,saturation,latency,groups,sync] [--realtime]
+                                    [--only start,saturation,latency,decisions,groups,sync]
+                                    [--realtime]
 
 The head that is measured has core 0 for itself; client, worker and, where they are named, 1,000
 more workers that send heartbeats share core 1. Those are C on libdcf (head_load.c), and what they
@@ -29,6 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from bench.decisions import measure_decisions
 from bench.heads_apart import measure_heads
 from bench.near_and_far import measure_near_and_far
 from daiic.wire import daiic_pb2 as pb
@@ -249,7 +251,7 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--heads", default=f"{heads.DAIIC_HEAD},{heads.HYDRAMESH}")
-    parser.add_argument("--only", default="start,saturation,latency,groups,sync")
+    parser.add_argument("--only", default="start,saturation,latency,decisions,groups,sync")
     parser.add_argument("--realtime", action="store_true", help="what else runs waits (needs root)")
     options = parser.parse_args()
     if len(os.sched_getaffinity(0)) < 2:
@@ -278,6 +280,8 @@ async def main() -> None:
             await measure_latency(bench, kinds)
         for kind in kinds:
             if kind.name == heads.HYDRAMESH:
+                if "decisions" in options.only:
+                    measure_decisions()
                 if "groups" in options.only:
                     await measure_near_and_far(kind, 12 * options.seconds)
                 if "sync" in options.only:
