@@ -10,7 +10,7 @@
            #:answer-order #:make-answer-order #:answer-order-task #:answer-order-finished-p
            #:answer-order-early-bytes #:answer-order-delivered-bytes #:answer-order-next-index
            #:answer-order-made-by
-           #:answer-order-accept #:answer-order-follow #:answer-order-drop-early #:answer-order-resume-here
+           #:answer-order-accept #:answer-order-follow #:answer-order-drop-early #:answer-order-resume-here #:answer-order-resume-beside
            #:size-of)
   (:documentation "The order in which the parts of a task's answer are passed on.
 
@@ -209,6 +209,11 @@ Signal TOO-MUCH as `answer-order-accept` does."
 Parts that came early are dropped; those of the run before must not be given to `answer-order-accept` any
 more."
   (answer-order-drop-early order)
+  (answer-order-resume-beside order))
+
+(defun answer-order-resume-beside (order)
+  "Change the task so that a run of it beside the first continues after what was passed on. The parts of the
+first that came early are kept: it may be the one that goes on."
   (when (plusp (answer-order-next-index order))
     (let ((made-by (answer-order-made-by order)))
       (setf (pb:task-resume (answer-order-task order))

@@ -6,13 +6,14 @@
   (:import-from #:hydramesh/foreign/system #:system-failure #:reason-of)
   (:import-from #:hydramesh/head/breaker #:make-breaker-rules)
   (:import-from #:hydramesh/head/core
-                #:core #:make-core #:core-take #:core-tick #:core-abandon #:core-closed
+                #:core #:make-core #:core-take #:core-tick #:core-due #:core-act #:core-abandon #:core-closed
                 #:core-dispatcher #:core-heads #:core-leave)
   (:import-from #:hydramesh/head/dispatcher
                 #:make-policy #:dispatcher-policy #:dispatcher-jobs #:dispatcher-queue
                 #:dispatcher-workers #:dispatcher-in-flight)
   (:import-from #:hydramesh/head/heads #:heads-peers)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
+  (:import-from #:hydramesh/head/hedging #:make-hedging)
   (:import-from #:hydramesh/head/metrics)
   (:import-from #:hydramesh/head/registry #:registry-count)
   (:import-from #:hydramesh/head-id #:head-id)
@@ -39,9 +40,9 @@
                 #:settings-allow-unauthenticated #:settings-drain-timeout
                 #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
                 #:settings-max-attempts #:settings-policy #:settings-group-threshold #:settings-mesh-node
-                #:settings-set-aside-after #:settings-set-aside-pause
-                #:settings-set-aside-longest #:settings-state-dir #:settings-storage #:settings-repl-socket
-                #:settings-peers)
+                #:settings-set-aside-after #:settings-set-aside-pause #:settings-set-aside-longest
+                #:settings-hedge-share #:settings-hedge-quantile #:settings-hedge-longest
+                #:settings-state-dir #:settings-storage #:settings-repl-socket #:settings-peers)
   (:import-from #:hydramesh/shown #:counted)
   (:import-from #:hydramesh/sync/resolver #:resolver #:make-resolver #:resolve)
   (:import-from #:hydramesh/storage/attach
@@ -174,6 +175,8 @@ tasks that are left are given up, once it is to end."
     (let* ((now (head-now head))
            (tick (if (zerop (jobs-left head)) +idle-tick+ +tick+)))
       (setf (head-tick-at head) (min (head-tick-at head) (+ now tick)))
+      (when (due-p head now)
+        (core-act (head-core head) now))
       (when (>= now (head-tick-at head))
         (setf (head-tick-at head) (+ now tick))
         (core-tick (head-core head) now)
@@ -191,7 +194,15 @@ tasks that are left are given up, once it is to end."
 (defun wait (head)
   "Return the microseconds until something is due."
   (let ((now (head-now head)))
-    (max 0 (- (min (head-tick-at head) (mesh-next-timeout (head-mesh head))) now))))
+    (if (due-p head now)
+        0
+        (let ((soonest (min (head-tick-at head) (mesh-next-timeout (head-mesh head))))
+              (due (core-due (head-core head))))
+          (max 0 (- (if due (min due soonest) soonest) now))))))
+
+(defun due-p (head now)
+  (let ((due (core-due (head-core head))))
+    (and due (>= now due))))
 
 (defun show (head)
   (let ((dispatcher (core-dispatcher (head-core head))))
@@ -238,7 +249,10 @@ tasks that are left are given up, once it is to end."
                  :group-threshold (time-of (settings-group-threshold settings))
                  :breaker (make-breaker-rules :failures (settings-set-aside-after settings)
                                               :pause (time-of (settings-set-aside-pause settings))
-                                              :longest (time-of (settings-set-aside-longest settings))))))
+                                              :longest (time-of (settings-set-aside-longest settings)))
+                 :hedging (make-hedging :share (settings-hedge-share settings)
+                                        :quantile (settings-hedge-quantile settings)
+                                        :longest (time-of (settings-hedge-longest settings))))))
 
 (defun follow (head settings)
   (setf (head-settings head) settings

@@ -4,14 +4,15 @@
   (:import-from #:hydramesh/service/settings #:load-values)
   (:import-from #:hydramesh/sync/limits #:+addresses+)
   (:import-from #:hydramesh/service/setting-kinds
-                #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+node-id+ #:+host-port+
+                #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+share+ #:+node-id+ #:+host-port+
                 #:+optional-host-port+ #:host-ports #:one-of)
   (:export #:settings #:load-settings #:settings-error #:changeable-p #:differences
            #:settings-listen #:settings-http-listen #:settings-cluster-key-file
            #:settings-allow-unauthenticated #:settings-drain-timeout #:settings-log-level
            #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
            #:settings-max-attempts #:settings-policy #:settings-group-threshold #:settings-mesh-node
-           #:settings-set-aside-after #:settings-set-aside-pause #:settings-set-aside-longest #:settings-storage
+           #:settings-set-aside-after #:settings-set-aside-pause #:settings-set-aside-longest
+           #:settings-hedge-share #:settings-hedge-quantile #:settings-hedge-longest #:settings-storage
            #:settings-state-dir #:settings-repl-socket #:settings-peers)
   (:documentation "The settings of `hydramesh`, and which of them can change while it runs."))
 (in-package #:hydramesh/settings)
@@ -61,6 +62,10 @@ VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIP
    "failures in a row after which a worker gets no tasks for a while; 0 for never")
   (set-aside-pause +seconds+ 5d0 "seconds until a worker that failed is tried with one task; doubles each time")
   (set-aside-longest +seconds+ 300d0 "seconds that this grows to")
+  (hedge-share +share+ 0d0
+   "share of the tasks that may be run on a second worker too, as they are late; 0 for none")
+  (hedge-quantile +share+ 0.95d0 "share of a worker's recent tasks that had begun when one is late")
+  (hedge-longest +seconds+ 10d0 "seconds within which a task has to be late to be short enough for that")
   (policy +text+ "" "file with the policy by which tasks are placed; \"\" for none")
   (storage (one-of "sqlite" "streamdb" "none") "sqlite"
    "where figures are kept: sqlite, streamdb, or none to keep nothing")
@@ -71,7 +76,8 @@ VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIP
 
 (defparameter +changeable+
   '("worker_timeout" "queue_size" "task_deadline" "max_attempts" "group_threshold" "set_aside_after"
-    "set_aside_pause" "set_aside_longest" "drain_timeout" "log_level" "policy" "peers"))
+    "set_aside_pause" "set_aside_longest" "hedge_share" "hedge_quantile" "hedge_longest" "drain_timeout"
+    "log_level" "policy" "peers"))
 
 (defun changeable-p (key)
   "Return whether SIGHUP can change the setting KEY, as it is written in the file."

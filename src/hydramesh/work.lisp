@@ -5,7 +5,7 @@
   (:export #:capabilities #:+no-needs+ #:capability-set #:capability-list #:can-p #:ability
            #:work-kind #:work-kind-name #:work-kind-field #:work-kind-unit #:work-kind-usual-rate
            #:work-kind-shared #:work-kind-seeded #:work-kind-size #:work-kind-reading
-           #:work-kind-made #:work-kind-loads
+           #:work-kind-made #:work-kind-loads #:work-kind-raced
            #:+work+ #:+read-per-written+ #:work-of #:needs-of #:bytes-to-read #:capabilities-of)
   (:documentation "The registry of work: what a head needs to know of each kind of task, and of model.
 
@@ -90,7 +90,8 @@ of which SIZE reckons how much a task asks for, READING how much could be made w
 task is read, and MADE tells how much a part of an answer has. A worker that was not measured makes
 USUAL-RATE of it a second. SHARED says whether a worker's tasks of this kind run together rather
 than one after the other, SEEDED whether its work has a seed, LOADS whether its model has to be in
-memory: if not, the task names its worker. NEEDS tells what a model must be
+memory: if not, the task names its worker. RACED says whether any worker with the model gives the same
+answer, so that two may be asked. NEEDS tells what a model must be
 capable of for a task."
   (name "" :type string :read-only t)
   (field nil :type keyword :read-only t)
@@ -102,7 +103,8 @@ capable of for a task."
   (reading 0d0 :type double-float :read-only t)
   (made nil :type function :read-only t)
   (needs nil :type function :read-only t)
-  (loads t :read-only t))
+  (loads t :read-only t)
+  (raced t :read-only t))
 
 (defun text-needs (task)
   "Return what a model needs for TASK, a text."
@@ -218,7 +220,7 @@ capable of for a task."
          :made (lambda (part) (length (pb:result-scores part)))
          :needs (constantly (bit-of pb:+rerank+)))
         (make-work-kind
-         :name "load" :field :load :unit "models" :usual-rate 1d0 :shared t :seeded nil
+         :name "load" :field :load :unit "models" :usual-rate 1d0 :shared t :seeded nil :raced nil
          :size (constantly 1d0)
          :made (constantly 0)
          :needs (constantly +no-needs+))
@@ -227,7 +229,7 @@ capable of for a task."
          :size (constantly 1d0)
          :made (constantly 0)
          :needs (constantly +no-needs+)
-         :loads nil))
+         :loads nil :raced nil))
   "What workers do; a StatusTask is answered by a head itself.")
 
 (defun work-of (task)

@@ -106,7 +106,8 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
         f"{_counted(status.in_flight, 'task')} in flight · "
         f"{status.queued} of {status.queue_size} queued · {status.tasks_done} done · "
         f"{status.tasks_failed} failed · {status.tasks_moved} moved · "
-        f"up {_duration(status.uptime_s)} · daiic {shown(status.version)}",
+        + (f"{status.tasks_hedged} hedged · " if status.tasks_hedged else "")
+        +         f"up {_duration(status.uptime_s)} · daiic {shown(status.version)}",
         style="dim",
     )
     below: list[RenderableType] = []

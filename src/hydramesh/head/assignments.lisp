@@ -1,21 +1,24 @@
 (defpackage #:hydramesh/head/assignments
   (:use #:cl)
   (:import-from #:hydramesh/answer-order
-                #:answer-order-accept #:answer-order-follow #:answer-order-drop-early
+                #:answer-order-accept #:answer-order-follow #:answer-order-drop-early #:answer-order-resume-beside
                 #:answer-order-early-bytes #:answer-order-delivered-bytes)
   (:import-from #:hydramesh/entropy #:entropy #:entropy-draw)
   (:import-from #:hydramesh/events #:+task+ #:+cancel+)
   (:import-from #:hydramesh/head/breaker #:breaker-began #:breaker-ended)
   (:import-from #:hydramesh/head/job
                 #:job #:job-answer #:job-group #:job-attempt #:job-attempts #:job-encoded #:job-forget-group-key
-                #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-worker
+                #:job-heard-at #:job-hedge #:job-pace #:job-pace-class #:job-decision #:job-stalled-p
+                #:make-hedge #:hedge-worker #:hedge-attempt #:hedge-pace #:hedge-decision #:hedge-began-at
+                #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-read-before #:job-worker
                 #:numbers-began-at #:numbers-queued #:numbers-ran #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/link #:link-send)
+  (:import-from #:hydramesh/head/model-index #:worker-model-pace #:worker-model-readiness #:+loaded+)
   (:import-from #:hydramesh/head/reservations #:count-in #:count-out)
   (:import-from #:hydramesh/head/shared-model #:shared-model-has-p #:shared-model-running)
   (:import-from #:hydramesh/head/worker
                 #:worker-address #:worker-attempts #:worker-began #:worker-breaker #:worker-drop #:worker-id
-                #:worker-last-assignment
+                #:worker-last-assignment #:worker-models
                 #:worker-take)
   (:import-from #:hydramesh/id-table
                 #:id-table #:make-id-table #:id-table-count #:id-table-get #:id-table-put
@@ -26,23 +29,27 @@
            #:assignments-delivered-bytes
            #:assignments-get #:assignments-of #:assignments-with-part-on #:assignments-assign #:assignments-release
            #:assignments-accept #:assignments-follow #:assignments-earliest #:assignments-recall
+           #:assignments-hedge #:assignments-call-off #:assignments-drop-hedge #:assignments-promote
            #:assignments-stop #:assignments-unload)
   (:documentation "Which job is on which worker, and what workers are told about it.
 
 Each time a job is assigned to a worker is an attempt, with an id of its own under which that worker
-knows it."))
+knows it. A job that is late may have two, on two workers, until a part of the answer comes from either; see
+hydramesh/head/races."))
 (in-package #:hydramesh/head/assignments)
 
 (defstruct (assignments (:constructor %make-assignments (link entropy jobs)))
   "All JOBS that are on workers, by attempt id.
 EARLY-BYTES is the size of those parts of their answers that wait for an earlier one, DELIVERED-BYTES what
-is kept of the answers to all jobs that are not over."
+is kept of the answers to all jobs that are not over. HEDGED of the jobs are there twice, as they run on two
+workers."
   (link nil :read-only t)
   (entropy nil :type entropy :read-only t)
   (jobs nil :type id-table :read-only t)
   (made 0 :type fixnum)
   (early-bytes 0 :type fixnum)
-  (delivered-bytes 0 :type fixnum))
+  (delivered-bytes 0 :type fixnum)
+  (hedged 0 :type fixnum))
 
 (defun make-assignments (link entropy)
   "Return no assignments; ids of attempts come from ENTROPY."
@@ -50,14 +57,14 @@ is kept of the answers to all jobs that are not over."
 
 (defun assignments-count (assignments)
   "Return how many jobs are on workers."
-  (id-table-count (assignments-jobs assignments)))
+  (- (id-table-count (assignments-jobs assignments)) (assignments-hedged assignments)))
 
 (defun assignments-get (assignments attempt)
   "Return the job that runs as ATTEMPT, or NIL."
   (id-table-get (assignments-jobs assignments) attempt))
 
 (defun assignments-of (assignments worker)
-  "Return a list of the jobs on WORKER, in the order of their arrival."
+  "Return a list of the jobs for which WORKER is the first or the second, in the order of their arrival."
   (sort (loop for attempt being the hash-keys of (worker-attempts worker)
               collect (assignments-get assignments attempt))
         #'< :key #'job-number))
@@ -71,18 +78,16 @@ is kept of the answers to all jobs that are not over."
 
 (defun assignments-assign (assignments job worker now)
   "Send JOB to WORKER; return false if there is no room for the message."
-  ;; Nobody but its worker can name an attempt.
-  (let ((attempt (draw-attempt assignments)))
-    (when (link-send (assignments-link assignments) (worker-address worker) +task+
-                     (job-encoded job attempt))
+  (let ((pace (pace-on worker job))     ; before it begins to load the model
+        (attempt (begin-attempt assignments job worker now)))
+    (when attempt
       (setf (job-attempt job) attempt
             (job-worker job) worker
-            (worker-last-assignment worker) (incf (assignments-made assignments)))
+            (job-pace job) pace
+            (job-heard-at job) nil
+            (job-stalled-p job) nil)
       (incf (job-attempts job))
       (job-forget-group-key job)
-      (id-table-put (assignments-jobs assignments) attempt job)
-      (take worker attempt now)
-      (count-in job worker)
       (worker-began worker (job-model job))
       (when (job-group job)
         (incf (shared-model-running (job-group job))))
@@ -91,6 +96,26 @@ is kept of the answers to all jobs that are not over."
         (setf (numbers-began-at numbers) now
               (numbers-worker numbers) (worker-id worker)))
       t)))
+
+(defun begin-attempt (assignments job worker now)
+  "Send JOB to WORKER; return the attempt that it is there, NIL if there is no room for the message."
+  ;; Nobody but its worker can name an attempt.
+  (let ((attempt (draw-attempt assignments)))
+    (when (link-send (assignments-link assignments) (worker-address worker) +task+
+                     (job-encoded job attempt))
+      (setf (worker-last-assignment worker) (incf (assignments-made assignments)))
+      (id-table-put (assignments-jobs assignments) attempt job)
+      (take worker attempt now)
+      (count-in job worker)
+      attempt)))
+
+(defun pace-on (worker job)
+  "Return how fast WORKER begins to answer tasks like JOB, NIL if that tells nothing of this one."
+  (let ((model (gethash (job-model job) (worker-models worker))))
+    (and model
+         (null (job-group job))
+         (= (worker-model-readiness model) +loaded+)
+         (worker-model-pace model (job-pace-class job)))))
 
 (defun take (worker attempt now)
   (worker-take worker attempt)
@@ -109,7 +134,17 @@ is kept of the answers to all jobs that are not over."
           return id))
 
 (defun assignments-release (assignments job now)
-  "Take JOB, which has ended there, off its worker, and return that."
+  "Take JOB, which has ended there, off its worker, and return that. If it runs on a second one, that is told to
+stop."
+  (when (job-hedge job)
+    (assignments-call-off assignments job))
+  (let ((worker (take-off assignments job now)))
+    (when (job-group job)
+      (decf (shared-model-running (job-group job))))
+    worker))
+
+(defun take-off (assignments job now)
+  "Take JOB off its worker, and return that."
   (let ((worker (job-worker job))
         (numbers (job-numbers job)))
     (setf (job-worker job) nil
@@ -118,12 +153,63 @@ is kept of the answers to all jobs that are not over."
     (incf (numbers-running numbers) (numbers-ran numbers))
     (decf (assignments-early-bytes assignments) (answer-order-early-bytes (job-answer job)))
     (answer-order-drop-early (job-answer job))
-    (id-table-remove (assignments-jobs assignments) (job-attempt job))
-    (drop worker (job-attempt job))
-    (count-out job worker)
-    (when (job-group job)
-      (decf (shared-model-running (job-group job))))
+    (end-attempt assignments job worker (job-attempt job))
     worker))
+
+(defun end-attempt (assignments job worker attempt)
+  (id-table-remove (assignments-jobs assignments) attempt)
+  (drop worker attempt)
+  (count-out job worker))
+
+;;; A second worker
+
+(defun assignments-hedge (assignments job worker decision now)
+  "Send JOB to WORKER, too, where it goes on after what was passed on; DECISION is why it is that one. Return
+false if there is no room for the message."
+  (answer-order-resume-beside (job-answer job))
+  (let ((pace (pace-on worker job))
+        (attempt (begin-attempt assignments job worker now)))
+    (when attempt
+      (incf (assignments-hedged assignments))
+      (setf (job-hedge job)
+            (make-hedge :worker worker :attempt attempt :pace pace :decision decision :began-at now)))))
+
+(defun assignments-call-off (assignments job)
+  "Tell the second worker of JOB to stop."
+  (let ((hedge (assignments-drop-hedge assignments job)))
+    (assignments-stop assignments (worker-address (hedge-worker hedge)) (hedge-attempt hedge))))
+
+(defun assignments-drop-hedge (assignments job)
+  "Take JOB off its second worker, which has ended it or is gone; return what it was there."
+  (let ((hedge (job-hedge job)))
+    (setf (job-hedge job) nil)
+    (decf (assignments-hedged assignments))
+    (end-attempt assignments job (hedge-worker hedge) (hedge-attempt hedge))
+    hedge))
+
+(defun assignments-promote (assignments job now &key tell)
+  "Take JOB off its first worker, and let the second be its worker from now on; return the first, which is told
+to stop if it is to TELL that."
+  (let* ((hedge (job-hedge job))
+         (numbers (job-numbers job))
+         (attempt (job-attempt job))
+         (first (take-off assignments job now)))
+    (when tell
+      (assignments-stop assignments (worker-address first) attempt))
+    (decf (assignments-hedged assignments))
+    (setf (job-hedge job) nil
+          (job-worker job) (hedge-worker hedge)
+          (job-attempt job) (hedge-attempt hedge)
+          (job-pace job) (hedge-pace hedge)
+          (job-decision job) (hedge-decision hedge)
+          (job-heard-at job) nil
+          (job-stalled-p job) nil
+          (job-read-before job) 0       ; that was on the first one
+          (numbers-worker numbers) (worker-id (hedge-worker hedge)))
+    ;; The time in which both had it counts once.
+    (decf (numbers-running numbers) (- now (hedge-began-at hedge)))
+    (setf (numbers-began-at numbers) (hedge-began-at hedge))
+    first))
 
 (defmacro counting-kept ((assignments answer) &body body)
   "Return what BODY does, and count what it changes of what is kept of ANSWER."

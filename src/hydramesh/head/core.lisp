@@ -12,8 +12,8 @@
                 #:client-messages-tick #:client-messages-unreachable)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-heads #:dispatcher-jobs #:dispatcher-observer
-                #:dispatcher-policy #:dispatcher-tick #:dispatcher-workers #:policy-group-threshold
-                #:policy-worker-timeout)
+                #:dispatcher-policy #:dispatcher-race #:dispatcher-races #:dispatcher-tick #:dispatcher-workers
+                #:policy-group-threshold #:policy-worker-timeout)
   (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
   (:import-from #:hydramesh/head/heads #:make-heads #:heads-leave #:heads-take #:heads-tick)
   (:import-from #:hydramesh/head/job #:job-number)
@@ -22,6 +22,7 @@
   (:import-from #:hydramesh/head/nodes #:nodes #:make-nodes #:nodes-take #:nodes-tick)
   (:import-from #:hydramesh/head/presence #:presence)
   (:import-from #:hydramesh/head/probing #:probe-all)
+  (:import-from #:hydramesh/head/races #:races-next)
   (:import-from #:hydramesh/head/registry #:registry-answered #:registry-workers)
   (:import-from #:hydramesh/head/statistics #:statistics #:make-statistics #:statistics-malformed)
   (:import-from #:hydramesh/head/task-errors)
@@ -32,7 +33,7 @@
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:core #:make-core #:core-dispatcher #:core-statistics #:core-nodes #:core-closed #:core-observer
-           #:core-take #:core-tick #:core-abandon #:core-leave #:core-heads)
+           #:core-take #:core-tick #:core-due #:core-act #:core-abandon #:core-leave #:core-heads)
   (:documentation "The whole head without its socket: events and the time in, messages out."))
 (in-package #:hydramesh/head/core)
 
@@ -146,6 +147,15 @@ spoken to."
   "Tell the other heads that this one ends."
   (logging-faults ("the farewell")
     (heads-leave (core-heads core) now)))
+
+(defun core-due (core)
+  "Return when CORE-ACT has something to do, NIL if never."
+  (races-next (dispatcher-races (core-dispatcher core))))
+
+(defun core-act (core now)
+  "Do what would come too late with the next tick: run what is late on a second worker, too."
+  (logging-faults ("what is due")
+    (dispatcher-race (core-dispatcher core) now)))
 
 (defun core-abandon (core now)
   "End every task with SHUTTING_DOWN."

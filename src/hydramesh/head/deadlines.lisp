@@ -1,8 +1,8 @@
 (defpackage #:hydramesh/head/deadlines
   (:use #:cl)
   (:import-from #:hydramesh/events #:microseconds)
-  (:export #:deadlines #:make-deadlines #:deadlines-count #:deadlines-add #:deadlines-missed)
-  (:documentation "When jobs have to be over, the soonest first.
+  (:export #:deadlines #:make-deadlines #:deadlines-count #:deadlines-add #:deadlines-missed #:deadlines-next)
+  (:documentation "When jobs have to be over, or are to be looked at, the soonest first.
 
 A heap of times and of the numbers of jobs, so that it keeps no job which is over. Their numbers are
 cleaned from it only when they are in the majority. A client that waits for an answer goes on waiting
@@ -42,6 +42,11 @@ clock has left out since the start. The first COUNT of TIMES and NUMBERS are the
           do (let ((job (gethash (take-first deadlines) (deadlines-jobs deadlines))))
                (when job
                  (return job))))))
+
+(defun deadlines-next (deadlines)
+  "Return the soonest time that is watched for, maybe of a job that is over; NIL if there is none."
+  (and (plusp (deadlines-count deadlines))
+       (aref (deadlines-times deadlines) 0)))
 
 (defun grow (deadlines)
   (flet ((twice (numbers)

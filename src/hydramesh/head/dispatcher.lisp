@@ -5,10 +5,10 @@
                 #:answer-order-delivered-bytes #:answer-order-next-index #:answer-order-resume-here)
   (:import-from #:hydramesh/entropy #:entropy)
   (:import-from #:hydramesh/errors #:task-error #:task-error-code #:task-error-name)
-  (:import-from #:hydramesh/events #:microseconds)
+  (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:make-assignments #:assignments-count #:assignments-assign
-                #:assignments-delivered-bytes
+                #:assignments-delivered-bytes #:assignments-drop-hedge #:assignments-promote
                 #:assignments-of #:assignments-with-part-on #:assignments-recall #:assignments-release
                 #:assignments-unload)
   (:import-from #:hydramesh/head/breaker #:breaker-rules #:make-breaker-rules)
@@ -24,7 +24,9 @@
   (:import-from #:hydramesh/head/group-ledger
                 #:group-ledger #:make-group-ledger #:group-ledger-lost #:group-ledger-tick)
   (:import-from #:hydramesh/head/health #:worker-failed #:worker-succeeded)
+  (:import-from #:hydramesh/head/hedging #:hedging #:make-hedging #:stall)
   (:import-from #:hydramesh/head/job
+                #:job-heard-at #:job-hedge #:job-pace #:job-stalled-p
                 #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline #:job-decision
                 #:job-dialect #:job-error #:job-group #:job-share #:job-failed-here #:job-too-small #:job-id #:job-kind #:job-number #:job-numbers
                 #:job-queued-at #:job-worker #:numbers-began-at #:numbers-moved #:numbers-queued)
@@ -34,6 +36,7 @@
                 #:group-first #:group-jobs #:group-unservable-since)
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-tasks-memory)
   (:import-from #:hydramesh/head/link #:link-forget #:message-too-large)
+  (:import-from #:hydramesh/head/races #:races #:make-races #:races-begin #:races-run)
   (:import-from #:hydramesh/head/reading #:note-assigned)
   (:import-from #:hydramesh/head/registry
                 #:registry #:make-registry #:registry-remove #:registry-silent-since #:registry-workers)
@@ -55,10 +58,11 @@
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:policy #:make-policy #:policy-worker-timeout #:policy-queue-size #:policy-task-deadline
-           #:policy-max-attempts #:policy-breaker #:policy-group-threshold
+           #:policy-max-attempts #:policy-breaker #:policy-group-threshold #:policy-hedging
            #:dispatcher #:make-dispatcher #:dispatcher-policy #:dispatcher-limits #:dispatcher-workers
            #:dispatcher-groups #:dispatcher-queue #:dispatcher-jobs #:dispatcher-assignments #:dispatcher-started-at
            #:dispatcher-observer #:dispatcher-heads #:dispatcher-tasks-bytes
+           #:dispatcher-races #:dispatcher-race
            #:dispatcher-in-flight #:dispatcher-tick #:dispatcher-submit #:dispatcher-cancel
            #:dispatcher-fail #:dispatcher-complete #:dispatcher-end-with #:dispatcher-lose
            #:dispatcher-take-back #:dispatcher-blame #:dispatcher-move #:dispatcher-wait #:dispatcher-assign-waiting
@@ -83,12 +87,13 @@ hydramesh/head/worker-messages."))
   (task-deadline 0 :type microseconds)
   (max-attempts 1 :type (integer 1))
   (breaker (make-breaker-rules) :type breaker-rules)
-  (group-threshold 50000 :type (and microseconds (integer 1))))
+  (group-threshold 50000 :type (and microseconds (integer 1)))
+  (hedging (make-hedging) :type hedging))
 
 (defstruct (dispatcher (:constructor %make-dispatcher))
   "Every worker and every job; TICK has to be called several times a second.
-JOBS are all that are not over, by their numbers. OBSERVER is told of tasks that end.
-HEADS are the other heads, see HYDRAMESH/HEAD/HEADS."
+JOBS are all that are not over, by their numbers; whether workers stall with them is looked at next at
+STALLS-AT. OBSERVER is told of tasks that end. HEADS are the other heads, see HYDRAMESH/HEAD/HEADS."
   (policy nil :type policy)
   (limits nil :type head-limits :read-only t)
   (workers nil :type registry :read-only t)
@@ -100,6 +105,8 @@ HEADS are the other heads, see HYDRAMESH/HEAD/HEADS."
   (link nil :read-only t)
   (statistics nil :type statistics :read-only t)
   (deadlines nil :type deadlines :read-only t)
+  (races nil :type races :read-only t)
+  (stalls-at 0 :type microseconds)
   (tasks-bytes 0 :type fixnum)
   (observer nil)
   (heads nil))
@@ -121,7 +128,8 @@ PAUSED is a function that tells how much time NOW has left out since the start."
                       :started-at now
                       :link link
                       :statistics statistics
-                      :deadlines (make-deadlines paused jobs))))
+                      :deadlines (make-deadlines paused jobs)
+                      :races (make-races assignments workers statistics limits jobs))))
 
 (defun dispatcher-in-flight (dispatcher)
   "Return the number of jobs that are on a worker."
@@ -138,6 +146,10 @@ PAUSED is a function that tells how much time NOW has left out since the start."
                    (- now (policy-worker-timeout (dispatcher-policy dispatcher)))))
     (skipping-faults ("losing a worker")
       (dispatcher-lose dispatcher worker "was silent for too long" now)))
+  (skipping-faults ("hedging jobs")
+    (dispatcher-race dispatcher now))
+  (skipping-faults ("looking for stalls")
+    (blame-stalls dispatcher now))
   (skipping-faults ("forgetting groups")
     (group-ledger-tick (dispatcher-groups dispatcher) now))
   (skipping-faults ("assigning jobs")
@@ -259,8 +271,7 @@ the client of this job, or if no worker can serve it."
            (described worker))
     (link-forget (dispatcher-link dispatcher) (worker-address worker))
     (dolist (job jobs)
-      (assignments-release (dispatcher-assignments dispatcher) job now)
-      (dispatcher-move dispatcher job (task-errors:worker-lost worker what) worker now))
+      (take-from dispatcher job worker what now))
     (group-ledger-lost (dispatcher-groups dispatcher) (worker-process worker))
     ;; The leader of a group may take long to notice, or be told nothing.
     (when (plusp (dispatcher-in-flight dispatcher))
@@ -269,10 +280,36 @@ the client of this job, or if no worker can serve it."
         (assignments-recall (dispatcher-assignments dispatcher) job now)
         (dispatcher-move dispatcher job (task-errors:worker-lost worker what) nil now)))))
 
+(defun take-from (dispatcher job worker what now)
+  "Move JOB, which WORKER had and is gone, unless another one has it too."
+  (let ((assignments (dispatcher-assignments dispatcher)))
+    (cond ((not (eq worker (job-worker job)))
+           (assignments-drop-hedge assignments job))
+          ((job-hedge job)
+           (assignments-promote assignments job now))
+          (t
+           (assignments-release assignments job now)
+           (dispatcher-move dispatcher job (task-errors:worker-lost worker what) worker now)))))
+
 (defun dispatcher-blame (dispatcher worker what began-at now)
   "Count that an attempt which WORKER had begun at BEGAN-AT has failed by its fault, see WORKER-FAILED."
   (worker-failed worker what began-at (policy-breaker (dispatcher-policy dispatcher))
                  (dispatcher-statistics dispatcher) now))
+
+(defconstant +look-for-stalls+ (seconds 1))
+
+(defun blame-stalls (dispatcher now)
+  "Blame the workers of which no part of an answer has come for far longer than is usual there."
+  (when (>= now (dispatcher-stalls-at dispatcher))
+    (setf (dispatcher-stalls-at dispatcher) (+ now +look-for-stalls+))
+    (loop for job being the hash-values of (dispatcher-jobs dispatcher)
+          when (and (job-worker job) (job-pace job) (not (job-stalled-p job)))
+            do (let* ((began-at (numbers-began-at (job-numbers job)))
+                      (quiet (- now (or (job-heard-at job) began-at)))
+                      (most (and (>= quiet +look-for-stalls+) (stall (job-pace job)))))
+                 (when (and most (> quiet most))
+                   (setf (job-stalled-p job) t)
+                   (dispatcher-blame dispatcher (job-worker job) :stalled began-at now))))))
 
 (defun passing-p (error)
   "Return whether it is worth waiting for a worker to come (back) after ERROR."
@@ -361,7 +398,13 @@ Signal a TASK-ERROR if it can be told to no worker."
             (error (task-errors:task-too-large reason))))
     (durations-add (statistics-queued (dispatcher-statistics dispatcher)) (- now (job-queued-at job)))
     (note-assigned job worker (dispatcher-statistics dispatcher))
+    (races-begin (dispatcher-races dispatcher) job (policy-hedging (dispatcher-policy dispatcher)) now)
     t))
+
+(defun dispatcher-race (dispatcher now)
+  "Run the jobs that are late on a second worker too, see hydramesh/head/races; there are none before
+RACES-NEXT."
+  (races-run (dispatcher-races dispatcher) (policy-hedging (dispatcher-policy dispatcher)) now))
 
 (defun fail-unservable (dispatcher now)
   "Fail the jobs that no worker can serve, after giving workers time to return."

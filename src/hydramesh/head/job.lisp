@@ -7,8 +7,10 @@
   (:import-from #:hydramesh/head/aside #:aside #:encoded-with #:whole)
   (:import-from #:hydramesh/head/clients #:client)
   (:import-from #:hydramesh/head/decision #:decision)
+  (:import-from #:hydramesh/head/hedging #:allowance)
   (:import-from #:hydramesh/head/latency #:near-p)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name #:head-limits-tags)
+  (:import-from #:hydramesh/head/pace #:pace #:pace-class)
   (:import-from #:hydramesh/head/shared-model #:shared-model #:shared-model-plan)
   (:import-from #:hydramesh/head/tags #:tag-set)
   (:import-from #:hydramesh/prompt-blocks #:hashes #:+no-hashes+ #:hashes-in)
@@ -25,7 +27,11 @@
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-first-at #:numbers-queued #:numbers-running
            #:numbers-ran
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
-           #:job-group #:job-decision #:job-plan #:job-view #:job-inside #:job-class #:job-asked-model #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
+           #:job-pace-class #:job-pace #:job-heard-at #:job-stalled-p #:job-late-at #:job-hedging #:job-hedge
+           #:job-hedge-worker
+           #:hedge #:make-hedge #:hedge-worker #:hedge-attempt #:hedge-pace #:hedge-decision #:hedge-began-at
+           #:job-group #:job-decision #:job-plan #:job-view #:job-inside #:job-class #:job-asked-model
+           #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
            #:job-forget-group-key)
   (:documentation "One task that the head has accepted, until it has ended."))
 (in-package #:hydramesh/head/job)
@@ -56,6 +62,14 @@ passed on, 0 if none was, and what was received and passed on."
   (made 0 :type fixnum)
   (moved 0 :type fixnum))
 
+(defstruct (hedge (:copier nil))
+  "A job's ATTEMPT on a second WORKER, with PACE and DECISION as those of the job."
+  (worker nil :read-only t)
+  (attempt 0 :type (unsigned-byte 64) :read-only t)
+  (pace nil :type (or null pace) :read-only t)
+  (decision nil :type (or null decision) :read-only t)
+  (began-at 0 :type microseconds :read-only t))
+
 (defstruct (job (:constructor %make-job))
   "A task that waits in the queue, or runs on WORKER as its ATTEMPT.
 
@@ -71,7 +85,12 @@ alone cannot; DECISION is why it runs where it does if one does. The policy in f
 PLAN of it, sees VIEW of it, counts it as INSIDE the reservations of that set while it runs, and decides alike
 for all of its CLASS. ASKED-MODEL is the one that its client asked for, while a fallback has taken the place
 of that. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
-which ANSWER's task does not have. Times are of the head's monotonic clock."
+which ANSWER's task does not have.
+PACE is the record of its worker for tasks of PACE-CLASS, NIL if that had to load the model first. HEARD-AT
+is when the last part came from there, NIL until the first, STALLED-P says that the worker was blamed for
+that, and LATE-AT is when it is to be looked at whether the task is late, NIL if never. HEDGE is the attempt on
+a second worker.
+Times are of the head's monotonic clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
   (client nil :type client :read-only t)
   (dialect nil :read-only t)
@@ -109,6 +128,13 @@ which ANSWER's task does not have. Times are of the head's monotonic clock."
   (inside 0 :type unsigned-byte)
   (class nil)
   (asked-model nil :type (or null string))
+  (pace-class 0 :type fixnum :read-only t)
+  (pace nil :type (or null pace))
+  (heard-at nil :type (or null microseconds))
+  (stalled-p nil)
+  (late-at nil :type (or null microseconds))
+  (hedging nil :type allowance)
+  (hedge nil :type (or null hedge))
   (numbers nil :type numbers :read-only t)
   (key nil))
 
@@ -155,10 +181,15 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :answer (make-answer-order (if (and aside (not split)) (pb:make-task :resume resume) task)
                                 limits)
      :aside aside
+     :pace-class (pace-class (+ reading (if (pb:task-stream task) 1d0 kind-size)) (pb:task-stream task))
      :arrived-at now
      :queued-at now
      :deadline deadline
      :numbers (make-numbers :bytes-in size))))
+
+(defun job-hedge-worker (job)
+  "Return the second worker that JOB runs on too, NIL if there is none."
+  (and (job-hedge job) (hedge-worker (job-hedge job))))
 
 (defun at-most (count tags)
   "Return the first COUNT of TAGS: no worker has as many, so the others make no difference."

@@ -12,7 +12,7 @@
            #:head-limits-clients #:head-limits-remembered-ids #:head-limits-client-name
            #:head-limits-idle-shares #:head-limits-heads-told #:head-limits-named-models
            #:head-limits-incarnations #:head-limits-stopped #:head-limits-failing #:head-limits-nodes
-           #:head-limits-read-blocks)
+           #:head-limits-read-blocks #:head-limits-hedged)
   (:documentation "The bounds within which a head works, whatever others send.
 
 queue_size, task_deadline, max_attempts and worker_timeout are settings; those of the wire are
@@ -46,7 +46,8 @@ At most CLIENTS are known, and REMEMBERED-IDS of their finished tasks; CLIENT-NA
 Task.client count. IDLE-SHARES are kept of clients with nothing in the queue. A client is told of
 HEADS-TOLD heads, and an error names NAMED-MODELS. INCARNATIONS of each worker and STOPPED workers
 are remembered, and of FAILING ones that were lost what spoke against them. NODES of other DCF
-implementations are known at a time. READ-BLOCKS are remembered of what each worker has read."
+implementations are known at a time. READ-BLOCKS are remembered of what each worker has read. A task that
+runs on two workers has HEDGED bytes at most."
   (task (* 32 +mib+))
   (json-task (* 4 +mib+))
   (tasks-memory (* 512 +mib+))
@@ -78,7 +79,8 @@ implementations are known at a time. READ-BLOCKS are remembered of what each wor
   (stopped 256)
   (failing 256)
   (nodes 128)
-  (read-blocks 1024))
+  (read-blocks 1024)
+  (hedged (* 256 +kib+)))
 
 (defparameter +limits+ (make-head-limits)
   "The limits of every head but those of tests.")

@@ -13,7 +13,8 @@
   (:import-from #:hydramesh/head/registry #:registry-workers)
   (:import-from #:hydramesh/head/statistics
                 #:+bounds+ #:durations-counts #:durations-sum
-                #:statistics-outcomes #:statistics-moved #:statistics-set-aside #:statistics-repeated #:statistics-malformed
+                #:statistics-outcomes #:statistics-moved #:statistics-hedged #:statistics-hedges-won
+                #:statistics-set-aside #:statistics-repeated #:statistics-malformed
                 #:statistics-foreign #:statistics-refused-heartbeats #:statistics-read-before
                 #:statistics-prompt-tokens #:statistics-cached-tokens #:statistics-queued
                 #:statistics-total)
@@ -91,6 +92,8 @@ a sentence, and the number."
           in `(("moved" "Tasks taken from a worker and given to another" ,(statistics-moved statistics))
                ("set_aside" "Workers set aside, as they failed again and again"
                             ,(statistics-set-aside statistics))
+               ("hedged" "Tasks run on a second worker too, as the first was late" ,(statistics-hedged statistics))
+               ("hedges_won" "Tasks for which the second worker was faster" ,(statistics-hedges-won statistics))
                ("repeated" "TASKs that were known already" ,(statistics-repeated statistics))
                ("malformed" "Messages that could not be decoded" ,(statistics-malformed statistics))
                ("foreign" "Answers from elsewhere than the task's worker"

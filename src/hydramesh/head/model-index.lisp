@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/head/model-index
   (:use #:cl)
   (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/head/pace #:pace #:make-pace #:+pace-classes+)
   (:import-from #:hydramesh/model-identity #:same-model-p)
   (:import-from #:hydramesh/work #:capabilities #:can-p)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -9,7 +10,7 @@
            #:worker-model #:worker-model-worker #:worker-model-name #:worker-model-readiness
            #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
            #:worker-model-takes #:worker-model-keeps #:worker-model-shards #:worker-model-slices
-           #:worker-model-lacks-p #:worker-model-continues-p
+           #:worker-model-lacks-p #:worker-model-continues-p #:worker-model-same-p #:worker-model-pace
            #:model-index #:make-model-index #:model-index-remembered-rate
            #:model-index-add #:model-index-remove #:do-holders)
   (:documentation "Which workers have a model.
@@ -45,7 +46,7 @@ RATE is what it makes a second of one task, 0 if that was not measured. CAPABILI
 they are known. IDENTITY is known while the model is loaded, NIL if the worker tells none. It TAKES
 that many bytes of memory, 0 if that is not known, and KEEPS those of them where it is led from, if several
 machines hold it; SHARDS are its parts then. SLICES says what slices of it take, that like workers could
-compute, NIL if there are none. PLACE is where it is among the holders of that name, and BEAT
+compute, NIL if there are none. PACES are those of its answers by PACE-CLASS, NIL until the first. PLACE is where it is among the holders of that name, and BEAT
 the heartbeat that told of it last."
   (worker nil :read-only t)
   (name "" :type string :read-only t)
@@ -57,6 +58,7 @@ the heartbeat that told of it last."
   (keeps 0 :type (unsigned-byte 64))
   (shards '() :type list)
   (slices nil :type (or null pb:model-slices))
+  (paces nil :type (or null simple-vector))
   (place 0 :type fixnum)
   (beat 0 :type fixnum))
 
@@ -71,6 +73,21 @@ the heartbeat that told of it last."
   "Return whether MODEL is loaded, and the same as IDENTITY."
   (and (= (worker-model-readiness model) +loaded+)
        (same-model-p (worker-model-identity model) identity)))
+
+(defun worker-model-pace (model class)
+  "Return the PACE of MODEL with tasks of that PACE-CLASS."
+  (let ((paces (or (worker-model-paces model)
+                   (setf (worker-model-paces model) (make-array +pace-classes+ :initial-element nil)))))
+    (or (svref paces class)
+        (setf (svref paces class) (make-pace)))))
+
+(defun worker-model-same-p (model other)
+  "Return whether it is known that MODEL and OTHER, both loaded, are the same."
+  (flet ((told-p (identity)
+           (and identity (string/= "" (pb:model-identity-weights identity)))))
+    (and (told-p (worker-model-identity model))
+         (told-p (worker-model-identity other))
+         (worker-model-continues-p model (worker-model-identity other)))))
 
 ;;; The index
 

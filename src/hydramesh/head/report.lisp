@@ -11,7 +11,7 @@
   (:import-from #:hydramesh/head/explanations #:explanation-of)
   (:import-from #:hydramesh/head/in-force #:in-force-policy #:in-force-refused #:in-force-since)
   (:import-from #:hydramesh/head/job
-                #:job-arrived-at #:job-attempts #:job-kind #:job-model #:job-number #:job-worker)
+                #:job-arrived-at #:job-attempts #:job-hedge-worker #:job-kind #:job-model #:job-number #:job-worker)
   (:import-from #:hydramesh/head/heads #:heads-statuses)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
   (:import-from #:hydramesh/head/nodes
@@ -20,7 +20,7 @@
   (:import-from #:hydramesh/head/registry #:registry-in-force #:registry-workers)
   (:import-from #:hydramesh/head/roles #:worker-roles)
   (:import-from #:hydramesh/head/statistics
-                #:statistics-done #:statistics-failed #:statistics-moved)
+                #:statistics-done #:statistics-failed #:statistics-hedged #:statistics-moved)
   (:import-from #:hydramesh/head/worker
                 #:worker-breaker #:worker-heartbeat #:worker-id #:worker-address #:worker-seen-at
                 #:worker-attempts #:worker-number #:worker-proximity #:worker-rtt)
@@ -47,6 +47,7 @@
    :tasks-done (statistics-done statistics)
    :tasks-failed (statistics-failed statistics)
    :tasks-moved (statistics-moved statistics)
+   :tasks-hedged (statistics-hedged statistics)
    :uptime-s (floor (- now (dispatcher-started-at dispatcher)) 1000000)
    :timestamp-us (wall-clock)
    :version +version+
@@ -67,6 +68,7 @@
                    :kind (work-kind-name (job-kind job))
                    :model (job-model job)
                    :worker-id (if worker (worker-id worker) "")
+                   :hedge-worker-id (if (job-hedge-worker job) (worker-id (job-hedge-worker job)) "")
                    :age-ms (floor (- now (job-arrived-at job)) 1000)
                    :attempts (job-attempts job)))))
 

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/head/scheduling
   (:use #:cl)
   (:import-from #:hydramesh/schema)
+  (:import-from #:hydramesh/answer-order #:answer-order-made-by)
   (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/head/contenders
                 #:contenders #:contenders-readiness #:contenders-fastest #:contenders-clear
@@ -8,18 +9,18 @@
   (:import-from #:hydramesh/head/eligibility
                 #:allowed-p #:downloads-p #:least #:loads-p #:same-model-among)
   (:import-from #:hydramesh/head/in-force #:permitted-p)
-  (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-queued-at)
+  (:import-from #:hydramesh/head/job #:job-answer #:job-model #:job-needs #:job-queued-at #:job-worker)
   (:import-from #:hydramesh/head/model-index
-                #:do-holders #:worker-model-lacks-p #:worker-model-takes #:worker-model-continues-p #:readiness
-                #:worker-model-worker #:worker-model-readiness #:+on-disk+ #:+downloadable+ #:+never+)
+                #:do-holders #:worker-model-lacks-p #:worker-model-takes #:worker-model-continues-p #:worker-model-same-p #:readiness
+                #:worker-model-worker #:worker-model-readiness #:+loaded+ #:+on-disk+ #:+downloadable+ #:+never+)
   (:import-from #:hydramesh/head/registry
                 #:registry-workers #:registry-index #:registry-contenders #:registry-in-force)
   (:import-from #:hydramesh/head/scoring #:score #:comes-before-p)
   (:import-from #:hydramesh/head/worker
-                #:worker #:worker-state #:worker-free-p #:worker-set-aside-p #:names-repository-p #:worker-fits-p #:model-held-p)
+                #:worker #:worker-models #:worker-state #:worker-free-p #:worker-set-aside-p #:names-repository-p #:worker-fits-p #:model-held-p)
   (:import-from #:hydramesh/work #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:choose #:spreads-p)
+  (:export #:choose #:choose-second #:spreads-p)
   (:documentation "Which worker gets a task: one that could run its model soonest, then the one done first.
 
 The first pass, over all that have the model, finds how soon it could be run at all, and who is free to
@@ -98,6 +99,30 @@ Return what GATHER does, which was SOONEST and LEFT-OUT until now."
              (when (worker-free-p worker)
                (contenders-add contenders worker nil +downloadable+))))))
   (values soonest left-out))
+
+(defun choose-second (registry job now)
+  "Return the worker that should run JOB beside the one that does, NIL if there is none: a free one that has
+the very same model loaded."
+  (let* ((first (job-worker job))
+         (theirs (gethash (job-model job) (worker-models first)))
+         (made-by (answer-order-made-by (job-answer job)))
+         (contenders (registry-contenders registry)))
+    (contenders-clear contenders)
+    (when theirs
+      (do-holders (model (registry-index registry) (job-model job))
+        (let ((worker (worker-model-worker model)))
+          (when (and (not (eq worker first))
+                     (= (worker-state worker) pb:+ready+)
+                     (worker-free-p worker)
+                     (not (worker-set-aside-p worker now))
+                     (worker-model-same-p model theirs)
+                     (or (null made-by) (worker-model-continues-p model made-by))
+                     (not (worker-model-lacks-p model (job-needs job)))
+                     (model-held-p model worker)
+                     (allowed-p worker job)
+                     (permitted-p (registry-in-force registry) worker job model))
+            (contenders-add contenders worker model +loaded+)))))
+    (best contenders job)))
 
 (defun best (contenders job)
   "Return the worker of CONTENDERS with the least score for JOB, NIL if there are none; note who is next."

@@ -3,7 +3,8 @@
   (:import-from #:hydramesh/events #:microseconds)
   (:export #:+bounds+ #:durations #:make-durations #:durations-counts #:durations-sum #:durations-add
            #:statistics #:make-statistics #:statistics-outcomes #:statistics-moved
-           #:statistics-set-aside #:statistics-repeated #:statistics-malformed #:statistics-refused-heartbeats
+           #:statistics-set-aside #:statistics-hedged #:statistics-hedges-won #:statistics-repeated
+           #:statistics-malformed #:statistics-refused-heartbeats
            #:statistics-foreign #:statistics-read-before #:statistics-prompt-tokens
            #:statistics-cached-tokens #:statistics-queued #:statistics-total
            #:statistics-count-outcome #:statistics-done #:statistics-failed
@@ -41,12 +42,15 @@ microseconds too."
 
 OUTCOMES counts tasks by kind of work and by how they ended, +DONE+ or the name of an error; its keys
 are conses of both. MOVED counts how often a task was taken from a worker and given to another, SET-ASIDE how often a worker was;
+HEDGED counts how often a task was run on a second worker too, HEDGES-WON how often that was the faster one;
 REFUSED-HEARTBEATS came from workers beyond what is kept, FOREIGN RESULTs and ERRORs from elsewhere than
 the task's worker. READ-BEFORE counts tasks that were given to a worker which had read the beginning of their
 prompt, PROMPT-TOKENS what prompts had by their answers, of which CACHED-TOKENS were not read again."
   (outcomes (make-hash-table :test 'equal) :type hash-table)
   (moved 0 :type unsigned-byte)
   (set-aside 0 :type unsigned-byte)
+  (hedged 0 :type unsigned-byte)
+  (hedges-won 0 :type unsigned-byte)
   (repeated 0 :type unsigned-byte)
   (malformed 0 :type unsigned-byte)
   (refused-heartbeats 0 :type unsigned-byte)

@@ -10,6 +10,7 @@
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:assignments-accept #:assignments-follow #:assignments-earliest
                 #:assignments-early-bytes #:assignments-delivered-bytes
+                #:assignments-call-off #:assignments-drop-hedge #:assignments-promote
                 #:assignments-get #:assignments-of #:assignments-recall #:assignments-release
                 #:assignments-stop)
   (:import-from #:hydramesh/head/clients #:client-address)
@@ -18,12 +19,14 @@
                 #:dispatcher #:dispatcher-blame #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
                 #:dispatcher-end-with #:dispatcher-fail #:dispatcher-groups #:dispatcher-jobs #:dispatcher-limits
                 #:dispatcher-lose
-                #:dispatcher-move #:dispatcher-observer #:dispatcher-policy
+                #:dispatcher-move #:dispatcher-observer #:dispatcher-policy #:dispatcher-races
                 #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described
-                #:policy-group-threshold)
+                #:policy-breaker #:policy-group-threshold #:policy-hedging)
   (:import-from #:hydramesh/head/group-ledger #:group-ledger-failed)
+  (:import-from #:hydramesh/head/health #:worker-lost-race)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
+                #:hedge-began-at #:hedge-worker #:job-attempt #:job-failed-here #:job-hedge
                 #:job-answer #:job-attempts #:job-client #:job-dialect #:job-group #:job-id #:job-kind #:job-error
                 #:job-missed-p #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker
                 #:numbers-began-at #:numbers-bytes-out #:numbers-first-at #:numbers-made)
@@ -32,6 +35,7 @@
   (:import-from #:hydramesh/head/link #:link-ping #:link-send #:message-too-large)
   (:import-from #:hydramesh/head/observer #:observe-rate)
   (:import-from #:hydramesh/head/probing #:probe)
+  (:import-from #:hydramesh/head/races #:races-heard #:races-won)
   (:import-from #:hydramesh/head/reading #:note-part)
   (:import-from #:hydramesh/head/registry
                 #:registry #:registry-at #:registry-deaf-p #:registry-deafen #:registry-get #:registry-heard #:registry-lending
@@ -129,7 +133,7 @@ they are large.")
   "Ask again for the answers of which parts came before we knew the new address of WORKER."
   (let ((dispatcher (worker-messages-dispatcher messages)))
     (dolist (job (assignments-of (worker-messages-assignments messages) worker))
-      (when (job-missed-p job)
+      (when (and (job-missed-p job) (eq worker (job-worker job)))
         (assignments-recall (worker-messages-assignments messages) job now)
         (decf (job-attempts job))
         (answer-order-resume-here (job-answer job))
@@ -182,10 +186,29 @@ NIL if nobody wants to know."
         (cond ((null job)
                (unless (pb:result-final part) ; of a task that was given up, or from before this start
                  (assignments-stop assignments (message-peer message) (pb:result-id part))))
+              ((/= (pb:result-id part) (job-attempt job))
+               (take-from-second messages message part aside job now))
               ((/= (message-peer message) (worker-address (job-worker job)))
                (miss messages job))
               (t
+               (races-heard (dispatcher-races (worker-messages-dispatcher messages)) job now)
                (pass-on messages message part aside job now)))))))
+
+(defun take-from-second (messages message part aside job now)
+  "Act on a PART of the answer to JOB from the second worker that it runs on, which is not late."
+  (let* ((dispatcher (worker-messages-dispatcher messages))
+         (policy (dispatcher-policy dispatcher)))
+    (cond ((/= (message-peer message) (worker-address (hedge-worker (job-hedge job))))
+           (miss-second messages job))
+          (t
+           (multiple-value-bind (first began-at)
+               (races-won (dispatcher-races dispatcher) job part (policy-hedging policy) now)
+             (when first
+               (worker-lost-race first began-at (policy-breaker policy)
+                                 (worker-messages-statistics messages) now)
+               (races-heard (dispatcher-races dispatcher) job now)
+               (pass-on messages message part aside job now)
+               (dispatcher-assign-waiting dispatcher now first)))))))
 
 (defun pass-on (messages message part aside job now)
   "Put PART in order, and send on what can be."
@@ -282,19 +305,60 @@ if too much is kept of all."
          (job (and said
                    (assignments-get (worker-messages-assignments messages) (pb:error-id said)))))
     (when job
-      (if (/= (message-peer message) (worker-address (job-worker job)))
-          (miss messages job)
-          (fail-attempt messages job said now)))))
+      (cond ((/= (pb:error-id said) (job-attempt job))
+             (fail-second messages message job said now))
+            ((/= (message-peer message) (worker-address (job-worker job)))
+             (miss messages job))
+            (t
+             (fail-attempt messages job said now))))))
+
+(defun lacks-adapter-p (job code)
+  "Return whether CODE says that a worker lacks an adapter: workers have the same model with different ones."
+  (and (= code pb:+model-not-found+)
+       (can-p (job-needs job) (capability-set pb:+adapters+))))
+
+(defun fail-second (messages message job said now)
+  "Take JOB off its second worker, which has SAID that it failed. The first one goes on."
+  (let* ((assignments (worker-messages-assignments messages))
+         (hedge (job-hedge job))
+         (worker (hedge-worker hedge)))
+    (cond ((/= (message-peer message) (worker-address worker))
+           (miss-second messages job))
+          (t
+           (assignments-drop-hedge assignments job)
+           (note-failed messages job said worker (hedge-began-at hedge) now)
+           (dispatcher-assign-waiting (worker-messages-dispatcher messages) now worker)))))
+
+(defun note-failed (messages job said worker began-at now)
+  "Note that an attempt at JOB which WORKER began at BEGAN-AT has failed, as was SAID, while another goes on."
+  (let ((code (pb:error-code said)))
+    (when (at-fault-p code job)
+      (dispatcher-blame (worker-messages-dispatcher messages) worker :failed began-at now))
+    (when (= code pb:+shutting-down+)
+      (setf (worker-state worker) pb:+draining+))
+    (job-failed-here job (worker-process worker))))
+
+(defun go-on-with-second (messages job said now)
+  "Let the second worker of JOB go on alone, as the first has SAID that it failed."
+  (let* ((dispatcher (worker-messages-dispatcher messages))
+         (began-at (numbers-began-at (job-numbers job)))
+         (worker (assignments-promote (worker-messages-assignments messages) job now)))
+    (note-failed messages job said worker began-at now)
+    (dispatcher-assign-waiting dispatcher now worker)))
 
 (defun fail-attempt (messages job said now)
   "Move JOB, whose worker has SAID that it failed, or end it."
+  (let ((code (pb:error-code said)))
+    (if (and (job-hedge job) (or (member code +movable+) (lacks-adapter-p job code)))
+        (go-on-with-second messages job said now)
+        (move-or-end messages job said now))))
+
+(defun move-or-end (messages job said now)
   (let* ((dispatcher (worker-messages-dispatcher messages))
          (error (task-error-from-wire said))
          (code (pb:error-code said))
          (worker (assignments-release (worker-messages-assignments messages) job now))
-         ;; Workers have the same model with different adapters beside it.
-         (lacks-adapter (and (= code pb:+model-not-found+)
-                             (can-p (job-needs job) (capability-set pb:+adapters+)))))
+         (lacks-adapter (lacks-adapter-p job code)))
     (when (at-fault-p code job)
       (dispatcher-blame dispatcher worker :failed (numbers-began-at (job-numbers job)) now))
     (cond ((and (= code pb:+worker-lost+) (job-group job))
@@ -338,6 +402,11 @@ may be."
   "Count what came from elsewhere than the job's worker, or from where it has moved."
   (incf (statistics-foreign (worker-messages-statistics messages)))
   (setf (job-missed-p job) t))
+
+(defun miss-second (messages job)
+  "Call off the second attempt at JOB, of which something came from elsewhere than its worker."
+  (incf (statistics-foreign (worker-messages-statistics messages)))
+  (assignments-call-off (worker-messages-assignments messages) job))
 
 (defun disown (messages job reason now)
   "Move a JOB whose worker sends more than can be kept."

@@ -11,7 +11,7 @@
                 #:policy-max-attempts #:policy-queue-size)
   (:import-from #:hydramesh/head/explanations #:verdict-text)
   (:import-from #:hydramesh/head/job
-                #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-error #:job-id #:job-kind
+                #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-error #:job-hedge-worker #:job-id #:job-kind
                 #:job-model #:job-needs #:job-number #:job-numbers #:job-pinned #:job-queued-at #:job-size
                 #:job-tags #:job-user #:job-worker #:numbers-began-at)
   (:import-from #:hydramesh/head/job-queue
@@ -22,7 +22,7 @@
   (:import-from #:hydramesh/head/roles #:worker-roles)
   (:import-from #:hydramesh/head/verdicts
                 #:explain-choice #:verdict-rank #:verdict-worker)
-  (:import-from #:hydramesh/head/statistics #:statistics-moved #:statistics-outcomes)
+  (:import-from #:hydramesh/head/statistics #:statistics-hedged #:statistics-moved #:statistics-outcomes)
   (:import-from #:hydramesh/head/model-index
                 #:worker-model-name #:worker-model-readiness #:+loaded+)
   (:import-from #:hydramesh/head/worker
@@ -75,13 +75,14 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                        (policy-queue-size (dispatcher-policy dispatcher))
                        (bytes-text (dispatcher-tasks-bytes dispatcher))
                        (bytes-text (head-limits-tasks-memory (dispatcher-limits dispatcher))))
-               (format stream "ended: ~:[none~;~:*~{~D ~A~^, ~}~]; moved to another worker: ~D~%"
+               (format stream "ended: ~:[none~;~:*~{~D ~A~^, ~}~]; moved to another worker: ~D; hedged: ~D~%"
                        (loop for outcome in (sort (loop for outcome being the hash-keys of totals
                                                         collect outcome)
                                                   #'string<)
                              collect (gethash outcome totals)
                              collect outcome)
-                       (statistics-moved statistics)))))))
+                       (statistics-moved statistics)
+                       (statistics-hedged statistics)))))))
   (values))
 
 (defun workers ()
@@ -137,7 +138,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                  collect (list (job-number job)
                                (work-kind-name (job-kind job))
                                (job-model job)
-                               (if worker (worker-title worker) "(waiting)")
+                               (where-text worker (job-hedge-worker job))
                                (seconds-text (- now (since job)))
                                (seconds-text (- now (job-arrived-at job)))
                                (job-attempts job)
@@ -145,6 +146,11 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                                (format nil "~A~@[ ~A~]" (format-address (client-address (job-client job)))
                                        (and (string/= (job-user job) "") (job-user job)))))))
    "tasks"))
+
+(defun where-text (worker second)
+  (if worker
+      (format nil "~A~@[ and ~A~]" (worker-title worker) (and second (worker-title second)))
+      "(waiting)"))
 
 (defun since (job)
   "Return when JOB came to where it is."
@@ -201,8 +207,10 @@ Each takes copies of numbers and names on the head's loop, and prints them where
 (defun describe-place (dispatcher job now)
   (let ((worker (job-worker job)) (queue (dispatcher-queue dispatcher)))
     (if worker
-        (format t "it has been on ~A (~A) for ~A~%" (shown (worker-title worker)) (shown (worker-id worker))
-                (seconds-text (- now (since job))))
+        (format t "it has been on ~A (~A) for ~A~@[, and is run by ~A too, as it was late~]~%"
+                (shown (worker-title worker)) (shown (worker-id worker))
+                (seconds-text (- now (since job)))
+                (and (job-hedge-worker job) (shown (worker-title (job-hedge-worker job)))))
         (let* ((group (job-queue-group-of queue job))
                (others (and group (1- (length (group-jobs group))))))
           (format t "it has waited for ~A; ~D of ~A waiting ~:[need~;needs~] the same of a worker~@[, ~A~]~%"

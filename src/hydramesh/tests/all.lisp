@@ -22,6 +22,7 @@
   (:import-from #:hydramesh/tests/head/deadlines)
   (:import-from #:hydramesh/tests/head/explaining)
   (:import-from #:hydramesh/tests/head/heads)
+  (:import-from #:hydramesh/tests/head/hedging)
   (:import-from #:hydramesh/tests/head/hostile-members)
   (:import-from #:hydramesh/tests/head/large-messages)
   (:import-from #:hydramesh/tests/head/losses)

@@ -7,6 +7,7 @@
   (:import-from #:hydramesh/head/breaker #:make-breaker-rules)
   (:import-from #:hydramesh/head/core #:make-core #:core-take #:core-tick #:core-dispatcher)
   (:import-from #:hydramesh/head/dispatcher #:make-policy #:dispatcher-policy)
+  (:import-from #:hydramesh/head/hedging #:make-hedging)
   (:import-from #:hydramesh/head/limits #:make-head-limits)
   (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:link-trust)
   (:import-from #:hydramesh/schema)
@@ -54,14 +55,16 @@ RTT microseconds unless that is NIL."
   (answers-pings-p nil))
 
 (defun new-cluster (&key (limits (make-head-limits)) (worker-timeout 10) (queue-size 100)
-                         (task-deadline 600) (max-attempts 3) (breaker (make-breaker-rules)))
+                         (task-deadline 600) (max-attempts 3) (breaker (make-breaker-rules))
+                         (hedging (make-hedging)))
   "Return a cluster whose head is past the time in which it waits for workers; times are in seconds."
   (let ((cluster (make-cluster :limits limits)))
     (start cluster (make-policy :worker-timeout (seconds worker-timeout)
                                 :queue-size queue-size
                                 :task-deadline (seconds task-deadline)
                                 :max-attempts max-attempts
-                                :breaker breaker))
+                                :breaker breaker
+                                :hedging hedging))
     (incf (cluster-now cluster) (seconds worker-timeout))
     cluster))
 

@@ -1,0 +1,141 @@
+"""A task that is late is raced on a second worker: one stream, the same text, no attempt used up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+from support.peers.worker_stub import Script, Step, WorkerStub, count
+from support.processes import heads
+from support.processes.daemon import PATIENCE
+from support.processes.head_process import HeadProcess
+
+TOKENS = 8
+TASK = pb.Task(model="count", stream=True, text=pb.TextTask(max_tokens=TOKENS))
+WHOLE = "".join(f"{number} " for number in range(TOKENS))
+
+
+def stalling_after(parts: int) -> Script:
+    """Return a script that counts, but for the tasks that it stalls with after so many parts."""
+
+    def script(task: pb.Task) -> Iterator[Step]:
+        said = 0
+        for step in count(task):
+            if said == parts:
+                yield 3600.0
+            if isinstance(step, pb.Result):
+                said += 1
+                step.model.weights = "same"
+            yield step
+
+    return script
+
+
+@pytest.fixture
+async def head(hydramesh: heads.Head) -> AsyncIterator[HeadProcess]:
+    async with HeadProcess(
+        kind=hydramesh, storage="none", hedge_share=1, max_attempts=1, set_aside_after=0
+    ) as head:
+        yield head
+
+
+async def stub(head: HeadProcess, worker_id: str, weights: str = "same") -> WorkerStub:
+    """Open a worker of which the head knows which model it has."""
+    worker = await WorkerStub.open([head.address], worker_id=worker_id)
+    for model in worker.heartbeat.models:
+        model.identity.weights = weights
+    worker.scripts["count"] = stalling_after(-1)
+    worker.say()
+    return worker
+
+
+async def streamed(client: ClusterClient) -> tuple[str, list[str]]:
+    """Return the text of an answer, and who made its parts."""
+    text, workers = "", []
+    async with asyncio.timeout(PATIENCE):
+        async for part in client.run(TASK):
+            text += part.text
+            workers.append(part.worker_id)
+    return text, workers
+
+
+async def with_a_record(head: HeadProcess, client: ClusterClient) -> tuple[WorkerStub, WorkerStub]:
+    """Return two workers of which the head knows how fast they begin."""
+    first, second = await stub(head, "first"), await stub(head, "second")
+    await head.wait_for_workers(2)
+    while min(len(first.tasks), len(second.tasks)) < 40:
+        answers = await asyncio.gather(*(streamed(client) for _ in range(8)))
+        assert {text for text, _ in answers} == {WHOLE}
+    return first, second
+
+
+@pytest.mark.parametrize("parts", [0, 3])
+async def test_a_stream_that_stalls_is_gone_on_with_by_another_worker(
+    head: HeadProcess, parts: int
+) -> None:
+    async with ClusterClient([head.address]) as client:
+        first, second = await with_a_record(head, client)
+        before = await client.status()
+        first.scripts["count"] = stalling_after(parts)
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                text, workers = await streamed(client)
+                assert text == WHOLE
+                if workers[:parts] == ["first"] * parts and first.cancelled:
+                    break
+        assert workers[parts:] == ["second"] * (TOKENS + 1 - parts)
+        after = await client.status()
+        assert after.tasks_hedged > before.tasks_hedged
+        assert (after.tasks_failed, after.tasks_moved, after.in_flight) == (0, 0, 0)
+        _, metrics = await head.get("/metrics")
+        assert f"daiic_head_hedged_total {after.tasks_hedged}" in metrics
+        assert "daiic_head_hedges_won_total 0" not in metrics
+        for worker in first, second:
+            await worker.close(polite=False)
+
+
+async def test_both_workers_are_told_when_the_client_leaves(head: HeadProcess) -> None:
+    async with ClusterClient([head.address]) as client:
+        workers = await with_a_record(head, client)
+        for worker in workers:
+            worker.scripts["count"] = stalling_after(0)
+            worker.cancelled.clear()
+            worker.tasks.clear()
+        running = asyncio.create_task(streamed(client))
+        async with asyncio.timeout(PATIENCE):
+            while not all(worker.tasks for worker in workers):
+                await asyncio.sleep(0.02)
+        assert (await client.status()).in_flight == 1
+        running.cancel()
+        async with asyncio.timeout(PATIENCE):
+            while not all(worker.cancelled for worker in workers):
+                await asyncio.sleep(0.02)
+        for worker in workers:
+            await worker.close(polite=False)
+
+
+async def test_a_head_that_is_restarted_ends_both_attempts_and_the_client_has_one_answer(
+    hydramesh: heads.Head,
+) -> None:
+    settings: dict[str, object] = {"kind": hydramesh, "storage": "none", "hedge_share": 1}
+    async with HeadProcess(**settings) as head:  # type: ignore[arg-type]
+        address = head.address
+        async with ClusterClient([address]) as client:
+            workers = await with_a_record(head, client)
+            for worker in workers:
+                worker.scripts["count"] = stalling_after(0)
+                worker.cancelled.clear()
+            answer = asyncio.create_task(streamed(client))
+            async with asyncio.timeout(PATIENCE):
+                while (await client.status()).tasks_hedged == 0:
+                    await asyncio.sleep(0.02)
+            await head.kill()
+            for worker in workers:
+                worker.scripts["count"] = stalling_after(-1)
+            async with HeadProcess(listen=address, **settings):  # type: ignore[arg-type]
+                text, _ = await answer
+                assert text == WHOLE
+            for worker in workers:
+                await worker.close(polite=False)
