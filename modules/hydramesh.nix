@@ -86,6 +86,16 @@ in
       '';
     };
 
+    hedgeShare = mkOption {
+      type = types.numbers.between 0 1;
+      default = 0;
+      example = 0.05;
+      description = ''
+        The share of tasks that may be run on a second worker too, because they are late on the first; the first part of
+        an answer that comes decides which goes on. With 0, none is.
+      '';
+    };
+
     repl = mkOption {
       type = types.bool;
       default = false;
@@ -102,6 +112,7 @@ in
       // {
         inherit (cfg) storage peers;
         policy = lib.optionalString (cfg.policy != null) "/etc/${policyFile}";
+        hedge_share = cfg.hedgeShare;
         state_dir = "/var/lib/${role.unit}";
         repl_socket = lib.optionalString cfg.repl "/run/${role.unit}/repl";
       }

@@ -71,7 +71,7 @@ async def test_it_shows_the_heads_that_know_each_other(
     assert page.errors == []
 
 
-async def test_it_shows_which_worker_is_set_aside_and_why(
+async def test_it_shows_which_worker_is_set_aside_and_why_and_what_was_hedged(
     page: Page, gateway: RunningGateway, head: ScriptedHead
 ) -> None:
     worker = head.status.workers[0]
@@ -85,6 +85,9 @@ async def test_it_shows_which_worker_is_set_aside_and_why(
     await page.until(f"{said} === 'Set aside until tried: failed 3 times in a row'")
     worker.ClearField("set_aside")
     await page.until("document.querySelector('.worker .set-aside').hidden")
+    assert "Hedged" not in await page.text("#facts")
+    head.status.tasks_hedged = 7
+    await page.until("document.querySelector('#facts').innerText.includes('Hedged')")
     assert page.errors == []
 
 

@@ -66,6 +66,7 @@ in
         workerTimeout = 12.5;
         queueSize = 77;
         storage = "streamdb";
+        hedgeShare = 0.05;
         peers = [ "10.0.0.5:7717" ];
         policy = ../../src/hydramesh/policies/office.policy;
         repl = true;

@@ -94,6 +94,7 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("hydramesh", "allow_unauthenticated", False),
         ("hydramesh", "cluster_key_file", "/run/credentials/daiic-hydramesh.service/cluster-key"),
         ("hydramesh", "storage", "streamdb"),
+        ("hydramesh", "hedge_share", 0.05),
         ("hydramesh", "peers", ["10.0.0.5:7717"]),
         ("hydramesh", "policy", "/etc/daiic/hydramesh.policy"),
         ("hydramesh", "state_dir", "/var/lib/daiic-hydramesh"),

@@ -101,13 +101,13 @@ def cluster_view(status: pb.ClusterStatus) -> RenderableType:
     table.add_column("memory", no_wrap=True)
     for worker in status.workers:
         table.add_row(*_worker_row(worker))
+    hedged = f" · {status.tasks_hedged} hedged" if status.tasks_hedged else ""
     totals = Text(
         f"{_counted(len(status.workers), 'worker')} · "
         f"{_counted(status.in_flight, 'task')} in flight · "
         f"{status.queued} of {status.queue_size} queued · {status.tasks_done} done · "
-        f"{status.tasks_failed} failed · {status.tasks_moved} moved · "
-        + (f"{status.tasks_hedged} hedged · " if status.tasks_hedged else "")
-        +         f"up {_duration(status.uptime_s)} · daiic {shown(status.version)}",
+        f"{status.tasks_failed} failed · {status.tasks_moved} moved{hedged} · "
+        f"up {_duration(status.uptime_s)} · daiic {shown(status.version)}",
         style="dim",
     )
     below: list[RenderableType] = []

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/head/reservations
   (:use #:cl)
-  (:import-from #:hydramesh/head/job #:job-inside #:job-plan #:job-worker)
+  (:import-from #:hydramesh/head/job #:job-hedge-worker #:job-inside #:job-plan #:job-worker)
   (:import-from #:hydramesh/head/worker #:worker-inside)
   (:import-from #:hydramesh/policy/limits #:+reservations+)
   (:import-from #:hydramesh/policy/plan #:plan #:plan-inside)
@@ -37,4 +37,6 @@
     (setf (worker-inside worker) nil))
   (dolist (job jobs)
     (note-reservations job)
-    (count-in job (job-worker job))))
+    (count-in job (job-worker job))
+    (when (job-hedge-worker job)
+      (count-in job (job-hedge-worker job)))))

@@ -97,6 +97,11 @@ let
     float = type "floating point number" builtins.isFloat;
     ints.positive = type "positive integer" (value: isInt value && value > 0);
     numbers.positive = type "positive number" (value: isNumber value && value > 0);
+    numbers.between =
+      lowest: highest:
+      type "number from ${toString lowest} to ${toString highest}" (
+        value: isNumber value && value >= lowest && value <= highest
+      );
     port = type "port" (value: isInt value && value >= 0 && value <= 65535);
 
     str = type "string" isString;

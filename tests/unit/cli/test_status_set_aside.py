@@ -29,3 +29,10 @@ def test_one_that_may_be_tried_is_said_to_be() -> None:
 
 def test_nothing_is_said_of_others() -> None:
     assert "aside" not in printed(None)
+
+
+def test_tasks_that_were_hedged_are_counted_if_there_are_any() -> None:
+    for hedged, shown in ((0, False), (3, True)):
+        console = Console(file=StringIO(), width=160)
+        console.print(cluster_view(pb.ClusterStatus(tasks_hedged=hedged)))
+        assert ("3 hedged" in console.file.getvalue()) == shown  # type: ignore[attr-defined]

@@ -156,6 +156,7 @@ class LiveCluster(msgspec.Struct, frozen=True):
     tasks_done: int
     tasks_failed: int
     tasks_moved: int
+    tasks_hedged: int
     uptime_s: int
     workers: list[LiveWorker]
     heads: list[LiveHead]
@@ -184,6 +185,7 @@ def snapshot(gateway: Gateway) -> LiveCluster:
         tasks_done=status.tasks_done,
         tasks_failed=status.tasks_failed,
         tasks_moved=status.tasks_moved,
+        tasks_hedged=status.tasks_hedged,
         uptime_s=status.uptime_s,
         workers=[_worker(worker) for worker in status.workers],
         heads=[_head(head) for head in status.heads] if len(status.heads) > 1 else [],

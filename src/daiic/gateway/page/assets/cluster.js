@@ -60,6 +60,7 @@ function showFacts(cluster) {
     ["Queued", number(cluster.queued), `of ${number(cluster.queue_size)} at most`],
     ["Done", number(cluster.tasks_done), failed],
     ["Moved", number(cluster.tasks_moved), "after a worker was lost"],
+    ...(cluster.tasks_hedged ? [["Hedged", number(cluster.tasks_hedged), "as a worker was late"]] : []),
     ["Head uptime", duration(cluster.uptime_s), `version ${cluster.version}`],
   ];
   keyed(
