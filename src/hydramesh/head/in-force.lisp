@@ -1,17 +1,18 @@
 (defpackage #:hydramesh/head/in-force
   (:use #:cl)
-  (:import-from #:hydramesh/events #:microseconds #:wall-clock)
+  (:import-from #:hydramesh/events #:microseconds #:seconds #:wall-clock)
   (:import-from #:hydramesh/head/job #:job-kind #:job-model #:job-plan)
   (:import-from #:hydramesh/head/policy-views #:task-view #:worker-view)
   (:import-from #:hydramesh/head/worker #:worker-models #:worker-weight)
-  (:import-from #:hydramesh/policy/plan #:judge #:judge-verbose #:plan #:plan-class #:plan-task)
+  (:import-from #:hydramesh/policy/effects #:hedge-after #:hedge-allowed #:hedge-lateness)
+  (:import-from #:hydramesh/policy/plan #:judge #:judge-verbose #:plan #:plan-class #:plan-hedge #:plan-task)
   (:import-from #:hydramesh/policy/policy #:placement-policy #:policy-name #:policy-rule #:rule-passing-p)
   (:import-from #:hydramesh/policy/views #:situation #:situation-at #:situation-waiting #:situation-workers)
   (:import-from #:hydramesh/service/logs #:log-fault)
   (:import-from #:hydramesh/work #:work-kind-loads)
   (:export #:in-force #:make-in-force #:in-force-policy #:in-force-since #:in-force-refused
            #:in-force-replace #:in-force-set-clock #:consider-policy #:permitted-p #:permitted-later-p #:judged
-           #:class-of-job #:model-on)
+           #:class-of-job #:model-on #:allowance)
   (:documentation "The policy in force, asked about one task and one worker at a time.
 
 A fault in one is ours, as what it says was checked when it was loaded. It is logged once, and where there is
@@ -125,3 +126,17 @@ so, see JUDGE-VERBOSE."
                               (multiple-value-list
                                (judge-verbose (job-plan job) (worker-view worker (model-on worker job))))))))
         (values-list (or judgement (list nil '()))))))
+
+(defun allowance (job)
+  "Return what the plan of JOB lays down for when it is late, see hydramesh/head/hedging. With a fault in it, the
+job runs on no more workers than it has to."
+  (let ((plan (job-plan job)))
+    (case plan
+      ((nil) nil)
+      (:fault :never)
+      (t
+       (let ((hedge (plan-hedge plan)))
+         (cond ((null hedge) nil)
+               ((not (hedge-allowed hedge)) :never)
+               ((hedge-after hedge) (seconds (hedge-after hedge)))
+               (t (hedge-lateness hedge))))))))

@@ -7,7 +7,6 @@
   (:import-from #:hydramesh/head/aside #:aside #:encoded-with #:whole)
   (:import-from #:hydramesh/head/clients #:client)
   (:import-from #:hydramesh/head/decision #:decision)
-  (:import-from #:hydramesh/head/hedging #:allowance)
   (:import-from #:hydramesh/head/latency #:near-p)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-client-name #:head-limits-tags)
   (:import-from #:hydramesh/head/pace #:pace #:pace-class)
@@ -27,8 +26,7 @@
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-first-at #:numbers-queued #:numbers-running
            #:numbers-ran
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
-           #:job-pace-class #:job-pace #:job-heard-at #:job-stalled-p #:job-late-at #:job-hedging #:job-hedge
-           #:job-hedge-worker
+           #:job-pace-class #:job-pace #:job-heard-at #:job-stalled-p #:job-late-at #:job-hedge #:job-hedge-worker
            #:hedge #:make-hedge #:hedge-worker #:hedge-attempt #:hedge-pace #:hedge-decision #:hedge-began-at
            #:job-group #:job-decision #:job-plan #:job-view #:job-inside #:job-class #:job-asked-model
            #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
@@ -133,7 +131,6 @@ Times are of the head's monotonic clock."
   (heard-at nil :type (or null microseconds))
   (stalled-p nil)
   (late-at nil :type (or null microseconds))
-  (hedging nil :type allowance)
   (hedge nil :type (or null hedge))
   (numbers nil :type numbers :read-only t)
   (key nil))

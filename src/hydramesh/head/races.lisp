@@ -11,8 +11,9 @@
   (:import-from #:hydramesh/head/hedging
                 #:budget #:make-budget #:budget-earn #:budget-spend #:hedging-quantile #:hedging-share #:lateness
                 #:silence)
+  (:import-from #:hydramesh/head/in-force #:allowance)
   (:import-from #:hydramesh/head/job
-                #:job-answer #:job-bytes #:job-group #:job-heard-at #:job-hedge #:job-hedging #:job-kind
+                #:job-answer #:job-bytes #:job-group #:job-heard-at #:job-hedge #:job-kind
                 #:job-late-at #:job-number #:job-numbers #:job-pace #:job-pinned #:job-worker
                 #:numbers-began-at)
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-hedged)
@@ -68,7 +69,7 @@ broke off, if that has begun."))
   (unless (zerop (hedging-share hedging))
     (budget-earn (races-budget races) (hedging-share hedging))
     (let ((late (and (hedgeable-p races job)
-                     (lateness hedging (job-hedging job) (job-pace job)))))
+                     (lateness hedging (allowance job) (job-pace job)))))
       (when late
         (look-at races job (+ now late))))))
 
@@ -93,7 +94,7 @@ broke off, if that has begun."))
 (defun look (races job hedging now)
   "Hedge JOB, which was to be looked at NOW, if it is late; and say when to look again."
   (let ((late (and (hedgeable-p races job)
-                   (lateness hedging (job-hedging job) (job-pace job)))))
+                   (lateness hedging (allowance job) (job-pace job)))))
     (when late
       (let* ((heard-at (job-heard-at job))
              (wait (if heard-at (silence late) late))

@@ -4,14 +4,16 @@
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/head/core #:core-dispatcher)
   (:import-from #:hydramesh/head/dispatcher #:dispatcher-jobs #:dispatcher-in-flight)
+  (:import-from #:hydramesh/head/enforcing #:enforce)
   (:import-from #:hydramesh/head/hedging
                 #:make-hedging #:lateness #:silence #:stall #:make-budget #:budget-earn #:budget-spend)
-  (:import-from #:hydramesh/head/job #:job-attempts #:job-hedging)
+  (:import-from #:hydramesh/head/job #:job-attempts)
   (:import-from #:hydramesh/head/pace
                 #:make-pace #:pace-add #:pace-add-unfinished #:pace-quantile #:pace-class)
+  (:import-from #:hydramesh/policy/policy #:read-policy)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:add-client #:add-worker #:answer #:ask #:cancel #:cancelled #:cluster-core
+                #:add-client #:add-worker #:answer #:ask #:cancel #:cancelled #:cluster-core #:cluster-now
                 #:fail-task #:move-to #:new-cluster #:pass-time #:results #:say
                 #:status #:task #:tasks #:task-error #:task-errors #:unreachable)
   (:import-from #:hydramesh/tests/suite)
@@ -191,12 +193,30 @@ the first worker, its task, the second worker, the cluster. ARGUMENTS are of the
       (pass-time cluster 5)
       (is (null (tasks second))))))
 
-(test what-is-laid-down-for-a-task-holds
-  (multiple-value-bind (client first task second cluster) (late-task)
-    (declare (ignore client first task))
-    (setf (job-hedging (the-job cluster)) :never)
-    (pass-time cluster 5)
-    (is (null (tasks second)))))
+(defun late-under (text &key (pass 5))
+  "Return how many tasks the second worker has got, that many seconds after one came which is late on the first,
+while a policy with TEXT was in force."
+  (let* ((cluster (new-cluster :hedging (make-hedging :share 1d0)))
+         (client (add-client cluster))
+         (first (add-worker cluster :id "first" :models (list (model)))))
+    (have-measured cluster client first)
+    (enforce (core-dispatcher (cluster-core cluster))
+             (read-policy (format nil "(policy \"a test\" (rule \"late\" ~A))" text) "test")
+             (cluster-now cluster))
+    (ask client :stream t)
+    (let ((second (add-worker cluster :id "second" :models (list (model "same" 1d0)))))
+      (pass-time cluster pass)
+      (length (tasks second)))))
+
+(test the-policy-in-force-says-whether-a-task-is-hedged-and-how-late
+  (is (= 1 (late-under "(hedge)")) "as the settings say")
+  (is (= 0 (late-under "(hedge never)")))
+  (is (= 0 (late-under "(hedge (after 3 s))" :pass 2.5d0)))
+  (is (= 1 (late-under "(hedge (after 3 s))" :pass 3.5d0)))
+  (is (= 0 (late-under "(hedge (after 2000 %))" :pass 1.5d0)) "a tenth of a second is usual")
+  (is (= 1 (late-under "(hedge (after 2000 %))" :pass 3.5d0)))
+  (is (= 1 (late-under "(when (= task.kind :image)) (hedge never)")) "of other tasks the settings say it")
+  (is (= 0 (late-under "(exclude (= worker.id \"second\"))")) "it is kept from whom the policy excludes"))
 
 (test no-more-tasks-are-hedged-than-the-share
   (let* ((cluster (new-cluster :hedging (make-hedging :share 0.1d0)))
