@@ -1,4 +1,4 @@
-"""A task that is late is raced on a second worker: one stream, the same text, no attempt used up."""
+"""A late task is raced on a second worker: one stream, the same text, no attempt used up."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
