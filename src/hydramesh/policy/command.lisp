@@ -3,6 +3,7 @@
   (:import-from #:hydramesh/policy/check #:check #:+check-help+)
   (:import-from #:hydramesh/policy/explain #:explain-main)
   (:import-from #:hydramesh/policy/mistakes #:suggestion)
+  (:import-from #:hydramesh/replay/command #:replay-main)
   (:import-from #:hydramesh/shown #:printable)
   (:export #:policy-main)
   (:documentation "`hydramesh policy`: what can be done with a policy outside a head."))
@@ -36,7 +37,9 @@ status."
   (list (make-subcommand :name "check" :about "whether files are policies, and what is wrong with them"
                          :function #'check-files)
         (make-subcommand :name "explain" :about "which rule sends a task to which worker, and why not to others"
-                         :function #'explain-main))
+                         :function #'explain-main)
+        (make-subcommand :name "replay" :about "what would have become of recorded tasks under another policy"
+                         :function #'replay-main))
   "What `hydramesh policy` can do.")
 
 (defun complain (errors control &rest arguments)

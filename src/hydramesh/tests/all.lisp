@@ -44,6 +44,7 @@
   (:import-from #:hydramesh/tests/protobuf/messages)
   (:import-from #:hydramesh/tests/protobuf/payload)
   (:import-from #:hydramesh/tests/protobuf/released-schema)
+  (:import-from #:hydramesh/tests/replay/simulation)
   (:import-from #:hydramesh/tests/service/event-loop)
   (:import-from #:hydramesh/tests/service/host-header)
   (:import-from #:hydramesh/tests/service/logs)

@@ -1,0 +1,103 @@
+(defpackage #:hydramesh/replay/options
+  (:use #:cl)
+  (:import-from #:hydramesh/settings #:load-settings #:settings-state-dir #:settings-storage)
+  (:import-from #:hydramesh/shown #:printable)
+  (:import-from #:hydramesh/storage/opening #:storage-path)
+  (:export #:options #:options-file #:options-in-force #:options-span #:options-json #:options-seed
+           #:options-path #:options-storage #:parse #:bad-usage #:+replay-help+)
+  (:documentation "What `hydramesh policy replay` is asked for."))
+(in-package #:hydramesh/replay/options)
+
+(defparameter +replay-help+ "usage: hydramesh policy replay FILE [--since SPAN] [--in-force FILE] [--json]
+                               [--seed NUMBER] [--SETTING VALUE]...
+
+Runs the tasks that a head has recorded through the policy in FILE, in a simulation of the head and its
+workers. Before that the simulation repeats what really happened, and its error is printed.
+
+options:
+  -h, --help            show this help message and exit
+  --since SPAN          how far back, a day at most: a number and s, min, h or d, as 30min (default: 1h)
+  --in-force FILE       the policy that was in force then (default: none was)
+  --json                print JSON
+  --seed NUMBER         what is drawn from, where a task runs on another worker than it did (default: 0)
+  --state-dir VALUE     folder in which the head records; a service's is /var/lib/daiic-hydramesh
+  --storage VALUE       sqlite or streamdb (default: sqlite)
+
+Exit status: 0 if it was replayed, 1 if a policy is wrong or there is nothing to replay, 2 if the
+arguments are not understood.
+")
+
+(define-condition bad-usage (error)
+  ((reason :initarg :reason))
+  (:report (lambda (condition stream)
+             (write-string (slot-value condition 'reason) stream))))
+
+(defun refuse (control &rest arguments)
+  (error 'bad-usage :reason (apply #'format nil control arguments)))
+
+(defstruct (options (:copier nil))
+  "SPAN is in seconds; PATH and STORAGE are the store's."
+  (file nil)
+  (in-force nil)
+  (span 3600)
+  (json nil)
+  (seed 0)
+  (path "")
+  (storage ""))
+
+(defun span-in (text)
+  "Return the seconds that TEXT means, a number and a unit."
+  (let* ((end (or (position-if-not #'digit-char-p text) (length text)))
+         (unit (cdr (assoc (subseq text end) '(("s" . 1) ("min" . 60) ("m" . 60) ("h" . 3600) ("d" . 86400))
+                           :test #'string=)))
+         (seconds (and unit (< 0 end 8) (* unit (parse-integer text :end end)))))
+    (unless (and seconds (plusp seconds))
+      (refuse "--since ~A is not valid: it must be a number and s, min, h or d, as 30min" (printable text)))
+    seconds))
+
+(defun seed-in (text)
+  (unless (and (<= 1 (length text) 18) (every #'digit-char-p text))
+    (refuse "--seed ~A is not valid: it must be a whole number, of 18 digits at most" (printable text)))
+  (parse-integer text))
+
+(defun parse (arguments environment)
+  "Return the options in ARGUMENTS, strings, or NIL if help is asked for; what is a setting's is left to
+those. Signal BAD-USAGE or SETTINGS-ERROR."
+  (let ((options (make-options)) (rest '()) (file nil))
+    (flet ((value (argument flag)
+             "Return what follows FLAG, if ARGUMENT is that."
+             (let ((equals (position #\= argument)))
+               (when (string= flag (subseq argument 0 equals))
+                 (cond (equals (subseq argument (1+ equals)))
+                       (arguments (pop arguments))
+                       (t (refuse "argument ~A: expected one argument" flag)))))))
+      (loop while arguments
+            do (let* ((argument (pop arguments)) (found nil))
+                 (cond ((member argument '("-h" "--help") :test #'string=)
+                        (return-from parse nil))
+                       ((string= argument "--json") (setf (options-json options) t))
+                       ((setf found (value argument "--since"))
+                        (setf (options-span options) (span-in found)))
+                       ((setf found (value argument "--in-force"))
+                        (setf (options-in-force options) found))
+                       ((setf found (value argument "--seed"))
+                        (setf (options-seed options) (seed-in found)))
+                       ((and (> (length argument) 1) (char= (char argument 0) #\-))
+                        (push argument rest)
+                        (when (and arguments (not (find #\= argument)))
+                          (push (pop arguments) rest)))
+                       (file
+                        (refuse "there are two files, ~A and ~A: name one" (printable file)
+                                (printable argument)))
+                       (t (setf file argument))))))
+    (unless file
+      (refuse "name a file with a policy"))
+    (let ((settings (load-settings (nreverse rest) environment)))
+      (when (string= (settings-storage settings) "none")
+        (refuse "storage = \"none\" keeps nothing to replay"))
+      (when (string= (settings-state-dir settings) "")
+        (refuse "there is no folder to look in: give --state-dir"))
+      (setf (options-file options) file
+            (options-storage options) (settings-storage settings)
+            (options-path options) (storage-path (settings-state-dir settings) (settings-storage settings))))
+    options))
