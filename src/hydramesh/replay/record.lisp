@@ -15,8 +15,8 @@
 (defstruct record
   "PASSAGES is a vector of the tasks that arrived from SINCE on, in order, each at another time, in
 microseconds since 1970; CHANGES are those of the workers, as READ-ROSTER returns them. SALT made the
-pseudonyms, or is NIL. LEFT-OUT is how many tasks are not replayed: those that manage or load a model, became no job, or were run by
-several workers together."
+pseudonyms, or is NIL. LEFT-OUT is how many tasks are not replayed: those that
+manage or load a model, became no job, or were run by several workers together."
   (since 0 :type unsigned-byte)
   (passages #() :type vector)
   (changes '() :type list)

@@ -18,7 +18,10 @@
   (if part (format nil "~,1F %" (* 100d0 part)) "-"))
 
 (defun difference-text (part)
-  (if part (format nil "~@[~A~]~,1F %" (and (plusp part) "+") (* 100d0 part)) "-"))
+  (if part
+      (let ((percent (/ (round (* 1000 part)) 10)))
+        (format nil "~:[~;+~]~,1F %" (plusp percent) percent))
+      "-"))
 
 (defun row (stream name &rest columns)
   (format stream "~24A~{~14@A~}~%" name columns))
@@ -53,8 +56,8 @@
 
 (defun print-report (stream &key recorded validation candidate same left-out name in-force)
   "Print three outcomes: what was RECORDED, what the simulation makes of the policy IN-FORCE then, and of
-the one called NAME. SAME is which part of the tasks the first simulation had on the same worker; LEFT-OUT is how many
-are not replayed."
+the one called NAME. SAME is which part of the tasks the first simulation had on the same worker; LEFT-OUT
+is how many are not replayed."
   (format stream "~A replayed~@[, ~A left out~]~2%" (counted (outcome-tasks recorded) "task")
           (and (plusp left-out) left-out))
   (format stream "error of the simulation, with ~:[no policy~;~:*the policy ~S~] in force:~%" in-force)

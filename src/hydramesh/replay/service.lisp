@@ -9,8 +9,8 @@
   (:documentation "How long tasks take on workers, by what was recorded of both.
 
 Where a task ran before it takes as long as it did then. Elsewhere it takes as long as its size times what
-the worker took for a unit; what tasks took more or less than that there is drawn from those that it had. Tasks
-that run at once slow each other down by as much as they did: a line through the times for a unit over the
+the worker took for a unit; what tasks took more or less than that there is drawn from those that it had.
+Tasks that run at once slow each other down by as much as they did: a line through the times for a unit over the
 number of tasks, by least squares."))
 (in-package #:hydramesh/replay/service)
 
