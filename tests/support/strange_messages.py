@@ -22,6 +22,7 @@ many = settings(few, max_examples=300)
 
 text = st.text(max_size=12) | st.text('abc"\\\n\x1f\x7fäß€😀\u2028', max_size=40)
 SCALARS: dict[int, st.SearchStrategy[Any]] = {
+    FieldDescriptor.TYPE_INT32: st.integers(-2, 300) | st.integers(-(2**31), 2**31 - 1),
     FieldDescriptor.TYPE_UINT32: st.integers(0, 300) | st.integers(0, 2**32 - 1),
     FieldDescriptor.TYPE_UINT64: st.integers(0, 300) | st.integers(0, 2**64 - 1),
     FieldDescriptor.TYPE_ENUM: st.integers(0, 20) | st.integers(-(2**31), 2**31 - 1),

@@ -54,10 +54,10 @@ async def crowd(head: HeadProcess) -> AsyncIterator[Crowd]:
         yield Crowd(stubs, await stack.enter_async_context(ClusterClient([head.address])))
 
 
-async def test_conversations_go_on_where_they_began_and_new_ones_take_turns(crowd: Crowd) -> None:
+async def test_conversations_go_on_where_they_began_and_new_ones_are_spread(crowd: Crowd) -> None:
     chats = [[f"{number} {HISTORY}"] for number in range(6)]
     began = [await crowd.ask(*chat) for chat in chats]
-    assert sorted(began) == sorted(WORKERS * 2)
+    assert len(set(began)) > 1  # how evenly depends on how near each is just then
     for _ in range(3):
         for chat in chats:
             chat += ["yes", "and then?"]
