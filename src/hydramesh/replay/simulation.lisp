@@ -51,13 +51,15 @@ record, fails again, and tasks are cancelled when they were."))
   (left 0d0 :type double-float))
 
 (defstruct (machine (:copier nil))
-  "A worker: its id, ADDRESS, what its heartbeats say, encoded, and RUNS as of UPDATED-AT."
+  "A worker: its id, ADDRESS, what its heartbeats say, encoded, and RUNS as of UPDATED-AT. It sends heartbeats
+while it is ALIVE-P, and runs what it is given unless it is GONE-P."
   (id "" :type string)
   (address 0)
   (heartbeat nil)
   (octets nil)
   (rtt nil)
   (alive-p nil)
+  (gone-p nil)
   (beat-at 0)
   (runs '() :type list)
   (updated-at 0))
@@ -145,7 +147,7 @@ for each passage that is over, and BY-ARRIVAL tells its index. Times are the hea
         do (loop for (machine . attempt) in (reverse (shiftf (world-started world) '()))
                  for job = (assignments-get (dispatcher-assignments (core-dispatcher (world-core world)))
                                             attempt)
-                 when (and job (machine-alive-p machine))
+                 when (and job (not (machine-gone-p machine)))
                    do (begin world machine attempt job))))
 
 (defun begin (world machine attempt job)
@@ -207,25 +209,30 @@ for each passage that is over, and BY-ARRIVAL tells its index. Times are the hea
        (setf (machine-heartbeat machine) heartbeat
              (machine-octets machine) (pb:encode heartbeat)
              (machine-rtt machine) (change-rtt change)
-             (machine-alive-p machine) t)
+             (machine-alive-p machine) t
+             (machine-gone-p machine) nil)
        (beat world machine)
        (link-ping world (machine-address machine))))
     (:gone
      (let ((machine (machine-named world (change-worker change))))
-       (when (machine-alive-p machine)
+       (unless (machine-gone-p machine)
          (setf (machine-alive-p machine) nil
+               (machine-gone-p machine) t
                (machine-runs machine) '())
-         (when (< (change-silent change) +stopped-at-once+)
+         (when (and (machine-heartbeat machine) (< (change-silent change) +stopped-at-once+))
            (let ((last (pb:copy-message (machine-heartbeat machine))))
              (setf (pb:heartbeat-state last) pb:+stopped+)
              (tell world (machine-address machine) +heartbeat+ (pb:encode last)))))))))
 
 (defun changes-in-order (record)
-  "Return conses of a time and a change; a worker that fell silent was gone when it did."
-  (stable-sort (loop for change in (record-changes record)
-                     unless (eq (change-kind change) :terms)
-                       collect (cons (max 0 (- (change-at change) (change-silent change))) change))
-               #'< :key #'car))
+  "Return conses of a time and a change, in order; a worker that fell silent was gone when it did."
+  (let ((started 0))
+    (stable-sort (loop for change in (record-changes record)
+                       when (eq (change-kind change) :started)
+                         do (setf started (change-at change))
+                       unless (eq (change-kind change) :terms)
+                         collect (cons (max started (- (change-at change) (change-silent change))) change))
+                 #'< :key #'car)))
 
 (defun policy-of (record)
   "Return the settings by which the head went first."

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/storage/limits #:+traffic-age+ #:+worker-chunks+)
   (:import-from #:hydramesh/storage/roster
                 #:make-roster #:roster-begin #:roster-changed-p #:roster-changes #:roster-full-p #:roster-note
-                #:roster-number #:roster-octets #:roster-written #:change-at)
+                #:roster-number #:roster-octets #:roster-written #:change-at #:change-kind)
   (:import-from #:hydramesh/storage/store #:store-read #:store-list #:+workers+)
   (:export #:roster-chunks #:open-roster-chunks #:roster-chunks-note #:roster-chunks-writes
            #:roster-chunks-written #:read-roster)
@@ -87,7 +87,16 @@ them, the newest first."
 Those before that say what was so then. Signal STORAGE-FAILURE."
   (let* ((numbers (store-list store +workers+))
          (first (or (position (floor since 1000) numbers :test #'>= :from-end t) 0)))
-    (stable-sort (loop for number in (nthcdr first numbers)
-                       for content = (store-read store +workers+ number)
-                       when content append (roster-changes content))
+    (stable-sort (after-starts (loop for number in (nthcdr first numbers)
+                                     for content = (store-read store +workers+ number)
+                                     when content append (roster-changes content)))
                  #'< :key #'change-at)))
+
+(defun after-starts (changes)
+  "Return CHANGES, in the order in which they were noted. Those behind the start of a head are not before it."
+  ;; A worker's time is that of its heartbeat, which may have come before the start was noted.
+  (let ((started 0))
+    (dolist (change changes changes)
+      (when (eq (change-kind change) :started)
+        (setf started (change-at change)))
+      (setf (change-at change) (max started (change-at change))))))

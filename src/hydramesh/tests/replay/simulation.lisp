@@ -96,6 +96,16 @@
     (is (plusp (outcome-moved outcome)))
     (is (< 10 (cdr (assoc "b" (worker-loads outcome) :test #'string=))))))
 
+(test workers-that-are-there-after-a-start-of-the-head-have-kept-their-tasks
+  (let ((outcome (simulated-outcome
+                  (replayed (loop for index below 20 collect (passage (* index 500000) 400000))
+                            (list (is-there "a" :slots 4)
+                                  (make-change :at (+ +start+ 3250000) :kind :started)
+                                  (is-there "a" :slots 4 :at (+ +start+ 5250000)))))))
+    (is (= 20 (outcome-done outcome)))
+    (is (zerop (outcome-moved outcome)))
+    (is (<= (quantile (outcome-queued outcome) 1) 1000))))
+
 (test tasks-that-were-cancelled-are-cancelled-when-they-were
   (let ((outcome (simulated-outcome
                   (replayed (list (passage 0 3000000 :outcome "CANCELLED") (passage 100000 1000000))

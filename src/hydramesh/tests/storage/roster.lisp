@@ -72,6 +72,13 @@
       (is (equal '("m" "n")
                  (mapcar #'pb:model-status-name (pb:heartbeat-models (change-heartbeat (fifth changes)))))))))
 
+(test workers-heard-before-the-start-was-noted-come-after-it
+  (let* ((cluster (new-cluster)) (store (make-fake)) (archive (open-archive store)))
+    (add-worker cluster :id "one")
+    (incf (cluster-now cluster) (seconds 1))
+    (note archive cluster)
+    (is (equal '((:started "") (:terms "") (:is "one")) (recorded archive store cluster)))))
+
 (test what-hardly-changes-is-no-change
   (let* ((cluster (new-cluster)) (store (make-fake)) (archive (open-archive store))
          (worker (add-worker cluster :id "one" :models (list (model "m" :rate 50d0))
