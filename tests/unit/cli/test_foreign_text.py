@@ -10,7 +10,7 @@ import structlog
 from rich.text import Text
 
 from daiic.cli import models, status
-from daiic.cli.exits import write
+from daiic.cli.exits import out, write
 from daiic.cli.status import cluster_view, size
 from daiic.wire import daiic_pb2 as pb
 from fuzz import driver, shown_names
@@ -78,15 +78,15 @@ class Target:
 def test_names_are_shown_as_they_are_or_escaped(
     name: str, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(out, "width", 200)
     if command == "status":
         asyncio.run(status._status(False, False, pb.StatusTask(), Target(name)))
     else:
         asyncio.run(models._list(False, Target(name)))
     shown = name.replace("\x1b", "\\x1b").replace("\n", "\\n").replace("\u202e", "\\u202e")
-    out = capsys.readouterr().out
-    assert shown.replace("\\n", "\\x0a") in out
-    assert "unknown" in out and "8.0 EiB" in out
+    said = capsys.readouterr().out
+    assert shown.replace("\\n", "\\x0a") in said
+    assert "unknown" in said and "8.0 EiB" in said
 
 
 def test_a_worker_of_a_newer_version_is_shown_and_listed_for_scripts(
