@@ -54,6 +54,7 @@ class CurrentGenerator:
         Raises:
             TaskError: OUT_OF_MEMORY if there is none, SHUTTING_DOWN after `close`.
         """
+        self._check_open()
         generator = self.generator
         needed = generator.occupied + length + RESERVE
         fits = self._growth is None or needed <= generator.capacity
@@ -95,12 +96,13 @@ class CurrentGenerator:
             await self.generator.close()
         del self.generator, self._new
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise TaskError(pb.SHUTTING_DOWN, "the model is being unloaded", "send the task again")
+
     async def _prepare_for(self, length: int) -> None:
         async with self._changing:
-            if self._closed:
-                raise TaskError(
-                    pb.SHUTTING_DOWN, "the model is being unloaded", "send the task again"
-                )
+            self._check_open()
             if not self.generator.alive:
                 log.warning("starting generation again after it failed")
                 await self._exchange(self.generator.capacity)
