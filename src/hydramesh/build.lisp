@@ -1,4 +1,4 @@
-;;;; Saves the program `build/hydramesh`; build.sh loads this after load.lisp.
+;;;; Saves the program as the file that HYDRAMESH_PROGRAM names; build.sh loads this after load.lisp.
 
 (defvar *usual* sb-ext:*muffled-warnings*)
 
@@ -6,7 +6,7 @@
 (setf sb-ext:*muffled-warnings* 'warning)
 
 (sb-ext:save-lisp-and-die
- (merge-pathnames "build/hydramesh" (asdf:system-source-directory "hydramesh"))
+ (uiop:getenv "HYDRAMESH_PROGRAM")
  :toplevel (lambda ()
              (setf sb-ext:*muffled-warnings* *usual*)
              (uiop:symbol-call '#:hydramesh/main '#:main))

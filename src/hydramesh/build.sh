@@ -23,7 +23,9 @@ if [ ! -e "$HYDRAMESH_DESCRIPTORS" ] || [ "$schema" -nt "$HYDRAMESH_DESCRIPTORS"
         echo "build.sh: there is no protoc: run make once, which sets up .venv with one, or set HYDRAMESH_PROTOC" >&2
         exit 1
     fi
-    $protoc --proto_path="$here/../proto" --descriptor_set_out="$HYDRAMESH_DESCRIPTORS" daiic.proto
+    # Others may be reading what is there, so files are put in place whole.
+    $protoc --proto_path="$here/../proto" --descriptor_set_out="$HYDRAMESH_DESCRIPTORS.$$" daiic.proto
+    mv "$HYDRAMESH_DESCRIPTORS.$$" "$HYDRAMESH_DESCRIPTORS"
 fi
 HYDRAMESH_VERSION="${HYDRAMESH_VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/pyproject.toml")}"
 export HYDRAMESH_VERSION
@@ -54,7 +56,8 @@ case $command in
 build)
     # What compiling leaves in the heap would make the program larger, so another process saves it.
     lisp --load "$here/load.lisp" --quit
-    lisp --load "$here/load.lisp" --load "$here/build.lisp" --quit
+    HYDRAMESH_PROGRAM="$build/hydramesh.$$" lisp --load "$here/load.lisp" --load "$here/build.lisp" --quit
+    mv "$build/hydramesh.$$" "$build/hydramesh"
     ;;
 test) lisp --load "$here/load.lisp" --eval '(asdf:test-system "hydramesh")' --quit ;;
 lisp) lisp "$@" ;;

@@ -1,6 +1,7 @@
 """What tests build of Rust and of Lisp, and why a machine that lacks something cannot do that."""
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -64,6 +65,16 @@ def libdcf(profile: str = "debug") -> str:
     return str(WORKSPACE / "target" / profile / "libdcf.so")
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other process of the tests compiles Lisp, and let none begin within this."""
+    folder = HYDRAMESH / "build"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def lisp(command: str, library: str) -> str:
     """Run HydraMesh's build.sh, where libdcf is `library`; return what it said.
 
@@ -73,13 +84,14 @@ def lisp(command: str, library: str) -> str:
     """
     if shutil.which("sbcl") is None:
         raise CannotBuildError(NO_SBCL)
-    done = subprocess.run(
-        [HYDRAMESH / "build.sh", command],
-        env={**os.environ, "HYDRAMESH_LIBDCF": library},
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
+    with _alone():
+        done = subprocess.run(
+            [HYDRAMESH / "build.sh", command],
+            env={**os.environ, "HYDRAMESH_LIBDCF": library},
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
     said = done.stdout + done.stderr
     if done.returncode and (missing := re.search(r'[Cc]omponent "([^"/]+)" not found', said)):
         raise CannotBuildError(
