@@ -5,7 +5,7 @@
   (:import-from #:hydramesh/policy/mistakes #:policy-errors #:policy-errors-lines)
   (:import-from #:hydramesh/policy/policy #:load-policy #:policy-name)
   (:import-from #:hydramesh/replay/options
-                #:bad-usage #:options-file #:options-in-force #:options-json #:options-path #:options-seed
+                #:options-file #:options-in-force #:options-json #:options-path #:options-seed
                 #:options-span #:options-storage #:parse #:+replay-help+)
   (:import-from #:hydramesh/replay/outcome #:recorded-outcome #:same-worker-share #:simulated-outcome)
   (:import-from #:hydramesh/replay/record
@@ -18,6 +18,7 @@
   (:import-from #:hydramesh/service/logs #:configure)
   (:import-from #:hydramesh/settings #:settings-error)
   (:import-from #:hydramesh/shown #:printable)
+  (:import-from #:hydramesh/storage/command-line #:bad-usage)
   (:import-from #:hydramesh/storage/opening #:open-storage)
   (:import-from #:hydramesh/storage/store #:storage-failure #:store-close)
   (:export #:replay-main)

@@ -1,10 +1,9 @@
 (defpackage #:hydramesh/replay/options
   (:use #:cl)
-  (:import-from #:hydramesh/settings #:load-settings #:settings-state-dir #:settings-storage)
   (:import-from #:hydramesh/shown #:printable)
-  (:import-from #:hydramesh/storage/opening #:storage-path)
+  (:import-from #:hydramesh/storage/command-line #:recorded-at #:refuse #:take-value)
   (:export #:options #:options-file #:options-in-force #:options-span #:options-json #:options-seed
-           #:options-path #:options-storage #:parse #:bad-usage #:+replay-help+)
+           #:options-path #:options-storage #:parse #:+replay-help+)
   (:documentation "What `hydramesh policy replay` is asked for."))
 (in-package #:hydramesh/replay/options)
 
@@ -26,14 +25,6 @@ options:
 Exit status: 0 if it was replayed, 1 if a policy is wrong or there is nothing to replay, 2 if the
 arguments are not understood.
 ")
-
-(define-condition bad-usage (error)
-  ((reason :initarg :reason))
-  (:report (lambda (condition stream)
-             (write-string (slot-value condition 'reason) stream))))
-
-(defun refuse (control &rest arguments)
-  (error 'bad-usage :reason (apply #'format nil control arguments)))
 
 (defstruct (options (:copier nil))
   "SPAN is in seconds; PATH and STORAGE are the store's."
@@ -64,24 +55,17 @@ arguments are not understood.
   "Return the options in ARGUMENTS, strings, or NIL if help is asked for; what is a setting's is left to
 those. Signal BAD-USAGE or SETTINGS-ERROR."
   (let ((options (make-options)) (rest '()) (file nil))
-    (flet ((value (argument flag)
-             "Return what follows FLAG, if ARGUMENT is that."
-             (let ((equals (position #\= argument)))
-               (when (string= flag (subseq argument 0 equals))
-                 (cond (equals (subseq argument (1+ equals)))
-                       (arguments (pop arguments))
-                       (t (refuse "argument ~A: expected one argument" flag)))))))
-      (loop while arguments
-            do (let* ((argument (pop arguments)) (found nil))
+    (loop while arguments
+          do (let* ((argument (pop arguments)) (found nil))
+               (flet ((given-p (flag)
+                        (setf (values found arguments) (take-value flag argument arguments))
+                        found))
                  (cond ((member argument '("-h" "--help") :test #'string=)
                         (return-from parse nil))
                        ((string= argument "--json") (setf (options-json options) t))
-                       ((setf found (value argument "--since"))
-                        (setf (options-span options) (span-in found)))
-                       ((setf found (value argument "--in-force"))
-                        (setf (options-in-force options) found))
-                       ((setf found (value argument "--seed"))
-                        (setf (options-seed options) (seed-in found)))
+                       ((given-p "--since") (setf (options-span options) (span-in found)))
+                       ((given-p "--in-force") (setf (options-in-force options) found))
+                       ((given-p "--seed") (setf (options-seed options) (seed-in found)))
                        ((and (> (length argument) 1) (char= (char argument 0) #\-))
                         (push argument rest)
                         (when (and arguments (not (find #\= argument)))
@@ -90,14 +74,7 @@ those. Signal BAD-USAGE or SETTINGS-ERROR."
                         (refuse "there are two files, ~A and ~A: name one" (printable file)
                                 (printable argument)))
                        (t (setf file argument))))))
-    (unless file
-      (refuse "name a file with a policy"))
-    (let ((settings (load-settings (nreverse rest) environment)))
-      (when (string= (settings-storage settings) "none")
-        (refuse "storage = \"none\" keeps nothing to replay"))
-      (when (string= (settings-state-dir settings) "")
-        (refuse "there is no folder to look in: give --state-dir"))
-      (setf (options-file options) file
-            (options-storage options) (settings-storage settings)
-            (options-path options) (storage-path (settings-state-dir settings) (settings-storage settings))))
+    (setf (options-file options) (or file (refuse "name a file with a policy"))
+          (values (options-path options) (options-storage options))
+          (recorded-at (nreverse rest) environment "replay"))
     options))

@@ -5,6 +5,7 @@
                 #:outcome-queued #:outcome-tasks #:outcome-total #:quantile #:relative-error
                 #:workload-busy #:workload-tasks #:workload-worker)
   (:import-from #:hydramesh/shown #:counted #:shown)
+  (:import-from #:hydramesh/storage/json #:json-number #:json-text)
   (:export #:print-report #:print-json)
   (:documentation "What a replay has found, beside what really happened: at a terminal, and as JSON."))
 (in-package #:hydramesh/replay/report)
@@ -74,20 +75,6 @@ is how many are not replayed."
           name))
 
 ;;; JSON
-
-(defun json-text (text)
-  (with-output-to-string (stream)
-    (write-char #\" stream)
-    (loop for character across text
-          do (cond ((find character "\"\\") (format stream "\\~A" character))
-                   ((< (char-code character) 32) (format stream "\\u~4,'0x" (char-code character)))
-                   (t (write-char character stream))))
-    (write-char #\" stream)))
-
-(defun json-number (number)
-  (cond ((null number) "null")
-        ((integerp number) (format nil "~D" number))
-        (t (format nil "~,6F" number))))
 
 (defun json-seconds (microseconds)
   (json-number (and microseconds (/ microseconds 1d6))))

@@ -1,12 +1,13 @@
 (defpackage #:hydramesh/storage/history
   (:use #:cl)
   (:import-from #:hydramesh/service/flags #:help)
-  (:import-from #:hydramesh/settings
-                #:load-settings #:settings-error #:settings-state-dir #:settings-storage)
+  (:import-from #:hydramesh/settings #:settings-error)
   (:import-from #:hydramesh/shown #:counted #:shown #:printable)
   (:import-from #:hydramesh/storage/archive #:open-archive #:archive-rates)
+  (:import-from #:hydramesh/storage/command-line #:bad-usage #:recorded-at #:refuse #:take-value)
+  (:import-from #:hydramesh/storage/json #:json-number #:json-text)
   (:import-from #:hydramesh/storage/limits #:+hours-days+)
-  (:import-from #:hydramesh/storage/opening #:storage-path #:open-storage)
+  (:import-from #:hydramesh/storage/opening #:open-storage)
   (:import-from #:hydramesh/storage/plot #:sparkline #:plot-lines #:short-number)
   (:import-from #:hydramesh/storage/rates #:rates-list)
   (:import-from #:hydramesh/storage/series
@@ -36,14 +37,6 @@ metrics:
 (defconstant +rates+ 20 "Rates that are listed at a terminal.")
 (defconstant +height+ 8 "Lines of a plot.")
 
-(define-condition bad-usage (error)
-  ((reason :initarg :reason))
-  (:report (lambda (condition stream)
-             (write-string (slot-value condition 'reason) stream))))
-
-(defun refuse (control &rest arguments)
-  (error 'bad-usage :reason (apply #'format nil control arguments)))
-
 ;;; Arguments
 
 (defstruct options
@@ -72,30 +65,19 @@ metrics:
 (defun parse (arguments environment)
   "Return the options in ARGUMENTS; what is a setting's is left to those."
   (let ((options (make-options)) (rest '()))
-    (flet ((value (argument flag)
-             "Return what follows FLAG, if ARGUMENT is that."
-             (let ((equals (position #\= argument)))
-               (when (string= flag (subseq argument 0 equals))
-                 (cond (equals (subseq argument (1+ equals)))
-                       (arguments (pop arguments))
-                       (t (refuse "argument ~A: expected one argument" flag)))))))
-      (loop while arguments
-            do (let* ((argument (pop arguments)) (found nil))
+    (loop while arguments
+          do (let* ((argument (pop arguments)) (found nil))
+               (flet ((given-p (flag)
+                        (setf (values found arguments) (take-value flag argument arguments))
+                        found))
                  (cond ((member argument '("-h" "--help") :test #'string=)
                         (return-from parse nil))
                        ((string= argument "--json") (setf (options-json options) t))
-                       ((setf found (value argument "--since"))
-                        (setf (options-span options) (span-in found)))
-                       ((setf found (value argument "--metric"))
-                        (setf (options-metric options) (metric-in found)))
+                       ((given-p "--since") (setf (options-span options) (span-in found)))
+                       ((given-p "--metric") (setf (options-metric options) (metric-in found)))
                        (t (push argument rest))))))
-    (let ((settings (load-settings (nreverse rest) environment)))
-      (when (string= (settings-storage settings) "none")
-        (refuse "storage = \"none\" keeps nothing to show"))
-      (when (string= (settings-state-dir settings) "")
-        (refuse "there is no folder to look in: give --state-dir"))
-      (setf (options-storage options) (settings-storage settings)
-            (options-path options) (storage-path (settings-state-dir settings) (settings-storage settings))))
+    (setf (values (options-path options) (options-storage options))
+          (recorded-at (nreverse rest) environment "show"))
     options))
 
 (defun print-help (stream)
@@ -169,20 +151,6 @@ metrics:
     (format stream "~6@T~A~V@A~%" from (max (+ 1 (length to)) (- (1+ (length values)) (length from))) to)))
 
 ;;; JSON
-
-(defun json-text (text)
-  (with-output-to-string (stream)
-    (write-char #\" stream)
-    (loop for character across text
-          do (cond ((find character "\"\\") (format stream "\\~A" character))
-                   ((< (char-code character) 32) (format stream "\\u~4,'0x" (char-code character)))
-                   (t (write-char character stream))))
-    (write-char #\" stream)))
-
-(defun json-number (number)
-  (cond ((null number) "null")
-        ((integerp number) (format nil "~D" number))
-        (t (format nil "~,6F" number))))
 
 (defun print-json (series metrics rates stream)
   (format stream "{\"start\": ~D, \"step\": ~D, \"metrics\": {" (series-start series) (series-step series))

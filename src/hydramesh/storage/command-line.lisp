@@ -1,0 +1,37 @@
+(defpackage #:hydramesh/storage/command-line
+  (:use #:cl)
+  (:import-from #:hydramesh/settings #:load-settings #:settings-state-dir #:settings-storage)
+  (:import-from #:hydramesh/storage/opening #:storage-path)
+  (:export #:bad-usage #:refuse #:take-value #:recorded-at)
+  (:documentation "What the commands that read a head's records have alike in their arguments."))
+(in-package #:hydramesh/storage/command-line)
+
+(define-condition bad-usage (error)
+  ((reason :initarg :reason))
+  (:report (lambda (condition stream)
+             (write-string (slot-value condition 'reason) stream)))
+  (:documentation "The arguments are not understood."))
+
+(defun refuse (control &rest arguments)
+  "Signal BAD-USAGE, for the reason that CONTROL and ARGUMENTS make as in FORMAT."
+  (error 'bad-usage :reason (apply #'format nil control arguments)))
+
+(defun take-value (flag argument arguments)
+  "Return what is given to FLAG if ARGUMENT is that, else NIL; and those of ARGUMENTS, which follow it, that
+are left. Signal BAD-USAGE if nothing is given."
+  (let ((equals (position #\= argument)))
+    (cond ((string/= flag (subseq argument 0 equals)) (values nil arguments))
+          (equals (values (subseq argument (1+ equals)) arguments))
+          (arguments (values (first arguments) (rest arguments)))
+          (t (refuse "argument ~A: expected one argument" flag)))))
+
+(defun recorded-at (arguments environment purpose)
+  "Return the path of the store that the settings in ARGUMENTS and ENVIRONMENT name, and its kind.
+PURPOSE is what a record is for, as \"show\". Signal BAD-USAGE if there is none, or SETTINGS-ERROR."
+  (let ((settings (load-settings arguments environment)))
+    (when (string= (settings-storage settings) "none")
+      (refuse "storage = \"none\" keeps nothing to ~A" purpose))
+    (when (string= (settings-state-dir settings) "")
+      (refuse "there is no folder to look in: give --state-dir"))
+    (values (storage-path (settings-state-dir settings) (settings-storage settings))
+            (settings-storage settings))))
