@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/head/job #:job-model #:job-near-p #:job-needs #:job-pinned #:job-tags)
   (:import-from #:hydramesh/head/proximity #:proximity-delay #:proximity-group)
   (:import-from #:hydramesh/head/verdicts
-                #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness #:verdict-rules
+                #:verdict #:verdict-worker #:verdict-rank #:verdict-wait #:verdict-reason #:verdict-readiness #:verdict-rules
                 #:verdict-seconds #:verdict-weight)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/reading #:share-read)
@@ -17,9 +17,16 @@
   (:import-from #:hydramesh/topology/distance #:+isolated+)
   (:import-from #:hydramesh/work #:ability #:capability-list)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:reason-text #:abilities-text #:aside-text)
+  (:export #:reason-text #:rank-text #:abilities-text #:aside-text)
   (:documentation "Why a worker does not get a task, in words."))
 (in-package #:hydramesh/head/reasons)
+
+(defun rank-text (verdict)
+  "Return the place of the worker of VERDICT among those that might get the task: an arrow for the first."
+  (let ((rank (verdict-rank verdict)))
+    (cond ((null rank) "-")
+          ((= rank 1) "->")
+          (t (format nil "~D." rank)))))
 
 (defun readiness-text (readiness)
   "Return how soon a worker could run a model, READINESS a keyword, in words."

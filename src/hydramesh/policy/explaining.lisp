@@ -6,10 +6,10 @@
   (:import-from #:hydramesh/head/job
                 #:job-kind #:job-model #:job-plan #:job-reading #:job-size)
   (:import-from #:hydramesh/head/limits #:+limits+)
-  (:import-from #:hydramesh/head/reasons #:reason-text)
+  (:import-from #:hydramesh/head/reasons #:rank-text #:reason-text)
   (:import-from #:hydramesh/head/registry #:registry-count #:registry-in-force)
   (:import-from #:hydramesh/head/verdicts
-                #:explain-choice #:verdict-rank #:verdict-rules #:verdict-weight #:verdict-worker)
+                #:explain-choice #:verdict-rules #:verdict-weight #:verdict-worker)
   (:import-from #:hydramesh/head/worker #:worker-id #:worker-title)
   (:import-from #:hydramesh/policy/effects
                 #:effect-about #:effect-kind #:effect-of #:fallback-after #:fallback-model #:hedge-after
@@ -94,9 +94,7 @@
   (print-rows '("" "WORKER" "ID" "WEIGHT" "WHY")
               (loop for verdict in verdicts
                     for worker = (verdict-worker verdict)
-                    collect (list (cond ((eql (verdict-rank verdict) 1) "->")
-                                        ((verdict-rank verdict) (format nil "~D." (verdict-rank verdict)))
-                                        (t "-"))
+                    collect (list (rank-text verdict)
                                   (worker-title worker)
                                   (worker-id worker)
                                   (if (verdict-weight verdict)

@@ -21,7 +21,7 @@
   (:import-from #:hydramesh/head/registry #:registry-count #:registry-workers)
   (:import-from #:hydramesh/head/roles #:worker-roles)
   (:import-from #:hydramesh/head/verdicts
-                #:explain-choice #:verdict-rank #:verdict-worker)
+                #:explain-choice #:verdict-worker)
   (:import-from #:hydramesh/head/statistics #:statistics-hedged #:statistics-moved #:statistics-outcomes)
   (:import-from #:hydramesh/head/model-index
                 #:worker-model-name #:worker-model-readiness #:+loaded+)
@@ -32,7 +32,7 @@
                 #:worker-title)
   (:import-from #:hydramesh/head/scheduling)
   (:import-from #:hydramesh/repl/console #:look #:in-loop #:*core*)
-  (:import-from #:hydramesh/head/reasons #:abilities-text #:aside-text)
+  (:import-from #:hydramesh/head/reasons #:abilities-text #:aside-text #:rank-text)
   (:import-from #:hydramesh/repl/heads)
   (:import-from #:hydramesh/repl/nodes)
   (:import-from #:hydramesh/repl/policies)
@@ -226,9 +226,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
     (print-rows '("" "WORKER" "ID" "WHY")
                 (loop for verdict in verdicts
                       for worker = (verdict-worker verdict)
-                      collect (list (cond ((eql (verdict-rank verdict) 1) "->")
-                                          ((verdict-rank verdict) (format nil "~D." (verdict-rank verdict)))
-                                          (t "-"))
+                      collect (list (rank-text verdict)
                                     (worker-title worker)
                                     (worker-id worker)
                                     (verdict-text verdict job)))
