@@ -262,8 +262,9 @@ impl Endpoint {
                     });
                 }
             }
-            _ if frames::is_reliable(message_type) => {
-                if peer.inbox.is_new(sequence, now, counters) {
+            _ if frames::is_reliable(message_type) || self.subscribed.contains(&message_type) => {
+                let once = !frames::is_reliable(message_type);
+                if once || peer.inbox.is_new(sequence, now, counters) {
                     counters.messages_received += 1;
                     let payload = payload.to_vec();
                     events.push(Event::Message {
@@ -274,18 +275,9 @@ impl Endpoint {
                         payload,
                     });
                 }
-                touch(peer, from, touched);
-            }
-            _ if self.subscribed.contains(&message_type) => {
-                counters.messages_received += 1;
-                let payload = payload.to_vec();
-                events.push(Event::Message {
-                    peer: from,
-                    message_type,
-                    sequence,
-                    timestamp,
-                    payload,
-                });
+                if !once {
+                    touch(peer, from, touched);
+                }
             }
             _ => counters.dropped_unknown_type += 1,
         }
