@@ -39,6 +39,12 @@ async def served_by(client: ClusterClient) -> str:
         return (await client.answer(task)).worker_id
 
 
+async def join_two_workers(head: HeadProcess) -> None:
+    for name in ("one", "two"):
+        await WorkerStub.open([head.address], worker_id=name, interval=0.2)
+    await head.wait_for_workers(2)
+
+
 async def test_a_policy_is_replaced_on_sighup_and_stays_if_the_next_is_wrong(
     hydramesh: heads.Head, tmp_path: Path
 ) -> None:
@@ -48,9 +54,7 @@ async def test_a_policy_is_replaced_on_sighup_and_stays_if_the_next_is_wrong(
         HeadProcess(kind=hydramesh, policy=file, storage="none") as head,
         ClusterClient([head.address]) as client,
     ):
-        for name in ("one", "two"):
-            await WorkerStub.open([head.address], worker_id=name, interval=0.2)
-        await head.wait_for_workers(2)
+        await join_two_workers(head)
         first = await policy_of(client, "only one")
         assert first.rules == 1 and len(first.digest) == 64
         assert {await served_by(client) for _ in range(4)} == {"one"}
@@ -92,9 +96,7 @@ async def test_the_page_and_the_command_line_explain_a_running_task(
         gateway_process(f"--heads={head.address}") as gateway,
         gateway.http as http,
     ):
-        for name in ("one", "two"):
-            await WorkerStub.open([head.address], worker_id=name, interval=0.2)
-        await head.wait_for_workers(2)
+        await join_two_workers(head)
         await gateway.ready()
         policy = (await http.get("/api/cluster/policy")).json()
         assert (policy["name"], policy["rules"], policy["text"]) == ("only one", 1, only("one"))

@@ -89,14 +89,14 @@ async def _stream(
     begun = False
     async with contextlib.aclosing(gateway.cluster.bursts(task)) as bursts:
         async for burst in bursts:
-            written, made, worker = b"", 0, ""
+            written, made, worker = b"", 0, None
             for part in _valid(burst, begun):
                 if part.text or part.final or part.reasoning or part.tool_calls or part.logprobs:
                     begun = True
                     written += answer_format.part(index, part)
                     made += len(part.tokens)
                     worker = part.worker_id
-            if made or written:
+            if worker is not None:
                 context.activity.output(worker, made, streamed=True)
             if written:
                 await context.response.write(written)
