@@ -18,10 +18,12 @@
 (fiveam:def-suite topology-vectors :in hydramesh/tests/suite:hydramesh)
 (fiveam:in-suite topology-vectors)
 
+(defparameter +groups+ '("reports" "roles" "health" "groups" "meshes" "failover"))
+
 (defmacro do-cases ((case group) &body body)
   "Run BODY for each CASE of GROUP in the file."
   (let ((file (gensym)))
-    `(let ((,file (vectors "mesh.json")))
+    `(let ((,file (vectors "mesh.json" +groups+)))
        (if (null ,file)
            (skip "There is no tests/vectors/mesh.json.")
            (loop for ,case across (at ,file ,group)

@@ -5,15 +5,23 @@
   (:documentation "The test vectors that all languages read, in tests/vectors of the repository."))
 (in-package #:hydramesh/tests/vector-file)
 
-(defun vectors (name)
-  "Return what is in the file NAME, JSON; NIL if the tests are run without the repository."
+(defun vectors (name groups)
+  "Return what is in the file NAME, JSON; NIL if the tests are run without the repository.
+Signal an error unless it has these GROUPS, which are those that its readers know, and no others."
   (let ((path (probe-file (merge-pathnames (format nil "../../tests/vectors/~A" name)
                                            (asdf:system-source-directory "hydramesh")))))
     (when path
       (with-open-file (stream path :element-type '(unsigned-byte 8))
         (let ((octets (make-array (file-length stream) :element-type '(unsigned-byte 8))))
           (read-sequence octets stream)
-          (read-json octets))))))
+          (checked (read-json octets) (cons "about" groups)))))))
+
+(defun checked (file groups)
+  "Return FILE, an object; signal an error if its members are others than GROUPS."
+  (let ((strange (set-exclusive-or (mapcar #'car (object-members file)) groups :test #'string=)))
+    (when strange
+      (error "Vectors that are not there, or that nobody reads: ~{~A~^, ~}." strange))
+    file))
 
 (defun at (object name)
   "Return the member NAME of OBJECT, NIL if there is none."

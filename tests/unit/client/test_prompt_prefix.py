@@ -52,6 +52,7 @@ def test_vectors(case: dict[str, Any]) -> None:
 def test_vectors_are_those_of_their_generator_and_blocks_end_where_they_say() -> None:
     assert generate_prefixes.PATH.read_text("utf-8") == generate_prefixes.text()
     assert list(ENDS) == VECTORS["ends"]
+    assert set(VECTORS) == {"about", "ends", "cases"}
 
 
 @given(conversations, conversations, tools)

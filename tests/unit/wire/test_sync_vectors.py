@@ -17,6 +17,10 @@ def test_the_file_is_what_its_script_writes() -> None:
     assert generate_sync.PATH.read_text("utf-8") == generate_sync.content()
 
 
+def test_every_group_of_the_file_is_read() -> None:
+    assert set(VECTORS) == {"about", "messages", "readers"}
+
+
 @pytest.mark.parametrize("case", VECTORS["messages"], ids=lambda case: case["name"])
 def test_messages_mean_what_the_file_says(case: dict[str, Any]) -> None:
     payload = bytes.fromhex(case["payload"])

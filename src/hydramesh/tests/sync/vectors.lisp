@@ -16,6 +16,8 @@
 (fiveam:def-suite sync-vectors :in hydramesh/tests/suite:hydramesh)
 (fiveam:in-suite sync-vectors)
 
+(defparameter +groups+ '("messages" "readers"))
+
 (defun meaning (value)
   "Return VALUE of JSON with the members of its objects in order, so that it can be compared."
   (cond ((stringp value) value)
@@ -26,7 +28,7 @@
         (t value)))
 
 (test messages-mean-what-the-file-says
-  (let ((file (vectors "sync.json")))
+  (let ((file (vectors "sync.json" +groups+)))
     (if (null file)
         (skip "There is no tests/vectors/sync.json.")
         (loop for case across (at file "messages")
@@ -40,7 +42,7 @@
                        (is (equalp (bytes (at case "payload")) (pb:encode sync)) "~A" (at case "name"))))))))
 
 (test readers-have-what-the-file-says
-  (let ((file (vectors "sync.json")))
+  (let ((file (vectors "sync.json" +groups+)))
     (if (null file)
         (skip "There is no tests/vectors/sync.json.")
         (loop for story across (at file "readers")
