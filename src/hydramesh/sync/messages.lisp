@@ -21,10 +21,18 @@ read again."))
 
 (defun write-sync (sync changes)
   "Put the first of CHANGES into SYNC, a PB:SYNC without any, until it is full; return its octets and the
-rest. Its version becomes that of the last one in it, if there is one."
-  (let ((room (- +message+ (pb:encoded-size sync) +figure+)))
-    (loop while (and changes (plusp (decf room (put (first changes) sync room))))
-          do (setf (pb:sync-version sync) (change-version (pop changes)))))
+rest. Its version becomes that of the last one in it, if there is one. What no message has room for, such as a long id
+in a script of many bytes, is left out, as all that comes after it would have to wait for it."
+  (let ((room (- +message+ (pb:encoded-size sync) +figure+)) (full nil) (empty t))
+    (loop while (and changes (not full))
+          do (let ((size (put (first changes) sync room)))
+               (cond ((< size room)
+                      (decf room size)
+                      (setf empty nil))
+                     (t
+                      (setf full (not empty))))
+               (unless full
+                 (setf (pb:sync-version sync) (change-version (pop changes)))))))
   (setf (pb:sync-links sync) (reverse (pb:sync-links sync))
         (pb:sync-workers sync) (reverse (pb:sync-workers sync)))
   (values (pb:encode sync) changes))

@@ -268,3 +268,15 @@
                  (make-message :peer (head-address (second heads)) :type #x26
                                :payload (pb:encode (pb:make-sync :head-id "b" :incarnation 1)))))
       (is (<= 1480 (- (exchange-ignored (head-exchange (first heads))) ignored) 1500)))))
+
+(test what-no-message-has-room-for-holds-nothing-else-up
+  (let* ((network (new-network))
+         (one (add-head network (make-string 64 :initial-element #\a)))
+         (other (add-head network "b")))
+    (know-each-other one other)
+    ;; 256 characters, as ids may have, of four bytes each
+    (see one (make-string 256 :initial-element (code-char #x1f600)) 3 -1 t)
+    (pass-time network 2)
+    (see one "later" 5)
+    (pass-time network 3)
+    (is (eql 5 (gethash "later" (head-assigned other))))))
