@@ -108,6 +108,12 @@ because another one has to. It is the set of those rules, as a whole number, and
 
 ;;; Of a worker
 
+(declaim (inline bounded))
+(defun bounded (weight)
+  "Return WEIGHT within the bounds of one."
+  (declare (type double-float weight))
+  (min (max weight (/ 1d0 +most-weight+)) (float +most-weight+ 1d0)))
+
 (defun judge (plan worker)
   "Return the weight of WORKER, a POLICY-WORKER, for the task of PLAN; NIL if it must not get the task. A
 weight of 1 is usual, and what is twice that stands for a worker twice as fast."
@@ -122,9 +128,8 @@ weight of 1 is usual, and what is twice that stands for a worker twice as fast."
               (when function
                 (let ((factor (funcall function task worker situation)))
                   (if factor
-                      (setf weight (* weight (the double-float factor)))
-                      (return-from judge nil)))
-                (setf weight (min (max weight (/ 1d0 +most-weight+)) (float +most-weight+ 1d0)))))))))
+                      (setf weight (bounded (* weight (the double-float factor))))
+                      (return-from judge nil)))))))))
     weight))
 
 (defun judge-verbose (plan worker)
@@ -138,7 +143,7 @@ their order, each with the factor that it has or NIL where it excludes."
             (dolist (effect (rule-effects rule))
               (when (and factor (effect-of effect))
                 (let ((more (funcall (effect-of effect) task worker situation)))
-                  (setf factor (and more (* factor more))))))
+                  (setf factor (and more (bounded (* factor more)))))))
             (unless (eql factor 1d0)
               (push (cons (rule-name rule) factor) found))))))
     (values (judge plan worker) (nreverse found))))

@@ -29,9 +29,10 @@ rational :NUMBER, or the minutes since midnight of a :CLOCK. A :WRONG one was no
       (:wrong "…"))))
 
 (defun number-text (number)
-  (if (integerp number)
-      (format nil "~D" number)
-      (string-right-trim "0" (format nil "~,6F" number))))
+  (multiple-value-bind (whole billionths) (truncate (abs (* number (expt 10 9))) (expt 10 9))
+    (format nil "~:[~;-~]~D~@[.~A~]" (minusp number) whole
+            (and (plusp billionths)
+                 (string-right-trim "0" (format nil "~9,'0D" billionths))))))
 
 ;;; Text
 

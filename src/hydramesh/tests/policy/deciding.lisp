@@ -59,6 +59,12 @@
   (is (= 1d3 (weight "(rule \"r\" (weight (/ 1 worker.load)))" (make-policy-worker))))
   (is (= 1d-3 (weight "(rule \"r\" (weight (- worker.load 5)))" (make-policy-worker)))))
 
+(test the-factor-of-a-rule-that-has-many-stays-a-number
+  (let ((rule (format nil "(rule \"r\" ~V@{~A~:*~})" 200 "(weight 1000) ")))
+    (multiple-value-bind (weight rules) (judge-verbose (plan rule) (make-policy-worker))
+      (is (= 1d6 weight))
+      (is (equal '(("r" . 1d6)) rules)))))
+
 (test fields-of-the-task-the-worker-and-the-moment-can-be-compared
   (let ((task (make-policy-task :model "Qwen/Qwen3-8B" :kind :image :size 300 :client "accounts"
                                 :needs (capability-set pb:+see+ pb:+chat+) :tags '("gpu") :streaming t

@@ -45,6 +45,8 @@
     ("(when (= task.kind |:txt)) (weight 3)" "did you mean :text?")
     ("(when (> worker.free-vram 8 |GB)) (weight 3)" "did you mean GiB?")
     ("(when (> worker.free-vram |8)) (weight 3)" "8 GiB")
+    ("(when (> worker.free-vram |0.0000001)) (weight 3)" "0.0000001 is a plain number")
+    ("(when (> worker.free-vram |-123456789.25)) (weight 3)" "-123456789.25 is a plain number")
     ("(when (> worker.free-vram |8 s)) (weight 3)" "an amount of memory")
     ("(when (= task.model |3)) (weight 3)" "a text")
     ("(when |(= task.size)) (weight 3)" "too few parts")
