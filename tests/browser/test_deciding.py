@@ -23,6 +23,7 @@ def shown(selector: str) -> str:
 def decide(head: ScriptedHead) -> None:
     """Let `head` have a policy, and two tasks of which it explains one."""
     status = head.status
+    status.heads.add(id="h")
     status.in_flight, status.queued = 1, 1
     status.policy.name, status.policy.digest, status.policy.rules = HOSTILE, "58b05636" * 8, 3
     status.policy.text = f'(policy "{HOSTILE}"\n  (rule "one"))'
@@ -88,6 +89,17 @@ async def test_a_task_that_is_over_is_said_to_be(
     )
     await page.js("document.getElementById('explanation-close').click()")
     await page.until("!document.getElementById('explanation').open")
+
+
+async def test_a_head_that_does_not_explain_is_not_asked_to(
+    page: Page, gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    head.status.in_flight = 1
+    head.status.tasks.add(number=7, kind="text", model="m", worker_id="w1", attempts=1)
+    await page.go(gateway.url)
+    await page.until(shown("#running-table"))
+    assert "text" in await page.text("#running-rows tr")
+    assert not await page.js(f"{EXPLAIN}.checkVisibility()")
 
 
 async def test_what_was_refused_is_said_while_the_old_policy_stays(

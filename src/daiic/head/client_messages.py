@@ -59,7 +59,7 @@ class ClientMessages:
             return
         self._clients.remember(client, task_id, now)
         if task.HasField("status"):
-            status = status_of(self._dispatcher, self._statistics, now)
+            status = status_of(self._dispatcher, self._statistics, task.status, now)
             answer = dialect.result(pb.Result(id=task_id, final=True, status=status))
             client.conclude(task_id, answer, self._link)
             self._statistics.outcomes[STATUS, DONE] += 1

@@ -1,16 +1,24 @@
 """The head's view of the cluster, as StatusTask asks for it."""
 
 import time
+from collections.abc import Iterator
+from itertools import islice
 
 from daiic.head.dispatcher import Dispatcher
 from daiic.head.statistics import Statistics
+from daiic.shown import shown
 from daiic.version import VERSION
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
 
+MOST_TASKS = 1000
+"""Tasks that a status tells of, the oldest first."""
 
-def status_of(dispatcher: Dispatcher, statistics: Statistics, now: float) -> pb.ClusterStatus:
-    """Return the state of everything the head knows."""
+
+def status_of(
+    dispatcher: Dispatcher, statistics: Statistics, asked: pb.StatusTask, now: float
+) -> pb.ClusterStatus:
+    """Return the state of everything the head knows, with the tasks if they are `asked` for."""
     return pb.ClusterStatus(
         workers=[
             pb.WorkerStatus(
@@ -31,4 +39,17 @@ def status_of(dispatcher: Dispatcher, statistics: Statistics, now: float) -> pb.
         uptime_s=int(now - dispatcher.started_at),
         timestamp_us=time.time_ns() // 1000,
         version=VERSION,
+        tasks=islice(_tasks(dispatcher, now), MOST_TASKS) if asked.tasks else (),
     )
+
+
+def _tasks(dispatcher: Dispatcher, now: float) -> Iterator[pb.TaskStatus]:
+    for job in dispatcher.jobs.values():
+        yield pb.TaskStatus(
+            number=job.number,
+            kind=job.kind.name,
+            model=shown(job.model),
+            worker_id=job.worker.id if job.worker is not None else "",
+            age_ms=int((now - job.arrived_at) * 1000),
+            attempts=job.attempts,
+        )

@@ -83,10 +83,11 @@
                      (and (verdict-rules verdict)
                           (/ (verdict-seconds verdict) (verdict-weight verdict)))
                      (delay-text worker job)))
-      (:pinned (format nil "the task asks for the worker ~A" (job-pinned job)))
+      (:pinned (format nil "the task asks for the worker ~A" (shown (job-pinned job))))
       (:failed "has failed with this task before")
       (:tags (format nil "lacks the tags ~{~A~^, ~}"
-                     (set-difference (job-tags job) (worker-tags worker) :test #'string=)))
+                     (mapcar #'shown
+                             (set-difference (job-tags job) (worker-tags worker) :test #'string=))))
       (:starting "is starting, and takes no tasks yet")
       (:closed (format nil "takes no more tasks: ~A" (word 'pb:worker-state (worker-state worker))))
       (:no-model (cond ((not (names-repository-p (job-model job)))

@@ -25,6 +25,7 @@
                 #:worker-breaker #:worker-heartbeat #:worker-id #:worker-address #:worker-seen-at
                 #:worker-attempts #:worker-number #:worker-proximity #:worker-rtt)
   (:import-from #:hydramesh/policy/policy #:policy-digest #:policy-name #:policy-rule-count #:policy-text)
+  (:import-from #:hydramesh/shown #:shown)
   (:import-from #:hydramesh/version #:+version+)
   (:import-from #:hydramesh/work #:work-kind-name)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -66,7 +67,7 @@
           collect (pb:make-task-status
                    :number (job-number job)
                    :kind (work-kind-name (job-kind job))
-                   :model (job-model job)
+                   :model (shown (job-model job))
                    :worker-id (if worker (worker-id worker) "")
                    :hedge-worker-id (if (job-hedge-worker job) (worker-id (job-hedge-worker job)) "")
                    :age-ms (floor (- now (job-arrived-at job)) 1000)

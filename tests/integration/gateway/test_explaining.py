@@ -18,6 +18,7 @@ def deciding(head: ScriptedHead) -> None:
             name="house", digest="ab", rules=2, loaded_us=5_000_000, text="(policy\u202e\n)"
         )
     )
+    head.status.heads.add(id="h")
     head.status.tasks.add(
         number=7, kind="text", model="m", worker_id="w1", hedge_worker_id="w2", attempts=1
     )
@@ -40,6 +41,7 @@ async def test_what_the_head_tells_is_handed_on(
     deciding(head)
     tasks, task, policy = [(await get(gateway, path)).json() for path in ALL]
     (first,) = tasks["tasks"]
+    assert tasks["explained"]
     assert (first["number"], first["worker"], first["hedge"]) == (7, "stub", "w2")
     assert task == {
         "number": 7,
@@ -75,7 +77,7 @@ async def test_what_the_head_tells_is_handed_on(
 
 async def test_a_head_that_tells_nothing_leaves_nothing_to_show(gateway: RunningGateway) -> None:
     tasks, task, policy = [await get(gateway, path) for path in ALL]
-    assert tasks.json() == {"tasks": []}
+    assert tasks.json() == {"tasks": [], "explained": False}
     assert task.status_code == policy.status_code == 404
     assert "nothing of a task 7: it is over" in task.json()["error"]["message"]
     assert "no policy" in policy.json()["error"]["message"]

@@ -124,8 +124,8 @@ class Client(Member):
         (error,) = self.errors()
         return error
 
-    def status(self) -> pb.ClusterStatus:
-        self.ask(status=pb.StatusTask())
+    def status(self, **asked: object) -> pb.ClusterStatus:
+        self.ask(status=pb.StatusTask(**asked))
         return self.results()[-1].status
 
 

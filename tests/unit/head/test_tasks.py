@@ -270,3 +270,27 @@ def test_tasks_that_do_not_finish_in_time_are_given_up_with_an_error(cluster):
     assert {error.code for error in errors} == {pb.SHUTTING_DOWN}
     assert worker.cancelled() == [task.id]
     assert cluster.core.dispatcher.jobs == {}
+
+
+def test_a_status_tells_of_the_tasks_that_are_not_over_if_asked(cluster):
+    worker, client = cluster.worker(slots=1), cluster.client()
+    client.ask()
+    cluster.pass_time(1.5)
+    client.ask(embed=pb.EmbedTask(inputs=["x"]))
+    assert not client.status().tasks
+    runs, waits = client.status(tasks=True).tasks
+    assert (runs.kind, runs.model, runs.worker_id, runs.attempts) == ("text", "m", "w", 1)
+    assert (waits.kind, waits.worker_id, waits.attempts) == ("embed", "", 0)
+    assert 1400 <= runs.age_ms - waits.age_ms <= 1600
+    assert 0 < runs.number < waits.number
+    worker.answer(worker.task())
+    (left,) = client.status(tasks=True).tasks
+    assert (left.number, left.worker_id) == (waits.number, "w")
+
+
+def test_a_long_name_is_cut_where_tasks_are_listed(cluster):
+    cluster.restart_head()  # workers may still come that have the model
+    client = cluster.client()
+    client.ask("m" * (1 << 20))
+    (task,) = client.status(tasks=True).tasks
+    assert len(task.model) <= 300

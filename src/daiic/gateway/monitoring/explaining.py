@@ -40,9 +40,10 @@ class RunningTask(msgspec.Struct, frozen=True):
 
 
 class RunningTasks(msgspec.Struct, frozen=True):
-    """Those that the head tells of, the oldest first."""
+    """Those that the head tells of, the oldest first; `explained` if it says why they are there."""
 
     tasks: list[RunningTask]
+    explained: bool
 
 
 class WorkerVerdict(msgspec.Struct, frozen=True):
@@ -101,7 +102,8 @@ async def _tasks(gateway: Gateway, _: Request) -> RunningTasks:
         return shown(names.get(worker_id) or worker_id)
 
     return RunningTasks(
-        [
+        explained=bool(status.heads),  # only heads that explain tell of themselves
+        tasks=[
             RunningTask(
                 number=task.number,
                 kind=shown(task.kind),
@@ -112,7 +114,7 @@ async def _tasks(gateway: Gateway, _: Request) -> RunningTasks:
                 attempts=task.attempts,
             )
             for task in status.tasks
-        ]
+        ],
     )
 
 

@@ -3,7 +3,7 @@
   (:import-from #:fiveam #:is #:test)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:add-client #:add-worker #:answer #:ask #:new-cluster #:status #:task)
+                #:add-client #:add-worker #:answer #:ask #:new-cluster #:restart-head #:status #:task)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "What a head tells of its tasks, and of why they are where they are."))
@@ -74,3 +74,14 @@
          (client (add-client cluster)))
     (add-worker cluster)
     (is (null (explanation client 77)))))
+
+(test what-a-client-names-is-cut-in-explanations
+  (let* ((cluster (new-cluster)) (client (add-client cluster)))
+    (restart-head cluster)              ; workers may still come that could run anything
+    (add-worker cluster)
+    (let ((long (make-string 100000 :initial-element #\x)))
+      (ask client :worker-id long)
+      (ask client :tags (list long)))
+    (dolist (task (tasks client))
+      (is (> 400 (length (pb:verdict-reason (verdict-on "w" (explanation client
+                                                                         (pb:task-status-number task))))))))))

@@ -42,7 +42,8 @@ export function startDeciding() {
   async function showTasks() {
     asking = true;
     try {
-      const { tasks } = await requestJson("/api/cluster/tasks");
+      const { tasks, explained } = await requestJson("/api/cluster/tasks");
+      byId("running").classList.toggle("unexplained", !explained);
       showRows(tasks);
     } catch (error) {
       if (error.status === 403) forget();
