@@ -1,10 +1,11 @@
 (defpackage #:hydramesh/head/exclusions
   (:use #:cl)
   (:import-from #:hydramesh/head/eligibility #:may-run-p)
-  (:import-from #:hydramesh/head/in-force #:in-force-policy #:judged)
+  (:import-from #:hydramesh/head/group-candidates #:fit-to-lead-p)
+  (:import-from #:hydramesh/head/in-force #:in-force-policy #:judged #:model-on)
   (:import-from #:hydramesh/head/job #:job-plan)
   (:import-from #:hydramesh/head/registry #:registry-in-force #:registry-workers)
-  (:import-from #:hydramesh/head/worker #:worker-holds-p #:worker-serving-p)
+  (:import-from #:hydramesh/head/worker #:worker-holds-p #:worker-offer #:worker-serving-p)
   (:import-from #:hydramesh/head/job #:job-model)
   (:import-from #:hydramesh/policy/policy #:policy-name)
   (:import-from #:hydramesh/shown #:shown)
@@ -20,8 +21,9 @@ that is not why it waits."
   (when (job-plan job)
     (let ((able (remove-if-not (lambda (worker)
                                  (and (worker-serving-p worker)
-                                      (may-run-p worker job)
-                                      (worker-holds-p worker (job-model job))))
+                                      (or (and (may-run-p worker job)
+                                               (worker-holds-p worker (job-model job)))
+                                          (may-have-led-p worker job))))
                                (registry-workers registry)))
           (rules '()))
       (when (and able
@@ -33,6 +35,12 @@ that is not why it waits."
                             (null weight)))
                         able))
         (described (policy-name (in-force-policy (registry-in-force registry))) (reverse rules))))))
+
+(defun may-have-led-p (worker job)
+  "Return whether WORKER could lead those that hold the model of JOB together, but for the policy."
+  (and (worker-offer worker)
+       (model-on worker job)
+       (fit-to-lead-p worker job)))
 
 (defun described (policy rules)
   (format nil "the policy ~S keeps it from every worker that could run it~@[, by its rule~{~A~}~]"

@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/head/eligibility #:may-lead-p)
-  (:import-from #:hydramesh/head/in-force #:model-on #:permitted-p)
+  (:import-from #:hydramesh/head/in-force #:model-on #:permitted-later-p #:permitted-p)
   (:import-from #:hydramesh/head/job #:job-model #:job-needs #:job-tags)
   (:import-from #:hydramesh/head/model-index
                 #:+downloadable+ #:+failed+ #:do-holders #:readiness #:worker-model-capabilities
@@ -15,7 +15,7 @@
                 #:worker-offer #:worker-serving-p #:worker-slices #:worker-tags)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:candidate #:candidate-worker #:candidate-takes #:candidate-keeps #:candidate-rank
-           #:make-candidate #:leads #:size #:lenders #:slicers #:can-lead-p)
+           #:make-candidate #:leads #:size #:lenders #:slicers #:can-lead-p #:could-lead-p #:fit-to-lead-p)
   (:documentation "Which workers could lead a group for a task, and which could lend memory to it."))
 (in-package #:hydramesh/head/group-candidates)
 
@@ -27,8 +27,9 @@ says how soon it has it."
   (keeps 0 :type unsigned-byte :read-only t)
   (rank 0 :type readiness :read-only t))
 
-(defun leads (registry job state-p)
-  "Return the workers that satisfy STATE-P and could lead a group for JOB by layers, as CANDIDATEs.
+(defun leads (registry job state-p lead-p)
+  "Return the workers that satisfy STATE-P and could lead a group for JOB by layers, as CANDIDATEs. LEAD-P is
+CAN-LEAD-P or COULD-LEAD-P.
 They have its model and know how much it takes, or may download it when another has told that."
   (multiple-value-bind (takes keeps) (size registry job)
     (when (plusp takes)
@@ -41,7 +42,7 @@ They have its model and know how much it takes, or may download it when another 
             when (and (worker-offer worker)
                       (funcall state-p worker)
                       (not (worker-slices worker (job-model job)))
-                      (can-lead-p registry worker job))
+                      (funcall lead-p registry worker job))
               if (and here (plusp (worker-model-takes known)))
                 collect (make-candidate :worker worker
                                         :takes (worker-model-takes known)
@@ -90,8 +91,17 @@ They have its model and know how much it takes, or may download it when another 
                         (tag-subset-p (job-tags job) (worker-tags worker))))
                  (registry-workers registry)))
 
+(defun fit-to-lead-p (worker job)
+  "Return whether WORKER may have JOB, as far as it knows what its model can do, whatever the policy says."
+  (and (may-lead-p worker job)
+       (not (worker-lacks-p worker (job-model job) (job-needs job)))))
+
 (defun can-lead-p (registry worker job)
   "Return whether WORKER may have JOB, as far as it knows what its model can do, and the policy lets it."
-  (and (may-lead-p worker job)
-       (permitted-p (registry-in-force registry) worker job (model-on worker job))
-       (not (worker-lacks-p worker (job-model job) (job-needs job)))))
+  (and (fit-to-lead-p worker job)
+       (permitted-p (registry-in-force registry) worker job (model-on worker job))))
+
+(defun could-lead-p (registry worker job)
+  "Return whether CAN-LEAD-P is true, or may be when the policy says something else."
+  (and (fit-to-lead-p worker job)
+       (permitted-later-p (registry-in-force registry) worker job (model-on worker job))))

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/head/group-candidates
-                #:candidate-worker #:can-lead-p #:leads #:lenders #:size #:slicers)
+                #:candidate-worker #:can-lead-p #:could-lead-p #:leads #:lenders #:size #:slicers)
   (:import-from #:hydramesh/head/group-memory
                 #:group-memory #:make-group-memory #:group-memory-as-lead #:group-memory-as-member
                 #:group-memory-as-slicer #:group-memory-slicer-at-best
@@ -131,10 +131,10 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
         (end ledger group job now)))))
 
 (defun group-ledger-may-serve-p (ledger job)
-  "Return whether a group could run JOB, now or once others have given memory back."
+  "Return whether a group could run JOB, now or once others have given memory back, or the policy lets it."
   (let* ((workers (group-ledger-workers ledger))
          (memory (group-ledger-memory ledger))
-         (leads (leads workers job #'worker-serving-p)))
+         (leads (leads workers job #'worker-serving-p #'could-lead-p)))
     (and (or (and leads
                   (form (loop for candidate in leads
                               collect (group-memory-at-best memory (candidate-worker candidate)
@@ -144,7 +144,7 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
                         (head-limits-members (group-ledger-limits ledger))))
              (form-slices (loop for worker in (slicers workers job #'worker-serving-p)
                                 collect (cons (group-memory-slicer-at-best memory worker (job-model job))
-                                              (can-lead-p workers worker job)))
+                                              (could-lead-p workers worker job)))
                           (head-limits-members (group-ledger-limits ledger))))
          t)))
 
@@ -179,7 +179,7 @@ take out of memory. ASIDE is an alist: until when processes are left alone."
   (let* ((workers (group-ledger-workers ledger))
          (memory (group-ledger-memory ledger))
          (groups (set-difference (group-ledger-groups ledger) ended))
-         (leads (leads workers job #'ready-p)))
+         (leads (leads workers job #'ready-p #'can-lead-p)))
     (or (form-slices (loop for worker in (slicers workers job #'ready-p)
                            when (usable-p ledger worker now)
                              collect (cons (group-memory-as-slicer memory worker (job-model job)

@@ -1,12 +1,15 @@
 (defpackage #:hydramesh/head/in-force
   (:use #:cl)
   (:import-from #:hydramesh/events #:microseconds #:seconds #:wall-clock)
-  (:import-from #:hydramesh/head/job #:job-kind #:job-model #:job-plan)
+  (:import-from #:hydramesh/head/job #:job-kind #:job-model #:job-number #:job-plan)
   (:import-from #:hydramesh/head/policy-views #:task-view #:worker-view)
   (:import-from #:hydramesh/head/worker #:worker-models #:worker-weight)
+  (:import-from #:hydramesh/policy/alike #:class-of-task #:distinctions-waiting-p)
   (:import-from #:hydramesh/policy/effects #:hedge-after #:hedge-allowed #:hedge-lateness)
-  (:import-from #:hydramesh/policy/plan #:judge #:judge-verbose #:plan #:plan-class #:plan-hedge #:plan-task)
-  (:import-from #:hydramesh/policy/policy #:placement-policy #:policy-name #:policy-rule #:rule-passing-p)
+  (:import-from #:hydramesh/policy/plan
+                #:judge #:judge-verbose #:plan #:plan-hedge #:plan-policy #:plan-task #:plan-view)
+  (:import-from #:hydramesh/policy/policy
+                #:placement-policy #:policy-distinctions #:policy-name #:policy-rule #:rule-passing-p)
   (:import-from #:hydramesh/policy/views #:situation #:situation-at #:situation-waiting #:situation-workers)
   (:import-from #:hydramesh/service/logs #:log-fault)
   (:import-from #:hydramesh/work #:work-kind-loads)
@@ -111,10 +114,15 @@ on the worker that it names, :FAULT if there is a fault. There are so many tasks
                      always (rule-passing-p (policy-rule (in-force-policy in-force) name))))))))
 
 (defun class-of-job (in-force job)
-  "Return what is EQUAL for jobs of which one need not wait because the policy lets another one wait."
-  (and (typep (job-plan job) 'plan)
-       (excluding-faults (in-force)
-         (plan-class (job-plan job)))))
+  "Return what is EQUAL for jobs that have to wait when the policy lets one of them wait."
+  (let ((plan (job-plan job)))
+    (and (typep plan 'plan)
+         (excluding-faults (in-force)
+           (let* ((distinctions (policy-distinctions (plan-policy plan)))
+                  (class (class-of-task distinctions (plan-view plan))))
+             (if (distinctions-waiting-p distinctions)
+                 (cons (job-number job) class)
+                 class))))))
 
 (defun judged (in-force worker job)
   "Return the weight of WORKER for JOB, with the plan that it has, NIL if it is excluded; and the rules that say

@@ -248,13 +248,13 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
   (or (job-key job)
       (setf (job-key job)
             (let ((made-by (answer-order-made-by (job-answer job))))
-              (list* (job-model job)
+              (list* (job-class job)    ; first, so that the hash takes it in
+                     (job-model job)
                      (job-needs job)
                      (job-pinned job)
                      (job-tags job)
                      (job-failed-on job)
                      (job-too-small job)
-                     (job-class job)
                      (and made-by
                           (list (pb:model-identity-weights made-by)
                                 (pb:model-identity-tokenizer made-by)

@@ -39,7 +39,7 @@ nothing is that large; so nothing overflows."))
   "Return the node of TYPE that FUNCTION, of two numbers, makes of NODES from left to right."
   (declare (type function function))
   (let ((functions (mapcar #'node-of nodes)))
-    (make-node :type type :on (all-on nodes)
+    (make-node :type type :on (all-on nodes) :parts nodes
                :of (lambda (task worker moment)
                      (let ((result (funcall (the function (first functions)) task worker moment)))
                        (dolist (next (rest functions) result)

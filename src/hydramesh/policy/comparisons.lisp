@@ -57,7 +57,8 @@ A field beside a constant, which most of them are, is compared where it is, with
    (all-on (list one other))
    (cond ((numeric-p one) (number-test name one other))
          ((string= name "=") (same-test one other))
-         (t (complement (same-test one other))))))
+         (t (complement (same-test one other))))
+   (list one other)))
 
 (defun comparison (name forms)
   "Return the node that compares FORMS by NAME; NIL if there is a mistake."

@@ -29,12 +29,13 @@
       (condition-node (all-on nodes)
                       (lambda (task worker moment)
                         (loop for function of-type function in functions
-                              thereis (funcall function task worker moment)))))))
+                              thereis (funcall function task worker moment)))
+                      nodes))))
 
 (define-operator ("not" "(not worker.loaded)" 1 1) (form forms)
   (let ((node (expected (first forms) :truth)))
     (when node
-      (condition-node (node-on node) (complement (the function (node-of node)))))))
+      (condition-node (node-on node) (complement (the function (node-of node))) (list node)))))
 
 ;;; Of texts and words
 

@@ -11,7 +11,7 @@
   (:import-from #:hydramesh/policy/types #:number-type)
   (:import-from #:hydramesh/policy/views
                 #:policy-worker-slots #:policy-worker-free-slots #:policy-worker-inside)
-  (:export #:effect #:effect-kind #:effect-of #:effect-about #:effect-for #:effect-index
+  (:export #:effect #:effect-kind #:effect-of #:effect-about #:effect-for #:effect-index #:effect-conditions
            #:hedge #:hedge-allowed #:hedge-after #:hedge-lateness
            #:fallback #:fallback-model #:fallback-after
            #:effect-in #:effect-names #:about-task-p)
@@ -22,12 +22,13 @@
   "KIND is its word, a keyword. Of one on workers, OF is a function of views of a task, a worker and the
 moment; it returns by what the worker's weight is multiplied, or NIL if the worker is excluded. ABOUT is the
 HEDGE or the FALLBACK of one on the task. FOR is the condition of those that a reservation is for, and INDEX
-its number among the reservations."
+its number among the reservations. CONDITIONS are the nodes of what excludes workers."
   (kind nil :type symbol :read-only t)
   (of nil :type (or null function) :read-only t)
   (about nil :read-only t)
   (for nil :type (or null function) :read-only t)
-  (index nil :type (or null fixnum) :read-only t))
+  (index nil :type (or null fixnum) :read-only t)
+  (conditions '() :type list :read-only t))
 
 (defstruct (hedge (:copier nil))
   "Whether a task may run on a second worker too, as it is late: AFTER so many seconds, or at LATENESS times
@@ -159,6 +160,7 @@ is no condition."
                 (test (and node (node-of node))))
            (when node
              (make-effect :kind kind
+                          :conditions (list node)
                           :of (if excluded
                                   (lambda (task worker moment)
                                     (if (funcall (the function test) task worker moment) nil 1d0))
@@ -198,7 +200,7 @@ parts; :WRONG if there is a mistake."
                    (share (if (part "share") (share (first (part "share"))) 1d0))
                    (others (if (part "others") (expected (first (part "others")) :truth) t)))
                (when (and worker for share others)
-                 (reserve (node-of worker) (node-of for) share (if (eq others t) nil (node-of others))
+                 (reserve worker for share (if (eq others t) nil others)
                           (funcall next-index (form-position form))))))))))
 
 (defun about-the-task (form)
@@ -217,20 +219,25 @@ parts; :WRONG if there is a mistake."
                    "a share is more than 0 % and at most 100 %")))))
 
 (defun reserve (worker for share others index)
+  "Return the effect of a reservation of SHARE; WORKER, FOR and OTHERS are nodes, the last one may be NIL."
+  (make-effect
+   :kind :reserve :for (node-of for) :index index
+   :conditions (remove nil (list worker for others))
+   :of (reserving (node-of worker) (node-of for) share (and others (node-of others)) index)))
+
+(defun reserving (worker for share others index)
   (declare (type function worker for) (type (or null function) others) (type double-float share)
            (type fixnum index))
-  (make-effect
-   :kind :reserve :for for :index index
-   :of (lambda (task view moment)
-         (cond ((not (funcall worker task view moment)) 1d0)
-               ((funcall for task nil moment) 1d0)
-               ((and others (funcall others task view moment)) 1d0)
-               (t
-                ;; Others have what is left when those for whom it is have all that is reserved.
-                (let* ((inside (policy-worker-inside view))
-                       (there (if inside (aref inside index) 0))
-                       (kept (max 0 (- (fceiling (* share (policy-worker-slots view))) there))))
-                  (if (> (policy-worker-free-slots view) kept) 1d0 nil)))))))
+  (lambda (task view moment)
+    (cond ((not (funcall worker task view moment)) 1d0)
+          ((funcall for task nil moment) 1d0)
+          ((and others (funcall others task view moment)) 1d0)
+          (t
+           ;; Others have what is left when those for whom it is have all that is reserved.
+           (let* ((inside (policy-worker-inside view))
+                  (there (if inside (aref inside index) 0))
+                  (kept (max 0 (- (fceiling (* share (policy-worker-slots view))) there))))
+             (if (> (policy-worker-free-slots view) kept) 1d0 nil))))))
 
 ;;; Of the task
 

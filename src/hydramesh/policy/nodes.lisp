@@ -1,9 +1,10 @@
 (defpackage #:hydramesh/policy/nodes
   (:use #:cl)
   (:import-from #:hydramesh/policy/views
-                #:view #:view-numbers #:view-things #:field #:field-place #:field-subject #:field-type)
+                #:view #:view-numbers #:view-things #:field #:field-name #:field-place #:field-subject #:field-type)
   (:import-from #:hydramesh/policy/types #:number-type-p)
-  (:export #:node #:make-node #:node-type #:node-on #:node-of #:node-constant #:node-field #:node-plain-zero-p
+  (:export #:node #:make-node #:node-type #:node-on #:node-of #:node-constant #:node-field #:node-parts
+           #:node-plain-zero-p
            #:constant-node #:field-node #:condition-node #:both #:on-task-p #:on-worker-p #:all-on #:numeric-p
            #:bounded #:value-function)
   (:documentation "Parts of a policy that were checked, as functions.
@@ -19,12 +20,14 @@ no longer than its text is long."))
 (defstruct (node (:copier nil))
   "A value of TYPE, see HYDRAMESH/POLICY/TYPES, which OF returns. ON is a set of what it depends on: 1 for the
 task, 2 for the worker, 4 for the moment. CONSTANT is the value of a literal and FIELD what a field's name
-names; both are NIL of everything else."
+names; both are NIL of everything else. PARTS are the nodes that it is made of, if they may depend on different
+things."
   (type nil :read-only t)
   (on 0 :type (unsigned-byte 3) :read-only t)
   (of nil :type value-function :read-only t)
   (constant nil :read-only t)
-  (field nil :type (or null field) :read-only t))
+  (field nil :type (or null field) :read-only t)
+  (parts '() :type list :read-only t))
 
 (defun on-worker-p (on)
   "Return whether a worker is in the set ON."
@@ -58,9 +61,13 @@ names; both are NIL of everything else."
   "Return the node of a literal."
   (make-node :type type :constant value :of (constantly value)))
 
-(defun condition-node (on function)
-  "Return the node of a condition that depends on the set ON."
-  (make-node :type :truth :on on :of function))
+(defun condition-node (on function &optional parts)
+  "Return the node of a condition that depends on the set ON, and is made of PARTS."
+  (make-node :type :truth :on on :of function :parts parts))
+
+(defun passing-field-p (field)
+  "Return whether what FIELD, of a task, says changes while the task waits."
+  (string= (field-name field) "task.waited"))
 
 (defun field-node (field)
   "Return the node of what FIELD says."
@@ -79,7 +86,7 @@ names; both are NIL of everything else."
                             (declare (ignorable task worker moment) (type view ,view))
                             (svref (view-things ,view) place)))))
         (ecase subject
-          (:task (both task 1))
+          (:task (both task (if (passing-field-p field) 5 1)))
           (:worker (both worker 2))
           (:moment (both moment 4)))))))
 
@@ -90,5 +97,6 @@ names; both are NIL of everything else."
         (condition-node (all-on nodes)
                         (lambda (task worker moment)
                           (loop for function of-type function in functions
-                                always (funcall function task worker moment))))
+                                always (funcall function task worker moment)))
+                        nodes)
         (first nodes))))

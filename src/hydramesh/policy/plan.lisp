@@ -9,7 +9,7 @@
                 #:rule-worker-test #:rule-effects #:rule-conditional-p)
   (:import-from #:hydramesh/policy/views #:policy-task #:policy-worker #:situation)
   (:export #:plan #:plan-task #:plan-policy #:plan-view #:plan-situation #:plan-fallbacks #:plan-hedge
-           #:plan-inside #:plan-rules #:plan-matching #:plan-class #:judge #:judge-verbose)
+           #:plan-inside #:plan-rules #:plan-matching #:judge #:judge-verbose)
   (:documentation "What a policy says of a task, and of each worker for it.
 
 What depends on the task and the time alone is worked out once, in a plan; with that, each worker is judged
@@ -77,18 +77,6 @@ others the first rule's counts."
     (dolist (effect (policy-reservations (plan-policy plan)) set)
       (when (funcall (the function (effect-for effect)) (plan-view plan) nil (plan-situation plan))
         (setf set (logior set (ash 1 (effect-index effect))))))))
-
-(defparameter +keeping+ '(:require :exclude :reserve :fallback)
-  "Kinds of effects by which a task may have to wait where others need not.")
-
-(defun plan-class (plan)
-  "Return what is EQUAL for tasks that the same rules keep from workers, or would: one of them need not wait
-because another one has to. It is the set of those rules, as a whole number, and that of the reservations."
-  (let ((set 0))
-    (do-active (rule plan)
-      (when (some (lambda (effect) (member (effect-kind effect) +keeping+)) (rule-effects rule))
-        (setf set (logior set (ash 1 (position rule (policy-rules (plan-policy plan))))))))
-    (cons set (plan-inside plan))))
 
 (defun plan-rules (plan)
   "Return the names of the rules that say something of the task, in their order."

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/policy/policy
   (:use #:cl)
   (:import-from #:hydramesh/bounded-file #:read-bounded #:unreadable-file #:unreadable-file-reason)
+  (:import-from #:hydramesh/policy/alike #:distinctions #:distinctions-in #:keeping-nodes)
   (:import-from #:hydramesh/policy/effects
                 #:effect #:effect-in #:effect-kind #:effect-names #:effect-for #:effect-index
                 #:about-task-p)
@@ -14,7 +15,7 @@
                 #:form #:form-kind #:form-value #:form-position #:read-forms #:decoded)
   (:import-from #:hydramesh/sha256 #:sha256-hex)
   (:export #:placement-policy #:policy-name #:policy-digest #:policy-text #:policy-rules
-           #:policy-rule-count #:policy-price-names #:policy-reservations
+           #:policy-rule-count #:policy-price-names #:policy-reservations #:policy-distinctions
            #:rule #:rule-name #:rule-line #:rule-task-test #:rule-worker-test #:rule-effects
            #:rule-conditional-p #:rule-passing-p #:policy-rule
            #:read-policy #:load-policy)
@@ -24,13 +25,15 @@
 (defstruct (rule (:copier nil))
   "NAME is what explanations call it; LINE is where it begins. Its effects hold where both tests are true, of
 which TASK-TEST does not depend on the worker; NIL is always true. PASSING-P says that it may say something else
-later of the same task and worker."
+later of the same task and worker. KEEPING are the nodes by which it keeps tasks from
+workers."
   (name "" :type string :read-only t)
   (line 1 :type fixnum :read-only t)
   (task-test nil :type (or null function) :read-only t)
   (worker-test nil :type (or null function) :read-only t)
   (effects '() :type list :read-only t)
-  (passing-p nil :read-only t))
+  (passing-p nil :read-only t)
+  (keeping '() :type list :read-only t))
 
 (defun rule-conditional-p (rule)
   "Return whether RULE says for which tasks or when it holds."
@@ -38,13 +41,15 @@ later of the same task and worker."
 
 (defstruct (placement-policy (:conc-name policy-) (:copier nil))
   "DIGEST is the SHA-256 of TEXT, in hexadecimal. RULES are in the order in which they were written. The
-effects that reserve something are RESERVATIONS, in the order of their indices."
+effects that reserve something are RESERVATIONS, in the order of their indices. Tasks that DISTINCTIONS cannot
+tell apart can wait for each other."
   (name "" :type string :read-only t)
   (digest "" :type string :read-only t)
   (text "" :type string :read-only t)
   (rules #() :type simple-vector :read-only t)
   (price-names '() :type list :read-only t)
-  (reservations '() :type list :read-only t))
+  (reservations '() :type list :read-only t)
+  (distinctions nil :type (or null distinctions) :read-only t))
 
 (defun policy-rule-count (policy)
   "Return the number of rules in POLICY."
@@ -135,6 +140,7 @@ effects that reserve something are RESERVATIONS, in the order of their indices."
        :text text
        :rules (coerce read 'simple-vector)
        :price-names (mapcar #'car *prices*)
+       :distinctions (distinctions-in (loop for rule in read append (rule-keeping rule)))
        :reservations (sort (loop for rule in read
                                  append (remove nil (rule-effects rule) :key #'effect-index))
                            #'< :key #'effect-index)))))
@@ -197,7 +203,8 @@ effects that reserve something are RESERVATIONS, in the order of their indices."
                  :task-test (function-of of-task)
                  :worker-test (function-of of-worker)
                  :effects (remove nil effects)
-                 :passing-p (passing-p form)))))
+                 :passing-p (passing-p form)
+                 :keeping (keeping-nodes conditions (remove nil effects))))))
 
 (defun function-of (conditions)
   (let ((node (both conditions)))

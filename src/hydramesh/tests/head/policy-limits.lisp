@@ -129,3 +129,93 @@
       (is (= 2 (pb:policy-status-rules (pb:cluster-status-policy told))))
       (is (search "(rule" (pb:policy-status-text (pb:cluster-status-policy told))))
       (is (string= "" (pb:policy-status-text (pb:cluster-status-policy (status client))))))))
+
+;;; Those that wait together
+
+(defun sized (client tokens &rest more)
+  "Ask for so many TOKENS; return the task's id."
+  (apply #'ask client :text (pb:make-text-task :prompt "hello" :max-tokens tokens) more))
+
+(defun lengths (worker)
+  "Return how many tokens each task asks for that WORKER has got."
+  (mapcar (lambda (task) (pb:text-task-max-tokens (pb:task-text task))) (tasks worker)))
+
+(test a-task-that-a-rule-forbids-does-not-take-those-with-it-which-the-rule-allows
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster :slots 1))
+         (client (add-client cluster)))
+    (put cluster "(rule \"no long ones\" (exclude (> task.size 400 tokens)))")
+    (sized client 1)
+    (let ((first (task worker)))
+      (sized client 2)
+      (sized client 1000)
+      (sized client 3)
+      (answer worker first)
+      (is (equal '(2) (lengths worker))))
+    (pass-time cluster 25)
+    (is (search "no long ones" (pb:error-message (task-error client))))
+    (is (null (task-errors client)) "the third waits")))
+
+(test a-task-that-a-rule-lets-run-does-not-wait-for-one-that-it-does-not
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster :slots 3))
+         (client (add-client cluster)))
+    (put cluster "(rule \"long ones run alone\" (exclude (and (> task.size 400 tokens) (> worker.load 0))))")
+    (sized client 1)
+    (let ((first (task worker)))
+      (sized client 1000)
+      (is (null (tasks worker)))
+      (sized client 2)
+      (let ((second (task worker)))
+        (is (= 2 (pb:text-task-max-tokens (pb:task-text second))))
+        (answer worker first)
+        (answer worker second))
+      (is (equal '(1000) (lengths worker))))))
+
+(test a-task-that-was-patient-is-not-held-up-by-one-that-was-not
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster :slots 2))
+         (client (add-client cluster)))
+    (put cluster "(rule \"not at once\" (exclude (< task.waited 5 s)))")
+    (sized client 1 :client "one")
+    (pass-time cluster 4)
+    (sized client 2 :client "two")
+    (pass-time cluster 2)
+    (is (equal '(1) (lengths worker)))
+    (pass-time cluster 4)
+    (is (equal '(2) (lengths worker)))))
+
+;;; Models that several workers hold
+
+(defun lender (cluster id number takes)
+  "Add a worker with 4 GiB, of which it lends all; the model \"m\" TAKES so many GiB there, unless that is 0."
+  (add-worker cluster :id id
+                      :models (if (zerop takes)
+                                  '()
+                                  (list (pb:make-model-status :name "m" :state pb:+available+
+                                                              :needs (ash takes 30))))
+                      :ram (pb:make-memory :total (ash 4 30) :free (ash 4 30))
+                      :shard (pb:make-shard-offer :address (format nil "192.0.2.1:~D" number)
+                                                  :bytes (ash 4 30))))
+
+(test a-task-waits-while-a-rule-keeps-it-from-who-would-lead-those-that-hold-its-model
+  (let* ((cluster (new-cluster :worker-timeout 10))
+         (lead (lender cluster "lead" 7801 7))
+         (client (add-client cluster)))
+    (lender cluster "other" 7802 0)
+    (put cluster "(rule \"later\" (when (= worker.id \"lead\")) (exclude (< task.waited 30 s)))")
+    (ask client)
+    (pass-time cluster 25)
+    (is (null (task-errors client)))
+    (is (null (tasks lead)))
+    (pass-time cluster 6)
+    (is (= 1 (length (pb:shard-plan-members (pb:task-shards (task lead))))))))
+
+(test a-task-that-a-lasting-rule-keeps-from-who-would-lead-fails-with-its-name
+  (let* ((cluster (new-cluster))
+         (client (add-client cluster)))
+    (lender cluster "lead" 7801 7)
+    (lender cluster "other" 7802 0)
+    (put cluster "(rule \"not there\" (exclude (= worker.id \"lead\")))")
+    (ask client)
+    (is (search "not there" (pb:error-message (task-error client))))))
