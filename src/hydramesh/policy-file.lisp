@@ -1,15 +1,18 @@
 (defpackage #:hydramesh/policy-file
   (:use #:cl)
-  (:import-from #:hydramesh/head/dispatcher #:dispatcher-workers)
+  (:import-from #:hydramesh/head/dispatcher
+                #:dispatcher-policy #:dispatcher-workers #:policy-hedging)
   (:import-from #:hydramesh/head/enforcing #:enforce #:refuse)
+  (:import-from #:hydramesh/head/hedging #:hedging-share)
   (:import-from #:hydramesh/head/in-force #:in-force-policy)
   (:import-from #:hydramesh/head/registry #:registry-in-force)
   (:import-from #:hydramesh/policy/mistakes
                 #:policy-errors #:policy-errors-left-out #:policy-errors-lines #:policy-errors-list)
   (:import-from #:hydramesh/policy/policy
                 #:load-policy #:policy-digest #:policy-name #:policy-rule-count)
+  (:import-from #:hydramesh/policy/warnings #:policy-warnings)
   (:import-from #:hydramesh/service/lifecycle #:cannot-start)
-  (:import-from #:hydramesh/service/logs #:log-error #:log-info)
+  (:import-from #:hydramesh/service/logs #:log-error #:log-info #:log-warning)
   (:import-from #:hydramesh/shown #:counted)
   (:export #:begin-policy #:follow-policy #:put-in-force)
   (:documentation "The policy that the settings name: read when the head starts, and again on SIGHUP."))
@@ -43,9 +46,10 @@
       (refuse dispatcher (format nil "~{~A~^~%~}" (policy-errors-lines condition)))
       (log-error "the policy is not replaced" :file path :mistakes (count-text condition)))
     (:no-error (policy)
-      (if (same-p policy (in-force-policy (registry-in-force (dispatcher-workers dispatcher))))
-          (refuse dispatcher "")
-          (put-in-force dispatcher policy now)))))
+      (cond ((same-p policy (in-force-policy (registry-in-force (dispatcher-workers dispatcher))))
+             (refuse dispatcher "")
+             (warn-of dispatcher policy)) ; the settings may have changed
+            (t (put-in-force dispatcher policy now))))))
 
 (defun same-p (policy other)
   "Return whether the two say the same, or are both NIL."
@@ -54,8 +58,16 @@
 (defun put-in-force (dispatcher policy now)
   "Have POLICY decide from now on, or none if it is NIL."
   (enforce dispatcher policy now)
+  (warn-of dispatcher policy)
   (if policy
       (log-info "policy in force" :name (policy-name policy)
                                   :rules (policy-rule-count policy)
                                   :digest (policy-digest policy))
       (log-info "no policy is in force")))
+
+(defun warn-of (dispatcher policy)
+  "Log what of POLICY, which may be NIL, does nothing because of the settings."
+  (when policy
+    (let ((hedging (policy-hedging (dispatcher-policy dispatcher))))
+      (loop for (line text) in (policy-warnings policy (hedging-share hedging))
+            do (log-warning text :policy (policy-name policy) :line line)))))

@@ -2,12 +2,12 @@
   (:use #:cl)
   (:import-from #:hydramesh/policy/effects #:effect-conditions #:effect-kind)
   (:import-from #:hydramesh/policy/nodes #:node-of #:node-on #:node-parts #:node-type #:on-task-p)
-  (:export #:keeping-p #:keeping-nodes #:distinctions #:distinctions-in #:distinctions-waiting-p #:class-of-task)
-  (:documentation "Which tasks a policy cannot tell apart when it keeps them from workers: those of one class, at any
-moment and for any worker. If one of them has to wait, so has another.
+  (:export #:keeping-nodes #:distinctions #:distinctions-in #:distinctions-waiting-p #:class-of-task)
+  (:documentation "Which tasks a policy cannot tell apart when it keeps them from workers: those of one
+class, at any moment and for any worker. If one of them has to wait, so has another.
 
-Of every rule that keeps tasks from workers, the conditions are taken apart into those that see the task alone,
-and what others see of the task is taken as it is."))
+Of every rule that keeps tasks from workers, the conditions are taken apart into those that see the task
+alone, and what others see of the task is taken as it is."))
 (in-package #:hydramesh/policy/alike)
 
 (defparameter +keeping+ '(:require :exclude :reserve :fallback)
@@ -21,12 +21,13 @@ and what others see of the task is taken as it is."))
   "Return the nodes by which a rule keeps tasks waiting that has CONDITIONS, nodes, and EFFECTS."
   (let ((keeping (remove-if-not #'keeping-p effects)))
     (and keeping
-         (append conditions (mapcan (lambda (effect) (copy-list (effect-conditions effect))) keeping)))))
+         (append conditions (loop for effect in keeping append (effect-conditions effect))))))
 
 (defconstant +task-alone+ 1 "The set of what a node depends on that sees the task and nothing else.")
 
 (defun parts-on-task (node)
-  "Return the parts of NODE that depend on the task: conditions that see it alone, and of others what they see."
+  "Return the parts of NODE that depend on the task: conditions that see it alone, and of others what they
+see."
   (let ((parts (node-parts node)))
     (cond ((not (on-task-p (node-on node))) '())
           ((and parts

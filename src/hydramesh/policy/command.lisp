@@ -4,6 +4,7 @@
   (:import-from #:hydramesh/policy/explain #:explain-main)
   (:import-from #:hydramesh/policy/mistakes #:suggestion)
   (:import-from #:hydramesh/replay/command #:replay-main)
+  (:import-from #:hydramesh/settings #:load-settings #:settings-error #:settings-hedge-share)
   (:import-from #:hydramesh/shown #:printable)
   (:export #:policy-main)
   (:documentation "`hydramesh policy`: what can be done with a policy outside a head."))
@@ -18,17 +19,34 @@ status."
   (function nil :type function :read-only t))
 
 (defun check-files (arguments environment stream errors)
-  (declare (ignore environment))
-  (cond ((intersection '("-h" "--help") arguments :test #'string=)
-         (write-string +check-help+ stream)
-         0)
-        ((null arguments)
-         (complain errors "check: name a file")
-         2)
-        ((find-if #'flag-p arguments)
-         (complain errors "check: there is no option ~A" (printable (find-if #'flag-p arguments)))
-         2)
-        (t (check arguments stream errors))))
+  (multiple-value-bind (files flags) (files-and-flags arguments)
+    (cond ((intersection '("-h" "--help") flags :test #'string=)
+           (write-string +check-help+ stream)
+           0)
+          (t
+           (handler-case (and flags (settings-hedge-share (load-settings flags environment)))
+             (settings-error (condition)
+               (complain errors "check: ~A" condition)
+               2)
+             (:no-error (hedge-share)
+               (cond (files (check files hedge-share stream errors))
+                     (t
+                      (complain errors "check: name a file")
+                      2))))))))
+
+(defun files-and-flags (arguments)
+  "Return those of ARGUMENTS that name files, and those that are flags of settings, with their values."
+  (let ((files '()) (flags '()))
+    (loop while arguments
+          do (let ((argument (pop arguments)))
+               (cond ((not (flag-p argument)) (push argument files))
+                     (t
+                      (push argument flags)
+                      (when (and arguments
+                                 (not (find #\= argument))
+                                 (not (member argument '("-h" "--help") :test #'string=)))
+                        (push (pop arguments) flags))))))
+    (values (nreverse files) (nreverse flags))))
 
 (defun flag-p (argument)
   (and (> (length argument) 1) (char= (char argument 0) #\-)))

@@ -86,6 +86,30 @@ def test_a_head_does_not_start_with_a_wrong_policy(hydramesh: heads.Head, tmp_pa
     assert "has 2 mistakes" in done.stderr
 
 
+def test_a_check_with_a_head_s_settings_warns_of_rules_that_do_nothing_there(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    (tmp_path / "a.policy").write_text('(policy "a"\n  (rule "late" (hedge (after 2 s))))')
+    (tmp_path / "head.toml").write_text("hedge_share = 0\n")
+
+    def warned(*arguments: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [*hydramesh.command, "policy", "check", *arguments, "a.policy"],
+            cwd=tmp_path,
+            env={"HOME": str(tmp_path), **hydramesh.environment},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == status
+        return done.stderr
+
+    assert not warned()
+    assert not warned("--hedge-share", "0.1")
+    assert warned("--config", "head.toml").startswith('a.policy:2: warning: the rule "late" hedges')
+    assert not warned("--config=head.toml", "--hedge-share=0.1")
+    assert "unrecognized arguments: --hedge-much" in warned("--hedge-much=1", status=2)
+
+
 async def test_the_page_and_the_command_line_explain_a_running_task(
     hydramesh: heads.Head, tmp_path: Path
 ) -> None:
