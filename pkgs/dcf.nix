@@ -26,6 +26,7 @@ rustPlatform.buildRustPackage {
   # Its tests check the vectors and traces that all languages share.
   env = {
     DAIIC_WIRE_VECTORS = "${../tests/vectors/wire.json}";
+    DAIIC_PATH_VECTORS = "${../tests/vectors/paths.json}";
     DAIIC_CONFORMANCE_TRACES = "${../tests/vectors/traces.json}";
   };
 

@@ -233,6 +233,99 @@ int32_t dcf_socket_send(dcf_socket *socket, dcf_endpoint *endpoint);
  * so, and 0 after `timeout` microseconds or at a signal. */
 int32_t dcf_socket_wait(dcf_socket *socket, int32_t writable, uint64_t timeout);
 
+/* ----------------------------------------------------------------------------------------- links */
+
+/* Cables to other machines, such as Thunderbolt: network devices beside the ordinary network. Over
+ * them processes find those of their peers that are at the other end, and send to them there while
+ * that works; to an endpoint a peer keeps its ordinary address. docs/transport.md, Paths over a link. */
+typedef struct dcf_links dcf_links;
+
+/* New links: the devices whose names begin with `prefix`, such as "thunderbolt", now or later. `key` is
+ * the 32 bytes that the endpoint has too, or NULL. */
+int32_t dcf_links_new(const char *prefix, const uint8_t *key, dcf_links **links);
+
+/* Frees them. NULL is left alone. */
+void dcf_links_free(dcf_links *links);
+
+/* A file descriptor that can be read from when a link has something for dcf_links_receive or
+ * dcf_links_step, or room for dcf_links_send. It stays theirs. */
+int32_t dcf_links_fd(dcf_links *links);
+
+/* Writes the `now` at which dcf_links_receive, or dcf_links_step, has to be called. */
+int32_t dcf_links_next_timeout(dcf_links *links, uint64_t *at);
+
+/* Looks for devices, finds peers, probes paths, and passes what came over links to the endpoint. */
+int32_t dcf_links_receive(dcf_links *links, dcf_endpoint *endpoint, uint64_t now, uint64_t wall);
+
+/* Sends those of the datagrams that dcf_endpoint_flush made that go over links. The others are left
+ * for dcf_socket_send: call this before it. */
+int32_t dcf_links_send(dcf_links *links, dcf_endpoint *endpoint, uint64_t now);
+
+/* Closes all links; the endpoint reaches every peer over the ordinary network again. */
+int32_t dcf_links_close(dcf_links *links, dcf_endpoint *endpoint, uint64_t now);
+
+/* What has become of the path to a peer. */
+typedef struct dcf_path_change {
+    dcf_address peer;      /* its ordinary address */
+    dcf_address neighbour; /* its address on the link */
+    uint64_t size;         /* the largest datagram that goes over the link; 0 if none do any more */
+} dcf_path_change;
+
+/* Returns 1 and writes what has changed next, or 0 if nothing has. Of those that nobody asks for the
+ * latest 256 are kept. */
+int32_t dcf_links_next_change(dcf_links *links, dcf_path_change *change);
+
+/* A device in use. */
+typedef struct dcf_link {
+    char name[16];
+    dcf_address address; /* this process's there */
+    uint64_t largest;    /* the largest datagram that it takes */
+} dcf_link;
+
+/* Returns 1 and writes the link with that index, from 0 on; 0 if there is none. */
+int32_t dcf_links_link(dcf_links *links, size_t index, dcf_link *link);
+
+/* A process at the other end of a link. */
+typedef struct dcf_neighbour {
+    dcf_address address; /* on the link */
+    dcf_address peer;    /* its ordinary address; family 0 if it is none of this process's peers */
+    uint64_t rtt;        /* the latest round trip in microseconds, or DCF_UNKNOWN */
+    uint64_t size;       /* the largest datagram that has been there and back */
+    uint64_t largest;    /* the largest that both ends take */
+    uint64_t echoed;     /* bytes of probes that it has answered */
+    uint32_t under_way;  /* probes that it has not answered */
+    uint32_t up;         /* 1 if datagrams to the peer go there, else 0 */
+} dcf_neighbour;
+
+/* Returns 1 and writes the neighbour with that index, from 0 on; 0 if there is none. */
+int32_t dcf_links_neighbour(dcf_links *links, size_t index, dcf_neighbour *neighbour);
+
+/* Sends the neighbour with that index a probe of `size` bytes, or as near to it as it can be, beside
+ * those that are due. Returns 1, or 0 if there is none. */
+int32_t dcf_links_measure(dcf_links *links, size_t index, size_t size, uint64_t now, uint64_t wall);
+
+/* As dcf_endpoint_counter. */
+int32_t dcf_links_counter(dcf_links *links, size_t index, const char **name, const char **help,
+                          uint64_t *value);
+
+/* For programs with an endpoint of their own making. These take the place of dcf_links_receive: */
+int32_t dcf_links_step(dcf_links *links, uint64_t now, uint64_t wall);
+/* Returns 1 and a peer's datagram with the ordinary address that it counts as from, or 0. The bytes are
+ * valid until the next call with these links. */
+int32_t dcf_links_next_datagram(dcf_links *links, const uint8_t **datagram, size_t *size,
+                                dcf_address *from);
+/* Processes the payload of a message of type 0x27 that came over the ordinary network. */
+int32_t dcf_links_challenged(dcf_links *links, const uint8_t *payload, size_t size,
+                             const dcf_address *from, uint64_t now, uint64_t wall);
+/* Returns 1 and the payload of such a message that is to be sent there, or 0. Valid as above. */
+int32_t dcf_links_next_challenge(dcf_links *links, const uint8_t **payload, size_t *size,
+                                 dcf_address *to);
+/* And these that of dcf_links_send: returns 1 if the datagram goes over a link, with dcf_links_flush;
+ * 0 if it is to be sent over the ordinary network. */
+int32_t dcf_links_put(dcf_links *links, const dcf_address *to, const uint8_t *datagram, size_t size,
+                      uint64_t now);
+int32_t dcf_links_flush(dcf_links *links);
+
 /* ---------------------------------------------------------------------------------------- clocks */
 
 typedef struct dcf_clock dcf_clock;

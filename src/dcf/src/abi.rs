@@ -8,6 +8,7 @@ pub mod clock;
 pub mod endpoint;
 pub mod event;
 pub mod limits;
+pub mod links;
 pub mod socket;
 
 use std::ffi::{c_char, CStr};
@@ -71,6 +72,10 @@ impl From<SocketAddr> for Address {
 }
 
 impl Address {
+    fn from_v6(address: SocketAddrV6) -> Self {
+        SocketAddr::V6(address).into()
+    }
+
     fn to_socket_address(self) -> Option<SocketAddr> {
         let [a, b, c, d, ..] = self.ip;
         match self.family {

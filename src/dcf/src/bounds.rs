@@ -120,6 +120,64 @@ bounds! {
         "docs/transport.md, Sealing.",
         "Older ones are dropped as replayed.";
 
+    // Links, such as a Thunderbolt cable.
+    LARGEST_DATAGRAM: Bytes = 65_507,
+        "The largest datagram that is sent over a link.",
+        "IPv4 carries no larger one, and the ordinary network may have to.",
+        "A device that takes larger ones gets these.";
+    LINK_LOOK: Time = 100_000,
+        "Time between two looks at the network's devices, while one is a link; else ten times that.",
+        "A cable that is pulled out shows there first.",
+        "Links that are gone are used no more.";
+    HELLO_EVERY: Time = 1_000_000,
+        "Time between two HELLOs on a link.",
+        "Whoever comes is found within it.",
+        "Another is sent.";
+    NEIGHBOUR_LIFETIME: Time = 5_000_000,
+        "Time for which nothing may come from a neighbour.",
+        "Five HELLOs.",
+        "It is forgotten.";
+    PROBE_EVERY: Time = 200_000,
+        "Time between two PROBEs of a path.",
+        "With `MISSED_PROBES`, a path that fails is left within a second.",
+        "Another is sent.";
+    MISSED_PROBES: Count = 3,
+        "PROBEs in a row without an answer.",
+        "One may be lost.",
+        "The path is down, and its peer reached over the ordinary network.";
+    SIZE_PROBE_EVERY: Time = 2_000_000,
+        "Time between two PROBEs of a link's full size, until one is answered.",
+        "Devices at the two ends may differ.",
+        "Datagrams stay at `PATH_MTU`.";
+    CHALLENGE_FIRST: Time = 250_000,
+        "Time until a peer is asked again whether it is on a link; doubles each time.",
+        "Questions and answers may be lost.",
+        "It is asked again.";
+    CHALLENGE_LONGEST: Time = 30_000_000,
+        "What that grows to.",
+        "Most peers are on no link.",
+        "It grows no more.";
+    CANDIDATE_IDLE: Time = 60_000_000,
+        "Time for which a peer to which nothing is sent may be asked.",
+        "Nothing would use the path.",
+        "It is asked when something is sent to it again.";
+    MAX_CANDIDATES: Count = 4096,
+        "Peers that may be on a link.",
+        "Strangers may have themselves sent to.",
+        "Others stay on the ordinary network.";
+    MAX_NEIGHBOURS: Count = 64,
+        "Processes at the other ends of all links.",
+        "A cable has one other end, with a few processes.",
+        "The oldest that is no peer is forgotten; if all are, the newcomer is ignored.";
+    MAX_LINKS: Count = 4,
+        "Devices that are links.",
+        "More cables than machines have.",
+        "Others are left alone.";
+    LINK_BACKLOG: Bytes = 16 << 20,
+        "Datagrams that wait for a link's device.",
+        "Four times what may be in flight to one peer.",
+        "More are dropped and counted; their senders repeat them.";
+
     // The process.
     SOCKET_BUFFER: Bytes = 8 << 20,
         "The kernel's buffer for each socket, each way.",

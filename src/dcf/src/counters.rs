@@ -1,4 +1,4 @@
-//! What one side's endpoint counts: traffic, and every reason to drop a datagram.
+//! What one side's endpoint and its links count: traffic, and every reason to drop a datagram.
 
 use std::ffi::CStr;
 
@@ -7,14 +7,14 @@ fn c_text(text: &'static str) -> &'static CStr {
 }
 
 macro_rules! counters {
-    ($($name:ident: $help:literal,)*) => {
+    ($counters:ident $($name:ident: $help:literal,)*) => {
         /// Totals since start; drops are counted here instead of logged one by one.
         #[derive(Default)]
-        pub struct Counters {
+        pub struct $counters {
             $(#[doc = $help] pub $name: u64,)*
         }
 
-        impl Counters {
+        impl $counters {
             /// Name, meaning and value of each.
             pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
                 vec![$((stringify!($name), $help, self.$name),)*]
@@ -32,7 +32,7 @@ macro_rules! counters {
     };
 }
 
-counters! {
+counters! { Counters
     datagrams_received: "Datagrams received.",
     datagrams_sent: "Datagrams sent.",
     bytes_received: "Bytes received.",
@@ -54,4 +54,17 @@ counters! {
     held_unvalidated: "Times that output waited for an address to prove itself.",
     expired_reassemblies: "Chunked messages dropped: their rest did not come.",
     unreachable: "Peers given up on: they acknowledged nothing.",
+}
+
+counters! { LinkCounters
+    link_datagrams_received: "Datagrams of peers received over links.",
+    link_datagrams_sent: "Datagrams to peers sent over links.",
+    link_bytes_received: "Bytes of peers received over links.",
+    link_bytes_sent: "Bytes to peers sent over links.",
+    link_paths_up: "Times that a path over a link came into use.",
+    link_paths_down: "Times that one was left for the ordinary network.",
+    link_dropped_malformed: "Datagrams on links dropped: not as specified, or from elsewhere than they say.",
+    link_dropped_forged: "Datagrams on links dropped: not sealed with our key, or seen before.",
+    link_dropped_unknown: "Datagrams on links dropped: their sender has not shown which peer it is.",
+    link_dropped_backlog: "Datagrams to links dropped: too many wait for the device.",
 }

@@ -33,9 +33,13 @@ pub struct Endpoint {
     limits: Limits,
     /// The unreliable types that the application takes.
     subscribed: Vec<u8>,
+    /// What came about paths, for those who follow them.
+    path_messages: Option<Vec<(SocketAddr, Vec<u8>)>>,
     sealer: Option<Sealer>,
-    /// The largest datagram before sealing.
+    /// The largest datagram before sealing, on the ordinary network.
     room: usize,
+    /// What sealing adds to a datagram.
+    overhead: usize,
     peers: Peers,
     timeouts: BinaryHeap<Reverse<(Micros, SocketAddr)>>,
     sweep_at: Micros,
@@ -44,6 +48,9 @@ pub struct Endpoint {
     immediate: Vec<Immediate>,
     frames: Frames,
 }
+
+/// Messages about paths that wait to be taken; more than come in a turn.
+const MAX_PATH_MESSAGES: usize = 1024;
 
 /// A message that goes out once: PING, PONG, ACK, HEARTBEAT, or one of an unreliable type.
 struct Immediate {
@@ -57,19 +64,22 @@ struct Immediate {
 
 impl Endpoint {
     pub fn new(limits: Limits, sealer: Option<Sealer>) -> Self {
-        let room = PATH_MTU - if sealer.is_some() { OVERHEAD } else { 0 };
+        let overhead = if sealer.is_some() { OVERHEAD } else { 0 };
+        let room = PATH_MTU - overhead;
         Self {
             counters: Counters::default(),
             limits,
             subscribed: Vec::new(),
+            path_messages: None,
             sealer,
             room,
+            overhead,
             peers: Peers::new(room),
             timeouts: BinaryHeap::new(),
             sweep_at: 0,
             events: Vec::new(),
             immediate: Vec::new(),
-            frames: Frames::new(PATH_MTU - room),
+            frames: Frames::new(overhead),
         }
     }
 
@@ -262,6 +272,12 @@ impl Endpoint {
                     });
                 }
             }
+            message_type::PATH if self.path_messages.is_some() => {
+                let waiting = self.path_messages.as_mut();
+                if let Some(waiting) = waiting.filter(|some| some.len() < MAX_PATH_MESSAGES) {
+                    waiting.push((from, payload.to_vec()));
+                }
+            }
             _ if frames::is_reliable(message_type) || self.subscribed.contains(&message_type) => {
                 let once = !frames::is_reliable(message_type);
                 if once || peer.inbox.is_new(sequence, now, counters) {
@@ -295,6 +311,17 @@ impl Endpoint {
         if frames::is_unreliable(message_type) && !self.subscribed.contains(&message_type) {
             self.subscribed.push(message_type);
         }
+    }
+
+    /// What peers have said about paths since the last call; before the first, nothing is kept.
+    pub fn take_path_messages(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        self.path_messages.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// Takes note that a peer is reached in another way: one that takes datagrams of `size` bytes, or
+    /// the ordinary one. What was in flight the other way before may be lost.
+    pub fn set_path(&mut self, peer: SocketAddr, size: Option<usize>, now: Micros) {
+        self.peers.set_path(peer, size.map(|size| size - self.overhead), now);
     }
 
     /// Works within other bounds from now on.

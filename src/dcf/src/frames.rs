@@ -24,6 +24,7 @@ pub mod message_type {
     pub const BATCH: u8 = 0x24;
     pub const BUSY: u8 = 0x25;
     pub const SYNC: u8 = 0x26;
+    pub const PATH: u8 = 0x27;
 }
 
 /// Whether messages of this type are sent again until acknowledged and delivered once.

@@ -77,6 +77,13 @@ impl Outbox {
         first
     }
 
+    /// Sends another way from now on, with datagrams of `room` bytes before sealing. With `broken`,
+    /// what went the other way is lost. Messages that have been cut into CHUNKs stay so.
+    pub fn set_path(&mut self, room: usize, broken: bool, now: Micros) {
+        self.room = room;
+        self.recovery.begin_again(broken, now);
+    }
+
     /// Whether nothing waits and nothing is in flight.
     pub fn idle(&self) -> bool {
         let waiting = !(self.small.is_empty() && self.large.is_empty() && self.paused.is_empty());

@@ -24,8 +24,9 @@ pub struct Peers {
     queue: VecDeque<SocketAddr>,
     /// Addresses that need not prove themselves.
     trusted: Set<SocketAddr>,
-    /// The largest datagram before sealing.
+    /// The largest datagram before sealing; of some peers, another.
     room: usize,
+    rooms: Map<SocketAddr, usize>,
     random: SystemRandom,
 }
 
@@ -39,6 +40,7 @@ impl Peers {
             queue: VecDeque::new(),
             trusted: Set::default(),
             room,
+            rooms: Map::default(),
             random: SystemRandom::new(),
         }
     }
@@ -59,11 +61,12 @@ impl Peers {
         now: Micros,
         opened: bool,
     ) -> &mut Peer {
+        let room = self.room(address);
         self.table.entry(address).or_insert_with(|| {
             self.queue.push_back(address);
             let mut sequence = [0; 4];
             self.random.fill(&mut sequence).expect("the system gives random bytes");
-            let mut peer = Peer::new(self.room, u32::from_ne_bytes(sequence), limits, now);
+            let mut peer = Peer::new(room, u32::from_ne_bytes(sequence), limits, now);
             if self.trusted.contains(&address) {
                 peer.credit = None;
             }
@@ -71,6 +74,28 @@ impl Peers {
             peer.seen_in = self.turn;
             peer
         })
+    }
+
+    /// The largest datagram to a peer, before sealing.
+    pub fn room(&self, address: SocketAddr) -> usize {
+        if self.rooms.is_empty() {
+            return self.room;
+        }
+        self.rooms.get(&address).copied().unwrap_or(self.room)
+    }
+
+    /// Reaches a peer in another way, with datagrams of `room` bytes before sealing, or in the
+    /// ordinary one.
+    pub fn set_path(&mut self, address: SocketAddr, room: Option<usize>, now: Micros) {
+        match room {
+            Some(room) => self.rooms.insert(address, room.max(self.room)),
+            None => self.rooms.remove(&address),
+        };
+        let new = self.room(address);
+        if let Some(peer) = self.table.get_mut(&address) {
+            peer.outbox.set_path(new, room.is_none(), now);
+        }
+        self.touch(address);
     }
 
     /// Has the endpoint look whether there is something to send to it.

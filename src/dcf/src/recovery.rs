@@ -60,6 +60,23 @@ impl Recovery {
         self.in_flight < self.window.size || self.probes > 0
     }
 
+    /// Forgets what has been measured: the path is another one (RFC 9000, section 9.4). With `broken`,
+    /// all that is in flight goes again, now.
+    pub fn begin_again(&mut self, broken: bool, now: Micros) {
+        (self.rtt, self.window, self.pacer) = Default::default();
+        self.expirations = 0;
+        if !broken {
+            return;
+        }
+        while self.oldest().is_some() {
+            self.lose_oldest();
+        }
+        (self.in_flight, self.probes) = (0, self.again.len().min(PROBES));
+        if !self.flights.is_empty() {
+            self.silent_since = now;
+        }
+    }
+
     /// Takes the next of those that must go again.
     pub fn next_lost(&mut self) -> Option<Flight> {
         while let Some(sequence) = self.again.pop_front() {

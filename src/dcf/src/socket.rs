@@ -41,6 +41,8 @@ pub struct BatchSocket {
     headers: Vec<mmsghdr>,
     /// Runs of equal datagrams go as one; some network devices cannot cut them.
     joins: bool,
+    /// What the system last said of a datagram that it would not send, if it did.
+    refused: Option<io::Error>,
 }
 
 impl BatchSocket {
@@ -69,11 +71,17 @@ impl BatchSocket {
             vectors: vec![iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH],
             headers: vec![header; BATCH],
             joins: true,
+            refused: None,
         })
     }
 
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+
+    /// Why a datagram could not be sent, since the last call.
+    pub fn take_refused(&mut self) -> Option<io::Error> {
+        self.refused.take()
     }
 
     pub fn local_address(&self) -> io::Result<SocketAddr> {
@@ -155,7 +163,10 @@ impl BatchSocket {
                     self.joins = false;
                 }
                 // Unreachable just now, or refused: to the protocol a loss like any other.
-                _ => datagrams.gone += counts[0],
+                _ => {
+                    datagrams.gone += counts[0];
+                    self.refused = Some(error);
+                }
             }
         }
         datagrams.clear();
@@ -239,7 +250,7 @@ fn address_from(storage: &sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-fn address_into(storage: &mut sockaddr_storage, address: SocketAddr) -> libc::socklen_t {
+pub(crate) fn address_into(storage: &mut sockaddr_storage, address: SocketAddr) -> libc::socklen_t {
     match address {
         SocketAddr::V4(address) => {
             // SAFETY: as in `address_from`.
@@ -262,7 +273,7 @@ fn address_into(storage: &mut sockaddr_storage, address: SocketAddr) -> libc::so
     }
 }
 
-fn set_option(fd: RawFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+pub(crate) fn set_option(fd: RawFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
     let size = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: the kernel reads one integer, which outlives the call.
     let done = unsafe { libc::setsockopt(fd, level, option, ptr::from_ref(&value).cast(), size) };

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use dcf::abi::event::Event;
 use dcf::abi::limits::Limits;
+use dcf::abi::links::{Link, Neighbour, PathChange};
 use dcf::abi::Address;
 
 fn package() -> &'static Path {
@@ -78,6 +79,11 @@ fn each_fate_of_a_message_and_a_peer_is_an_event() {
 }
 
 #[test]
+fn links_without_a_device_leave_all_to_the_ordinary_network() {
+    run("links");
+}
+
+#[test]
 fn mistakes_are_answered_and_harm_nothing() {
     run("mistakes");
 }
@@ -98,6 +104,9 @@ fn structures_are_the_same_for_c_and_rust() {
             unproven_peer_memory unproven_memory;
         "event" Event: peer event message_type proven reserved sequence timestamp rtt payload
             payload_size sequences sequence_count;
+        "path_change" PathChange: peer neighbour size;
+        "link" Link: name address largest;
+        "neighbour" Neighbour: address peer rtt size largest echoed under_way up;
     };
     let done = Command::new(compiled("tests/abi/program.c", true)).arg("layout").output().unwrap();
     assert_eq!(String::from_utf8(done.stdout).unwrap().lines().collect::<Vec<_>>(), expected);

@@ -43,7 +43,7 @@ type Handle = Guarded<State>;
 /// # Safety
 ///
 /// As dcf.h says of pointers.
-unsafe fn bytes<'a>(pointer: *const u8, size: usize) -> Option<&'a [u8]> {
+pub(super) unsafe fn bytes<'a>(pointer: *const u8, size: usize) -> Option<&'a [u8]> {
     match (pointer.is_null(), size) {
         (_, 0) => Some(&[]),
         (true, _) => None,

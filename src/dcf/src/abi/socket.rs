@@ -10,7 +10,7 @@ type Handle = Guarded<BatchSocket>;
 type Endpoint = Guarded<endpoint::State>;
 
 /// Puts the reason where C looks for it.
-fn failed(error: &io::Error) -> i32 {
+pub(super) fn failed(error: &io::Error) -> i32 {
     // SAFETY: the C library's, for this thread, and always there.
     unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::EIO) };
     SYSTEM

@@ -88,7 +88,7 @@ impl Endpoint {
         sequence
     }
 
-    /// Sends a message of an unreliable type, once, and returns its sequence number. Whether it fits
+    /// Sends a message of an unreliable type, or a PATH, once, and returns its sequence number. Whether it fits
     /// a datagram is for the caller to see (`may_send`).
     pub fn send_once(
         &mut self,
@@ -110,9 +110,8 @@ impl Endpoint {
         self.expire(now);
         let mut immediate = std::mem::take(&mut self.immediate);
         for Immediate { to, message_type, sequence, timestamp, payload } in immediate.drain(..) {
-            let ours = matches!(message_type, message_type::PING | message_type::HEARTBEAT)
-                || frames::is_unreliable(message_type);
-            let timestamp = if ours { wall_clock } else { timestamp };
+            let answers = matches!(message_type, message_type::PONG | message_type::ACK);
+            let timestamp = if answers { timestamp } else { wall_clock };
             let payload = payload.as_deref().map_or(&[][..], Vec::as_slice);
             self.frames.reset(self.peers.get(to).and_then(|peer| peer.credit));
             if self.frames.afford(HEADER_SIZE + payload.len()) {
@@ -153,7 +152,7 @@ impl Endpoint {
     }
 
     fn emit(&mut self, to: SocketAddr, batching: bool, wall_clock: u64, out: &mut Datagrams) {
-        for (start, end, count) in self.frames.groups(self.room, batching) {
+        for (start, end, count) in self.frames.groups(self.peers.room(to), batching) {
             let messages = &self.frames.bytes[start..end];
             let size = out.push(to, messages, count, wall_clock, self.sealer.as_mut());
             self.counters.datagrams_sent += 1;

@@ -380,6 +380,66 @@ static void sockets(void) {
     dcf_socket_free(first);
 }
 
+/* ---------------------------------------------------------------------------------------- links */
+
+/* Without a device nothing goes over links. With one, tests/integration/usb4 has machines with cables. */
+static void links(void) {
+    dcf_links *made = NULL;
+    dcf_endpoint *end = endpoint(KEY, 0);
+    dcf_address peer = loopback(9), written;
+    dcf_path_change change;
+    dcf_link link;
+    dcf_neighbour neighbour;
+    const uint8_t *bytes;
+    size_t size;
+    uint64_t at = 0;
+    const char *name, *help;
+    assert(dcf_links_new("no-such-device", KEY, &made) == 0 && made);
+    assert(dcf_links_fd(made) > 2);
+    assert(dcf_endpoint_send(end, &peer, DCF_TASK, KEY, sizeof KEY, 1, NULL) == 0);
+    assert(dcf_endpoint_flush(end, 1, EPOCH) == 0);
+    assert(dcf_links_receive(made, end, 1, EPOCH) == 0);
+    assert(dcf_links_send(made, end, 1) == 0);
+    assert(dcf_endpoint_next_datagram(end, &bytes, &size, &written) == 1 && size > 17);
+    assert(dcf_links_next_timeout(made, &at) == 0 && at == 1 + SECOND);
+    assert(dcf_links_step(made, at, EPOCH) == 0);
+    assert(dcf_links_next_datagram(made, &bytes, &size, &written) == 0);
+    assert(dcf_links_next_challenge(made, &bytes, &size, &written) == 0);
+    assert(dcf_links_next_change(made, &change) == 0);
+    assert(dcf_links_link(made, 0, &link) == 0);
+    assert(dcf_links_neighbour(made, 0, &neighbour) == 0);
+    assert(dcf_links_measure(made, 0, 100, at, EPOCH) == 0);
+    assert(dcf_links_challenged(made, KEY, sizeof KEY, &peer, at, EPOCH) == 0);
+    assert(dcf_links_put(made, &peer, KEY, sizeof KEY, at) == 0);
+    assert(dcf_links_flush(made) == 0);
+    size_t counters = 0;
+    for (uint64_t value = 9; dcf_links_counter(made, counters, &name, &help, &value) == 1; counters++)
+        assert(value == (strcmp(name, "link_dropped_malformed") == 0));
+    assert(counters == 10);
+    assert(dcf_links_close(made, end, at) == 0);
+
+    dcf_links *none = NULL;
+    assert(dcf_links_new(NULL, KEY, &none) == DCF_INVALID && dcf_links_new("", KEY, &none) == DCF_INVALID);
+    assert(dcf_links_new("a", KEY, NULL) == DCF_INVALID && !none);
+    assert(dcf_links_fd(NULL) == DCF_INVALID && dcf_links_next_timeout(made, NULL) == DCF_INVALID);
+    assert(dcf_links_receive(made, NULL, at, EPOCH) == DCF_INVALID);
+    assert(dcf_links_receive(NULL, end, at, EPOCH) == DCF_INVALID);
+    assert(dcf_links_send(made, NULL, at) == DCF_INVALID);
+    assert(dcf_links_close(NULL, end, at) == DCF_INVALID);
+    assert(dcf_links_step(NULL, at, EPOCH) == DCF_INVALID && dcf_links_flush(NULL) == DCF_INVALID);
+    assert(dcf_links_next_datagram(made, &bytes, &size, NULL) == DCF_INVALID);
+    assert(dcf_links_next_challenge(made, NULL, &size, &written) == DCF_INVALID);
+    assert(dcf_links_challenged(made, NULL, 1, &peer, at, EPOCH) == DCF_INVALID);
+    assert(dcf_links_put(made, NULL, KEY, 1, at) == DCF_INVALID);
+    assert(dcf_links_next_change(made, NULL) == DCF_INVALID);
+    assert(dcf_links_link(made, 0, NULL) == DCF_INVALID);
+    assert(dcf_links_neighbour(made, 0, NULL) == DCF_INVALID);
+    assert(dcf_links_measure(NULL, 0, 1, at, EPOCH) == DCF_INVALID);
+    assert(dcf_links_counter(made, SIZE_MAX, NULL, NULL, NULL) == 0);
+    dcf_links_free(made), dcf_links_free(NULL);
+    dcf_endpoint_free(end);
+}
+
 /* ------------------------------------------------------------------------------------- mistakes */
 
 static void mistakes(void) {
@@ -483,12 +543,18 @@ static void layout(void) {
     FIELD(event, proven), FIELD(event, reserved), FIELD(event, sequence), FIELD(event, timestamp);
     FIELD(event, rtt), FIELD(event, payload), FIELD(event, payload_size), FIELD(event, sequences);
     FIELD(event, sequence_count);
+    SIZE(path_change), FIELD(path_change, peer), FIELD(path_change, neighbour);
+    FIELD(path_change, size);
+    SIZE(link), FIELD(link, name), FIELD(link, address), FIELD(link, largest);
+    SIZE(neighbour), FIELD(neighbour, address), FIELD(neighbour, peer), FIELD(neighbour, rtt);
+    FIELD(neighbour, size), FIELD(neighbour, largest), FIELD(neighbour, echoed);
+    FIELD(neighbour, under_way), FIELD(neighbour, up);
 }
 
 int main(int count, char **words) {
     const struct { const char *name; void (*run)(void); } parts[] = {
-        {"memory", memory}, {"unreliable", unreliable}, {"fates", fates}, {"sockets", sockets}, {"mistakes", mistakes},
-        {"layout", layout},
+        {"memory", memory}, {"unreliable", unreliable}, {"fates", fates}, {"sockets", sockets}, {"links", links},
+        {"mistakes", mistakes}, {"layout", layout},
     };
     for (size_t i = 0; count == 2 && i < sizeof parts / sizeof *parts; i++)
         if (strcmp(words[1], parts[i].name) == 0) {
