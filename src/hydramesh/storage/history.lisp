@@ -2,18 +2,19 @@
   (:use #:cl)
   (:import-from #:hydramesh/service/flags #:help)
   (:import-from #:hydramesh/settings #:settings-error)
-  (:import-from #:hydramesh/shown #:counted #:shown #:printable)
+  (:import-from #:hydramesh/shown #:shown #:printable)
   (:import-from #:hydramesh/storage/archive #:open-archive #:archive-rates)
   (:import-from #:hydramesh/storage/command-line #:bad-usage #:recorded-at #:refuse #:take-value)
   (:import-from #:hydramesh/storage/json #:json-number #:json-text)
   (:import-from #:hydramesh/storage/limits #:+hours-days+)
   (:import-from #:hydramesh/storage/opening #:open-storage)
-  (:import-from #:hydramesh/storage/plot #:sparkline #:plot-lines #:short-number)
+  (:import-from #:hydramesh/storage/plot #:sparkline #:short-number)
   (:import-from #:hydramesh/storage/rates #:rates-list)
   (:import-from #:hydramesh/storage/series
                 #:+shown+ #:shown-metric #:metric-name #:metric-unit #:metric-total #:metric-about
                 #:read-series #:series-start #:series-step #:series-values #:series-summary)
   (:import-from #:hydramesh/storage/store #:store-close #:storage-failure)
+  (:import-from #:hydramesh/storage/terminal #:blocks-p #:moment #:print-plot #:span-name #:width)
   (:export #:history-main)
   (:documentation "`hydramesh history`: what a head has recorded, at a terminal or as JSON."))
 (in-package #:hydramesh/storage/history)
@@ -35,7 +36,6 @@ metrics:
 
 (defconstant +points+ 1000 "Steps of time in JSON, at most.")
 (defconstant +rates+ 20 "Rates that are listed at a terminal.")
-(defconstant +height+ 8 "Lines of a plot.")
 
 ;;; Arguments
 
@@ -87,34 +87,6 @@ metrics:
 
 ;;; The terminal
 
-(defun environment-value (name environment)
-  (let ((value (cdr (assoc name environment :test #'string=))))
-    (if (equal value "") nil value)))
-
-(defun blocks-p (environment)
-  "Return whether stdout is a terminal that shows what is not ASCII."
-  (let ((locale (or (environment-value "LC_ALL" environment) (environment-value "LC_CTYPE" environment)
-                    (environment-value "LANG" environment) "")))
-    (and (eql (sb-unix:unix-isatty 1) 1)
-         (or (search "UTF-8" locale :test #'char-equal) (search "UTF8" locale :test #'char-equal))
-         t)))
-
-(defun width (environment)
-  (let ((columns (environment-value "COLUMNS" environment)))
-    (max 40 (min 200 (or (and columns (< (length columns) 6) (parse-integer columns :junk-allowed t)) 80)))))
-
-(defun moment (seconds)
-  "Return the local time of SECONDS since 1970."
-  (multiple-value-bind (second minute hour day month year)
-      (decode-universal-time (+ seconds (encode-universal-time 0 0 0 1 1 1970 0)))
-    (declare (ignore second))
-    (format nil "~D-~2,'0D-~2,'0D ~2,'0D:~2,'0D" year month day hour minute)))
-
-(defun span (seconds)
-  (loop for (size name) in '((86400 "day") (3600 "hour") (60 "minute"))
-        when (zerop (mod seconds size))
-          return (counted (floor seconds size) name)))
-
 (defun amount (number metric)
   (if number
       (format nil "~A~@[ ~A~]" (short-number number)
@@ -123,7 +95,7 @@ metrics:
 
 (defun print-all (series rates until blocks-p stream)
   (format stream "~A to ~A, ~A a column~2%" (moment (series-start series)) (moment until)
-          (span (series-step series)))
+          (span-name (series-step series)))
   (dolist (metric +shown+)
     (format stream "~11A~8@A ~4A ~A~%" (metric-name metric) (amount (series-summary series metric) metric)
             (ecase (metric-total metric) (:sum "") (:max "max") (:mean "mean"))
@@ -138,17 +110,12 @@ metrics:
       (format stream "  and ~D more~%" (- (length rates) +rates+)))))
 
 (defun print-one (series metric until blocks-p stream)
-  (let ((values (series-values series metric))
-        (from (moment (series-start series)))
-        (to (moment until)))
+  (let ((values (series-values series metric)))
     (format stream "~A: ~A~%~A in ~A, ~A a column~2%" (metric-name metric) (metric-about metric)
             (amount (series-summary series metric) metric)
             (ecase (metric-total metric) (:sum "all") (:max "the highest step") (:mean "the mean"))
-            (span (series-step series)))
-    (format stream "~{~A~%~}" (plot-lines values +height+ blocks-p))
-    (format stream "~5@A ~A~A~%" 0 (if blocks-p "└" "+")
-            (make-string (length values) :initial-element (if blocks-p #\─ #\-)))
-    (format stream "~6@T~A~V@A~%" from (max (+ 1 (length to)) (- (1+ (length values)) (length from))) to)))
+            (span-name (series-step series)))
+    (print-plot values (series-start series) until blocks-p stream)))
 
 ;;; JSON
 

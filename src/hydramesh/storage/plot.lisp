@@ -26,9 +26,9 @@ not."))
         ((plusp number) (max 1 (round (* number height 8) highest)))
         (t 0)))
 
-(defun highest (values)
-  (let ((highest (reduce #'max (remove nil values) :initial-value 0)))
-    (if (plusp highest) highest 1)))
+(defun highest (values &optional (lowest 0))
+  (let ((highest (reduce #'max (remove nil values) :initial-value lowest)))
+    (if (> highest lowest) highest (1+ lowest))))
 
 (defun sparkline (values blocks-p)
   "Return a line with a character for each of VALUES, numbers or NIL."
@@ -39,15 +39,17 @@ not."))
                          (t (char "_.:-=+*#@" (eighths number highest 1)))))
          values)))
 
-(defun plot-lines (values height blocks-p)
-  "Return HEIGHT lines with a column for each of VALUES, numbers or NIL; the first has the highest."
-  (let ((highest (highest values)))
+(defun plot-lines (values height blocks-p &key (lowest 0))
+  "Return HEIGHT lines with a column for each of VALUES, numbers or NIL; the first has the highest, and a column
+of LOWEST or less has no height."
+  (let ((highest (highest values lowest)))
     (loop for line from (1- height) downto 0
           collect (format nil "~5@A ~A~A"
                           (if (= line (1- height)) (short-number highest) "")
                           (if blocks-p "│" "|")
                           (map 'string (lambda (number)
-                                         (let ((part (max 0 (min 8 (- (eighths number highest height)
+                                         (let ((part (max 0 (min 8 (- (eighths (and number (- number lowest))
+                                                                               (- highest lowest) height)
                                                                       (* 8 line))))))
                                            (cond (blocks-p (char +blocks+ part))
                                                  ((>= part 4) #\#)
