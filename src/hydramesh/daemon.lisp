@@ -22,6 +22,8 @@
                 #:mesh #:open-mesh #:close-mesh #:mesh-subscribe #:insecure-bind #:mesh-wait #:mesh-wake
                 #:mesh-receive #:mesh-flush #:mesh-now #:mesh-paused #:mesh-next-timeout
                 #:mesh-local-address #:mesh-counters)
+  (:import-from #:hydramesh/plugin/plugin #:stop-plugins)
+  (:import-from #:hydramesh/plugins #:begin-plugins #:disabled-text #:plugin-samples)
   (:import-from #:hydramesh/policy-file #:begin-policy #:follow-policy)
   (:import-from #:hydramesh/repl/server #:open-repl #:close-repl #:repl-refused)
   (:import-from #:hydramesh/service/event-loop
@@ -116,7 +118,8 @@ tasks that are left are given up, once it is to end."
            (give-up head)
            (core-leave (head-core head) (head-now head))
            (close-mesh (head-mesh head) +farewell+ (taker head)))
-      (detach-recorder (head-storage head) +last-writes+))
+      (detach-recorder (head-storage head) +last-writes+)
+      (stop-plugins))
     (close-repl repl)
     (close-status-port status)))
 
@@ -139,6 +142,7 @@ tasks that are left are given up, once it is to end."
                           :event-loop (make-event-loop (lambda () (mesh-wake mesh)))
                           :storage (attach-recorder core (settings-state-dir settings)
                                                     (settings-storage settings)))))
+    (begin-plugins settings mesh)
     (begin-policy (core-dispatcher core) (settings-policy settings) (mesh-now mesh))
     (mesh-subscribe mesh +mesh+)
     (mesh-subscribe mesh +sync+)
@@ -207,10 +211,11 @@ tasks that are left are given up, once it is to end."
 (defun show (head)
   (let ((dispatcher (core-dispatcher (head-core head))))
     (notifier-status (lifecycle-notifier (head-lifecycle head))
-                     (format nil "~A, ~A in flight, ~D queued"
+                     (format nil "~A, ~A in flight, ~D queued~@[; ~A~]"
                              (counted (registry-count (dispatcher-workers dispatcher)) "worker")
                              (counted (dispatcher-in-flight dispatcher) "task")
-                             (job-queue-length (dispatcher-queue dispatcher))))))
+                             (job-queue-length (dispatcher-queue dispatcher))
+                             (disabled-text)))))
 
 ;;; Ending
 
@@ -322,7 +327,8 @@ tasks that are left are given up, once it is to end."
                           (attachment-sample storage)
                           (hydramesh/head/metrics:metrics-text (head-core head)
                                                                (mesh-counters (head-mesh head))
-                                                               (attachment-figures storage))))))
+                                                               (append (attachment-figures storage)
+                                                                       (plugin-samples)))))))
     ;; What is shown has been written, so that the counters do not go back if the head is killed now.
     (attachment-settle storage)
     text))

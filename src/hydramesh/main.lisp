@@ -4,6 +4,7 @@
   (:import-from #:hydramesh/foreign/dcf #:without-float-traps)
   (:import-from #:hydramesh/foreign/descriptors #:open-standard-descriptors)
   (:import-from #:hydramesh/memory #:prepare-heap)
+  (:import-from #:hydramesh/plugin/plugin #:plugin-name #:plugin-version #:plugins)
   (:import-from #:hydramesh/policy/command #:policy-main)
   (:import-from #:hydramesh/repl/client #:repl-main)
   (:import-from #:hydramesh/service/flags #:help)
@@ -21,7 +22,9 @@
   "Do what ARGUMENTS, strings, say in ENVIRONMENT, an alist; return the exit status."
   (let ((word (first arguments)))
     (cond ((equal word "--version")
-           (show "hydramesh ~A~%" +version+)
+           (show "hydramesh ~A~%~:{plugin ~A ~A~%~}" +version+
+                 (loop for plugin in (plugins)
+                       collect (list (plugin-name plugin) (plugin-version plugin))))
            0)
           ((equal word "history")
            (history-main (rest arguments) environment))

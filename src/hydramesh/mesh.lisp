@@ -11,12 +11,15 @@
   (:import-from #:hydramesh/foreign/waiter #:waiter #:make-waiter #:waiter-wait #:waiter-wake
                 #:waiter-close)
   (:import-from #:hydramesh/foreign/dcf)
+  (:import-from #:hydramesh/plugin/carriers
+                #:attach #:carriers-descriptors #:carriers-next-timeout #:carriers-receive #:carriers-send
+                #:carriers-close)
   (:local-nicknames (#:dcf #:hydramesh/foreign/dcf))
   (:export #:mesh #:open-mesh #:close-mesh #:insecure-bind
            #:mesh-wait #:mesh-wake #:mesh-receive #:mesh-flush #:mesh-idle-p
            #:mesh-subscribe
            #:mesh-now #:mesh-paused #:mesh-next-timeout #:mesh-local-address #:mesh-counters
-           #:mesh-memory)
+           #:mesh-memory #:mesh-endpoint #:mesh-attach)
   (:documentation "The head's place in the network: an endpoint of libdcf, its socket and its clock.
 
 A turn of the loop that owns a mesh: `mesh-wait`, `mesh-receive`, whatever there is to do, `mesh-flush`.
@@ -51,7 +54,8 @@ memory. The mesh can then only be closed."))
 (defstruct (mesh (:constructor %make-mesh))
   "An open mesh. ENDPOINT, SOCKET and CLOCK are libdcf's, EVENT and PEER memory for its structures.
 NEXT is an event that has been taken from the endpoint and that nobody has handled yet; BLOCKED whether
-the socket takes no more datagrams just now."
+the socket takes no more datagrams just now. CARRIERS are the other ways for datagrams, see
+hydramesh/plugin/carriers."
   (endpoint (null-pointer))
   (socket (null-pointer))
   (clock (null-pointer))
@@ -60,7 +64,8 @@ the socket takes no more datagrams just now."
   (waiter nil :type (or null waiter))
   (local-address 0 :type address)
   (next nil)
-  (blocked nil))
+  (blocked nil)
+  (carriers '() :type list))
 
 ;;; Opening, closing
 
@@ -120,6 +125,7 @@ libdcf."
 
 (defun free (mesh)
   "Free all that MESH has; nothing happens the second time."
+  (carriers-close (shiftf (mesh-carriers mesh) '()) mesh)
   (when (mesh-waiter mesh)
     (waiter-close (mesh-waiter mesh)))
   (dcf:socket-free (shiftf (mesh-socket mesh) (null-pointer)))
@@ -127,6 +133,10 @@ libdcf."
   (dcf:clock-free (shiftf (mesh-clock mesh) (null-pointer)))
   (foreign-free (shiftf (mesh-event mesh) (null-pointer)))
   (foreign-free (shiftf (mesh-peer mesh) (null-pointer))))
+
+(defun mesh-attach (mesh plugin transport)
+  "Have TRANSPORT, of hydramesh/plugin/transport, carry datagrams of MESH too for as long as PLUGIN runs."
+  (setf (mesh-carriers mesh) (attach (mesh-carriers mesh) plugin transport)))
 
 (defun close-mesh (mesh farewell &optional (handler #'identity))
   "Close MESH, after up to FAREWELL microseconds in which messages may still be acknowledged.
@@ -158,11 +168,12 @@ It does not count the pauses of this process, and has to be read several times a
 (defun mesh-next-timeout (mesh)
   "Return the `mesh-now` at which `mesh-flush` has to be called, whatever comes.
 While the socket is full that would be of no use: `mesh-wait` tells when it can be written to."
-  (if (mesh-blocked mesh)
-      +never+
-      (with-foreign-object (at :uint64)
-        (dcf:endpoint-next-timeout (mesh-endpoint mesh) at)
-        (min (mem-ref at :uint64) +never+))))
+  (min (carriers-next-timeout (mesh-carriers mesh) +never+)
+       (if (mesh-blocked mesh)
+           +never+
+           (with-foreign-object (at :uint64)
+             (dcf:endpoint-next-timeout (mesh-endpoint mesh) at)
+             (min (mem-ref at :uint64) +never+)))))
 
 (defun mesh-wait (mesh timeout)
   "Wait until there is something to receive, or a full socket can be written to again, or another
@@ -170,7 +181,8 @@ thread calls `mesh-wake`, or TIMEOUT microseconds have passed."
   (unless (mesh-next mesh)
     (loop with end = (+ (mesh-now mesh) (max timeout 0))
           for left = (max timeout 0) then (- end (mesh-now mesh))
-          until (or (waiter-wait (mesh-waiter mesh) (mesh-blocked mesh) (min left +beat+))
+          until (or (waiter-wait (mesh-waiter mesh) (mesh-blocked mesh) (min left +beat+)
+                                 (carriers-descriptors (mesh-carriers mesh)))
                     (<= left 0)))))
 
 (defun mesh-wake (mesh)
@@ -207,6 +219,9 @@ thread calls `mesh-wake`, or TIMEOUT microseconds have passed."
   "Take what has arrived, for a limited time, and call HANDLER with each event, of hydramesh/events.
 If HANDLER does not return, the events after that one come with the next call."
   (handle-events mesh handler)
+  (when (mesh-carriers mesh)
+    (setf (mesh-carriers mesh) (carriers-receive (mesh-carriers mesh) mesh))
+    (handle-events mesh handler))
   (loop repeat +receive-turn+
         for result = (dcf:socket-receive (mesh-socket mesh) (mesh-endpoint mesh)
                                          (mesh-now mesh) (dcf:clock-wall))
@@ -223,7 +238,11 @@ If HANDLER does not return, the events after that one come with the next call."
   (let ((endpoint (mesh-endpoint mesh)) (socket (mesh-socket mesh)))
     (flet ((send () (setf (mesh-blocked mesh) (zerop (dcf:socket-send socket endpoint)))))
       (unless (and (mesh-blocked mesh) (send))
-        (dcf:endpoint-flush endpoint (mesh-now mesh) (dcf:clock-wall))
+        (dcf:endpoint-flush endpoint (mesh-now mesh) (dcf:clock-wall)))
+      ;; A socket that is full stops no other way.
+      (when (mesh-carriers mesh)
+        (setf (mesh-carriers mesh) (carriers-send (mesh-carriers mesh) mesh)))
+      (unless (mesh-blocked mesh)
         (send))))
   (unless (mesh-next mesh)
     (setf (mesh-next mesh) (take-event mesh)))

@@ -5,7 +5,7 @@
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/foreign/outside #:call-outside)
   (:import-from #:hydramesh/foreign/system #:copy-octets)
-  (:export #:load-streamdb #:streamdb-missing #:streamdb-open #:streamdb-close #:streamdb-get
+  (:export #:load-streamdb #:streamdb-missing #:streamdb-version #:streamdb-open #:streamdb-close #:streamdb-get
            #:streamdb-put #:streamdb-delete #:streamdb-keys #:streamdb-flush #:streamdb-file-size)
   (:documentation "The functions of libstreamdb, StreamDB's C edition.
 
@@ -31,6 +31,10 @@ another file that takes the place of the first. A database is for one thread her
 (defun missing (control &rest arguments)
   (error 'streamdb-missing :reason (apply #'format nil control arguments)))
 
+(defun streamdb-version ()
+  "Return the version of the library, a string."
+  (call "streamdb_version" :string))
+
 (defun load-streamdb ()
   "Load the library that HYDRAMESH_LIBSTREAMDB names, or the system's. Signal STREAMDB-MISSING."
   (let ((name (or (sb-posix:getenv "HYDRAMESH_LIBSTREAMDB") "libstreamdb.so")))
@@ -42,7 +46,7 @@ another file that takes the place of the first. A database is for one thread her
     (let ((lacks (find-if-not #'cffi:foreign-symbol-pointer +functions+)))
       (when lacks
         (missing "~A is another library than StreamDB's C edition: it has no ~A" name lacks)))
-    (let ((version (call "streamdb_version" :string)))
+    (let ((version (streamdb-version)))
       (unless (eql (search "2." version) 0)
         (missing "~A has the version ~A, and HydraMesh knows 2" name version)))))
 

@@ -2,8 +2,8 @@
   (:use #:cl)
   (:import-from #:cffi #:defcfun #:mem-ref #:inc-pointer)
   (:import-from #:hydramesh/foreign/system #:failed #:error-number)
-  (:export #:waiter #:make-waiter #:waiter-wait #:waiter-wake #:waiter-close)
-  (:documentation "Waiting for a file descriptor, and for other threads, in one system call."))
+  (:export #:waiter #:make-waiter #:waiter-wait #:waiter-wake #:waiter-close #:+more+)
+  (:documentation "Waiting for file descriptors, and for other threads, in one system call."))
 (in-package #:hydramesh/foreign/waiter)
 
 (defcfun ("ppoll" %ppoll) :int (fds :pointer) (count :unsigned-long) (timeout :pointer) (mask :pointer))
@@ -21,13 +21,15 @@
 ;; What the system calls read and write lies in one block, made once.
 (defconstant +watched+ 0 "struct pollfd of the descriptor.")
 (defconstant +woken+ 8 "struct pollfd of the eventfd.")
-(defconstant +timeout+ 16 "struct timespec.")
-(defconstant +one+ 32 "What is written to the eventfd.")
-(defconstant +count+ 40 "What is read from it.")
-(defconstant +block+ 48 "Bytes in all.")
+(defconstant +others+ 16 "struct pollfd of each other descriptor.")
+(defconstant +more+ 16 "How many of those there may be.")
+(defconstant +timeout+ (+ +others+ (* 8 +more+)) "struct timespec.")
+(defconstant +one+ (+ +timeout+ 16) "What is written to the eventfd.")
+(defconstant +count+ (+ +one+ 8) "What is read from it.")
+(defconstant +block+ (+ +count+ 8) "Bytes in all.")
 
 (defstruct (waiter (:constructor %make-waiter (block event)))
-  "Waits for one descriptor. BLOCK is its memory, EVENT the eventfd through which others wake it, or
+  "Waits for a descriptor. BLOCK is its memory, EVENT the eventfd through which others wake it, or
 NIL after `waiter-close`; LOCK keeps them from using it then."
   block
   (event 0 :type (or null (signed-byte 32)))
@@ -45,16 +47,25 @@ NIL after `waiter-close`; LOCK keeps them from using it then."
             (mem-ref block :uint64 +one+) 1)
       (%make-waiter block event))))
 
-(defun waiter-wait (waiter writable timeout)
-  "Wait until the descriptor can be read, or with WRITABLE also written, or somebody wakes WAITER.
-Return true then, and NIL after TIMEOUT microseconds or at a signal. Signal SYSTEM-FAILURE if the
+(defun watch (block others)
+  "Have OTHERS be those other descriptors that are looked at; return how many they are."
+  (loop for descriptor in others
+        for place from +others+ by 8
+        repeat +more+
+        do (setf (mem-ref block :int place) descriptor
+                 (mem-ref block :short (+ place 4)) +pollin+)
+        count t))
+
+(defun waiter-wait (waiter writable timeout &optional others)
+  "Wait until the descriptor can be read, or with WRITABLE also written, or one of OTHERS can be read, a list of
++MORE+ descriptors at most, or somebody wakes WAITER. Return true then, and NIL after TIMEOUT microseconds or at a signal. Signal SYSTEM-FAILURE if the
 system cannot wait."
   (let ((block (waiter-block waiter)))
     (setf (mem-ref block :short (+ +watched+ 4)) (if writable (logior +pollin+ +pollout+) +pollin+))
     (multiple-value-bind (seconds microseconds) (floor (max timeout 0) 1000000)
       (setf (mem-ref block :long +timeout+) seconds
             (mem-ref block :long (+ +timeout+ 8)) (* 1000 microseconds)))
-    (let ((ready (%ppoll block 2 (inc-pointer block +timeout+) (cffi:null-pointer))))
+    (let ((ready (%ppoll block (+ 2 (watch block others)) (inc-pointer block +timeout+) (cffi:null-pointer))))
       (cond ((plusp ready)
              (unless (zerop (mem-ref block :short (+ +woken+ 6)))
                ;; All that woke it until now is answered by one return.

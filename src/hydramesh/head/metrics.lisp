@@ -41,7 +41,7 @@ the network are those of libdcf: what both count has the same name."))
 (defun metrics-text (core counters &optional figures)
   "Return every metric of the head as text. COUNTERS are those of MESH-COUNTERS: lists of a name, what
 is counted in a sentence, and the number. FIGURES are others: lists of a whole name, :COUNTER or :GAUGE,
-a sentence, and the number."
+a sentence, and the number; or of a gauge, a cons of labels and its samples, see WRITE-SAMPLES."
   (let* ((dispatcher (core-dispatcher core))
          (statistics (core-statistics core))
          (workers (registry-workers (dispatcher-workers dispatcher))))
@@ -77,7 +77,10 @@ a sentence, and the number."
       (loop for (name kind help value) in figures
             do (ecase kind
                  (:counter (write-counter out name help value))
-                 (:gauge (write-gauge out name help value))))
+                 (:gauge (cond ((consp value)
+                                (write-family out name "gauge" help)
+                                (write-samples out name (car value) (cdr value)))
+                               (t (write-gauge out name help value))))))
       (format out "# EOF~%"))))
 
 (defun write-counts (out statistics)

@@ -35,6 +35,8 @@
   (:import-from #:hydramesh/head/reasons #:abilities-text #:aside-text #:rank-text)
   (:import-from #:hydramesh/repl/heads)
   (:import-from #:hydramesh/repl/nodes)
+  (:import-from #:hydramesh/plugins #:disabled-text)
+  (:import-from #:hydramesh/repl/plugins)
   (:import-from #:hydramesh/repl/policies)
   (:import-from #:hydramesh/repl/tables #:bytes-text #:print-rows #:seconds-text)
   (:import-from #:hydramesh/schema)
@@ -82,7 +84,8 @@ Each takes copies of numbers and names on the head's loop, and prints them where
                              collect (gethash outcome totals)
                              collect outcome)
                        (statistics-moved statistics)
-                       (statistics-hedged statistics)))))))
+                       (statistics-hedged statistics))
+               (format stream "~@[~A~%~]" (disabled-text)))))))
   (values))
 
 (defun workers ()
@@ -253,6 +256,7 @@ Each takes copies of numbers and names on the head's loop, and prints them where
 (jobs)              every task that is not over
 (policy)            the policy in force, and what is wrong with the one that should have replaced it
 (load-policy FILE)  has another policy decide, until the head reads its settings again
+(plugins)           every plugin, and why one is disabled
 (explain TASK)      why a task is where it is, and what speaks for and against each worker;
                     TASK is a number in (jobs), or the id that its client gave it
 (in-loop FORM...)   evaluates on the head's own thread, where *core* may be looked into:
@@ -268,7 +272,7 @@ end, a second at most.
 ;;; Where sessions are. Nothing of SBCL's own: its EXIT ends the head.
 (defpackage #:hydramesh-user
   (:use #:cl #:hydramesh/repl/commands #:hydramesh/repl/heads #:hydramesh/repl/nodes
-        #:hydramesh/repl/policies)
+        #:hydramesh/repl/plugins #:hydramesh/repl/policies)
   (:local-nicknames (#:core #:hydramesh/head/core)
                     (#:dispatcher #:hydramesh/head/dispatcher)
                     (#:job #:hydramesh/head/job)

@@ -8,7 +8,7 @@
   (:import-from #:hydramesh/storage/archive
                 #:open-archive #:archive-store #:archive-rates #:archive-counters #:archive-add-rate
                 #:archive-set-counters #:archive-write #:archive-close)
-  (:import-from #:hydramesh/storage/opening #:open-storage #:set-aside)
+  (:import-from #:hydramesh/storage/opening #:open-storage #:set-aside #:storage-broken)
   (:import-from #:hydramesh/storage/rates #:rates-list)
   (:import-from #:hydramesh/storage/store
                 #:store-check #:store-close #:storage-failure #:storage-failure-reason
@@ -113,6 +113,7 @@ recorded meanwhile."
       (in-trouble keeper (storage-failure-reason condition)))
     (serious-condition (condition)
       (ignore-errors (let-go keeper))
+      (storage-broken (keeper-storage keeper) condition)
       (in-trouble keeper (format nil "a fault, ~(~A~)" (type-of condition))))))
 
 (defun keeper-open (keeper)

@@ -12,10 +12,11 @@
   (:import-from #:hydramesh/storage/streamdb-file #:check-streamdb-file)
   (:import-from #:hydramesh/foreign/outside #:call-outside)
   (:import-from #:hydramesh/foreign/streamdb
-                #:load-streamdb #:streamdb-missing #:streamdb-open #:streamdb-close #:streamdb-get
+                #:load-streamdb #:streamdb-missing #:streamdb-version #:streamdb-open #:streamdb-close #:streamdb-get
                 #:streamdb-put #:streamdb-delete #:streamdb-keys #:streamdb-flush #:streamdb-file-size)
-  (:export #:open-streamdb)
-  (:documentation "A store in a file of StreamDB.
+  (:import-from #:hydramesh/plugin/define #:define-plugin)
+  (:import-from #:hydramesh/plugin/plugin #:unusable)
+  (:documentation "The plugin `streamdb': a store in a file of StreamDB.
 
 The library holds everything in memory, two KiB for a byte of a key that it shares with no other, so keys
 are short: the number, the lowest byte first, and the kind. It writes everything anew, so that is done
@@ -37,7 +38,6 @@ file of its own, and that takes the store's place when it is complete and on the
 (defmacro translating (&body body)
   "Do BODY, with what the system refuses as failures of a store."
   `(handler-case (progn ,@body)
-     (streamdb-missing (condition) (unavailable "~A" condition))
      (sb-posix:syscall-error (condition)
        (unavailable "~A" (reason-of condition)))
      (file-error (condition) (unavailable "~A" condition))))
@@ -95,10 +95,9 @@ file of its own, and that takes the store's place when it is complete and on the
 (defun open-database (path)
   (or (streamdb-open path) (unavailable "there is not enough memory")))
 
-(defun open-streamdb (path &key (writing t))
+(defun open-streamdb (path writing)
   "Open the store at PATH, a native name. Unless WRITING, the file must be there. Signal STORAGE-FAILURE."
   (translating
-    (load-streamdb)
     (let ((there (exists-p path)) (store nil) (done nil))
       (unless (or there writing)
         (unavailable "nothing has been recorded yet"))
@@ -170,3 +169,14 @@ file of its own, and that takes the store's place when it is complete and on the
 
 (defmethod store-traffic-chunks ((store streamdb))
   +streamdb-traffic-chunks+)
+
+(define-plugin streamdb
+  (:documentation "Keeps the figures of the past in a file of StreamDB.")
+  (:version "1.0.0")
+  (:start ()
+   (handler-case (load-streamdb)
+     (streamdb-missing (condition) (unusable "~A" condition))))
+  (:store "streamdb" (started path writing)
+   (open-streamdb path writing))
+  (:report (started)
+   (format nil "with version ~A of the library" (streamdb-version))))

@@ -9,7 +9,8 @@
   (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:link-trust #:message-too-large
                 #:message-too-large-reason)
   (:import-from #:hydramesh/tests/suite)
-  (:import-from #:sb-bsd-sockets))
+  (:import-from #:sb-bsd-sockets)
+  (:export #:with-meshes #:run-until))
 (in-package #:hydramesh/tests/mesh)
 
 (def-suite mesh :in hydramesh/tests/suite:hydramesh)

@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:uiop)
   (:import-from #:sb-posix)
-  (:import-from #:hydramesh/foreign/streamdb #:load-streamdb)
+  (:import-from #:hydramesh/plugin/plugin #:find-plugin #:plugin-reason #:start-plugin)
   (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
   (:import-from #:hydramesh/storage/opening #:storage-path)
   (:import-from #:hydramesh/storage/recorder
@@ -62,8 +62,7 @@
   "Print what it costs, for each kind of store."
   (format t "recording ~D tasks a second for ~D s~%" +rate+ +seconds+)
   (measure "sqlite")
-  (handler-case (load-streamdb)
-    (error (condition) (format t "streamdb is left out: ~A~%" condition))
-    (:no-error (&rest values)
-      (declare (ignore values))
-      (measure "streamdb"))))
+  (let ((streamdb (find-plugin "streamdb")))
+    (if (start-plugin streamdb)
+        (measure "streamdb")
+        (format t "streamdb is left out: ~A~%" (plugin-reason streamdb)))))

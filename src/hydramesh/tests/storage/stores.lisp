@@ -8,7 +8,7 @@
                 #:store-read #:store-list #:store-write #:store-check #:store-close #:+traffic+
                 #:+minutes+ #:+counters+ #:storage-failure #:storage-damaged #:storage-unavailable)
   (:import-from #:hydramesh/storage/opening #:open-storage #:set-aside)
-  (:import-from #:hydramesh/foreign/streamdb #:load-streamdb)
+  (:import-from #:hydramesh/plugin/plugin #:find-plugin #:plugin-reason #:start-plugin)
   (:export #:in-every-store #:bytes)
   (:documentation "What every store promises."))
 (in-package #:hydramesh/tests/storage/stores)
@@ -19,9 +19,9 @@
 (defun call-in-every-store (function)
   (dolist (storage '("sqlite" "streamdb"))
     (let ((missing (and (string= storage "streamdb")
-                        (handler-case (progn (load-streamdb) nil) (error (reason) reason)))))
+                        (not (start-plugin (find-plugin "streamdb"))))))
       (if missing
-          (skip "StreamDB's library is not here: ~A" missing)
+          (skip "StreamDB's library is not here: ~A" (plugin-reason (find-plugin "streamdb")))
           (let ((folder (sb-posix:mkdtemp (format nil "~A/hydramesh-XXXXXX" (uiop:temporary-directory)))))
             (unwind-protect (funcall function storage (format nil "~A/state.~A" folder storage))
               (uiop:delete-directory-tree (uiop:ensure-directory-pathname folder) :validate t)))))))
