@@ -238,7 +238,7 @@ class Dispatcher:
         if not self.queue:
             return
         changed = [freed] if freed is not None else self.workers
-        free = [worker for worker in changed if worker.load < worker.slots]
+        free = [worker for worker in changed if worker.free]
 
         def assign(job: Job) -> float | None:
             if freed is not None and not may_run(freed, job):
@@ -246,7 +246,7 @@ class Dispatcher:
             worker = self._place(job, now)
             return cost(worker, job) if worker is not None else None
 
-        self.queue.serve(assign, lambda: any(worker.load < worker.slots for worker in free))
+        self.queue.serve(assign, lambda: any(worker.free for worker in free))
 
     def _place(self, job: Job, now: float) -> Worker | None:
         """Assign `job` to the worker that should get it now, if there is one; return that."""

@@ -27,7 +27,7 @@ def place(
     if found is None:
         groups.make_way(job, now)
         return None
-    return found if found[0].load < found[0].slots else None
+    return found if found[0].free else None
 
 
 def servable(workers: Registry, groups: GroupLedger, job: Job) -> bool:

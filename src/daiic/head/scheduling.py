@@ -37,8 +37,8 @@ def choose(workers: Iterable[Worker], job: Job, now: float) -> Worker | None:
         candidates = same or candidates
     if len(candidates) == 1:
         only = candidates[0][1]
-        return only if only.load < only.slots else None
-    free = [candidate for candidate in candidates if candidate[1].load < candidate[1].slots]
+        return only if only.free else None
+    free = [candidate for candidate in candidates if candidate[1].free]
     if not free:
         return None
     best = min(free, key=_first)[0]

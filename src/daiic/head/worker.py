@@ -75,6 +75,7 @@ class Worker:
 
     __slots__ = (
         "_excess",
+        "_refilled",
         "address",
         "attempts",
         "bytes",
@@ -107,6 +108,8 @@ class Worker:
         self.rtt: float | None = None
         self.read = ReadPrompts(LIMITS.read_blocks)
         self._excess = 0
+        self._refilled = False
+        self.heartbeat = heartbeat
         self.update(heartbeat, address, now)
 
     @property
@@ -129,8 +132,17 @@ class Worker:
         """Tasks that it has, from all heads."""
         return len(self.attempts) + self.elsewhere
 
+    @property
+    def free(self) -> bool:
+        """Whether it has a slot for a task of this head.
+
+        That is one that is free or, where other heads fill each again at once, the next one.
+        """
+        return self.load < self.slots or (self._refilled and not self.attempts)
+
     def update(self, heartbeat: pb.Heartbeat, address: Address, now: float) -> None:
         """Replace what the same process said before."""
+        ended_some = heartbeat.tasks_done > self.heartbeat.tasks_done
         self.heartbeat = heartbeat
         self.address = address
         self.seen_at = now
@@ -163,6 +175,7 @@ class Worker:
         excess = max(heartbeat.running + heartbeat.waiting - len(self.attempts), 0)
         self.elsewhere = min(excess, self._excess)
         self._excess = excess
+        self._refilled = self.elsewhere >= self.slots and (self._refilled or ended_some)
 
     def readiness(self, model: str) -> Readiness | None:
         """Return how soon it could run `model`, `None` if never."""

@@ -41,7 +41,7 @@ PROCESS is its id and incarnation: a worker that was restarted is another one. N
 when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table whose
 keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many tasks it
 has from other heads: those that they have TOLD, and others, UNTOLD. CONTESTED: heads that have tasks
-there have others that wait. LAST-ASSIGNMENT orders workers by when they last got a task. READ is what
+there have others that wait. REFILLED: heads that do not tell fill each slot again that becomes free. LAST-ASSIGNMENT orders workers by when they last got a task. READ is what
 it has read of late, NIL if that is nothing. RETIRED are processes of the same id that this one has
 replaced, the oldest first, each with the number of heartbeats that came from it since. PROXIMITY is how
 far away it is. TAGS are a set of hydramesh/head/tags. MEMORY are the bytes that models could take if it
@@ -71,6 +71,7 @@ INDEX too."
   (excess 0 :type fixnum)
   (untold 0 :type fixnum)
   (contested nil :type boolean)
+  (refilled nil :type boolean)
   (last-assignment 0 :type fixnum)
   (read nil :type (or null read-prompts))
   (retired '() :type list)
@@ -122,9 +123,10 @@ INDEX too."
   "Return whether it has a slot for a task of this head: one that is free or, where other heads would fill it for
 ever, the next one."
   (or (< (worker-load worker) (worker-slots worker))
-      (and (worker-contested worker)
-           (zerop (worker-running worker))
-           (< (worker-untold worker) (worker-slots worker)))))
+      (and (zerop (worker-running worker))
+           (or (worker-refilled worker)
+               (and (worker-contested worker)
+                    (< (worker-untold worker) (worker-slots worker)))))))
 
 (defun worker-set-aside-p (worker now)
   "Return whether it should get no task now, as it has failed again and again."
@@ -148,6 +150,13 @@ ever, the next one."
   "Replace what the same process said before."
   (unless (= address (worker-address worker))
     (setf (worker-proximity worker) (make-proximity)))
+  (let ((before (worker-heartbeat worker)))
+    (replace-heartbeat worker heartbeat address now)
+    (note-untold worker
+                 heartbeat
+                 (and before (> (pb:heartbeat-tasks-done heartbeat) (pb:heartbeat-tasks-done before))))))
+
+(defun replace-heartbeat (worker heartbeat address now)
   (setf (worker-heartbeat worker) heartbeat
         (worker-address worker) address
         (worker-seen-at worker) now
@@ -161,14 +170,21 @@ ever, the next one."
   (update-models worker (pb:heartbeat-models heartbeat))
   (when (worker-read worker)
     (forget-unless (worker-read worker)
-                   (lambda (model) (eql +loaded+ (worker-readiness worker model)))))
+                   (lambda (model) (eql +loaded+ (worker-readiness worker model))))))
+
+(defun note-untold (worker heartbeat ended-some)
+  "Note how many tasks WORKER has by HEARTBEAT from heads that do not tell, and whether those always fill it:
+ENDED-SOME says that it has ended tasks since the last heartbeat."
   ;; A heartbeat and a result may cross on the way, so only what two heartbeats say counts.
   (let ((excess (max 0 (- (+ (pb:heartbeat-running heartbeat) (pb:heartbeat-waiting heartbeat))
                           (worker-running worker)
                           (worker-told worker)))))
     (setf (worker-untold worker) (min excess (worker-excess worker))
           (worker-excess worker) excess))
-  (worker-note-elsewhere worker (worker-told worker) (worker-contested worker)))
+  (worker-note-elsewhere worker (worker-told worker) (worker-contested worker))
+  (setf (worker-refilled worker) (and (plusp (worker-untold worker))
+                                      (>= (worker-elsewhere worker) (worker-slots worker))
+                                      (or (worker-refilled worker) ended-some))))
 
 (defun worker-note-elsewhere (worker told contested)
   "Note that other heads have TOLD how many tasks it has from them; CONTESTED: more of theirs wait."

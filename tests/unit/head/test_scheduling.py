@@ -84,6 +84,32 @@ def test_tasks_of_other_heads_count(cluster):
     assert (len(shared.tasks()), len(other.tasks())) == (0, 4)
 
 
+def test_a_worker_that_other_heads_would_fill_for_ever_gets_one_task_all_the_same(cluster):
+    worker = cluster.worker(slots=2)
+    client = cluster.client()
+    for done in (5, 5, 5):
+        worker.say(running=2, tasks_done=done)
+    for _ in range(3):
+        client.ask()
+    assert not worker.tasks(), "what is only busy is waited for"
+    worker.say(running=2, tasks_done=6)
+    first = worker.task()
+    worker.say(running=2, waiting=1, tasks_done=9)
+    assert not worker.tasks(), "it has one from this head"
+    worker.answer(first)
+    second = worker.task()
+    worker.answer(second)
+    third = worker.task()
+    worker.say(running=1, tasks_done=12)
+    worker.answer(third)
+    for running in (1, 2, 2):
+        worker.say(running=running, tasks_done=12)
+    client.ask()
+    client.ask()
+    worker.say(running=2, tasks_done=12)
+    assert not worker.tasks(), "it was not full all the time"
+
+
 def test_one_heartbeat_that_crossed_results_does_not_make_a_worker_look_busy(cluster):
     worker = cluster.worker(slots=1)
     worker.say(running=1)
