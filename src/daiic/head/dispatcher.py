@@ -13,6 +13,7 @@ Clients' messages come through `client_messages`, workers' through
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from operator import attrgetter
 
 import structlog
@@ -26,6 +27,7 @@ from daiic.head.job import Job
 from daiic.head.job_queue import Group, JobQueue
 from daiic.head.limits import HeadLimits
 from daiic.head.link import Link
+from daiic.head.patience import Wait, worth_waiting
 from daiic.head.placement import place, servable
 from daiic.head.reading import note_assigned
 from daiic.head.registry import Registry
@@ -77,6 +79,7 @@ class Dispatcher:
         self._link = link
         self._statistics = statistics
         self._deadlines = Deadlines(paused, self.jobs)
+        self._patience = Deadlines(paused, self.queue.patient)
         self._tasks_bytes = 0
 
     @property
@@ -91,6 +94,8 @@ class Dispatcher:
         for worker in self.workers.silent_since(now - self.policy.worker_timeout):
             self.lose(worker, "was silent for too long", now)
         self.groups.tick(now)
+        for job in self._patience.missed(now):
+            self._lose_patience(job)
         self.assign_waiting(now)
         self._fail_unservable(now)
 
@@ -113,7 +118,7 @@ class Dispatcher:
                 return
             if not servable(self.workers, self.groups, job) and now >= self._settled_at:
                 raise task_errors.unservable(job, self.workers)
-        if len(self.queue) >= self.policy.queue_size:
+        while len(self.queue) >= self.policy.queue_size:
             full = task_errors.queue_full(len(self.queue))
             self._make_way(job, attrgetter("queued"), 1, full, now)
         self.wait(job, now)
@@ -123,12 +128,20 @@ class Dispatcher:
         self._tasks_bytes += job.bytes
         self.jobs[job.number] = job
         job.client.unfinished[job.id] = job.number
-        self._deadlines.add(job)
+        self._deadlines.add(job, job.deadline)
 
     def _make_way(
         self, job: Job, measure: Measure, size: int, refusal: TaskError, now: float
     ) -> None:
-        """Fail a waiting job of the client that has most, or refuse `job` with `refusal`."""
+        """Fail a waiting job of the client that has most, or refuse `job` with `refusal`.
+
+        If some wait that need not, none fails, but these wait no longer.
+        """
+        if self.queue.patient:
+            for patient in list(self.queue.patient.values()):
+                self._lose_patience(patient)
+            self.assign_waiting(now)
+            return
         leaving = self.queue.giving_way(job, measure, size)
         if leaving is None:
             raise refusal
@@ -151,6 +164,7 @@ class Dispatcher:
     def complete(self, job: Job, now: float) -> None:
         """End `job`, whose answer has been relayed."""
         worker = self.assignments.release(job)
+        worker.turnaround.ended(now - job.began_at, now)
         self._end(job, DONE, now)
         self.assign_waiting(now, worker)
 
@@ -254,12 +268,32 @@ class Dispatcher:
         if placed is None:
             return None
         worker, group = placed
+        if group is None and len(self.queue) < self.policy.queue_size:
+            wait = worth_waiting(self.workers, worker, job, now)
+            if wait is not None:
+                self._be_patient(job, wait, now)
+                return None
         job.share(group)
         return worker if self._assign(job, worker, now) else None
+
+    def _be_patient(self, job: Job, wait: Wait, now: float) -> None:
+        """Let `job` wait for the worker of `wait`; what it saved at first bounds how long."""
+        self.queue.await_worker(job, wait.worker)
+        if job.patient_until == inf:
+            job.patient_until = now + wait.saving
+            self._patience.add(job, job.patient_until)
+            self._statistics.patient += 1
+
+    def _lose_patience(self, job: Job) -> None:
+        job.patient_until = -inf
+        self.queue.await_worker(job, None)
 
     def _assign(self, job: Job, worker: Worker, now: float) -> bool:
         assigned = self.assignments.assign(job, worker)
         if assigned:
+            job.began_at, job.first_at = now, 0.0
+            worker.turnaround.began(now)
+            self._statistics.rewarded += job.awaits is worker
             self._statistics.queued.add(now - job.queued_at)
             note_assigned(job, worker, self._statistics)
         return assigned

@@ -1,5 +1,7 @@
 """One task that the head has accepted, until it has ended."""
 
+from math import inf
+
 from daiic.answer_order import AnswerLimits, AnswerOrder, size_of
 from daiic.errors import TaskError
 from daiic.head.clients import Client
@@ -21,8 +23,9 @@ GroupKey = tuple[
     frozenset[tuple[str, int]],
     frozenset[tuple[str, int]],
     tuple[str, ...] | None,
+    tuple[str, int] | None,
 ]
-"""What jobs that can run on the same workers have in common."""
+"""What jobs that can run on the same workers, and wait for the same, have in common."""
 
 USUAL_WEIGHT = 100
 MOST_WEIGHT = 1000
@@ -47,7 +50,10 @@ class Job:
     worker's. `failed_on` are the processes on which it has failed, the last
     time with `error`, `too_small` those that could not hold its model alone, but might
     lead a group. `group` are the workers that hold its model together, if
-    one alone cannot. Times are of the head's monotonic clock.
+    one alone cannot. `awaits` is a busy worker for which it waits though others are free,
+    see `patience`, and until `patient_until` at most. It was given to its worker at `began_at`,
+    and the first part of the answer came at `first_at`, 0 if none has.
+    Times are of the head's monotonic clock.
     """
 
     __slots__ = (
@@ -56,12 +62,15 @@ class Job:
         "arrived_at",
         "attempt",
         "attempts",
+        "awaits",
+        "began_at",
         "bytes",
         "client",
         "deadline",
         "dialect",
         "error",
         "failed_on",
+        "first_at",
         "group",
         "id",
         "kind",
@@ -70,6 +79,7 @@ class Job:
         "needs",
         "number",
         "over",
+        "patient_until",
         "pinned",
         "prefix",
         "queued_at",
@@ -138,7 +148,11 @@ class Job:
             self.answer.task = _without_work(task, kind)
         self.arrived_at = now
         self.queued_at = now
+        self.began_at = now
+        self.first_at = 0.0
         self.deadline = deadline
+        self.awaits: Worker | None = None
+        self.patient_until = inf
         self.worker: Worker | None = None
         self.attempt = 0
         self.attempts = 0
@@ -163,11 +177,12 @@ class Job:
 
     @property
     def group_key(self) -> GroupKey:
-        """Jobs with the same key can run on the same workers; it is constant while one waits."""
+        """Jobs with the same key can run on the same workers; only a queue may change it."""
         model = self.answer.made_by
         identity = tuple(getattr(model, aspect) for aspect in ASPECTS) if model else None
         kept_off = self.failed_on, self.too_small
-        return self.model, self.pinned, self.needs, self.tags, *kept_off, identity
+        awaits = self.awaits.process if self.awaits is not None else None
+        return self.model, self.pinned, self.needs, self.tags, *kept_off, identity, awaits
 
 
 def _encoded_work(task: pb.Task, kind: WorkKind) -> bytes:

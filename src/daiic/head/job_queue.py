@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from daiic.head.job import GroupKey, Job
 from daiic.head.shares import Measure, Share, Shares
+from daiic.head.worker import Worker
 
 STALE = 64
 
@@ -125,6 +126,8 @@ class JobQueue:
         self._groups: dict[GroupKey, Group] = {}
         self._shares = Shares()
         self._share_of: dict[int, Share] = {}
+        self.patient: dict[int, Job] = {}
+        """Those that wait for a worker though others are free, by their numbers."""
         self._had_turn = Share("", Share("", None))
         """Of all jobs that were on a worker before."""
 
@@ -137,33 +140,66 @@ class JobQueue:
 
     def add(self, job: Job, now: float) -> Group:
         """Let `job` wait; return its group."""
+        moved = bool(job.failed_on)
+        job.queued_at = now
+        share = self._had_turn if moved else self._shares.join(job)
+        self._share_of[job.number] = share
+        return self._enter(job, share, moved)
+
+    def _enter(self, job: Job, share: Share, moved: bool) -> Group:
         key = job.group_key
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(moved=bool(job.failed_on))
-        job.queued_at = now
-        share = self._had_turn if group.moved else self._shares.join(job)
-        self._share_of[job.number] = share
+            group = self._groups[key] = Group(moved)
         group.add(job, share)
         return group
 
-    def remove(self, job: Job, cost: float = 0.0) -> None:
-        """Remove `job`, which must be waiting; charge its client `cost` for its turn."""
+    def _leave(self, job: Job, share: Share) -> Group:
         key = job.group_key
         group = self._groups[key]
-        share = self._share_of.pop(job.number)
         group.remove(job, share)
-        if not group.moved:
-            self._shares.leave(job, share)
-            self._shares.charge(share, cost, job.weight)
         if not group:
             del self._groups[key]
+        return group
+
+    def await_worker(self, job: Job, worker: Worker | None) -> None:
+        """Let `job` wait for `worker`, or for any if that is `None`, as if it always had.
+
+        It keeps its turn, and holds up only those behind it that wait for the same worker.
+        """
+        if job.awaits is worker:
+            return
+        share = self._share_of.get(job.number)
+        if share is None:  # it is about to be added
+            self._set_awaits(job, worker)
+            return
+        group = self._leave(job, share)
+        self._set_awaits(job, worker)
+        into = self._enter(job, share, group.moved)
+        into.unservable_since = group.unservable_since
+
+    def _set_awaits(self, job: Job, worker: Worker | None) -> None:
+        if job.awaits is not None:
+            job.awaits.awaited -= 1
+            del self.patient[job.number]
+        job.awaits = worker
+        if worker is not None:
+            worker.awaited += 1
+            self.patient[job.number] = job
+
+    def remove(self, job: Job, cost: float = 0.0) -> None:
+        """Remove `job`, which must be waiting; charge its client `cost` for its turn."""
+        share = self._share_of.pop(job.number)
+        if not self._leave(job, share).moved:
+            self._shares.leave(job, share)
+            self._shares.charge(share, cost, job.weight)
+        self._set_awaits(job, None)
 
     def serve(self, assign: Callable[[Job], float | None], room: Callable[[], bool]) -> None:
         """Assign jobs to workers, in turn, while there is `room`.
 
         `assign` assigns a job and returns its cost in seconds, `None` if it
-        has to wait, with all others of its group.
+        has to wait, with all others of its group, unless it has had it await a worker.
         """
         groups = [
             (group.order, number, group) for number, group in enumerate(self._groups.values())
@@ -176,10 +212,11 @@ class JobQueue:
                 continue
             job = group.first
             cost = assign(job)
-            if cost is None:
+            if cost is not None:
+                self.remove(job, cost)
+            elif group and group.first is job:
                 heapq.heappop(groups)
                 continue
-            self.remove(job, cost)
             if group:
                 heapq.heapreplace(groups, (group.order, number, group))
             else:

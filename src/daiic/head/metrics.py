@@ -56,6 +56,12 @@ class HeadCollector(Collector):
             ),
             ("prompt_tokens", "Tokens of prompts, by their answers", statistics.prompt_tokens),
             ("cached_tokens", "Those that workers did not read again", statistics.cached_tokens),
+            (
+                "patient",
+                "Tasks that waited for a worker which had read their prompt, as others were free",
+                statistics.patient,
+            ),
+            ("rewarded", "Those of them that got that worker", statistics.rewarded),
         ):
             yield CounterMetricFamily(f"daiic_head_{name}", text, value=total)
         yield GaugeMetricFamily(

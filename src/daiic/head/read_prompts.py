@@ -11,12 +11,16 @@ from daiic.prompt_blocks import ENDS
 
 
 class _Model:
-    """A model that has read something; `kept` is how much of that is still there, from 0 to 1."""
+    """A model that has read something; `kept` is how much of that is still there, from 0 to 1.
 
-    __slots__ = ("kept",)
+    `pace` is how many seconds a unit of `Job.reading` takes, 0 if that was not measured.
+    """
+
+    __slots__ = ("kept", "pace")
 
     def __init__(self) -> None:
         self.kept = 1.0
+        self.pace = 0.0
 
 
 class ReadPrompts:
@@ -74,6 +78,17 @@ class ReadPrompts:
         model = self._models.get(name)
         if model is not None:
             model.kept = (model.kept + kept) / 2
+
+    def pace(self, name: str) -> float:
+        """Return in how many seconds the model `name` reads a unit, 0 if that was not measured."""
+        model = self._models.get(name)
+        return model.pace if model is not None else 0.0
+
+    def learn_pace(self, name: str, pace: float) -> None:
+        """Note how many seconds it took to read a unit."""
+        model = self._models.get(name)
+        if model is not None:
+            model.pace = (model.pace + pace) / 2 if model.pace else pace
 
     def forget_all_but(self, names: Container[str]) -> None:
         """Forget what other models than these have read.

@@ -14,6 +14,10 @@ def saved(worker: Worker, job: Job) -> float:
     return min(before, job.reading) * worker.read.kept(job.model)
 
 
+LEAST_READ = 256
+"""Tokens of a prompt; how long it takes to read fewer tells more of other things."""
+
+
 def note_assigned(job: Job, worker: Worker, statistics: Statistics) -> None:
     """Note that `worker` has got `job`."""
     if job.prefix:
@@ -21,12 +25,14 @@ def note_assigned(job: Job, worker: Worker, statistics: Statistics) -> None:
         statistics.read_before += job.read_before > 0
 
 
-def note_part(job: Job, part: pb.Result, statistics: Statistics) -> None:
+def note_part(job: Job, part: pb.Result, statistics: Statistics, now: float) -> None:
     """Note what a part of the answer tells: the first one that its worker has read the prompt.
 
-    The last one tells how much of the prompt it still had.
+    The last one tells how much of the prompt it still had, and so how fast it has read the rest.
     """
     usage = part.usage
+    if not part.final and not job.first_at:
+        job.first_at = now
     if part.final:
         statistics.prompt_tokens += usage.prompt_tokens
         statistics.cached_tokens += min(usage.cached_tokens, usage.prompt_tokens)
@@ -39,3 +45,8 @@ def note_part(job: Job, part: pb.Result, statistics: Statistics) -> None:
         kept = usage.cached_tokens / usage.prompt_tokens / expected
         read.learn(job.model, min(kept, 1.0))
     read.note(job.model, job.prefix)
+    if part.final and job.first_at and job.attempts == 1:
+        unread = usage.prompt_tokens - usage.cached_tokens
+        if unread >= LEAST_READ:
+            units = job.reading * unread / usage.prompt_tokens
+            read.learn_pace(job.model, (job.first_at - job.began_at) / units)

@@ -115,14 +115,21 @@ def may_lead(worker: Worker, job: Job) -> bool:
 
 def _done_first(workers: list[Worker], job: Job) -> Worker:
     fastest = max(worker.rate(job.model) for worker in workers) or 1.0
-    return min(workers, key=lambda worker: (score(worker, job, fastest), worker.last_assignment))
+    return min(
+        workers,
+        key=lambda worker: (seconds_on(worker, job, fastest, worker.load), worker.last_assignment),
+    )
 
 
-def score(worker: Worker, job: Job, fastest: float) -> float:
-    """Return in how many seconds `job` would be done by `worker`.
+def seconds_on(worker: Worker, job: Job, usual: float, load: int) -> float:
+    """Return in how many seconds `job` would be done by `worker` beside `load` other tasks.
 
-    `fastest` is the highest rate of those that the choice is among.
+    `usual` is the rate of one that was not measured.
     """
     work = job.size + job.reading - saved(worker, job)
-    share = worker.load / worker.slots if job.kind.shared else worker.load
-    return work / (worker.rate(job.model) or fastest) * (1 + share)
+    return work / (worker.rate(job.model) or usual) * stretch(worker, job, load)
+
+
+def stretch(worker: Worker, job: Job, load: int) -> float:
+    """Return how many times longer `job` takes on `worker` beside `load` other tasks than alone."""
+    return 1 + (load / worker.slots if job.kind.shared else load)

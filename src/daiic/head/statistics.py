@@ -30,7 +30,8 @@ class Statistics:
     what is kept, `foreign` RESULTs and ERRORs from elsewhere than the task's
     worker. `read_before` counts tasks that were given to a worker which had read
     the beginning of their prompt, `prompt_tokens` what prompts had by their answers, of
-    which `cached_tokens` were not read again.
+    which `cached_tokens` were not read again. `patient` counts tasks that waited for such a
+    worker though another was free, `rewarded` those of them that got it.
     """
 
     __slots__ = (
@@ -39,11 +40,13 @@ class Statistics:
         "malformed",
         "moved",
         "outcomes",
+        "patient",
         "prompt_tokens",
         "queued",
         "read_before",
         "refused_heartbeats",
         "repeated",
+        "rewarded",
         "total",
     )
 
@@ -57,6 +60,8 @@ class Statistics:
         self.read_before = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
+        self.patient = 0
+        self.rewarded = 0
         self.queued = Durations()
         self.total = Durations()
 

@@ -5,6 +5,7 @@ from enum import IntEnum
 
 from daiic.head.limits import LIMITS
 from daiic.head.read_prompts import ReadPrompts
+from daiic.head.turnaround import Turnaround
 from daiic.model_identity import differences
 from daiic.model_kinds import capabilities_of
 from daiic.wire import daiic_pb2 as pb
@@ -68,7 +69,7 @@ class Worker:
     it has, `None` if it does not tell, and `room` those of them that one could take
     of which other workers hold parts. `offer` is what it lends to models of
     other workers. `read` is what it has read of late. `last_assignment` orders workers by
-    when they last got a task.
+    when they last got a task. `awaited` jobs wait for it, as it has read their prompts.
     `retired` are processes of the same id that this one has replaced, each
     with the number of heartbeats that came from it since.
     """
@@ -78,6 +79,7 @@ class Worker:
         "_refilled",
         "address",
         "attempts",
+        "awaited",
         "bytes",
         "can_download",
         "elsewhere",
@@ -96,6 +98,7 @@ class Worker:
         "slots",
         "state",
         "tags",
+        "turnaround",
     )
 
     def __init__(self, heartbeat: pb.Heartbeat, address: Address, now: float) -> None:
@@ -107,6 +110,8 @@ class Worker:
         self.last_assignment = 0
         self.rtt: float | None = None
         self.read = ReadPrompts(LIMITS.read_blocks)
+        self.awaited = 0
+        self.turnaround = Turnaround()
         self._excess = 0
         self._refilled = False
         self.heartbeat = heartbeat

@@ -103,7 +103,7 @@ class WorkerMessages:
         try:
             ready = self._assignments.accept(job, part)
             while ready is not None:
-                note_part(job, ready, self._statistics)
+                note_part(job, ready, self._statistics, now)
                 ready.id = job.id
                 error = self._relay(ready, aside if ready is part else [], job)
                 if error is not None:
