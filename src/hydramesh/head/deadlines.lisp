@@ -14,7 +14,7 @@ while this process is stopped, so the time that the clock leaves out counts here
 (deftype numbers () '(simple-array fixnum (*)))
 
 (defstruct (deadlines (:constructor make-deadlines (paused jobs)))
-  "JOBS are all that are not over, by their numbers. PAUSED is a function that tells how much time the
+  "JOBS are all for which the time still matters, by their numbers. PAUSED is a function that tells how much time the
 clock has left out since the start. The first COUNT of TIMES and NUMBERS are the heap."
   (paused (constantly 0) :type function :read-only t)
   (jobs nil :type hash-table :read-only t)

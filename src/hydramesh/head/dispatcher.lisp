@@ -27,15 +27,18 @@
   (:import-from #:hydramesh/head/hedging #:hedging #:make-hedging #:stall)
   (:import-from #:hydramesh/head/job
                 #:job-heard-at #:job-hedge #:job-pace #:job-stalled-p
-                #:job #:job-answer #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline #:job-decision
+                #:job #:job-answer #:job-asked-model #:job-awaits #:job-patient-until #:job-arrived-at #:job-attempts #:job-bytes #:job-client #:job-deadline #:job-decision
                 #:job-dialect #:job-error #:job-group #:job-share #:job-failed-here #:job-too-small #:job-id #:job-kind #:job-number #:job-numbers
-                #:job-queued-at #:job-worker #:numbers-began-at #:numbers-moved #:numbers-queued)
+                #:job-queued-at #:job-worker #:numbers-began-at #:numbers-moved #:numbers-queued
+                #:numbers-ran)
   (:import-from #:hydramesh/head/job-queue
                 #:job-queue #:make-job-queue #:job-queue-add #:job-queue-giving-way #:job-queue-group-of
-                #:job-queue-groups #:job-queue-length #:job-queue-remove #:job-queue-serve
+                #:job-queue-await #:job-queue-groups #:job-queue-length #:job-queue-patient #:job-queue-remove
+                #:job-queue-serve
                 #:group-first #:group-jobs #:group-unservable-since)
   (:import-from #:hydramesh/head/limits #:head-limits #:head-limits-tasks-memory)
   (:import-from #:hydramesh/head/link #:link-forget #:message-too-large)
+  (:import-from #:hydramesh/head/patience #:wait-saving #:wait-worker #:worth-waiting)
   (:import-from #:hydramesh/head/races #:races #:make-races #:races-begin #:races-run)
   (:import-from #:hydramesh/head/reading #:note-assigned)
   (:import-from #:hydramesh/head/registry
@@ -46,12 +49,14 @@
   (:import-from #:hydramesh/head/scoring #:cost)
   (:import-from #:hydramesh/head/shares #:share-bytes #:share-queued)
   (:import-from #:hydramesh/head/statistics
-                #:statistics #:statistics-count-outcome #:statistics-moved #:statistics-queued
+                #:statistics #:statistics-count-outcome #:statistics-moved #:statistics-patient
+                #:statistics-queued #:statistics-rewarded
                 #:statistics-total #:durations-add #:+done+ #:+cancelled+)
   (:import-from #:hydramesh/head/task-errors)
+  (:import-from #:hydramesh/head/turnaround #:turnaround-began #:turnaround-ended)
   (:import-from #:hydramesh/head/worker
                 #:worker-address #:worker-free-p #:worker-heartbeat #:worker-id #:worker-process
-                #:worker-state)
+                #:worker-state #:worker-turnaround)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
   (:import-from #:hydramesh/work #:work-kind-name)
@@ -93,12 +98,13 @@ hydramesh/head/worker-messages."))
 (defstruct (dispatcher (:constructor %make-dispatcher))
   "Every worker and every job; TICK has to be called several times a second.
 JOBS are all that are not over, by their numbers; whether workers stall with them is looked at next at
-STALLS-AT. OBSERVER is told of tasks that end. HEADS are the other heads, see HYDRAMESH/HEAD/HEADS."
+STALLS-AT. PATIENCE watches those that wait for a worker though others are free. OBSERVER is told of tasks that end. HEADS are the other heads, see HYDRAMESH/HEAD/HEADS."
   (policy nil :type policy)
   (limits nil :type head-limits :read-only t)
   (workers nil :type registry :read-only t)
   (groups nil :type group-ledger :read-only t)
-  (queue (make-job-queue) :type job-queue :read-only t)
+  (queue nil :type job-queue :read-only t)
+  (patience nil :type deadlines :read-only t)
   (jobs nil :type hash-table :read-only t)
   (assignments nil :type assignments :read-only t)
   (started-at 0 :type microseconds :read-only t)
@@ -115,6 +121,7 @@ STALLS-AT. OBSERVER is told of tasks that end. HEADS are the other heads, see HY
   "Return a dispatcher without workers and jobs.
 PAUSED is a function that tells how much time NOW has left out since the start."
   (let ((jobs (make-hash-table))
+        (queue (make-job-queue))
         (workers (make-registry limits))
         (assignments (make-assignments link entropy)))
     (%make-dispatcher :policy policy
@@ -123,6 +130,8 @@ PAUSED is a function that tells how much time NOW has left out since the start."
                       :groups (make-group-ledger workers limits
                                                 (lambda (worker model)
                                                   (assignments-unload assignments worker model)))
+                      :queue queue
+                      :patience (make-deadlines paused (job-queue-patient queue))
                       :jobs jobs
                       :assignments assignments
                       :started-at now
@@ -153,6 +162,9 @@ PAUSED is a function that tells how much time NOW has left out since the start."
   (skipping-faults ("forgetting groups")
     (group-ledger-tick (dispatcher-groups dispatcher) now))
   (skipping-faults ("assigning jobs")
+    (loop for job = (deadlines-missed (dispatcher-patience dispatcher) now)
+          while job
+          do (lose-patience dispatcher job now))
     (dispatcher-assign-waiting dispatcher now))
   (skipping-faults ("ending jobs that no worker can serve")
     (fail-unservable dispatcher now)))
@@ -174,8 +186,8 @@ the client of this job, or if no worker can serve it."
       (unless (or (can-be-served-p dispatcher job now)
                   (< now (settled-at dispatcher)))
         (error (why-unservable (dispatcher-workers dispatcher) job))))
-    (when (>= (job-queue-length queue) (policy-queue-size (dispatcher-policy dispatcher)))
-      (make-way dispatcher job #'share-queued 1 (task-errors:queue-full (job-queue-length queue)) now)))
+    (loop until (room-to-wait-p dispatcher)
+          do (make-way dispatcher job #'share-queued 1 (task-errors:queue-full (job-queue-length queue)) now)))
   (dispatcher-wait dispatcher job now)
   (accepted dispatcher job))
 
@@ -194,11 +206,22 @@ the client of this job, or if no worker can serve it."
   (deadlines-add (dispatcher-deadlines dispatcher) (job-deadline job) (job-number job)))
 
 (defun make-way (dispatcher job measure size refusal now)
-  "Fail a waiting job of the client that has most, or refuse JOB by signalling REFUSAL."
+  "Fail a waiting job of the client that has most, or refuse JOB by signalling REFUSAL.
+If some wait that need not, none fails, but these wait no longer."
   (let* ((queue (dispatcher-queue dispatcher))
-         (leaving (or (job-queue-giving-way queue job measure size)
-                      (error refusal))))
-    (dispatcher-fail dispatcher leaving (task-errors:gave-way (job-queue-length queue)) now)))
+         (patient (loop for other being the hash-values of (job-queue-patient queue) collect other)))
+    (cond (patient
+           (dolist (other patient)
+             (lose-patience dispatcher other now))
+           (dispatcher-assign-waiting dispatcher now))
+          (t
+           (let ((leaving (or (job-queue-giving-way queue job measure size)
+                              (error refusal))))
+             (dispatcher-fail dispatcher leaving (task-errors:gave-way (job-queue-length queue)) now))))))
+
+(defun room-to-wait-p (dispatcher)
+  (< (job-queue-length (dispatcher-queue dispatcher))
+     (policy-queue-size (dispatcher-policy dispatcher))))
 
 ;;; Jobs out
 
@@ -218,6 +241,7 @@ the client of this job, or if no worker can serve it."
   "End JOB, whose answer has been relayed."
   (let ((worker (assignments-release (dispatcher-assignments dispatcher) job now)))
     (worker-succeeded worker (numbers-began-at (job-numbers job)))
+    (turnaround-ended (worker-turnaround worker) (numbers-ran (job-numbers job)) now)
     (end dispatcher job +done+ now)
     (dispatcher-assign-waiting dispatcher now worker)))
 
@@ -384,11 +408,33 @@ Signal a TASK-ERROR as `assign` does."
   (multiple-value-bind (worker group)
       (place-or-fall-back (dispatcher-workers dispatcher) (dispatcher-groups dispatcher) job now
                           (considering (dispatcher-workers dispatcher) (dispatcher-queue dispatcher) now))
-    (when worker
-      (job-share job group)
-      (note-reservations job)
-      (setf (job-decision job) (unless group (decided (dispatcher-workers dispatcher) job worker)))
-      (and (assign dispatcher job worker now) worker))))
+    (cond ((null worker) nil)
+          ((unless group (patient-p dispatcher job worker now)) nil)
+          (t
+           (job-share job group)
+           (note-reservations job)
+           (setf (job-decision job) (unless group (decided (dispatcher-workers dispatcher) job worker)))
+           (and (assign dispatcher job worker now) worker)))))
+
+(defun patient-p (dispatcher job chosen now)
+  "Return whether JOB rather waits for a worker than go to CHOSEN, and let it.
+What that saves the first time bounds how long."
+  (let ((wait (and (null (job-asked-model job))
+                   (room-to-wait-p dispatcher)
+                   (worth-waiting (dispatcher-workers dispatcher) chosen job now))))
+    (when wait
+      (job-queue-await (dispatcher-queue dispatcher) job (wait-worker wait))
+      (unless (job-patient-until job)
+        (let ((until (+ now (round (* 1000000 (wait-saving wait))))))
+          (setf (job-patient-until job) until)
+          (deadlines-add (dispatcher-patience dispatcher) until (job-number job))
+          (incf (statistics-patient (dispatcher-statistics dispatcher)))))
+      t)))
+
+(defun lose-patience (dispatcher job now)
+  "Let JOB wait for no worker any more while others are free."
+  (setf (job-patient-until job) now)
+  (job-queue-await (dispatcher-queue dispatcher) job nil))
 
 (defun assign (dispatcher job worker now)
   "Assign JOB to WORKER; return false if there is no room to tell it.
@@ -396,6 +442,9 @@ Signal a TASK-ERROR if it can be told to no worker."
   (when (handler-case (assignments-assign (dispatcher-assignments dispatcher) job worker now)
           (message-too-large (reason)
             (error (task-errors:task-too-large reason))))
+    (turnaround-began (worker-turnaround worker) now)
+    (when (eq worker (job-awaits job))
+      (incf (statistics-rewarded (dispatcher-statistics dispatcher))))
     (durations-add (statistics-queued (dispatcher-statistics dispatcher)) (- now (job-queued-at job)))
     (note-assigned job worker (dispatcher-statistics dispatcher))
     (races-begin (dispatcher-races dispatcher) job (policy-hedging (dispatcher-policy dispatcher)) now)

@@ -1,7 +1,8 @@
 (defpackage #:hydramesh/head/job-queue
   (:use #:cl)
   (:import-from #:hydramesh/head/job
-                #:job #:job-weight #:job-number #:job-queued-at #:job-failed-on #:job-group-key)
+                #:job #:job-awaits #:job-weight #:job-number #:job-queued-at #:job-failed-on #:job-group-key
+                #:job-forget-group-key)
   (:import-from #:hydramesh/head/line
                 #:make-line #:line-empty-p #:line-first #:line-insert #:line-items #:line-remove)
   (:import-from #:hydramesh/head/shares
@@ -10,8 +11,9 @@
   (:import-from #:hydramesh/head/turns
                 #:turns #:make-turns #:turns-empty-p #:turns-put #:turns-drop #:turns-next
                 #:turns-standings #:standing #:standing-share #:standing-member)
+  (:import-from #:hydramesh/head/worker #:worker-awaited)
   (:export #:job-queue #:make-job-queue #:job-queue-length #:job-queue-group-of #:job-queue-add
-           #:job-queue-remove #:job-queue-serve #:job-queue-giving-way #:job-queue-groups
+           #:job-queue-remove #:job-queue-await #:job-queue-patient #:job-queue-serve #:job-queue-giving-way #:job-queue-groups
            #:group #:group-unservable-since #:group-first #:group-jobs)
   (:documentation "The bounded queue of jobs that wait for a worker.
 
@@ -127,10 +129,11 @@ has there, and SHARE-NODE of its share's own."
 
 (defstruct (job-queue (:copier nil))
   "All jobs that wait, in the groups of TABLE, which are found by their keys. PLACES are where they wait,
-by their numbers. HAD-TURN is the share of all that were on a worker before."
+by their numbers, and PATIENT those of them that wait for a worker though others are free. HAD-TURN is the share of all that were on a worker before."
   (table (make-hash-table :test 'equal) :type hash-table :read-only t)
   (shares (make-shares) :type shares :read-only t)
   (places (make-hash-table) :type hash-table :read-only t)
+  (patient (make-hash-table) :type hash-table :read-only t)
   (had-turn (make-share nil (make-share nil nil)) :type share :read-only t))
 
 (defun job-queue-length (queue)
@@ -143,33 +146,67 @@ by their numbers. HAD-TURN is the share of all that were on a worker before."
 
 (defun job-queue-add (queue job now)
   "Let JOB wait; return its group."
+  (let ((moved-p (and (job-failed-on job) t)))
+    (setf (job-queued-at job) now)
+    (multiple-value-bind (share share-node)
+        (if moved-p
+            (job-queue-had-turn queue)
+            (shares-join (job-queue-shares queue) job))
+      (enter queue job moved-p share share-node))))
+
+(defun enter (queue job moved-p share share-node)
+  "Put JOB into the group where it belongs, as one of its SHARE; return that group."
   (let* ((key (job-group-key job))
          (groups (job-queue-table queue))
          (group (or (gethash key groups)
-                    (setf (gethash key groups)
-                          (make-group :key key :moved-p (and (job-failed-on job) t))))))
-    (setf (job-queued-at job) now)
-    (multiple-value-bind (share share-node)
-        (if (group-moved-p group)
-            (job-queue-had-turn queue)
-            (shares-join (job-queue-shares queue) job))
-      (setf (gethash (job-number job) (job-queue-places queue))
-            (make-place :group group :share share :share-node share-node
-                        :node (group-add group job share))))
+                    (setf (gethash key groups) (make-group :key key :moved-p moved-p)))))
+    (setf (gethash (job-number job) (job-queue-places queue))
+          (make-place :group group :share share :share-node share-node
+                      :node (group-add group job share)))
     group))
+
+(defun leave (queue place)
+  "Take the job at PLACE out of its group, and that out of the queue if it is empty then."
+  (let ((group (place-group place)))
+    (group-remove group (place-share place) (place-node place))
+    (when (group-empty-p group)
+      (remhash (group-key group) (job-queue-table queue)))))
+
+(defun job-queue-await (queue job worker)
+  "Let JOB, which waits or is about to, wait for WORKER, or for any if that is NIL, as if it always had.
+It keeps its turn, and holds up only those behind it that wait for the same worker."
+  (unless (eq worker (job-awaits job))
+    (let ((place (gethash (job-number job) (job-queue-places queue))))
+      (when place
+        (leave queue place))
+      (note-awaits queue job worker)
+      (when place
+        (let ((before (place-group place)))
+          (setf (group-unservable-since (enter queue job (group-moved-p before)
+                                               (place-share place) (place-share-node place)))
+                (group-unservable-since before)))))))
+
+(defun note-awaits (queue job worker)
+  (when (job-awaits job)
+    (decf (worker-awaited (job-awaits job)))
+    (remhash (job-number job) (job-queue-patient queue)))
+  (setf (job-awaits job) worker)
+  (job-forget-group-key job)
+  (when worker
+    (incf (worker-awaited worker))
+    (setf (gethash (job-number job) (job-queue-patient queue)) job)))
 
 (defun job-queue-remove (queue job &optional (cost 0d0))
   "Remove JOB, which must be waiting; charge its client COST, in seconds of a worker, for its turn."
   (let* ((place (gethash (job-number job) (job-queue-places queue)))
-         (group (place-group place))
          (share (place-share place)))
     (remhash (job-number job) (job-queue-places queue))
-    (group-remove group share (place-node place))
-    (unless (group-moved-p group)
+    (leave queue place)
+    (unless (group-moved-p (place-group place))
       (shares-leave (job-queue-shares queue) job share (place-share-node place))
       (shares-charge (job-queue-shares queue) share cost (job-weight job)))
-    (when (group-empty-p group)
-      (remhash (group-key group) (job-queue-table queue)))))
+    (when (job-awaits job)
+      (note-awaits queue job nil))))
 
 (defun job-queue-groups (queue)
   "Return a list of the groups, which may change meanwhile."
@@ -183,7 +220,7 @@ by their numbers. HAD-TURN is the share of all that were on a worker before."
   "Assign jobs to workers, in turn, while ROOM-P returns true.
 
 ASSIGN assigns a job and returns its cost in seconds, NIL if it has to wait, with all others of its
-group."
+group, unless it has had it await a worker."
   (declare (type function assign room-p))
   (let ((groups (job-queue-groups queue)))
     (mapc #'note-order groups)
@@ -195,7 +232,8 @@ group."
                    (let* ((job (group-first group))
                           (cost (funcall assign job)))
                      (when cost
-                       (job-queue-remove queue job cost)
-                       (unless (group-empty-p group)
-                         (note-order group)
-                         (setf groups (merge 'list (list group) groups #'served-before-p))))))))))
+                       (job-queue-remove queue job cost))
+                     (unless (or (group-empty-p group)
+                                 (eq job (group-first group)))
+                       (note-order group)
+                       (setf groups (merge 'list (list group) groups #'served-before-p)))))))))

@@ -12,6 +12,7 @@
   (:import-from #:hydramesh/head/pace #:pace #:pace-class)
   (:import-from #:hydramesh/head/shared-model #:shared-model #:shared-model-plan)
   (:import-from #:hydramesh/head/tags #:tag-set)
+  (:import-from #:hydramesh/head/worker #:worker-process)
   (:import-from #:hydramesh/prompt-blocks #:hashes #:+no-hashes+ #:hashes-in)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work
@@ -21,7 +22,7 @@
   (:export #:job #:make-job #:job-id #:job-client #:job-dialect #:job-bytes #:job-number #:job-kind
            #:job-model #:job-pinned #:job-needs #:job-tags #:job-size #:job-reading #:job-prefix #:job-read-before
            #:job-near-p #:job-streams-p #:job-user
-           #:job-weight #:job-answer #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
+           #:job-weight #:job-answer #:job-awaits #:job-patient-until #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
            #:job-attempts #:job-missed-p #:job-failed-on #:job-too-small #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-first-at #:numbers-queued #:numbers-running
            #:numbers-ran
@@ -87,7 +88,8 @@ which ANSWER's task does not have.
 PACE is the record of its worker for tasks of PACE-CLASS, NIL if that had to load the model first. HEARD-AT
 is when the last part came from there, NIL until the first, STALLED-P says that the worker was blamed for
 that, and LATE-AT is when it is to be looked at whether the task is late, NIL if never. HEDGE is the attempt on
-a second worker.
+a second worker. AWAITS is a busy worker for which it waits though others are free, see
+HYDRAMESH/HEAD/PATIENCE, and until PATIENT-UNTIL at most, NIL if it never did.
 Times are of the head's monotonic clock."
   (id 0 :type (unsigned-byte 64) :read-only t)
   (client nil :type client :read-only t)
@@ -112,6 +114,8 @@ Times are of the head's monotonic clock."
   (arrived-at 0 :type microseconds :read-only t)
   (queued-at 0 :type microseconds)
   (deadline 0 :type microseconds :read-only t)
+  (awaits nil)
+  (patient-until nil :type (or null microseconds))
   (worker nil)
   (attempt 0 :type (unsigned-byte 64))
   (attempts 0 :type fixnum)
@@ -244,7 +248,8 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
         (pb:task-shards (answer-order-task (job-answer job))) (and group (shared-model-plan group))))
 
 (defun job-group-key (job)
-  "Return what is EQUAL for jobs that can run on the same workers; it is constant while one waits."
+  "Return what is EQUAL for jobs that can run on the same workers, and wait for the same; only a queue may change
+it while one waits there."
   (or (job-key job)
       (setf (job-key job)
             (let ((made-by (answer-order-made-by (job-answer job))))
@@ -255,6 +260,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
                      (job-tags job)
                      (job-failed-on job)
                      (job-too-small job)
+                     (and (job-awaits job) (worker-process (job-awaits job)))
                      (and made-by
                           (list (pb:model-identity-weights made-by)
                                 (pb:model-identity-tokenizer made-by)

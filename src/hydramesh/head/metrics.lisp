@@ -16,6 +16,7 @@
                 #:statistics-outcomes #:statistics-moved #:statistics-hedged #:statistics-hedges-won
                 #:statistics-set-aside #:statistics-repeated #:statistics-malformed
                 #:statistics-foreign #:statistics-refused-heartbeats #:statistics-read-before
+                #:statistics-patient #:statistics-rewarded
                 #:statistics-prompt-tokens #:statistics-cached-tokens #:statistics-queued
                 #:statistics-total)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
@@ -107,7 +108,10 @@ a sentence, and the number; or of a gauge, a cons of labels and its samples, see
                               ,(statistics-read-before statistics))
                ("prompt_tokens" "Tokens of prompts, by their answers" ,(statistics-prompt-tokens statistics))
                ("cached_tokens" "Those that workers did not read again"
-                                ,(statistics-cached-tokens statistics)))
+                                ,(statistics-cached-tokens statistics))
+               ("patient" "Tasks that waited for a worker which had read their prompt, as others were free"
+                          ,(statistics-patient statistics))
+               ("rewarded" "Those of them that got that worker" ,(statistics-rewarded statistics)))
         do (write-counter out (format nil "daiic_head_~A" name) help value)))
 
 (defun write-heads (out heads)

@@ -5,7 +5,7 @@
                 #:id-table #:make-id-table #:id-table-count #:id-table-get #:id-table-put #:id-table-remove)
   (:import-from #:hydramesh/prompt-blocks #:hashes #:read-bytes)
   (:export #:read-prompts #:make-read-prompts #:read-prompts-count #:note-read #:bytes-read #:share-kept
-           #:learn-kept #:forget-unless)
+           #:learn-kept #:reading-pace #:learn-reading-pace #:forget-unless)
   (:documentation "What one worker has read lately, as far as this head knows.
 
 A worker keeps what it has computed of prompts, and reads only what is new of one that begins alike. How long
@@ -14,8 +14,10 @@ prompts how far that holds."))
 (in-package #:hydramesh/head/read-prompts)
 
 (defstruct (reader (:copier nil))
-  "A model that has read something; KEPT is how much of that is still there, from 0 to 1."
-  (kept 1d0 :type double-float))
+  "A model that has read something; KEPT is how much of that is still there, from 0 to 1. PACE is how many
+seconds a unit of what jobs have to read takes, 0 if that was not measured."
+  (kept 1d0 :type double-float)
+  (pace 0d0 :type double-float))
 
 (defstruct (read-prompts (:constructor %make-read-prompts (half entropy younger older)) (:copier nil))
   "The blocks that a worker has read of late, at most twice HALF of them.
@@ -78,6 +80,19 @@ That is as much as it was of late, when all was thought to be there."
   (let ((reader (reader-of prompts model)))
     (when reader
       (setf (reader-kept reader) (/ (+ (reader-kept reader) kept) 2)))))
+
+(defun reading-pace (prompts model)
+  "Return in how many seconds MODEL reads a unit of what jobs have to read, 0 if that was not measured."
+  (let ((reader (reader-of prompts model)))
+    (if reader (reader-pace reader) 0d0)))
+
+(defun learn-reading-pace (prompts model pace)
+  "Note how many seconds it took MODEL to read a unit."
+  (declare (type double-float pace))
+  (let ((reader (reader-of prompts model)))
+    (when reader
+      (setf (reader-pace reader)
+            (if (plusp (reader-pace reader)) (/ (+ (reader-pace reader) pace) 2) pace)))))
 
 (defun forget-unless (prompts test)
   "Forget what models have read whose names TEST is false of; their blocks are nobody's until they age."

@@ -2,10 +2,11 @@
   (:use #:cl)
   (:import-from #:hydramesh/entropy #:entropy)
   (:import-from #:hydramesh/head/job
-                #:job-kind #:job-model #:job-prefix #:job-read-before #:job-reading #:job-worker)
+                #:job-attempts #:job-kind #:job-model #:job-numbers #:job-prefix #:job-read-before #:job-reading
+                #:job-worker #:numbers-began-at #:numbers-first-at)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-read-blocks)
   (:import-from #:hydramesh/head/read-prompts
-                #:make-read-prompts #:note-read #:bytes-read #:share-kept #:learn-kept)
+                #:make-read-prompts #:note-read #:bytes-read #:share-kept #:learn-kept #:learn-reading-pace)
   (:import-from #:hydramesh/head/statistics
                 #:statistics-read-before #:statistics-prompt-tokens #:statistics-cached-tokens)
   (:import-from #:hydramesh/head/worker #:worker-read)
@@ -51,7 +52,7 @@
 
 (defun note-part (job part statistics entropy)
   "Note what PART of the answer to JOB tells: the first one that its worker has read the prompt.
-The last one tells how much of the prompt it still had."
+The last one tells how much of the prompt it still had, and so how fast it has read the rest."
   (when (pb:result-final part)
     (count-tokens statistics (pb:result-usage part)))
   (when (and (plusp (length (job-prefix job)))
@@ -62,7 +63,25 @@ The last one tells how much of the prompt it still had."
                            (make-read-prompts (head-limits-read-blocks +limits+) entropy)))))
       (when (pb:result-final part)
         (learn read job (pb:result-usage part)))
-      (note-read read (job-model job) (job-prefix job)))))
+      (note-read read (job-model job) (job-prefix job))
+      (when (pb:result-final part)
+        (learn-pace read job (pb:result-usage part))))))
+
+(defconstant +least-read+ 256
+  "Tokens of a prompt; how long it takes to read fewer tells more of other things.")
+
+(defun learn-pace (read job usage)
+  "Let READ know how fast its worker has read what it did not have of the prompt of JOB, by when its answer began."
+  (let* ((numbers (job-numbers job))
+         (unread (if usage (- (pb:usage-prompt-tokens usage) (pb:usage-cached-tokens usage)) 0)))
+    (when (and (>= unread +least-read+)
+               (plusp (numbers-first-at numbers))
+               (= 1 (job-attempts job)))
+      (learn-reading-pace read
+                          (job-model job)
+                          (/ (- (numbers-first-at numbers) (numbers-began-at numbers))
+                             1d6
+                             (* (job-reading job) (/ unread (pb:usage-prompt-tokens usage))))))))
 
 (defun count-tokens (statistics usage)
   (when usage

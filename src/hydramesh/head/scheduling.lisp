@@ -20,7 +20,7 @@
                 #:worker #:worker-models #:worker-state #:worker-free-p #:worker-set-aside-p #:names-repository-p #:worker-fits-p #:model-held-p)
   (:import-from #:hydramesh/work #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:choose #:choose-second #:spreads-p)
+  (:export #:choose #:choose-second #:could-run-p #:spreads-p)
   (:documentation "Which worker gets a task: one that could run its model soonest, then the one done first.
 
 The first pass, over all that have the model, finds how soon it could be run at all, and who is free to
@@ -105,24 +105,28 @@ Return what GATHER does, which was SOONEST and LEFT-OUT until now."
 the very same model loaded."
   (let* ((first (job-worker job))
          (theirs (gethash (job-model job) (worker-models first)))
-         (made-by (answer-order-made-by (job-answer job)))
          (contenders (registry-contenders registry)))
     (contenders-clear contenders)
     (when theirs
       (do-holders (model (registry-index registry) (job-model job))
         (let ((worker (worker-model-worker model)))
           (when (and (not (eq worker first))
-                     (= (worker-state worker) pb:+ready+)
                      (worker-free-p worker)
-                     (not (worker-set-aside-p worker now))
                      (worker-model-same-p model theirs)
-                     (or (null made-by) (worker-model-continues-p model made-by))
-                     (not (worker-model-lacks-p model (job-needs job)))
-                     (model-held-p model worker)
-                     (allowed-p worker job)
-                     (permitted-p (registry-in-force registry) worker job model))
+                     (could-run-p registry worker model job now))
             (contenders-add contenders worker model +loaded+)))))
     (best contenders job)))
+
+(defun could-run-p (registry worker model job now)
+  "Return whether WORKER, which has MODEL loaded, could run JOB if it had room; note its weight by the policy."
+  (let ((made-by (answer-order-made-by (job-answer job))))
+    (and (= (worker-state worker) pb:+ready+)
+         (not (worker-set-aside-p worker now))
+         (or (null made-by) (worker-model-continues-p model made-by))
+         (not (worker-model-lacks-p model (job-needs job)))
+         (model-held-p model worker)
+         (allowed-p worker job)
+         (permitted-p (registry-in-force registry) worker job model))))
 
 (defun best (contenders job)
   "Return the worker of CONTENDERS with the least score for JOB, NIL if there are none; note who is next."

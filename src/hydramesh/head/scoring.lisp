@@ -8,7 +8,7 @@
                 #:worker-proximity #:worker-slots #:worker-load #:worker-last-assignment #:worker-number
                 #:worker-rate #:worker-weight)
   (:import-from #:hydramesh/work #:work-kind-shared #:work-kind-usual-rate)
-  (:export #:score #:seconds-on #:comes-before-p #:cost)
+  (:export #:score #:seconds-on #:stretch #:comes-before-p #:cost)
   (:documentation "How long a task takes on a worker: who is done with it first should get it.
 
 The time is what the task has the worker read and make, over the measured rate of one task there, stretched
@@ -20,22 +20,22 @@ policy gives more weight counts as faster by that much."))
 
 (declaim (inline stretch seconds-on score))
 
-(defun stretch (worker job)
-  "Return how many times longer JOB takes on WORKER than if that had nothing else."
-  (let ((load (float (worker-load worker) 1d0)))
+(defun stretch (worker job &optional (load (worker-load worker)))
+  "Return how many times longer JOB takes on WORKER beside LOAD other tasks than alone."
+  (let ((load (float (the fixnum load) 1d0)))
     (+ 1d0 (if (work-kind-shared (job-kind job))
                (/ load (worker-slots worker))
                load))))
 
-(defun seconds-on (worker model job fastest)
-  "Return in how many seconds WORKER would be done with JOB.
+(defun seconds-on (worker model job fastest &optional (load (worker-load worker)))
+  "Return in how many seconds WORKER would be done with JOB beside LOAD other tasks.
 MODEL is the WORKER-MODEL of it there, NIL if it has none, and FASTEST the highest rate of all that the
 choice is among, 0 if none was measured."
   (declare (type double-float fastest))
   (let ((rate (if model (worker-model-rate model) 0d0)))
     (+ (* (/ (- (+ (job-size job) (job-reading job)) (saved worker job))
              (cond ((plusp rate) rate) ((plusp fastest) fastest) (t 1d0)))
-          (stretch worker job))
+          (stretch worker job load))
        (proximity-delay (worker-proximity worker) (job-near-p job)))))
 
 (defun score (worker model job fastest)

@@ -5,7 +5,7 @@
            #:statistics #:make-statistics #:statistics-outcomes #:statistics-moved
            #:statistics-set-aside #:statistics-hedged #:statistics-hedges-won #:statistics-repeated
            #:statistics-malformed #:statistics-refused-heartbeats
-           #:statistics-foreign #:statistics-read-before #:statistics-prompt-tokens
+           #:statistics-foreign #:statistics-read-before #:statistics-patient #:statistics-rewarded #:statistics-prompt-tokens
            #:statistics-cached-tokens #:statistics-queued #:statistics-total
            #:statistics-count-outcome #:statistics-done #:statistics-failed
            #:+done+ #:+cancelled+ #:+status+)
@@ -45,7 +45,8 @@ are conses of both. MOVED counts how often a task was taken from a worker and gi
 HEDGED counts how often a task was run on a second worker too, HEDGES-WON how often that was the faster one;
 REFUSED-HEARTBEATS came from workers beyond what is kept, FOREIGN RESULTs and ERRORs from elsewhere than
 the task's worker. READ-BEFORE counts tasks that were given to a worker which had read the beginning of their
-prompt, PROMPT-TOKENS what prompts had by their answers, of which CACHED-TOKENS were not read again."
+prompt, PROMPT-TOKENS what prompts had by their answers, of which CACHED-TOKENS were not read again. PATIENT
+counts tasks that waited for such a worker though another was free, REWARDED those of them that got it."
   (outcomes (make-hash-table :test 'equal) :type hash-table)
   (moved 0 :type unsigned-byte)
   (set-aside 0 :type unsigned-byte)
@@ -56,6 +57,8 @@ prompt, PROMPT-TOKENS what prompts had by their answers, of which CACHED-TOKENS 
   (refused-heartbeats 0 :type unsigned-byte)
   (foreign 0 :type unsigned-byte)
   (read-before 0 :type unsigned-byte)
+  (patient 0 :type unsigned-byte)
+  (rewarded 0 :type unsigned-byte)
   (prompt-tokens 0 :type unsigned-byte)
   (cached-tokens 0 :type unsigned-byte)
   (queued (make-durations) :type durations)

@@ -45,7 +45,7 @@
                 #:statistics-refused-heartbeats)
   (:import-from #:hydramesh/head/task-errors)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-id #:worker-process #:worker-rate #:worker-state)
+                #:worker-address #:worker-awaited #:worker-id #:worker-process #:worker-rate #:worker-state)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/service/logs #:log-info)
   (:import-from #:hydramesh/work #:can-p #:capability-set #:work-kind-made)
@@ -150,7 +150,9 @@ run are looked at: what else waits is looked at with the next tick, and not a th
           (t
            (probe worker (worker-messages-link messages)
                   (policy-group-threshold (dispatcher-policy dispatcher)) now)
-           (dispatcher-assign-waiting dispatcher now (and alone worker))))))
+           ;; Who waits for it need not any more if it takes no tasks now, or has another model loaded.
+           (dispatcher-assign-waiting dispatcher now
+                                      (and alone (zerop (worker-awaited worker)) worker))))))
 
 (defun new-rates (messages heartbeat known)
   "Return the models of HEARTBEAT whose rates KNOWN, what is known of the worker, does not have yet.

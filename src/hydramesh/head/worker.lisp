@@ -15,13 +15,14 @@
   (:import-from #:hydramesh/head/proximity #:proximity #:make-proximity #:proximity-rtt)
   (:import-from #:hydramesh/head/read-prompts #:read-prompts #:forget-unless)
   (:import-from #:hydramesh/head/tags #:tag-set)
+  (:import-from #:hydramesh/head/turnaround #:turnaround #:make-turnaround)
   (:import-from #:hydramesh/work #:capabilities-of)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:worker #:make-worker #:worker-id #:worker-incarnation #:worker-process #:worker-number
            #:worker-title #:worker-bytes #:worker-heartbeat #:worker-address #:worker-seen-at
            #:worker-state #:worker-serving-p #:worker-slots #:worker-can-download #:worker-tags
            #:worker-models #:worker-attempts #:worker-take #:worker-drop #:worker-elsewhere
-           #:worker-load #:worker-free-p #:worker-last-assignment #:worker-read #:worker-retired #:worker-rtt
+           #:worker-load #:worker-free-p #:worker-last-assignment #:worker-read #:worker-turnaround #:worker-awaited #:worker-retired #:worker-rtt
            #:worker-proximity
            #:worker-update #:worker-leave #:worker-note-elsewhere #:worker-readiness #:worker-lacks-p #:worker-rate
            #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes
@@ -41,8 +42,10 @@ PROCESS is its id and incarnation: a worker that was restarted is another one. N
 when this head first heard of them. BYTES is the size of its heartbeat. ATTEMPTS is a hash table whose
 keys are the ids of what it runs for this head, RUNNING their number, and ELSEWHERE is how many tasks it
 has from other heads: those that they have TOLD, and others, UNTOLD. CONTESTED: heads that have tasks
-there have others that wait. REFILLED: heads that do not tell fill each slot again that becomes free. LAST-ASSIGNMENT orders workers by when they last got a task. READ is what
-it has read of late, NIL if that is nothing. RETIRED are processes of the same id that this one has
+there have others that wait. REFILLED: heads that do not tell fill each slot again that becomes free.
+LAST-ASSIGNMENT orders workers by when they last got a task. READ is what it has read of late, NIL if that is
+nothing; AWAITED jobs wait for it, as it has read their prompts, and TURNAROUND is what it takes for a task.
+RETIRED are processes of the same id that this one has
 replaced, the oldest first, each with the number of heartbeats that came from it since. PROXIMITY is how
 far away it is. TAGS are a set of hydramesh/head/tags. MEMORY are the bytes that models could take if it
 unloaded those that it has, NIL if it does not tell, and ROOM those of them that one could take of which
@@ -74,6 +77,8 @@ INDEX too."
   (refilled nil :type boolean)
   (last-assignment 0 :type fixnum)
   (read nil :type (or null read-prompts))
+  (awaited 0 :type fixnum)
+  (turnaround (make-turnaround) :type turnaround :read-only t)
   (retired '() :type list)
   (memory nil :type (or null unsigned-byte))
   (room 0 :type unsigned-byte)

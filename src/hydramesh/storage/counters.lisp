@@ -6,7 +6,8 @@
   (:import-from #:hydramesh/head/statistics
                 #:statistics-outcomes #:statistics-moved #:statistics-repeated #:statistics-malformed
                 #:statistics-refused-heartbeats #:statistics-foreign #:statistics-read-before
-                #:statistics-prompt-tokens #:statistics-cached-tokens #:statistics-queued #:statistics-total
+                #:statistics-patient #:statistics-rewarded #:statistics-prompt-tokens
+                #:statistics-cached-tokens #:statistics-queued #:statistics-total
                 #:durations-counts #:durations-sum)
   (:import-from #:hydramesh/storage/limits #:+counters-kept+)
   (:export #:counters-octets #:counters-read #:counters-of #:restore-counters)
@@ -45,7 +46,9 @@ there when it is started again."))
                 (cons "foreign" (statistics-foreign statistics))
                 (cons "read_before" (statistics-read-before statistics))
                 (cons "prompt_tokens" (statistics-prompt-tokens statistics))
-                (cons "cached_tokens" (statistics-cached-tokens statistics)))
+                (cons "cached_tokens" (statistics-cached-tokens statistics))
+                (cons "patient" (statistics-patient statistics))
+                (cons "rewarded" (statistics-rewarded statistics)))
           (durations-counters "queued" (statistics-queued statistics))
           (durations-counters "total" (statistics-total statistics))
           (loop for (kind . outcome) being the hash-keys of (statistics-outcomes statistics)
@@ -75,6 +78,8 @@ there when it is started again."))
             ((is "read_before") (incf (statistics-read-before statistics) number))
             ((is "prompt_tokens") (incf (statistics-prompt-tokens statistics) number))
             ((is "cached_tokens") (incf (statistics-cached-tokens statistics) number))
+            ((is "patient") (incf (statistics-patient statistics) number))
+            ((is "rewarded") (incf (statistics-rewarded statistics) number))
             ((null rest))
             ((is "queued") (restore-durations (statistics-queued statistics) rest number))
             ((is "total") (restore-durations (statistics-total statistics) rest number))

@@ -46,12 +46,8 @@ class Pair:
         return [worker for worker in (self.reader, self.other) for _ in worker.tasks()]
 
 
-@pytest.fixture
-def pair(cluster):
-    return Pair(cluster)
-
-
-def test_a_chat_waits_for_the_worker_that_has_read_it(pair):
+def test_a_chat_waits_for_the_worker_that_has_read_it(cluster):
+    pair = Pair(cluster)
     ask(pair.client, CHAT + text_of("more", 2))
     assert pair.placed() == []
     pair.cluster.pass_time(0.4)
@@ -66,7 +62,8 @@ def test_it_does_not_wait_where_that_takes_longer_than_reading(cluster):
     assert pair.placed() == [pair.other]
 
 
-def test_it_does_not_wait_to_save_next_to_nothing(pair):
+def test_it_does_not_wait_to_save_next_to_nothing(cluster):
+    pair = Pair(cluster)
     ask(pair.client, text_of("chat", 1))
     assert pair.placed() == [pair.other]
 
@@ -82,13 +79,15 @@ def test_it_does_not_wait_where_no_task_was_ever_done(cluster):
     assert other.task()
 
 
-def test_it_does_not_wait_for_a_worker_whose_task_takes_longer_than_any(pair):
+def test_it_does_not_wait_for_a_worker_whose_task_takes_longer_than_any(cluster):
+    pair = Pair(cluster)
     pair.cluster.pass_time(5)
     ask(pair.client, CHAT)
     assert pair.placed() == [pair.other]
 
 
-def test_it_waits_no_longer_than_the_reading_would_take(pair):
+def test_it_waits_no_longer_than_the_reading_would_take(cluster):
+    pair = Pair(cluster)
     ask(pair.client, CHAT)
     pair.cluster.pass_time(READING - 0.3)
     assert pair.placed() == []
@@ -105,7 +104,8 @@ def test_it_waits_for_ten_seconds_at_most(cluster):
     assert pair.placed() == [pair.other]
 
 
-def test_it_waits_only_once(pair):
+def test_it_waits_only_once(cluster):
+    pair = Pair(cluster)
     ask(pair.client, CHAT)
     pair.occupy(pair.other)
     pair.cluster.pass_time(READING + 0.5)
@@ -115,7 +115,8 @@ def test_it_waits_only_once(pair):
 
 
 @pytest.mark.parametrize("loss", ["unreachable", "restart", "stopped", "draining", "unloaded"])
-def test_a_worker_that_is_lost_is_waited_for_no_longer(pair, loss):
+def test_a_worker_that_is_lost_is_waited_for_no_longer(cluster, loss):
+    pair = Pair(cluster)
     ask(pair.client, CHAT)
     assert pair.placed() == []
     if loss == "unreachable":
@@ -130,7 +131,8 @@ def test_a_worker_that_is_lost_is_waited_for_no_longer(pair, loss):
     assert pair.placed()
 
 
-def test_those_behind_it_are_not_held_up(pair):
+def test_those_behind_it_are_not_held_up(cluster):
+    pair = Pair(cluster)
     pair.occupy(pair.other)
     chat = ask(pair.client, CHAT)
     new = ask(pair.client, text_of("new"))
@@ -144,7 +146,8 @@ def test_those_behind_it_are_not_held_up(pair):
     assert pair.client.result().id == chat
 
 
-def test_who_has_had_less_goes_first_even_where_another_waits_for_the_worker(pair):
+def test_who_has_had_less_goes_first_even_where_another_waits_for_the_worker(cluster):
+    pair = Pair(cluster)
     pair.occupy(pair.other)
     rich, poor = pair.client, pair.cluster.client("192.0.2.77")
     ask(rich, text_of("new"))
@@ -161,7 +164,8 @@ def test_who_has_had_less_goes_first_even_where_another_waits_for_the_worker(pai
     assert pair.placed() == [pair.reader]
 
 
-def test_as_many_wait_as_it_should_have_room_for_in_time(pair):
+def test_as_many_wait_as_it_should_have_room_for_in_time(cluster):
+    pair = Pair(cluster)
     for _ in range(4):  # until it has room for each, half a second more passes
         ask(pair.client, CHAT)
     assert pair.placed() == [pair.other]
@@ -171,7 +175,8 @@ def test_as_many_wait_as_it_should_have_room_for_in_time(pair):
     assert pair.placed() == []
 
 
-def test_the_time_in_which_a_prompt_was_really_read_counts(pair):
+def test_the_time_in_which_a_prompt_was_really_read_counts(cluster):
+    pair = Pair(cluster)
     ask(pair.client, text_of("another"), worker_id="other", stream=True)
     task = pair.other.task()
     pair.cluster.now += 0.2
@@ -181,7 +186,8 @@ def test_the_time_in_which_a_prompt_was_really_read_counts(pair):
     assert pair.placed() == [pair.other]
 
 
-def test_what_has_to_be_done_soon_does_not_wait(pair):
+def test_what_has_to_be_done_soon_does_not_wait(cluster):
+    pair = Pair(cluster)
     ask(pair.client, CHAT, deadline_ms=3000)
     assert pair.placed() == [pair.other]
 
@@ -198,7 +204,8 @@ def test_no_task_is_refused_or_given_up_because_another_waits_by_choice(new_clus
     assert pair.placed() == [pair.reader]
 
 
-def test_a_task_that_failed_elsewhere_goes_to_whoever_is_free(pair):
+def test_a_task_that_failed_elsewhere_goes_to_whoever_is_free(cluster):
+    pair = Pair(cluster)
     third = pair.cluster.worker("third", rates={"m": RATE}, slots=1)
     ask(pair.client, CHAT, worker_id="")
     assert pair.placed() + third.tasks() == []
@@ -209,7 +216,8 @@ def test_a_task_that_failed_elsewhere_goes_to_whoever_is_free(pair):
     assert left.task()
 
 
-def test_one_that_is_cancelled_while_it_waits_leaves_nothing_behind(pair):
+def test_one_that_is_cancelled_while_it_waits_leaves_nothing_behind(cluster):
+    pair = Pair(cluster)
     first = ask(pair.client, CHAT)
     pair.client.cancel(first)
     for _ in range(2):  # as many wait as before
