@@ -12,7 +12,7 @@ class Turnaround:
     __slots__ = ("_mean", "_turned_at")
 
     def __init__(self) -> None:
-        self._mean = 0.0
+        self._mean: float | None = None
         self._turned_at = 0.0
 
     def began(self, now: float) -> None:
@@ -21,7 +21,10 @@ class Turnaround:
 
     def ended(self, seconds: float, now: float) -> None:
         """Note that one of its tasks is done, which took so long."""
-        self._mean += ((seconds - self._mean) * WEIGHT) if self._mean else seconds
+        if self._mean is None:
+            self._mean = seconds
+        else:
+            self._mean += (seconds - self._mean) * WEIGHT
         self._turned_at = now
 
     def next_end(self, load: int, now: float) -> float:
@@ -32,6 +35,6 @@ class Turnaround:
         mean over their number. When nothing has begun or ended for longer than that, this
         is none of its usual tasks, and may take as long again.
         """
-        if not self._mean:
+        if self._mean is None:
             return inf
         return max(self._mean / load, now - self._turned_at)

@@ -8,9 +8,9 @@
 (defconstant +weight+ 1/8 "Of the last task in the mean.")
 
 (defstruct (turnaround (:copier nil))
-  "What one worker takes for a task that this head gives it, whatever that is: MEAN in microseconds, 0 until one
+  "What one worker takes for a task that this head gives it, whatever that is: MEAN in microseconds, NIL until one
 is done. The last one began or ended at TURNED-AT."
-  (mean 0d0 :type double-float)
+  (mean nil :type (or null double-float))
   (turned-at 0 :type microseconds))
 
 (defun turnaround-began (turnaround now)
@@ -20,7 +20,7 @@ is done. The last one began or ended at TURNED-AT."
 (defun turnaround-ended (turnaround time now)
   "Note that one of its tasks is done, which took TIME."
   (let ((mean (turnaround-mean turnaround)))
-    (setf (turnaround-mean turnaround) (if (plusp mean)
+    (setf (turnaround-mean turnaround) (if mean
                                            (+ mean (* (- time mean) +weight+))
                                            (float time 1d0))
           (turnaround-turned-at turnaround) now)))
@@ -31,7 +31,7 @@ is done. The last one began or ended at TURNED-AT."
 Lengths of answers differ so much that how long a task has run already says little: tasks are taken to end as
 independently as atoms decay, so the first of many ends after the mean over their number. When nothing has
 begun or ended for longer than that, this is none of its usual tasks, and may take as long again."
-  (when (plusp (turnaround-mean turnaround))
+  (when (turnaround-mean turnaround)
     (/ (max (/ (turnaround-mean turnaround) load)
             (- now (turnaround-turned-at turnaround)))
        1d6)))

@@ -1,5 +1,6 @@
 """A chat that goes on goes to the worker that has read it, with any head and DAIIC's own client."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
@@ -12,12 +13,20 @@ from support.peers.worker_stub import Step, WorkerStub
 from support.processes.head_process import HeadProcess
 
 WORKERS = ("left", "middle", "right")
+SLOTS = 4
+"""Of each."""
 HISTORY = "The quick brown fox jumps over the lazy dog, and the dog does not mind. " * 80
 """Some 1,500 tokens."""
 
 
+BUSY = "one after the other"
+"""What keeps a worker busy for a moment."""
+
+
 def reading(task: pb.Task) -> Iterator[Step]:
     """Answer as a worker does that reads nothing twice."""
+    if task.text.messages[-1].content == BUSY:
+        yield 1.0
     yield pb.Result(
         final=True,
         text="yes",
@@ -33,9 +42,9 @@ class Crowd:
         self.stubs = stubs
         self.client = client
 
-    async def ask(self, *messages: str) -> str:
+    async def ask(self, *messages: str, worker_id: str = "") -> str:
         """Say the messages of a conversation; return who answers."""
-        task = pb.Task(model="chat", text=pb.TextTask(max_tokens=64))
+        task = pb.Task(model="chat", text=pb.TextTask(max_tokens=64), worker_id=worker_id)
         for number, message in enumerate(messages):
             task.text.messages.add(role="assistant" if number % 2 else "user", content=message)
         return (await self.client.answer(task)).worker_id
@@ -46,7 +55,9 @@ async def crowd(head: HeadProcess) -> AsyncIterator[Crowd]:
     async with contextlib.AsyncExitStack() as stack:
         stubs = []
         for name in WORKERS:
-            stub = await WorkerStub.open([head.address], worker_id=name, models={"chat": pb.LOADED})
+            stub = await WorkerStub.open(
+                [head.address], worker_id=name, models={"chat": pb.LOADED}, slots=SLOTS
+            )
             stub.scripts["chat"] = reading
             stack.push_async_callback(stub.close)
             stubs.append(stub)
@@ -64,6 +75,25 @@ async def test_conversations_go_on_where_they_began_and_new_ones_are_spread(crow
         assert [await crowd.ask(*chat) for chat in chats] == began
 
 
+async def test_a_long_conversation_waits_for_its_worker_though_others_are_free(
+    crowd: Crowd, head: HeadProcess
+) -> None:
+    book = "book " + 40 * HISTORY  # takes longer to read than any task waits
+    reader = await crowd.ask(book)
+    before = await counted(head)
+    stub = next(stub for stub in crowd.stubs if stub.heartbeat.worker_id == reader)
+    given = len(stub.tasks)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(SLOTS):
+            group.create_task(crowd.ask(BUSY, worker_id=reader))
+        while len(stub.tasks) < given + SLOTS:
+            await asyncio.sleep(0.01)
+        chat = group.create_task(crowd.ask(book, "yes", "and then?"))
+    assert chat.result() == reader
+    after = await counted(head)
+    assert [after[name] - before[name] for name in ("patient", "rewarded")] == [1, 1]
+
+
 async def test_no_worker_is_sent_the_hashes(crowd: Crowd) -> None:
     await crowd.ask(HISTORY)
     (task,) = [task for stub in crowd.stubs for task in stub.tasks]
@@ -76,10 +106,10 @@ async def test_the_head_counts_what_was_spared(crowd: Crowd, head: HeadProcess) 
     for _ in range(4):
         await crowd.ask("counted " + HISTORY)
     after = await counted(head)
-    assert [after[name] - before[name] for name in COUNTED] == [3, 6000, 6000]
+    assert [after[name] - before[name] for name in COUNTED[:3]] == [3, 6000, 6000]
 
 
-COUNTED = ("read_before", "prompt_tokens", "cached_tokens")
+COUNTED = ("read_before", "prompt_tokens", "cached_tokens", "patient", "rewarded")
 
 
 async def counted(head: HeadProcess) -> dict[str, float]:

@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from daiic.wire import daiic_pb2 as pb
+from unit.head.test_prefixes import ask, text_of
 
 MODELS = ("a", "b")
+CHATS = [text_of("one", 30), text_of("two", 30)]
+"""Prompts that are worth waiting for the worker that has read them."""
 LENGTH = 3
 PICK = st.integers(min_value=0, max_value=1000)
 
@@ -59,11 +62,32 @@ class Turmoil(RuleBasedStateMachine):
         runs = [(w, t) for w, tasks in self.running.items() for t in tasks.values()]
         return runs[pick % len(runs)] if runs else None
 
-    @rule(who=PICK, model=st.sampled_from(MODELS), deadline=st.sampled_from([0, 3000]))
-    def ask(self, who, model, deadline):
+    @rule(
+        who=PICK,
+        model=st.sampled_from(MODELS),
+        deadline=st.sampled_from([0, 3000]),
+        prompt=st.sampled_from(["hello", *CHATS]),
+    )
+    def ask(self, who, model, deadline, prompt):
         client = self.clients[who % 2]
-        task_id = client.ask(model, stream=True, deadline_ms=deadline)
-        self.texts[task_id] = []
+        fields = {"stream": True, "deadline_ms": deadline}
+        self.texts[ask(client, prompt, model, **fields)] = []
+
+    @rule(chat=st.sampled_from(CHATS))
+    def read(self, chat):
+        """Let one worker read a chat and get something else to do; then the chat goes on."""
+        worker = self.workers[1]
+        client = self.clients[0]
+        first = ask(client, chat, "a", worker_id="a", stream=True)
+        self.texts[first] = []
+        self.collect()
+        for attempt, (task, index) in list(self.running[worker].items()):
+            self.cluster.now += 0.1
+            worker.answer(task, index, text=str(index), tokens=[index])
+            del self.running[worker][attempt]
+        for prompt, worker_id in ("hello", "a"), (chat, ""):
+            task_id = ask(client, prompt, "a", worker_id=worker_id, stream=True)
+            self.texts[task_id] = []
 
     @rule(pick=PICK, final=st.booleans())
     def answer(self, pick, final):

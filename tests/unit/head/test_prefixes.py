@@ -16,7 +16,7 @@ def text_of(name, blocks=BLOCKS):
 
 
 def ask(client, text, model="m", **fields):
-    """Send a prompt with its prefix."""
+    """Send a prompt with its prefix; return the task's id."""
     task = pb.Task(model=model, text=pb.TextTask(prompt=text, max_tokens=64))
     fields.setdefault("prefix", prompt_prefix(task))
     return client.ask(model, text=task.text, **fields)

@@ -6,9 +6,10 @@
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-assignments #:dispatcher-in-flight #:dispatcher-jobs #:dispatcher-queue
                 #:dispatcher-tasks-bytes #:dispatcher-workers)
-  (:import-from #:hydramesh/head/job-queue #:job-queue-length)
+  (:import-from #:hydramesh/head/job #:job-awaits #:job-worker)
+  (:import-from #:hydramesh/head/job-queue #:job-queue-length #:job-queue-patient)
   (:import-from #:hydramesh/head/registry #:registry-workers)
-  (:import-from #:hydramesh/head/worker #:worker-attempts #:worker-load #:worker-slots)
+  (:import-from #:hydramesh/head/worker #:worker-attempts #:worker-awaited #:worker-load #:worker-slots)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:add-client #:add-worker #:answer #:ask #:cancel #:cancelled #:cluster-core #:die
@@ -27,12 +28,13 @@
 (defstruct (turmoil (:constructor %make-turmoil (state cluster workers clients)))
   "Two clients and three workers, of which each does what it likes, as STATE has it.
 RUNS are what workers have to do: the worker, its task and the index of the next part. TEXTS are the
-parts that came of each task, ENDED and CANCELLED ids of tasks. WRONG is the first thing that was."
+parts that came of each task, ENDED and CANCELLED ids of tasks. So many at a time were PATIENT. WRONG is the first thing that was."
   state cluster workers clients
   (runs '())
   (texts (make-hash-table))
   (ended '())
   (cancelled '())
+  (patient 0)
   (wrong nil))
 
 (defun make-turmoil (seed)
@@ -85,14 +87,22 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. WRONG is the fir
 (defun forget-runs (turmoil worker)
   (setf (turmoil-runs turmoil) (remove worker (turmoil-runs turmoil) :key #'first)))
 
+(defparameter +long+ (make-string 9216 :initial-element #\x)
+  "A prompt of 30 blocks, which is worth waiting for who has read it.")
+
+(defun octets (count octet)
+  (make-array count :element-type '(unsigned-byte 8) :initial-element octet))
+
+(defun prefix (chat)
+  "Return the hashes of the blocks of +LONG+ as CHAT, a number, has it."
+  (octets 240 chat))
+
 (defun do-something (turmoil)
   (let ((worker (pick turmoil (turmoil-workers turmoil))))
-    (ecase (random 9 (turmoil-state turmoil))
+    (ecase (random 10 (turmoil-state turmoil))
       ((0 1)
-       (let ((id (ask (pick turmoil (turmoil-clients turmoil))
-                      :model (pick turmoil '("a" "b")) :stream t
-                      :deadline-ms (pick turmoil '(0 3000)))))
-         (setf (gethash id (turmoil-texts turmoil)) '())))
+       (ask-something turmoil (pick turmoil '(nil 1 2))
+                      :model (pick turmoil '("a" "b")) :deadline-ms (pick turmoil '(0 3000))))
       ((2 3)
        (go-on turmoil (zerop (random 2 (turmoil-state turmoil)))))
       (4
@@ -123,7 +133,33 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. WRONG is the fir
        (pass-time (turmoil-cluster turmoil) (pick turmoil '(1/10 1 4 12)))
        (dolist (worker (turmoil-workers turmoil))
          (unless (worker-alive-p worker)
-           (setf (member-inbox worker) '())))))))
+           (setf (member-inbox worker) '()))))
+      (9
+       (read-chat turmoil (pick turmoil '(1 2)))))))
+
+(defun ask-something (turmoil chat &rest fields)
+  "Ask with the prompt of CHAT, a short one if that is NIL."
+  (let ((id (apply #'ask (pick turmoil (turmoil-clients turmoil))
+                   :stream t
+                   :text (pb:make-text-task :prompt (if chat +long+ "hello"))
+                   :prefix (if chat (prefix chat) (octets 0 0))
+                   fields)))
+    (setf (gethash id (turmoil-texts turmoil)) '())))
+
+(defun read-chat (turmoil chat)
+  "Let one worker read CHAT and get something else to do; then the chat goes on."
+  (ask-something turmoil chat :model "a" :worker-id "a")
+  (collect turmoil)
+  (loop with worker = (second (turmoil-workers turmoil))
+        for (who task index) in (turmoil-runs turmoil)
+        when (eq who worker)
+          do (pass-time (turmoil-cluster turmoil) 1/10)
+             (answer worker task :index index :text (format nil "~d" index)
+                                 :tokens (make-array 1 :element-type '(unsigned-byte 32)
+                                                       :initial-element index))
+        finally (forget-runs turmoil worker))
+  (ask-something turmoil nil :model "a" :worker-id "a")
+  (ask-something turmoil chat :model "a"))
 
 (defun come-back (worker)
   (setf (worker-alive-p worker) t)
@@ -153,7 +189,17 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. WRONG is the fir
     (check turmoil (= (hash-table-count (dispatcher-jobs dispatcher))
                       (+ (dispatcher-in-flight dispatcher)
                          (job-queue-length (dispatcher-queue dispatcher))))
-           "a job is nowhere, or twice")))
+           "a job is nowhere, or twice")
+    (let ((patient (job-queue-patient (dispatcher-queue dispatcher))))
+      (setf (turmoil-patient turmoil) (max (turmoil-patient turmoil) (hash-table-count patient)))
+      (check turmoil (loop for job being the hash-values of patient
+                           always (and (job-awaits job)
+                                       (not (job-worker job))
+                                       (plusp (worker-awaited (job-awaits job)))))
+             "a job that waits for a worker waits for none, or runs")
+      (check turmoil (>= (hash-table-count patient)
+                         (loop for worker in workers sum (worker-awaited worker)))
+             "a worker is awaited by a job that is not there"))))
 
 (defun settle (turmoil)
   "In the end all workers work, and nothing is left."
@@ -178,11 +224,14 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. WRONG is the fir
                   "a text is not whole")))
 
 (test every-task-ends-once-and-every-text-is-whole
-  (loop for seed from 1 to 60
+  (loop with patient = 0
+        for seed from 1 to 60
         for turmoil = (make-turmoil seed)
         do (loop repeat 60
                  do (do-something turmoil)
                     (collect turmoil)
                     (check-books turmoil))
            (settle turmoil)
-           (is (null (turmoil-wrong turmoil)) "With the seed ~d, ~a." seed (turmoil-wrong turmoil))))
+           (is (null (turmoil-wrong turmoil)) "With the seed ~d, ~a." seed (turmoil-wrong turmoil))
+           (setf patient (max patient (turmoil-patient turmoil)))
+        finally (is (plusp patient) "No task ever waited for a worker that had read its prompt.")))
