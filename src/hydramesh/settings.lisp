@@ -20,7 +20,8 @@
 (defparameter +about+ "The head of a DAIIC cluster, in Common Lisp: gives each task to a worker.
 
 `hydramesh history` shows what it has recorded, `hydramesh repl` looks into one that runs,
-`hydramesh policy` checks policies, and all have --help. `hydramesh --version` says which version this is.")
+`hydramesh health` says whether it does its work, `hydramesh policy` checks policies, and all have --help.
+`hydramesh --version` says which version this is.")
 
 (defmacro define-settings (name documentation &rest slots)
   "Define the structure NAME, the variable +ALL+, a list of SETTING for its slots, and the function
