@@ -104,9 +104,22 @@ typedef struct dcf_endpoint dcf_endpoint;
 #define DCF_MESH 0x0b
 #define DCF_SYNC 0x26
 
+/* The types of an endpoint that dcf_endpoint_new_domain made, by DCF's registry. The first four go
+ * once, in one datagram, and reach every program; a RELIABLE goes like a DCF_TASK. */
+#define DCF_POSITION 0x01
+#define DCF_AUDIO 0x02
+#define DCF_GAME_EVENT 0x03
+#define DCF_STATE_SYNC 0x04
+#define DCF_RELIABLE 0x05
+
 /* A new endpoint, or NULL if the limits make no sense. `key` is 32 bytes, or NULL to seal nothing.
  * Two endpoints may have the same key. */
 dcf_endpoint *dcf_endpoint_new(const dcf_limits *limits, const uint8_t *key);
+
+/* The same for games, audio and sensors: it knows the types from DCF_POSITION to DCF_RELIABLE, and none
+ * of a cluster's. Those share numbers, so never let one port have both; what is sealed for one is
+ * forged to the other. */
+dcf_endpoint *dcf_endpoint_new_domain(const dcf_limits *limits, const uint8_t *key);
 
 /* Frees it, and all that it has handed out. NULL is left alone. */
 void dcf_endpoint_free(dcf_endpoint *endpoint);
@@ -125,7 +138,7 @@ int32_t dcf_endpoint_subscribe(dcf_endpoint *endpoint, uint8_t message_type);
 int32_t dcf_endpoint_received(dcf_endpoint *endpoint, const uint8_t *datagram, size_t size,
                               const dcf_address *from, uint64_t now, uint64_t wall);
 
-/* A whole message arrived, once unless it is a HEARTBEAT, MESH or SYNC: message_type, sequence,
+/* A whole message arrived, once unless it is a HEARTBEAT or of a type that goes once: message_type, sequence,
  * timestamp, payload. */
 #define DCF_EVENT_MESSAGE 1
 /* A message began that is too large: message_type, sequence; payload has its first piece. */
@@ -164,8 +177,8 @@ typedef struct dcf_event {
 int32_t dcf_endpoint_next_event(dcf_endpoint *endpoint, dcf_event *event);
 
 /* Queues a message and writes its sequence, if `sequence` is not NULL. It is repeated until it is
- * acknowledged; then the outcome is an event. A MESH, a SYNC and a HEARTBEAT that fits a datagram go
- * once. */
+ * acknowledged; then the outcome is an event. A HEARTBEAT that fits a datagram, and the types of which
+ * that is said above, go once. */
 int32_t dcf_endpoint_send(dcf_endpoint *endpoint, const dcf_address *to, uint8_t message_type,
                           const uint8_t *payload, size_t size, uint64_t now, uint32_t *sequence);
 

@@ -26,10 +26,12 @@ use crate::peer::answered;
 use crate::peers::{touch, Peers};
 use crate::sealing::{Sealer, OVERHEAD};
 use crate::time::Micros;
+use crate::traffic::Traffic;
 
 /// All peers of one socket.
 pub struct Endpoint {
     pub counters: Counters,
+    pub(crate) traffic: Traffic,
     limits: Limits,
     /// The unreliable types that the application takes.
     subscribed: Vec<u8>,
@@ -63,18 +65,25 @@ struct Immediate {
 }
 
 impl Endpoint {
+    /// An endpoint for a cluster's messages.
     pub fn new(limits: Limits, sealer: Option<Sealer>) -> Self {
+        Self::of(Traffic::Cluster, limits, sealer)
+    }
+
+    /// An endpoint for what goes over its port. A sealer has to be made for the same.
+    pub fn of(traffic: Traffic, limits: Limits, sealer: Option<Sealer>) -> Self {
         let overhead = if sealer.is_some() { OVERHEAD } else { 0 };
         let room = PATH_MTU - overhead;
         Self {
             counters: Counters::default(),
+            traffic,
             limits,
-            subscribed: Vec::new(),
+            subscribed: traffic.asked_for().to_vec(),
             path_messages: None,
             sealer,
             room,
             overhead,
-            peers: Peers::new(room),
+            peers: Peers::new(traffic, room),
             timeouts: BinaryHeap::new(),
             sweep_at: 0,
             events: Vec::new(),
@@ -142,7 +151,9 @@ impl Endpoint {
     ) -> bool {
         if self.peers.get(from).is_none() {
             let opens = |t| {
-                frames::is_carried(t) || t == message_type::CHUNK || self.subscribed.contains(&t)
+                self.traffic.is_carried(t)
+                    || t == message_type::CHUNK
+                    || self.subscribed.contains(&t)
             };
             if !opens(message_type) && !batch.iter().any(|(header, _)| opens(header.message_type)) {
                 self.counters.dropped_unknown_type += u64::from(!frames::is_answer(message_type));
@@ -189,7 +200,7 @@ impl Endpoint {
         let (counters, events) = (&mut self.counters, &mut self.events);
         match message_type {
             message_type::PING => self.answer(message_type::PONG, sequence, timestamp, from),
-            message_type::HEARTBEAT => {
+            _ if self.traffic.is_heartbeat(message_type) => {
                 let payload = payload.to_vec();
                 events.push(Event::Message {
                     peer: from,
@@ -278,8 +289,10 @@ impl Endpoint {
                     waiting.push((from, payload.to_vec()));
                 }
             }
-            _ if frames::is_reliable(message_type) || self.subscribed.contains(&message_type) => {
-                let once = !frames::is_reliable(message_type);
+            _ if self.traffic.is_reliable(message_type)
+                || self.subscribed.contains(&message_type) =>
+            {
+                let once = !self.traffic.is_reliable(message_type);
                 if once || peer.inbox.is_new(sequence, now, counters) {
                     counters.messages_received += 1;
                     let payload = payload.to_vec();
@@ -308,7 +321,7 @@ impl Endpoint {
     /// Has messages of an unreliable type reported from now on, each time that one arrives. Without
     /// that they are dropped as of an unknown type.
     pub fn subscribe(&mut self, message_type: u8) {
-        if frames::is_unreliable(message_type) && !self.subscribed.contains(&message_type) {
+        if self.traffic.is_unreliable(message_type) && !self.subscribed.contains(&message_type) {
             self.subscribed.push(message_type);
         }
     }

@@ -27,30 +27,6 @@ pub mod message_type {
     pub const PATH: u8 = 0x27;
 }
 
-/// Whether messages of this type are sent again until acknowledged and delivered once.
-pub fn is_reliable(message: u8) -> bool {
-    matches!(
-        message,
-        message_type::TASK | message_type::RESULT | message_type::CANCEL | message_type::ERROR
-    )
-}
-
-/// Whether messages of this type reach the application and may travel in CHUNKs.
-pub fn is_carried(message: u8) -> bool {
-    is_reliable(message) || message == message_type::HEARTBEAT
-}
-
-/// Whether messages of this type fit a datagram, go once without acknowledgement, and reach only an
-/// application that has asked for them (`Endpoint::subscribe`).
-pub fn is_unreliable(message: u8) -> bool {
-    matches!(message, message_type::MESH | message_type::SYNC)
-}
-
-/// Whether messages of this type are bounded by `MAX_CONTROL`.
-pub fn is_control(message: u8) -> bool {
-    matches!(message, message_type::HEARTBEAT | message_type::CANCEL | message_type::ERROR)
-}
-
 /// Whether messages of this type only answer others, so that they mean nothing from a stranger.
 pub fn is_answer(message: u8) -> bool {
     use message_type::{ACK, BATCH, BUSY, PONG, SACK};

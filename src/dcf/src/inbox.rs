@@ -8,6 +8,7 @@ use crate::keyed_hash::{Map, Set};
 use crate::limits::Limits;
 use crate::recent::RecentSet;
 use crate::time::Micros;
+use crate::traffic::Traffic;
 
 /// One message on its way in; its whole length is reserved from the start.
 struct Reassembly {
@@ -19,8 +20,8 @@ struct Reassembly {
 }
 
 /// Decides which message is new; collects what is to be acknowledged.
-#[derive(Default)]
 pub struct Inbox {
+    traffic: Traffic,
     recent: RecentSet<u32>,
     reassemblies: Map<u32, Reassembly>,
     to_acknowledge: Vec<u32>,
@@ -31,6 +32,18 @@ pub struct Inbox {
 }
 
 impl Inbox {
+    pub fn new(traffic: Traffic) -> Self {
+        Self {
+            traffic,
+            recent: RecentSet::default(),
+            reassemblies: Map::default(),
+            to_acknowledge: Vec::new(),
+            last_ranges: Vec::new(),
+            refused: Set::default(),
+            buffered: 0,
+        }
+    }
+
     /// Acknowledges the message `sequence`; returns whether it is here for the first time.
     pub fn is_new(&mut self, sequence: u32, now: Micros, counters: &mut Counters) -> bool {
         self.to_acknowledge.push(sequence);
@@ -89,7 +102,7 @@ impl Inbox {
             counters.duplicates += 1;
             return None;
         }
-        let control = frames::is_control(chunk.message_type);
+        let control = self.traffic.is_control(chunk.message_type);
         if total > limits.max_message || (control && total > MAX_CONTROL) {
             // Acknowledged all the same: sent again it would be no smaller.
             self.to_acknowledge.push(sequence);
@@ -101,7 +114,7 @@ impl Inbox {
             counters.dropped_over_memory += 1;
             return None;
         }
-        if size < SMALLEST_CHUNK || total == 0 || !frames::is_carried(chunk.message_type) {
+        if size < SMALLEST_CHUNK || total == 0 || !self.traffic.is_carried(chunk.message_type) {
             counters.dropped_malformed += 1;
             return None;
         }

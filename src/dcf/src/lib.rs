@@ -26,4 +26,5 @@ pub mod sealing;
 pub mod socket;
 pub mod time;
 pub mod token_bucket;
+pub mod traffic;
 pub mod wait;

@@ -8,6 +8,7 @@ use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::time::Micros;
 use crate::token_bucket::TokenBucket;
+use crate::traffic::Traffic;
 
 pub struct Peer {
     pub inbox: Inbox,
@@ -39,9 +40,9 @@ pub struct Peer {
 
 impl Peer {
     /// `room` is the largest datagram before sealing, `sequence` the number to begin with.
-    pub fn new(room: usize, sequence: u32, limits: &Limits, now: Micros) -> Self {
+    pub fn new(traffic: Traffic, room: usize, sequence: u32, limits: &Limits, now: Micros) -> Self {
         Self {
-            inbox: Inbox::default(),
+            inbox: Inbox::new(traffic),
             outbox: Outbox::new(room, sequence),
             pings: VecDeque::new(),
             heartbeats: VecDeque::new(),

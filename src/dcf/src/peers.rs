@@ -11,6 +11,7 @@ use crate::keyed_hash::{Map, Set};
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::time::Micros;
+use crate::traffic::Traffic;
 
 pub struct Peers {
     pub table: Map<SocketAddr, Peer>,
@@ -24,6 +25,7 @@ pub struct Peers {
     queue: VecDeque<SocketAddr>,
     /// Addresses that need not prove themselves.
     trusted: Set<SocketAddr>,
+    traffic: Traffic,
     /// The largest datagram before sealing; of some peers, another.
     room: usize,
     rooms: Map<SocketAddr, usize>,
@@ -31,7 +33,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    pub fn new(room: usize) -> Self {
+    pub fn new(traffic: Traffic, room: usize) -> Self {
         Self {
             table: Map::default(),
             memory: 0,
@@ -39,6 +41,7 @@ impl Peers {
             turn: 0,
             queue: VecDeque::new(),
             trusted: Set::default(),
+            traffic,
             room,
             rooms: Map::default(),
             random: SystemRandom::new(),
@@ -66,7 +69,8 @@ impl Peers {
             self.queue.push_back(address);
             let mut sequence = [0; 4];
             self.random.fill(&mut sequence).expect("the system gives random bytes");
-            let mut peer = Peer::new(room, u32::from_ne_bytes(sequence), limits, now);
+            let sequence = u32::from_ne_bytes(sequence);
+            let mut peer = Peer::new(self.traffic, room, sequence, limits, now);
             if self.trusted.contains(&address) {
                 peer.credit = None;
             }

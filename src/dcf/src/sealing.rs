@@ -14,6 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::bounds::{MAX_CLOCK_SKEW, MAX_SESSIONS, REPLAY_WINDOW};
 use crate::counters::Counters;
 use crate::frames::{Header, HEADER_SIZE};
+use crate::traffic::Traffic;
 
 const SESSION_SIZE: usize = 16;
 const TAG_SIZE: usize = 16;
@@ -26,6 +27,7 @@ type Session = [u8; SESSION_SIZE];
 
 /// One side's sealing state: our own session and the senders we have heard.
 pub struct Sealer {
+    traffic: Traffic,
     secret: [u8; 32],
     session: Session,
     key: LessSafeKey,
@@ -41,16 +43,22 @@ struct Sender {
 }
 
 impl Sealer {
+    /// A sealer for a cluster's messages.
     pub fn new(secret: [u8; 32]) -> Self {
+        Self::of(Traffic::Cluster, secret)
+    }
+
+    /// A sealer for one kind of traffic: a datagram of one cannot be passed off as one of another.
+    pub fn of(traffic: Traffic, secret: [u8; 32]) -> Self {
         let mut session = Session::default();
         SystemRandom::new().fill(&mut session).expect("the system gives random bytes");
-        Self::with_session(secret, session)
+        Self::with_session(traffic, secret, session)
     }
 
     /// As `new` with a given session id, which only test vectors may choose.
-    pub fn with_session(secret: [u8; 32], session: Session) -> Self {
-        let key = session_key(&secret, &session);
-        Self { secret, session, key, counter: 0, senders: HashMap::new(), uses: 0 }
+    pub fn with_session(traffic: Traffic, secret: [u8; 32], session: Session) -> Self {
+        let key = session_key(traffic, &secret, &session);
+        Self { traffic, secret, session, key, counter: 0, senders: HashMap::new(), uses: 0 }
     }
 
     /// Goes on at a higher counter, which only test vectors need.
@@ -113,7 +121,7 @@ impl Sealer {
                 return None;
             }
             None => fresh.insert(Sender {
-                key: session_key(&self.secret, &session),
+                key: session_key(self.traffic, &self.secret, &session),
                 window: ReplayWindow::default(),
                 used: 0,
             }),
@@ -139,9 +147,12 @@ impl Sealer {
     }
 }
 
-fn session_key(secret: &[u8], session: &Session) -> LessSafeKey {
+fn session_key(traffic: Traffic, secret: &[u8], session: &Session) -> LessSafeKey {
     let extracted = Salt::new(HKDF_SHA256, session).extract(secret);
-    let info: [&[u8]; 1] = [b"daiic mesh 1"];
+    let info: [&[u8]; 1] = match traffic {
+        Traffic::Cluster => [b"daiic mesh 1"],
+        Traffic::Domain => [b"daiic domain 1"],
+    };
     let expanded = extracted.expand(&info, &CHACHA20_POLY1305).expect("one key is short enough");
     LessSafeKey::new(UnboundKey::from(expanded))
 }

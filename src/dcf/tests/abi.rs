@@ -74,6 +74,11 @@ fn unreliable_messages_reach_who_has_asked_for_them() {
 }
 
 #[test]
+fn an_endpoint_for_domains_has_their_types_and_nothing_of_a_clusters() {
+    run("domain");
+}
+
+#[test]
 fn each_fate_of_a_message_and_a_peer_is_an_event() {
     run("fates");
 }

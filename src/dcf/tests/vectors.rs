@@ -10,6 +10,7 @@ use dcf::events::Event;
 use dcf::frames::{self, message_type, Chunk};
 use dcf::limits::Limits;
 use dcf::sealing::{ReplayWindow, Sealer};
+use dcf::traffic::Traffic;
 use serde_json::Value;
 
 const LIMITS: Limits = Limits {
@@ -277,7 +278,7 @@ fn sealing() {
     let now = number(&all["now"]);
     let key: [u8; 32] = bytes(&all["sealing"]["key"]).try_into().unwrap();
     let session: [u8; 16] = bytes(&all["sealing"]["session"]).try_into().unwrap();
-    let mut sender = Sealer::with_session(key, session);
+    let mut sender = Sealer::with_session(Traffic::Cluster, key, session);
     let mut receiver = Sealer::new(key);
     let mut counters = Counters::default();
     let mut open = |datagram: &Value, counters: &mut Counters| {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use dcf::counters::Counters;
 use dcf::frames::{self, message_type, Chunk, Header, CHUNK_HEADER_SIZE, HEADER_SIZE, PATH_MTU};
 use dcf::sealing::{Sealer, OVERHEAD};
+use dcf::traffic::Traffic;
 use dcf_shim::payload::Task;
 
 use super::WALL;
@@ -160,7 +161,7 @@ impl Party {
     fn note(&mut self, header: Header) -> bool {
         match header.message_type {
             message_type::PING => self.pings.push((header.sequence, header.timestamp)),
-            other if frames::is_reliable(other) || other == message_type::CHUNK => {
+            other if Traffic::Cluster.is_reliable(other) || other == message_type::CHUNK => {
                 self.owed.push(header.sequence);
                 return self.heard.insert(header.sequence);
             }

@@ -10,9 +10,9 @@ use super::{give, Address, Guarded, INVALID, NO_ROOM, TOO_LARGE};
 use crate::datagrams::Datagrams;
 use crate::endpoint::{Endpoint, NotQueued};
 use crate::events::Event as Happened;
-use crate::frames::{self, message_type};
 use crate::sealing::Sealer;
 use crate::time::Micros;
+use crate::traffic::Traffic;
 
 /// Times above it are taken for it: sums with any bound then stay far below the type's end.
 const LATEST: Micros = Micros::MAX >> 2;
@@ -59,10 +59,34 @@ pub(super) unsafe fn bytes<'a>(pointer: *const u8, size: usize) -> Option<&'a [u
 #[no_mangle]
 pub unsafe extern "C" fn dcf_endpoint_new(limits: *const Limits, key: *const u8) -> *mut Handle {
     // SAFETY: dcf.h.
+    unsafe { new(Traffic::Cluster, limits, key) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers; `key` has 32 bytes or is null.
+#[no_mangle]
+pub unsafe extern "C" fn dcf_endpoint_new_domain(
+    limits: *const Limits,
+    key: *const u8,
+) -> *mut Handle {
+    // SAFETY: dcf.h.
+    unsafe { new(Traffic::Domain, limits, key) }
+}
+
+/// # Safety
+///
+/// As dcf.h says of pointers; `key` has 32 bytes or is null.
+unsafe fn new(traffic: Traffic, limits: *const Limits, key: *const u8) -> *mut Handle {
+    // SAFETY: the caller's promise.
     let (limits, key) = unsafe { (limits.as_ref(), key.cast::<[u8; 32]>().as_ref()) };
     Guarded::make(|| {
         Some(State {
-            endpoint: Endpoint::new(limits?.check()?, key.map(|key| Sealer::new(*key))),
+            endpoint: Endpoint::of(
+                traffic,
+                limits?.check()?,
+                key.map(|key| Sealer::of(traffic, *key)),
+            ),
             out: Datagrams::default(),
             now: 1,
             events: Vec::new().into_iter(),
@@ -106,12 +130,12 @@ pub unsafe extern "C" fn dcf_endpoint_set_limits(
 /// As dcf.h says of pointers and threads.
 #[no_mangle]
 pub unsafe extern "C" fn dcf_endpoint_subscribe(endpoint: *mut Handle, message_type: u8) -> i32 {
-    if !frames::is_unreliable(message_type) {
-        return INVALID;
-    }
     // SAFETY: dcf.h.
     unsafe {
         Guarded::with(endpoint, |state| {
+            if !state.endpoint.traffic.is_unreliable(message_type) {
+                return INVALID;
+            }
             state.endpoint.subscribe(message_type);
             0
         })
@@ -184,14 +208,15 @@ pub unsafe extern "C" fn dcf_endpoint_send(
     // SAFETY: dcf.h.
     let (payload, to) = unsafe { (bytes(payload, size), Address::read(to)) };
     let (Some(payload), Some(to)) = (payload, to) else { return INVALID };
-    if !frames::is_carried(message_type) && !frames::is_unreliable(message_type) {
-        return INVALID;
-    }
     // SAFETY: dcf.h.
     unsafe {
         Guarded::with(endpoint, |state| {
             let now = state.now(now);
             let endpoint = &mut state.endpoint;
+            let traffic = endpoint.traffic;
+            if !traffic.is_carried(message_type) && !traffic.is_unreliable(message_type) {
+                return INVALID;
+            }
             if let Err(reason) = endpoint.may_send(to, message_type, payload.len()) {
                 return match reason {
                     NotQueued::TooLarge => TOO_LARGE,
@@ -199,12 +224,12 @@ pub unsafe extern "C" fn dcf_endpoint_send(
                 };
             }
             let payload = Rc::new(payload.to_vec());
-            let given = match message_type {
-                message_type::HEARTBEAT => endpoint.heartbeat(to, payload, now),
-                _ if frames::is_unreliable(message_type) => {
-                    endpoint.send_once(to, message_type, payload, now)
-                }
-                _ => endpoint.send(to, message_type, payload, now),
+            let given = if traffic.is_heartbeat(message_type) {
+                endpoint.heartbeat(to, payload, now)
+            } else if traffic.is_unreliable(message_type) {
+                endpoint.send_once(to, message_type, payload, now)
+            } else {
+                endpoint.send(to, message_type, payload, now)
             };
             give(sequence, given); // or nobody asks
             0

@@ -46,14 +46,16 @@ impl Endpoint {
     /// Whether a message of `size` bytes keeps to `Limits`.
     pub fn may_send(&self, to: SocketAddr, message_type: u8, size: usize) -> Result<(), NotQueued> {
         let limits = &self.limits;
-        if size > limits.max_message || (frames::is_control(message_type) && size > MAX_CONTROL) {
+        if size > limits.max_message
+            || (self.traffic.is_control(message_type) && size > MAX_CONTROL)
+        {
             return Err(NotQueued::TooLarge);
         }
         let fits = self.fits_datagram(size);
-        if frames::is_unreliable(message_type) && !fits {
+        if self.traffic.is_unreliable(message_type) && !fits {
             return Err(NotQueued::TooLarge);
         }
-        let goes_once = fits && !frames::is_reliable(message_type);
+        let goes_once = fits && !self.traffic.is_reliable(message_type);
         let peer_full = self.unacknowledged(to) + size > limits.peer_memory;
         if !goes_once && (peer_full || self.memory() + size > limits.memory) {
             return Err(NotQueued::NoRoom);

@@ -256,6 +256,62 @@ static void unreliable(void) {
     }
 }
 
+/* An endpoint for domains has DCF's types, and takes nothing of a cluster's. */
+static void domain(void) {
+    for (int sealed = 0; sealed < 2; sealed++) {
+        dcf_limits limits;
+        dcf_limits_default(&limits);
+        const uint8_t *key = sealed ? KEY : NULL;
+        dcf_endpoint *ends[] = {dcf_endpoint_new_domain(&limits, key),
+                                dcf_endpoint_new_domain(&limits, key),
+                                dcf_endpoint_new(&limits, key)};
+        dcf_address from = loopback(1000), to = loopback(2000), receiver;
+        uint8_t *bytes = pattern(5000);
+        for (int type = 0; type < 256; type++) {
+            int32_t expected = type >= DCF_POSITION && type <= DCF_RELIABLE ? 0 : DCF_INVALID;
+            assert(dcf_endpoint_send(ends[0], &to, type, bytes, 12, 1, NULL) == expected);
+            assert(dcf_endpoint_subscribe(ends[1], type) ==
+                   (type >= DCF_POSITION && type <= DCF_STATE_SYNC ? 0 : DCF_INVALID));
+        }
+        assert(dcf_endpoint_send(ends[0], &to, DCF_RELIABLE, bytes, 5000, 1, NULL) == 0);
+        assert(dcf_endpoint_send(ends[0], &to, DCF_AUDIO, bytes, 5000, 1, NULL) == DCF_TOO_LARGE);
+        assert(dcf_endpoint_idle(ends[0]) == 0);
+        int counts[6] = {0}, delivered = 0;
+        dcf_event event;
+        for (uint64_t now = 1; !dcf_endpoint_idle(ends[0]); now += 1000) {
+            const uint8_t *datagram;
+            size_t size;
+            assert(now < 10 * SECOND);
+            for (int end = 0; end < 2; end++) {
+                assert(dcf_endpoint_flush(ends[end], now, EPOCH + now) == 0);
+                while (dcf_endpoint_next_datagram(ends[end], &datagram, &size, &receiver) == 1) {
+                    dcf_endpoint_received(ends[1 - end], datagram, size, end ? &to : &from, now,
+                                          EPOCH + now);
+                    /* A head that gets the same by mistake, or by malice, does not act on it. */
+                    if (sealed)
+                        assert(dcf_endpoint_received(ends[2], datagram, size, &from, now,
+                                                     EPOCH + now) == 0);
+                }
+            }
+            while (dcf_endpoint_next_event(ends[1], &event) == 1)
+                if (event.event == DCF_EVENT_MESSAGE)
+                    counts[event.message_type]++;
+            while (dcf_endpoint_next_event(ends[0], &event) == 1)
+                delivered += event.event == DCF_EVENT_DELIVERED;
+        }
+        for (int type = DCF_POSITION; type < DCF_RELIABLE; type++)
+            assert(counts[type] == 1);
+        assert(counts[DCF_RELIABLE] == 2 && delivered == 2);
+        if (sealed)
+            assert(counter(ends[2], "dropped_forged") > 0);
+        for (int end = 0; end < 3; end++)
+            dcf_endpoint_free(ends[end]);
+        free(bytes);
+    }
+    dcf_limits none = {0};
+    assert(dcf_endpoint_new_domain(&none, NULL) == NULL && !dcf_endpoint_new_domain(NULL, NULL));
+}
+
 /* What else may become of a message and of a peer. */
 static void fates(void) {
     struct side a = {0}, b = {0};
@@ -553,8 +609,8 @@ static void layout(void) {
 
 int main(int count, char **words) {
     const struct { const char *name; void (*run)(void); } parts[] = {
-        {"memory", memory}, {"unreliable", unreliable}, {"fates", fates}, {"sockets", sockets}, {"links", links},
-        {"mistakes", mistakes}, {"layout", layout},
+        {"memory", memory}, {"unreliable", unreliable}, {"domain", domain}, {"fates", fates},
+        {"sockets", sockets}, {"links", links}, {"mistakes", mistakes}, {"layout", layout},
     };
     for (size_t i = 0; count == 2 && i < sizeof parts / sizeof *parts; i++)
         if (strcmp(words[1], parts[i].name) == 0) {

@@ -10,6 +10,7 @@ use dcf::abi::event::Event;
 use dcf::abi::limits::Limits;
 use dcf::abi::{Address, Guarded, FAULT, INVALID, NO_ROOM, TOO_LARGE};
 use dcf::frames::{self, message_type, Chunk};
+use dcf::traffic::{domain_type, Traffic};
 
 const SECOND: u64 = 1_000_000;
 const EPOCH: u64 = 1_800_000_000_000_000;
@@ -43,6 +44,7 @@ impl Input<'_> {
 }
 
 struct World {
+    traffic: Traffic,
     ends: [*mut Guarded<State>; 2],
     now: u64,
     /// Bytes that went to the addresses of strangers, and came from there.
@@ -81,16 +83,25 @@ pub fn run(bytes: &[u8]) {
     let trusting = limits(setup & 4 > 0);
     // SAFETY: here and below, what dcf.h asks for: objects are used until `free` and by one thread,
     // pointers are made from references that outlive the call.
-    let ends = unsafe { [dcf_endpoint_new(&trusting, key), dcf_endpoint_new(&wary, key)] };
+    let (traffic, ends) = unsafe {
+        if setup & 16 > 0 {
+            let ends =
+                [dcf_endpoint_new_domain(&trusting, key), dcf_endpoint_new_domain(&wary, key)];
+            (Traffic::Domain, ends)
+        } else {
+            (Traffic::Cluster, [dcf_endpoint_new(&trusting, key), dcf_endpoint_new(&wary, key)])
+        }
+    };
     assert!(ends.iter().all(|end| !end.is_null()));
     for message_type in [message_type::MESH, message_type::SYNC] {
         // SAFETY: as above.
         let said =
             unsafe { dcf_endpoint_subscribe(ends[usize::from(setup >> 3 & 1)], message_type) };
-        assert_eq!(said, 0);
+        assert_eq!(said, if traffic == Traffic::Domain { INVALID } else { 0 });
     }
     let payload = vec![7; 200_000];
-    let mut world = World { ends, now: 1, strangers: [(0, 0); 3], last: Vec::new(), payload };
+    let mut world =
+        World { traffic, ends, now: 1, strangers: [(0, 0); 3], last: Vec::new(), payload };
     while !input.0.is_empty() {
         world.step(&mut input);
     }
@@ -141,8 +152,9 @@ impl World {
                         &mut sequence,
                     );
                     assert!([0, INVALID, TOO_LARGE, NO_ROOM].contains(&said), "{said}");
+                    let traffic = self.traffic;
                     let known =
-                        frames::is_carried(message_type) || frames::is_unreliable(message_type);
+                        traffic.is_carried(message_type) || traffic.is_unreliable(message_type);
                     assert!(said != INVALID || !known);
                 }
                 6 => assert_eq!(dcf_endpoint_ping(handle, &peer, self.now), 0),
@@ -199,7 +211,12 @@ impl World {
     fn receive_chunk(&mut self, end: usize, from: Address, input: &mut Input) {
         let total = input.of(&[2_500, 900, 9_000, 40_000, 150_000, 0, u32::MAX]);
         let size = input.of(&[1_000, 256, 255, 0, u16::MAX]);
-        let message_type = input.of(&[message_type::TASK, message_type::ERROR, message_type::ACK]);
+        let message_type = input.of(&[
+            message_type::TASK,
+            message_type::ERROR,
+            message_type::ACK,
+            domain_type::RELIABLE,
+        ]);
         let index = u32::from(input.next() % 10);
         let first = u32::from(input.next() % 4) << 8;
         let left = (total as usize).saturating_sub(index as usize * usize::from(size));
