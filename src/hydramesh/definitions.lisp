@@ -16,7 +16,7 @@ compiler shows it, and nothing of it runs."))
    (remedy :initarg :remedy))
   (:report (lambda (condition stream)
              (with-slots (form field what remedy) condition
-               (format stream "~A~@[, ~A~]: ~A; ~A" form field what remedy))))
+               (format stream "~A~@[, ~A~]: ~A~@[; ~A~]" form field what remedy))))
   (:documentation "A definition is none. What is printed names it, the field in it, what is wrong there, and what
 would be right."))
 
@@ -31,7 +31,7 @@ would be right."))
 
 (defun mistaken (form field remedy control &rest arguments)
   "Signal BAD-DEFINITION: in FIELD, a symbol or NIL, of FORM, a list of the macro and what it defines, there is
-what FORMAT makes of CONTROL and ARGUMENTS, and REMEDY says what would be right."
+what FORMAT makes of CONTROL and ARGUMENTS, and REMEDY, unless those do, says what would be right."
   (error 'bad-definition :form (format nil "~{~A~^ ~}" (mapcar #'printed form))
                          :field (and field (printed field))
                          :what (apply #'format nil control arguments)

@@ -4,8 +4,10 @@
   (:export #:octets #:microseconds #:seconds #:wall-clock
            #:+heartbeat+ #:+task+ #:+result+ #:+cancel+ #:+error+ #:+mesh+ #:+sync+
            #:message #:make-message #:message-peer #:message-type #:message-sequence #:message-payload
+           #:delivered #:make-delivered #:delivered-peer #:delivered-sequence
            #:pong #:make-pong #:pong-peer #:pong-rtt
-           #:unreachable #:make-unreachable #:unreachable-peer)
+           #:unreachable #:make-unreachable #:unreachable-peer
+           #:forgotten #:make-forgotten #:forgotten-peer)
   (:documentation "What the network tells the head.
 
 Times are whole numbers: microseconds of a monotonic clock that stands still while this process does."))
@@ -42,6 +44,11 @@ Times are whole numbers: microseconds of a monotonic clock that stands still whi
   (sequence 0 :type (unsigned-byte 32))
   (payload (make-array 0 :element-type '(unsigned-byte 8)) :type octets))
 
+(defstruct delivered
+  "A peer has acknowledged all of the message that was sent with that SEQUENCE. The head is not told."
+  (peer 0 :type address)
+  (sequence 0 :type (unsigned-byte 32)))
+
 (defstruct pong
   "A peer has answered a PING after RTT microseconds."
   (peer 0 :type address)
@@ -49,4 +56,8 @@ Times are whole numbers: microseconds of a monotonic clock that stands still whi
 
 (defstruct unreachable
   "A peer has acknowledged nothing for too long."
+  (peer 0 :type address))
+
+(defstruct forgotten
+  "Nothing is known of a peer any more: it was idle, or had to make room for another. The head is not told."
   (peer 0 :type address))

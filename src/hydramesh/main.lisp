@@ -7,6 +7,7 @@
   (:import-from #:hydramesh/plugin/plugin #:plugin-name #:plugin-version #:plugins)
   (:import-from #:hydramesh/policy/command #:policy-main)
   (:import-from #:hydramesh/repl/client #:repl-main)
+  (:import-from #:hydramesh/run/command #:run-main)
   (:import-from #:hydramesh/service/flags #:help)
   (:import-from #:hydramesh/service/health #:health-main)
   (:import-from #:hydramesh/service/lifecycle #:run #:+bad-settings+ #:+failed+)
@@ -35,6 +36,9 @@
            (policy-main (rest arguments) environment))
           ((equal word "repl")
            (repl-main (rest arguments) environment))
+          ((equal word "run")
+           (without-float-traps
+             (run-main (rest arguments) environment)))
           (t
            (serve-quietly arguments environment)))))
 

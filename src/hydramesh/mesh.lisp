@@ -5,7 +5,8 @@
                 #:with-pointer-to-vector-data)
   (:import-from #:hydramesh/address #:address #:parse-address #:loopback-p)
   (:import-from #:hydramesh/events #:octets #:+heartbeat+ #:+cancel+ #:+error+ #:+mesh+ #:+sync+
-                #:make-message #:make-pong #:make-unreachable)
+                #:make-message #:make-delivered #:make-pong #:make-unreachable
+                #:make-forgotten)
   (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-forget #:link-trust #:message-too-large)
   (:import-from #:hydramesh/foreign/system #:failed #:copy-octets)
   (:import-from #:hydramesh/foreign/waiter #:waiter #:make-waiter #:waiter-wait #:waiter-wake
@@ -15,12 +16,12 @@
                 #:attach #:carriers-descriptors #:carriers-next-timeout #:carriers-receive #:carriers-send
                 #:carriers-close)
   (:local-nicknames (#:dcf #:hydramesh/foreign/dcf))
-  (:export #:mesh #:open-mesh #:close-mesh #:insecure-bind
+  (:export #:mesh #:bounds #:make-bounds #:open-mesh #:close-mesh #:insecure-bind
            #:mesh-wait #:mesh-wake #:mesh-receive #:mesh-flush #:mesh-idle-p
-           #:mesh-subscribe
+           #:mesh-subscribe #:mesh-descriptor #:mesh-blocked #:mesh-ready-p
            #:mesh-now #:mesh-paused #:mesh-next-timeout #:mesh-local-address #:mesh-counters
            #:mesh-memory #:mesh-endpoint #:mesh-attach)
-  (:documentation "The head's place in the network: an endpoint of libdcf, its socket and its clock.
+  (:documentation "A program's place in the network: an endpoint of libdcf, its socket and its clock.
 
 A turn of the loop that owns a mesh: `mesh-wait`, `mesh-receive`, whatever there is to do, `mesh-flush`.
 All of it but `mesh-wake` is for one thread at a time. The conditions TRANSPORT-ERROR and SYSTEM-FAILURE
@@ -28,7 +29,15 @@ tell of what no message can cause: a fault of the library or of this program, a 
 memory. The mesh can then only be closed."))
 (in-package #:hydramesh/mesh)
 
-(defconstant +max-message+ (ash 256 20) "Bytes of the largest message, either way.")
+(defstruct bounds
+  "What an endpoint keeps to: bytes of the largest message, either way; bytes of messages that are being
+reassembled or not yet acknowledged, of all peers and of one each way; addresses known at a time; datagrams
+a second from one, 0 for any number."
+  (max-message (ash 256 20) :type (unsigned-byte 32))
+  (memory (ash 512 20) :type (unsigned-byte 48))
+  (peer-memory (ash 384 20) :type (unsigned-byte 48))
+  (max-peers 16384 :type (unsigned-byte 32))
+  (datagram-rate 0d0 :type double-float))
 
 (defconstant +max-control+ (ash 64 10) "The same of a HEARTBEAT, CANCEL or ERROR; libdcf's own.")
 
@@ -55,7 +64,7 @@ memory. The mesh can then only be closed."))
   "An open mesh. ENDPOINT, SOCKET and CLOCK are libdcf's, EVENT and PEER memory for its structures.
 NEXT is an event that has been taken from the endpoint and that nobody has handled yet; BLOCKED whether
 the socket takes no more datagrams just now. CARRIERS are the other ways for datagrams, see
-hydramesh/plugin/carriers."
+hydramesh/plugin/carriers. TRAFFIC is :CLUSTER or :DOMAIN, which says what types mean."
   (endpoint (null-pointer))
   (socket (null-pointer))
   (clock (null-pointer))
@@ -63,29 +72,39 @@ hydramesh/plugin/carriers."
   (peer (null-pointer))
   (waiter nil :type (or null waiter))
   (local-address 0 :type address)
+  (traffic :cluster :type (member :cluster :domain))
+  (bounds nil :type bounds)
   (next nil)
   (blocked nil)
   (carriers '() :type list))
 
 ;;; Opening, closing
 
-(defun make-endpoint (key)
-  "Return a new endpoint with the limits of docs/transport.md and KEY, 32 octets or NIL."
+(defun make-endpoint (traffic bounds key)
+  "Return a new endpoint for TRAFFIC with BOUNDS and KEY, 32 octets or NIL."
   (with-foreign-object (limits '(:struct dcf:limits))
     (dcf:limits-default limits)
     (cffi:with-foreign-slots ((dcf:amplification dcf:unproven-peer-memory dcf:unproven-memory
-                               dcf:max-message dcf:peer-memory dcf:memory)
+                               dcf:max-message dcf:peer-memory dcf:memory dcf:max-peers dcf:datagram-rate)
                               limits (:struct dcf:limits))
-      (setf dcf:max-message +max-message+)
+      (setf dcf:max-message (bounds-max-message bounds)
+            dcf:memory (bounds-memory bounds)
+            dcf:peer-memory (bounds-peer-memory bounds)
+            dcf:max-peers (bounds-max-peers bounds)
+            dcf:datagram-rate (bounds-datagram-rate bounds))
       (unless key
         ;; Addresses that may be made up leave half of the memory to those that are not.
         (setf dcf:amplification +amplification+
               dcf:unproven-peer-memory dcf:peer-memory
               dcf:unproven-memory (floor dcf:memory 2))))
-    (if key
-        (with-pointer-to-vector-data (secret (the octets key))
-          (dcf:endpoint-new limits secret))
-        (dcf:endpoint-new limits (null-pointer)))))
+    (flet ((new (secret)
+             (if (eq traffic :domain)
+                 (dcf:endpoint-new-domain limits secret)
+                 (dcf:endpoint-new limits secret))))
+      (if key
+          (with-pointer-to-vector-data (secret (the octets key))
+            (new secret))
+          (new (null-pointer))))))
 
 (defun bind (mesh listen address)
   "Open the socket of MESH at ADDRESS, which LISTEN names."
@@ -99,8 +118,10 @@ hydramesh/plugin/carriers."
     (dcf:socket-address (mesh-socket mesh) (mesh-peer mesh))
     (setf (mesh-local-address mesh) (dcf:address-at (mesh-peer mesh)))))
 
-(defun open-mesh (listen &key key allow-unauthenticated)
+(defun open-mesh (listen &key key allow-unauthenticated (traffic :cluster) (bounds (make-bounds)))
   "Return a new mesh that listens on LISTEN, \"host:port\", with port 0 on any that is free.
+TRAFFIC says what the types of messages mean there: :CLUSTER, or :DOMAIN, of which it is also told what was delivered and who
+is forgotten.
 KEY is the cluster's, 32 octets, or NIL to seal nothing; then only loopback will do, unless
 ALLOW-UNAUTHENTICATED. Signal INSECURE-BIND if it will not do, BAD-ADDRESS if LISTEN is none,
 SYSTEM-FAILURE if its name cannot be found or nobody can listen there, and LIBRARY-UNUSABLE without
@@ -109,12 +130,12 @@ libdcf."
     (unless (or key allow-unauthenticated (loopback-p address))
       (error 'insecure-bind :listen listen))
     (dcf:load-library)
-    (let ((mesh (%make-mesh)) (opened nil))
+    (let ((mesh (%make-mesh :traffic traffic :bounds bounds)) (opened nil))
       (unwind-protect
            (progn
              (setf (mesh-event mesh) (foreign-alloc '(:struct dcf:event))
                    (mesh-peer mesh) (foreign-alloc :uint8 :count dcf:+address-size+ :initial-element 0)
-                   (mesh-endpoint mesh) (make-endpoint key)
+                   (mesh-endpoint mesh) (make-endpoint traffic bounds key)
                    (mesh-clock mesh) (dcf:clock-new))
              (bind mesh listen address)
              (setf (mesh-waiter mesh) (make-waiter (dcf:socket-fd (mesh-socket mesh))))
@@ -185,6 +206,14 @@ thread calls `mesh-wake`, or TIMEOUT microseconds have passed."
                                  (carriers-descriptors (mesh-carriers mesh)))
                     (<= left 0)))))
 
+(defun mesh-descriptor (mesh)
+  "Return the socket's file descriptor, for a wait for more than this mesh; it stays the mesh's."
+  (dcf:socket-fd (mesh-socket mesh)))
+
+(defun mesh-ready-p (mesh)
+  "Return whether there is something to receive without a wait."
+  (and (mesh-next mesh) t))
+
 (defun mesh-wake (mesh)
   "Have `mesh-wait` return, now or as soon as it is called. Any thread may do this at any time."
   (waiter-wake (mesh-waiter mesh)))
@@ -203,8 +232,14 @@ thread calls `mesh-wake`, or TIMEOUT microseconds have passed."
                  (#.dcf:+message+
                   (return (make-message :peer peer :type dcf:message-type :sequence dcf:sequence
                                         :payload (copy-octets dcf:payload dcf:payload-size))))
+                 (#.dcf:+delivered+
+                  (when (eq (mesh-traffic mesh) :domain)
+                    (return (make-delivered :peer peer :sequence dcf:sequence))))
                  (#.dcf:+pong+ (return (make-pong :peer peer :rtt (min dcf:rtt +never+))))
-                 (#.dcf:+unreachable+ (return (make-unreachable :peer peer))))))))
+                 (#.dcf:+unreachable+ (return (make-unreachable :peer peer)))
+                 (#.dcf:+forgotten+
+                  (when (eq (mesh-traffic mesh) :domain)
+                    (return (make-forgotten :peer peer)))))))))
 
 (defun handle-events (mesh handler)
   (unwind-protect
@@ -253,16 +288,19 @@ If HANDLER does not return, the events after that one come with the next call."
   (setf (dcf:address-at (mesh-peer mesh)) address)
   (mesh-peer mesh))
 
-(defun refuse (type size)
+(defun refuse (mesh type size)
   "Signal MESSAGE-TOO-LARGE, with what was exceeded by a message of TYPE that has SIZE bytes."
-  (let ((name (cond ((= type +heartbeat+) "HEARTBEAT")
+  (let ((most (bounds-max-message (mesh-bounds mesh)))
+        (name (cond ((= type +heartbeat+) "HEARTBEAT")
                     ((= type +cancel+) "CANCEL")
                     ((= type +error+) "ERROR")
                     ((= type +mesh+) "MESH")
                     ((= type +sync+) "SYNC"))))
     (error 'message-too-large
-           :reason (cond ((or (null name) (> size +max-message+))
-                          (format nil "a message of ~D bytes exceeds max_message, ~D bytes" size +max-message+))
+           :reason (cond ((> size most)
+                          (format nil "a message of ~D bytes exceeds max_message, ~D bytes" size most))
+                         ((eq (mesh-traffic mesh) :domain)
+                          (format nil "a message of type ~D with ~D bytes does not fit a datagram" type size))
                          ((member type (list +mesh+ +sync+))
                           (format nil "a ~A of ~D bytes does not fit a datagram" name size))
                          (t
@@ -271,13 +309,14 @@ If HANDLER does not return, the events after that one come with the next call."
 
 (defmethod link-send ((mesh mesh) to type payload)
   (declare (type octets payload))
-  (let ((result (with-pointer-to-vector-data (bytes payload)
-                  (dcf:endpoint-send (mesh-endpoint mesh) (peer-at mesh to) type bytes (length payload)
-                                     (mesh-now mesh) (null-pointer)))))
-    (cond ((= result dcf:+no-room+) nil)
-          ((= result dcf:+too-large+) (refuse type (length payload)))
-          (t (dcf:checked result)
-             t))))
+  (with-foreign-object (sequence :uint32)
+    (let ((result (with-pointer-to-vector-data (bytes payload)
+                    (dcf:endpoint-send (mesh-endpoint mesh) (peer-at mesh to) type bytes (length payload)
+                                       (mesh-now mesh) sequence))))
+      (cond ((= result dcf:+no-room+) nil)
+            ((= result dcf:+too-large+) (refuse mesh type (length payload)))
+            (t (dcf:checked result)
+               (mem-ref sequence :uint32))))))
 
 (defmethod link-trust ((mesh mesh) peer)
   (dcf:endpoint-trust (mesh-endpoint mesh) (peer-at mesh peer)))

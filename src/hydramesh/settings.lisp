@@ -6,7 +6,7 @@
   (:import-from #:hydramesh/service/setting-kinds
                 #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+share+ #:+node-id+ #:+host-port+
                 #:+optional-host-port+ #:host-ports #:one-of)
-  (:export #:settings #:load-settings #:settings-error #:changeable-p #:differences
+  (:export #:define-settings #:state-dir #:settings #:load-settings #:settings-error #:changeable-p #:differences
            #:settings-listen #:settings-http-listen #:settings-cluster-key-file
            #:settings-allow-unauthenticated #:settings-drain-timeout #:settings-log-level
            #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
@@ -20,26 +20,29 @@
 (defparameter +about+ "The head of a DAIIC cluster, in Common Lisp: gives each task to a worker.
 
 `hydramesh history` shows what it has recorded, `hydramesh repl` looks into one that runs,
-`hydramesh health` says whether it does its work, `hydramesh policy` checks policies, and all have --help.
-`hydramesh --version` says which version this is.")
+`hydramesh health` says whether it does its work, `hydramesh policy` checks policies, `hydramesh run` runs
+programs, and all have --help. `hydramesh --version` says which version this is.")
 
 (defmacro define-settings (name documentation &rest slots)
-  "Define the structure NAME, the variable +ALL+, a list of SETTING for its slots, and the function
-VALUES-OF, which lists their values in one. A slot is (NAME KIND DEFAULT DESCRIPTION)."
+  "Define the structure NAME; and in the current package the variable +ALL+, a list of SETTING for its slots, and the
+functions VALUES-OF, which lists their values in one, and WITH-VALUES, which makes one of such a list. A slot is (NAME
+KIND DEFAULT DESCRIPTION)."
   (flet ((reader (slot)
-           (intern (format nil "~A-~A" name slot))))
+           (intern (format nil "~A-~A" name slot)))
+         (here (name)
+           (intern (string name))))
     `(progn
        (defstruct ,name
          ,documentation
          ,@(loop for (slot nil default) in slots collect (list slot default)))
-       (defparameter +all+
+       (defparameter ,(here '#:+all+)
          (list ,@(loop for (slot kind default description) in slots
                        collect `(make-setting :key ,(substitute #\_ #\- (string-downcase slot))
                                               :kind ,kind :default ,default
                                               :description ,description))))
-       (defun values-of (,name)
+       (defun ,(here '#:values-of) (,name)
          (list ,@(loop for (slot) in slots collect `(,(reader slot) ,name))))
-       (defun with-values (values)
+       (defun ,(here '#:with-values) (values)
          (destructuring-bind ,(mapcar #'first slots) values
            (,(intern (format nil "MAKE-~A" name))
             ,@(loop for (slot) in slots

@@ -7,11 +7,11 @@
   (:export #:library-unusable #:load-library #:without-float-traps
            #:transport-error #:checked #:+too-large+ #:+no-room+ #:+system+
            #:address-at #:+address-size+
-           #:limits #:max-message #:memory #:peer-memory #:amplification
+           #:limits #:max-message #:memory #:peer-memory #:max-peers #:datagram-rate #:amplification
            #:unproven-peer-memory #:unproven-memory #:limits-default
            #:event #:message-type #:sequence #:rtt #:payload #:payload-size
-           #:+message+ #:+pong+ #:+unreachable+
-           #:endpoint-new #:endpoint-free #:endpoint-subscribe #:endpoint-next-event #:endpoint-send #:endpoint-ping
+           #:+message+ #:+delivered+ #:+pong+ #:+unreachable+ #:+forgotten+
+           #:endpoint-new #:endpoint-new-domain #:endpoint-free #:endpoint-subscribe #:endpoint-next-event #:endpoint-send #:endpoint-ping
            #:endpoint-trust #:endpoint-forget #:endpoint-flush #:endpoint-next-timeout #:endpoint-idle
            #:endpoint-memory #:endpoint-counter
            #:socket-bind #:socket-free #:socket-address #:socket-fd #:socket-receive #:socket-send
@@ -75,7 +75,7 @@ one beside the program or in its checkout, or the system's."
               ((/= (%abi-version) +abi-version+)
                (unusable "~A is libdcf with version ~D of its interface, and not ~D" path (%abi-version)
                          +abi-version+))
-              ((not (has "dcf_endpoint_subscribe")) ; the youngest of what is used here
+              ((not (has "dcf_endpoint_new_domain")) ; the youngest of what is used here
                (unusable "~A is a libdcf that is too old" path)))))
     (setf *loaded* t))
   nil)
@@ -189,14 +189,17 @@ RESULT is what it returns, as CFFI knows it, or :CHECKED for an int32_t that is 
 (define-call limits-default "dcf_limits_default" :checked ((limits :pointer)))
 
 (define-call endpoint-new "dcf_endpoint_new" :pointer ((limits :pointer) (key :pointer)))
+(define-call endpoint-new-domain "dcf_endpoint_new_domain" :pointer ((limits :pointer) (key :pointer)))
 (define-call endpoint-free "dcf_endpoint_free" :void ((endpoint :pointer)))
 (define-call endpoint-subscribe "dcf_endpoint_subscribe" :checked
   ((endpoint :pointer) (message-type :uint8)))
 
 ;; The events that are of interest here.
 (defconstant +message+ 1)
+(defconstant +delivered+ 3)
 (defconstant +pong+ 4)
 (defconstant +unreachable+ 5)
+(defconstant +forgotten+ 6)
 
 (defcstruct event
   (peer :uint8 :count 24)

@@ -36,7 +36,7 @@ NIL after `waiter-close`; LOCK keeps them from using it then."
   (lock (sb-thread:make-mutex :name "waiter") :read-only t))
 
 (defun make-waiter (descriptor)
-  "Return a waiter for DESCRIPTOR, which stays the caller's. Signal SYSTEM-FAILURE if none can be made."
+  "Return a waiter for DESCRIPTOR, which stays the caller's; -1 is none. Signal SYSTEM-FAILURE if none can be made."
   (let ((event (%eventfd 0 +nonblocking-closed-on-exec+)))
     (when (minusp event)
       (failed "no eventfd can be opened"))

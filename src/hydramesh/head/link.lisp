@@ -12,7 +12,7 @@ another."))
 
 (defgeneric link-send (link to type payload)
   (:documentation "Send a message of TYPE with PAYLOAD, octets, to the address TO.
-Return true, or NIL if so much waits that there is no room for it.
+Return its sequence number, or NIL if so much waits that there is no room for it.
 Signal MESSAGE-TOO-LARGE if it is larger than any message may be."))
 
 (defgeneric link-ping (link to)
