@@ -5,6 +5,7 @@ use std::path::Path;
 use dcf::frames::{self, message_type};
 use dcf::paths::messages::{read, write, Challenge, Said, Sender};
 use dcf::sealing::Sealer;
+use dcf::traffic::Traffic;
 use serde_json::Value;
 
 fn vectors() -> Value {
@@ -93,6 +94,7 @@ fn a_hello_is_sealed_as_any_datagram() {
     let now = case["now"].as_u64().unwrap();
     let mut datagram = Vec::new();
     frames::write(&mut datagram, message_type::PATH, 0, now, &bytes(&case["payload"]));
-    Sealer::with_session(array(&case["key"]), array(&case["session"])).seal(&mut datagram, 0);
+    Sealer::with_session(Traffic::Cluster, array(&case["key"]), array(&case["session"]))
+        .seal(&mut datagram, 0);
     assert_eq!(datagram, bytes(&case["datagram"]));
 }
