@@ -12,8 +12,8 @@ from typing import Any
 
 PATH = Path(__file__).with_name("domains.json")
 ABOUT = (
-    "Test vectors of domain traffic (docs/transport.md). Bytes are in hex; payloads with `drop` are "
-    "none of their type. Of `reliable`, `steps` are RELIABLE payloads in the order in which they "
+    "Test vectors of domain traffic (docs/transport.md). Bytes are in hex; payloads with `drop` "
+    "are none of their type. Of `reliable`, `steps` are RELIABLE payloads in the order in which they "
     "arrive from one peer, and `bodies` those that are delivered then. Written by "
     "tests/vectors/generate_domains.py."
 )
@@ -34,8 +34,8 @@ def game_event(kind: int, text: str) -> bytes:
     return bytes([kind]) + text.encode()
 
 
-def reliable(number: int, behind: int, body: bytes, epoch: int = 7, channel: int = CHANNEL) -> bytes:
-    return struct.pack(">BBQI", channel, behind, epoch, number) + body
+def reliable(number: int, behind: int, body: bytes, epoch: int = 7) -> bytes:
+    return struct.pack(">BBQI", CHANNEL, behind, epoch, number) + body
 
 
 class Receiver:
