@@ -13,8 +13,8 @@ from typing import Any
 PATH = Path(__file__).with_name("domains.json")
 ABOUT = (
     "Test vectors of domain traffic (docs/transport.md). Bytes are in hex; payloads with `drop` "
-    "are none of their type. Of `reliable`, `steps` are RELIABLE payloads in the order in which they "
-    "arrive from one peer, and `bodies` those that are delivered then. Written by "
+    "are none of their type. Of `reliable`, `steps` are RELIABLE payloads in the order in which "
+    "they arrive from one peer, and `bodies` those that are delivered then. Written by "
     "tests/vectors/generate_domains.py."
 )
 CHANNEL = 0x10
