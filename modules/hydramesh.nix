@@ -19,7 +19,17 @@ let
   policy =
     pkgs.runCommand "hydramesh.policy"
       {
-        policy = if isText cfg.policy then pkgs.writeText "hydramesh.policy" cfg.policy else cfg.policy;
+        policy =
+          if isText cfg.policy then
+            pkgs.writeText "hydramesh.policy" cfg.policy
+          else if builtins.isPath cfg.policy then
+            # Whatever the file's name, which the store may not allow.
+            builtins.path {
+              name = "hydramesh.policy";
+              path = cfg.policy;
+            }
+          else
+            cfg.policy;
       }
       ''
         ${lib.getExe' cfg.package "hydramesh"} policy check "$policy"
