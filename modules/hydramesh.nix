@@ -37,7 +37,13 @@ let
       '';
 
   isText = value: builtins.isString value && !lib.hasPrefix "/" value;
-  isOutsideTheStore = value: builtins.isString value && lib.hasPrefix "/" value && !lib.hasPrefix builtins.storeDir value;
+  # A path in quotation marks, such as "/etc/office.policy" or "./office.policy"; a policy has parentheses.
+  isOutsideTheStore =
+    value:
+    builtins.isString value
+    && value != ""
+    && !lib.hasPrefix builtins.storeDir value
+    && (lib.hasPrefix "/" value || !lib.hasInfix "(" value);
 in
 {
   imports = [ ./machine.nix ];

@@ -234,6 +234,10 @@ in
     enable = true;
     listen = "0.0.0.0:7717";
   };
+  mistake-policy-in-quotation-marks.services.daiic.hydramesh = {
+    enable = true;
+    policy = "./office.policy";
+  };
   mistake-policy-outside-the-store.services.daiic.hydramesh = {
     enable = true;
     policy = "/etc/nixos/office.policy";

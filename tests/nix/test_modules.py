@@ -323,6 +323,7 @@ def test_stop_waits_for_the_drain() -> None:
         ("head-open-without-key", "daiic keygen FILE"),
         ("hydramesh-open-without-key", "daiic keygen FILE"),
         ("policy-outside-the-store", "such as ./office.policy"),
+        ("policy-in-quotation-marks", "such as ./office.policy"),
         ("worker-open-without-key", "daiic keygen FILE"),
         ("gateway-heads-without-key", "services.daiic.clusterKeyFile"),
         ("shim-heads-without-key", "services.daiic.clusterKeyFile"),

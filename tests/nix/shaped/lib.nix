@@ -128,7 +128,24 @@ let
       concatStringsSep separator (lib.mapAttrsToList f attributes);
     splitString =
       separator: text: builtins.filter builtins.isString (builtins.split (lib.escapeRegex separator) text);
-    escapeRegex = builtins.replaceStrings [ "." "[" "]" ] [ "\\." "\\[" "]" ];
+    escapeRegex =
+      let
+        special = [
+          "\\"
+          "["
+          "{"
+          "("
+          ")"
+          "^"
+          "$"
+          "?"
+          "*"
+          "+"
+          "|"
+          "."
+        ];
+      in
+      builtins.replaceStrings special (map (character: "\\${character}") special);
     hasInfix = infix: text: builtins.length (lib.splitString infix text) > 1;
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
     hasSuffix =
