@@ -39,7 +39,8 @@ may have sent."))
 
 (defun write-octets (packer octets)
   "Add OCTETS."
-  (replace (packer-bytes packer) (the octets octets) :start1 (reserve packer (length octets))))
+  (let ((start (reserve packer (length octets))))
+    (replace (packer-bytes packer) (the octets octets) :start1 start)))
 
 (defun write-as (packer kind value)
   "Add VALUE as KIND says: :u8 to :u64 and :i8 to :i64 for whole numbers of so many bits, :f32, :text with its

@@ -13,6 +13,8 @@
   (:import-from #:hydramesh/tests/topology)
   (:import-from #:hydramesh/tests/topology-vectors)
   (:import-from #:hydramesh/tests/wire-vectors)
+  (:import-from #:hydramesh/tests/domain/asking)
+  (:import-from #:hydramesh/tests/domain/nodes)
   (:import-from #:hydramesh/tests/head/any-order)
   (:import-from #:hydramesh/tests/head/as-told)
   (:import-from #:hydramesh/tests/head/breaker)

@@ -5,6 +5,7 @@
   (:import-from #:hydramesh/domain/types #:+reliable+)
   (:import-from #:hydramesh/events #:make-delivered #:make-message #:make-unreachable #:seconds)
   (:import-from #:hydramesh/head/link #:link-send #:link-forget #:link-trust)
+  (:shadow #:restart)
   (:export #:network #:new-network #:network-now #:network-loss #:network-delay #:network-jitter #:network-duplicates
            #:network-cut #:network-bytes #:network-sent #:add-node #:place #:place-node #:place-address #:pass-time
            #:restart #:inject)

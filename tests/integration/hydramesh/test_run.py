@@ -1,0 +1,134 @@
+"""`hydramesh run`: programs are read whole or not at all, ask the cluster, and keep what they know."""
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
+from support.processes import heads
+from support.processes.daemon import PATIENCE
+from support.processes.program_process import CHAT, ProgramProcess, tiny_chat
+
+SERVICE = """
+(defstruct thing)
+(defmethod hydramesh/domain/service:service-name ((thing thing)) "thing")
+(defmethod hydramesh/domain/service:start-service ((thing thing) node)
+  (begin node)
+  thing)
+(hydramesh/domain/definitions:add-definition :game "thing" (make-thing))
+"""
+"""A program that calls BEGIN, which a test writes, and nothing else."""
+
+ASKING = """
+(defvar *pieces* '())
+(defun begin (node)
+  (hydramesh/domain/node:call-after node 0 #'asking)
+  (hydramesh/domain/node:call-every node (seconds 1/20)
+    (lambda (tick late) (declare (ignore late)) (log-info "tick" :number tick))))
+(defun asking ()
+  (ask "MODEL" "Hello!" :max-tokens 12 :temperature 0
+       :part (lambda (text) (push text *pieces*))
+       :then (lambda (text)
+               (log-info "answered" :text text
+                         :same (if (string= text (format nil "~{~A~}" (reverse *pieces*))) "yes" "no")
+                         :pieces (length *pieces*)))
+       :else (lambda (error) (log-warning "not answered" :code (task-error-name error)))))
+""".replace("MODEL", CHAT)
+
+KEEPING = """
+(defun begin (node)
+  (let* ((before (hydramesh/domain/keeping:kept node #x10 1))
+         (count (if before (aref before 0) 0)))
+    (log-info "kept" :count count)
+    (hydramesh/domain/keeping:keep node #x10 1 (vector (1+ count)))))
+"""
+
+
+def run(hydramesh: heads.Head, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*hydramesh.command, "run", *arguments],
+        env={**hydramesh.environment, "PATH": "/usr/bin:/bin", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("(list 1)\n", "it defines nothing to run; write a defgame"),
+        ("\n(defun f ()\n  (g 1))\n" + SERVICE, "p.lisp:2: function g is not defined"),
+        ("(list 1)\n\n(defun f (\n", "p.lisp:3: a form begins here and does not end"),
+        ("(list 1)\n(nosuch:thing)\n", "p.lisp:2: Package NOSUCH does not exist"),
+        ("(let ((x 1) y z 3) x)\n", "p.lisp:1: 3 is not a symbol"),
+        ('\n\n(error "no ~A" "tea")\n', "p.lisp:3: no tea"),
+        ("(defun f () undefined-thing)\n" + SERVICE, "variable undefined-thing is not defined"),
+        (")\n", "p.lisp:1: unmatched close parenthesis"),
+    ],
+)
+def test_a_program_with_a_mistake_is_refused_with_its_line(
+    hydramesh: heads.Head, tmp_path: Path, text: str, said: str
+) -> None:
+    program = tmp_path / "p.lisp"
+    program.write_text(text)
+    done = run(hydramesh, program)
+    assert done.returncode == 2 and said in done.stderr, done
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_what_cannot_be_run_is_told(hydramesh: heads.Head, tmp_path: Path) -> None:
+    assert "name the file of a program" in run(hydramesh).stderr
+    missing = run(hydramesh, tmp_path / "none.lisp")
+    assert missing.returncode == 2 and "No such file or directory" in missing.stderr
+    (tmp_path / "latin.lisp").write_bytes(b"; \xff\n")
+    assert "it is not UTF-8" in run(hydramesh, tmp_path / "latin.lisp").stderr
+    assert "unrecognized arguments: --nosuch" in run(hydramesh, "p.lisp", "--nosuch").stderr
+    program = tmp_path / "p.lisp"
+    program.write_text("(defun begin (node) node)" + SERVICE)
+    remote = run(hydramesh, program, "--heads=192.0.2.1:7717", "--storage=none")
+    assert remote.returncode == 1 and "without a cluster key" in remote.stderr
+    open_to_all = run(hydramesh, program, "--domain-listen=0.0.0.0:0", "--storage=none")
+    assert open_to_all.returncode == 1 and "without a cluster key" in open_to_all.stderr
+
+
+async def test_a_program_asks_the_cluster_and_its_time_goes_on(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch", reason="the worker's dependencies are not installed")
+    program = tmp_path / "asking.lisp"
+    program.write_text(ASKING + SERVICE)
+    async with tiny_chat(hydramesh, tmp_path) as head:
+        async with ClusterClient([head.address]) as client:
+            text = pb.TextTask(
+                messages=[pb.ChatMessage(role="user", content="Hello!")],
+                max_tokens=12,
+                temperature=0,
+            )
+            direct = (await client.answer(pb.Task(model=CHAT, text=text))).text
+        async with ProgramProcess(hydramesh, program, heads=head.address) as process:
+            line = await process.says(r"answered .*")
+            await process.says(r"tick .*number=40\b")
+            assert process.stop() == 0
+    said = re.search(r"text=(?:'(.*?)'|(\S+))(?: |$)", line)
+    assert said and (said[1] or said[2]) == " ".join(direct.split("\n")), (line, direct)
+    assert "same=yes" in line
+    pieces = re.search(r"pieces=(\d+)", line)
+    assert pieces and int(pieces[1]) > 1
+
+
+async def test_what_a_program_keeps_is_there_again(hydramesh: heads.Head, tmp_path: Path) -> None:
+    program = tmp_path / "keeping.lisp"
+    program.write_text(KEEPING + SERVICE)
+    state = {"storage": "sqlite", "state_dir": tmp_path / "state", "heads": ""}
+    for count in range(3):
+        async with ProgramProcess(hydramesh, program, **state) as process:
+            await process.says(rf"kept .*count={count}\b")
+            second = run(hydramesh, program, *(f"--{k.replace('_', '-')}={v}" for k, v in state.items()))
+            assert second.returncode == 1 and "other programs write to it" in second.stderr
+            process.signal(signal.SIGTERM)
+            assert await process.ended() == 0
