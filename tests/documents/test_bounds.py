@@ -12,7 +12,7 @@ from daiic.worker.limits import WorkerLimits
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "operations.md").read_text("utf-8")
-UNITS = {"": 1, "s": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+UNITS = {"": 1, "B": 1, "s": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 ROW = re.compile(r"^\| `(\w+)` \| (\d+) ?(\w*) \| [^|]+ \| [^|]+ \|$", re.M)
 
 
@@ -49,6 +49,20 @@ def test_the_table_has_every_bound_of_what_hydramesh_keeps() -> None:
     table = DOCUMENT.split("what is oldest leaves first:\n\n")[1].split("\n\n")[0]
     documented = {name: int(value) * UNITS[unit] for name, value, unit in ROW.findall(table)}
     assert len(constants) == source.count("(defconstant")
+    assert documented == {
+        name.replace("-", "_"): int(number or 0) + (int(base or 0) << int(shift or 0))
+        for name, base, shift, number in constants
+    }
+
+
+def test_the_table_has_every_bound_of_what_programs_send_and_are_sent() -> None:
+    source = (ROOT / "src/hydramesh/domain/limits.lisp").read_text("utf-8")
+    constants = re.findall(
+        r"^\(defconstant \+([a-z-]+)\+ (?:\(ash (\d+) (\d+)\)|(\d+)) ", source, re.M
+    )
+    table = DOCUMENT.split("whatever the\nprogram does:\n\n")[1].split("\n\n")[0]
+    documented = {name: int(value) * UNITS[unit] for name, value, unit in ROW.findall(table)}
+    assert len(constants) == source.count("(defconstant") > 5
     assert documented == {
         name.replace("-", "_"): int(number or 0) + (int(base or 0) << int(shift or 0))
         for name, base, shift, number in constants
