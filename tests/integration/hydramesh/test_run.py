@@ -1,4 +1,4 @@
-"""`hydramesh run`: programs are read whole or not at all, ask the cluster, and keep what they know."""
+"""`hydramesh run`: programs are read whole or not at all, ask the cluster, keep what they know."""
 
 import re
 import signal
@@ -34,7 +34,8 @@ ASKING = """
        :part (lambda (text) (push text *pieces*))
        :then (lambda (text)
                (log-info "answered" :text text
-                         :same (if (string= text (format nil "~{~A~}" (reverse *pieces*))) "yes" "no")
+                         :same (if (string= text (format nil "~{~A~}" (reverse *pieces*)))
+                                   "yes" "no")
                          :pieces (length *pieces*)))
        :else (lambda (error) (log-warning "not answered" :code (task-error-name error)))))
 """.replace("MODEL", CHAT)
@@ -125,10 +126,11 @@ async def test_what_a_program_keeps_is_there_again(hydramesh: heads.Head, tmp_pa
     program = tmp_path / "keeping.lisp"
     program.write_text(KEEPING + SERVICE)
     state = {"storage": "sqlite", "state_dir": tmp_path / "state", "heads": ""}
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in state.items()]
     for count in range(3):
         async with ProgramProcess(hydramesh, program, **state) as process:
             await process.says(rf"kept .*count={count}\b")
-            second = run(hydramesh, program, *(f"--{k.replace('_', '-')}={v}" for k, v in state.items()))
+            second = run(hydramesh, program, *flags)
             assert second.returncode == 1 and "other programs write to it" in second.stderr
             process.signal(signal.SIGTERM)
             assert await process.ended() == 0
