@@ -30,6 +30,7 @@ def decide(head: ScriptedHead) -> None:
     status.tasks.add(
         number=7, kind="text", model=HOSTILE, worker_id="w1", hedge_worker_id="w2", attempts=2
     )
+    status.tasks.add(number=9, kind="text", model="m", awaits_worker_id="w1")
     status.tasks.add(number=8, kind="image", model="n", age_ms=75_000)
     status.explanation.number = 7
     status.explanation.rules.append(f"rule {HOSTILE}")
@@ -51,6 +52,8 @@ async def test_it_shows_the_policy_and_explains_a_task(
         assert said in first
     second = (await page.text("#running-rows tr:last-child")).replace("\u202f", " ")
     assert "waits" in second and "1 min 15 s" in second
+    patient = await page.text("#running-rows tr:nth-child(2)")
+    assert "waits for stub, which has read its prompt" in patient
     await page.js("document.querySelector('#policy-fold summary').click()")
     await page.until("document.getElementById('policy-text').innerText.includes('(rule \"one\")')")
 
@@ -81,7 +84,7 @@ async def test_a_task_that_is_over_is_said_to_be(
 ) -> None:
     decide(head)
     await page.go(gateway.url)
-    await page.until("document.querySelectorAll('#running-rows tr').length === 2")
+    await page.until("document.querySelectorAll('#running-rows tr').length === 3")
     head.status.ClearField("explanation")
     await page.js(f"{EXPLAIN}.click()")
     await page.until(

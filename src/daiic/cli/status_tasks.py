@@ -32,6 +32,8 @@ def tasks_view(status: pb.ClusterStatus) -> RenderableType:
         where = name(task.worker_id) if task.worker_id else "waits"
         if task.hedge_worker_id:
             where += f" and {name(task.hedge_worker_id)}"
+        if task.awaits_worker_id:
+            where += f" for {name(task.awaits_worker_id)}, which has read its prompt"
         cells = (str(task.number), shown(task.kind), shown(task.model), where)
         table.add_row(*map(Text, cells), f"{task.age_ms / 1000:.1f} s", str(task.attempts))
     return table

@@ -44,7 +44,7 @@ def worth_waiting(workers: Iterable[Worker], chosen: Worker, job: Job, now: floa
     most = min(MOST_PATIENCE, job.deadline - now - at_once)
     best = None
     for worker in workers:
-        if worker.load < worker.slots:
+        if worker.free:
             continue
         spared = saved(worker, job) - here
         if spared <= 0.0 or not _could_run(worker, job):

@@ -52,4 +52,5 @@ def _tasks(dispatcher: Dispatcher, now: float) -> Iterator[pb.TaskStatus]:
             worker_id=job.worker.id if job.worker is not None else "",
             age_ms=int((now - job.arrived_at) * 1000),
             attempts=job.attempts,
+            awaits_worker_id=job.awaits.id if job.awaits is not None else "",
         )

@@ -1,16 +1,19 @@
 (defpackage #:hydramesh/head/reasons
   (:use #:cl)
   (:import-from #:hydramesh/head/breaker #:breaker-reason)
-  (:import-from #:hydramesh/head/job #:job-model #:job-near-p #:job-needs #:job-pinned #:job-tags)
+  (:import-from #:hydramesh/head/job #:job-model #:job-near-p #:job-needs #:job-patient-until #:job-pinned #:job-queued-at
+                #:job-tags)
+  (:import-from #:hydramesh/head/patience #:wait-expected #:wait-saving #:wait-worker)
   (:import-from #:hydramesh/head/proximity #:proximity-delay #:proximity-group)
   (:import-from #:hydramesh/head/verdicts
                 #:verdict #:verdict-worker #:verdict-rank #:verdict-wait #:verdict-reason #:verdict-readiness #:verdict-rules
-                #:verdict-seconds #:verdict-weight)
+                #:verdict-awaits #:verdict-seconds #:verdict-weight)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/reading #:share-read)
   (:import-from #:hydramesh/head/worker
                 #:worker-breaker #:worker-can-download #:worker-load #:worker-memory #:worker-models
                 #:worker-offer #:worker-proximity #:worker-slots #:worker-state #:worker-tags #:worker-takes
+                #:worker-title
                 #:names-repository-p)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:shown #:word)
@@ -73,6 +76,19 @@
   (let ((percent (round (* 100 (share-read worker job)))))
     (if (plusp percent) (format nil "; has read ~D % of the prompt before" percent) "")))
 
+(defun busy-text (verdict job)
+  (let ((worker (verdict-worker verdict)))
+    (format nil "busy: ~A on ~A; ~A~A"
+            (counted (worker-load worker) "task") (counted (worker-slots worker) "slot")
+            (readiness-text (verdict-readiness verdict)) (reading-text worker job))))
+
+(defun wait-text (wait job)
+  "Return why JOB waits for the worker of WAIT though others are free, in words."
+  (format nil "as it should have room in about ~,1F s and the free worker would be ~,1F s later; after ~,1F s in ~
+               all the task goes to whoever is free"
+          (wait-expected wait) (wait-saving wait)
+          (/ (- (job-patient-until job) (job-queued-at job)) 1d6)))
+
 (defun reason-text (verdict job)
   "Return why JOB is not given to the worker of VERDICT; how it would fare there if it might be."
   (let ((worker (verdict-worker verdict)))
@@ -107,9 +123,13 @@
                                collect (shown name))))
       (:other "has another model of that name than the one that began the answer")
       (:set-aside (aside-text (worker-breaker worker) (verdict-wait verdict)))
-      (:busy (format nil "busy: ~A on ~A; ~A~A"
-                     (counted (worker-load worker) "task") (counted (worker-slots worker) "slot")
-                     (readiness-text (verdict-readiness verdict)) (reading-text worker job)))
+      (:busy (busy-text verdict job))
+      (:awaited (format nil "~A; waited for, ~A" (busy-text verdict job) (wait-text (verdict-awaits verdict) job)))
+      (:patient (format nil "~A, free~A; done in about ~,1F s; but the task waits for ~A, which has read more of ~
+                             the prompt"
+                        (readiness-text (verdict-readiness verdict)) (reading-text worker job)
+                        (verdict-seconds verdict)
+                        (shown (worker-title (wait-worker (verdict-awaits verdict))))))
       (:further (format nil "~A; another free worker could run it sooner"
                         (readiness-text (verdict-readiness verdict))))
       (:waiting (format nil "free, ~A; but a busy worker could run it sooner, which is waited for"

@@ -11,7 +11,7 @@
   (:import-from #:hydramesh/head/explanations #:explanation-of)
   (:import-from #:hydramesh/head/in-force #:in-force-policy #:in-force-refused #:in-force-since)
   (:import-from #:hydramesh/head/job
-                #:job-arrived-at #:job-attempts #:job-hedge-worker #:job-kind #:job-model #:job-number #:job-worker)
+                #:job-arrived-at #:job-attempts #:job-awaits #:job-hedge-worker #:job-kind #:job-model #:job-number #:job-worker)
   (:import-from #:hydramesh/head/heads #:heads-statuses)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
   (:import-from #:hydramesh/head/nodes
@@ -70,6 +70,7 @@
                    :model (shown (job-model job))
                    :worker-id (if worker (worker-id worker) "")
                    :hedge-worker-id (if (job-hedge-worker job) (worker-id (job-hedge-worker job)) "")
+                   :awaits-worker-id (if (job-awaits job) (worker-id (job-awaits job)) "")
                    :age-ms (floor (- now (job-arrived-at job)) 1000)
                    :attempts (job-attempts job)))))
 

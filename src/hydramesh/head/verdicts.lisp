@@ -6,10 +6,11 @@
   (:import-from #:hydramesh/head/breaker #:breaker-wait)
   (:import-from #:hydramesh/head/in-force #:judged #:model-on)
   (:import-from #:hydramesh/head/job
-                #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-too-small #:job-answer)
+                #:job-awaits #:job-model #:job-pinned #:job-needs #:job-tags #:job-failed-on #:job-too-small #:job-answer)
   (:import-from #:hydramesh/head/model-index
                 #:do-holders #:worker-model-lacks-p #:worker-model-continues-p #:worker-model-worker
                 #:worker-model-readiness #:+downloadable+ #:+never+ #:readiness-name)
+  (:import-from #:hydramesh/head/patience #:wait #:wait-worker #:worth-waiting)
   (:import-from #:hydramesh/head/registry #:registry-workers #:registry-index #:registry-in-force)
   (:import-from #:hydramesh/head/scheduling #:spreads-p)
   (:import-from #:hydramesh/head/scoring #:seconds-on #:comes-before-p)
@@ -20,7 +21,7 @@
                 #:names-repository-p)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:explain-choice #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness
-           #:verdict-rules #:verdict-weight #:verdict-seconds #:verdict-rank)
+           #:verdict-rules #:verdict-weight #:verdict-seconds #:verdict-rank #:verdict-awaits)
   (:documentation "Why each worker gets a task or does not, for people and for whoever plans ahead.
 
 It takes no part in the choice, so it may be slow: hydramesh/head/scheduling makes the same one."))
@@ -43,7 +44,9 @@ REASON says why it is not chosen, NIL if it might be:
   :SET-ASIDE  it has failed again and again, and others could run the task;
   :BUSY       it has no free slot;
   :FURTHER    another free worker could run the model sooner;
-  :WAITING    a busy worker has the model, and the task has not waited long for that.
+  :WAITING    a busy worker has the model, and the task has not waited long for that;
+  :AWAITED    it is busy, and the task waits for it, as it has read the prompt: AWAITS says for how long;
+  :PATIENT    it is free, but the task waits so for another.
 READINESS is a keyword, NIL if it can never run the model. WEIGHT is what the policy gives the worker, and RULES
 are those of it that speak of it, each with its factor, NIL where it excludes. RANK is its place among those
 that might be chosen: 1 is chosen. All these would be done in SECONDS, of which a weight of 2 counts half. WAIT
@@ -55,6 +58,7 @@ is how long a worker that is set aside stays so, 0 if it is being tried."
   (rules '() :type list)
   (seconds nil :type (or null double-float))
   (rank nil :type (or null fixnum))
+  (awaits nil :type (or null wait))
   (wait 0 :type microseconds))
 
 (defun explain-choice (registry job now)
@@ -88,7 +92,26 @@ JOB has the plan that the policy in force makes of it."
           (exclude :further (lambda (verdict) (> (order verdict) free)))
           (when (and (> free soonest) (not (spreads-p job free now)))
             (exclude :waiting #'identity))))
-      (append (rank (left) job) (remove nil judged :key #'verdict-reason)))))
+      (let ((ranked (rank (left) job)))
+        (append (awaited ranked judged registry job now)
+                ranked
+                (remove-if (lambda (verdict) (member (verdict-reason verdict) '(nil :awaited :patient))) judged))))))
+
+(defun awaited (ranked judged registry job now)
+  "Return a list of the verdict about the worker for which JOB waits as that has read its prompt, if it does; none
+of those that are RANKED is chosen then. It is one of those that were JUDGED."
+  (let* ((wait (and ranked
+                    (job-awaits job)
+                    (worth-waiting registry (verdict-worker (first ranked)) job now)))
+         (verdict (and wait (find (wait-worker wait) judged :key #'verdict-worker))))
+    (when verdict
+      (dolist (other ranked)
+        (setf (verdict-reason other) :patient
+              (verdict-rank other) nil
+              (verdict-awaits other) wait))
+      (setf (verdict-reason verdict) :awaited
+            (verdict-awaits verdict) wait)
+      (list verdict))))
 
 (defun lacking-p (registry job)
   "Return whether a ready worker has the model of JOB, and that cannot do what it needs."

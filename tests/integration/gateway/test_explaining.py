@@ -22,6 +22,7 @@ def deciding(head: ScriptedHead) -> None:
     head.status.tasks.add(
         number=7, kind="text", model="m", worker_id="w1", hedge_worker_id="w2", attempts=1
     )
+    head.status.tasks.add(number=8, kind="text", model="m", awaits_worker_id="w1")
     explanation = head.status.explanation
     explanation.number = 7
     explanation.rules.append("night")
@@ -40,9 +41,10 @@ async def test_what_the_head_tells_is_handed_on(
 ) -> None:
     deciding(head)
     tasks, task, policy = [(await get(gateway, path)).json() for path in ALL]
-    (first,) = tasks["tasks"]
+    first, second = tasks["tasks"]
     assert tasks["explained"]
     assert (first["number"], first["worker"], first["hedge"]) == (7, "stub", "w2")
+    assert (first["awaits"], second["worker"], second["awaits"]) == ("", "", "stub")
     assert task == {
         "number": 7,
         "rules": ["night"],

@@ -29,9 +29,11 @@ def test_tasks_are_listed_with_where_they_run() -> None:
         number=7, kind="text", model="m\x1b[2J", worker_id="w1", hedge_worker_id="w2", attempts=2
     )
     status.tasks.add(number=8, kind="image", model="n", age_ms=1500)
+    status.tasks.add(number=9, kind="text", model="m", awaits_worker_id="w1")
     text = printed(tasks_view(status))
     assert row(text, "7") == ["7", "text", "m\\x1b[2J", "attic and w2", "0.0 s", "2"]
     assert row(text, "8") == ["8", "image", "n", "waits", "1.5 s", "0"]
+    assert row(text, "9")[3] == "waits for attic, which has read its prompt"
     assert "\x1b" not in text
 
 

@@ -50,10 +50,14 @@ def test_a_chat_waits_for_the_worker_that_has_read_it(cluster):
     pair = Pair(cluster)
     ask(pair.client, CHAT + text_of("more", 2))
     assert pair.placed() == []
+    _, waits = pair.client.status(tasks=True).tasks
+    assert (waits.worker_id, waits.awaits_worker_id) == ("", "reader")
     pair.cluster.pass_time(0.4)
     assert pair.placed() == []
     pair.free(pair.reader)
     assert pair.placed() == [pair.reader]
+    (runs,) = pair.client.status(tasks=True).tasks
+    assert (runs.worker_id, runs.awaits_worker_id) == ("reader", "")
 
 
 def test_it_does_not_wait_where_that_takes_longer_than_reading(cluster):

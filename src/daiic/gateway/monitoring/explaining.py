@@ -28,13 +28,17 @@ POLICY = "/api/cluster/policy"
 
 
 class RunningTask(msgspec.Struct, frozen=True):
-    """A task that is not over; `worker` is empty while it waits, `hedge` if it has no second."""
+    """A task that is not over; `worker` is empty while it waits, `hedge` if it has no second.
+
+    `awaits` is who it waits for though others are free, as that has read its prompt.
+    """
 
     number: int
     kind: str
     model: str
     worker: str
     hedge: str
+    awaits: str
     age_ms: int
     attempts: int
 
@@ -110,6 +114,7 @@ async def _tasks(gateway: Gateway, _: Request) -> RunningTasks:
                 model=shown(task.model),
                 worker=name(task.worker_id),
                 hedge=name(task.hedge_worker_id),
+                awaits=name(task.awaits_worker_id),
                 age_ms=task.age_ms,
                 attempts=task.attempts,
             )

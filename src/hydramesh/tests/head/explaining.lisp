@@ -3,7 +3,7 @@
   (:import-from #:fiveam #:is #:test)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:add-client #:add-worker #:answer #:ask #:new-cluster #:restart-head #:status #:task)
+                #:add-client #:add-worker #:answer #:ask #:new-cluster #:pass-time #:restart-head #:status #:task)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "What a head tells of its tasks, and of why they are where they are."))
@@ -68,6 +68,39 @@
       (is (search "has read 50 % of the prompt before"
                   (pb:verdict-reason (verdict-on "reader" explanation))))
       (is (not (search "has read" (pb:verdict-reason (verdict-on "other" explanation))))))))
+
+(test an-explanation-tells-for-whom-a-task-waits-and-why
+  (let* ((cluster (new-cluster))
+         (reader (add-worker cluster :id "reader" :slots 1 :rate 50d0))
+         (other (add-worker cluster :id "other" :slots 1 :rate 50d0))
+         (client (add-client cluster))
+         (prefix (make-array 240 :element-type '(unsigned-byte 8) :initial-element 7))
+         (text (pb:make-text-task :prompt (make-string 9300 :initial-element #\x) :max-tokens 64)))
+    (flet ((ask-for (worker-id)
+             (ask client :text text :prefix prefix :worker-id worker-id)))
+      (ask-for "reader")
+      (pass-time cluster 1)
+      (answer reader (task reader))
+      (ask-for "reader")
+      (ask-for "")
+      (let* ((waiting (second (tasks client)))
+             (explanation (explanation client (pb:task-status-number waiting)))
+             (verdicts (pb:explanation-verdicts explanation)))
+        (is (equal '("" "reader") (list (pb:task-status-worker-id waiting)
+                                        (pb:task-status-awaits-worker-id waiting))))
+        (is (equal '("reader" "other") (mapcar #'pb:verdict-worker-id verdicts)))
+        (is (notany #'pb:verdict-chosen verdicts))
+        (is (search "of the prompt before; waited for, as it should have room in about 1.0 s"
+                    (pb:verdict-reason (first verdicts))))
+        (is (search "but the task waits for reader, which has read more" (pb:verdict-reason (second verdicts)))))
+      (pass-time cluster 3)
+      (let* ((running (second (tasks client)))
+             (explanation (explanation client (pb:task-status-number running))))
+        (is (equal '("other" "") (list (pb:task-status-worker-id running)
+                                       (pb:task-status-awaits-worker-id running))))
+        (is (pb:verdict-chosen (verdict-on "other" explanation)))
+        (is (search "runs here" (pb:verdict-reason (verdict-on "other" explanation)))))
+      (is (task other)))))
 
 (test nothing-is-explained-of-a-task-that-is-not-there
   (let* ((cluster (new-cluster))

@@ -95,7 +95,8 @@ function createRow(task) {
 
 function updateRow(row, task) {
   const where = [task.worker, task.hedge].filter(Boolean).join(" and ");
-  const texts = [task.number, task.kind, task.model || "–", where || "waits", duration(task.age_ms / 1000), task.attempts];
+  const waits = task.awaits ? `waits for ${task.awaits}, which has read its prompt` : "waits";
+  const texts = [task.number, task.kind, task.model || "–", where || waits, duration(task.age_ms / 1000), task.attempts];
   texts.forEach((text, index) => say(row.children[index], text));
 }
 
