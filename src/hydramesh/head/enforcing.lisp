@@ -1,11 +1,12 @@
 (defpackage #:hydramesh/head/enforcing
   (:use #:cl)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher-assign-waiting #:dispatcher-jobs #:dispatcher-queue #:dispatcher-wait
-                #:dispatcher-workers)
+                #:dispatcher-assign-waiting #:dispatcher-jobs #:dispatcher-policy #:dispatcher-queue
+                #:dispatcher-races #:dispatcher-wait #:dispatcher-workers #:policy-hedging)
   (:import-from #:hydramesh/head/in-force #:in-force-refused #:in-force-replace)
   (:import-from #:hydramesh/head/job #:job-forget-group-key #:job-queued-at #:job-worker)
   (:import-from #:hydramesh/head/job-queue #:group-jobs #:job-queue-groups #:job-queue-remove)
+  (:import-from #:hydramesh/head/races #:races-reconsider)
   (:import-from #:hydramesh/head/registry #:registry-in-force #:registry-workers)
   (:import-from #:hydramesh/head/reservations #:recount)
   (:import-from #:hydramesh/head/rulings #:considering)
@@ -23,6 +24,8 @@
     (in-force-replace (registry-in-force workers) policy)
     (mapc (considering workers queue now) running)
     (recount (registry-workers workers) running)
+    (races-reconsider (dispatcher-races dispatcher) running
+                      (policy-hedging (dispatcher-policy dispatcher)) now)
     ;; Those that could wait together may no longer.
     (dolist (job (loop for group in (job-queue-groups queue) append (group-jobs group)))
       (let ((since (job-queued-at job)))

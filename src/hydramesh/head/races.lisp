@@ -28,7 +28,8 @@
   (:import-from #:hydramesh/service/logs #:log-debug)
   (:import-from #:hydramesh/work #:work-kind-raced)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:export #:races #:make-races #:races-begin #:races-next #:races-run #:races-heard #:races-won)
+  (:export #:races #:make-races #:races-begin #:races-reconsider #:races-next #:races-run #:races-heard
+           #:races-won)
   (:documentation "Hedging: a task that is late on its worker is run on a second one too.
 
 Both attempts are of one job: the first part of either decides which goes on, and the other is cancelled. Two
@@ -76,6 +77,12 @@ broke off, if that has begun."))
 (defun look-at (races job time)
   (setf (job-late-at job) time)
   (deadlines-add (races-due races) time (job-number job)))
+
+(defun races-reconsider (races jobs hedging now)
+  "Look at JOBS, which run, when they are late by the policy that is in force from NOW on."
+  (dolist (job jobs)
+    (setf (job-late-at job) nil)
+    (look races job hedging now)))
 
 (defun races-next (races)
   "Return when RACES-RUN has something to do, NIL if never."

@@ -218,6 +218,28 @@ while a policy with TEXT was in force."
   (is (= 1 (late-under "(when (= task.kind :image)) (hedge never)")) "of other tasks the settings say it")
   (is (= 0 (late-under "(exclude (= worker.id \"second\"))")) "it is kept from whom the policy excludes"))
 
+(test a-policy-that-comes-later-says-so-of-tasks-that-run-already
+  (dolist (before '("(hedge never)" "(hedge (after 1 h))"))
+    (let* ((cluster (new-cluster :hedging (make-hedging :share 1d0)))
+           (client (add-client cluster))
+           (first (add-worker cluster :id "first" :models (list (model)))))
+      (flet ((enforce (text)
+               (enforce (core-dispatcher (cluster-core cluster))
+                        (read-policy (format nil "(policy \"a test\" (rule \"late\" ~A))" text) "test")
+                        (cluster-now cluster))))
+        (have-measured cluster client first)
+        (enforce before)
+        (ask client :stream t)
+        (let ((second (add-worker cluster :id "second" :models (list (model "same" 1d0)))))
+          (pass-time cluster 3)
+          (is (null (tasks second)))
+          (enforce "(hedge (after 4 s))")
+          (is (null (tasks second)))
+          (pass-time cluster 0.5d0)
+          (is (null (tasks second)))
+          (pass-time cluster 1)
+          (is (= 1 (length (tasks second)))))))))
+
 (test no-more-tasks-are-hedged-than-the-share
   (let* ((cluster (new-cluster :hedging (make-hedging :share 0.1d0)))
          (client (add-client cluster))
