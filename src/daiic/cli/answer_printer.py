@@ -1,7 +1,10 @@
 """A text answer on the terminal while it is made, even if another model starts it over."""
 
+from rich.text import Text
+
 from daiic.cli.exits import err, out, write, write_dimmed
 from daiic.model_identity import differences
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -24,6 +27,8 @@ class AnswerPrinter:
             err.print(f"[yellow]the answer starts over:[/] {self._why(part.model)}")
             self.text = ""
             self._thinking = False
+        if part.model_name:
+            err.print(Text.assemble(("another model answers: ", "yellow"), shown(part.model_name)))
         if part.HasField("model"):
             self._model = part.model
         if part.reasoning:

@@ -49,11 +49,12 @@ async def _embed(
         chosen = await choose_model(cluster, model, "embed", pb.EMBED, target.tags)
         task = chosen.task(target.tags, embed=pb.EmbedTask(inputs=inputs))
         result = await cluster.answer(task)
+    name = result.model_name or chosen.name
     vectors = [list(embedding.values) for embedding in result.embeddings]
     if as_json:
-        write_json({"model": chosen.name, "embeddings": vectors})
+        write_json({"model": name, "embeddings": vectors})
         return
-    title = f"{shown(chosen.name)}: {len(vectors[0])} dimensions, cosine similarity"
+    title = f"{shown(name)}: {len(vectors[0])} dimensions, cosine similarity"
     table = Table(title=Text(title))
     table.add_column("text")
     for number in range(1, len(inputs) + 1):

@@ -117,10 +117,20 @@ async def _text(http: GatewayHttp, task: pb.Task) -> AsyncGenerator[pb.Result, N
         path = "/v1/completions"
         body["prompt"] = text.prompt
     last = pb.Result(final=True)
+    begun = False
     async for chunk in http.events(path, body):
         for part in _said(chunk, last):
+            if not begun:
+                begun = True
+                part.model_name = _other_model(chunk, task.model)
             yield part
     yield last
+
+
+def _other_model(answer: dict[str, Any], asked: str) -> str:
+    """Return the name of the model that made `answer`; empty if it is the one `asked` for."""
+    name = answer.get("model")
+    return name if isinstance(name, str) and name != asked else ""
 
 
 def _said(chunk: dict[str, Any], last: pb.Result) -> list[pb.Result]:
@@ -148,7 +158,7 @@ async def _embed(http: GatewayHttp, task: pb.Task) -> AsyncGenerator[pb.Result, 
     answer = await http.json("POST", "/v1/embeddings", body)
     with of_this_api():
         embeddings = [pb.Embedding(values=item["embedding"]) for item in answer["data"]]
-    yield pb.Result(final=True, embeddings=embeddings)
+    yield pb.Result(final=True, embeddings=embeddings, model_name=_other_model(answer, task.model))
 
 
 async def _rerank(http: GatewayHttp, task: pb.Task) -> AsyncGenerator[pb.Result, None]:
@@ -163,7 +173,7 @@ async def _rerank(http: GatewayHttp, task: pb.Task) -> AsyncGenerator[pb.Result,
     with of_this_api():
         for ranked in answer["results"]:
             scores[ranked["index"]] = float(ranked["relevance_score"])
-    yield pb.Result(final=True, scores=scores)
+    yield pb.Result(final=True, scores=scores, model_name=_other_model(answer, task.model))
 
 
 _ENDPOINTS = {

@@ -91,7 +91,7 @@ async def _generate(
 def text_as_json(task: pb.Task, result: pb.Result) -> dict[str, object]:
     """Return what `--json` prints of a whole text answer."""
     return {
-        "model": task.model,
+        "model": result.model_name or task.model,
         "text": result.text,
         "finish_reason": word(pb.FinishReason, result.finish_reason).rpartition("_")[2],
         "seed": task.text.seed if task.text.HasField("seed") else None,

@@ -47,13 +47,14 @@ async def _rerank(
         chosen = await choose_model(cluster, model, "rerank", pb.RERANK, target.tags)
         work = pb.RerankTask(query=query, documents=documents)
         result = await cluster.answer(chosen.task(target.tags, rerank=work))
+    name = result.model_name or chosen.name
     scores = list(result.scores)
     order = sorted(range(len(scores)), key=lambda number: -scores[number])
     if as_json:
         ranked = [{"index": n, "score": scores[n], "text": documents[n]} for n in order]
-        write_json({"model": chosen.name, "results": ranked})
+        write_json({"model": name, "results": ranked})
         return
-    table = Table(title=Text(f"{shown(chosen.name)}: {shown(query)}"))
+    table = Table(title=Text(f"{shown(name)}: {shown(query)}"))
     table.add_column("score", justify="right")
     table.add_column("text")
     for number in order:

@@ -105,6 +105,7 @@ class WorkerMessages:
             while ready is not None:
                 note_part(job, ready, self._statistics, now)
                 ready.id = job.id
+                ready.model_name = ""  # which model answers is not for workers to say
                 error = self._relay(ready, aside if ready is part else [], job)
                 if error is not None:
                     self._dispatcher.fail(job, error, now)

@@ -1,7 +1,9 @@
 (defpackage #:hydramesh/head/fallbacks
   (:use #:cl)
-  (:import-from #:hydramesh/answer-order #:answer-order-next-index #:answer-order-task)
+  (:import-from #:hydramesh/answer-order #:answer-order-made-by #:answer-order-next-index
+                #:answer-order-task)
   (:import-from #:hydramesh/events #:seconds)
+  (:import-from #:hydramesh/head/eligibility #:same-model-among)
   (:import-from #:hydramesh/head/job
                 #:job-answer #:job-asked-model #:job-model #:job-plan #:job-queued-at)
   (:import-from #:hydramesh/head/placement #:place #:servable-p)
@@ -13,7 +15,8 @@
   (:documentation "The models that a policy lets a task have in place of the one that it asks for.
 
 A task gets one only before its answer has begun: if no worker can run its own model, or none could begin
-with it for as long as the policy says. An answer that was begun with a fallback goes on with it."))
+with it for as long as the policy says. An answer that was begun with a fallback goes on with it, at another
+head too."))
 (in-package #:hydramesh/head/fallbacks)
 
 (defun use-model (job model)
@@ -51,10 +54,27 @@ is, JOB has its own model again. CONSIDER is called with JOB after each change o
          (use-model ,job ,own)
          (setf (job-plan ,job) ,plan)))))
 
+(defun take-up-fallback (workers job consider)
+  "Let JOB, whose answer another head began with a fallback, go on with that if a worker can."
+  (when (and (begun-p job)
+             (null (job-asked-model job))
+             (answer-order-made-by (job-answer job))
+             (typep (job-plan job) 'plan)
+             (not (same-model-among workers job)))
+    (let ((own (job-model job)))
+      (dolist (fallback (plan-fallbacks (job-plan job)))
+        (use-model job (fallback-model fallback))
+        (funcall consider job)
+        (when (same-model-among workers job)
+          (return))
+        (use-model job own)
+        (funcall consider job)))))
+
 (defun place-or-fall-back (workers groups job now consider)
   "Return what PLACE does; if that is nobody, with the first of the fallback models of JOB that may be used now
 and can. CONSIDER is a function that lets the policy look at the job."
   (funcall consider job)
+  (take-up-fallback workers job consider)
   (multiple-value-bind (lead group) (place workers groups job now)
     (if (or lead (null (fallbacks-of job)))
         (values lead group)

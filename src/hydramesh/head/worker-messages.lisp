@@ -27,8 +27,9 @@
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
   (:import-from #:hydramesh/head/job
                 #:hedge-began-at #:hedge-worker #:job-attempt #:job-failed-here #:job-hedge
-                #:job-answer #:job-attempts #:job-client #:job-dialect #:job-group #:job-id #:job-kind #:job-error
-                #:job-missed-p #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker
+                #:job-answer #:job-asked-model #:job-attempts #:job-client #:job-dialect #:job-group #:job-id
+                #:job-kind #:job-error
+                #:job-missed-p #:job-model #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker
                 #:numbers-began-at #:numbers-bytes-out #:numbers-first-at #:numbers-made)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
@@ -244,7 +245,8 @@ of them could be far more than is kept. Return true unless one cannot be sent, w
           while ready
           do (note-part job ready (worker-messages-statistics messages)
                         (worker-messages-entropy messages))
-             (setf (pb:result-id ready) (job-id job))
+             (setf (pb:result-id ready) (job-id job)
+                   (pb:result-model-name ready) (told-model job ready))
              (incf (numbers-made (job-numbers job))
                    (if first made (funcall (work-kind-made (job-kind job)) ready)))
              (when (zerop (numbers-first-at (job-numbers job)))
@@ -255,6 +257,13 @@ of them could be far more than is kept. Return true unless one cannot be sent, w
                  (dispatcher-assign-waiting (worker-messages-dispatcher messages) now)
                  (return nil)))
           finally (return t))))
+
+(defun told-model (job part)
+  "Return the name of the model that answers JOB, as PART tells it: \"\" if it is the one that was asked for."
+  (if (and (job-asked-model job)
+           (or (zerop (pb:result-index part)) (pb:result-started-over part)))
+      (job-model job)
+      ""))
 
 (defun relay (messages part aside job)
   "Send a PART of the answer to the client; return NIL, or why it cannot be sent."

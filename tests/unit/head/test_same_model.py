@@ -139,3 +139,12 @@ def test_what_a_later_worker_tells_of_the_model_is_what_the_next_one_must_have(c
     other = cluster.worker("other", loaded(OTHER))
     second.unreachable()
     assert other.task().resume.model == ONE
+
+
+def test_which_model_answers_is_not_for_workers_to_say(cluster):
+    worker, client = cluster.worker("w", loaded(ONE)), cluster.client()
+    client.ask(stream=True)
+    task = worker.task()
+    worker.answer(task, 0, text="0 ", tokens=[0], final=False, model=ONE, model_name="another")
+    worker.answer(task, 1, started_over=True, model_name="another")
+    assert [part.model_name for part in client.results()] == ["", ""]

@@ -45,6 +45,7 @@ class MessageFormat:
     def whole(self, results: Sequence[pb.Result], usage: pb.Usage) -> bytes:
         """See `AnswerFormat`."""
         (result,) = results
+        self._model = result.model_name or self._model
         content: list[answer.Block] = []
         if result.reasoning and self._shows_thinking:
             content.append(answer.ThinkingBlock(result.reasoning))
@@ -66,6 +67,7 @@ class MessageFormat:
     def _events(self, part: pb.Result) -> Iterator[msgspec.Struct]:
         if not self._begun:
             self._begun = True
+            self._model = part.model_name or self._model
             yield answer.MessageStart(self._message([], answer.Usage(0, 0)))
         if part.reasoning and self._shows_thinking:
             yield from self._block("thinking", answer.ThinkingBlock(""))

@@ -15,26 +15,26 @@ async def embed(gateway: Gateway, request: EmbedRequest, context: RequestContext
     began = time.monotonic_ns()
     inputs = [request.input] if isinstance(request.input, str) else request.input
     embedded: list[list[float]] = []
-    read = 0
+    read, model = 0, request.model
     if inputs:
         asked = pb.EmbedTask(inputs=inputs, dimensions=request.dimensions or 0)
-        embedded, read = await _embedded(gateway, request.model, asked, context)
+        embedded, read, model = await _embedded(gateway, request.model, asked, context)
     took = time.monotonic_ns() - began
-    await context.response.send_json(Embeddings(request.model, embedded, took, 0, read))
+    await context.response.send_json(Embeddings(model, embedded, took, 0, read))
 
 
 async def embed_one(gateway: Gateway, request: OldEmbedRequest, context: RequestContext) -> None:
     """Answer POST /api/embeddings."""
     asked = pb.EmbedTask(inputs=[request.prompt])
-    [vector], _ = await _embedded(gateway, request.model, asked, context)
+    [vector], _, _ = await _embedded(gateway, request.model, asked, context)
     await context.response.send_json(OldEmbedding(vector))
 
 
 async def _embedded(
     gateway: Gateway, model: str, asked: pb.EmbedTask, context: RequestContext
-) -> tuple[list[list[float]], int]:
-    """Return the vectors, and how many tokens were read."""
+) -> tuple[list[list[float]], int, str]:
+    """Return the vectors, how many tokens were read, and the model that did."""
     task = gateway.task(model, stream=False, client=context.client)
     task.embed.CopyFrom(asked)
-    embedded, read = await vectors(gateway, task, context)
-    return [list(vector.values) for vector in embedded], read
+    embedded, read, answered_by = await vectors(gateway, task, context)
+    return [list(vector.values) for vector in embedded], read, answered_by

@@ -54,7 +54,9 @@ class TextFormat(Lines):
         return self._line(pb.Result(), usage=pb.Usage())
 
     def _note(self, part: pb.Result) -> None:
-        self._first = self._first or time.monotonic_ns()
+        if not self._first:
+            self._first = time.monotonic_ns()
+            self._model = part.model_name or self._model
         self._calls.extend(part.tool_calls)
         if part.finish_reason == pb.FINISH_REASON_LENGTH:
             self._reason = "length"

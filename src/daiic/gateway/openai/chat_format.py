@@ -1,12 +1,12 @@
 """How a chat's answers are written down."""
 
-import time
 from collections.abc import Sequence
 
 import msgspec
 from msgspec import UNSET
 
 from daiic.gateway.http.response_writer import EventStream, server_sent_event
+from daiic.gateway.openai.about import About
 from daiic.gateway.openai.errors import error_body
 from daiic.gateway.openai.schema.chat_answer import (
     ChatChoice,
@@ -37,7 +37,7 @@ class ChatFormat(EventStream):
 
     def __init__(self, request_id: str, model: str, *, wants_usage: bool) -> None:
         super().__init__(error_body)
-        self._about = (f"chatcmpl-{request_id}", int(time.time()), model)
+        self._about = About(f"chatcmpl-{request_id}", model)
         self._begun = 0
         """A bit for each answer whose message has begun."""
         self._wants_usage = wants_usage
@@ -46,6 +46,7 @@ class ChatFormat(EventStream):
         events = b""
         if not self._begun >> index & 1:
             self._begun |= 1 << index
+            self._about.note(index, part)
             events += self._event(ChatChunkChoice(index, ChatDelta("assistant", "")))
         # Each look into a message costs about as much as writing a small event.
         text, reasoning, calls, told = part.text, part.reasoning, part.tool_calls, part.logprobs
@@ -65,7 +66,7 @@ class ChatFormat(EventStream):
     def end(self, usage: pb.Usage) -> bytes:
         if not self._wants_usage:
             return DONE
-        told = ChatChunk(*self._about, [], Usage.of(usage))
+        told = ChatChunk(*self._about.of(0), [], Usage.of(usage))
         return server_sent_event(msgspec.json.encode(told)) + DONE
 
     def whole(self, results: Sequence[pb.Result], usage: pb.Usage) -> bytes:
@@ -73,10 +74,12 @@ class ChatFormat(EventStream):
             ChatChoice(index, _message(result), finish_reason(result), Logprobs.of(result))
             for index, result in enumerate(results)
         ]
-        return msgspec.json.encode(ChatCompletion(*self._about, choices, Usage.of(usage)))
+        self._about.note(0, results[0])
+        return msgspec.json.encode(ChatCompletion(*self._about.of(0), choices, Usage.of(usage)))
 
     def _event(self, choice: ChatChunkChoice) -> bytes:
-        return server_sent_event(msgspec.json.encode(ChatChunk(*self._about, [choice])))
+        about = self._about.of(choice.index)
+        return server_sent_event(msgspec.json.encode(ChatChunk(*about, [choice])))
 
 
 def _message(result: pb.Result) -> ChatMessage:

@@ -23,13 +23,13 @@ async def embed(gateway: Gateway, request: EmbeddingRequest, context: RequestCon
     task.embed.token_inputs.extend(pb.Tokens(tokens=tokens) for tokens in request.tokens)
     task.embed.dimensions = request.dimensions or 0
     task.embed.prompt_name = request.prompt
-    embedded, read = await vectors(gateway, task, context)
+    embedded, read, model = await vectors(gateway, task, context)
     as_base64 = request.encoding_format == "base64"
     data = [
         Embedding(index, _base64(vector) if as_base64 else list(vector.values))
         for index, vector in enumerate(embedded)
     ]
-    await context.response.send_json(Embeddings(request.model, data, EmbeddingUsage(read, read)))
+    await context.response.send_json(Embeddings(model, data, EmbeddingUsage(read, read)))
 
 
 def _base64(vector: pb.Embedding) -> str:

@@ -15,6 +15,7 @@ from daiic.gateway.reranking.schema import (
     TextDocument,
     TokensRead,
 )
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 
@@ -45,7 +46,7 @@ async def rerank(
     await context.response.send_json(
         Reranked(
             str(uuid.uuid4()),
-            request.model,
+            shown(result.model_name) or request.model,
             ranked,
             RerankUsage(read, read),
             RerankMeta(TokensRead(read)),

@@ -18,7 +18,8 @@ class AnswerFormat(StreamFormat, Protocol):
         """Return what goes to the client for `part`; nothing, if the API does not tell it.
 
         A part may have text, reasoning, parts of calls and log probabilities, all at once;
-        the last one is `final`.
+        the last one is `final`. The first has the `model_name` of the model that answers if
+        that is not the one asked for, which is fit to be shown, as are those of `whole`.
         """
 
     def end(self, usage: pb.Usage) -> bytes:

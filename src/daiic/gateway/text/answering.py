@@ -12,6 +12,7 @@ from daiic.gateway.http.errors import SERVER, ApiError
 from daiic.gateway.http.request_context import RequestContext
 from daiic.gateway.text.answer_format import AnswerFormat
 from daiic.gateway.text.usage import total_usage
+from daiic.shown import shown
 from daiic.wire import daiic_pb2 as pb
 
 NO_NAMES: Mapping[str, str] = {}
@@ -67,6 +68,7 @@ async def _answer(
     else:
         results = await _together([gateway.cluster.answer(task) for task in tasks])
         for result in results:
+            result.model_name = shown(result.model_name)
             context.activity.output(result.worker_id, result.usage.completion_tokens)
     usage = total_usage(results, answers_each)
     gateway.activity.count_tokens(
@@ -87,10 +89,14 @@ async def _stream(
 ) -> pb.Result:
     """Send one answer part by part; return its last part."""
     begun = False
+    model = ""
     async with contextlib.aclosing(gateway.cluster.bursts(task)) as bursts:
         async for burst in bursts:
             written, made, worker = b"", 0, None
             for part in _valid(burst, begun):
+                if not begun:
+                    model = part.model_name if part.started_over else part.model_name or model
+                    part.model_name = shown(model)
                 if part.text or part.final or part.reasoning or part.tool_calls or part.logprobs:
                     begun = True
                     written += answer_format.part(index, part)

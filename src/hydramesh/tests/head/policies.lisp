@@ -8,7 +8,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:new-cluster #:cluster-core #:cluster-now #:pass-time #:add-worker #:add-client #:ask #:tasks
-                #:task #:answer #:results #:task-error)
+                #:task #:answer #:result #:results #:task-error)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "Tasks go where the policy in force lets them."))
 (in-package #:hydramesh/tests/head/policies)
@@ -67,3 +67,48 @@
     (pass-time cluster 1)
     (answer worker (task worker))
     (is (= 2 (length (results client))))))
+
+(defun part (worker task index &rest fields)
+  (apply #'answer worker task
+         :index index
+         :text (format nil "~d " index)
+         :tokens (make-array 1 :element-type '(unsigned-byte 32) :initial-element index)
+         fields))
+
+(defun model (name)
+  "Return a loaded model whose weights are known, by its name."
+  (pb:make-model-status :name name :state pb:+loaded+ :identity (pb:make-model-identity :weights name)))
+
+(defparameter +big+ "(rule \"big\" (when (= task.model \"big\")) (fallback \"small\" (after 5 s)))")
+
+(test the-first-part-tells-which-model-answers-in-place-of-the-one-asked-for
+  (let* ((cluster (new-cluster))
+         (worker (add-worker cluster :models (list (model "small"))))
+         (client (add-client cluster)))
+    (put cluster +big+)
+    (ask client :model "big" :stream t)
+    (pass-time cluster 1)
+    (let ((task (task worker)))
+      (part worker task 0 :final nil)
+      (part worker task 1 :final nil :started-over t)
+      (part worker task 2))
+    (is (equal '("small" "small" "") (mapcar #'pb:result-model-name (results client))))
+    (ask client :model "small")
+    (part worker (task worker) 0 :model-name "what a worker says")
+    (is (string= "" (pb:result-model-name (result client))))))
+
+(test an-answer-that-another-head-began-with-a-fallback-goes-on-with-it
+  (let* ((cluster (new-cluster))
+         (big (add-worker cluster :id "big" :models (list (model "big"))))
+         (small (add-worker cluster :id "small" :models (list (model "small"))))
+         (client (add-client cluster)))
+    (flet ((resume (weights)
+             (ask client :model "big" :stream t
+                         :resume (pb:make-resume :text "0 " :index 1
+                                                 :model (pb:make-model-identity :weights weights)))))
+      (put cluster +big+)
+      (resume "small")
+      (is (null (tasks big)))
+      (is (string= "small" (pb:task-model (task small))))
+      (resume "gone everywhere")
+      (is (string= "big" (pb:task-model (task big)))))))

@@ -41,7 +41,7 @@ class ResponsesFormat(EventStream):
         self._cut_off = False
 
     def part(self, index: int, part: pb.Result) -> bytes:
-        return self._begin() + b"".join([self._event(event) for event in self._add(part)])
+        return self._begin(part) + b"".join([self._event(event) for event in self._add(part)])
 
     def end(self, usage: pb.Usage) -> bytes:
         whole = self._whole(usage)
@@ -55,8 +55,13 @@ class ResponsesFormat(EventStream):
 
     def whole(self, results: Sequence[pb.Result], usage: pb.Usage) -> bytes:
         for result in results:
+            self._note_model(result)
             self._add(result)
         return msgspec.json.encode(self._whole(usage))
+
+    def _note_model(self, part: pb.Result) -> None:
+        if part.model_name:
+            self._response = msgspec.structs.replace(self._response, model=part.model_name)
 
     def _add(self, part: pb.Result) -> list[ResponseEvent]:
         self._cut_off = part.finish_reason == pb.FINISH_REASON_LENGTH
@@ -77,10 +82,11 @@ class ResponsesFormat(EventStream):
             self._response, status=status, output=self._output.items, **more
         )
 
-    def _begin(self) -> bytes:
+    def _begin(self, part: pb.Result | None = None) -> bytes:
         if self._begun:
             return b""
         self._begun = True
+        self._note_model(part or pb.Result())
         created = self._event(ResponseCreated(response=self._response))
         return created + self._event(ResponseInProgress(response=self._response))
 
