@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/main
   (:use #:cl)
   (:import-from #:hydramesh/daemon #:serve)
-  (:import-from #:hydramesh/foreign/dcf #:without-float-traps)
+  (:import-from #:hydramesh/foreign/float-traps #:without-float-traps)
   (:import-from #:hydramesh/foreign/descriptors #:open-standard-descriptors)
   (:import-from #:hydramesh/memory #:prepare-heap)
   (:import-from #:hydramesh/plugin/plugin #:plugin-name #:plugin-version #:plugins)

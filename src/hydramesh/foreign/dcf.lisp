@@ -3,8 +3,9 @@
   (:import-from #:cffi #:defcfun #:defcstruct #:mem-ref)
   (:import-from #:hydramesh/address #:ipv4 #:ipv6 #:address-ip #:address-port #:address-family
                 #:address-scope)
+  (:import-from #:hydramesh/foreign/float-traps #:in-library)
   (:import-from #:hydramesh/foreign/system #:failed #:read-ip #:write-ip)
-  (:export #:library-unusable #:load-library #:without-float-traps
+  (:export #:library-unusable #:load-library
            #:transport-error #:checked #:+too-large+ #:+no-room+ #:+system+
            #:address-at #:+address-size+
            #:limits #:max-message #:memory #:peer-memory #:max-peers #:datagram-rate #:amplification
@@ -106,21 +107,6 @@ of the library itself the object can only be freed."))
   (if (= result +system+)
       (failed "libdcf")
       (error 'transport-error :result result)))
-
-;; Rust's code expects that dividing by zero, and the like, gives infinity and traps nobody. To arrange that
-;; takes longer than most of its functions.
-(defvar *traps-masked* nil "Whether this thread is in `without-float-traps`.")
-
-(defmacro without-float-traps (&body body)
-  "Do BODY, in which no arithmetic with floats signals anything; calls of the library are faster inside."
-  `(sb-int:with-float-traps-masked (:invalid :divide-by-zero :overflow :inexact)
-     (let ((*traps-masked* t))
-       ,@body)))
-
-(defmacro in-library (call)
-  `(if *traps-masked*
-       ,call
-       (without-float-traps ,call)))
 
 (defmacro define-call (name foreign-name result arguments &optional documentation)
   "Define the function NAME, which calls FOREIGN-NAME of libdcf with ARGUMENTS, each (name type).

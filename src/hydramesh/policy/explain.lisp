@@ -7,7 +7,7 @@
   (:import-from #:hydramesh/entropy #:make-entropy)
   (:import-from #:hydramesh/errors #:task-error)
   (:import-from #:hydramesh/events #:seconds #:wall-clock)
-  (:import-from #:hydramesh/foreign/dcf #:without-float-traps)
+  (:import-from #:hydramesh/foreign/float-traps #:without-float-traps)
   (:import-from #:hydramesh/head/as-told #:registry-as-told #:unusable-status)
   (:import-from #:hydramesh/head/clients #:make-client)
   (:import-from #:hydramesh/head/dialect #:+json+ #:dialect-read)

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/replay/command
   (:use #:cl)
   (:import-from #:hydramesh/events #:wall-clock)
-  (:import-from #:hydramesh/foreign/dcf #:without-float-traps)
+  (:import-from #:hydramesh/foreign/float-traps #:without-float-traps)
   (:import-from #:hydramesh/policy/mistakes #:policy-errors #:policy-errors-lines)
   (:import-from #:hydramesh/policy/policy #:load-policy #:policy-name)
   (:import-from #:hydramesh/replay/options
