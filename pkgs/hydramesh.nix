@@ -3,6 +3,7 @@
   lib,
   stdenv,
   dcf,
+  libopus,
   makeBinaryWrapper,
   protobuf,
   removeReferencesTo,
@@ -39,8 +40,11 @@ let
   environment = {
     CL_SOURCE_REGISTRY = lib.concatMapStringsSep ":" (library: "${library}//") libraries;
     HYDRAMESH_LIBDCF = "${lib.getLib dcf}/lib/libdcf.so";
-    # Where CFFI looks for the libraries that Lisp packages name without a folder.
-    LD_LIBRARY_PATH = "${lib.getLib sqlite}/lib";
+    # Where CFFI looks for libraries that are named without a folder.
+    LD_LIBRARY_PATH = lib.makeLibraryPath [
+      libopus
+      sqlite
+    ];
   };
 in
 stdenv.mkDerivation {

@@ -33,7 +33,7 @@ how many blocks have been silent. The encoder prepares for LOSS percent of losse
   (queued 0 :type unsigned-byte)
   (sequence 0 :type (unsigned-byte 32))
   (sounding nil :type boolean)
-  (quiet 0 :type fixnum)
+  (quiet -1 :type fixnum)
   (loss 0 :type (integer 0 100)))
 
 (defun make-talker (codec rate count signal bitrate filters channel speaker sequence)
