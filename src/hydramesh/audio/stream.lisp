@@ -41,17 +41,26 @@ mixed, and what is to be said is sent."))
 (defmethod service-needs-network-p ((definition audio-stream))
   t)
 
+(defun path-of (definition name function)
+  "Return the path that FUNCTION, what the clause NAME of DEFINITION is, returns; NIL for none."
+  (let ((path (and function (funcall function))))
+    (unless (typep path '(or null string))
+      (error "~(~S~) of the audio stream ~A is ~S; it has to be a string, or nil for no file"
+             name (audio-stream-name definition) path))
+    path))
+
 (defmethod start-service ((definition audio-stream) node)
   (let* ((rate (audio-stream-rate definition))
-         (said (and (audio-stream-from definition)
-                    (read-wav (funcall (audio-stream-from definition)) rate)))
+         (from (path-of definition :from (audio-stream-from definition)))
+         (to (path-of definition :to (audio-stream-to definition)))
+         (said (and from (read-wav from rate)))
          (running (make-running definition node (node-now node))))
     (when said
       (unless (talker-add (running-talker running) said)
         (error "the sound in :from of ~A is longer than an hour" (audio-stream-name definition)))
       (setf (running-ended running) nil))
-    (when (audio-stream-to definition)
-      (setf (running-file running) (open-wav (funcall (audio-stream-to definition)) rate)))
+    (when to
+      (setf (running-file running) (open-wav to rate)))
     (setf (running-timer running)
           (call-every node (running-period running) (lambda (tick late) (declare (ignore late)) (act running tick))))
     (handle running :start)

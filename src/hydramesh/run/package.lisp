@@ -1,5 +1,6 @@
 (uiop:define-package #:hydramesh/run/package
   (:use #:cl)
+  (:import-from #:hydramesh/audio)
   (:import-from #:hydramesh/domain/asking)
   (:import-from #:hydramesh/service/logs)
   (:documentation "The package in which programs are read: Common Lisp, the three languages for games, audio and sensors,
@@ -7,7 +8,7 @@ and tasks for the cluster."))
 (in-package #:hydramesh/run/package)
 
 (uiop:define-package #:hydramesh/program
-  (:use #:cl #:hydramesh/domain/asking)
+  (:use #:cl #:hydramesh/audio #:hydramesh/domain/asking)
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/errors #:task-error-name)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
