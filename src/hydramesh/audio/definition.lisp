@@ -5,7 +5,7 @@
   (:import-from #:hydramesh/audio/samples #:sample-count)
   (:import-from #:hydramesh/domain/definitions
                 #:add-definition #:clause #:clauses-in #:mistake #:name-in #:number-within #:one-of
-                #:whole-number #:with-definition)
+                #:printed #:whole-number #:with-definition)
   (:export #:defaudio-stream
            #:audio-stream #:audio-stream-name #:audio-stream-rate #:audio-stream-block #:audio-stream-codec
            #:audio-stream-bitrate #:audio-stream-signal #:audio-stream-filters #:audio-stream-priority
@@ -79,17 +79,17 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
                                             :handlers (list ,@(handlers clauses))))
          ',name))))
 
-(defun single (name clauses default)
-  "Return what the clause NAME of CLAUSES says, which is one thing; DEFAULT if there is none."
+(defun single (name clauses default &optional (example default))
+  "Return what the clause NAME of CLAUSES says, which is one thing like EXAMPLE; DEFAULT if there is none."
   (let ((clause (clause name clauses)))
     (cond ((null clause) default)
-          ((/= 2 (length clause)) (mistake name "write one thing after it, as (~(~S~) ~(~S~))" name default))
+          ((/= 2 (length clause)) (mistake name "write one thing after it, as (~(~S~) ~A)" name (printed example)))
           (t (second clause)))))
 
 (defun fields (clauses)
   "Return what CLAUSES say of the fields of an AUDIO-STREAM that are known now, a plist."
   (let ((rate (among :rate (single :rate clauses 48000) '(8000 12000 16000 24000 48000)))
-        (speaker (single :speaker clauses nil)))
+        (speaker (single :speaker clauses nil 17)))
     (append (list :rate rate
                   :block (rational (among :block (single :block clauses 20) '(2.5 5 10 20 40 60)))
                   :filters (filters clauses rate)
@@ -103,7 +103,7 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
 (defun among (field value numbers)
   "Return VALUE, one of NUMBERS."
   (unless (and (realp value) (member value numbers :test #'=))
-    (mistake field "~S is not possible; write ~{~A~#[~; or ~:;, ~]~}" value numbers))
+    (mistake field "~A is not possible; write ~{~A~#[~; or ~:;, ~]~}" (printed value) numbers))
   value)
 
 (defun codec (clauses)
@@ -124,8 +124,8 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
       (mistake :filters "there are ~D; ~D are possible" (length filters) +filters+))
     (dolist (filter filters filters)
       (unless (and (consp filter) (consp (rest filter)) (null (cddr filter)))
-        (mistake :filters "~S is no filter; write each as (:high-pass 80), (:low-pass 8000), (:gain -3) or (:gate -50)"
-                 filter))
+        (mistake :filters "~A is no filter; write each as (:high-pass 80), (:low-pass 8000), (:gain -3) or (:gate -50)"
+                 (printed filter)))
       (destructuring-bind (kind value) filter
         (ecase (one-of :filters kind '(:high-pass :low-pass :gain :gate))
           ((:high-pass :low-pass) (number-within :filters value 10 (floor (* 45 rate) 100)))
@@ -146,9 +146,9 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
 (defun path-function (name clauses)
   "Return the form of a function that returns the path that the clause NAME of CLAUSES says, or NIL."
   (when (clause name clauses)
-    (let ((path (single name clauses "sound.wav")))
+    (let ((path (single name clauses nil "sound.wav")))
       (unless (or (stringp path) (consp path) (and path (symbolp path) (not (keywordp path))))
-        (mistake name "~S is no path; write a string, or a form that makes one" path))
+        (mistake name "~A is no path; write a string, or a form that makes one" (printed path)))
       `(lambda () ,path))))
 
 (defun handlers (clauses)
@@ -160,8 +160,8 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
                           (wanted (rest (assoc event +events+))))
                      (unless (and arguments-p (listp arguments) (= (length arguments) (length wanted))
                                   (every #'symbolp arguments))
-                       (mistake :on "a handler of ~(~A~) gets ~:[nothing~;~:*~{~(~A~)~^ and ~}~]; write (:on ~(~A~) ~(~A~) …)"
-                                event wanted event (or wanted "()")))
+                       (mistake :on "a handler of ~(~A~) gets ~:[nothing~;~:*~{~(~A~)~^ and ~}~]; write (:on ~(~A~) (~{~(~A~)~^ ~}) …)"
+                                event wanted event wanted))
                      (when (member event seen)
                        (mistake :on "there are two handlers of ~(~A~); leave one" event))
                      (push event seen)

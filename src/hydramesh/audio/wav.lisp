@@ -119,7 +119,7 @@ Signal BAD-WAV if they are none."
 
 (defun read-wav (path rate)
   "Return the sound of the file PATH at RATE samples a second. Signal BAD-WAV or UNREADABLE-FILE."
-  (handler-case (decode-wav (read-bounded path (ash +wav+ 20)) rate)
+  (handler-case (decode-wav (read-bounded path +wav+) rate)
     (bad-wav (condition) (refuse "~A: ~A" path condition))
     (unreadable-file (condition) (refuse "~A: ~A" path condition))))
 

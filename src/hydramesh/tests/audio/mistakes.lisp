@@ -19,7 +19,7 @@
 (defmacro says (clause field &rest words)
   "Check that CLAUSE is wrong in FIELD, and that the text names the form and has all WORDS."
   `(multiple-value-bind (field text) (mistake-in ',clause)
-     (is (eq ,field field) "~S is wrong in ~S: ~A" ',clause field text)
+     (is (equal ,(and field (format nil "~(~S~)" field)) field) "~S is wrong in ~S: ~A" ',clause field text)
      (dolist (word '("defaudio-stream talk" ,@words))
        (is (search word text) "~S is not in ~S" word text))))
 
@@ -53,8 +53,8 @@
   (says 48000 nil "48000"))
 
 (test what-is-written-twice-is-a-mistake
-  (is (eq :rate (mistake-in '(:rate 48000) '(:rate 16000))))
-  (is (eq :on (mistake-in '(:on end () 1) '(:on end () 2)))))
+  (is (equal ":rate" (mistake-in '(:rate 48000) '(:rate 16000))))
+  (is (equal ":on" (mistake-in '(:on end () 1) '(:on end () 2)))))
 
 (test what-is-right-is-no-mistake
   (dolist (clauses '(() ((:codec :pcm) (:rate 24000)) ((:codec :pcm) (:block 10)) ((:block 2.5))
