@@ -11,9 +11,9 @@ from typing import Any
 
 PATH = Path(__file__).with_name("audio.json")
 ABOUT = (
-    "Test vectors of the payloads of AUDIO messages (docs/transport.md). Bytes are in hex; payloads "
-    "with `drop` are none. Of `packets`, `sound` is what follows the header, and `samples` what it "
-    "is where the codec is 16. Of `reports`, `share` is of 65,535. Written by "
+    "Test vectors of the payloads of AUDIO messages (docs/transport.md). Bytes are in hex; "
+    "payloads with `drop` are none. Of `packets`, `sound` is what follows the header, and "
+    "`samples` what it is where the codec is 16. Of `reports`, `share` is of 65,535. Written by "
     "tests/vectors/generate_audio.py."
 )
 MOST = 1143
