@@ -60,6 +60,8 @@ It is a set, in which every id has the value T, unless it is VALUED."
               ((zerop key) (return (values place nil)))
               (t (setf place (following place mask))))))))
 
+;; Called from elsewhere, most ids would be made into objects first.
+(declaim (inline id-table-get))
 (defun id-table-get (table id)
   "Return the value of ID, NIL if it is not there."
   (declare (type id id))

@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.decisions import measure_decisions
+from bench import decisions
 from bench.heads_apart import measure_heads
 from bench.near_and_far import measure_near_and_far
 from daiic.wire import daiic_pb2 as pb
@@ -281,11 +281,13 @@ async def main() -> None:
         for kind in kinds:
             if kind.name == heads.HYDRAMESH:
                 if "decisions" in options.only:
-                    measure_decisions()
+                    decisions.measure_hydramesh()
                 if "groups" in options.only:
                     await measure_near_and_far(kind, 12 * options.seconds)
                 if "sync" in options.only:
                     await measure_heads(kind, 4 * options.seconds, options.runs)
+            elif "decisions" in options.only:
+                decisions.measure_daiic_head()
 
 
 if __name__ == "__main__":

@@ -53,17 +53,26 @@ class ReadPrompts:
             self._younger[block] = model
 
     def read(self, name: str, hashes: Sequence[bytes]) -> int:
-        """Return how many bytes of a prompt with these blocks the model `name` has read."""
+        """Return how many bytes of a prompt with these blocks the model `name` has read.
+
+        Each hash is of all the blocks up to its own, so who has read one has read those before.
+        """
         model = self._models.get(name)
-        if model is None:
+        if model is None or not hashes:
             return 0
         younger, older = self._younger, self._older
-        count = 0
-        for block in hashes:
-            if younger.get(block) is not model and older.get(block) is not model:
-                break
-            count += 1
-        return ENDS[count - 1] if count else 0
+        first = hashes[0]
+        if younger.get(first) is not model and older.get(first) is not model:
+            return 0
+        read, most = 1, len(hashes)
+        while read < most:
+            middle = (read + most + 1) // 2
+            block = hashes[middle - 1]
+            if younger.get(block) is model or older.get(block) is model:
+                read = middle
+            else:
+                most = middle - 1
+        return ENDS[read - 1]
 
     def kept(self, name: str) -> float:
         """Return how much of what the model `name` has read is still there, from 0 to 1.

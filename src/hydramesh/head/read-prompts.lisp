@@ -56,17 +56,28 @@ since the YOUNGER one began, and before that. When the younger one has HALF, the
              (id-table-put (read-prompts-younger prompts) block reader))))
 
 (defun bytes-read (prompts model hashes)
-  "Return how many bytes of a prompt with these blocks MODEL has read."
-  (declare (type hashes hashes))
-  (let ((reader (reader-of prompts model))
-        (younger (read-prompts-younger prompts))
+  "Return how many bytes of a prompt with these blocks MODEL has read.
+Each hash is of all the blocks up to its own, so who has read one has read those before, and it takes seven looks
+to find the last of 64. Most workers have not read the first, so that comes before all else."
+  (declare (type hashes hashes) (optimize speed))
+  (let ((younger (read-prompts-younger prompts))
         (older (read-prompts-older prompts)))
-    (flet ((read-p (block)
-             (or (eq reader (id-table-get younger block))
-                 (eq reader (id-table-get older block)))))
-      (if reader
-          (read-bytes (or (position-if-not #'read-p hashes) (length hashes)))
-          0))))
+    (flet ((reader (place)
+             (let ((block (aref hashes place)))
+               (or (id-table-get younger block) (id-table-get older block)))))
+      (declare (inline reader))
+      (let ((reader (and (plusp (length hashes)) (reader 0))))
+        (if (and reader (eq reader (reader-of prompts model)))
+            (let ((read 1)
+                  (most (length hashes)))
+              (declare (type fixnum read most))
+              (loop while (< read most)
+                    do (let ((middle (ash (+ read most 1) -1)))
+                         (if (eq reader (reader (1- middle)))
+                             (setf read middle)
+                             (setf most (1- middle)))))
+              (read-bytes read))
+            0)))))
 
 (defun share-kept (prompts model)
   "Return how much of what MODEL has read is still there, from 0 to 1.

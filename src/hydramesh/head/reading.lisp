@@ -28,14 +28,12 @@
 
 (declaim (ftype (function (t t) double-float) reckoned))
 (defun reckoned (worker job)
-  (let ((read (worker-read worker)))
-    (* (min (read-before worker job) (job-reading job))
-       (share-kept read (job-model job)))))
-
-(defun read-before (worker job)
-  "Return how much of the reading of JOB it is that WORKER has done before."
-  (* (bytes-read (worker-read worker) (job-model job) (job-prefix job))
-     (work-kind-reading (job-kind job))))
+  (let* ((read (worker-read worker))
+         (before (bytes-read read (job-model job) (job-prefix job))))
+    (if (zerop before)
+        0d0
+        (* (min (* before (work-kind-reading (job-kind job))) (job-reading job))
+           (share-kept read (job-model job))))))
 
 (defun share-read (worker job)
   "Return the share of what JOB has a worker read that WORKER should still have, from 0 to 1."
