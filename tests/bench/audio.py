@@ -2,11 +2,12 @@
 
 `python tests/bench/audio.py` sends a sweep from 200 to 3400 Hz over a simulated link of 30 ± 10 ms
 that loses 0, 5 and 20 % of the packets, with a fixed seed, and prints for each codec how much of
-what was heard is noise and how much later it is. PCM without losses is the baseline: what is sent
-is heard, bit for bit. Then it prints the processor time of one stream in one direction, in one
-Lisp process (audio.lisp), through the code that speaks and listens in a program.
+what was heard is noise and how much later it is. The baseline is silence in place of what was lost
+(`gaps`), with a codec that loses nothing. Then it prints the processor time of one stream in one
+direction, in one Lisp process (audio.lisp), through the code that speaks and listens in a program.
 """
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.processes import built
 
 BUILD = Path(built.WORKSPACE) / "hydramesh" / "build.sh"
+SECONDS = 20
+"""As in audio.lisp."""
 
 
 def main() -> None:
@@ -27,18 +30,20 @@ def main() -> None:
     )
     if said.returncode:
         raise SystemExit(f"sound is not measured: {said.stderr[-2000:]}")
-    lines = [line.split() for line in said.stdout.splitlines()]
+    lines = [words for line in said.stdout.splitlines() if (words := line.split())]
     print("-- a sweep over 30 ± 10 ms")
     print(
-        f"{'codec':14}{'Hz':>7}{'block':>7}{'loss':>6}{'SNR':>9}{'latency':>10}{'kbit/s':>8}"
+        f"{'codec':14}{'Hz':>7}{'block':>7}{'loss':>6}{'SNR':>9}{'gaps':>9}{'latency':>10}{'kbit/s':>8}"
         f"{'lost':>6}{'restored':>10}{'late':>6}"
     )
     for kind, *rest in lines:
         if kind == "link":
             codec, rate, block, loss, snr, latency, kilobits, lost, restored, late = rest
             noise = "exact" if float(snr) > 120 else f"{float(snr):.1f} dB"
+            blocks = SECONDS * 1000 / float(block)
+            gaps = f"{10 * math.log10(blocks / int(lost)):.1f} dB" if int(lost) else "exact"
             print(
-                f"{codec:14}{rate:>7}{block:>7}{float(loss):>6.0%}{noise:>9}"
+                f"{codec:14}{rate:>7}{block:>7}{float(loss):>6.0%}{noise:>9}{gaps:>9}"
                 f"{float(latency):>7.1f} ms{float(kilobits):>8.0f}{lost:>6}{restored:>10}{late:>6}"
             )
     print("-- processor time and garbage of a block: filtered, coded; taken, decoded, mixed")

@@ -69,6 +69,22 @@ def test_the_table_has_every_bound_of_what_programs_send_and_are_sent() -> None:
     }
 
 
+def test_the_table_has_every_bound_of_sound() -> None:
+    source = (ROOT / "src/hydramesh/audio/limits.lisp").read_text("utf-8")
+    constants = re.findall(
+        r"^\(defconstant \+([a-z-]+)\+ (?:\(ash (\d+) (\d+)\)|(\d+)) ", source, re.M
+    )
+    table = DOCUMENT.split("for each audio stream:\n\n")[1].split("\n\n")[0]
+    documented = {
+        name: int(value) * (UNITS | {"ms": 1})[unit] for name, value, unit in ROW.findall(table)
+    }
+    assert len(constants) == source.count("(defconstant") > 5
+    assert documented == {
+        name.replace("-", "_"): int(number or 0) + (int(base or 0) << int(shift or 0))
+        for name, base, shift, number in constants
+    }
+
+
 def test_the_table_has_every_bound_of_what_heads_tell_each_other() -> None:
     source = (ROOT / "src/hydramesh/sync/limits.lisp").read_text("utf-8")
     constants = re.findall(r"^\(defconstant \+([a-z-]+)\+ (\d+) ", source, re.M)

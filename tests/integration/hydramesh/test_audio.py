@@ -60,6 +60,21 @@ class Program(Daemon):
 
 
 @pytest.fixture
+async def hearing(stack: AsyncExitStack, tmp_path: Path) -> str:
+    """The address of a head whose worker writes down what is said."""
+    head = await stack.enter_async_context(HeadProcess(http_listen=""))
+    worker = WorkerProcess(
+        heads=head.address,
+        models=["daiic-tiny-hear"],
+        models_dir=ROOT / "local-models",
+        state_dir=tmp_path / "worker",
+        allow_downloads=False,
+    )
+    await stack.enter_async_context(worker)
+    return head.address
+
+
+@pytest.fixture
 async def stack() -> AsyncIterator[AsyncExitStack]:
     """What is entered here ends with the test."""
     async with AsyncExitStack() as stack:
@@ -124,27 +139,18 @@ async def test_a_wav_file_goes_over_a_bad_link_into_a_wav_file(
 
 
 async def test_a_room_hears_several_microphones_and_counts_what_is_said(
-    hydramesh: Head, tmp_path: Path, stack: AsyncExitStack
+    hydramesh: Head, hearing: str, tmp_path: Path, stack: AsyncExitStack
 ) -> None:
     _need_opus()
     sound, rate = soundfile.read(RECORDINGS / "one-two-three.ogg", dtype="int16")
     soundfile.write(tmp_path / "digits.wav", sound, rate)
     soundfile.write(tmp_path / "silence.wav", np.zeros(rate, np.int16), rate)
-    head = await stack.enter_async_context(HeadProcess(http_listen=""))
-    worker = WorkerProcess(
-        heads=head.address,
-        models=["daiic-tiny-hear"],
-        models_dir=ROOT / "local-models",
-        state_dir=tmp_path / "worker",
-        allow_downloads=False,
-    )
-    await stack.enter_async_context(worker)
     room = await stack.enter_async_context(
         Program(
             hydramesh,
             EXAMPLES / "room.lisp",
             {"ROOM_WAV": f"{tmp_path}/room.wav"},
-            heads=head.address,
+            heads=hearing,
         )
     )
     microphones = [
@@ -169,6 +175,31 @@ async def test_a_room_hears_several_microphones_and_counts_what_is_said(
     for name in ("room", "ears2"):  # who says nothing hears the others
         heard, _ = soundfile.read(tmp_path / f"{name}.wav", dtype="int16")
         assert np.abs(heard).max() > 3000
+
+
+async def test_what_the_document_teaches_of_sound_works(
+    hydramesh: Head, hearing: str, tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    _need_opus()
+    section = (ROOT / "docs/hydramesh.md").read_text("utf-8").split("\n## Sound\n")[1]
+    [source] = re.findall(r"```lisp\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+    (tmp_path / "room.lisp").write_text(source.replace("heard.wav", f"{tmp_path}/heard.wav"))
+    sound, rate = soundfile.read(RECORDINGS / "one-two-three.ogg", dtype="int16")
+    soundfile.write(tmp_path / "digits.wav", sound, rate)
+    room = await stack.enter_async_context(
+        Program(hydramesh, tmp_path / "room.lisp", heads=hearing)
+    )
+    await stack.enter_async_context(
+        Program(
+            hydramesh,
+            EXAMPLES / "microphone.lisp",
+            {"MICROPHONE": f"{tmp_path}/digits.wav"},
+            domain_peers=room.address,
+        )
+    )
+    assert await room.says(r" said .*text='?([a-z ]+)") == "one two three"
+    assert room.stop() == 0
+    assert soundfile.info(tmp_path / "heard.wav").duration > len(sound) / rate
 
 
 async def test_a_program_with_opus_says_what_to_install(
