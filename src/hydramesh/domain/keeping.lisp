@@ -11,7 +11,7 @@
                 #:storage-in-use)
   (:import-from #:hydramesh/domain/limits #:+kept-bytes+ #:+kept-pending+)
   (:import-from #:hydramesh/domain/node #:node-store)
-  (:export #:keep #:kept #:kept-numbers #:keeping #:make-keeping #:open-keeping #:close-keeping #:keeping-failure)
+  (:export #:keep #:kept #:kept-numbers #:keeping #:make-keeping #:keeping-path #:open-keeping #:close-keeping #:keeping-failure)
   (:documentation "What programs keep over restarts: chunks, each some bytes under a kind and a number, in a store as the
 head's (hydramesh/storage/store), in a file of their own. Another thread writes, so that no handler waits for a disk."))
 (in-package #:hydramesh/domain/keeping)
@@ -98,12 +98,17 @@ Signal STORAGE-FAILURE."
          :reason (format nil "what programs keep cannot be opened in ~A: ~A; set state_dir to another folder, or ~
                               storage = \"none\" to keep nothing" path reason)))
 
+(defun keeping-path (state-dir storage)
+  "Return the native name of the file in STATE-DIR for STORAGE, or NIL if nothing is kept in one."
+  (unless (or (string= storage "none") (string= state-dir ""))
+    (format nil "~A/programs.~A" (string-right-trim "/" state-dir) storage)))
+
 (defun open-keeping (state-dir storage)
   "Return a keeping in the folder STATE-DIR, of the kind STORAGE: \"sqlite\", \"streamdb\", or \"none\" for memory only, as
 without a folder. Signal KEEPING-FAILURE."
-  (if (or (string= storage "none") (string= state-dir ""))
-      (make-keeping)
-      (let ((path (format nil "~A/programs.~A" (string-right-trim "/" state-dir) storage)) (lock nil) (done nil))
+  (let ((path (keeping-path state-dir storage)) (lock nil) (done nil))
+    (if (null path)
+        (make-keeping)
         (unwind-protect
              (handler-case
                  (progn

@@ -1,8 +1,10 @@
 (defpackage #:hydramesh/storage/command-line
   (:use #:cl)
   (:import-from #:hydramesh/settings #:load-settings #:settings-state-dir #:settings-storage)
+  (:import-from #:hydramesh/shown #:printable)
+  (:import-from #:hydramesh/storage/limits #:+hours-days+)
   (:import-from #:hydramesh/storage/opening #:storage-path)
-  (:export #:bad-usage #:refuse #:take-value #:recorded-at)
+  (:export #:bad-usage #:refuse #:take-value #:span-in #:recorded-at)
   (:documentation "What the commands that read a head's records have alike in their arguments."))
 (in-package #:hydramesh/storage/command-line)
 
@@ -24,6 +26,18 @@ are left. Signal BAD-USAGE if nothing is given."
           (equals (values (subseq argument (1+ equals)) arguments))
           (arguments (values (first arguments) (rest arguments)))
           (t (refuse "argument ~A: expected one argument" flag)))))
+
+(defun span-in (text)
+  "Return the seconds that TEXT, given to --since, means: a number and a unit. Signal BAD-USAGE."
+  (let* ((end (1- (length text)))
+         (unit (and (plusp end) (position (char text end) "smhdw")))
+         (digits (and unit (< end 8) (every #'digit-char-p (subseq text 0 end))))
+         (seconds (and digits (* (parse-integer text :end end)
+                                 (nth unit '(1 60 3600 86400 604800))))))
+    (unless (and seconds (<= 1 seconds (* 86400 +hours-days+)))
+      (refuse "--since ~A is not valid: it must be a number and s, m, h, d or w, as 90m, of two years at most"
+              (printable text)))
+    seconds))
 
 (defun recorded-at (arguments environment purpose)
   "Return the path of the store that the settings in ARGUMENTS and ENVIRONMENT name, and its kind.

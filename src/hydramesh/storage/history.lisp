@@ -4,9 +4,8 @@
   (:import-from #:hydramesh/settings #:settings-error)
   (:import-from #:hydramesh/shown #:shown #:printable)
   (:import-from #:hydramesh/storage/archive #:open-archive #:archive-rates)
-  (:import-from #:hydramesh/storage/command-line #:bad-usage #:recorded-at #:refuse #:take-value)
+  (:import-from #:hydramesh/storage/command-line #:bad-usage #:recorded-at #:refuse #:span-in #:take-value)
   (:import-from #:hydramesh/storage/json #:json-number #:json-text)
-  (:import-from #:hydramesh/storage/limits #:+hours-days+)
   (:import-from #:hydramesh/storage/opening #:open-storage)
   (:import-from #:hydramesh/storage/plot #:sparkline #:short-number)
   (:import-from #:hydramesh/storage/rates #:rates-list)
@@ -45,18 +44,6 @@ metrics:
   (json nil)
   (path "")
   (storage ""))
-
-(defun span-in (text)
-  "Return the seconds that TEXT means, a number and a unit."
-  (let* ((end (1- (length text)))
-         (unit (and (plusp end) (position (char text end) "smhdw")))
-         (digits (and unit (< end 8) (every #'digit-char-p (subseq text 0 end))))
-         (seconds (and digits (* (parse-integer text :end end)
-                                 (nth unit '(1 60 3600 86400 604800))))))
-    (unless (and seconds (<= 1 seconds (* 86400 +hours-days+)))
-      (refuse "--since ~A is not valid: it must be a number and s, m, h, d or w, as 90m, of two years at most"
-              (printable text)))
-    seconds))
 
 (defun metric-in (text)
   (or (shown-metric text)
