@@ -85,6 +85,15 @@ def test_the_table_has_every_bound_of_sound() -> None:
     }
 
 
+def test_the_table_has_every_bound_of_sensors() -> None:
+    source = (ROOT / "src/hydramesh/iot/limits.lisp").read_text("utf-8")
+    constants = dict(re.findall(r"^\(defconstant \+([a-z-]+)\+ (\d+) ", source, re.M))
+    table = DOCUMENT.split("Sensors have these:\n\n")[1].split("\n\n")[0]
+    documented = dict(re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", table, re.M))
+    assert len(constants) == source.count("(defconstant") > 5
+    assert documented == {name.replace("-", "_"): value for name, value in constants.items()}
+
+
 def test_the_table_has_every_bound_of_what_heads_tell_each_other() -> None:
     source = (ROOT / "src/hydramesh/sync/limits.lisp").read_text("utf-8")
     constants = re.findall(r"^\(defconstant \+([a-z-]+)\+ (\d+) ", source, re.M)

@@ -38,6 +38,12 @@ def reliable(number: int, behind: int, body: bytes, epoch: int = 7) -> bytes:
     return struct.pack(">BBQI", CHANNEL, behind, epoch, number) + body
 
 
+def reading(start: int, number: int, value: int, sensor: str, device: str) -> bytes:
+    fixed = struct.pack(">BIIq", 1, start, number, value)
+    names = (name.encode() for name in (sensor, device))
+    return fixed + b"".join(struct.pack(">H", len(name)) + name for name in names)
+
+
 class Receiver:
     """What docs/transport.md asks of who puts RELIABLEs in order; it keeps all that is early."""
 
@@ -130,6 +136,33 @@ def vectors() -> dict[str, Any]:
         + [
             {"datagram": header(kind, 1, 1_800_000_000_000_000, b"x").hex(), "drop": True}
             for kind in (9, 10, 11, 12, 0x22, 0x23, 0x26)
+        ],
+        "readings": [
+            {
+                "payload": reading(*fields).hex(),
+                "start": fields[0],
+                "number": fields[1],
+                "millionths": fields[2],
+                "sensor": fields[3],
+                "device": fields[4],
+            }
+            for fields in (
+                (0, 1, 0, "a", "b"),
+                (4_000_000_000, 77, -40_250_000, "rack-temperature", "rack 1"),
+                (1, 2**32 - 1, 10**18, "soil", "☂" * 21),
+            )
+        ]
+        + [
+            {"payload": payload.hex(), "drop": True}
+            for payload in (
+                b"",
+                reading(1, 1, 1, "a", "b")[:-1],
+                reading(1, 1, 1, "a", "b") + b"x",
+                reading(1, 1, 1, "a" * 65, "b"),
+                reading(1, 1, 1, "a", "b")[:-1] + b"\xff",
+                # Of a version that is not known yet.
+                b"\x02" + reading(1, 1, 1, "a", "b")[1:],
+            )
         ],
         "reliable": [
             story("in order", numbered([0, 1, 2])),

@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/iot/history
                 #:read-histories #:history-device #:history-latest #:history-sensor #:history-start
                 #:history-step #:history-steps)
-  (:import-from #:hydramesh/iot/limits #:+millionths+)
+  (:import-from #:hydramesh/iot/sensor #:+millionths+)
   (:import-from #:hydramesh/iot/windows
                 #:aggregate-count #:aggregate-least #:aggregate-most #:aggregate-value)
   (:import-from #:hydramesh/service/flags #:help)

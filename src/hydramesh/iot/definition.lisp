@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/domain/definitions
                 #:clause #:clauses-in #:mistake #:one-of #:printed)
   (:import-from #:hydramesh/iot/limits
-                #:+highest+ #:+longest+ #:+name+ #:+thresholds+ #:+windows+)
+                #:+highest+ #:+span+ #:+name+ #:+thresholds+ #:+windows+)
   (:import-from #:hydramesh/iot/sensor #:make-sensor)
   (:import-from #:hydramesh/iot/thresholds #:make-threshold)
   (:import-from #:hydramesh/iot/windows #:make-window #:+measures+)
@@ -30,7 +30,7 @@ All that is declared is a constant, so that every mistake in it is known when it
   (let* ((number (first arguments))
          (unit (assoc (second arguments) +units+))
          (seconds (and (realp number) (* (rational number) (or (cdr unit) 1)))))
-    (unless (and seconds (< 0 seconds) (<= seconds +longest+))
+    (unless (and seconds (< 0 seconds) (<= seconds +span+))
       (wrong field "~A is no span of time: write a number above 0 and a unit, as 10 :minutes, a year at most"
                number))
     (values seconds (if unit (cddr arguments) (rest arguments)))))

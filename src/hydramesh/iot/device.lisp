@@ -1,9 +1,9 @@
 (defpackage #:hydramesh/iot/device
   (:use #:cl)
   (:import-from #:hydramesh/events #:microseconds)
-  (:import-from #:hydramesh/iot/limits #:+millionths+ #:+starts+)
+  (:import-from #:hydramesh/iot/limits #:+starts+)
   (:import-from #:hydramesh/iot/sensor
-                #:sensor #:sensor-thresholds #:sensor-window #:sensor-windows)
+                #:+millionths+ #:sensor #:sensor-thresholds #:sensor-window #:sensor-windows)
   (:import-from #:hydramesh/iot/thresholds #:threshold-crossing #:threshold-name #:threshold-source)
   (:import-from #:hydramesh/iot/windows
                 #:aggregate-add #:aggregate-value #:make-aggregate #:window-measure #:window-name

@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/domain/keeping #:keep #:kept-numbers)
   (:import-from #:hydramesh/iot/chunks #:+hours+ #:+minutes+ #:chunk-index #:chunk-number #:chunk-of-p)
+  (:import-from #:hydramesh/iot/limits #:+row-chunks+)
   (:import-from #:hydramesh/iot/state-codec #:read-aggregate #:write-aggregate)
   (:import-from #:hydramesh/iot/windows #:aggregate-add #:make-aggregate)
   (:import-from #:hydramesh/storage/codec
@@ -16,7 +17,6 @@ of the full ones the newest stay."))
 (in-package #:hydramesh/iot/record)
 
 (defconstant +chunk+ 24000 "Bytes at which a chunk is full. A row more must fit into 64 KiB.")
-(defconstant +chunks+ 1000 "Chunks of a record that stay.")
 
 (defstruct (record (:constructor make-record (node kind unit sensor-name numbers)) (:copier nil))
   "Rows of UNIT seconds, of the devices of one sensor. GATHERED are those of the unit that began at START, by
@@ -72,7 +72,7 @@ are those of all chunks, the oldest first."
 (defun keep-chunk (record)
   (keep (record-node record) (record-kind record) (first (last (record-numbers record)))
         (subseq (writer-octets (record-writer record)) 0 (writer-length (record-writer record))))
-  (loop while (> (length (record-numbers record)) +chunks+)
+  (loop while (> (length (record-numbers record)) +row-chunks+)
         do (keep (record-node record) (record-kind record) (pop (record-numbers record)) nil)))
 
 (defun add-row (record device aggregate)

@@ -1,14 +1,15 @@
 (defpackage #:hydramesh/iot/sensor
   (:use #:cl)
-  (:import-from #:hydramesh/iot/limits #:+millionths+)
   (:import-from #:hydramesh/iot/thresholds #:threshold-name #:threshold-source)
   (:import-from #:hydramesh/iot/windows #:window-name)
-  (:export #:sensor #:make-sensor #:sensor-name #:sensor-type #:sensor-unit #:sensor-low #:sensor-high
+  (:export #:+millionths+ #:sensor #:make-sensor #:sensor-name #:sensor-type #:sensor-unit #:sensor-low #:sensor-high
            #:sensor-period #:sensor-windows #:sensor-thresholds #:sensor-silence #:sensor-handlers #:sensor-devices
            #:sensor-handler #:sensor-window
            #:scaled #:handed #:in-range-p)
   (:documentation "What is declared of a kind of sensor."))
 (in-package #:hydramesh/iot/sensor)
+
+(defconstant +millionths+ 1000000 "In which values travel and are kept, so that they are whole numbers.")
 
 (defstruct (sensor (:copier nil))
   "A kind of sensor, of which there may be many devices. Its values are of TYPE, :REAL, :INTEGER or :TRUTH, in

@@ -4,10 +4,10 @@
   (:import-from #:hydramesh/iot/device
                 #:device #:make-device #:device-close-windows #:device-gathering #:device-heard-at
                 #:device-late-p #:device-name #:device-note #:device-sensor #:device-silent-p #:device-value)
-  (:import-from #:hydramesh/iot/limits #:+devices+ #:+millionths+)
+  (:import-from #:hydramesh/iot/limits #:+devices+)
   (:import-from #:hydramesh/iot/reading
                 #:reading-device #:reading-number #:reading-start #:reading-value)
-  (:import-from #:hydramesh/iot/sensor #:sensor #:in-range-p #:sensor-silence)
+  (:import-from #:hydramesh/iot/sensor #:+millionths+ #:sensor #:in-range-p #:sensor-silence)
   (:export #:station #:make-station #:station-sensor #:station-devices #:station-counts #:station-count
            #:station-device #:station-add #:station-take #:station-pass
            #:happening #:happening-device #:happening-event #:happening-value)

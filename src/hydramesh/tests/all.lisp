@@ -50,6 +50,7 @@
   (:import-from #:hydramesh/tests/plugin/life)
   (:import-from #:hydramesh/tests/plugin/transports)
   (:import-from #:hydramesh/tests/iot/definition)
+  (:import-from #:hydramesh/tests/iot/reading)
   (:import-from #:hydramesh/tests/iot/record)
   (:import-from #:hydramesh/tests/iot/service)
   (:import-from #:hydramesh/tests/iot/station)

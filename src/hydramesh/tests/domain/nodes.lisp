@@ -17,6 +17,7 @@
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/vector-file #:at #:bytes #:vectors)
   (:shadowing-import-from #:hydramesh/tests/domain/network #:restart)
+  (:export #:with-vectors)
   (:documentation "Nodes over bad links: what is RELIABLE comes once and in order; what a service does wrong, or a peer
 sends wrong, ends nothing else."))
 (in-package #:hydramesh/tests/domain/nodes)
@@ -192,7 +193,7 @@ each message, on which it may fail."
 
 ;;; Vectors
 
-(defparameter +groups+ '("positions" "game_events" "datagrams" "reliable"))
+(defparameter +groups+ '("positions" "game_events" "datagrams" "readings" "reliable"))
 
 (defmacro with-vectors ((file) &body body)
   `(let ((,file (vectors "domains.json" +groups+)))

@@ -3,9 +3,9 @@
   (:import-from #:fiveam #:is #:test)
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/iot/device #:device-name)
-  (:import-from #:hydramesh/iot/limits #:+devices+ #:+millionths+)
+  (:import-from #:hydramesh/iot/limits #:+devices+)
   (:import-from #:hydramesh/iot/reading #:make-reading)
-  (:import-from #:hydramesh/iot/sensor #:make-sensor)
+  (:import-from #:hydramesh/iot/sensor #:+millionths+ #:make-sensor)
   (:import-from #:hydramesh/iot/station
                 #:happening-device #:happening-event #:happening-value #:make-station #:station-count
                 #:station-pass #:station-take)
