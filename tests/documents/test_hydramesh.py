@@ -24,7 +24,10 @@ def program_with(macro: str) -> str:
 
 
 @pytest.mark.parametrize("text", PROGRAMS, ids=lambda text: text.split()[0].strip("("))
-async def test_each_program_runs(text: str, hydramesh: heads.Head, tmp_path: Path) -> None:
+async def test_each_program_runs(
+    text: str, hydramesh: heads.Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where programs write
     program = tmp_path / "program.lisp"
     program.write_text(text, "utf-8")
     settings = {"domain_listen": "127.0.0.1:0", "heads": ""}
