@@ -39,9 +39,13 @@ rational :NUMBER, or the minutes since midnight of a :CLOCK. A :WRONG one was no
 (defparameter +lenient+ (list :utf-8 :replacement (code-char #xdcff))
   "UTF-8 in which what is none becomes half of a surrogate pair, which no text has.")
 
+(defconstant +mark+ #xfeff "The code of the mark with which some editors begin files in UTF-8.")
+
 (defun decoded (octets)
   "Return OCTETS as text. What is not UTF-8 in it becomes what READ-FORMS takes for a mistake."
-  (coerce (sb-ext:octets-to-string octets :external-format +lenient+) '(simple-array character (*))))
+  (let ((text (sb-ext:octets-to-string octets :external-format +lenient+)))
+    (coerce (if (and (plusp (length text)) (= +mark+ (char-code (char text 0)))) (subseq text 1) text)
+            '(simple-array character (*)))))
 
 (defstruct (source (:constructor make-source (text)) (:copier nil))
   "A TEXT that was read up to POSITION. LEFT is how many more forms it may have. OPEN are the positions of the

@@ -106,7 +106,7 @@ accessors. A field is (NAME WRITTEN TYPE DEFAULT ABOUT), where policies write WR
   (address "task.address" :text "" "the IP address of its sender")
   (tags "task.tags" (:set :text) '() "the tags that it wants its worker to have")
   (streaming "task.streaming" :truth nil "whether its answer is sent while it is made")
-  (deadline "task.deadline" (:number :time) 0 "the time until it is given up")
+  (deadline "task.deadline" (:number :time) 0 "how long after its arrival it is given up")
   (waited "task.waited" (:number :time) 0 "the time that it has waited for a worker")
   (attempts "task.attempts" (:number :plain) 0 "how often it was begun before"))
 

@@ -140,6 +140,15 @@
       (is (= (- 50 +mistakes+) (policy-errors-left-out condition)))
       (is (equal "x.policy: and 30 more" (first (last (policy-errors-lines condition))))))))
 
+(test the-mark-with-which-some-editors-begin-a-file-is-no-part-of-the-policy
+  (flet ((saved (text)
+           (decoded (concatenate '(vector (unsigned-byte 8)) #(#xef #xbb #xbf)
+                                 (sb-ext:string-to-octets text :external-format :utf-8)))))
+    (is (null (mistakes (saved "(policy \"a\" (rule \"b\" (weight 2)))"))))
+    (is (equal '(1 1) (subseq (mistake (saved "(polic \"a\")")) 0 2)))
+    (is (= 1 (length (mistakes (saved ""))))))
+  (is (equal '(1 9) (subseq (first (mistakes (format nil "(policy ~C\"a\")" (code-char #xfeff)))) 0 2))))
+
 (test a-list-that-is-not-closed-is-named-where-it-begins
   (destructuring-bind (line column said)
       (mistake "(policy \"a\"
