@@ -1,7 +1,7 @@
 """HydraMesh beside `daiic-head`, in one run: what each adds to a task, and how many it can do.
 
     python tests/bench/hydramesh.py [--seconds S] [--runs N] [--heads daiic-head,hydramesh]
-                                    [--only start,saturation,latency,decisions,groups,sync]
+                                    [--only start,saturation,latency,decisions,groups,sync,hedging]
                                     [--realtime]
 
 The head that is measured has core 0 for itself; client, worker and, where they are named, 1,000
@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench import decisions
 from bench.heads_apart import measure_heads
+from bench.late_tasks import measure_late_tasks
 from bench.near_and_far import measure_near_and_far
 from daiic.wire import daiic_pb2 as pb
 from support.processes import built, heads
@@ -251,7 +252,7 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--heads", default=f"{heads.DAIIC_HEAD},{heads.HYDRAMESH}")
-    parser.add_argument("--only", default="start,saturation,latency,decisions,groups,sync")
+    parser.add_argument("--only", default="start,saturation,latency,decisions,groups,sync,hedging")
     parser.add_argument("--realtime", action="store_true", help="what else runs waits (needs root)")
     options = parser.parse_args()
     if len(os.sched_getaffinity(0)) < 2:
@@ -286,6 +287,8 @@ async def main() -> None:
                     await measure_near_and_far(kind, 12 * options.seconds)
                 if "sync" in options.only:
                     await measure_heads(kind, 4 * options.seconds, options.runs)
+                if "hedging" in options.only:
+                    await measure_late_tasks(kind, 8 * options.seconds, realtime=options.realtime)
             elif "decisions" in options.only:
                 decisions.measure_daiic_head()
 
