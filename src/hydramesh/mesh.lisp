@@ -14,7 +14,7 @@
   (:import-from #:hydramesh/foreign/dcf)
   (:import-from #:hydramesh/plugin/carriers
                 #:attach #:carriers-descriptors #:carriers-next-timeout #:carriers-receive #:carriers-send
-                #:carriers-close)
+                #:carriers-close #:carriers-counters)
   (:local-nicknames (#:dcf #:hydramesh/foreign/dcf))
   (:export #:mesh #:bounds #:make-bounds #:open-mesh #:close-mesh #:insecure-bind
            #:mesh-wait #:mesh-wake #:mesh-receive #:mesh-flush #:mesh-idle-p
@@ -345,9 +345,7 @@ If HANDLER does not return, the events after that one come with the next call."
     (mem-ref bytes :uint64)))
 
 (defun mesh-counters (mesh)
-  "Return what the endpoint has counted since its start: a list of (name help value)."
-  (cffi:with-foreign-objects ((name :pointer) (help :pointer) (value :uint64))
-    (flet ((text (pointer) (cffi:foreign-string-to-lisp (mem-ref pointer :pointer) :encoding :ascii)))
-      (loop for index from 0
-            until (zerop (dcf:endpoint-counter (mesh-endpoint mesh) index name help value))
-            collect (list (text name) (text help) (mem-ref value :uint64))))))
+  "Return what the endpoint and the transports beside the socket have counted since their start: a list of
+(name help value)."
+  (append (dcf:counters #'dcf:endpoint-counter (mesh-endpoint mesh))
+          (carriers-counters (mesh-carriers mesh))))

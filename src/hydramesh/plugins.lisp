@@ -6,6 +6,7 @@
                 #:plugins #:start-wanted)
   ;; Those that the program comes with.
   (:import-from #:hydramesh/storage/streamdb)
+  (:import-from #:hydramesh/usb4/plugin)
   (:import-from #:hydramesh/shown #:shown)
   (:export #:begin-plugins #:plugin-samples #:disabled-text)
   (:documentation "The plugins of a head: those that this program comes with, and what the daemon does with all."))

@@ -13,7 +13,8 @@
            #:settings-max-attempts #:settings-policy #:settings-group-threshold #:settings-mesh-node
            #:settings-set-aside-after #:settings-set-aside-pause #:settings-set-aside-longest
            #:settings-hedge-share #:settings-hedge-quantile #:settings-hedge-longest #:settings-storage
-           #:settings-state-dir #:settings-repl-socket #:settings-peers)
+           #:settings-state-dir #:settings-repl-socket #:settings-peers
+           #:settings-usb4-enabled)
   (:documentation "The settings of `hydramesh`, and which of them can change while it runs."))
 (in-package #:hydramesh/settings)
 
@@ -21,7 +22,8 @@
 
 `hydramesh history` shows what it has recorded, `hydramesh repl` looks into one that runs,
 `hydramesh health` says whether it does its work, `hydramesh policy` checks policies, `hydramesh run` runs
-programs, and all have --help. `hydramesh --version` says which version this is.")
+programs, `hydramesh usb4 doctor` looks at Thunderbolt cables, and all have --help. `hydramesh --version` says
+which version this is.")
 
 (defmacro define-settings (name documentation &rest slots)
   "Define the structure NAME; and in the current package the variable +ALL+, a list of SETTING for its slots, and the
@@ -76,7 +78,8 @@ KIND DEFAULT DESCRIPTION)."
   (state-dir +text+ "" "folder for what is kept; \"\" for systemd's, else one in the user's home")
   (repl-socket +text+ "" "Unix socket for `hydramesh repl`; \"\" for none")
   (peers (host-ports +addresses+) #()
-   "other heads that this one exchanges its state with, beside those that workers name"))
+   "other heads that this one exchanges its state with, beside those that workers name")
+  (usb4-enabled +truth+ nil "reach peers over Thunderbolt or USB4 cables too, while they are plugged in"))
 
 (defparameter +changeable+
   '("worker_timeout" "queue_size" "task_deadline" "max_attempts" "group_threshold" "set_aside_after"
@@ -101,9 +104,21 @@ KIND DEFAULT DESCRIPTION)."
   "Return the settings that ARGUMENTS, strings, and ENVIRONMENT, an alist of them, and the file that
 either names, make. Signal SETTINGS-ERROR, or FLAGS:HELP if the arguments ask for it."
   (let ((settings (with-values
-                    (mapcar #'cdr (load-values +all+ "hydramesh" +about+ arguments environment)))))
+                    (mapcar #'cdr (load-values +all+ "hydramesh" +about+ arguments
+                                               (by-our-names environment))))))
     (setf (settings-state-dir settings) (state-dir (settings-state-dir settings) environment))
     settings))
+
+(defparameter +other-names+ '(("HYDRAMESH_USB4_ENABLED" . "DAIIC_USB4_ENABLED"))
+  "Variables that are known elsewhere by another name than the settings' own.")
+
+(defun by-our-names (environment)
+  "Return ENVIRONMENT with what +OTHER-NAMES+ say, where it does not have the settings' own names."
+  (append environment
+          (loop for (theirs . ours) in +other-names+
+                for variable = (assoc theirs environment :test #'string=)
+                when variable
+                  collect (cons ours (cdr variable)))))
 
 (defun state-dir (given environment)
   "Return the folder that GIVEN names, or the one meant if it is empty; \"\" if there is none."

@@ -23,6 +23,7 @@ from daiic.wire.limits import Limits, MemoryUse
 from daiic.wire.messages import (
     CARRIED,
     CONTROL,
+    PATH,
     RELIABLE,
     Address,
     MessageType,
@@ -32,6 +33,10 @@ from daiic.wire.peer import Peer
 from daiic.wire.peers import Peers
 
 _RELIABLE = frozenset(map(int, RELIABLE))
+
+
+MAX_PATH_MESSAGES = 1024
+"""Messages about paths that wait to be taken; more than come in a turn."""
 
 
 class MessageTooLarge(ValueError):
@@ -72,6 +77,7 @@ class Endpoint:
         )
         self._touched = self._peers.touched
         self._immediate: list[tuple[bytes, Address]] = []
+        self._path_messages: list[tuple[bytes, Address]] | None = None
 
     # ------------------------------------------------------------- receiving
 
@@ -159,6 +165,9 @@ class Endpoint:
                 self._events.append(Pong(address, now - sent_at))
                 if peer.size_probe.answered(sequence):
                     peer.outbox.capacity = peer.size_probe.capacity
+        elif message_type == PATH and self._path_messages is not None:
+            if len(self._path_messages) < MAX_PATH_MESSAGES:
+                self._path_messages.append((bytes(payload), address))
         else:
             self.counters.dropped_unknown_type += 1
 
@@ -189,6 +198,30 @@ class Endpoint:
         events = self._events.copy()
         self._events.clear()
         return events
+
+    # ----------------------------------------------------------------- paths
+
+    def take_path_messages(self) -> list[tuple[bytes, Address]]:
+        """Return what peers have said about paths since the last call, and who they are.
+
+        Before the first call nothing of it is kept.
+        """
+        taken, self._path_messages = self._path_messages, []
+        return taken or []
+
+    def send_path_message(self, to: Address, payload: bytes, now: float) -> None:
+        """Say something about paths, once."""
+        peer = self._peers.get(to) or self._peers.open(to, now)
+        sequence = peer.outbox.reserve()
+        peer.once.append(encode(PATH, sequence, self._wall_clock(), payload))
+        self._touched[to] = peer
+
+    def set_path(self, peer: Address, size: int | None, now: float) -> None:
+        """Take note that `peer` is reached another way: with datagrams of `size` bytes.
+
+        `None` stands for the ordinary network; what was under way is then sent again.
+        """
+        self._peers.set_path(peer, size, now)
 
     # --------------------------------------------------------------- sending
 

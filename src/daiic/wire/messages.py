@@ -32,6 +32,9 @@ class MessageType(IntEnum):
     BUSY = 0x25
 
 
+PATH = 0x27
+"""What those say to each other who have cables beside the network; others ignore it."""
+
 RELIABLE = frozenset({MessageType.TASK, MessageType.RESULT, MessageType.CANCEL, MessageType.ERROR})
 """Types that are sent again until acknowledged and delivered once."""
 

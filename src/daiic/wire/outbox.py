@@ -104,6 +104,15 @@ class Outbox:
         self._memory.used += length
         return first
 
+    def set_path(self, capacity: int, broken: bool, now: float) -> None:
+        """Send another way from now on, where a datagram has `capacity` bytes for messages.
+
+        With `broken`, what went the other way is lost. What has been cut stays so.
+        """
+        self.capacity = capacity
+        self._pacer = Pacer()
+        self.recovery.begin_again(broken, now)
+
     def has_new(self) -> bool:
         """Return whether a message waits to be sent for the first time."""
         return bool(self._small or self._large)

@@ -30,6 +30,7 @@ class Peers(dict[Address, Peer]):
     ) -> None:
         super().__init__()
         self.touched: dict[Address, Peer] = {}
+        self._capacities: dict[Address, int] = {}
         self._limits = limits
         self._overhead = overhead
         self._memory = memory
@@ -69,6 +70,8 @@ class Peers(dict[Address, Peer]):
             opened,
             credit,
         )
+        if address in self._capacities:
+            peer.outbox.capacity = self._capacities[address]
         self[address] = self._unproven[address] = peer
         return peer
 
@@ -83,6 +86,18 @@ class Peers(dict[Address, Peer]):
             self._give_up(oldest)
         self.forget(oldest.address)
         return True
+
+    def set_path(self, address: Address, size: int | None, now: float) -> None:
+        """Reach `address` with datagrams of `size` bytes; `None`: as any other peer."""
+        capacity = (size or self._limits.path_mtu) - self._overhead
+        if size is None:
+            self._capacities.pop(address, None)
+        else:
+            self._capacities[address] = capacity
+        peer = self.get(address)
+        if peer is not None:
+            peer.outbox.set_path(capacity, size is None, now)
+            self.touched[address] = peer
 
     # ----------------------------------------------------------------- trust
 

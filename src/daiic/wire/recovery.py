@@ -67,6 +67,8 @@ class Recovery:
         "_expired_at",
         "_flights",
         "_lost",
+        "_max_window",
+        "_mtu",
         "_newest_acked",
         "_probes",
         "bytes_in_flight",
@@ -76,6 +78,8 @@ class Recovery:
     )
 
     def __init__(self, mtu: int, max_window: int) -> None:
+        self._mtu = mtu
+        self._max_window = max_window
         self.rtt = RttEstimator()
         self.window = CongestionWindow(mtu, max_window)
         self.bytes_in_flight = 0
@@ -187,12 +191,28 @@ class Recovery:
             self._expired_at = now
             if self._expirations == EXPIRATIONS_BEFORE_COLLAPSE:
                 self.window.collapse()
+        self._lose(lost)
+
+    def _lose(self, lost: Iterable[Flight]) -> None:
         for flight in lost:
             self.bytes_in_flight -= flight.bytes
             flight.sent_before = flight.sent_at
             flight.resent = True
-            del flights[flight.sequence]
+            del self._flights[flight.sequence]
             self._lost[flight.sequence] = flight
+
+    def begin_again(self, broken: bool, now: float) -> None:
+        """Forget what was measured: the path is another one (RFC 9000, section 9.4).
+
+        With `broken`, all that is under way goes again, now.
+        """
+        self.rtt = RttEstimator()
+        self.window = CongestionWindow(self._mtu, self._max_window)
+        self._expirations = 0
+        if broken and self.waiting():
+            self._lose(list(self._flights.values()))
+            self._probes = min(len(self._lost), PROBES)
+            self.silent_since = now
 
     def has_lost(self) -> bool:
         """Return whether `take_lost` has something."""

@@ -13,6 +13,7 @@ from daiic.wire.endpoint import Endpoint
 from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
+from daiic.wire.links import Links, PathChange
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp_socket import UdpSocket, bind, grouped
 
@@ -47,6 +48,8 @@ class MeshSocket:
         self._drained: asyncio.Event | None = None
         self._freed: asyncio.Event | None = None
         self._freed_before = 0
+        self._links: Links | None = None
+        self._on_path: Callable[[PathChange], None] = lambda change: None
         self.local_address: Address = sock.getsockname()
         self.counters = endpoint.counters
         self.clock = RunningClock()
@@ -92,6 +95,13 @@ class MeshSocket:
             validate_addresses=validate_addresses,
         )
         return cls(sock, endpoint, on_events)
+
+    def use_links(self, links: Links, on_path: Callable[[PathChange], None]) -> None:
+        """Reach peers over `links` too, while that works; `on_path` hears of changes."""
+        self._links, self._on_path = links, on_path
+        self._endpoint.take_path_messages()
+        self._loop.add_reader(links.fileno(), self._link_turn)
+        self._link_turn()
 
     @property
     def buffered_bytes(self) -> int:
@@ -158,12 +168,39 @@ class MeshSocket:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
+        if self._links is not None:
+            self._loop.remove_reader(self._links.fileno())
+            self._links.close()
 
     # ------------------------------------------------------------- receiving
 
     def _readable(self) -> None:
         self._udp.receive(self._endpoint.datagram_received, self.clock())
+        if self._links is not None:
+            self._answer_about_paths(self._links, self.clock())
         self._flush()
+
+    def _link_turn(self) -> None:
+        if self._links is not None and not self._closed:
+            self._step(self._links, self.clock())
+            self._flush()
+
+    def _step(self, links: Links, now: float) -> None:
+        endpoint = self._endpoint
+        links.step(now, time.time_ns() // 1000)
+        for datagram, peer in links.received():
+            endpoint.datagram_received(memoryview(datagram), peer, now)
+        self._answer_about_paths(links, now)
+        for payload, peer in links.questions():
+            endpoint.send_path_message(peer, payload, now)
+        for change in links.changes():
+            endpoint.set_path(change.peer, change.size, now)
+            self._on_path(change)
+
+    def _answer_about_paths(self, links: Links, now: float) -> None:
+        for payload, peer in self._endpoint.take_path_messages():
+            links.asked(payload, peer, now, time.time_ns() // 1000)
+        links.flush()
 
     # --------------------------------------------------------------- sending
 
@@ -182,8 +219,12 @@ class MeshSocket:
         finally:
             self._flush_due = False
         if not self._backlog:
-            for group in grouped(self._endpoint.datagrams_to_send(self.clock())):
-                self._transmit(*group)
+            now = self.clock()
+            for group in grouped(self._endpoint.datagrams_to_send(now)):
+                if self._links is None or not self._by_link(self._links, *group, now):
+                    self._transmit(*group)
+            if self._links is not None:
+                self._links.flush()
             self._deliver()
         self._set_timer()
         if self._drained is not None and self.idle():
@@ -196,6 +237,13 @@ class MeshSocket:
         events = self._endpoint.take_events()
         if events:
             self._on_events(events)
+
+    def _by_link(self, links: Links, datagrams: list[bytes], address: Address, now: float) -> bool:
+        if not links.put(datagrams[0], address, now):
+            return False
+        for datagram in datagrams[1:]:
+            links.put(datagram, address, now)
+        return True
 
     def _transmit(self, datagrams: list[bytes], address: Address) -> None:
         if self._backlog:
@@ -223,6 +271,9 @@ class MeshSocket:
 
     def _set_timer(self) -> None:
         at = self._endpoint.next_timeout()
+        if self._links is not None:
+            step_at = self._links.next_timeout()
+            at = step_at if at is None else min(at, step_at)
         if self._timer is not None:
             if at == self._timer_at:
                 return
@@ -239,6 +290,9 @@ class MeshSocket:
 
     def _timed_out(self) -> None:
         self._timer = None
+        now = self.clock()
+        if self._links is not None and now >= self._links.next_timeout():
+            self._step(self._links, now)
         self._flush()
 
     def _read_clock(self) -> None:

@@ -19,6 +19,7 @@ from daiic.wire.address import format_address
 from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.udp import MeshSocket
+from daiic.worker.cables import use_cables
 from daiic.worker.cards.selection import visible
 from daiic.worker.engines.llama_cpp.llama_server import LlamaServer
 from daiic.worker.engines.vllm.program import check_there
@@ -74,6 +75,8 @@ class Daemon:
             validate_addresses=True,
         )
         statistics = Statistics()
+        if settings.usb4_enabled:
+            use_cables(socket, key, settings.allow_unauthenticated, statistics)
         port = StatusPort(statistics.registry, self._why_not_ready)
         await port.open(settings.http_listen)
         log.info(

@@ -153,6 +153,12 @@ class WorkerSettings(DaemonSettings, frozen=True, kw_only=True):
             "are computed together with like machines; empty for none",
         ),
     ] = ""
+    usb4_enabled: Annotated[
+        bool,
+        msgspec.Meta(
+            description="reach heads over Thunderbolt or USB4 cables too, while they are plugged in"
+        ),
+    ] = False
     slots: Annotated[Slots, msgspec.Meta(description="tasks to run at once")] = 32
     idle_unload: Annotated[
         Patience,

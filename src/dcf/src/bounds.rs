@@ -137,7 +137,7 @@ bounds! {
         "Time for which nothing may come from a neighbour.",
         "Five HELLOs.",
         "It is forgotten.";
-    PROBE_EVERY: Time = 200_000,
+    PROBE_EVERY: Time = 150_000,
         "Time between two PROBEs of a path.",
         "With `MISSED_PROBES`, a path that fails is left within a second.",
         "Another is sent.";

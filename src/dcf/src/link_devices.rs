@@ -33,7 +33,7 @@ pub struct Device {
 
 /// The devices whose names begin with `prefix`. `socket` is any, to ask with.
 pub fn devices(prefix: &str, socket: &UdpSocket) -> Vec<Device> {
-    let listed = fs::read_to_string("/proc/self/net/if_inet6").unwrap_or_default();
+    let listed = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
     let mut found: Vec<Device> = Vec::new();
     for line in listed.lines() {
         let Some((name, index, ip)) = usable(line) else { continue };

@@ -5,16 +5,17 @@
                 #:address-scope)
   (:import-from #:hydramesh/foreign/float-traps #:in-library)
   (:import-from #:hydramesh/foreign/system #:failed #:read-ip #:write-ip)
-  (:export #:library-unusable #:load-library
+  (:export #:library-unusable #:load-library #:library-has #:define-call
            #:transport-error #:checked #:+too-large+ #:+no-room+ #:+system+
            #:address-at #:+address-size+
            #:limits #:max-message #:memory #:peer-memory #:max-peers #:datagram-rate #:amplification
            #:unproven-peer-memory #:unproven-memory #:limits-default
            #:event #:message-type #:sequence #:rtt #:payload #:payload-size
            #:+message+ #:+delivered+ #:+pong+ #:+unreachable+ #:+forgotten+
-           #:endpoint-new #:endpoint-new-domain #:endpoint-free #:endpoint-subscribe #:endpoint-next-event #:endpoint-send #:endpoint-ping
+           #:endpoint-new #:endpoint-new-domain #:endpoint-free #:endpoint-subscribe #:endpoint-next-event
+           #:endpoint-send #:endpoint-ping
            #:endpoint-trust #:endpoint-forget #:endpoint-flush #:endpoint-next-timeout #:endpoint-idle
-           #:endpoint-memory #:endpoint-counter
+           #:endpoint-memory #:endpoint-counter #:counters
            #:socket-bind #:socket-free #:socket-address #:socket-fd #:socket-receive #:socket-send
            #:clock-new #:clock-free #:clock-now #:clock-paused #:clock-wall)
   (:documentation "libdcf, the transport, as src/dcf/include/dcf.h describes it; its functions have their names
@@ -81,6 +82,10 @@ one beside the program or in its checkout, or the system's."
     (setf *loaded* t))
   nil)
 
+(defun library-has (name)
+  "Return whether the library, which is loaded, has the function NAME, as C calls it."
+  (and (cffi:foreign-symbol-pointer name) t))
+
 ;;; Results
 
 (defconstant +too-large+ -2)
@@ -111,7 +116,7 @@ of the library itself the object can only be freed."))
 (defmacro define-call (name foreign-name result arguments &optional documentation)
   "Define the function NAME, which calls FOREIGN-NAME of libdcf with ARGUMENTS, each (name type).
 RESULT is what it returns, as CFFI knows it, or :CHECKED for an int32_t that is checked."
-  (let ((call (intern (format nil "%~A" name) '#:hydramesh/foreign/dcf))
+  (let ((call (intern (format nil "%~A" name) (symbol-package name)))
         (names (mapcar #'first arguments)))
     `(progn
        (declaim (inline ,call))
@@ -221,6 +226,14 @@ RESULT is what it returns, as CFFI knows it, or :CHECKED for an int32_t that is 
 (define-call endpoint-memory "dcf_endpoint_memory" :checked ((endpoint :pointer) (bytes :pointer)))
 (define-call endpoint-counter "dcf_endpoint_counter" :checked
   ((endpoint :pointer) (index :size) (name :pointer) (help :pointer) (value :pointer)))
+
+(defun counters (function object)
+  "Return what FUNCTION, `endpoint-counter` or one like it, tells of OBJECT: a list of (name help value)."
+  (cffi:with-foreign-objects ((name :pointer) (help :pointer) (value :uint64))
+    (flet ((text (pointer) (cffi:foreign-string-to-lisp (mem-ref pointer :pointer) :encoding :ascii)))
+      (loop for index from 0
+            until (zerop (funcall function object index name help value))
+            collect (list (text name) (text help) (mem-ref value :uint64))))))
 
 ;;; Sockets
 

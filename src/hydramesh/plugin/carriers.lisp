@@ -2,10 +2,11 @@
   (:use #:cl)
   (:import-from #:hydramesh/plugin/plugin #:call-hook #:call-protected #:plugin-state)
   (:import-from #:hydramesh/plugin/transport
-                #:transport-close #:transport-descriptors #:transport-next-timeout #:transport-receive
+                #:transport-close #:transport-counters #:transport-descriptors #:transport-next-timeout
+                #:transport-receive
                 #:transport-send)
   (:export #:attach #:carriers-descriptors #:carriers-next-timeout #:carriers-receive #:carriers-send
-           #:carriers-close)
+           #:carriers-close #:carriers-counters)
   (:documentation "The transports that carry a mesh's datagrams beside its socket, each with the plugin that it is
 of. One that fails is closed, and the others go on.
 
@@ -72,3 +73,7 @@ A mesh has a list of them, which is empty for who has no such plugin."))
         for carrier in carriers
         do (setf soonest (min soonest (asked carrier #'transport-next-timeout never)))
         finally (return soonest)))
+
+(defun carriers-counters (carriers)
+  "Return what CARRIERS have counted, as MESH-COUNTERS does."
+  (loop for carrier in carriers append (asked carrier #'transport-counters '())))

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/plugin/transport
   (:use #:cl)
   (:export #:transport-descriptors #:transport-receive #:transport-send #:transport-next-timeout
-           #:transport-close)
+           #:transport-close #:transport-counters)
   (:documentation "Another way for datagrams than the head's UDP socket: what a plugin's :transport returns.
 
 All of it is called by the head's thread, with the mesh that the transport is for. A turn of the loop waits until a
@@ -33,6 +33,12 @@ Called every turn before the socket sends.")
   (:method (transport)
     (declare (ignore transport))
     nil))
+
+(defgeneric transport-counters (transport)
+  (:documentation "Return what has been counted, as MESH-COUNTERS does: a list of (name help value).")
+  (:method (transport)
+    (declare (ignore transport))
+    '()))
 
 (defgeneric transport-close (transport mesh)
   (:documentation "Let go of what the transport has, and leave all peers to MESH's socket. Called once.")
