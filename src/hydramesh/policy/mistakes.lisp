@@ -80,9 +80,13 @@ Signal POLICY-ERRORS if a mistake was noted meanwhile."
   "Return WORDS as one text."
   (format nil "~{~A~^, ~}" words))
 
+(defconstant +suggested+ (* 10 +mistakes+)
+  "Mistakes for which a word that is close is looked for, which takes a millisecond each.")
+
 (defun suggestion (word words all)
   "Return what to write in place of WORD: the one of WORDS that is close to it, else what ALL says."
-  (let ((close (close-match (subseq word 0 (min 100 (length word))) words)))
+  (let ((close (and (null (nthcdr +suggested+ *noted*))
+                    (close-match (subseq word 0 (min 100 (length word))) words))))
     (if close
         (format nil "did you mean ~A?" close)
         (format nil "~A ~A" all (listed words)))))

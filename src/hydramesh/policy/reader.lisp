@@ -49,12 +49,15 @@ rational :NUMBER, or the minutes since midnight of a :CLOCK. A :WRONG one was no
 
 (defstruct (source (:constructor make-source (text)) (:copier nil))
   "A TEXT that was read up to POSITION. LEFT is how many more forms it may have. OPEN are the positions of the
-lists that are not closed yet, the innermost first. DOUBTFUL is the first list that seems to lack its end, as
+lists that are not closed yet, the innermost first, each with where its line begins; what was SEEN last is on
+the line that begins at LINE. DOUBTFUL is the first list that seems to lack its end, as
 what comes after it begins further to the left: its position, and where that is."
   (text "" :type (simple-array character (*)) :read-only t)
   (position 0 :type fixnum)
   (left +forms+ :type fixnum)
   (open '() :type list)
+  (line 0 :type fixnum)
+  (seen 0 :type fixnum)
   (doubtful nil))
 
 (define-condition ended (error) ()
@@ -119,21 +122,28 @@ what comes after it begins further to the left: its position, and where that is.
       (#\" (read-text source start))
       (t (read-atom source start)))))
 
-(defun column (source position)
-  (- position (or (position #\Newline (source-text source) :end position :from-end t) -1)))
+(defun line-of (source start)
+  "Return where the line of START begins, which is behind all that this was asked of before."
+  ;; No part of a long line is looked at twice.
+  (let ((newline (position #\Newline (source-text source) :start (shiftf (source-seen source) start) :end start
+                                                          :from-end t)))
+    (when newline
+      (setf (source-line source) (1+ newline)))
+    (source-line source)))
 
-(defun doubt (source start)
+(defun doubt (source start line)
   "Note that a list begins at START, though one further to the right or below it is still open."
-  (let ((around (first (source-open source))))
+  (destructuring-bind (&optional around . line-around) (first (source-open source))
     (when (and around
                (null (source-doubtful source))
-               (<= (column source start) (column source around))
-               (find #\Newline (source-text source) :start around :end start))
+               (/= line line-around)
+               (<= (- start line) (- around line-around)))
       (setf (source-doubtful source) (cons around start)))))
 
 (defun read-list (source start)
-  (doubt source start)
-  (push start (source-open source))
+  (let ((line (line-of source start)))
+    (doubt source start line)
+    (push (cons start line) (source-open source)))
   (when (> (length (source-open source)) +depth+)
     (give-up start "say it in several rules" "lists are nested more than ~D deep" +depth+))
   (incf (source-position source))
@@ -148,7 +158,7 @@ what comes after it begins further to the left: its position, and where that is.
         (t (push (read-form source) items))))))
 
 (defun unclosed (source)
-  (destructuring-bind (list . next) (or (source-doubtful source) (list (first (source-open source))))
+  (destructuring-bind (list . next) (or (source-doubtful source) (list (car (first (source-open source)))))
     (give-up list
              (if next
                  (format nil "a ) is missing before line ~D"
