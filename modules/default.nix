@@ -3,6 +3,7 @@
   imports = [
     ./head.nix
     ./hydramesh.nix
+    ./programs.nix
     ./worker.nix
     ./gateway.nix
     ./shim.nix

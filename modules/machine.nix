@@ -6,13 +6,15 @@ let
 
   socketsOf =
     name: role:
-    [
-      {
-        protocol = if name == "gateway" then "TCP" else "UDP";
-        address = role.settings.listen;
-        setBy = "services.daiic.${name}.listen";
-      }
-    ]
+    let
+      address = role.settings.listen or role.settings.domain_listen;
+    in
+    # Any port will do for port 0.
+    lib.optional (address != "" && addresses.port address != 0) {
+      protocol = if name == "gateway" then "TCP" else "UDP";
+      inherit address;
+      setBy = "services.daiic.${name}.listen";
+    }
     ++ lib.optional ((role.settings.http_listen or "") != "") {
       protocol = "TCP";
       address = role.settings.http_listen;

@@ -118,7 +118,9 @@ in
   keyAssertion =
     let
       # Gateway and shim listen for clients, not for members of the cluster.
-      memberSocket = lib.optional (builtins.elem name (headRoles ++ [ "worker" ])) cfg.settings.listen;
+      memberSocket =
+        lib.optional (builtins.elem name (headRoles ++ [ "worker" ])) cfg.settings.listen
+        ++ lib.optional (name == "programs" && cfg.settings.domain_listen != "") cfg.settings.domain_listen;
       exposed = builtins.filter (address: !addresses.isLoopback address) (
         memberSocket ++ cfg.settings.heads or [ ]
       );
@@ -131,12 +133,13 @@ in
         + "cluster; on a network that is protected by other means, set services.daiic.${name}.allowUnauthenticated = true.";
     };
 
-  # The unit. `executable` is looked up in the role's package; `credentials` maps the names of secrets to the
+  # The unit. `executable` is looked up in the role's package and given `arguments`; `credentials` maps the names of secrets to the
   # files that hold them (null: not given); `serviceConfig` adds to and overrides the sandbox.
   service =
     {
       description,
       executable,
+      arguments ? [ ],
       credentials,
       environment ? { },
       serviceConfig ? { },
@@ -157,7 +160,11 @@ in
         // {
           Type = "notify";
           NotifyAccess = "main";
-          ExecStart = "${lib.getExe' cfg.package executable} --config ${toml.generate "${name}.toml" cfg.settings}";
+          ExecStart = lib.concatStringsSep " " (
+            [ (lib.getExe' cfg.package executable) ]
+            ++ arguments
+            ++ [ "--config ${toml.generate "${name}.toml" cfg.settings}" ]
+          );
           WatchdogSec = "30s";
           Restart = "on-failure";
           RestartSec = "1s";

@@ -32,6 +32,10 @@ in
     worker.enable = true;
     gateway.enable = true;
     shim.enable = true;
+    programs = {
+      enable = true;
+      files = [ ../../src/hydramesh/examples/greenhouse.lisp ];
+    };
   };
 
   # HydraMesh is the head that the others use, if there is no other.
@@ -73,6 +77,20 @@ in
         advertise = true;
         openFirewall = true;
         clusterKeyFile = "/run/secrets/hydrameshs-own-key";
+        allowUnauthenticated = false;
+        settings.log_level = "debug";
+      };
+      programs = {
+        enable = true;
+        files = [
+          ../../src/hydramesh/examples/greenhouse.lisp
+          ../../src/hydramesh/examples/room.lisp
+        ];
+        listen = "0.0.0.0:9720";
+        peers = [ "10.0.0.6:7720" ];
+        heads = [ "10.0.0.1:7717" ];
+        openFirewall = true;
+        clusterKeyFile = "/run/secrets/programs-own-key";
         allowUnauthenticated = false;
         settings.log_level = "debug";
       };
@@ -148,6 +166,9 @@ in
         hydramesh.enable = true;
         hydramesh.package = pkgs.pkgsRocm.daiic-worker;
         hydramesh.streamdbPackage = pkgs.dcf-shim;
+        programs.enable = true;
+        programs.package = pkgs.pkgsRocm.daiic-worker;
+        programs.files = [ ../../src/hydramesh/examples/greenhouse.lisp ];
         hydramesh.listen = "127.0.0.1:7747";
         hydramesh.httpListen = "127.0.0.1:7748";
         worker.enable = true;
@@ -245,6 +266,17 @@ in
   mistake-worker-open-without-key.services.daiic.worker = {
     enable = true;
     heads = [ "10.0.0.1:7717" ];
+  };
+  mistake-programs-open-without-key.services.daiic.programs = {
+    enable = true;
+    files = [ ../../src/hydramesh/examples/greenhouse.lisp ];
+    listen = "0.0.0.0:7720";
+  };
+  mistake-no-programs.services.daiic.programs.enable = true;
+  mistake-programs-with-peers-and-no-port.services.daiic.programs = {
+    enable = true;
+    files = [ ../../src/hydramesh/examples/greenhouse-bed.lisp ];
+    peers = [ "127.0.0.1:7720" ];
   };
   mistake-gateway-heads-without-key.services.daiic.gateway = {
     enable = true;

@@ -1,6 +1,7 @@
 """The examples of the documentation and the template are machines that evaluate."""
 
 import re
+import shutil
 from pathlib import Path
 
 from nix.evaluation import ROOT, evaluate
@@ -18,6 +19,8 @@ def examples() -> dict[str, str]:
 
 
 def test_examples_are_machines_that_nothing_is_wrong_with(tmp_path: Path) -> None:
+    # What an example names may be beside it.
+    shutil.copytree(ROOT / "src/hydramesh/examples", tmp_path, dirs_exist_ok=True)
     files = []
     for name, text in examples().items():
         files.append(tmp_path / f"{name.replace(' ', '-')}.nix")

@@ -8,7 +8,7 @@ import pytest
 
 from nix.evaluation import configuration, evaluation, unit
 
-ROLES = ("head", "hydramesh", "worker", "gateway", "shim")
+ROLES = ("head", "hydramesh", "worker", "gateway", "shim", "programs")
 
 
 def settings(name: str, role: str) -> dict[str, Any]:
@@ -100,6 +100,13 @@ def test_every_option_is_described_and_set_by_some_configuration() -> None:
         ("hydramesh", "state_dir", "/var/lib/daiic-hydramesh"),
         ("hydramesh", "repl_socket", "/run/daiic-hydramesh/repl"),
         ("hydramesh", "log_level", "debug"),
+        ("programs", "domain_listen", "0.0.0.0:9720"),
+        ("programs", "domain_peers", ["10.0.0.6:7720"]),
+        ("programs", "heads", ["10.0.0.1:7717"]),
+        ("programs", "allow_unauthenticated", False),
+        ("programs", "cluster_key_file", "/run/credentials/daiic-programs.service/cluster-key"),
+        ("programs", "state_dir", "/var/lib/daiic-programs"),
+        ("programs", "log_level", "debug"),
         ("worker", "backend", "rocm"),
         ("worker", "gpus", ["0000:41:00.0"]),
         ("worker", "heads", ["10.0.0.1:7717", "[fd00::2]:7717"]),
@@ -205,7 +212,7 @@ def test_token_given_as_text_works_and_warns() -> None:
 def test_firewall_opens_what_was_asked_for() -> None:
     assert configuration("every-option")["firewall"] == {
         "allowedTCPPorts": ["9700", "9729"],
-        "allowedUDPPorts": ["9717", "9727", "9737", "9747"],
+        "allowedUDPPorts": ["9717", "9720", "9727", "9737", "9747"],
         "interfaces": {"wg0": {"allowedTCPPortRanges": [{"from": 32768, "to": 60999}]}},
     }
 
@@ -224,6 +231,16 @@ def test_hydramesh_takes_the_place_of_the_other_head() -> None:
     for role in ("worker", "gateway", "shim"):
         assert settings("hydramesh-alone", role)["heads"] == ["127.0.0.1:7717"]
     assert "daiic-hydramesh.service" in unit("hydramesh-alone", "worker")["After"][0].split()
+
+
+def test_programs_are_run_from_the_store_with_the_heads_of_the_machine() -> None:
+    written = settings("every-option", "programs")["programs"].split(":")
+    assert [path.rpartition("-")[2] for path in written] == ["greenhouse.lisp", "room.lisp"]
+    assert all(path.startswith("/nix/store/") for path in written)
+    lines = unit("all-roles", "programs")
+    assert lines["ExecStart"][0].split()[1] == "run"
+    assert settings("all-roles", "programs")["heads"] == ["127.0.0.1:7717", "127.0.0.1:7747"]
+    assert settings("all-roles", "programs")["domain_listen"] == ""
 
 
 def test_both_heads_of_a_machine_are_used() -> None:
@@ -322,6 +339,9 @@ def test_stop_waits_for_the_drain() -> None:
     [
         ("head-open-without-key", "daiic keygen FILE"),
         ("hydramesh-open-without-key", "daiic keygen FILE"),
+        ("programs-open-without-key", "daiic keygen FILE"),
+        ("no-programs", "services.daiic.programs.files = [ ./greenhouse.lisp ]"),
+        ("programs-with-peers-and-no-port", "services.daiic.programs.listen"),
         ("policy-outside-the-store", "such as ./office.policy"),
         ("policy-in-quotation-marks", "such as ./office.policy"),
         ("worker-open-without-key", "daiic keygen FILE"),

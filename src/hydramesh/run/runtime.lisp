@@ -18,6 +18,9 @@
                 #:make-bounds #:open-mesh #:close-mesh #:insecure-bind #:mesh-now #:mesh-receive #:mesh-flush
                 #:mesh-next-timeout #:mesh-local-address #:mesh-descriptor #:mesh-blocked #:mesh-ready-p)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
+  (:import-from #:hydramesh/service/notify
+                #:notifier-feed-watchdog #:notifier-ready #:notifier-status #:notifier-stopping
+                #:notifier-watchdog-period)
   (:import-from #:hydramesh/run/settings
                 #:run-settings-domain-listen #:run-settings-domain-peers #:run-settings-heads
                 #:run-settings-cluster-key-file #:run-settings-allow-unauthenticated #:run-settings-state-dir
@@ -200,8 +203,8 @@ to a client of the cluster."))
          (condition)
        (error 'cannot-run :reason (princ-to-string condition)))))
 
-(defun run-definitions (definitions settings)
-  "Run DEFINITIONS until the process is told to end. Signal CANNOT-RUN."
+(defun run-definitions (definitions settings notifier)
+  "Run DEFINITIONS until the process is told to end; tell NOTIFIER how it goes. Signal CANNOT-RUN."
   (with-system-reasons
     (need-network definitions settings)
     (let ((runtime (open-runtime settings)))
@@ -210,17 +213,31 @@ to a client of the cluster."))
              (attach-signals runtime)
              (dolist (definition definitions)
                (node-add (runtime-node runtime) definition))
+             (tell-ready notifier definitions)
              (log-info "running"
-                       :programs (format nil "~{~A~^, ~}" (mapcar #'service-name definitions))
+                       :programs (names definitions)
                        :listen (if (runtime-domain runtime)
                                    (format-address (mesh-local-address (runtime-domain runtime)))
                                    "none"))
              (loop until (runtime-stop runtime)
-                   do (turn runtime))
+                   do (turn runtime)
+                      (notifier-feed-watchdog notifier (now runtime)))
              (log-info "stopping")
+             (notifier-stopping notifier)
              (node-stop (runtime-node runtime)))
         (close-runtime runtime)
         (tell-counters runtime)))))
+
+(defun names (definitions)
+  (format nil "~{~A~^, ~}" (mapcar #'service-name definitions)))
+
+(defun tell-ready (notifier definitions)
+  (let ((period (notifier-watchdog-period notifier)))
+    ;; The loop waits no longer than a beat.
+    (when (and period (< period (* 4 +beat+)))
+      (log-warning "the watchdog may end this though it is well: WatchdogSec should be a second at least")))
+  (notifier-status notifier (format nil "running ~A" (names definitions)))
+  (notifier-ready notifier))
 
 (defun tell-counters (runtime)
   (let ((counters (and (runtime-node runtime) (node-counters (runtime-node runtime)))))

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
 from support.processes import heads
 from support.processes.daemon import PATIENCE
+from support.processes.notify_socket import NotifySocket
 from support.processes.program_process import CHAT, ProgramProcess, tiny_chat
 
 SERVICE = """
@@ -134,3 +136,19 @@ async def test_what_a_program_keeps_is_there_again(hydramesh: heads.Head, tmp_pa
             assert second.returncode == 1 and "other programs write to it" in second.stderr
             process.signal(signal.SIGTERM)
             assert await process.ended() == 0
+
+
+async def test_systemd_knows_how_programs_are(
+    hydramesh: heads.Head, tmp_path: Path, notify: NotifySocket
+) -> None:
+    program = tmp_path / "thing.lisp"
+    program.write_text("(defun begin (node) node)" + SERVICE)
+    told = {"NOTIFY_SOCKET": str(notify.path), "WATCHDOG_USEC": "3000000"}
+    kind = replace(hydramesh, environment={**hydramesh.environment, **told})
+    async with ProgramProcess(kind, program, heads="") as process:
+        await notify.hears("STATUS=running thing")
+        await notify.hears("READY=1")
+        await notify.hears("WATCHDOG=1")
+        process.signal(signal.SIGTERM)
+        await notify.hears("STOPPING=1")
+        assert await process.ended() == 0
