@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/errors #:make-task-error #:task-error #:task-error-name)
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/domain/limits #:+calls+ #:+answer-bytes+ #:+prompt-bytes+)
-  (:import-from #:hydramesh/domain/node #:*node* #:*acting* #:node-client #:node-calls #:acting)
+  (:import-from #:hydramesh/domain/node #:*node* #:*acting* #:*service* #:node-client #:node-calls #:acting)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:local-nicknames (#:pb #:hydramesh/schema))
@@ -15,10 +15,11 @@ and THEN or ELSE is called later, on the same loop. ELSE gets a TASK-ERROR; with
 DEADLINE is in seconds; without it the head's holds."))
 (in-package #:hydramesh/domain/asking)
 
-(defstruct (asked (:constructor make-asked (node name then else)))
-  "A task that the service NAME has given to the cluster. TEXT are pieces of its answer, the newest first."
+(defstruct (asked (:constructor make-asked (node name service then else)))
+  "A task that SERVICE, called NAME, has given to the cluster. TEXT are pieces of its answer, the newest first."
   node
   (name "" :type string)
+  (service nil)
   (then nil :type (or null function))
   (else nil :type (or null function))
   (call nil)
@@ -41,7 +42,7 @@ DEADLINE is in seconds; without it the head's holds."))
   (unless (asked-over asked)
     (end asked)
     (when function
-      (acting ((asked-node asked) (asked-name asked))
+      (acting ((asked-node asked) (asked-name asked) (asked-service asked))
         (apply function arguments)))))
 
 (defun fail (asked error)
@@ -56,7 +57,7 @@ DEADLINE is in seconds; without it the head's holds."))
   "Give TASK to the cluster. PART is called with what is asked and each part of the answer, and calls FINISH."
   (unless *node*
     (error "a program can ask only in its handlers, while it runs"))
-  (let* ((node *node*) (asked (make-asked node *acting* then else)) (client (node-client node)))
+  (let* ((node *node*) (asked (make-asked node *acting* *service* then else)) (client (node-client node)))
     (incf (node-calls node))
     (cond ((null client)
            (fail asked (make-task-error pb:+head-unreachable+ "this program knows no heads" "set `heads`")))
@@ -111,7 +112,7 @@ DEADLINE is in seconds; without it the head's holds."))
   (lambda (asked result)
     (flet ((tell (text)
              (when piece
-               (acting ((asked-node asked) (asked-name asked)) (funcall piece text)))))
+               (acting ((asked-node asked) (asked-name asked) (asked-service asked)) (funcall piece text)))))
       (when (pb:result-started-over result)
         (setf (asked-text asked) '()
               (asked-size asked) 0)

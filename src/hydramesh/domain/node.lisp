@@ -18,7 +18,7 @@
   (:import-from #:hydramesh/domain/timers
                 #:make-timers #:timers-add #:timers-stop #:timers-next #:timers-take)
   (:import-from #:hydramesh/domain/types #:+reliable+ #:+game-channel+ #:+iot-channel+ #:bare-type-p #:make-reliable-message)
-  (:export #:node #:make-node #:*node* #:*acting* #:node-calls #:node-now #:node-peers #:node-address #:node-random #:node-store #:node-client
+  (:export #:node #:make-node #:*node* #:*acting* #:*service* #:node-calls #:node-now #:node-peers #:node-address #:node-random #:node-store #:node-client
            #:node-counters #:node-add #:node-take #:node-act #:node-due #:node-stop #:node-services
            #:send-bare #:send-reliable #:call-after #:call-every #:stop-timer #:trust #:forget #:count-one #:acting)
   (:documentation "A node of DCF: services, their timers, and the order of their messages. It does no I/O: events and the
@@ -34,6 +34,7 @@ an error in it is logged and ends nothing else."))
 
 (defvar *node* nil "The node whose service is doing something.")
 (defvar *acting* "a service" "The name of that service.")
+(defvar *service* nil "What START-SERVICE returned for it; NIL while it starts, unless that binds it.")
 
 (defstruct peer
   "What is known of an address: SENDERS and RECEIVERS by channel, alists."
@@ -82,12 +83,12 @@ peers by address; CALLS counts tasks that are not answered; GAPS are (peer chann
 
 ;;; Services
 
-(defmacro acting ((node name) &body body)
-  "Do BODY for the service NAME; return its values, or NIL if it fails, which is logged."
-  `(call-acting ,node ,name (lambda () ,@body)))
+(defmacro acting ((node name service) &body body)
+  "Do BODY for SERVICE, which is called NAME; return its values, or NIL if it fails, which is logged."
+  `(call-acting ,node ,name ,service (lambda () ,@body)))
 
-(defun call-acting (node name function)
-  (let ((*node* node) (*acting* name))
+(defun call-acting (node name service function)
+  (let ((*node* node) (*acting* name) (*service* service))
     (block acting
       (handler-bind ((malformed-payload (lambda (condition)
                                           (declare (ignore condition))
@@ -118,7 +119,7 @@ peers by address; CALLS counts tasks that are not answered; GAPS are (peer chann
 (defun node-stop (node)
   "Stop all services."
   (loop for (name . running) in (node-services node)
-        do (acting (node name) (stop-service running))))
+        do (acting (node name running) (stop-service running))))
 
 ;;; Sending
 
@@ -205,7 +206,7 @@ whether that is to be: there may be no network, or too many that wait."
 
 (defun dispatch (node message)
   (loop for (name . running) in (node-services node)
-        do (when (acting (node name) (take-message running message))
+        do (when (acting (node name running) (take-message running message))
              (return t))
         finally (count-one node "unclaimed")))
 
@@ -275,22 +276,22 @@ whether that is to be: there may be no network, or too many that wait."
       (when (null (peer-receivers peer))
         (remhash address (node-known node)))))
   (loop for (name . running) in (node-services node)
-        do (acting (node name) (lose-peer running address))))
+        do (acting (node name running) (lose-peer running address))))
 
 ;;; Time
 
 (defun call-after (node delay function)
   "Have FUNCTION called without arguments after DELAY microseconds; return the timer. Signal TOO-MANY-TIMERS."
-  (let ((name *acting*))
+  (let ((name *acting*) (service *service*))
     (list (timers-add (node-timers node) (+ (node-now node) (max 0 (round delay)))
-                      (lambda () (acting (node name) (funcall function)))))))
+                      (lambda () (acting (node name service) (funcall function)))))))
 
 (defun call-every (node period function)
   "Have FUNCTION called every PERIOD microseconds, a rational number, from now on; return the timer.
 It gets the number of the period, from 0 on, and by how many microseconds it is called late. What is late by more
 than five periods is left out. Signal TOO-MANY-TIMERS."
   (assert (plusp period))
-  (let ((start (node-now node)) (tick 0) (handle (list nil)) (name *acting*))
+  (let ((start (node-now node)) (tick 0) (handle (list nil)) (name *acting*) (service *service*))
     (labels ((due () (+ start (round (* tick period))))
              (add () (setf (first handle) (timers-add (node-timers node) (due) #'act)))
              (act ()
@@ -302,7 +303,7 @@ than five periods is left out. Signal TOO-MANY-TIMERS."
                  (let ((number tick))
                    (incf tick)
                    (add)
-                   (acting (node name) (funcall function number late))))))
+                   (acting (node name service) (funcall function number late))))))
       (add)
       handle)))
 
