@@ -84,7 +84,8 @@ peers by address; CALLS counts tasks that are not answered; GAPS are (peer chann
 ;;; Services
 
 (defmacro acting ((node name service) &body body)
-  "Do BODY for SERVICE, which is called NAME; return its values, or NIL if it fails, which is logged."
+  "Do BODY for SERVICE, which is called NAME; return its values; NIL if it fails, which is logged;
+and T if a payload is malformed, which is counted."
   `(call-acting ,node ,name ,service (lambda () ,@body)))
 
 (defun call-acting (node name service function)
@@ -93,7 +94,7 @@ peers by address; CALLS counts tasks that are not answered; GAPS are (peer chann
       (handler-bind ((malformed-payload (lambda (condition)
                                           (declare (ignore condition))
                                           (count-one node "malformed")
-                                          (return-from acting nil)))
+                                          (return-from acting t)))
                      (serious-condition (lambda (condition)
                                           (note-fault node name condition)
                                           (return-from acting nil))))

@@ -22,6 +22,8 @@
   (:import-from #:hydramesh/tests/audio/rooms)
   (:import-from #:hydramesh/tests/audio/sounds)
   (:import-from #:hydramesh/tests/audio/vectors)
+  (:import-from #:hydramesh/tests/game/defining)
+  (:import-from #:hydramesh/tests/game/playing)
   (:import-from #:hydramesh/tests/head/any-order)
   (:import-from #:hydramesh/tests/head/as-told)
   (:import-from #:hydramesh/tests/head/breaker)
