@@ -83,7 +83,7 @@ peers by address; CALLS counts tasks that are not answered; GAPS are (peer chann
 
 ;;; Services
 
-(defmacro acting ((node name service) &body body)
+(defmacro acting ((node name &optional (service '*service*)) &body body)
   "Do BODY for SERVICE, which is called NAME; return its values; NIL if it fails, which is logged;
 and T if a payload is malformed, which is counted."
   `(call-acting ,node ,name ,service (lambda () ,@body)))
