@@ -74,7 +74,14 @@
             hydramesh
             streamdb
             ;
-          inherit (images) mesh-head mesh-shim mesh-worker-cpu;
+          inherit (images)
+            mesh-head
+            mesh-shim
+            mesh-worker-cpu
+            hydramesh-runtime
+            hydramesh-runtime-dev
+            hydramesh-runtime-usb4
+            ;
           options-reference = import ./docs/options-reference.nix { inherit pkgs; };
         }
         // lib.optionalAttrs (system == "x86_64-linux") {

@@ -1,8 +1,9 @@
-# The container images alh477/mesh-*, as scripts that stream them: `nix build .#mesh-head && ./result | podman load`.
+# The container images alh477/mesh-* and alh477/hydramesh, as scripts that stream them:
+# `nix build .#mesh-head && ./result | podman load`.
 #
-# All run as UID 10001, with a read-only root and without capabilities. A role writes to /models and /cache, or to a
-# tmpfs at /tmp. Settings come from the environment as DAIIC_<KEY>. mesh-head contains the gateway too: its programs
-# are in /bin.
+# All run as UID 10001, with a read-only root and without capabilities. A role writes to its volumes, as /models and
+# /cache, or to a tmpfs at /tmp. Settings come from the environment as DAIIC_<KEY>. mesh-head contains the gateway too:
+# its programs are in /bin.
 { pkgs }:
 let
   inherit (pkgs) lib;
@@ -11,40 +12,47 @@ let
 
   image =
     {
-      role,
+      name,
       package,
+      tag ? package.version,
       command,
       port,
       httpPort,
+      # Folders in which it may write; the last is its home.
+      volumes,
+      # What says by its status whether it is well.
+      health,
       environment ? [ ],
+      contents ? [ ],
+      extraCommands ? "",
     }:
     pkgs.dockerTools.streamLayeredImage {
-      name = "alh477/mesh-${role}";
-      tag = package.version;
+      name = "alh477/${name}";
+      inherit tag;
 
       contents = [
-        pkgs.dockerTools.caCertificates
         (pkgs.fakeNss.override {
-          extraPasswdLines = [ "daiic:x:10001:10001:DAIIC:/cache:/sbin/nologin" ];
+          extraPasswdLines = [ "daiic:x:10001:10001:DAIIC:/${lib.last volumes}:/sbin/nologin" ];
           extraGroupLines = [ "daiic:x:10001:" ];
         })
-      ];
+      ]
+      ++ contents;
       extraCommands = ''
         mkdir --mode=1777 tmp
         mkdir --parents bin
         ln --symbolic ${package}/bin/* bin/
-      '';
+      ''
+      + extraCommands;
       fakeRootCommands = ''
-        mkdir --parents models cache
-        chown 10001:10001 models cache
+        mkdir --parents ${toString volumes}
+        chown 10001:10001 ${toString volumes}
       '';
 
       config = {
         User = "10001:10001";
         Entrypoint = [ (lib.getExe' package command) ];
         Env = [
-          "HOME=/cache"
-          "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt"
+          "HOME=/${lib.last volumes}"
           "DAIIC_LISTEN=0.0.0.0:${toString port}"
           "DAIIC_HTTP_LISTEN=0.0.0.0:${toString httpPort}"
         ]
@@ -53,20 +61,9 @@ let
           "${toString port}/udp" = { };
           "${toString httpPort}/tcp" = { };
         };
-        Volumes = {
-          "/models" = { };
-          "/cache" = { };
-        };
+        Volumes = lib.genAttrs (map (folder: "/${folder}") volumes) (_: { });
         Healthcheck = {
-          Test = [
-            "CMD"
-            (lib.getExe pkgs.curlMinimal)
-            "--fail"
-            "--silent"
-            "--output"
-            "/dev/null"
-            "http://127.0.0.1:${toString httpPort}/healthz"
-          ];
+          Test = [ "CMD" ] ++ health;
           Interval = seconds 30;
           Timeout = seconds 5;
           # A first start may download and load a model.
@@ -75,7 +72,7 @@ let
         };
         StopSignal = "SIGTERM";
         Labels = {
-          "org.opencontainers.image.title" = "mesh-${role}";
+          "org.opencontainers.image.title" = name;
           "org.opencontainers.image.description" = package.meta.description;
           "org.opencontainers.image.version" = package.version;
           "org.opencontainers.image.licenses" = "BSD-3-Clause";
@@ -83,9 +80,36 @@ let
       };
     };
 
+  mesh =
+    {
+      role,
+      environment ? [ ],
+      ...
+    }@arguments:
+    image (
+      removeAttrs arguments [ "role" ]
+      // {
+        name = "mesh-${role}";
+        volumes = [
+          "models"
+          "cache"
+        ];
+        health = [
+          (lib.getExe pkgs.curlMinimal)
+          "--fail"
+          "--silent"
+          "--output"
+          "/dev/null"
+          "http://127.0.0.1:${toString arguments.httpPort}/healthz"
+        ];
+        contents = [ pkgs.dockerTools.caCertificates ];
+        environment = [ "SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt" ] ++ environment;
+      }
+    );
+
   worker =
     vendor: package: backend: environment:
-    image {
+    mesh {
       role = "worker-${vendor}";
       inherit package;
       command = "daiic-worker";
@@ -102,7 +126,7 @@ let
     };
 in
 {
-  mesh-head = image {
+  mesh-head = mesh {
     role = "head";
     package = pkgs.daiic;
     command = "daiic-head";
@@ -110,7 +134,7 @@ in
     httpPort = 7718;
   };
 
-  mesh-shim = image {
+  mesh-shim = mesh {
     role = "shim";
     package = pkgs.dcf-shim;
     command = "dcf-shim";
@@ -130,3 +154,4 @@ in
 
   mesh-worker-rocm = worker "rocm" pkgs.pkgsRocm.daiic-worker "rocm" [ ];
 }
+// import ./hydramesh { inherit pkgs image; }

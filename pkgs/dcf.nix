@@ -32,6 +32,9 @@ rustPlatform.buildRustPackage {
 
   postInstall = ''
     install -D --mode=644 --target-directory="$out/include" dcf/include/dcf.h
+    # The crates that are linked into it, for bills of materials.
+    mkdir -p "$out/share/dcf"
+    cargo tree --offline --package dcf --edges normal --prefix none --format '{p}' > "$out/share/dcf/crates"
     mkdir -p "$out/lib/pkgconfig"
     cat > "$out/lib/pkgconfig/dcf.pc" <<END
     Name: dcf

@@ -113,8 +113,12 @@ stdenv.mkDerivation {
   dontStrip = true;
   dontPatchELF = true;
 
-  # What the development shell needs to build the sources.
-  passthru = { inherit environment; };
+  passthru = {
+    # What the development shell needs to build the sources.
+    inherit environment;
+    # The store's names of what is in the program's heap, to which it does not refer.
+    bundled = map (package: builtins.unsafeDiscardStringContext "${package}") (libraries ++ [ sbcl ]);
+  };
 
   meta = {
     description = "Head of a DAIIC cluster, written in Common Lisp";

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds HydraMesh with SBCL, and everything it makes stays in build/:
+# Builds HydraMesh with SBCL, and everything it makes stays in build/, or in the folder that HYDRAMESH_BUILD names:
 #   ./build.sh build       build/hydramesh, the program
 #   ./build.sh test        the Lisp tests
 #   ./build.sh lisp ARGS   sbcl with what both of these set up: the systems found, the schema compiled
@@ -8,7 +8,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
-build=$here/build
+build=${HYDRAMESH_BUILD:-$here/build}
 mkdir -p "$build"
 
 # The schema as protoc describes it; Lisp's types are made from it when schema.lisp is compiled.

@@ -34,6 +34,7 @@ def test_every_output_evaluates_for_both_systems() -> None:
     given = as_it_is()
     everywhere = {"default", "streamdb", *PACKAGES}
     everywhere |= {"mesh-head", "mesh-shim", "mesh-worker-cpu"}
+    everywhere |= {f"hydramesh-{tag}" for tag in ("runtime", "runtime-dev", "runtime-usb4")}
     assert set(given["packages"]["aarch64-linux"]) == everywhere
     assert set(given["packages"]["x86_64-linux"]) == everywhere | {
         "mesh-worker-nvidia",
@@ -61,6 +62,10 @@ def test_packages_and_images_have_the_version_of_the_project() -> None:
     assert given == dict.fromkeys(PACKAGES, version)
     assert len(images) == 5
     assert all(image == {"tag": version, "label": version} for image in images.values())
+    assert as_it_is()["hydrameshTags"] == {
+        f"hydramesh-{tag}": {"tag": tag, "label": version}
+        for tag in ("runtime", "runtime-dev", "runtime-usb4")
+    }
 
 
 @pytest.mark.parametrize("package", ["diffusers", "transformers"])

@@ -38,7 +38,10 @@ PACKAGES = (
     *("default", "daiic", "daiic-worker", "dcf", "dcf-shim", "hydramesh", "streamdb"),
     "options-reference",
 )
-IMAGES = ("mesh-head", "mesh-shim", "mesh-worker-cpu")
+IMAGES = (
+    *("mesh-head", "mesh-shim", "mesh-worker-cpu"),
+    *(f"hydramesh-{tag}" for tag in ("runtime", "runtime-dev", "runtime-usb4")),
+)
 ROLES = ("worker", "head", "both", "shell")
 
 # What the project gives, by kind. What only one kind of machine has is named for it.

@@ -20,6 +20,12 @@ let
     };
   paths = lib.mapAttrs (_: package: package.drvPath);
   systems = builtins.attrNames self.packages;
+  tags =
+    prefix:
+    lib.mapAttrs (_: image: {
+      tag = image.imageTag;
+      label = image.labels."org.opencontainers.image.version";
+    }) (lib.filterAttrs (name: _: lib.hasPrefix prefix name) self.packages.x86_64-linux);
   of = pkgs: {
     inherit (pkgs)
       daiic
@@ -64,10 +70,9 @@ in
   # Where packages and images say which version of DAIIC they are.
   daiicVersions =
     lib.mapAttrs (_: package: package.version) (of (free older))
-    // lib.mapAttrs (_: image: {
-      tag = image.imageTag;
-      label = image.labels."org.opencontainers.image.version";
-    }) (lib.filterAttrs (name: _: lib.hasPrefix "mesh-" name) self.packages.x86_64-linux);
+    // tags "mesh-";
+  # Those are named for what is in them.
+  hydrameshTags = tags "hydramesh-";
 
   # Without `allowUnfree`, as on a machine that computes on its CPU.
   withoutUnfree = paths (of (free older));

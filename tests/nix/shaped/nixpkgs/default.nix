@@ -59,15 +59,19 @@ let
     in
     lib.genAttrs [
       "autoPatchelfHook"
+      "bashInteractive"
       "cargo"
       "clippy"
       "cmake"
+      "coreutils"
       "curlMinimal"
+      "gnused"
       "makeBinaryWrapper"
       "nixfmt"
       "nixfmt-tree"
       "protobuf"
       "removeReferencesTo"
+      "rlwrap"
       "ruff"
       "rust-analyzer"
       "rustc"
@@ -150,6 +154,16 @@ let
           inherit (arguments) hash;
         };
       mkShell = arguments: derive arguments;
+      runCommand =
+        name: arguments: buildCommand:
+        derive (arguments // { inherit name buildCommand; });
+      writeShellScriptBin = name: text: derive { inherit name text; } // { meta.mainProgram = name; };
+      closureInfo =
+        { rootPaths }:
+        derive {
+          name = "closure-info";
+          inherit rootPaths;
+        };
       writeShellApplication =
         arguments: derive arguments // { meta.mainProgram = arguments.name; };
 
