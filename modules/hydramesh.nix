@@ -46,7 +46,10 @@ let
     && (lib.hasPrefix "/" value || !lib.hasInfix "(" value);
 in
 {
-  imports = [ ./machine.nix ];
+  imports = [
+    ./machine.nix
+    ./thunderbolt.nix
+  ];
 
   options.services.daiic.hydramesh = head.options // {
     enable = lib.mkEnableOption "HydraMesh, DAIIC's head in Common Lisp, which takes the place of `services.daiic.head`";
@@ -112,6 +115,11 @@ in
       '';
     };
 
+    usb4.enable = lib.mkEnableOption ''
+      reaching peers over Thunderbolt and USB4 cables, beside the network and in preference to it. It loads
+      `thunderbolt-net`, enables {option}`services.hardware.bolt.enable`, which authorises devices, and sets up the network
+      devices `thunderbolt0` to `thunderbolt3`. Peers are found by themselves, at both ends of a cable'';
+
     repl = mkOption {
       type = types.bool;
       default = false;
@@ -130,6 +138,7 @@ in
         policy = lib.optionalString (cfg.policy != null) "/etc/${policyFile}";
         hedge_share = cfg.hedgeShare;
         state_dir = "/var/lib/${role.unit}";
+        usb4_enabled = cfg.usb4.enable;
         repl_socket = lib.optionalString cfg.repl "/run/${role.unit}/repl";
       }
     );

@@ -63,6 +63,7 @@ in
 {
   imports = [
     ./machine.nix
+    ./thunderbolt.nix
     ./head.nix
   ];
 
@@ -216,6 +217,15 @@ in
       };
     };
 
+    usb4 = {
+      enable = lib.mkEnableOption ''
+        reaching HydraMesh heads over Thunderbolt and USB4 cables, beside the network and in preference to it; see
+        {option}`services.daiic.hydramesh.usb4.enable`'';
+      package = lib.mkPackageOption pkgs "dcf" {
+        extraDescription = "Its library does that. It is used only if {option}`services.daiic.worker.usb4.enable` is set.";
+      };
+    };
+
     memoryMax = mkOption {
       type = types.nullOr types.str;
       default = null;
@@ -288,7 +298,8 @@ in
     )
     // lib.optionalAttrs (cfg.shard.interface != null) {
       shard_interface = lib.mkDefault cfg.shard.interface;
-    };
+    }
+    // lib.optionalAttrs cfg.usb4.enable { usb4_enabled = lib.mkDefault true; };
 
     warnings = lib.optional (cfg.hfToken != null) (
       "services.daiic.worker.hfToken is written to the Nix store, where every user of this machine can read it. "
@@ -376,6 +387,9 @@ in
         }
         // lib.optionalAttrs (cfg.rocmOverrideGfx != null) {
           HSA_OVERRIDE_GFX_VERSION = cfg.rocmOverrideGfx;
+        }
+        // lib.optionalAttrs cfg.usb4.enable {
+          DAIIC_LIBDCF = "${lib.getLib cfg.usb4.package}/lib/libdcf.so";
         };
         serviceConfig = {
           StateDirectory = "daiic-worker daiic-worker/models";

@@ -71,6 +71,7 @@ in
         queueSize = 77;
         storage = "streamdb";
         hedgeShare = 0.05;
+        usb4.enable = true;
         peers = [ "10.0.0.5:7717" ];
         policy = ../../src/hydramesh/policies/office.policy;
         repl = true;
@@ -110,6 +111,7 @@ in
         quantization = "8bit";
         ramOffload = false;
         memoryMax = "48G";
+        usb4.enable = true;
         shard = {
           enable = true;
           listen = "0.0.0.0:9729";
@@ -174,6 +176,7 @@ in
         worker.enable = true;
         worker.package = pkgs.pkgsRocm.daiic-worker;
         worker.vllm.package = pkgs.pkgsRocm.vllm;
+        worker.usb4.package = pkgs.dcf-shim;
         worker.llamaCppPackage = pkgs.llama-cpp.override { vulkanSupport = true; };
         gateway.enable = true;
         gateway.package = pkgs.pkgsRocm.daiic-worker;
@@ -254,6 +257,10 @@ in
   mistake-hydramesh-open-without-key.services.daiic.hydramesh = {
     enable = true;
     listen = "0.0.0.0:7717";
+  };
+  mistake-cable-without-key.services.daiic.hydramesh = {
+    enable = true;
+    usb4.enable = true;
   };
   mistake-policy-in-quotation-marks.services.daiic.hydramesh = {
     enable = true;

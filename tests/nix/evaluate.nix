@@ -48,6 +48,14 @@ let
         policy = toString file.source.environment.policy;
       }) config.environment.etc;
       firewall = config.networking.firewall;
+      cables = {
+        inherit (config.boot) kernelModules;
+        bolt = config.services.hardware.bolt.enable;
+        udev = config.services.udev.extraRules;
+        links = builtins.attrValues config.systemd.network.links;
+        networks = builtins.attrValues config.systemd.network.networks;
+        leftAlone = config.networking.networkmanager.unmanaged ++ config.networking.dhcpcd.denyInterfaces;
+      };
       avahi = lib.optionalAttrs config.services.avahi.enable config.services.avahi.extraServiceFiles;
       packages = map (package: package.name) config.environment.systemPackages;
       driverLibraries = config.hardware.graphics.enable;

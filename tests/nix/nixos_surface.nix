@@ -76,6 +76,18 @@ let
     default = [ ];
     apply = ports: lib.naturalSort (map toString (lib.unique ports));
   };
+  networkUnits = mkOption {
+    type = types.attrsOf (
+      types.submodule {
+        options = {
+          matchConfig = section;
+          networkConfig = section;
+          linkConfig = section;
+        };
+      }
+    );
+    default = { };
+  };
 in
 {
   options = {
@@ -105,11 +117,22 @@ in
               type = types.listOf (types.attrsOf types.port);
               default = [ ];
             };
+            options.allowedUDPPorts = ports;
           }
         );
         default = { };
       };
     };
+
+    networking.networkmanager.unmanaged = listOfStrings;
+    networking.dhcpcd.denyInterfaces = listOfStrings;
+    systemd.network.links = networkUnits;
+    systemd.network.networks = networkUnits;
+    services.udev.extraRules = mkOption {
+      type = types.lines;
+      default = "";
+    };
+    services.hardware.bolt.enable = boolean;
 
     environment.etc = mkOption {
       type = types.attrsOf (types.submodule { options.source = mkOption { type = types.path; }; });

@@ -11,6 +11,7 @@ let
     daiic = package "daiic" "/opt/daiic";
     daiic-worker = package "daiic-worker" "/opt/daiic";
     daiic-worker-vulkan = package "daiic-worker-vulkan" "/opt/daiic-vulkan";
+    dcf = package "dcf" "/opt/daiic";
     dcf-shim = package "dcf-shim" "/opt/daiic";
     hydramesh = package "hydramesh" "/opt/daiic";
     streamdb = package "streamdb" "/usr";
@@ -30,6 +31,7 @@ daiic
   llama-cpp.override = _: package "llama-cpp" "/opt/llama-cpp";
 
   coreutils = package "coreutils" "/usr";
+  iproute2 = package "iproute2" "/usr";
 
   # What the command is given and does is kept, for tests to read.
   runCommand =

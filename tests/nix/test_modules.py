@@ -213,8 +213,44 @@ def test_firewall_opens_what_was_asked_for() -> None:
     assert configuration("every-option")["firewall"] == {
         "allowedTCPPorts": ["9700", "9729"],
         "allowedUDPPorts": ["9717", "9720", "9727", "9737", "9747"],
-        "interfaces": {"wg0": {"allowedTCPPortRanges": [{"from": 32768, "to": 60999}]}},
+        "interfaces": {
+            "wg0": {
+                "allowedTCPPortRanges": [{"from": 32768, "to": 60999}],
+                "allowedUDPPorts": [],
+            },
+            **{
+                f"thunderbolt{number}": {"allowedTCPPortRanges": [], "allowedUDPPorts": ["7719"]}
+                for number in range(4)
+            },
+        },
     }
+
+
+def test_cables_are_set_up_where_a_role_uses_them() -> None:
+    cables = configuration("every-option")["cables"]
+    assert "thunderbolt-net" in cables["kernelModules"] and cables["bolt"]
+    assert cables["udev"] == (
+        'ACTION=="add", SUBSYSTEM=="net", KERNEL=="thunderbolt*", '
+        'RUN+="/usr/bin/ip link set dev %k up"\n'
+    )
+    (link,) = cables["links"]
+    assert link["matchConfig"] == {"OriginalName": "thunderbolt*"}
+    assert link["linkConfig"]["MTUBytes"] == "65520"
+    (network,) = cables["networks"]
+    assert network["networkConfig"]["LinkLocalAddressing"] == "ipv6"
+    assert cables["leftAlone"] == ["interface-name:thunderbolt*", "thunderbolt*"]
+    for role in ("hydramesh", "worker"):
+        assert settings("every-option", role)["usb4_enabled"] is True
+    environment = unit("every-option", "worker")["Environment"]
+    assert '"DAIIC_LIBDCF=/opt/daiic/lib/libdcf.so"' in environment
+
+
+def test_nothing_is_done_about_cables_where_no_role_uses_them() -> None:
+    cables = configuration("all-roles")["cables"]
+    assert not cables["bolt"] and "thunderbolt-net" not in cables["kernelModules"]
+    assert not (cables["links"] or cables["networks"] or cables["udev"] or cables["leftAlone"])
+    assert settings("all-roles", "hydramesh")["usb4_enabled"] is False
+    assert "DAIIC_LIBDCF" not in str(unit("all-roles", "worker"))
 
 
 def test_advertised_head_is_found_by_mdns() -> None:
@@ -343,6 +379,7 @@ def test_stop_waits_for_the_drain() -> None:
         ("no-programs", "services.daiic.programs.files = [ ./greenhouse.lisp ]"),
         ("programs-with-peers-and-no-port", "services.daiic.programs.listen"),
         ("policy-outside-the-store", "such as ./office.policy"),
+        ("cable-without-key", "services.daiic.hydramesh.allowUnauthenticated = true"),
         ("policy-in-quotation-marks", "such as ./office.policy"),
         ("worker-open-without-key", "daiic keygen FILE"),
         ("gateway-heads-without-key", "services.daiic.clusterKeyFile"),
