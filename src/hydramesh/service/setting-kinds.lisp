@@ -51,6 +51,10 @@ Signal UNSUITABLE, to which KIND-EXPECTED is the answer."
                            (sb-unicode:whitespace-p character)))
                      host)))))
 
+(defun reachable-p (text)
+  "Return whether something could be reached at TEXT, which is as HOST-PORT-P wants it: at a port that there is."
+  (<= 1 (parse-integer text :start (1+ (position #\: text :from-end t))) 65535))
+
 (defun checked-text (test expected)
   (flet ((check (value)
            (need (and (stringp value) (funcall test value)))
@@ -82,7 +86,9 @@ Signal UNSUITABLE, to which KIND-EXPECTED is the answer."
   "Return the kind of a vector of MOST texts at most, each as host:port; in a text commas are between them."
   (flet ((check (items)
            (need (and (<= (length items) most)
-                      (every (lambda (item) (and (stringp item) (host-port-p item) (writable-p item))) items)))
+                      (every (lambda (item)
+                               (and (stringp item) (host-port-p item) (reachable-p item) (writable-p item)))
+                             items)))
            (coerce items 'simple-vector)))
     (make-kind :expected (format nil "a list, each item host:port, such as 127.0.0.1:7717, at most ~D" most)
                :from-file (lambda (value)
