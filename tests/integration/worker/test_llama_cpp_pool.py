@@ -80,6 +80,33 @@ async def test_what_idle_slots_keep_gives_way_to_a_long_prompt(program: str, mod
     assert last.usage.prompt_tokens > 1800 and last.usage.completion_tokens == 50
 
 
+@pytest.mark.parametrize("chats", [False, True], ids=["completion", "chat"])
+async def test_two_texts_that_fit_go_on_though_older_ones_were_there_before(
+    program: str, models: Path, chats: bool
+) -> None:
+    def task(text: str) -> pb.Task:
+        task = continues(text, 4)
+        if chats:
+            task.text.prompt = ""
+            task.text.messages.add(role="user", content=text)
+            task.text.constraint.json = True
+        return task
+
+    async with crowded(models / "endless.gguf", slots=4) as engine:
+        words = await words_for(engine, 700)
+        for old in "abcd":
+            await answer(engine, task(f"{old} {words}"))
+        texts = {name: f"{name} {words}" for name in "xy"}
+        read = []
+        for _ in range(4):
+            for name in texts:
+                usage = (await answer(engine, task(texts[name])))[-1].usage
+                read.append(usage.prompt_tokens - usage.cached_tokens)
+                texts[name] += "and the cat "
+    assert min(read[:2]) > 600
+    assert max(read[2:]) < 100
+
+
 async def test_an_answer_that_is_given_up_leaves_its_room_to_the_next(
     program: str, models: Path
 ) -> None:

@@ -76,7 +76,7 @@ class LlamaEngine:
         self.fallback = ""
         self.speculation = speculation
         self.adapters = tuple(adapters)
-        self._held = Replaceable(server, start, pool.tokens)
+        self._held = Replaceable(server, start, pool)
         self._rendering = Rendering(self._not_rendered)
         self._group = group
         self.shards = shards
@@ -171,12 +171,13 @@ class LlamaEngine:
             )
         request = await self._texts.request(running, task)
         patience = CONSTRAINT_PATIENCE if request.is_constrained else None
-        async with (
-            running.cache.held(request.tokens),
-            contextlib.aclosing(patiently(request.parts, patience)) as heard,
-        ):
-            async for part in heard:
-                yield part
+        async with running.seats.held(request.wanted) as seat:
+            parts = patiently(request.parts_in(seat.slot), patience)
+            async with contextlib.aclosing(parts) as heard:
+                async for part in heard:
+                    if part.final:
+                        seat.tokens = part.usage.prompt_tokens + part.usage.completion_tokens
+                    yield part
 
     def _count(self, timings: Mapping[str, Any]) -> None:
         if self.speculation is not None:

@@ -8,8 +8,11 @@ import structlog
 
 from daiic.worker.engines.interface import EngineDied, EngineOutOfMemory
 from daiic.worker.engines.llama_cpp.leftovers import Leftovers
+from daiic.worker.engines.llama_cpp.pool import Pool
 from daiic.worker.engines.llama_cpp.room import SharedCache
+from daiic.worker.engines.llama_cpp.seats import Seats
 from daiic.worker.engines.llama_cpp.server import Server
+from daiic.worker.engines.llama_cpp.slots import Slots
 
 Start = Callable[[bool], Awaitable[Server]]
 """Starts a llama-server with the same model, which may guess ahead or not."""
@@ -19,27 +22,28 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A llama-server, and the cache that its tasks share."""
+    """A llama-server, and the places that its tasks have in it."""
 
     server: Server
-    cache: SharedCache
+    seats: Seats
 
 
 class Replaceable:
     """The llama-server of an engine: the one that runs now, and the one that comes."""
 
-    def __init__(self, server: Server, start: Start | None, tokens: int) -> None:
-        """Its cache has so many `tokens`.
+    def __init__(self, server: Server, start: Start | None, pool: Pool) -> None:
+        """Its cache and its slots are those of `pool`.
 
         Without `start` there is no other: one that has to go takes the engine with it.
         """
         self._start = start
-        self._tokens = tokens
+        self._pool = pool
         self._running = self._runs(server)
         self._coming: asyncio.Task[None] | None = None
 
     def _runs(self, server: Server) -> Running:
-        return Running(server, SharedCache(self._tokens, Leftovers(server)))
+        cache = SharedCache(self._pool.tokens, Leftovers(server))
+        return Running(server, Seats(server, cache, Slots(self._pool.slots, self._pool.tokens)))
 
     @property
     def server(self) -> Server:
@@ -108,7 +112,7 @@ class Replaceable:
         await self._end()
 
     async def _end(self) -> None:
-        self._running.cache.close()
+        self._running.seats.close()
         await self.server.close()
 
 

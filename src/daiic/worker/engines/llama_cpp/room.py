@@ -75,8 +75,13 @@ class SharedCache:
         self._leaving: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def held(self, tokens: int) -> AsyncIterator[None]:
-        """Wait for so many tokens of it, and have them until the end."""
+    async def held(
+        self, tokens: int, on_left: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[None]:
+        """Wait for so many tokens of it, and have them until the end.
+
+        `on_left` is called when they are free again, which may be later, once they were had.
+        """
         admitted = asyncio.Event()
         place = self._room.enter(tokens, admitted.set)
         try:
@@ -84,17 +89,22 @@ class SharedCache:
             yield
         finally:
             if place.admitted and self._leftovers.any:
-                leaving = asyncio.create_task(self._leave_later(place))
+                leaving = asyncio.create_task(self._leave_later(place, on_left))
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
             else:
-                self._room.leave(place)
+                self._leave(place, on_left)
 
-    async def _leave_later(self, place: Place) -> None:
+    async def _leave_later(self, place: Place, on_left: Callable[[], None]) -> None:
         try:
             await self._leftovers.gone()
         finally:
-            self._room.leave(place)
+            self._leave(place, on_left)
+
+    def _leave(self, place: Place, on_left: Callable[[], None]) -> None:
+        if place.admitted:
+            on_left()  # first: who gets the room may want the slot
+        self._room.leave(place)
 
     def close(self) -> None:
         """Wait for nothing any more."""

@@ -1,5 +1,7 @@
 """What a text task asks of llama-server, and how much of its cache the answer may take."""
 
+import json
+from array import array
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +15,9 @@ from daiic.worker.engines.llama_cpp.constraint import constraint_fields
 from daiic.worker.engines.llama_cpp.parameters import adapter_fields, parameter_fields
 from daiic.worker.engines.llama_cpp.rendering import Rendering
 from daiic.worker.engines.llama_cpp.replaceable import Running
+from daiic.worker.engines.llama_cpp.seats import Wanted
 from daiic.worker.engines.llama_cpp.server import Server
+from daiic.worker.engines.llama_cpp.slots import COMPARED
 from daiic.worker.engines.text.checks import (
     DEFAULT_MAX_TOKENS,
     check_one_kind,
@@ -26,15 +30,18 @@ from daiic.worker.engines.text.repetition import after
 PROBE = 16
 """Tokens of the cache that it takes to try a grammar, and more."""
 
+ANSWER = 256
+"""Tokens that an answer is expected to have, however many it may."""
+
 Parts = AsyncGenerator[pb.Result, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`parts` are the answer, once it has so many `tokens` of the cache."""
+    """What it `wanted` of the server, and its answer `parts_in` a slot, once it has both."""
 
-    tokens: int
-    parts: Parts
+    wanted: Wanted
+    parts_in: Callable[[int], Parts]
     is_constrained: bool
 
 
@@ -79,17 +86,17 @@ class TextTasks:
             **adapter_fields(task.adapters, self.adapters),
             **constraint,
         }
-        tokens, parts = await self._answer(running.server, asked, fields)
+        wanted, parts_in = await self._answer(running.server, asked, fields)
         if again:
             delivered = pb.Resume()
             delivered.CopyFrom(task.resume)
-            parts = after(delivered, parts)
-        return Request(tokens, parts, bool(constraint))
+            return Request(wanted, lambda slot: after(delivered, parts_in(slot)), True)
+        return Request(wanted, parts_in, bool(constraint))
 
     async def _answer(
         self, server: Server, task: pb.Task, fields: dict[str, Any]
-    ) -> tuple[int, Parts]:
-        """Return the tokens of the prompt and the longest answer of `task`, and the answer."""
+    ) -> tuple[Wanted, Callable[[int], Parts]]:
+        """Return what `task` takes of the server, and its answer in a slot."""
         made = len(task.resume.tokens)
         wanted = task.text.max_tokens or DEFAULT_MAX_TOKENS
         if needs_chat(task.text, self.template):
@@ -97,15 +104,41 @@ class TextTasks:
             length = max(await tokens_of(server, body, self.rendering) - made, 0)
             left = max(min(wanted, room_for_answer(length, self.context)) - made, 0)
             body["max_tokens"] = left
-            parts = chat(server, task, body, length, self.rendering, self.count)
+            read = _read(fields, body.get("tools"), *map(_said, body["messages"]))
+
+            def parts_in(slot: int) -> Parts:
+                placed = {**body, "id_slot": slot}
+                return chat(server, task, placed, length, self.rendering, self.count)
         else:
             prompt = await prompt_of(server, task.text, self.rendering)
             length = len(prompt)
             left = max(min(wanted, room_for_answer(length, self.context)) - made, 0)
-            parts = complete(server, task, prompt, {**fields, "n_predict": left}, self.count)
-        return min(length + made + left, self.context), parts
+            read = _read(fields) + array("I", [*prompt, *task.resume.tokens]).tobytes()
+
+            def parts_in(slot: int) -> Parts:
+                placed = {**fields, "n_predict": left, "id_slot": slot}
+                return complete(server, task, prompt, placed, self.count)
+
+        tokens = min(length + made + left, self.context)
+        return Wanted(tokens, min(tokens, length + made + ANSWER), read), parts_in
+
+
+def _read(fields: Mapping[str, Any], *parts: Any) -> bytes:
+    """Return bytes that are alike for prompts which are; adapters change what is computed."""
+    read = bytearray()
+    for part in (fields.get("lora"), *parts):
+        if part and len(read) < COMPARED:
+            read += json.dumps(part).encode()
+    return bytes(read)
+
+
+def _said(message: Mapping[str, Any]) -> list[Any]:
+    """Return `message` with what is said first: all messages have the same fields."""
+    return [message.get("content"), {**message, "content": None}]
 
 
 async def _probe(running: Running, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    async with running.cache.held(PROBE):
+    async with running.seats.held(Wanted(PROBE, PROBE)) as seat:
+        seat.tokens = 0
+        body = {**body, "id_slot": seat.slot}
         return await running.server.post("/completion", body)
