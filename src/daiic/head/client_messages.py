@@ -62,7 +62,7 @@ class ClientMessages:
             status = status_of(self._dispatcher, self._statistics, task.status, now)
             answer = dialect.result(pb.Result(id=task_id, final=True, status=status))
             client.conclude(task_id, answer, self._link)
-            self._statistics.outcomes[STATUS, DONE] += 1
+            self._statistics.count_outcome(STATUS, DONE)
             return
         try:
             job = self._job(task, work, task_id, client, dialect, len(message.payload), now)
@@ -169,4 +169,4 @@ class ClientMessages:
         self, client: Client, dialect: Dialect, task_id: int, work: str, error: TaskError
     ) -> None:
         client.conclude(task_id, dialect.error(error, task_id, 0), self._link)
-        self._statistics.outcomes[work, error.name] += 1
+        self._statistics.count_outcome(work, error.name)

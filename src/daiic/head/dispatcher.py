@@ -185,7 +185,7 @@ class Dispatcher:
         self._tasks_bytes -= job.bytes
         del self.jobs[job.number]
         del job.client.unfinished[job.id]
-        self._statistics.outcomes[job.kind.name, outcome] += 1
+        self._statistics.count_outcome(job.kind.name, outcome)
         self._statistics.total.add(now - job.arrived_at)
 
     # ------------------------------------------------------------ lost workers

@@ -65,6 +65,13 @@ class Statistics:
         self.queued = Durations()
         self.total = Durations()
 
+    def count_outcome(self, work: str, outcome: str) -> None:
+        """Count a task of that kind of work that ended so; workers may send any code."""
+        key = work, outcome
+        if key not in self.outcomes and len(self.outcomes) >= MOST_OUTCOMES:
+            key = work, OTHER
+        self.outcomes[key] += 1
+
     @property
     def done(self) -> int:
         """Tasks that were answered; questions for the status are not counted."""
@@ -84,4 +91,7 @@ DONE = "DONE"
 CANCELLED = "CANCELLED"
 STATUS = "status"
 """As a kind of work: the head answers it itself."""
+OTHER = "OTHER"
+"""Outcomes beyond those that are counted apart."""
+MOST_OUTCOMES = 512
 _NOT_FAILED = (DONE, CANCELLED)

@@ -19,6 +19,7 @@ NOT_OF_LISP = {
     "test_large_tasks_that_wait_take_their_bytes_and_no_more": "measures its own process",
     "test_small_bytes_that_decode_into_much_take_no_more_while_they_wait": "the same",
     "test_host_of_an_address": "calls a function of Python",
+    "test_no_worker_makes_the_head_count_without_end": "looks into a table; HydraMesh has its own",
     "test_who_always_waits_is_served_no_less_than_another_but_for_one_task": "makes its cluster",
 }
 

@@ -284,3 +284,13 @@ def test_clients_and_their_ids_have_a_bound(new_cluster):
     assert served.result().id == asked
     again = served.ask(task_id=asked)  # known still: it has not been pushed out
     assert again == asked and not worker.tasks()
+
+
+def test_no_worker_makes_the_head_count_without_end(cluster):
+    worker, client = cluster.worker(), cluster.client()
+    for code in range(1000, 2000):
+        client.ask()
+        worker.fail(worker.task(), code)
+    assert len(client.errors()) == 1000
+    assert client.status().tasks_failed == 1000
+    assert len(cluster.core.statistics.outcomes) < 600
