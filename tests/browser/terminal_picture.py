@@ -1,4 +1,4 @@
-"""Makes docs/images/explained.png: what `hydramesh policy explain` prints for docs/policies.md's example."""
+"""Makes docs/images/explained.png: `hydramesh policy explain` of the example in docs/policies.md."""
 
 import asyncio
 import html
