@@ -1,4 +1,4 @@
-"""Makes docs/images/explained.png: `hydramesh policy explain` of the example in docs/policies.md."""
+"""Makes docs/images/explained.png: what `hydramesh policy explain` says in docs/policies.md."""
 
 import asyncio
 import html
