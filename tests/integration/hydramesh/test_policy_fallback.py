@@ -12,8 +12,9 @@ import pytest
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
-from support.peers.worker_stub import Step, WorkerStub
+from support.peers.worker_stub import Step, WorkerStub, count
 from support.processes import heads
+from support.processes.daemon import PATIENCE
 from support.processes.gateway_process import RunningGateway, gateway_process
 from support.processes.head_process import HeadProcess
 
@@ -69,6 +70,44 @@ async def test_the_first_part_names_the_model_if_it_is_not_the_one_asked_for(
         assert names == [told, "", "", ""]
         whole = await client.answer(pb.Task(model=asked, text=pb.TextTask(prompt="x")))
         assert (whole.text, whole.model_name) == ("two words", told)
+
+
+def slowly(task: pb.Task) -> Iterator[Step]:
+    """Count, as a model that says what it is."""
+    for step in count(task):
+        if isinstance(step, pb.Result):
+            step.model.weights = "small"
+        yield step
+
+
+async def test_an_answer_of_a_fallback_goes_on_at_another_head_when_its_own_is_killed(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    policy = tmp_path / "a.policy"
+    policy.write_text(POLICY)
+    async with (
+        HeadProcess(kind=hydramesh, policy=policy, storage="none") as first,
+        HeadProcess(kind=hydramesh, policy=policy, storage="none") as second,
+        ClusterClient([first.address, second.address]) as client,
+    ):
+        worker = await WorkerStub.open([first.address, second.address], models={"small": pb.LOADED})
+        worker.scripts["small"] = slowly
+        worker.heartbeat.models[0].identity.weights = "small"
+        worker.say()
+        for head in first, second:
+            await head.wait_for_workers(1)
+        text, killed = "", False
+        task = pb.Task(model="big", stream=True, text=pb.TextTask(prompt="x", max_tokens=20))
+        async with asyncio.timeout(PATIENCE):
+            async for part in client.run(task):
+                assert not part.started_over
+                text += part.text
+                if part.index == 4 and not killed:
+                    killed = True
+                    await first.kill()
+        assert text == "".join(f"{number} " for number in range(20))
+        assert [bool(task.resume.tokens) for task in worker.tasks] == [False, True]
+        await worker.close(polite=False)
 
 
 def events(body: str) -> list[dict[str, Any]]:
