@@ -9,7 +9,7 @@
            #:too-much #:too-much-of
            #:answer-order #:make-answer-order #:answer-order-task #:answer-order-finished-p
            #:answer-order-early-bytes #:answer-order-delivered-bytes #:answer-order-next-index
-           #:answer-order-made-by
+           #:answer-order-made-by #:answer-order-empty-p
            #:answer-order-accept #:answer-order-follow #:answer-order-drop-early #:answer-order-resume-here #:answer-order-resume-beside
            #:size-of)
   (:documentation "The order in which the parts of a task's answer are passed on.
@@ -78,10 +78,14 @@ earlier one, NEXT-INDEX the index of the part to be passed on next."
   "Return the bytes that the text and tokens of RESUME are reckoned to take while they are kept."
   (cost-of (pb:resume-text resume) (pb:resume-tokens resume)))
 
+(defun answer-order-empty-p (order)
+  "Return whether there is no text so far, so that any model may go on."
+  (and (zerop (answer-order-text-bytes order))
+       (null (answer-order-tokens order))))
+
 (defun answer-order-made-by (order)
   "Return the model that made the text so far; NIL if there is none, or it told nothing."
-  (and (or (plusp (answer-order-text-bytes order))
-           (answer-order-tokens order))
+  (and (not (answer-order-empty-p order))
        (answer-order-model order)))
 
 (defun answer-order-accept (order part &optional payload)

@@ -1,7 +1,6 @@
 (defpackage #:hydramesh/head/fallbacks
   (:use #:cl)
-  (:import-from #:hydramesh/answer-order #:answer-order-made-by #:answer-order-next-index
-                #:answer-order-task)
+  (:import-from #:hydramesh/answer-order #:answer-order-empty-p #:answer-order-made-by #:answer-order-task)
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/head/eligibility #:same-model-among)
   (:import-from #:hydramesh/head/job
@@ -27,8 +26,8 @@ head too."))
           (pb:task-model (answer-order-task (job-answer job))) model)))
 
 (defun begun-p (job)
-  "Return whether the client of JOB has had a part of the answer."
-  (plusp (answer-order-next-index (job-answer job))))
+  "Return whether the client of JOB has had some of the text that it asks for."
+  (not (answer-order-empty-p (job-answer job))))
 
 (defun return-to-asked-model (job)
   "Let JOB have the model that its client asked for again, unless its answer was begun with another."

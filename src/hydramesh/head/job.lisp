@@ -29,7 +29,7 @@
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
            #:job-pace-class #:job-pace #:job-heard-at #:job-stalled-p #:job-late-at #:job-hedge #:job-hedge-worker
            #:hedge #:make-hedge #:hedge-worker #:hedge-attempt #:hedge-pace #:hedge-decision #:hedge-began-at
-           #:job-group #:job-decision #:job-plan #:job-view #:job-inside #:job-class #:job-asked-model
+           #:job-group #:job-decision #:job-plan #:job-view #:job-inside #:job-class #:job-asked-model #:job-told-model
            #:job-share #:job-failed-here #:job-too-small-here #:job-encoded #:job-group-key
            #:job-forget-group-key)
   (:documentation "One task that the head has accepted, until it has ended."))
@@ -83,7 +83,7 @@ TOO-SMALL those that could not hold its model alone, but might lead a group. GRO
 alone cannot; DECISION is why it runs where it does if one does. The policy in force has made
 PLAN of it, sees VIEW of it, counts it as INSIDE the reservations of that set while it runs, and decides alike
 for all of its CLASS. ASKED-MODEL is the one that its client asked for, while a fallback has taken the place
-of that. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
+of that, and TOLD-MODEL the one that the client takes the answer to be of. ASIDE is the encoded work of a large task, or all of it but the id and what it resumes,
 which ANSWER's task does not have.
 PACE is the record of its worker for tasks of PACE-CLASS, NIL if that had to load the model first. HEARD-AT
 is when the last part came from there, NIL until the first, STALLED-P says that the worker was blamed for
@@ -130,6 +130,7 @@ Times are of the head's monotonic clock."
   (inside 0 :type unsigned-byte)
   (class nil)
   (asked-model nil :type (or null string))
+  (told-model "" :type string)
   (pace-class 0 :type fixnum :read-only t)
   (pace nil :type (or null pace))
   (heard-at nil :type (or null microseconds))
@@ -168,6 +169,7 @@ LIMITS are those of the answer; DEADLINE is a time. A seed that TASK lacks is dr
      :number number
      :kind kind
      :model (pb:task-model task)
+     :told-model (pb:task-model task)
      :pinned (pb:task-worker-id task)
      :needs needs
      :tags (at-most (1+ (head-limits-tags +limits+)) (tag-set (pb:task-tags task)))

@@ -29,7 +29,7 @@
                 #:hedge-began-at #:hedge-worker #:job-attempt #:job-failed-here #:job-hedge
                 #:job-answer #:job-asked-model #:job-attempts #:job-client #:job-dialect #:job-group #:job-id
                 #:job-kind #:job-error
-                #:job-missed-p #:job-model #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker
+                #:job-missed-p #:job-model #:job-told-model #:job-needs #:job-numbers #:job-too-small #:job-too-small-here #:job-worker
                 #:numbers-began-at #:numbers-bytes-out #:numbers-first-at #:numbers-made)
   (:import-from #:hydramesh/head/limits
                 #:head-limits #:head-limits-ahead-memory #:head-limits-delivered-memory)
@@ -246,7 +246,7 @@ of them could be far more than is kept. Return true unless one cannot be sent, w
           do (note-part job ready (worker-messages-statistics messages)
                         (worker-messages-entropy messages))
              (setf (pb:result-id ready) (job-id job)
-                   (pb:result-model-name ready) (told-model job ready))
+                   (pb:result-model-name ready) (news-of-model job ready))
              (incf (numbers-made (job-numbers job))
                    (if first made (funcall (work-kind-made (job-kind job)) ready)))
              (when (zerop (numbers-first-at (job-numbers job)))
@@ -258,12 +258,14 @@ of them could be far more than is kept. Return true unless one cannot be sent, w
                  (return nil)))
           finally (return t))))
 
-(defun told-model (job part)
-  "Return the name of the model that answers JOB, as PART tells it: \"\" if it is the one that was asked for."
-  (if (and (job-asked-model job)
-           (or (zerop (pb:result-index part)) (pb:result-started-over part)))
-      (job-model job)
-      ""))
+(defun news-of-model (job part)
+  "Return the name of the model that answers JOB if the client, to whom PART goes, takes the answer to be of
+another one; else \"\"."
+  (when (pb:result-started-over part)
+    (setf (job-told-model job) (or (job-asked-model job) (job-model job))))
+  (if (string= (job-model job) (job-told-model job))
+      ""
+      (setf (job-told-model job) (job-model job))))
 
 (defun relay (messages part aside job)
   "Send a PART of the answer to the client; return NIL, or why it cannot be sent."

@@ -8,7 +8,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
                 #:new-cluster #:cluster-core #:cluster-now #:pass-time #:add-worker #:add-client #:ask #:tasks
-                #:task #:answer #:result #:results #:task-error)
+                #:task #:answer #:result #:results #:task-error #:unreachable)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:documentation "Tasks go where the policy in force lets them."))
 (in-package #:hydramesh/tests/head/policies)
@@ -112,3 +112,19 @@
       (is (string= "small" (pb:task-model (task small))))
       (resume "gone everywhere")
       (is (string= "big" (pb:task-model (task big)))))))
+
+(test a-task-of-which-only-progress-was-told-may-get-a-fallback-and-that-is-told
+  (let* ((cluster (new-cluster))
+         (big (add-worker cluster :id "big" :models (list (model "big"))))
+         (client (add-client cluster)))
+    (put cluster +big+)
+    (ask client :model "big" :stream t)
+    (answer big (task big) :index 0 :final nil :progress (pb:make-progress :phase "load" :done 1 :total 2))
+    (let ((small (add-worker cluster :id "small" :models (list (model "small")))))
+      (unreachable big)
+      (pass-time cluster 1)
+      (let ((task (task small)))
+        (is (= 1 (pb:resume-index (pb:task-resume task))))
+        (part small task 1 :final nil)
+        (part small task 2)))
+    (is (equal '("" "small" "") (mapcar #'pb:result-model-name (results client))))))
