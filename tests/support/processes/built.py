@@ -75,8 +75,8 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def lisp(command: str, library: str) -> str:
-    """Run HydraMesh's build.sh, where libdcf is `library`; return what it said.
+def lisp(command: str, library: str, *arguments: str) -> str:
+    """Run HydraMesh's build.sh with `arguments`, where libdcf is `library`; return what it said.
 
     Raises:
         CannotBuildError: if there is no SBCL, or a library is missing.
@@ -86,7 +86,7 @@ def lisp(command: str, library: str) -> str:
         raise CannotBuildError(NO_SBCL)
     with _alone():
         done = subprocess.run(
-            [HYDRAMESH / "build.sh", command],
+            [HYDRAMESH / "build.sh", command, *arguments],
             env={**os.environ, "HYDRAMESH_LIBDCF": library},
             capture_output=True,
             text=True,
