@@ -112,11 +112,13 @@ is the number and the form of the unit."
   (let ((word (form-value form)))
     (cond ((and (consp wanted) (eq (first wanted) :enum))
            (let ((value (member-value (second wanted) word)))
-             (if value
-                 (constant-node wanted value)
-                 (note (form-position form)
-                       (suggestion (format nil ":~A" word) (words-of (second wanted)) "it can be")
-                       "there is no ~(~A~) :~A" (second wanted) word))))
+             (cond (value (constant-node wanted value))
+                   ((equal (list (second wanted) word) '(:kind "manage"))
+                    (note (form-position form) "take it out" "no policy has a say in tasks that manage a model"))
+                   (t
+                    (note (form-position form)
+                          (suggestion (format nil ":~A" word) (words-of (second wanted)) "it can be")
+                          "there is no ~(~A~) :~A" (second wanted) word)))))
           ((null wanted)
            (note (form-position form) "compare it with a field, as in (= task.kind :text)"
                  ":~A means nothing here" word))

@@ -23,7 +23,7 @@ dimension is :PLAIN, :WORK, :RATE, :BYTES, :TIME, :POWER or (:MONEY currency per
 (defparameter +members+
   (flet ((words (&rest words)
            (loop for word in words collect (cons (string-downcase word) word))))
-    `((:kind ,@(words :text :image :embed :transcribe :speak :rerank :load :manage))
+    `((:kind ,@(words :text :image :embed :transcribe :speak :rerank :load))
       (:backend ,@(numbered-words 'pb:backend))
       (:readiness ,@(words :loaded :loading :on-disk :downloading :downloadable :failed))
       (:weekday ,@(words :monday :tuesday :wednesday :thursday :friday :saturday :sunday))

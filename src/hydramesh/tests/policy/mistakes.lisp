@@ -43,6 +43,7 @@
     ("(when (= |task.sise 3)) (weight 3)" "did you mean task.size?")
     ("(when |(equals task.size 3)) (weight 3)" "=, /=, <")
     ("(when (= task.kind |:txt)) (weight 3)" "did you mean :text?")
+    ("(when (= task.kind |:manage)) (exclude)" "no policy has a say in tasks that manage a model")
     ("(when (> worker.free-vram 8 |GB)) (weight 3)" "did you mean GiB?")
     ("(when (> worker.free-vram |8)) (weight 3)" "8 GiB")
     ("(when (> worker.free-vram |0.0000001)) (weight 3)" "0.0000001 is a plain number")
