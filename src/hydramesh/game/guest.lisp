@@ -2,7 +2,7 @@
   (:use #:cl)
   (:import-from #:hydramesh/address #:address)
   (:import-from #:hydramesh/events #:message-payload #:message-peer #:message-sequence #:microseconds #:seconds)
-  (:import-from #:hydramesh/domain/node #:*service* #:call-every #:count-one #:node-now #:send-bare #:send-reliable
+  (:import-from #:hydramesh/domain/node #:*acting* #:*service* #:acting #:call-every #:count-one #:node-now #:send-bare #:send-reliable
                 #:stop-timer)
   (:import-from #:hydramesh/domain/types #:+game-channel+ #:+state-sync+ #:newer-p)
   (:import-from #:hydramesh/game/definition
@@ -63,9 +63,11 @@ numbers of the newest messages that passed, by channel."
     guest))
 
 (defun call-handler (guest event &rest arguments)
+  "Call the handler of EVENT, if there is one; a fault in it ends nothing else."
   (let ((handler (handler-of (guest-game guest) :player event)))
     (when handler
-      (apply handler arguments))))
+      (acting ((guest-node guest) *acting* guest)
+        (apply handler arguments)))))
 
 (defun control (guest payload)
   (send-reliable (guest-node guest) (guest-host guest) +game-channel+ payload))

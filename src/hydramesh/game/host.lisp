@@ -3,7 +3,7 @@
   (:shadow #:member)
   (:import-from #:hydramesh/address #:address #:format-address)
   (:import-from #:hydramesh/events #:message-payload #:message-peer #:message-sequence #:microseconds #:seconds)
-  (:import-from #:hydramesh/domain/node #:*service* #:call-after #:call-every #:count-one #:forget #:node-now #:send-bare
+  (:import-from #:hydramesh/domain/node #:*acting* #:*service* #:acting #:call-every #:count-one #:forget #:node-now #:send-bare
                 #:send-reliable #:stop-timer)
   (:import-from #:hydramesh/domain/packing #:malformed-payload)
   (:import-from #:hydramesh/domain/types #:+game-channel+ #:+state-sync+ #:newer-p)
@@ -75,9 +75,11 @@ left of this second's; STRIKES are counted until STRIKES-UNTIL."
     host))
 
 (defun call-handler (host event &rest arguments)
+  "Call the handler of EVENT, if there is one; a fault in it ends nothing else."
   (let ((handler (handler-of (host-game host) :host event)))
     (when handler
-      (apply handler arguments))))
+      (acting ((host-node host) *acting* host)
+        (apply handler arguments)))))
 
 (defun numbered (host number)
   "Return the member with NUMBER. Signal an error if there is none."
@@ -157,11 +159,11 @@ left of this second's; STRIKES are counted until STRIKES-UNTIL."
 (defun remove-member (host member reason)
   (setf (host-members host) (remove member (host-members host)))
   (log-info "a player has left" :game (game-name (host-game host)) :player (member-number member) :reason reason)
-  (unwind-protect (call-handler host :leave (member-number member))
-    (when (null (host-members host))
-      (setf (host-playing host) nil))
-    (tell-lobby host)
-    (begin-if-ready host)))
+  (call-handler host :leave (member-number member))
+  (when (null (host-members host))
+    (setf (host-playing host) nil))
+  (tell-lobby host)
+  (begin-if-ready host))
 
 (defun host-kick (host number reason)
   "Have the player NUMBER leave, and not come back for a minute. REASON is what it is told."

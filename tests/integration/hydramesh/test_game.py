@@ -1,0 +1,114 @@
+"""A game of three processes over a bad link: what players see and are told, how even ticks are."""
+
+import re
+import signal
+import statistics
+from pathlib import Path
+
+from support.links.lossy_relay import Conditions, LossyRelay
+from support.processes import heads
+from support.processes.program_process import ProgramProcess
+
+BAD = Conditions(loss=0.05, delay=0.030, jitter=0.010, duplicate=0.02)
+SPEED = 5.0
+"""Units a second."""
+EVENTS = 60
+STATED = 0.1 * SPEED
+"""A turn is seen a tenth of a second too late at most, where the snapshot after it is lost."""
+
+ARENA = """
+(defvar *said* 0)
+(defgame arena
+  (:players 2 4)
+  (:state (x (real -100 100 0.01)) (vx (real -10 10 0.01)))
+  (:input (dx (whole -1 1)))
+  (:reckon (x vx))
+  (:channel mark :reliable (number (whole 0 10000)))
+  (:host input (player input)
+    (setf (player-field player 'vx) (* 5 (input-field input 'dx))))
+  (:host tick (tick)
+    (dolist (player (players))
+      (incf (player-field player 'x) (/ (player-field player 'vx) 60)))
+    (when (equal '(0 1) (players))
+      (log-info "truth" :tick tick :zero (player-field 0 'x) :one (player-field 1 'x))))
+  (:host mark (player number)
+    (log-info "mark" :by player :number number)
+    (emit-as player 'mark number))
+  (:player mark (player number)
+    (log-info "mark" :by player :number number))
+  (:player tick (tick)
+    (set-input 'dx (if (evenp (floor tick (+ 20 (* 7 (me))))) 1 -1))
+    (when (and (zerop (mod tick 6)) (< *said* EVENTS))
+      (when (emit 'mark *said*)
+        (incf *said*)))
+    (let ((at (game-tick)))
+      (when (and at (zerop (mod tick 5)))
+        (log-info "seen" :tick (coerce at 'double-float)
+                         :zero (player-field 0 'x) :one (player-field 1 'x))))))
+""".replace("EVENTS", str(EVENTS))
+
+
+def figures(log: str, what: str) -> list[tuple[float, float, float]]:
+    found = re.findall(rf"{what} .*?one=(\S+) tick=(\S+) zero=(\S+)", log)
+    return [
+        (float(tick), float(zero), float(one))
+        for one, tick, zero in found
+        if "none" not in (one, zero)
+    ]
+
+
+def marks(log: str, by: int) -> list[int]:
+    return [int(number) for number in re.findall(rf"mark .*?by={by} number=(\d+)", log)]
+
+
+def errors(truth: dict[float, tuple[float, float]], log: str) -> list[float]:
+    """Return by how much what a player saw was not what the host had at that tick."""
+    found = []
+    for tick, *seen in figures(log, "seen"):
+        before, share = divmod(tick, 1)
+        if before in truth and before + 1 in truth:
+            for one, other, value in zip(truth[before], truth[before + 1], seen, strict=True):
+                found.append(abs(one + share * (other - one) - value))
+    return found
+
+
+async def ended(process: ProgramProcess) -> None:
+    """Have it end, while the relay goes on."""
+    process.signal(signal.SIGTERM)
+    assert await process.ended() == 0
+
+
+async def test_three_processes_agree_over_a_bad_link(hydramesh: heads.Head, tmp_path: Path) -> None:
+    program = tmp_path / "arena.lisp"
+    program.write_text(ARENA)
+    async with ProgramProcess(hydramesh, program, domain_listen="127.0.0.1:0", heads="") as host:
+        async with await LossyRelay.start(host.host_port, BAD, seed=17) as relay:
+            join = {
+                "domain_listen": "127.0.0.1:0",
+                "domain_peers": f"{relay.address[0]}:{relay.address[1]}",
+                "heads": "",
+            }
+            async with (
+                ProgramProcess(hydramesh, program, **join) as one,
+                ProgramProcess(hydramesh, program, **join) as other,
+            ):
+                for process in (host, one, other):
+                    for by in (0, 1):
+                        await process.says(rf"mark .*?by={by} number={EVENTS - 1}\b")
+                for process in (one, other):
+                    await ended(process)
+        await ended(host)
+        truth = {tick: (zero, a) for tick, zero, a in figures(host.log, "truth")}
+        for process in (host, one, other):
+            for by in (0, 1):
+                assert marks(process.log, by) == list(range(EVENTS))
+            print(re.search(r"ticks, and by how many.*", process.log)[0])
+        for process in (one, other):
+            found = sorted(errors(truth, process.log))
+            assert len(found) > 50, process.log[-2000:]
+            print(
+                f"positions: {len(found)} seen, mean error {statistics.mean(found):.3f}, "
+                f"p99 {found[int(0.99 * len(found))]:.3f}, at a speed of {SPEED}"
+            )
+            # Of all of them only the simulation can say so: a busy machine delays the relay too.
+            assert statistics.median(found) < STATED
