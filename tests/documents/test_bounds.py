@@ -69,6 +69,15 @@ def test_the_table_has_every_bound_of_what_programs_send_and_are_sent() -> None:
     }
 
 
+def test_the_table_has_every_bound_of_games() -> None:
+    source = (ROOT / "src/hydramesh/game/limits.lisp").read_text("utf-8")
+    constants = dict(re.findall(r"^\(defconstant \+([a-z-]+)\+ (\d+) ", source, re.M))
+    table = DOCUMENT.split("Games have these:\n\n")[1].split("\n\n")[0]
+    documented = dict(re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", table, re.M))
+    assert len(constants) == source.count("(defconstant") > 5
+    assert documented == {name.replace("-", "_"): value for name, value in constants.items()}
+
+
 def test_the_table_has_every_bound_of_sound() -> None:
     source = (ROOT / "src/hydramesh/audio/limits.lisp").read_text("utf-8")
     constants = re.findall(

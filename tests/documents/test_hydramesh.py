@@ -36,6 +36,23 @@ async def test_each_program_runs(
     assert "failed" not in process.log
 
 
+async def test_who_is_on_the_meadow_hears_the_others(hydramesh: heads.Head, tmp_path: Path) -> None:
+    program = tmp_path / "meadow.lisp"
+    program.write_text(program_with("defgame"), "utf-8")
+    settings = {"domain_listen": "127.0.0.1:0", "heads": ""}
+    async with (
+        ProgramProcess(hydramesh, program, **settings) as host,
+        ProgramProcess(hydramesh, program, domain_peers=host.address, **settings) as one,
+        ProgramProcess(hydramesh, program, domain_peers=host.address, **settings) as other,
+    ):
+        for process in (one, other):
+            await process.says(r"heard .*text=(?:'I come!'|\"I come!\")")
+        await one.says(r"heard .*player=1 ")
+        for process in (one, other, host):
+            assert process.stop() == 0
+            assert "failed" not in process.log
+
+
 async def test_the_rack_is_watched(hydramesh: heads.Head, tmp_path: Path) -> None:
     probe = tmp_path / "temperature"
     probe.write_text("31000\n")

@@ -5,9 +5,16 @@ import signal
 import statistics
 from pathlib import Path
 
+import pytest
+
+from daiic.client import ClusterClient
+from daiic.wire import daiic_pb2 as pb
 from support.links.lossy_relay import Conditions, LossyRelay
 from support.processes import heads
-from support.processes.program_process import ProgramProcess
+from support.processes.head_process import HeadProcess
+from support.processes.program_process import CHAT, ProgramProcess, tiny_chat
+
+VILLAGE = Path(__file__).parents[3] / "src/hydramesh/examples/village.lisp"
 
 BAD = Conditions(loss=0.05, delay=0.030, jitter=0.010, duplicate=0.02)
 SPEED = 5.0
@@ -70,6 +77,65 @@ def errors(truth: dict[float, tuple[float, float]], log: str) -> list[float]:
             for one, other, value in zip(truth[before], truth[before + 1], seen, strict=True):
                 found.append(abs(one + share * (other - one) - value))
     return found
+
+
+async def test_the_innkeeper_answers_in_words_of_the_model(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch", reason="the worker's dependencies are not installed")
+    async with tiny_chat(hydramesh, tmp_path) as head:
+        async with ClusterClient([head.address]) as client:
+            messages = [
+                pb.ChatMessage(
+                    role="system",
+                    content="You are the keeper of an inn in a small village. "
+                    "Answer in one short sentence.",
+                ),
+                pb.ChatMessage(role="user", content="Is there a room?"),
+            ]
+            text = pb.TextTask(messages=messages, max_tokens=40, temperature=0)
+            words = (await client.answer(pb.Task(model=CHAT, text=text))).text
+        here = {"domain_listen": "127.0.0.1:0"}
+        async with ProgramProcess(hydramesh, VILLAGE, heads=head.address, **here) as host:
+            join = here | {"domain_peers": host.address, "heads": ""}
+            async with (
+                ProgramProcess(hydramesh, VILLAGE, **join) as silent,
+                ProgramProcess(
+                    hydramesh, VILLAGE, variables={"SAY": "Is there a room?"}, **join
+                ) as guest,
+            ):
+                for process in (guest, silent):
+                    line = await process.says(r"the innkeeper says .*")
+                    assert letters(words) and letters(words) in letters(line)
+                assert "Is there a room?" in await silent.says(r"somebody says .*")
+                for process in (guest, silent, host):
+                    assert process.stop() == 0
+        assert "failed" not in host.log + guest.log + silent.log
+
+
+def letters(text: str) -> str:
+    """Return what is the same of a text however a log quotes it."""
+    return "".join(character for character in text.replace("\\n", "") if character.isalnum())
+
+
+async def test_a_model_that_is_not_there_leaves_the_innkeeper_without_words(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    here = {"domain_listen": "127.0.0.1:0"}
+    async with (
+        HeadProcess(kind=hydramesh, storage="none", http_listen="") as head,
+        ProgramProcess(hydramesh, VILLAGE, heads=head.address, **here) as host,
+        ProgramProcess(
+            hydramesh,
+            VILLAGE,
+            variables={"SAY": "Hello"},
+            domain_peers=host.address,
+            heads="",
+            **here,
+        ) as guest,
+    ):
+        assert "Come back later" in await guest.says(r"the innkeeper says .*")
+        assert "the innkeeper has no words" in host.log
 
 
 async def ended(process: ProgramProcess) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from daiic.client import ClusterClient
@@ -20,11 +20,24 @@ LOADING = 180.0
 class ProgramProcess(Daemon):
     """Programs of games, audio and sensors, which keep nothing unless they are told where."""
 
-    def __init__(self, kind: heads.Head, *programs: Path, **settings: object) -> None:
-        """`kind` is HydraMesh, `settings` are those of `hydramesh run`."""
+    def __init__(
+        self,
+        kind: heads.Head,
+        *programs: Path,
+        variables: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
+        """`kind` is HydraMesh, `settings` are those of `hydramesh run`.
+
+        `variables` are added to its environment.
+        """
         usual = {"storage": "none"}
         super().__init__(
-            *kind.command, "run", *programs, environment=kind.environment, **(usual | settings)
+            *kind.command,
+            "run",
+            *programs,
+            environment={**kind.environment, **(variables or {})},
+            **(usual | settings),
         )
 
 
