@@ -6,9 +6,9 @@
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/foreign/opus
                 #:load-opus #:opus-decode #:opus-decoder-free #:opus-decoder-new #:opus-encode
-                #:opus-encoder-free #:opus-encoder-new #:opus-expect-loss #:opus-lookahead
+                #:opus-encoder-free #:opus-encoder-new #:opus-expect-loss
                 #:opus-packet-samples #:opus-restores-p)
-  (:export #:make-encoder #:encode #:expect-loss #:close-encoder #:codec-delay
+  (:export #:make-encoder #:encode #:expect-loss #:close-encoder
            #:make-decoder #:decode #:conceal #:recover #:close-decoder #:block-p #:codec-number)
   (:documentation "How blocks of sound become bytes and are made of them again: as Opus, or as they are.
 
@@ -23,12 +23,6 @@ a decoder."))
   (:documentation "Have ENCODER make something of it that PERCENT of the blocks get lost.")
   (:method (encoder percent)
     (declare (ignore encoder percent))))
-
-(defgeneric codec-delay (encoder)
-  (:documentation "Return by how many samples sound is late after encoding and decoding.")
-  (:method (encoder)
-    (declare (ignore encoder))
-    0))
 
 (defgeneric close-encoder (encoder)
   (:documentation "Free what ENCODER has; it must not be used again.")
@@ -118,9 +112,6 @@ as above."
 
 (defmethod expect-loss ((encoder opus-encoder) percent)
   (opus-expect-loss (slot-value encoder 'state) percent))
-
-(defmethod codec-delay ((encoder opus-encoder))
-  (opus-lookahead (slot-value encoder 'state)))
 
 (defmethod close-encoder ((encoder opus-encoder))
   (opus-encoder-free (slot-value encoder 'state)))

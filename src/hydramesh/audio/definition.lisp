@@ -15,8 +15,8 @@
 (in-package #:hydramesh/audio/definition)
 
 (defstruct audio-stream
-  "What DEFAUDIO-STREAM has declared. BLOCK is in milliseconds; FROM and TO are functions that return a path, or NIL;
-HANDLERS are functions by event, a plist."
+  "What DEFAUDIO-STREAM has declared. BLOCK is in milliseconds; FROM and TO are functions that return a path, or
+NIL; HANDLERS are functions by event, a plist."
   (name "" :type string)
   (rate 48000 :type fixnum)
   (block 20 :type rational)
@@ -107,6 +107,7 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
   value)
 
 (defun codec (clauses)
+  "Return what CLAUSES say of the codec, a plist of :CODEC, :BITRATE and :SIGNAL."
   (destructuring-bind (&optional (codec :opus) &rest options) (rest (clause :codec clauses))
     (one-of :codec codec '(:opus :pcm))
     (when (and options (eq codec :pcm))
@@ -119,13 +120,14 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
           :signal (one-of :codec (getf options :signal :voice) '(:voice :music)))))
 
 (defun filters (clauses rate)
+  "Return the filters in CLAUSES of a sound with RATE samples a second."
   (let ((filters (rest (clause :filters clauses))))
     (when (> (length filters) +filters+)
       (mistake :filters "there are ~D; ~D are possible" (length filters) +filters+))
     (dolist (filter filters filters)
       (unless (and (consp filter) (consp (rest filter)) (null (cddr filter)))
-        (mistake :filters "~A is no filter; write each as (:high-pass 80), (:low-pass 8000), (:gain -3) or (:gate -50)"
-                 (printed filter)))
+          (mistake :filters "~A is no filter; write each as (:high-pass 80), (:low-pass 8000), (:gain -3) or ~
+                           (:gate -50)" (printed filter)))
       (destructuring-bind (kind value) filter
         (ecase (one-of :filters kind '(:high-pass :low-pass :gain :gate))
           ((:high-pass :low-pass) (number-within :filters value 10 (floor (* 45 rate) 100)))
@@ -160,8 +162,8 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
                           (wanted (rest (assoc event +events+))))
                      (unless (and arguments-p (listp arguments) (= (length arguments) (length wanted))
                                   (every #'symbolp arguments))
-                       (mistake :on "a handler of ~(~A~) gets ~:[nothing~;~:*~{~(~A~)~^ and ~}~]; write (:on ~(~A~) (~{~(~A~)~^ ~}) …)"
-                                event wanted event wanted))
+                       (mistake :on "a handler of ~(~A~) gets ~:[nothing~;~:*~{~(~A~)~^ and ~}~]; write ~
+                                     (:on ~(~A~) (~{~(~A~)~^ ~}) …)" event wanted event wanted))
                      (when (member event seen)
                        (mistake :on "there are two handlers of ~(~A~); leave one" event))
                      (push event seen)

@@ -42,6 +42,7 @@ differ by MOST at most."
     (count-anew delays)))
 
 (defun count-anew (delays)
+  "Have LEAST and NEEDED be what the latest of DELAYS make them."
   (let* ((count (min +remembered+ (delays-count delays)))
          (sorted (delays-sorted delays)))
     (replace sorted (delays-ring delays) :end2 count)

@@ -44,6 +44,7 @@ The coefficients are those of R. Bristow-Johnson's Audio EQ Cookbook, with Q = 1
     heard))
 
 (defun gain (decibels)
+  "Return a filter that makes a wave louder by DECIBELS."
   (let ((factor (expt 10d0 (/ decibels 20d0))))
     (declare (type double-float factor))
     (lambda (wave)
@@ -52,6 +53,7 @@ The coefficients are those of R. Bristow-Johnson's Audio EQ Cookbook, with Q = 1
         (setf (aref wave at) (* factor (aref wave at)))))))
 
 (defun angle (hertz rate)
+  "Return how far HERTZ turns, in radians, from one sample to the next."
   (/ (* 2 pi hertz) rate))
 
 (defun coefficients (angle b0 b1)
@@ -62,10 +64,12 @@ The coefficients are those of R. Bristow-Johnson's Audio EQ Cookbook, with Q = 1
             (list b0 b1 b0 (* -2 (cos angle)) (- 1 alpha)))))
 
 (defun high-pass (hertz rate)
+  "Return the coefficients of what takes away what is below HERTZ."
   (let* ((angle (angle hertz rate)) (b (+ 1 (cos angle))))
     (coefficients angle (/ b 2) (- b))))
 
 (defun low-pass (hertz rate)
+  "Return the coefficients of what takes away what is above HERTZ."
   (let* ((angle (angle hertz rate)) (b (- 1 (cos angle))))
     (coefficients angle (/ b 2) b)))
 

@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/audio/delays
                 #:delays #:make-delays #:note-delay #:delays-clear #:delays-needed #:delays-least)
   (:import-from #:hydramesh/audio/limits #:+buffered+ #:+delay+ #:+concealed+)
-  (:import-from #:hydramesh/audio/packet #:packet #:packet-time #:packet-last)
+  (:import-from #:hydramesh/audio/packet #:number-ahead #:packet #:packet-time #:packet-last)
   (:import-from #:hydramesh/events #:microseconds)
   (:export #:jitter-buffer #:make-jitter-buffer #:buffer-put #:buffer-take #:buffer-delay)
   (:documentation "Blocks that come irregularly, out of order, twice or not at all, are given out one at a time, as
@@ -45,6 +45,7 @@ the wire's number that may begin another sound. MISSING were made up in a row. B
 
 (declaim (inline slot))
 (defun slot (buffer time)
+  "Return where in BUFFER the block of TIME is, if it has come."
   (mod time (length (buffer-slots buffer))))
 
 (defun came-p (buffer time)
@@ -55,11 +56,6 @@ the wire's number that may begin another sound. MISSING were made up in a row. B
   "Return the packet that BUFFER holds for TIME, or NIL."
   (and (came-p buffer time)
        (svref (buffer-slots buffer) (slot buffer time))))
-
-(defun difference (number time)
-  "Return how far the wire's NUMBER is after TIME."
-  (let ((ahead (ldb (byte 32 0) (- number time))))
-    (if (logbitp 31 ahead) (- ahead (ash 1 32)) ahead)))
 
 (defun begin (buffer number)
   "Have BUFFER forget everything: another sound begins at the wire's NUMBER."
@@ -76,7 +72,7 @@ the wire's number that may begin another sound. MISSING were made up in a row. B
 :LATE, :DOUBLE or :STRANGE if it is of no use."
   (let* ((number (packet-time packet))
          (newest (buffer-newest buffer))
-         (ahead (if newest (difference number newest) 0)))
+         (ahead (if newest (number-ahead number newest) 0)))
     (declare (type (signed-byte 33) ahead))
     (cond ((null newest)
            (begin buffer number)
@@ -104,6 +100,7 @@ the wire's number that may begin another sound. MISSING were made up in a row. B
          (<= (abs (- now (* time (buffer-block buffer)) least)) (* 1000 +delay+)))))
 
 (defun keep (buffer packet time now)
+  "Keep PACKET as the block of TIME, if it is not too late and the first; return what became of it."
   (let ((delay (- now (* time (buffer-block buffer)))))
     (cond ((came-p buffer time)
            :double)
@@ -148,6 +145,7 @@ the wire's number that may begin another sound. MISSING were made up in a row. B
             (buffer-eager buffer) nil))))
 
 (defun pause (buffer)
+  "Have nothing due in BUFFER until more has come."
   (setf (buffer-next buffer) nil))
 
 (defun remove-held (buffer time)
@@ -197,6 +195,7 @@ Return one of these, and for a block the packet:
                  (values (made-up buffer :lost) (held-at buffer (1+ next)))))))))
 
 (defun made-up (buffer kind)
+  "Count that a block of BUFFER has to be made up; return KIND."
   (incf (buffer-missing buffer))
   kind)
 

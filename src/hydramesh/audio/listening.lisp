@@ -7,7 +7,7 @@
                 #:audio-stream-speakers)
   (:import-from #:hydramesh/audio/limits #:+silence+ #:+speakers-per-peer+)
   (:import-from #:hydramesh/audio/packet
-                #:packet-block #:packet-channel #:packet-codec #:packet-payload #:packet-rate #:packet-speaker
+                #:packet-block #:packet-channel #:packet-codec #:packet-rate #:packet-speaker
                 #:read-packet #:+report+)
   (:import-from #:hydramesh/audio/reception #:read-report #:report-share #:write-report)
   (:import-from #:hydramesh/audio/running
@@ -48,7 +48,8 @@
             ((/= (packet-rate packet) (audio-stream-rate definition))
              (other "samples a second" (packet-rate packet) (audio-stream-rate definition)))
             ((/= (packet-block packet) (* 2/5 (audio-stream-block definition)))
-             (other "blocks of so many times 2.5 ms," (packet-block packet) (* 2/5 (audio-stream-block definition))))
+             (other "blocks of so many times 2.5 ms,"
+                    (packet-block packet) (* 2/5 (audio-stream-block definition))))
             (t t)))))
 
 (defun hear-message (running message)
@@ -62,6 +63,7 @@
       t)))
 
 (defun hear-packet (running packet peer)
+  "Take PACKET, with sound, from PEER."
   (let ((speaker (or (gethash (cons peer (packet-speaker packet)) (running-speakers running))
                      (let-in running packet peer))))
     (when speaker
@@ -70,6 +72,7 @@
           (count-one (running-node running) (format nil "audio ~(~A~)" outcome)))))))
 
 (defun from-peer (running peer)
+  "Return how many speakers have the address PEER."
   (count peer (all-speakers running) :key #'speaker-peer))
 
 (defun let-in (running packet peer)
@@ -120,6 +123,7 @@
                                  (speaker-number speaker) (speaker-delay speaker now)))))))
 
 (defun hear-report (running packet peer)
+  "Take PACKET, in which PEER says what became of what was sent to it, if it is meant for RUNNING."
   (when (= (packet-speaker packet) (running-number running))
     (let* ((report (read-report packet))
            (speaker (find-if (lambda (speaker) (and (= peer (speaker-peer speaker)) (speaker-talker speaker)))

@@ -5,7 +5,7 @@
   (:export #:+packet-header+ #:+most-data+
            #:packet #:read-packet #:write-packet-header #:make-packet #:packet-codec #:packet-block #:packet-rate
            #:packet-channel #:packet-speaker #:packet-sequence #:packet-time #:packet-last
-           #:packet-payload #:packet-size
+           #:packet-payload #:packet-size #:number-ahead
            #:+opus+ #:+pcm+ #:+report+)
   (:documentation "What is in an AUDIO message: one block of one speaker's sound, or a report.
 
@@ -54,6 +54,7 @@ speaker pauses then. The sound is in PAYLOAD, from +PACKET-HEADER+ on."
 
 (declaim (inline number-at (setf number-at)))
 (defun number-at (octets at size)
+  "Return the number of SIZE bytes at AT of OCTETS, network order; it can be set."
   (declare (type octets octets) (type (integer 0 64) at) (type (integer 1 4) size))
   (let ((number 0))
     (declare (type (unsigned-byte 32) number))
@@ -65,6 +66,11 @@ speaker pauses then. The sound is in PAYLOAD, from +PACKET-HEADER+ on."
            (type (unsigned-byte 32) number))
   (dotimes (index size number)
     (setf (aref octets (+ at index)) (ldb (byte 8 (* 8 (- size index 1))) number))))
+
+(defun number-ahead (number other)
+  "Return how far NUMBER, of 32 bits that wrap, is after OTHER, a whole number that need not; below 0 if it is before."
+  (let ((ahead (ldb (byte 32 0) (- number other))))
+    (if (logbitp 31 ahead) (- ahead (ash 1 32)) ahead)))
 
 (defun read-packet (payload)
   "Return what PAYLOAD, octets that anybody may have made, says; NIL if it is no packet of this version.

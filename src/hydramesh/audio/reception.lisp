@@ -1,8 +1,8 @@
 (defpackage #:hydramesh/audio/reception
   (:use #:cl)
   (:import-from #:hydramesh/audio/packet
-                #:+packet-header+ #:+report+ #:packet #:packet-payload #:packet-sequence #:packet-size
-                #:packet-time #:write-packet-header)
+                #:+packet-header+ #:+report+ #:number-ahead #:packet #:packet-payload #:packet-sequence #:packet-time
+                #:write-packet-header)
   (:import-from #:hydramesh/domain/packing #:packed #:with-unpacking #:take #:done)
   (:import-from #:hydramesh/events #:octets #:microseconds)
   (:export #:reception #:make-reception #:note-packet #:note-block #:reception-count
@@ -40,6 +40,7 @@ and late as of the last report."
 
 (declaim (inline counter))
 (defun counter (name)
+  "Return which of the counts NAME is."
   (position name +counted+))
 
 (defun reception-count (reception name)
@@ -51,6 +52,7 @@ and late as of the last report."
   (incf (aref (reception-counts reception) (counter name))))
 
 (defun expected (reception)
+  "Return how many packets were sent, as far as the latest that came tells."
   (if (reception-first reception)
       (+ (reception-gone reception)
          (1+ (- (reception-highest reception) (reception-first reception))))
@@ -60,11 +62,8 @@ and late as of the last report."
   "Return how many packets have not come that others after them show to have been sent."
   (max 0 (- (expected reception) (reception-count reception :received))))
 
-(defun ahead (number highest)
-  (let ((ahead (ldb (byte 32 0) (- number highest))))
-    (if (logbitp 31 ahead) (- ahead (ash 1 32)) ahead)))
-
 (defun begin-anew (reception sequence)
+  "Note that another sound begins with SEQUENCE."
   (setf (reception-gone reception) (expected reception)
         (reception-first reception) sequence
         (reception-highest reception) sequence
@@ -82,13 +81,14 @@ and late as of the last report."
          (note-block reception :late))
        (if (or (eq outcome :begun) (null (reception-first reception)))
            (begin-anew reception sequence)
-           (let ((ahead (ahead sequence (reception-highest reception))))
+           (let ((ahead (number-ahead sequence (reception-highest reception))))
              (if (plusp ahead)
                  (incf (reception-highest reception) ahead)
                  (note-block reception :reordered))))
        (note-jitter reception (- now (* block (packet-time packet))))))))
 
 (defun note-jitter (reception transit)
+  "Have the jitter follow from TRANSIT, the latest packet's time on the way plus what is the same for all."
   (let ((before (shiftf (reception-transit reception) transit)))
     ;; Where the time of 32 bits begins again, the difference says nothing.
     (when (and before (< (abs (- transit before)) 10000000))
@@ -110,6 +110,7 @@ and late as of the last report."
           0))))
 
 (defun clip (number)
+  "Return NUMBER, or the greatest that a report has room for."
   (min number (1- (ash 1 32))))
 
 (defun write-report (reception channel speaker delay)

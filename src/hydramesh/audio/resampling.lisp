@@ -11,6 +11,7 @@ J. O. Smith's Digital Audio Resampling describes it."))
 (deftype weights () '(simple-array double-float (*)))
 
 (defun sinc (x)
+  "Return sin πX / πX."
   (if (zerop x) 1d0 (/ (sin (* pi x)) (* pi x))))
 
 (defun window (x)
@@ -30,6 +31,7 @@ CUTOFF is a share of the frequencies that there are."
       (map-into weights (lambda (weight) (/ weight sum)) weights))))
 
 (defun weigh (samples middle weights half)
+  "Return the sample that WEIGHTS make of those around MIDDLE, HALF on either side."
   (declare (type samples samples) (type fixnum middle half) (type weights weights) (optimize speed))
   (let ((sum 0d0))
     (declare (type double-float sum))

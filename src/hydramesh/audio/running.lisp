@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/audio/definition
                 #:audio-stream #:audio-stream-block #:audio-stream-channel #:audio-stream-codec
                 #:audio-stream-bitrate #:audio-stream-count #:audio-stream-filters #:audio-stream-handlers
-                #:audio-stream-name #:audio-stream-priority #:audio-stream-rate #:audio-stream-send
+                #:audio-stream-name #:audio-stream-priority #:audio-stream-rate
                 #:audio-stream-signal #:audio-stream-speaker)
   (:import-from #:hydramesh/audio/mixing #:make-mixer #:mixer)
   (:import-from #:hydramesh/audio/samples #:make-samples #:samples)
@@ -14,8 +14,8 @@
   (:import-from #:hydramesh/events #:microseconds)
   (:export #:running #:make-running #:running-definition #:running-node #:running-speakers #:running-talker
            #:running-number #:running-mixer #:running-mix #:running-spare #:running-gain #:running-start
-           #:running-time #:running-file #:running-ended #:running-told #:running-timer
-           #:running-period #:*audio* #:handle #:new-talker #:running-named #:ducked-p #:tell-once)
+           #:running-time #:running-file #:running-ended #:running-timer #:running-period
+           #:handle #:new-talker #:running-named #:ducked-p #:tell-once)
   (:documentation "A stream that a node sends and hears: what it consists of, and how its handlers are called."))
 (in-package #:hydramesh/audio/running)
 
@@ -86,6 +86,7 @@ whose handler is running. Signal an error if there is none."
         (error "there is no audio stream ~:[here; name one of them with :stream~;~:*~A in this program~]" name))))
 
 (defun loud-p (running)
+  "Return whether anybody is heard on RUNNING now."
   (loop for speaker being the hash-values of (running-speakers running)
           thereis (> (speaker-level speaker) +heard+)))
 

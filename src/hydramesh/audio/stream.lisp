@@ -108,6 +108,7 @@ mixed, and what is to be said is sent."))
     (setf (running-gain running) gain)))
 
 (defun gather-utterances (running)
+  "Add what each speaker says now to what they have been saying, and hand on what has ended."
   (dolist (speaker (all-speakers running))
     (when (speaker-utterance speaker)
       (let ((said (utterance-add (speaker-utterance speaker)
@@ -131,6 +132,7 @@ mixed, and what is to be said is sent."))
     (handle running :end)))
 
 (defun say-to (running peers)
+  "Send PEERS the next block of what RUNNING has to say."
   (let ((payload (talker-next (running-talker running) (running-time running))))
     (when payload
       (loop for peer in peers

@@ -7,8 +7,8 @@
   (:import-from #:hydramesh/audio/packet #:+most-data+ #:+packet-header+ #:write-packet-header)
   (:import-from #:hydramesh/audio/samples #:samples #:make-samples)
   (:import-from #:hydramesh/events #:octets)
-  (:export #:talker #:make-talker #:close-talker #:talker-add #:talker-idle-p #:talker-take #:talker-payload #:talker-next
-           #:talker-losses)
+  (:export #:talker #:make-talker #:close-talker #:talker-add #:talker-idle-p
+           #:talker-take #:talker-payload #:talker-next #:talker-losses)
   (:documentation "One sound that is sent: what is to be said becomes packets, one for each block that is not silent."))
 (in-package #:hydramesh/audio/talker)
 
@@ -110,6 +110,7 @@ from time to time, so that they know that somebody is there."
       (packet-of talker samples time (not heard)))))
 
 (defun packet-of (talker samples time last)
+  "Return the payload of TALKER's next packet, with SAMPLES as the block of TIME."
   (let* ((octets (talker-octets talker))
          (end (encode (talker-encoder talker) samples octets)))
     (write-packet-header octets (talker-codec talker) (talker-steps talker) (talker-rate talker)

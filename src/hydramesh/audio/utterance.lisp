@@ -24,9 +24,11 @@ anything is said, the last block is kept: a word begins softly."
   (%make-utterance rate))
 
 (defun last-of (utterance milliseconds)
+  "Return how many samples last MILLISECONDS."
   (floor (* milliseconds (utterance-rate utterance)) 1000))
 
 (defun append-block (utterance block)
+  "Add BLOCK to the samples of UTTERANCE."
   (let* ((count (utterance-count utterance))
          (end (+ count (length block))))
     (when (> end (length (utterance-samples utterance)))
@@ -51,6 +53,7 @@ anything is said, the last block is kept: a word begins softly."
          (utterance-end utterance))))
 
 (defun begin-with (utterance block)
+  "Keep nothing but BLOCK, after which something may be said."
   (replace (utterance-samples utterance) block)
   (setf (utterance-count utterance) (length block)
         (utterance-quiet utterance) 0))

@@ -19,6 +19,7 @@ otherwise."))
   (:documentation "A file is no WAV file with sound that is understood; the text says what would be."))
 
 (defun refuse (control &rest arguments)
+  "Signal BAD-WAV with the text that FORMAT makes of CONTROL and ARGUMENTS."
   (error 'bad-wav :reason (apply #'format nil control arguments)))
 
 (defconstant +pcm-format+ 1)
@@ -32,6 +33,7 @@ otherwise."))
         sum (ash (aref octets (+ at index)) (* 8 index))))
 
 (defun name-at (octets at)
+  "Return the four characters at AT of OCTETS."
   (map 'string #'code-char (subseq octets at (+ at 4))))
 
 (defun find-chunk (octets name)
@@ -73,6 +75,7 @@ The last chunk may say that it is longer than the file: programs that write to a
                   floats (format 3) can be read" format bits))))
 
 (defun two-bytes (octets at)
+  "Return the sample of 16 bits at AT of OCTETS."
   (declare (type octets octets) (type fixnum at) (optimize speed))
   (let ((number (logior (aref octets at) (ash (aref octets (1+ at)) 8))))
     (if (logbitp 15 number) (- number 65536) number)))
@@ -106,6 +109,7 @@ Signal BAD-WAV if they are none."
                  its-rate rate))))
 
 (defun read-samples (octets start end channels size reader)
+  "Return the sound in OCTETS from START to END. READER reads a sample of SIZE bytes; those of CHANNELS become one."
   (declare (type function reader) (type (unsigned-byte 32) start end) (type (integer 1 8) channels size))
   (let ((samples (make-samples (floor (- end start) (* channels size)))) (at start))
     (declare (type samples samples) (type (unsigned-byte 40) at))
@@ -141,6 +145,7 @@ Signal BAD-WAV if they are none."
     header))
 
 (defun write-samples (samples octets start)
+  "Write SAMPLES to OCTETS from START on, and return these."
   (declare (type samples samples) (type octets octets) (type (unsigned-byte 32) start) (optimize speed))
   (dotimes (index (length samples) octets)
     (let ((at (+ start (* 2 index))) (sample (aref samples index)))

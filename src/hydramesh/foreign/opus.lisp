@@ -5,8 +5,8 @@
   (:import-from #:hydramesh/audio/samples #:samples)
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/foreign/float-traps #:in-library)
-  (:export #:load-opus #:opus-missing #:opus-version
-           #:opus-encoder-new #:opus-encoder-free #:opus-encode #:opus-expect-loss #:opus-lookahead
+  (:export #:load-opus #:opus-missing
+           #:opus-encoder-new #:opus-encoder-free #:opus-encode #:opus-expect-loss
            #:opus-decoder-new #:opus-decoder-free #:opus-decode #:opus-packet-samples #:opus-restores-p)
   (:documentation "The functions of libopus, the codec of RFC 6716, as opus.h of its version 1.3 describes them.
 
@@ -20,7 +20,7 @@ free, and each is for one thread at a time. Sound has one channel here."))
   (:report (lambda (condition stream) (write-string (slot-value condition 'reason) stream))))
 
 (defparameter +functions+
-  '("opus_get_version_string" "opus_encoder_create" "opus_encoder_destroy" "opus_encoder_ctl" "opus_encode"
+  '("opus_encoder_create" "opus_encoder_destroy" "opus_encoder_ctl" "opus_encode"
     "opus_decoder_create" "opus_decoder_destroy" "opus_decode" "opus_packet_get_nb_samples"))
 
 (defmacro call (name &rest arguments)
@@ -28,6 +28,7 @@ free, and each is for one thread at a time. Sound has one channel here."))
   `(in-library (cffi:foreign-funcall-pointer (cffi:foreign-symbol-pointer ,name) () ,@arguments)))
 
 (defun missing (control &rest arguments)
+  "Signal OPUS-MISSING with the text that FORMAT makes of CONTROL and ARGUMENTS."
   (error 'opus-missing :reason (apply #'format nil control arguments)))
 
 (defvar *loaded* nil "Whether this process has the library.")
@@ -46,10 +47,6 @@ free, and each is for one thread at a time. Sound has one channel here."))
     (setf *loaded* t))
   nil)
 
-(defun opus-version ()
-  "Return what the library calls itself, as \"libopus 1.3.1\"."
-  (call "opus_get_version_string" :string))
-
 ;;; Encoders
 
 ;; Numbers of opus_defines.h.
@@ -58,9 +55,9 @@ free, and each is for one thread at a time. Sound has one channel here."))
 (defconstant +set-bitrate+ 4002)
 (defconstant +set-inband-fec+ 4012)
 (defconstant +set-packet-loss+ 4014)
-(defconstant +get-lookahead+ 4027)
 
 (defun set-control (encoder request value)
+  "Set what REQUEST, a number of opus_defines.h, stands for to VALUE."
   (let ((result (call "opus_encoder_ctl" :pointer encoder :int request :int32 value :int)))
     (unless (zerop result)
       (error "libopus refuses the value ~D of its control ~D: ~D." value request result))))
@@ -86,12 +83,6 @@ SIGNAL is :VOICE or :MUSIC; BITRATE is in bits a second."
 from the next, where it codes as for voice."
   (set-control encoder +set-packet-loss+ percent)
   (set-control encoder +set-inband-fec+ (if (plusp percent) 1 0)))
-
-(defun opus-lookahead (encoder)
-  "Return by how many samples what a decoder gives is later than what ENCODER was given."
-  (cffi:with-foreign-object (value :int32)
-    (call "opus_encoder_ctl" :pointer encoder :int +get-lookahead+ :pointer value :int)
-    (cffi:mem-ref value :int32)))
 
 (defun opus-encode (encoder samples packet start end)
   "Encode SAMPLES, a block of 2.5, 5, 10, 20, 40 or 60 ms, to the octets of PACKET from START to END, exclusive.

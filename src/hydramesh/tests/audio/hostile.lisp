@@ -3,8 +3,7 @@
   (:import-from #:fiveam #:def-suite #:in-suite #:is #:is-false #:is-true #:signals #:skip #:test)
   (:import-from #:hydramesh/audio/codec #:close-decoder #:decode #:make-decoder #:block-p #:recover #:conceal)
   (:import-from #:hydramesh/audio/packet
-                #:+most-data+ #:+packet-header+ #:packet-sequence #:packet-time #:read-packet
-                #:write-packet-header)
+                #:+most-data+ #:+packet-header+ #:read-packet #:write-packet-header)
   (:import-from #:hydramesh/audio/reception
                 #:make-reception #:note-packet #:read-report #:reception-count #:reception-jitter #:reception-lost
                 #:report-late #:report-lost #:report-received #:report-share #:write-report)

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/audio/mistakes
   (:use #:cl)
-  (:import-from #:fiveam #:def-suite #:in-suite #:is #:is-true #:fail #:finishes #:test)
+  (:import-from #:fiveam #:def-suite #:in-suite #:is #:test)
   (:import-from #:hydramesh/audio/definition #:defaudio-stream)
   (:import-from #:hydramesh/domain/definitions #:*definitions* #:bad-definition #:bad-definition-field)
   (:import-from #:hydramesh/tests/suite #:hydramesh)

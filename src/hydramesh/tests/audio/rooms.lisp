@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/audio/rooms
   (:use #:cl)
-  (:import-from #:fiveam #:def-suite #:in-suite #:is #:is-false #:is-true #:skip #:test)
+  (:import-from #:fiveam #:def-suite #:in-suite #:is #:skip #:test)
   (:import-from #:hydramesh/audio
                 #:audio-figures #:audio-play #:audio-speakers #:audio-wav #:defaudio-stream
                 #:report-lost #:report-received #:speaker-number)

@@ -10,7 +10,7 @@
   (:import-from #:hydramesh/audio/utterance #:make-utterance #:utterance-add #:utterance-end)
   (:import-from #:hydramesh/audio/wav
                 #:append-wav #:bad-wav #:close-wav #:decode-wav #:encode-wav #:open-wav #:read-wav)
-  (:import-from #:hydramesh/tests/audio/signals #:power-of #:sweep #:tone)
+  (:import-from #:hydramesh/tests/audio/signals #:sweep #:tone)
   (:import-from #:hydramesh/tests/suite #:hydramesh)
   (:documentation "Mixing, filters, and sound in files."))
 (in-package #:hydramesh/tests/audio/sounds)

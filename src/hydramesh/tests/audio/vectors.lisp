@@ -49,8 +49,9 @@
                        (is (= (packet-size packet) (floor (length (field "sound")) 2)))
                        (let ((octets (copy-seq payload)))
                          (fill octets 0 :end +packet-header+)
-                         (write-packet-header octets (field "codec") (field "block") (field "rate") (field "channel")
-                                              (field "speaker") (field "sequence") (field "time") (eq :true (field "last")))
+                         (apply #'write-packet-header octets
+                                (append (mapcar #'field '("codec" "block" "rate" "channel" "speaker" "sequence" "time"))
+                                        (list (eq :true (field "last")))))
                          (is (equalp payload octets)))
                        (when (field "samples")
                          (check-samples case payload))))))))
