@@ -13,7 +13,8 @@ PATH = Path(__file__).with_name("audio.json")
 ABOUT = (
     "Test vectors of the payloads of AUDIO messages (docs/transport.md). Bytes are in hex; "
     "payloads with `drop` are none. Of `packets`, `sound` is what follows the header, and "
-    "`samples` what it is where the codec is 16. Of `reports`, `share` is of 65,535. Written by "
+    "`samples` what it is where the codec is 16. Of `reports`, `share` is of 65,535. Of `frames`, "
+    "`payload` is a packet, and `frames` say the same to other nodes of DCF. Written by "
     "tests/vectors/generate_audio.py."
 )
 MOST = 1143
@@ -75,6 +76,30 @@ def report(received: int, lost: int, late: int, share: int, jitter: int, delay: 
     return packet(REPORT, 0, 0, numbers, channel=5, speaker=6, sequence=1000)
 
 
+def checksum(data: bytes) -> int:
+    """Return the CRC-16/CCITT-FALSE of `data`."""
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1) & 0xFFFF ^ (0x1021 if crc & 0x8000 else 0)
+    return crc
+
+
+def frames(sequence: int, time: int, last: bool, sound: bytes) -> dict[str, Any]:
+    """Return a packet with Opus on channel 5, and the frames of DCF that say the same."""
+    number, made = sequence % 2048, 20_000 * time % (1 << 24)
+    pieces = [bytes([len(sound), -(-len(sound) // 4), OPUS, last])]
+    pieces += [sound[at : at + 4].ljust(4, b"\0") for at in range(0, len(sound), 4)]
+    written = []
+    for index, piece in enumerate(pieces):
+        head = struct.pack(">BBHHH", 0xD3, 0x13, number << 5 | index, 17, 5)
+        body = head + piece + made.to_bytes(3, "big")
+        written.append((body + checksum(body).to_bytes(2, "big")).hex())
+    payload = packet(OPUS, 8, 48, sound, channel=5, sequence=sequence, time=time, last=last)
+    return {"payload": payload.hex(), "frames": written}
+
+
 def vectors() -> dict[str, Any]:
     ends = [0, 1, -1, 32767, -32768, 256, -256, 12345]
     reports = [(0,) * 6, (250, 12, 3, 3932, 5800, 21000), ((1 << 32) - 1,) * 3 + (65535,) * 3]
@@ -118,6 +143,12 @@ def vectors() -> dict[str, Any]:
         + [
             {"payload": payload.hex(), "drop": True}
             for payload in (short[:16], short[:-1], short + b"\0")
+        ],
+        "frames": [
+            frames(0, 0, True, b""),
+            frames(37, 3, False, b"\xee"),
+            frames(5000, 4999, False, bytes(range(60))),
+            frames((1 << 32) - 1, 1000, True, bytes(range(124))),
         ],
     }
 

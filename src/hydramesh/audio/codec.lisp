@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/audio/codec
   (:use #:cl)
   (:import-from #:hydramesh/audio/concealment #:make-memory #:memory-keep #:memory-conceal)
-  (:import-from #:hydramesh/audio/packet #:+most-data+ #:+opus+ #:+packet-header+ #:+pcm+)
+  (:import-from #:hydramesh/audio/packet #:+opus+ #:+packet-header+ #:+pcm+)
   (:import-from #:hydramesh/audio/samples #:samples)
   (:import-from #:hydramesh/events #:octets)
   (:import-from #:hydramesh/foreign/opus
@@ -17,7 +17,8 @@ a decoder."))
 (in-package #:hydramesh/audio/codec)
 
 (defgeneric encode (encoder samples octets)
-  (:documentation "Write SAMPLES, a block, to OCTETS from +PACKET-HEADER+ on; return how many are then filled."))
+  (:documentation "Write SAMPLES, a block, to OCTETS from +PACKET-HEADER+ on, with as few as have room there; return how
+many are then filled."))
 
 (defgeneric expect-loss (encoder percent)
   (:documentation "Have ENCODER make something of it that PERCENT of the blocks get lost.")
@@ -108,7 +109,7 @@ as above."
 
 (defmethod encode ((encoder opus-encoder) samples octets)
   (+ +packet-header+
-     (opus-encode (slot-value encoder 'state) samples octets +packet-header+ (+ +packet-header+ +most-data+))))
+     (opus-encode (slot-value encoder 'state) samples octets +packet-header+ (length octets))))
 
 (defmethod expect-loss ((encoder opus-encoder) percent)
   (opus-expect-loss (slot-value encoder 'state) percent))

@@ -1,5 +1,6 @@
 (defpackage #:hydramesh/audio/definition
   (:use #:cl)
+  (:import-from #:hydramesh/audio/dcf-frames #:+most-frame-data+)
   (:import-from #:hydramesh/audio/limits #:+filters+ #:+speakers+)
   (:import-from #:hydramesh/audio/packet #:+most-data+)
   (:import-from #:hydramesh/audio/samples #:sample-count)
@@ -10,6 +11,7 @@
            #:audio-stream #:audio-stream-name #:audio-stream-rate #:audio-stream-block #:audio-stream-codec
            #:audio-stream-bitrate #:audio-stream-signal #:audio-stream-filters #:audio-stream-priority
            #:audio-stream-speakers #:audio-stream-channel #:audio-stream-speaker #:audio-stream-send
+           #:audio-stream-packets
            #:audio-stream-from #:audio-stream-to #:audio-stream-handlers #:audio-stream-count)
   (:documentation "The form that declares a sound that is sent and heard, and all that can be wrong with it."))
 (in-package #:hydramesh/audio/definition)
@@ -29,6 +31,7 @@ NIL; HANDLERS are functions by event, a plist."
   (channel 0 :type (unsigned-byte 16))
   (speaker nil :type (or null (unsigned-byte 16)))
   (send :peers :type (member :peers :speakers :mix))
+  (packets :own :type (member :own :dcf))
   (from nil :type (or null function))
   (to nil :type (or null function))
   (handlers '() :type list))
@@ -38,7 +41,7 @@ NIL; HANDLERS are functions by event, a plist."
   (sample-count (audio-stream-rate stream) (audio-stream-block stream)))
 
 (defparameter +clauses+
-  '(:rate :block :codec :filters :priority :speakers :channel :speaker :send :from :to :on))
+  '(:rate :block :codec :packets :filters :priority :speakers :channel :speaker :send :from :to :on))
 
 (defparameter +events+
   '((:start) (:join speaker) (:leave speaker) (:block samples) (:utterance speaker samples)
@@ -51,6 +54,7 @@ NIL; HANDLERS are functions by event, a plist."
   (:rate 48000)             samples a second: 8000, 12000, 16000, 24000 or 48000
   (:block 20)               milliseconds in a packet: 2.5, 5, 10, 20, 40 or 60
   (:codec :opus :bitrate 32000 :signal :voice)    or :signal :music; or (:codec :pcm)
+  (:packets :own)           or :dcf, frames as other nodes of DCF send and hear them: Opus, 48000, blocks of 20 ms
   (:filters (:high-pass 80) (:low-pass 8000) (:gain -3) (:gate -50))    in hertz and decibels, before it is sent
   (:priority 0)             while a stream of the same program with a higher one, up to 9, is heard, this is softer
   (:speakers 8)             who are heard at a time
@@ -69,6 +73,7 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
     (let* ((clauses (clauses-in clauses +clauses+))
            (fields (fields clauses)))
       (check-size fields)
+      (check-packets fields)
       `(progn
          (add-definition :audio ',name
                          (make-audio-stream :name ,(string-downcase name)
@@ -97,6 +102,7 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
                   :speakers (whole-number :speakers (single :speakers clauses 8) 1 +speakers+)
                   :channel (whole-number :channel (single :channel clauses 0) 0 65535)
                   :speaker (and speaker (whole-number :speaker speaker 0 65534))
+                  :packets (one-of :packets (single :packets clauses :own) '(:own :dcf))
                   :send (one-of :send (single :send clauses :peers) '(:peers :speakers :mix)))
             (codec clauses))))
 
@@ -144,6 +150,16 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
         (mistake :block "a block of ~A ms takes ~D bytes, and a packet has room for ~D; ~
                          ~:[write a lower :bitrate~;write a shorter :block, a lower :rate, or (:codec :opus)~]"
                  (if (integerp block) block (float block)) size +most-data+ (eq codec :pcm))))))
+
+(defun check-packets (fields)
+  "Signal a mistake if other nodes of DCF would not understand the blocks."
+  (destructuring-bind (&key packets rate block codec (bitrate 0) &allow-other-keys) fields
+    (when (and (eq packets :dcf)
+               (not (and (eq codec :opus) (eql rate 48000) (eql block 20)
+                         (<= bitrate (* 50 8 +most-frame-data+)))))
+      (mistake :packets "other nodes of DCF hear Opus with 48000 samples a second, blocks of 20 ms and at most ~D ~
+                         bits a second; write (:rate 48000) (:block 20) (:codec :opus :bitrate 24000), or ~
+                         (:packets :own)" (* 50 8 +most-frame-data+)))))
 
 (defun path-function (name clauses)
   "Return the form of a function that returns the path that the clause NAME of CLAUSES says, or NIL."

@@ -1,9 +1,11 @@
 (defpackage #:hydramesh/audio/listening
   (:use #:cl)
   (:import-from #:hydramesh/audio/codec #:codec-number)
+  (:import-from #:hydramesh/audio/dcf-frames
+                #:+everybody+ #:assembly-add #:frame-destination #:frame-source #:read-frame)
   (:import-from #:hydramesh/audio/definition
                 #:audio-stream-block #:audio-stream-channel #:audio-stream-codec #:audio-stream-count
-                #:audio-stream-handlers #:audio-stream-name #:audio-stream-rate #:audio-stream-send
+                #:audio-stream-handlers #:audio-stream-name #:audio-stream-packets #:audio-stream-rate #:audio-stream-send
                 #:audio-stream-speakers)
   (:import-from #:hydramesh/audio/limits #:+silence+ #:+speakers-per-peer+)
   (:import-from #:hydramesh/audio/packet
@@ -14,7 +16,7 @@
                 #:handle #:new-talker #:running-definition #:running-node #:running-number #:running-speakers
                 #:running-talker #:tell-once)
   (:import-from #:hydramesh/audio/speaker
-                #:close-speaker #:make-speaker #:speaker #:speaker-delay #:speaker-hear #:speaker-heard-at
+                #:close-speaker #:make-speaker #:speaker #:speaker-assembly #:speaker-delay #:speaker-hear #:speaker-heard-at
                 #:speaker-number #:speaker-peer #:speaker-reception #:speaker-talker #:speaker-utterance)
   (:import-from #:hydramesh/audio/talker #:talker-losses)
   (:import-from #:hydramesh/audio/utterance #:make-utterance #:utterance-end)
@@ -54,29 +56,50 @@
 
 (defun hear-message (running message)
   "Take MESSAGE if it is for RUNNING; return whether it is."
-  (let ((packet (and (= +audio+ (message-type message)) (read-packet (message-payload message)))))
-    (when (and packet (= (packet-channel packet) (audio-stream-channel (running-definition running))))
-      (if (= +report+ (packet-codec packet))
-          (hear-report running packet (message-peer message))
-          (when (fits-p running packet)
-            (hear-packet running packet (message-peer message))))
-      t)))
+  (when (= +audio+ (message-type message))
+    (if (eq :dcf (audio-stream-packets (running-definition running)))
+        (hear-frame running (read-frame (message-payload message)) (message-peer message))
+        (hear-packet running (read-packet (message-payload message)) (message-peer message)))))
 
 (defun hear-packet (running packet peer)
-  "Take PACKET, with sound, from PEER."
-  (let ((speaker (or (gethash (cons peer (packet-speaker packet)) (running-speakers running))
-                     (let-in running packet peer))))
-    (when speaker
-      (let ((outcome (speaker-hear speaker packet (node-now (running-node running)))))
-        (when (member outcome '(:refused :broken :strange))
-          (count-one (running-node running) (format nil "audio ~(~A~)" outcome)))))))
+  "Take PACKET, or NIL, from PEER if it is on the channel of RUNNING; return whether it is."
+  (when (and packet (= (packet-channel packet) (audio-stream-channel (running-definition running))))
+    (cond ((= +report+ (packet-codec packet)) (hear-report running packet peer))
+          ((fits-p running packet)
+           (let ((speaker (speaker-at running peer (packet-speaker packet))))
+             (when speaker
+               (hear-block running speaker packet)))))
+    t))
+
+(defun hear-frame (running frame peer)
+  "Take FRAME of DCF's, or NIL, from PEER if it is on the channel of RUNNING; return whether it is."
+  (when (and frame
+             (or (= (frame-destination frame) +everybody+)
+                 (= (frame-destination frame) (audio-stream-channel (running-definition running)))))
+    (let ((speaker (speaker-at running peer (frame-source frame))))
+      (when speaker
+        (let ((packet (assembly-add (speaker-assembly speaker) frame (node-now (running-node running)))))
+          (when (and packet (fits-p running packet))
+            (hear-block running speaker packet)))))
+    t))
+
+(defun hear-block (running speaker packet)
+  "Take PACKET, with a block, of SPEAKER."
+  (let ((outcome (speaker-hear speaker packet (node-now (running-node running)))))
+    (when (member outcome '(:refused :broken :strange))
+      (count-one (running-node running) (format nil "audio ~(~A~)" outcome)))))
+
+(defun speaker-at (running peer number)
+  "Return who is NUMBER at PEER, somebody new if nobody is; NIL if there is no room."
+  (or (gethash (cons peer number) (running-speakers running))
+      (let-in running peer number)))
 
 (defun from-peer (running peer)
   "Return how many speakers have the address PEER."
   (count peer (all-speakers running) :key #'speaker-peer))
 
-(defun let-in (running packet peer)
-  "Return a new speaker for whom PACKET came from PEER; NIL if there is no room."
+(defun let-in (running peer number)
+  "Return a new speaker, who is NUMBER at PEER; NIL if there is no room."
   (let ((definition (running-definition running)) (node (running-node running)))
     (cond ((>= (hash-table-count (running-speakers running)) (audio-stream-speakers definition))
            (refuse running :too-many-speakers "~D speak already, which is what it is declared for"
@@ -85,13 +108,13 @@
            (refuse running :too-many-of-a-peer "~D speakers have one address already" +speakers-per-peer+))
           (t
            (let ((speaker (make-speaker
-                           peer (packet-speaker packet) (audio-stream-codec definition)
+                           peer number (audio-stream-codec definition)
                            (audio-stream-rate definition) (audio-stream-count definition) (node-now node)
                            :utterance (and (getf (audio-stream-handlers definition) :utterance)
                                            (make-utterance (audio-stream-rate definition)))
                            :talker (and (eq :mix (audio-stream-send definition))
                                         (new-talker definition node (running-number running) '())))))
-             (setf (gethash (cons peer (packet-speaker packet)) (running-speakers running)) speaker)
+             (setf (gethash (cons peer number) (running-speakers running)) speaker)
              (handle running :join speaker)
              speaker)))))
 
@@ -113,10 +136,11 @@
 ;;; Reports
 
 (defun send-reports (running)
-  "Tell those who speak what became of their packets."
+  "Tell those who speak what became of their packets, if they understand it."
   (let* ((node (running-node running)) (now (node-now node)))
     (dolist (speaker (all-speakers running))
-      (when (< (- now (speaker-heard-at speaker)) (seconds 2))
+      (when (and (eq :own (audio-stream-packets (running-definition running)))
+                 (< (- now (speaker-heard-at speaker)) (seconds 2)))
         (send-bare node (speaker-peer speaker) +audio+
                    (write-report (speaker-reception speaker)
                                  (audio-stream-channel (running-definition running))

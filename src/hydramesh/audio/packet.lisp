@@ -5,7 +5,7 @@
   (:export #:+packet-header+ #:+most-data+
            #:packet #:read-packet #:write-packet-header #:make-packet #:packet-codec #:packet-block #:packet-rate
            #:packet-channel #:packet-speaker #:packet-sequence #:packet-time #:packet-last
-           #:packet-payload #:packet-size #:number-ahead
+           #:packet-payload #:packet-size #:number-ahead #:number-at
            #:+opus+ #:+pcm+ #:+report+)
   (:documentation "What is in an AUDIO message: one block of one speaker's sound, or a report.
 
@@ -20,8 +20,7 @@
   8-11   sequence: one more with each packet
   12-15  time: which block it is; it goes on in a pause, in which no packets are sent
 
-0 is DCF's own number for Opus. Its payload of 17 bytes, which begins with 0xD3, is a frame with 4 bytes of
-a block and nothing that this can be mistaken for."))
+0 is DCF's own number for Opus. What other nodes of DCF send begins with 0xD3: hydramesh/audio/dcf-frames."))
 (in-package #:hydramesh/audio/packet)
 
 (defconstant +packet-header+ 16 "Bytes.")
@@ -55,14 +54,14 @@ speaker pauses then. The sound is in PAYLOAD, from +PACKET-HEADER+ on."
 (declaim (inline number-at (setf number-at)))
 (defun number-at (octets at size)
   "Return the number of SIZE bytes at AT of OCTETS, network order; it can be set."
-  (declare (type octets octets) (type (integer 0 64) at) (type (integer 1 4) size))
+  (declare (type octets octets) (type (integer 0 2000) at) (type (integer 1 4) size))
   (let ((number 0))
     (declare (type (unsigned-byte 32) number))
     (dotimes (index size number)
       (setf number (logior (ldb (byte 32 0) (ash number 8)) (aref octets (+ at index)))))))
 
 (defun (setf number-at) (number octets at size)
-  (declare (type octets octets) (type (integer 0 64) at) (type (integer 1 4) size)
+  (declare (type octets octets) (type (integer 0 2000) at) (type (integer 1 4) size)
            (type (unsigned-byte 32) number))
   (dotimes (index size number)
     (setf (aref octets (+ at index)) (ldb (byte 8 (* 8 (- size index 1))) number))))

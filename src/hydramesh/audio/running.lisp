@@ -1,11 +1,13 @@
 (defpackage #:hydramesh/audio/running
   (:use #:cl)
+  (:import-from #:hydramesh/audio/dcf-frames #:+most-frame-data+)
   (:import-from #:hydramesh/audio/definition
                 #:audio-stream #:audio-stream-block #:audio-stream-channel #:audio-stream-codec
                 #:audio-stream-bitrate #:audio-stream-count #:audio-stream-filters #:audio-stream-handlers
-                #:audio-stream-name #:audio-stream-priority #:audio-stream-rate
+                #:audio-stream-name #:audio-stream-packets #:audio-stream-priority #:audio-stream-rate
                 #:audio-stream-signal #:audio-stream-speaker)
   (:import-from #:hydramesh/audio/mixing #:make-mixer #:mixer)
+  (:import-from #:hydramesh/audio/packet #:+most-data+)
   (:import-from #:hydramesh/audio/samples #:make-samples #:samples)
   (:import-from #:hydramesh/audio/speaker #:speaker #:speaker-level)
   (:import-from #:hydramesh/audio/talker #:make-talker #:talker)
@@ -48,7 +50,8 @@ was sent, and TOLD what has been said in logs."
   "Return a talker for DEFINITION on NODE that speaks as NUMBER, through FILTERS."
   (make-talker (audio-stream-codec definition) (audio-stream-rate definition) (audio-stream-count definition)
                (audio-stream-signal definition) (audio-stream-bitrate definition) filters
-               (audio-stream-channel definition) number (random (ash 1 32) (node-random node))))
+               (audio-stream-channel definition) number (random (ash 1 32) (node-random node))
+               (if (eq :dcf (audio-stream-packets definition)) +most-frame-data+ +most-data+)))
 
 (defun make-running (definition node start)
   "Return what DEFINITION is on NODE, from the time START on. Signal OPUS-MISSING."

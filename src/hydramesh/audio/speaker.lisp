@@ -3,6 +3,7 @@
   (:import-from #:hydramesh/address #:address)
   (:import-from #:hydramesh/audio/codec
                 #:make-decoder #:decode #:conceal #:recover #:close-decoder #:block-p)
+  (:import-from #:hydramesh/audio/dcf-frames #:assembly #:make-assembly)
   (:import-from #:hydramesh/audio/jitter-buffer
                 #:jitter-buffer #:make-jitter-buffer #:buffer-put #:buffer-take #:buffer-delay)
   (:import-from #:hydramesh/audio/limits #:+burst+)
@@ -14,7 +15,8 @@
   (:import-from #:hydramesh/events #:microseconds)
   (:export #:speaker #:make-speaker #:close-speaker #:speaker-hear #:speaker-play
            #:speaker-peer #:speaker-number #:speaker-block #:speaker-sounds #:speaker-level
-           #:speaker-reception #:speaker-delay #:speaker-heard-at #:speaker-utterance #:speaker-talker)
+           #:speaker-reception #:speaker-delay #:speaker-heard-at #:speaker-utterance #:speaker-talker
+           #:speaker-assembly)
   (:documentation "One who is heard: their packets become blocks of sound, one for each length of a block."))
 (in-package #:hydramesh/audio/speaker)
 
@@ -22,7 +24,7 @@
   "Who is heard under NUMBER from the address PEER. BLOCK is what was heard last, if that SOUNDS, with LEVEL in
 decibels; JOINED another to work in. HEARD-AT is when a packet came last. ALLOWED packets may come at once, as
 of ALLOWED-AT. UTTERANCE is what they are saying, if anybody wants that. TALKER sends them what they hear, if that
-is their own."
+is their own. ASSEMBLY has what came of blocks in frames of DCF's."
   (peer 0 :type address)
   (number 0 :type (unsigned-byte 16))
   (length 0 :type microseconds)
@@ -37,7 +39,8 @@ is their own."
   (allowed +burst+ :type real)
   (allowed-at 0 :type microseconds)
   (utterance nil :type (or null utterance))
-  (talker nil :type (or null talker)))
+  (talker nil :type (or null talker))
+  (assembly (make-assembly) :type assembly))
 
 (defun make-speaker (peer number codec rate count now &key utterance talker)
   "Return one whose packets hold blocks of COUNT samples, RATE a second, coded as CODEC. It must be closed."

@@ -1,8 +1,9 @@
 (defpackage #:hydramesh/audio/stream
   (:use #:cl)
+  (:import-from #:hydramesh/audio/dcf-frames #:frames-of)
   (:import-from #:hydramesh/audio/definition
-                #:audio-stream #:audio-stream-block #:audio-stream-from #:audio-stream-name #:audio-stream-rate
-                #:audio-stream-send #:audio-stream-to)
+                #:audio-stream #:audio-stream-block #:audio-stream-from #:audio-stream-name
+                #:audio-stream-packets #:audio-stream-rate #:audio-stream-send #:audio-stream-to)
   (:import-from #:hydramesh/audio/limits #:+listeners+)
   (:import-from #:hydramesh/audio/listening
                 #:all-speakers #:drop-silent #:drop-speaker #:hear-message #:send-reports)
@@ -135,9 +136,21 @@ mixed, and what is to be said is sent."))
   "Send PEERS the next block of what RUNNING has to say."
   (let ((payload (talker-next (running-talker running) (running-time running))))
     (when payload
-      (loop for peer in peers
+      (loop with messages = (messages-of running payload)
+            for peer in peers
             repeat +listeners+
-            do (send-bare (running-node running) peer +audio+ payload)))))
+            do (send-all running peer messages)))))
+
+(defun messages-of (running payload)
+  "Return what is sent of PAYLOAD, a packet, as RUNNING is declared: octets each."
+  (if (eq :dcf (audio-stream-packets (running-definition running)))
+      (frames-of payload)
+      (list payload)))
+
+(defun send-all (running peer messages)
+  "Send PEER MESSAGES, octets each."
+  (dolist (octets messages)
+    (send-bare (running-node running) peer +audio+ octets)))
 
 (defun say-mix (running)
   "Send everyone who is heard what the others say, and what this node itself plays."
@@ -151,4 +164,4 @@ mixed, and what is to be said is sent."))
                                          (mixer-total mixer spare))
                                      (running-time running))))
         (when payload
-          (send-bare (running-node running) (speaker-peer speaker) +audio+ payload))))))
+          (send-all running (speaker-peer speaker) (messages-of running payload)))))))

@@ -27,7 +27,7 @@ how many blocks have been silent. The encoder prepares for LOSS percent of losse
   (channel 0 :type (unsigned-byte 16))
   (speaker 0 :type (unsigned-byte 16))
   (block (make-samples 0) :type samples)
-  (octets (make-array (+ +packet-header+ +most-data+) :element-type '(unsigned-byte 8)) :type octets)
+  (octets nil :type octets)
   (queue '() :type list)
   (at 0 :type fixnum)
   (queued 0 :type unsigned-byte)
@@ -36,12 +36,14 @@ how many blocks have been silent. The encoder prepares for LOSS percent of losse
   (quiet -1 :type fixnum)
   (loss 0 :type (integer 0 100)))
 
-(defun make-talker (codec rate count signal bitrate filters channel speaker sequence)
-  "Return one whose packets begin with the number SEQUENCE and hold COUNT samples, RATE a second. CODEC, SIGNAL and
-BITRATE are as for `make-encoder`, FILTERS as for `make-filters`. It must be closed. Signal OPUS-MISSING."
+(defun make-talker (codec rate count signal bitrate filters channel speaker sequence &optional (most +most-data+))
+  "Return one whose packets begin with the number SEQUENCE and hold COUNT samples, RATE a second, in MOST bytes or
+fewer. CODEC, SIGNAL and BITRATE are as for `make-encoder`, FILTERS as for `make-filters`. It must be closed. Signal
+OPUS-MISSING."
   (%make-talker :encoder (make-encoder codec rate signal bitrate)
                 :filters (make-filters filters rate count)
                 :codec (codec-number codec) :rate rate :steps (round (* 400 count) rate)
+                :octets (make-array (+ +packet-header+ most) :element-type '(unsigned-byte 8))
                 :channel channel :speaker speaker :block (make-samples count) :sequence sequence))
 
 (defun close-talker (talker)

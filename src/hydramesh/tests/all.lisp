@@ -15,6 +15,7 @@
   (:import-from #:hydramesh/tests/wire-vectors)
   (:import-from #:hydramesh/tests/domain/asking)
   (:import-from #:hydramesh/tests/domain/nodes)
+  (:import-from #:hydramesh/tests/audio/dcf)
   (:import-from #:hydramesh/tests/audio/hostile)
   (:import-from #:hydramesh/tests/audio/jitter)
   (:import-from #:hydramesh/tests/audio/link)

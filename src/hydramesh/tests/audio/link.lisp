@@ -90,7 +90,7 @@ the speaker, which is closed; and how many bytes were sent."
                    (apply #'heard-over-link said codec rate milliseconds :loss loss options)
                  (multiple-value-bind (snr lag) (aligned-snr said heard rate (sample-count rate milliseconds))
                    (let ((silent (with-silence (speaker-reception speaker))))
-                     (is (> snr (if (eq codec :pcm) silent (- silent 2)))
+                     (is (> snr (if (eq codec :pcm) silent (- silent 4)))
                          "~A at ~A of loss: ~,1F dB, and ~,1F with silence" codec loss snr silent))
                    ;; A block, the way, and what it takes for the late ones: 40 ms at least.
                    (is (< 0.05 (/ lag rate) 0.125) "~A: ~,3F s" codec (/ lag rate)))

@@ -44,6 +44,7 @@
   (says (:speakers 0) :speakers "1")
   (says (:channel -1) :channel "65535")
   (says (:speaker 65535) :speaker "65534")
+  (says (:packets :dfc) :packets ":dcf")
   (says (:send :everybody) :send ":speakers")
   (says (:from 3) :from "path")
   (says (:on uterance (a b)) :on "utterance")
@@ -51,6 +52,11 @@
   (says (:on) :on "utterance")
   (says (:frequency 48000) nil ":rate")
   (says 48000 nil "48000"))
+
+(test what-other-nodes-would-not-understand-is-a-mistake
+  (is (null (mistake-in '(:packets :dcf))))
+  (dolist (clause '((:rate 24000) (:block 10) (:codec :opus :bitrate 64000)))
+    (is (equal ":packets" (mistake-in '(:packets :dcf) clause)) "~S" clause)))
 
 (test what-is-written-twice-is-a-mistake
   (is (equal ":rate" (mistake-in '(:rate 48000) '(:rate 16000))))

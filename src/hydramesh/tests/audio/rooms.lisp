@@ -15,6 +15,7 @@
   (:import-from #:hydramesh/tests/domain/network
                 #:add-node #:inject #:network-cut #:new-network #:pass-time #:place-address #:place-node)
   (:import-from #:hydramesh/tests/suite #:hydramesh)
+  (:export #:*heard* #:note #:joined #:copied #:play #:run-stream)
   (:documentation "Streams as programs declare them, on nodes of a bad network."))
 (in-package #:hydramesh/tests/audio/rooms)
 

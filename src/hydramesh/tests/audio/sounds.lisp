@@ -2,6 +2,7 @@
   (:use #:cl)
   (:import-from #:fiveam #:def-suite #:in-suite #:is #:is-true #:is-false #:signals #:test)
   (:import-from #:uiop)
+  (:import-from #:hydramesh/audio/concealment #:make-memory #:memory-conceal #:memory-keep)
   (:import-from #:hydramesh/audio/filters #:apply-filters #:make-filters)
   (:import-from #:hydramesh/audio/mixing
                 #:make-mixer #:mixer-add #:mixer-clear #:mixer-total #:mixer-without #:scale)
@@ -154,6 +155,23 @@
                    do (setf (aref octets (random (length octets) random)) (random 256 random)))
              (handler-case (is (<= (length (decode-wav octets 48000)) 3000))
                (bad-wav () (is-true t))))))
+
+(defun steepest (samples)
+  "Return the greatest difference of two samples in a row."
+  (loop for at from 1 below (length samples)
+        maximize (abs (- (aref samples at) (aref samples (1- at))))))
+
+(test what-is-made-up-has-no-clicks
+  (let* ((said (tone 24000 9600 430 12000)) (memory (make-memory 24000 480)) (heard '()))
+    (loop for start from 0 below (length said) by 480
+          for block = (subseq said start (+ start 480))
+          do (if (member start '(2400 2880 4800))
+                 (memory-conceal memory block)
+                 (memory-keep memory block))
+             (push block heard))
+    (let ((heard (apply #'concatenate 'samples (reverse heard))))
+      (is (< (steepest heard) (* 1.3 (steepest said))))
+      (is (> (level (subseq heard 2400 3360)) (- (level said) 6))))))
 
 (test what-is-said-ends-with-a-pause
   (let ((utterance (make-utterance 8000)) (said '()))

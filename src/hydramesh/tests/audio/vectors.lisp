@@ -19,7 +19,7 @@
 (def-suite audio-vectors :in hydramesh)
 (in-suite audio-vectors)
 
-(defparameter +groups+ '("packets" "reports"))
+(defparameter +groups+ '("packets" "reports" "frames"))
 
 (defun check-samples (case payload)
   (let* ((wanted (coerce (at case "samples") 'samples)) (samples (make-samples (length wanted)))
