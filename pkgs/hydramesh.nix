@@ -41,10 +41,7 @@ let
     CL_SOURCE_REGISTRY = lib.concatMapStringsSep ":" (library: "${library}//") libraries;
     HYDRAMESH_LIBDCF = "${lib.getLib dcf}/lib/libdcf.so";
     # Where CFFI looks for libraries that are named without a folder.
-    LD_LIBRARY_PATH = lib.makeLibraryPath [
-      libopus
-      sqlite
-    ];
+    LD_LIBRARY_PATH = "${lib.getLib sqlite}/lib:${lib.getLib libopus}/lib";
   };
 in
 stdenv.mkDerivation {

@@ -66,6 +66,7 @@ let
       "coreutils"
       "curlMinimal"
       "gnused"
+      "libopus"
       "makeBinaryWrapper"
       "nixfmt"
       "nixfmt-tree"
