@@ -45,6 +45,26 @@ async def test_the_live_view_follows_the_cluster(
         assert "one two" not in json.dumps(later)
 
 
+async def test_no_name_of_a_member_can_look_like_another_on_the_page(
+    gateway: RunningGateway, head: ScriptedHead
+) -> None:
+    name = "a\u202e\x1b[2J\u200b"
+    worker = head.status.workers[0]
+    heartbeat = worker.heartbeat
+    heartbeat.name = heartbeat.device = heartbeat.version = worker.set_aside.reason = name
+    heartbeat.cards.add(name=name)
+    heartbeat.models.add(name=name, engine=name, choice=name, detail=name, quantization=name)
+    for _ in range(2):
+        head.status.heads.add(id=name, version=name, address=name)
+    async with asyncio.timeout(8), contextlib.aclosing(gateway.snapshots()) as snapshots:
+        async for snapshot in snapshots:
+            if snapshot["heads"]:
+                break
+    told = json.dumps(snapshot, ensure_ascii=False)
+    assert "a\\\\u202e\\\\x1b[2J\\\\u200b" in told
+    assert not set("\u202e\x1b\u200b") & set(told) and "\\u001b" not in told
+
+
 async def test_many_watchers_cost_the_head_no_more_questions_than_one(
     start_gateway: StartGateway, head: ScriptedHead
 ) -> None:

@@ -198,9 +198,9 @@ def snapshot(gateway: Gateway) -> LiveCluster:
 
 def _head(head: pb.HeadStatus) -> LiveHead:
     return LiveHead(
-        id=head.id,
-        address=head.address,
-        version=head.version,
+        id=shown(head.id),
+        address=shown(head.address),
+        version=shown(head.version),
         state=word(pb.WorkerState, head.state) if head.state else "",
         master=head.master,
         age_ms=head.age_ms,
@@ -224,11 +224,11 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
     said = worker.heartbeat
     return LiveWorker(
         id=said.worker_id,
-        name=said.name or said.worker_id,
+        name=shown(said.name or said.worker_id),
         state=word(pb.WorkerState, said.state),
         backend=word(pb.Backend, said.backend),
-        device=said.device,
-        version=said.version,
+        device=shown(said.device),
+        version=shown(said.version),
         address=worker.address,
         age_ms=worker.age_ms,
         rtt_ms=round(worker.rtt_ms, 2),
@@ -247,7 +247,7 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
         group=worker.group if worker.HasField("group") else None,
         health=word(pb.Health, worker.health) if worker.health else "",
         role=word(pb.Role, worker.role) if worker.role else "",
-        set_aside=worker.set_aside.reason,
+        set_aside=shown(worker.set_aside.reason, MESSAGE),
         retry_ms=worker.set_aside.retry_ms,
         cards=[_card(card) for card in said.cards],
         models=[_model(model) for model in said.models],
@@ -256,7 +256,7 @@ def _worker(worker: pb.WorkerStatus) -> LiveWorker:
 
 def _card(card: pb.Card) -> LiveCard:
     return LiveCard(
-        name=card.name,
+        name=shown(card.name),
         vram_total=card.vram.total,
         vram_free=card.vram.free,
         temperature=round(card.temperature, 1) if card.HasField("temperature") else None,
@@ -269,22 +269,27 @@ def _card(card: pb.Card) -> LiveCard:
 def _model(model: pb.ModelStatus) -> LiveModel:
     kind = MODEL_KINDS.get(model.kind)
     return LiveModel(
-        name=model.name,
+        name=shown(model.name),
         kind=kind_name(model.kind),
         capabilities=capability_names(capabilities_of(model) or ()),
         state=word(pb.ModelState, model.state),
         progress=round(model.progress, 3),
         bytes=model.bytes,
-        quantization=model.quantization,
-        placement=model.placement,
-        engine=model.engine,
-        choice=model.choice,
-        detail=model.detail,
+        quantization=shown(model.quantization),
+        placement=shown(model.placement),
+        engine=shown(model.engine),
+        choice=shown(model.choice, MESSAGE),
+        detail=shown(model.detail, MESSAGE),
         rate=round(model.rate, 2),
         unit=kind.unit if kind is not None else "",
         shards=[
             LiveShard(
-                part.worker_id, part.name, part.bytes, part.first_layer, part.layers, part.slices
+                part.worker_id,
+                shown(part.name),
+                part.bytes,
+                part.first_layer,
+                part.layers,
+                part.slices,
             )
             for part in model.shards
         ],
@@ -298,8 +303,8 @@ def _task(activity: Activity, names: dict[str, str]) -> LiveTask:
     return LiveTask(
         id=activity.id,
         endpoint=activity.endpoint,
-        model=activity.model,
-        worker=names.get(activity.worker, activity.worker),
+        model=shown(activity.model),
+        worker=shown(names.get(activity.worker, activity.worker)),
         started=activity.started,
         seconds=round(seconds, 3),
         produced=activity.produced,
