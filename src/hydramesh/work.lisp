@@ -6,7 +6,7 @@
            #:work-kind #:work-kind-name #:work-kind-field #:work-kind-unit #:work-kind-usual-rate
            #:work-kind-shared #:work-kind-seeded #:work-kind-size #:work-kind-reading
            #:work-kind-made #:work-kind-loads #:work-kind-raced
-           #:+work+ #:+read-per-written+ #:work-of #:needs-of #:bytes-to-read #:capabilities-of)
+           #:+work+ #:+read-per-written+ #:work-of #:needs-of #:bytes-to-read #:getting-ready-p #:capabilities-of)
   (:documentation "The registry of work: what a head needs to know of each kind of task, and of model.
 
 A new kind of task is an entry here, an engine that does it, and an endpoint that asks for it. A
@@ -254,6 +254,13 @@ capable of for a task."
                    (incf bytes (- (* +bytes-per-token+ +tokens-of-media+)
                                   (pb:encoded-size part)))))
             finally (return bytes))))
+
+;;; Answers
+
+(defun getting-ready-p (part)
+  "Return whether PART, a PB:RESULT, only says that its worker gets the model first."
+  (let ((progress (pb:result-progress part)))
+    (and progress (string/= (pb:progress-phase progress) "steps"))))
 
 ;;; Models
 

@@ -11,7 +11,8 @@
                 #:job-heard-at #:job-hedge #:job-pace #:job-pace-class #:job-decision #:job-stalled-p
                 #:make-hedge #:hedge-worker #:hedge-attempt #:hedge-pace #:hedge-decision #:hedge-began-at
                 #:job-missed-p #:job-model #:job-number #:job-numbers #:job-queued-at #:job-read-before #:job-worker
-                #:numbers-began-at #:numbers-queued #:numbers-ran #:numbers-running #:numbers-worker)
+                #:numbers-began-at #:numbers-beside #:numbers-beside-ran #:numbers-cold-p #:numbers-queued
+                #:numbers-ran #:numbers-running #:numbers-worker)
   (:import-from #:hydramesh/head/link #:link-send)
   (:import-from #:hydramesh/head/model-index #:worker-model-pace #:worker-model-readiness #:+loaded+)
   (:import-from #:hydramesh/head/reservations #:count-in #:count-out)
@@ -93,7 +94,8 @@ workers."
         (incf (shared-model-running (job-group job))))
       (let ((numbers (job-numbers job)))
         (incf (numbers-queued numbers) (- now (job-queued-at job)))
-        (setf (numbers-began-at numbers) now
+        (setf (numbers-cold-p numbers) (null pace)
+              (numbers-began-at numbers) now
               (numbers-worker numbers) (worker-id worker)))
       t)))
 
@@ -137,7 +139,7 @@ workers."
   "Take JOB, which has ended there, off its worker, and return that. If it runs on a second one, that is told to
 stop."
   (when (job-hedge job)
-    (assignments-call-off assignments job))
+    (assignments-call-off assignments job now))
   (let ((worker (take-off assignments job now)))
     (when (job-group job)
       (decf (shared-model-running (job-group job))))
@@ -174,10 +176,17 @@ false if there is no room for the message."
       (setf (job-hedge job)
             (make-hedge :worker worker :attempt attempt :pace pace :decision decision :began-at now)))))
 
-(defun assignments-call-off (assignments job)
+(defun assignments-call-off (assignments job now)
   "Tell the second worker of JOB to stop."
   (let ((hedge (assignments-drop-hedge assignments job)))
+    (note-beside job (hedge-worker hedge) (- now (hedge-began-at hedge)))
     (assignments-stop assignments (worker-address (hedge-worker hedge)) (hedge-attempt hedge))))
+
+(defun note-beside (job worker ran)
+  "Note that WORKER has lost the race for JOB, after it RAN there."
+  (let ((numbers (job-numbers job)))
+    (setf (numbers-beside numbers) (worker-id worker)
+          (numbers-beside-ran numbers) ran)))
 
 (defun assignments-drop-hedge (assignments job)
   "Take JOB off its second worker, which has ended it or is gone; return what it was there."
@@ -206,6 +215,8 @@ to stop if it is to TELL that."
           (job-stalled-p job) nil
           (job-read-before job) 0       ; that was on the first one
           (numbers-worker numbers) (worker-id (hedge-worker hedge)))
+    (setf (numbers-cold-p numbers) (null (hedge-pace hedge)))
+    (note-beside job first (numbers-ran numbers))
     ;; The time in which both had it counts once.
     (decf (numbers-running numbers) (- now (hedge-began-at hedge)))
     (setf (numbers-began-at numbers) (hedge-began-at hedge))

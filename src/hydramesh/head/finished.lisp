@@ -3,10 +3,12 @@
   (:import-from #:hydramesh/head/clients #:client-host)
   (:import-from #:hydramesh/head/job
                 #:job-arrived-at #:job-client #:job-deadline #:job-group #:job-kind #:job-model #:job-needs
-                #:job-numbers #:job-pinned #:job-reading #:job-size #:job-streams-p #:job-tags #:job-user
+                #:job-numbers #:job-pinned #:job-prefix #:job-reading #:job-size #:job-streams-p #:job-tags #:job-user
                 #:job-weight
                 #:numbers-bytes-in #:numbers-bytes-out #:numbers-first-at #:numbers-made #:numbers-moved
-                #:numbers-queued #:numbers-ran #:numbers-running #:numbers-worker)
+                #:numbers-queued #:numbers-ran #:numbers-running #:numbers-worker
+                #:numbers-prompt-tokens #:numbers-cached-tokens #:numbers-cold-p #:numbers-beside
+                #:numbers-beside-ran)
   (:import-from #:hydramesh/head/observer #:make-finished-task #:observe-task)
   (:import-from #:hydramesh/work #:work-kind-name)
   (:export #:tell-finished)
@@ -43,5 +45,11 @@
                                         :deadline (- (job-deadline job) arrived-at)
                                         :reading (round (job-reading job))
                                         :first (if (zerop first-at) 0 (- first-at arrived-at))
-                                        :ran (numbers-ran numbers))
+                                        :ran (numbers-ran numbers)
+                                        :prefix (job-prefix job)
+                                        :prompt-tokens (numbers-prompt-tokens numbers)
+                                        :cached-tokens (numbers-cached-tokens numbers)
+                                        :cold (numbers-cold-p numbers)
+                                        :beside (numbers-beside numbers)
+                                        :beside-ran (numbers-beside-ran numbers))
                     now))))

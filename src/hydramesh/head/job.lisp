@@ -25,7 +25,8 @@
            #:job-weight #:job-answer #:job-awaits #:job-patient-until #:job-arrived-at #:job-queued-at #:job-deadline #:job-worker #:job-attempt
            #:job-attempts #:job-missed-p #:job-failed-on #:job-too-small #:job-error
            #:job-numbers #:numbers-worker #:numbers-began-at #:numbers-first-at #:numbers-queued #:numbers-running
-           #:numbers-ran
+           #:numbers-ran #:numbers-prompt-tokens #:numbers-cached-tokens #:numbers-cold-p
+           #:numbers-beside #:numbers-beside-ran
            #:numbers-bytes-in #:numbers-bytes-out #:numbers-made #:numbers-moved
            #:job-pace-class #:job-pace #:job-heard-at #:job-stalled-p #:job-late-at #:job-hedge #:job-hedge-worker
            #:hedge #:make-hedge #:hedge-worker #:hedge-attempt #:hedge-pace #:hedge-decision #:hedge-began-at
@@ -49,7 +50,9 @@
 (defstruct numbers
   "What an observer is told of a job when it ends: the id of the last WORKER, since when it was there,
 how long the job was QUEUED and RUNNING in all, for how long the last one RAN it, when the first part was
-passed on, 0 if none was, and what was received and passed on."
+passed on, 0 if none was, and what was received and passed on. PROMPT-TOKENS and CACHED-TOKENS are as the worker
+told; COLD-P says that it had the model not loaded when it got the job. The worker BESIDE has lost a race, after
+it had the job for BESIDE-RAN."
   (worker "" :type string)
   (began-at 0 :type microseconds)
   (first-at 0 :type microseconds)
@@ -59,7 +62,12 @@ passed on, 0 if none was, and what was received and passed on."
   (bytes-in 0 :type fixnum)
   (bytes-out 0 :type fixnum)
   (made 0 :type fixnum)
-  (moved 0 :type fixnum))
+  (moved 0 :type fixnum)
+  (prompt-tokens 0 :type (unsigned-byte 32))
+  (cached-tokens 0 :type (unsigned-byte 32))
+  (cold-p nil)
+  (beside "" :type string)
+  (beside-ran 0 :type microseconds))
 
 (defstruct (hedge (:copier nil))
   "A job's ATTEMPT on a second WORKER, with PACE and DECISION as those of the job."

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/head/observer
   (:use #:cl)
   (:import-from #:hydramesh/events #:microseconds)
+  (:import-from #:hydramesh/prompt-blocks #:hashes #:+no-hashes+)
   (:export #:observe-task #:observe-rate
            #:finished-task #:make-finished-task #:finished-task-kind #:finished-task-model
            #:finished-task-outcome #:finished-task-worker
@@ -9,7 +10,9 @@
            #:finished-task-moved #:finished-task-needs #:finished-task-wanted
            #:finished-task-client #:finished-task-host #:finished-task-tags #:finished-task-pinned
            #:finished-task-streamed #:finished-task-together #:finished-task-weight
-           #:finished-task-deadline #:finished-task-reading #:finished-task-first #:finished-task-ran)
+           #:finished-task-deadline #:finished-task-reading #:finished-task-first #:finished-task-ran
+           #:finished-task-prefix #:finished-task-prompt-tokens #:finished-task-cached-tokens
+           #:finished-task-cold #:finished-task-beside #:finished-task-beside-ran)
   (:documentation "Who wants to know of every task that has ended, and of every rate that workers tell.
 
 The core has one observer, or NIL. What it gets are numbers and names, never what a task asks or is
@@ -28,9 +31,13 @@ often it went from one worker to another, NEEDS are the capabilities that its mo
 
 CLIENT is on whose behalf its sender asked, HOST where it came from, and WEIGHT is Task.weight, 0 if the task
 became no job. TAGS and PINNED say which workers might run it. STREAMED says that it asked for parts, TOGETHER
-that several workers ran it last. It was to be over DEADLINE after its arrival, its first part was passed on
-FIRST after that, 0 if none was, and its last worker had it for RAN. READING is how much could have been made
-while it was read."
+that several workers ran it last. It was to be over DEADLINE after its arrival, the first part that told more
+than that the model is loaded was passed on FIRST after that, 0 if none was, and its last worker had it for RAN.
+READING is how much could have been made while it was read.
+
+PREFIX are the hashes of its prompt's blocks. Its prompt had PROMPT-TOKENS, of which the worker still had
+CACHED-TOKENS, as that told. COLD says that its last worker had the model not loaded when it got the task.
+BESIDE is the id of a worker that had it for BESIDE-RAN as well, and lost the race, \"\" if none did."
   (kind "" :type string)
   (model "" :type string)
   (outcome "" :type string)
@@ -54,7 +61,13 @@ while it was read."
   (deadline 0 :type microseconds)
   (reading 0 :type unsigned-byte)
   (first 0 :type microseconds)
-  (ran 0 :type microseconds))
+  (ran 0 :type microseconds)
+  (prefix +no-hashes+ :type hashes)
+  (prompt-tokens 0 :type unsigned-byte)
+  (cached-tokens 0 :type unsigned-byte)
+  (cold nil)
+  (beside "" :type string)
+  (beside-ran 0 :type microseconds))
 
 (defgeneric observe-task (observer task now)
   (:documentation "TASK, a FINISHED-TASK, has just ended.")

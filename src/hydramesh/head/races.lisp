@@ -26,7 +26,7 @@
                 #:statistics #:statistics-hedged #:statistics-hedges-won)
   (:import-from #:hydramesh/head/worker #:worker-id)
   (:import-from #:hydramesh/service/logs #:log-debug)
-  (:import-from #:hydramesh/work #:work-kind-raced)
+  (:import-from #:hydramesh/work #:getting-ready-p #:work-kind-raced)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:races #:make-races #:races-begin #:races-reconsider #:races-next #:races-run #:races-heard
            #:races-won)
@@ -142,7 +142,7 @@ broke off, if that has begun."))
       (pace-add (job-pace job) (- now (numbers-began-at (job-numbers job))))))
   (setf (job-heard-at job) now)
   (when (job-hedge job)
-    (assignments-call-off (races-assignments races) job)))
+    (assignments-call-off (races-assignments races) job now)))
 
 (defun races-won (races job part hedging now)
   "PART of the answer to JOB has come from its second worker. If that has so won, it becomes the first; return
@@ -150,7 +150,7 @@ the worker that has lost then, and when its attempt had begun. If it cannot go o
 NIL."
   (let ((assignments (races-assignments races)))
     (cond ((useless-p part job)
-           (assignments-call-off assignments job)
+           (assignments-call-off assignments job now)
            nil)
           (t
            (unless (job-heard-at job)
@@ -163,7 +163,6 @@ NIL."
 
 (defun useless-p (part job)
   "Return whether PART says that its worker loads the model first, or begins the answer again."
-  (or (and (pb:result-progress part)
-           (string/= (pb:progress-phase (pb:result-progress part)) "steps"))
+  (or (getting-ready-p part)
       (and (pb:result-started-over part)
            (plusp (answer-order-next-index (job-answer job))))))

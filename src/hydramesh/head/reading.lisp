@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/entropy #:entropy)
   (:import-from #:hydramesh/head/job
                 #:job-attempts #:job-kind #:job-model #:job-numbers #:job-prefix #:job-read-before #:job-reading
-                #:job-worker #:numbers-began-at #:numbers-first-at)
+                #:job-worker #:numbers-began-at #:numbers-cached-tokens #:numbers-first-at #:numbers-prompt-tokens)
   (:import-from #:hydramesh/head/limits #:+limits+ #:head-limits-read-blocks)
   (:import-from #:hydramesh/head/read-prompts
                 #:make-read-prompts #:note-read #:bytes-read #:share-kept #:learn-kept #:learn-reading-pace)
@@ -52,7 +52,7 @@
   "Note what PART of the answer to JOB tells: the first one that its worker has read the prompt.
 The last one tells how much of the prompt it still had, and so how fast it has read the rest."
   (when (pb:result-final part)
-    (count-tokens statistics (pb:result-usage part)))
+    (count-tokens statistics (job-numbers job) (pb:result-usage part)))
   (when (and (plusp (length (job-prefix job)))
              (or (pb:result-final part) (pb:result-model part)))
     (let* ((worker (job-worker job))
@@ -81,11 +81,14 @@ The last one tells how much of the prompt it still had, and so how fast it has r
                              1d6
                              (* (job-reading job) (/ unread (pb:usage-prompt-tokens usage))))))))
 
-(defun count-tokens (statistics usage)
+(defun count-tokens (statistics numbers usage)
   (when usage
-    (incf (statistics-prompt-tokens statistics) (pb:usage-prompt-tokens usage))
-    (incf (statistics-cached-tokens statistics)
-          (min (pb:usage-cached-tokens usage) (pb:usage-prompt-tokens usage)))))
+    (let* ((tokens (pb:usage-prompt-tokens usage))
+           (cached (min (pb:usage-cached-tokens usage) tokens)))
+      (setf (numbers-prompt-tokens numbers) tokens
+            (numbers-cached-tokens numbers) cached)
+      (incf (statistics-prompt-tokens statistics) tokens)
+      (incf (statistics-cached-tokens statistics) cached))))
 
 (defun learn (read job usage)
   "Let READ know how much of the prompt its worker still had by USAGE, if it should have had any."

@@ -49,7 +49,7 @@
                 #:worker-address #:worker-awaited #:worker-id #:worker-process #:worker-rate #:worker-state)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/service/logs #:log-info)
-  (:import-from #:hydramesh/work #:can-p #:capability-set #:work-kind-made)
+  (:import-from #:hydramesh/work #:can-p #:capability-set #:getting-ready-p #:work-kind-made)
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:worker-messages #:make-worker-messages #:worker-messages-heartbeat
@@ -202,7 +202,7 @@ NIL if nobody wants to know."
   (let* ((dispatcher (worker-messages-dispatcher messages))
          (policy (dispatcher-policy dispatcher)))
     (cond ((/= (message-peer message) (worker-address (hedge-worker (job-hedge job))))
-           (miss-second messages job))
+           (miss-second messages job now))
           (t
            (multiple-value-bind (first began-at)
                (races-won (dispatcher-races dispatcher) job part (policy-hedging policy) now)
@@ -249,7 +249,8 @@ of them could be far more than is kept. Return true unless one cannot be sent, w
                    (pb:result-model-name ready) (news-of-model job ready))
              (incf (numbers-made (job-numbers job))
                    (if first made (funcall (work-kind-made (job-kind job)) ready)))
-             (when (zerop (numbers-first-at (job-numbers job)))
+             (when (and (zerop (numbers-first-at (job-numbers job)))
+                        (not (getting-ready-p ready)))
                (setf (numbers-first-at (job-numbers job)) now))
              (let ((error (relay messages ready (and first aside) job)))
                (when error
@@ -336,7 +337,7 @@ if too much is kept of all."
          (hedge (job-hedge job))
          (worker (hedge-worker hedge)))
     (cond ((/= (message-peer message) (worker-address worker))
-           (miss-second messages job))
+           (miss-second messages job now))
           (t
            (assignments-drop-hedge assignments job)
            (note-failed messages job said worker (hedge-began-at hedge) now)
@@ -416,10 +417,10 @@ may be."
   (incf (statistics-foreign (worker-messages-statistics messages)))
   (setf (job-missed-p job) t))
 
-(defun miss-second (messages job)
+(defun miss-second (messages job now)
   "Call off the second attempt at JOB, of which something came from elsewhere than its worker."
   (incf (statistics-foreign (worker-messages-statistics messages)))
-  (assignments-call-off (worker-messages-assignments messages) job))
+  (assignments-call-off (worker-messages-assignments messages) job now))
 
 (defun disown (messages job reason now)
   "Move a JOB whose worker sends more than can be kept."

@@ -7,11 +7,12 @@
                 #:+counters+ #:+rates+ #:+traffic+ #:+salt+)
   (:import-from #:hydramesh/storage/traffic
                 #:passage-kind #:passage-outcome #:passage-bytes-in #:passage-bytes-out #:passage-made
-                #:passage-queued #:passage-running #:passage-moved #:passage-arrival
+                #:passage-queued #:passage-running #:passage-moved #:passage-end
                 #:make-chunk #:chunk-add #:chunk-full-p #:chunk-octets #:chunk-passages)
   (:import-from #:hydramesh/storage/timeline
                 #:make-minutes #:make-hours #:timeline-note #:timeline-changes #:timeline-written
                 #:timeline-outdated #:timeline-kind #:make-row #:metric-index)
+  (:import-from #:hydramesh/storage/prompts #:prompts #:make-prompts)
   (:import-from #:hydramesh/storage/pseudonym #:draw-salt #:salt-octets #:salt-read)
   (:import-from #:hydramesh/storage/roster-chunks
                 #:open-roster-chunks #:roster-chunks-note #:roster-chunks-writes #:roster-chunks-written)
@@ -19,7 +20,7 @@
                 #:make-rates #:rates-note #:rates-octets #:rates-read)
   (:import-from #:hydramesh/storage/counters #:counters-octets #:counters-read)
   (:export #:archive #:make-archive #:open-archive #:archive-store #:archive-rates #:archive-counters
-           #:archive-salt #:archive-note-workers #:archive-add-task #:archive-add-sample #:archive-add-rate #:archive-set-counters
+           #:archive-salt #:archive-prompts #:archive-note-workers #:archive-add-task #:archive-add-sample #:archive-add-rate #:archive-set-counters
            #:archive-write #:archive-due-p #:archive-close
            #:map-traffic)
   (:documentation "What is kept, for how long, and in which chunks of a store.
@@ -35,9 +36,10 @@ microseconds since 1970."))
 (defstruct (archive (:constructor make-archive (store)))
   "CHUNK is the traffic that is being collected, under NUMBER; FULL are those before it that are not written
 yet, as STORE-WRITE takes them, the newest first. TRAFFIC are the numbers of those that are written. SALT
-makes clients' pseudonyms in it."
+makes clients' pseudonyms in it, PROMPTS tell which tasks begin alike."
   store
   (salt nil)
+  (prompts (make-prompts) :type prompts)
   (salt-written nil :type boolean)
   (roster-chunks nil)
   (minutes (make-minutes))
@@ -229,11 +231,13 @@ STORAGE-FAILURE; what was not written then will be with the next write."
               traffic))))
 
 (defun map-traffic (function store &key (since 0))
-  "Call FUNCTION with each passage in STORE that has arrived since SINCE, microseconds since 1970.
+  "Call FUNCTION with each passage in STORE that has ended since SINCE, microseconds since 1970.
 They come roughly in the order in which they have ended. Signal STORAGE-FAILURE."
-  (dolist (number (store-list store +traffic+))
-    (let ((content (store-read store +traffic+ number)))
-      (when content
-        (dolist (passage (chunk-passages content))
-          (when (>= (passage-arrival passage) since)
-            (funcall function passage)))))))
+  (loop for (number next) on (store-list store +traffic+)
+        ;; What is in a chunk has ended before the next one was begun.
+        for content = (and (or (null next) (>= (* 1000 (1+ next)) since))
+                           (store-read store +traffic+ number))
+        when content
+          do (dolist (passage (chunk-passages content))
+               (when (>= (passage-end passage) since)
+                 (funcall function passage)))))

@@ -1,10 +1,14 @@
 (defpackage #:hydramesh/storage/attach
   (:use #:cl)
   (:import-from #:hydramesh/events #:seconds)
+  (:import-from #:hydramesh/head/breaker
+                #:breaker-rules-failures #:breaker-rules-longest #:breaker-rules-pause)
   (:import-from #:hydramesh/head/core #:core-dispatcher #:core-observer #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-in-flight #:dispatcher-policy #:dispatcher-queue #:dispatcher-workers
-                #:policy-max-attempts #:policy-queue-size #:policy-task-deadline #:policy-worker-timeout)
+                #:policy-breaker #:policy-group-threshold #:policy-hedging #:policy-max-attempts
+                #:policy-queue-size #:policy-task-deadline #:policy-worker-timeout)
+  (:import-from #:hydramesh/head/hedging #:hedging-longest #:hedging-quantile #:hedging-share)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length)
   (:import-from #:hydramesh/head/registry #:registry-count #:registry-remembered-rate #:registry-workers)
   (:import-from #:hydramesh/service/logs #:log-warning)
@@ -48,7 +52,14 @@ the other functions take, or NIL."
   (make-terms :worker-timeout (policy-worker-timeout policy)
               :queue-size (policy-queue-size policy)
               :task-deadline (policy-task-deadline policy)
-              :max-attempts (policy-max-attempts policy)))
+              :max-attempts (policy-max-attempts policy)
+              :group-threshold (policy-group-threshold policy)
+              :failures (breaker-rules-failures (policy-breaker policy))
+              :pause (breaker-rules-pause (policy-breaker policy))
+              :longest-pause (breaker-rules-longest (policy-breaker policy))
+              :hedge-share (round (* 1000000 (hedging-share (policy-hedging policy))))
+              :hedge-quantile (round (* 1000000 (hedging-quantile (policy-hedging policy))))
+              :hedge-longest (hedging-longest (policy-hedging policy))))
 
 (defun attachment-sample (attachment)
   "Hand over what the head holds and has counted. To be called by the head's thread."

@@ -3,7 +3,8 @@
   (:export #:+traffic-age+ #:+traffic-chunks+ #:+streamdb-traffic-chunks+ #:+chunk-tasks+ #:+chunk-bytes+
            #:+minutes-days+ #:+hours-days+ #:+rates-kept+ #:+counters-kept+ #:+name-characters+
            #:+tags-kept+ #:+worker-chunks+ #:+worker-changes+ #:+worker-snapshot+
-           #:+worker-models+ #:+worker-tags+ #:+recorder-queue+ #:+full-chunks+ #:+sqlite-file+ #:+sqlite-log+ #:+streamdb-file+)
+           #:+worker-models+ #:+worker-tags+ #:+worker-heads+ #:+prompt-blocks+
+           #:+recorder-queue+ #:+full-chunks+ #:+sqlite-file+ #:+sqlite-log+ #:+streamdb-file+)
   (:documentation "The bounds within which a head records, whatever happens. docs/operations.md says what
 happens at each."))
 (in-package #:hydramesh/storage/limits)
@@ -19,6 +20,8 @@ happens at each."))
 (defconstant +worker-changes+ (ash 48 10) "Bytes of changes in a chunk, if they are more than its snapshot.")
 (defconstant +worker-models+ 64 "Models of a worker that are kept.")
 (defconstant +worker-tags+ 16 "Tags of a worker that are kept.")
+(defconstant +worker-heads+ 4 "Heads of a worker that are kept.")
+(defconstant +prompt-blocks+ 131072 "Blocks of prompts by which it is told which tasks begin alike.")
 (defconstant +minutes-days+ 30 "Days for which there are metrics by minute.")
 (defconstant +hours-days+ 732 "Days for which there are metrics by hour.")
 (defconstant +rates-kept+ 4096 "Pairs of a worker and a model whose rate is kept.")

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/storage/portrait
   (:use #:cl)
   (:import-from #:hydramesh/schema)
-  (:import-from #:hydramesh/storage/limits #:+worker-models+ #:+worker-tags+)
+  (:import-from #:hydramesh/storage/limits #:+worker-heads+ #:+worker-models+ #:+worker-tags+)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:portrait)
   (:documentation "What is kept of a worker's heartbeat: what decides about tasks, in numbers that do not change
@@ -32,6 +32,7 @@ with every heartbeat."))
      :can-download (pb:heartbeat-can-download heartbeat)
      :slots (pb:heartbeat-slots heartbeat)
      :tags (few (pb:heartbeat-tags heartbeat) +worker-tags+)
+     :heads (few (pb:heartbeat-heads heartbeat) +worker-heads+)
      ;; What several workers hold together, none has alone.
      :models (loop for model in (few (remove-if #'pb:model-status-shards (pb:heartbeat-models heartbeat))
                                      +worker-models+)

@@ -9,10 +9,12 @@
                 #:finished-task-made #:finished-task-moved #:finished-task-needs #:finished-task-wanted
                 #:finished-task-client #:finished-task-host #:finished-task-tags #:finished-task-pinned
                 #:finished-task-streamed #:finished-task-together #:finished-task-weight
-                #:finished-task-deadline #:finished-task-reading #:finished-task-first #:finished-task-ran)
+                #:finished-task-deadline #:finished-task-reading #:finished-task-first #:finished-task-ran
+                #:finished-task-prefix #:finished-task-prompt-tokens #:finished-task-cached-tokens
+                #:finished-task-cold #:finished-task-beside #:finished-task-beside-ran)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:import-from #:hydramesh/storage/archive
-                #:archive-store #:archive-rates #:archive-counters #:archive-salt #:archive-add-task
+                #:archive-store #:archive-rates #:archive-counters #:archive-prompts #:archive-salt #:archive-add-task
                 #:archive-add-sample #:archive-add-rate #:archive-note-workers #:archive-set-counters
                 #:archive-due-p)
   (:import-from #:hydramesh/storage/codec #:kept #:cut)
@@ -22,11 +24,13 @@
                 #:uptime)
   (:import-from #:hydramesh/storage/limits #:+name-characters+ #:+recorder-queue+ #:+tags-kept+)
   (:import-from #:hydramesh/storage/opening #:storage-path)
+  (:import-from #:hydramesh/storage/prompts #:note-prompt)
   (:import-from #:hydramesh/storage/pseudonym #:pseudonym)
   (:import-from #:hydramesh/storage/rates #:make-rates #:rates-get #:rates-note #:rates-list)
   (:import-from #:hydramesh/storage/ring #:make-ring #:ring-put #:ring-take #:ring-lost)
   (:import-from #:hydramesh/storage/store #:store-pace)
-  (:import-from #:hydramesh/storage/traffic #:make-passage)
+  (:import-from #:hydramesh/storage/traffic
+                #:make-passage #:passage-blocks #:passage-parent #:passage-prompt #:passage-shared)
   (:export #:recorder #:start-recorder #:stop-recorder #:recorder-counters #:recorder-rate
            #:recorder-sample #:recorder-look #:recorder-settle #:recorder-figures)
   (:documentation "Who writes down what the head does, in a thread of its own.
@@ -143,13 +147,29 @@ at."
                 :deadline (kept (finished-task-deadline task))
                 :reading (kept (finished-task-reading task))
                 :first (kept (finished-task-first task))
-                :ran (kept (finished-task-ran task))))
+                :ran (kept (finished-task-ran task))
+                :prompt-tokens (kept (finished-task-prompt-tokens task))
+                :cached-tokens (kept (finished-task-cached-tokens task))
+                :cold-p (finished-task-cold task)
+                :beside (cut (finished-task-beside task))
+                :beside-ran (kept (finished-task-beside-ran task))))
+
+(defun with-prompt (passage hashes prompts at)
+  "Return PASSAGE, and note in it how its prompt with these HASHES begins."
+  (when (plusp (length hashes))
+    (setf (passage-blocks passage) (length hashes)
+          (values (passage-prompt passage) (passage-parent passage) (passage-shared passage))
+          (note-prompt prompts hashes at)))
+  passage)
 
 (defun take (recorder archive at what)
   "Hand WHAT has happened AT a time to ARCHIVE."
   (if (typep what 'finished-task)
       (progn
-        (archive-add-task archive (passage-of what at (archive-salt archive)) at)
+        (archive-add-task archive
+                          (with-prompt (passage-of what at (archive-salt archive))
+                            (finished-task-prefix what) (archive-prompts archive) at)
+                          at)
         (incf (recorder-recorded recorder)))
       (ecase (first what)
         (:rate

@@ -16,7 +16,8 @@
            #:roster-changes #:change #:change-at #:change-kind #:change-worker #:change-rtt
            #:change-heartbeat #:change-silent #:change-terms
            #:terms #:make-terms #:terms-worker-timeout #:terms-queue-size #:terms-task-deadline
-           #:terms-max-attempts)
+           #:terms-max-attempts #:terms-group-threshold #:terms-failures #:terms-pause #:terms-longest-pause
+           #:terms-hedge-share #:terms-hedge-quantile #:terms-hedge-longest)
   (:documentation "What workers were, and when: who came, changed and left, as hydramesh/storage/portrait draws
 them, and by which settings the head went.
 
@@ -34,11 +35,19 @@ know."))
 (defconstant +terms+ 3)
 
 (defstruct terms
-  "The head's settings that say what becomes of tasks; times are in microseconds."
+  "The head's settings that say what becomes of tasks; times are in microseconds, the share and the quantile in
+millionths. What is NIL was not kept by the version that wrote it."
   (worker-timeout 0 :type unsigned-byte)
   (queue-size 0 :type unsigned-byte)
   (task-deadline 0 :type unsigned-byte)
-  (max-attempts 0 :type unsigned-byte))
+  (max-attempts 0 :type unsigned-byte)
+  (group-threshold nil :type (or null unsigned-byte))
+  (failures nil :type (or null unsigned-byte))
+  (pause nil :type (or null unsigned-byte))
+  (longest-pause nil :type (or null unsigned-byte))
+  (hedge-share nil :type (or null unsigned-byte))
+  (hedge-quantile nil :type (or null unsigned-byte))
+  (hedge-longest nil :type (or null unsigned-byte)))
 
 ;;; Writing
 
@@ -103,10 +112,12 @@ full once its LENGTH is above FULL. PARTIAL says that it has not all workers."
 
 (defun terms-content (terms)
   (content (writer)
-    (write-number (kept (terms-worker-timeout terms)) writer)
-    (write-number (kept (terms-queue-size terms)) writer)
-    (write-number (kept (terms-task-deadline terms)) writer)
-    (write-number (kept (terms-max-attempts terms)) writer)))
+    (dolist (number (list (terms-worker-timeout terms) (terms-queue-size terms) (terms-task-deadline terms)
+                          (terms-max-attempts terms) (terms-group-threshold terms) (terms-failures terms)
+                          (terms-pause terms) (terms-longest-pause terms) (terms-hedge-share terms)
+                          (terms-hedge-quantile terms) (terms-hedge-longest terms)))
+      (when number
+        (write-number (kept number) writer)))))
 
 (defun roster-begin (roster number at)
   "Begin another chunk under NUMBER, with what is so AT that time, microseconds since 1970."
@@ -231,8 +242,11 @@ is gone, after it was SILENT for so long."
             ((= kind +gone+)
              (make-change :at at :kind :gone :silent (read-number reader) :worker (text)))
             ((= kind +terms+)
-             (make-change :at at :kind :terms
-                          :terms (make-terms :worker-timeout (read-number reader)
-                                             :queue-size (read-number reader)
-                                             :task-deadline (read-number reader)
-                                             :max-attempts (read-number reader))))))))
+             (make-change :at at :kind :terms :terms (terms-in reader)))))))
+
+(defun terms-in (reader)
+  (flet ((number () (read-number reader))
+         (later () (if (reader-done-p reader) nil (read-number reader))))
+    (make-terms :worker-timeout (number) :queue-size (number) :task-deadline (number) :max-attempts (number)
+                :group-threshold (later) :failures (later) :pause (later) :longest-pause (later)
+                :hedge-share (later) :hedge-quantile (later) :hedge-longest (later))))

@@ -73,6 +73,7 @@
   (:import-from #:hydramesh/tests/service/toml)
   (:import-from #:hydramesh/tests/storage/archive)
   (:import-from #:hydramesh/tests/storage/history)
+  (:import-from #:hydramesh/tests/storage/prompts)
   (:import-from #:hydramesh/tests/storage/pseudonym)
   (:import-from #:hydramesh/tests/storage/recorder)
   (:import-from #:hydramesh/tests/storage/roster)

@@ -13,7 +13,8 @@
                 #:archive-add-sample #:archive-add-rate #:archive-set-counters #:archive-write
                 #:map-traffic)
   (:import-from #:hydramesh/storage/traffic
-                #:make-passage #:passage-arrival #:passage-total #:passage-ran #:passage-client #:make-chunk #:chunk-add #:chunk-octets
+                #:make-passage #:passage-arrival #:passage-total #:passage-ran #:passage-client #:passage-prompt-tokens
+                #:passage-blocks #:passage-cold-p #:make-chunk #:chunk-add #:chunk-octets
                 #:chunk-passages)
   (:import-from #:hydramesh/storage/timeline
                 #:make-minutes #:make-hours #:timeline-rows-since #:metric-index)
@@ -63,7 +64,9 @@
   (make-passage :arrival arrival :kind "text" :model model :worker "w" :outcome outcome :needs 6
                 :bytes-in 100 :bytes-out 200 :wanted 50 :made 40 :queued 1000 :running 9000 :moved 1
                 :client 5 :host 65535 :tags '("gpu" "größer") :streamed-p t :weight 100
-                :deadline 600000000 :reading 12 :first 2500 :ran 8000))
+                :deadline 600000000 :reading 12 :first 2500 :ran 8000
+                :prompt-tokens 900 :cached-tokens 700 :cold-p t :beside "v" :beside-ran 7000
+                :prompt (+ arrival 500) :parent (- arrival 500) :shared 4 :blocks 6))
 
 (defun passages (store &key (since 0))
   (let ((found '()))
@@ -109,6 +112,29 @@
     (is (= 10000 (passage-total (first passages))))
     (is (= 9000 (passage-ran (first passages))))
     (is (= 0 (passage-client (second passages))))))
+
+(defun second-version ()
+  "Return a chunk of one task as HydraMesh wrote it when it knew nothing of prompts."
+  (let ((writer (make-writer)))
+    (flet ((numbers (&rest numbers)
+             (dolist (number numbers) (write-number number writer)))
+           (name (index text)
+             (write-number index writer)
+             (write-text text writer)))
+      (numbers 3 (* 2 (us)))
+      (loop for text in '("text" "some/model" "w" "DONE")
+            for index from 0
+            do (name index text))
+      (numbers 6 100 200 50 40 1000 9000 1 5 65535 1)
+      (name 4 "gpu")
+      (numbers 2 100 600000000 12 2500 8000))
+    (subseq (writer-octets writer) 0 (writer-length writer))))
+
+(test what-the-second-version-wrote-is-read
+  (let ((passage (first (chunk-passages (second-version)))))
+    (is (= 8000 (passage-ran passage)))
+    (is (= 0 (passage-prompt-tokens passage) (passage-blocks passage)))
+    (is (not (passage-cold-p passage)))))
 
 (test what-a-later-version-wrote-is-left-alone
   (let ((octets (chunk-octets (make-chunk))))

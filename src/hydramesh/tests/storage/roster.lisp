@@ -10,7 +10,7 @@
   (:import-from #:hydramesh/storage/limits #:+worker-chunks+)
   (:import-from #:hydramesh/storage/roster
                 #:roster-changes #:change-at #:change-kind #:change-worker #:change-heartbeat #:change-rtt
-                #:change-silent #:change-terms #:make-terms #:terms-queue-size)
+                #:change-silent #:change-terms #:make-terms #:terms-hedge-share #:terms-queue-size)
   (:import-from #:hydramesh/storage/roster-chunks #:read-roster)
   (:import-from #:hydramesh/storage/store
                 #:store-list #:store-read #:storage-damaged #:storage-failure #:storage-newer #:+workers+)
@@ -35,7 +35,9 @@
   (archive-note-workers archive
                         (registry-workers (dispatcher-workers (core-dispatcher (cluster-core cluster))))
                         (make-terms :worker-timeout 10000000 :queue-size queue-size :task-deadline 600000000
-                                    :max-attempts 3)
+                                    :max-attempts 3 :group-threshold 50000 :failures 3 :pause 5000000
+                                    :longest-pause 300000000 :hedge-share 100000 :hedge-quantile 950000
+                                    :hedge-longest 10000000)
                         (cluster-now cluster)
                         (at cluster)))
 
@@ -68,6 +70,7 @@
     (let ((changes (read-roster store 0)))
       (is (apply #'<= (mapcar #'change-at changes)))
       (is (= 7 (terms-queue-size (change-terms (eighth changes)))))
+      (is (= 100000 (terms-hedge-share (change-terms (eighth changes)))))
       (is (< (seconds 10) (change-silent (ninth changes)) (seconds 13)))
       (is (equal '("m" "n")
                  (mapcar #'pb:model-status-name (pb:heartbeat-models (change-heartbeat (fifth changes)))))))))
