@@ -1,26 +1,28 @@
 (defpackage #:hydramesh/replay/outcome
   (:use #:cl)
   (:import-from #:hydramesh/head/observer
-                #:finished-task-moved #:finished-task-outcome #:finished-task-queued #:finished-task-running
-                #:finished-task-total #:finished-task-worker)
+                #:finished-task-beside #:finished-task-first #:finished-task-moved #:finished-task-outcome #:finished-task-queued #:finished-task-running
+                #:finished-task-streamed #:finished-task-total #:finished-task-worker)
   (:import-from #:hydramesh/storage/traffic
-                #:passage-moved #:passage-outcome #:passage-queued #:passage-running #:passage-total
-                #:passage-worker)
+                #:passage-beside #:passage-first #:passage-moved #:passage-outcome #:passage-queued #:passage-running
+                #:passage-streamed-p #:passage-total #:passage-worker)
   (:export #:outcome #:outcome-tasks #:outcome-done #:outcome-failed #:outcome-cancelled #:outcome-moved
-           #:outcome-total #:outcome-queued #:outcome-loads #:workload-worker #:workload-tasks #:workload-busy
+           #:outcome-hedged           #:outcome-total #:outcome-first #:outcome-queued #:outcome-loads #:workload-worker #:workload-tasks #:workload-busy
            #:recorded-outcome #:simulated-outcome #:quantile #:relative-error #:same-worker-share)
   (:documentation "What became of a record's tasks: how long they took, where they ran, how many failed."))
 (in-package #:hydramesh/replay/outcome)
 
 (defstruct (outcome (:copier nil))
-  "TOTAL and QUEUED are sorted vectors of the microseconds of the tasks that were answered. LOADS are those of
-the workers, by their ids."
+  "TOTAL, FIRST and QUEUED are sorted vectors of the microseconds of the tasks that were answered; FIRST, until the
+first part, only of those that asked for parts. LOADS are those of the workers, by their ids."
   (tasks 0)
   (done 0)
   (failed 0)
   (cancelled 0)
   (moved 0)
+  (hedged 0)
   (total #() :type vector)
+  (first #() :type vector)
   (queued #() :type vector)
   (loads '() :type list))
 
@@ -31,24 +33,30 @@ the workers, by their ids."
   (busy 0))
 
 (defun outcome-of (rows)
-  "Return the outcome of ROWS, each the outcome, worker, times and moves of a task; NIL did not end."
+  "Return the outcome of ROWS, each the outcome, worker, times and moves of a task, whether it ran on two workers, and when
+its first part came, NIL if it did not ask for parts. NIL is a task that did not end."
   (let ((outcome (make-outcome :tasks (length rows))) (loads (make-hash-table :test #'equal))
-        (total '()) (queued '()))
+        (total '()) (first '()) (queued '()))
     (dolist (row rows)
-      (destructuring-bind (&optional (name "NOT_OVER") (worker "") (waited 0) (running 0) (all 0) (moved 0))
+      (destructuring-bind (&optional (name "NOT_OVER") (worker "") (waited 0) (running 0) (all 0) (moved 0) raced (began 0))
           row
         (cond ((string= name "DONE")
                (incf (outcome-done outcome))
                (push all total)
+               (when (and began (plusp began))
+                 (push began first))
                (push waited queued))
               ((string= name "CANCELLED") (incf (outcome-cancelled outcome)))
               (t (incf (outcome-failed outcome))))
         (incf (outcome-moved outcome) moved)
+        (when raced
+          (incf (outcome-hedged outcome)))
         (unless (string= worker "")
           (let ((load (or (gethash worker loads) (setf (gethash worker loads) (make-workload worker)))))
             (incf (workload-tasks load))
             (incf (workload-busy load) running)))))
     (setf (outcome-total outcome) (sort (coerce total 'vector) #'<)
+          (outcome-first outcome) (sort (coerce first 'vector) #'<)
           (outcome-queued outcome) (sort (coerce queued 'vector) #'<)
           (outcome-loads outcome) (sort (loop for load being the hash-values of loads collect load)
                                         #'string< :key #'workload-worker))
@@ -58,7 +66,9 @@ the workers, by their ids."
   "Return what really happened to PASSAGES."
   (outcome-of (map 'list (lambda (passage)
                            (list (passage-outcome passage) (passage-worker passage) (passage-queued passage)
-                                 (passage-running passage) (passage-total passage) (passage-moved passage)))
+                                 (passage-running passage) (passage-total passage) (passage-moved passage)
+                                 (string/= (passage-beside passage) "")
+                                 (and (passage-streamed-p passage) (passage-first passage))))
                    passages)))
 
 (defun simulated-outcome (tasks)
@@ -67,7 +77,9 @@ the workers, by their ids."
                            (and task
                                 (list (finished-task-outcome task) (finished-task-worker task)
                                       (finished-task-queued task) (finished-task-running task)
-                                      (finished-task-total task) (finished-task-moved task))))
+                                      (finished-task-total task) (finished-task-moved task)
+                                      (string/= (finished-task-beside task) "")
+                                      (and (finished-task-streamed task) (finished-task-first task)))))
                    tasks)))
 
 (defun quantile (sorted share)

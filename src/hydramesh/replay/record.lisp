@@ -5,20 +5,27 @@
   (:import-from #:hydramesh/storage/roster-chunks #:read-roster)
   (:import-from #:hydramesh/storage/store #:store-read #:+salt+)
   (:import-from #:hydramesh/storage/traffic
-                #:passage-arrival #:passage-kind #:passage-together-p #:passage-weight)
+                #:passage-arrival #:passage-end #:passage-kind #:passage-ran #:passage-together-p
+                #:passage-weight #:passage-worker)
   (:import-from #:hydramesh/work #:+work+ #:work-kind-loads #:work-kind-name)
-  (:export #:record #:make-record #:record-since #:record-passages #:record-changes #:record-salt
-           #:record-left-out #:read-record #:kind-of)
+  (:export #:record #:make-record #:record-since #:record-passages #:record-arrivals #:record-waiting
+           #:record-held #:record-changes #:record-salt #:record-left-out #:read-record #:record-of
+           #:record-replayed #:kind-of #:passage-begin)
   (:documentation "What is replayed: the tasks that a head has recorded, and the workers that it had."))
 (in-package #:hydramesh/replay/record)
 
 (defstruct record
-  "PASSAGES is a vector of the tasks that arrived from SINCE on, in order, each at another time, in
-microseconds since 1970; CHANGES are those of the workers, as READ-ROSTER returns them. SALT made the
-pseudonyms, or is NIL. LEFT-OUT is how many tasks are not replayed: those that
-manage or load a model, became no job, or were run by several workers together."
+  "What happened from SINCE on, microseconds since 1970. PASSAGES is a vector of the tasks in the order in which
+they arrived, and ARRIVALS has when, each at another time. The first WAITING of them had arrived before SINCE and
+waited then, so they are simulated and not counted; HELD are those that ran then, and held their workers. CHANGES
+are those of the workers, as READ-ROSTER returns them. SALT made the pseudonyms, or is NIL. LEFT-OUT is how many
+tasks are not replayed: those that manage or load a model, became no job, or were run by several workers
+together."
   (since 0 :type unsigned-byte)
   (passages #() :type vector)
+  (arrivals #() :type vector)
+  (waiting 0 :type unsigned-byte)
+  (held '() :type list)
   (changes '() :type list)
   (salt nil)
   (left-out 0 :type unsigned-byte))
@@ -27,6 +34,10 @@ manage or load a model, became no job, or were run by several workers together."
   "Return the WORK-KIND of PASSAGE; NIL if it is none that is replayed."
   (let ((kind (find (passage-kind passage) +work+ :key #'work-kind-name :test #'string=)))
     (and kind (work-kind-loads kind) (string/= (work-kind-name kind) "load") kind)))
+
+(defun passage-begin (passage)
+  "Return when the last worker of PASSAGE got it, in microseconds since 1970."
+  (- (passage-end passage) (passage-ran passage)))
 
 (defun replayed-p (passage)
   (and (kind-of passage)
@@ -37,21 +48,41 @@ manage or load a model, became no job, or were run by several workers together."
   "Return the record in STORE from SINCE on, microseconds since 1970. Signal STORAGE-FAILURE."
   (let ((passages '()) (left-out 0) (salt (store-read store +salt+ 0)))
     (map-traffic (lambda (passage)
-                   (if (replayed-p passage)
-                       (push passage passages)
-                       (incf left-out)))
+                   (cond ((replayed-p passage) (push passage passages))
+                         ((>= (passage-arrival passage) since) (incf left-out))))
                  store :since since)
-    (make-record :since since
-                 :passages (in-order (nreverse passages))
-                 :changes (read-roster store since)
-                 :salt (and salt (salt-read salt))
-                 :left-out left-out)))
+    (record-of (nreverse passages) (read-roster store since)
+               :since since :salt (and salt (salt-read salt)) :left-out left-out)))
 
-(defun in-order (passages)
-  "Return a vector of PASSAGES by their arrival; one that came with another came a microsecond after it."
-  (let ((sorted (coerce (stable-sort passages #'< :key #'passage-arrival) 'vector)))
-    (loop for index from 1 below (length sorted)
-          do (setf (passage-arrival (aref sorted index))
-                   (max (passage-arrival (aref sorted index))
-                        (1+ (passage-arrival (aref sorted (1- index)))))))
-    sorted))
+(defun record-of (passages changes &key (since 0) salt (left-out 0))
+  "Return the record of PASSAGES, a list, and CHANGES."
+  (flet ((held-p (passage)
+           (and (< (passage-begin passage) since)
+                (string/= (passage-worker passage) "")))
+         (before-p (passage)
+           (< (passage-arrival passage) since)))
+    (let* ((before (remove-if-not #'before-p passages))
+           (held (remove-if-not #'held-p before))
+           (replayed (coerce (stable-sort (remove-if (lambda (passage)
+                                                       (and (before-p passage) (held-p passage)))
+                                                     passages)
+                                          #'< :key #'passage-arrival)
+                             'vector)))
+      (make-record :since since
+                   :passages replayed
+                   :arrivals (arrivals replayed since)
+                   :waiting (- (length before) (length held))
+                   :held held
+                   :changes changes
+                   :salt salt
+                   :left-out left-out))))
+
+(defun arrivals (passages since)
+  "Return a vector of when PASSAGES arrive, not before SINCE; one that came with another comes a microsecond
+after it."
+  (let ((latest (1- since)))
+    (map 'vector (lambda (passage) (setf latest (max (passage-arrival passage) (1+ latest)))) passages)))
+
+(defun record-replayed (record)
+  "Return the passages of RECORD that are counted."
+  (subseq (record-passages record) (record-waiting record)))

@@ -1,7 +1,8 @@
 (defpackage #:hydramesh/replay/report
   (:use #:cl)
   (:import-from #:hydramesh/replay/outcome
-                #:outcome-cancelled #:outcome-done #:outcome-failed #:outcome-loads #:outcome-moved
+                #:outcome-cancelled #:outcome-done #:outcome-failed #:outcome-first #:outcome-hedged #:outcome-loads
+                #:outcome-moved
                 #:outcome-queued #:outcome-tasks #:outcome-total #:quantile #:relative-error
                 #:workload-busy #:workload-tasks #:workload-worker)
   (:import-from #:hydramesh/shown #:counted #:shown)
@@ -41,7 +42,8 @@
   "Print what is known of OUTCOMES, a column for each."
   (flet ((each (name function)
            (apply #'row stream name (mapcar function outcomes))))
-    (loop for (name . reader) in `(("total" . ,#'outcome-total) ("queued" . ,#'outcome-queued))
+    (loop for (name . reader) in `(("total" . ,#'outcome-total) ("first" . ,#'outcome-first)
+                                   ("queued" . ,#'outcome-queued))
           do (loop for (label . share) in +shares+
                    do (each (format nil "~A ~A" name label)
                             (lambda (outcome) (seconds-text (quantile (funcall reader outcome) share))))))
@@ -49,16 +51,17 @@
     (each "failed" #'outcome-failed)
     (each "cancelled" #'outcome-cancelled)
     (each "moved" #'outcome-moved)
+    (each "on two workers" #'outcome-hedged)
     (dolist (worker (workers-in outcomes))
       (each (let ((name (shown worker))) (subseq name 0 (min 23 (length name))))
             (lambda (outcome)
               (format nil "~D / ~,1F s" (load-of outcome worker #'workload-tasks)
                       (/ (load-of outcome worker #'workload-busy) 1d6)))))))
 
-(defun print-report (stream &key recorded validation candidate same left-out name in-force)
+(defun print-report (stream &key recorded validation candidate same left-out remarks name in-force)
   "Print three outcomes: what was RECORDED, what the simulation makes of the policy IN-FORCE then, and of
 the one called NAME. SAME is which part of the tasks the first simulation had on the same worker; LEFT-OUT
-is how many are not replayed."
+is how many are not replayed, and REMARKS are sentences about what is not known."
   (format stream "~A replayed~@[, ~A left out~]~2%" (counted (outcome-tasks recorded) "task")
           (and (plusp left-out) left-out))
   (format stream "error of the simulation, with ~:[no policy~;~:*the policy ~S~] in force:~%" in-force)
@@ -71,8 +74,8 @@ is how many are not replayed."
   (row stream "" "recorded" "simulated" "candidate")
   (print-rows stream (list recorded validation candidate))
   (format stream "~%The candidate is the policy ~S. A worker's row has its tasks, and how long all of them ~
-                  ran.~%"
-          name))
+                  ran.~%~{~A~%~}"
+          name remarks))
 
 ;;; JSON
 
@@ -84,21 +87,24 @@ is how many are not replayed."
            (format nil "{~{\"~A\": ~A~^, ~}}"
                    (loop for (label . share) in +shares+
                          collect label collect (json-seconds (quantile sorted share))))))
-    (format nil "{\"tasks\": ~D, \"answered\": ~D, \"failed\": ~D, \"cancelled\": ~D, \"moved\": ~D, ~
-                 \"total\": ~A, \"queued\": ~A, \"workers\": {~{~A: {\"tasks\": ~D, \"busy\": ~A}~^, ~}}}"
+    (format nil "{\"tasks\": ~D, \"answered\": ~D, \"failed\": ~D, \"cancelled\": ~D, \"moved\": ~D, \"hedged\": ~D, ~
+                 \"total\": ~A, \"first\": ~A, \"queued\": ~A, \"workers\": {~{~A: {\"tasks\": ~D, \"busy\": ~A}~^, ~}}}"
             (outcome-tasks outcome) (outcome-done outcome) (outcome-failed outcome)
-            (outcome-cancelled outcome) (outcome-moved outcome)
-            (quantiles (outcome-total outcome)) (quantiles (outcome-queued outcome))
+            (outcome-cancelled outcome) (outcome-moved outcome) (outcome-hedged outcome)
+            (quantiles (outcome-total outcome)) (quantiles (outcome-first outcome))
+            (quantiles (outcome-queued outcome))
             (loop for load in (outcome-loads outcome)
                   collect (json-text (workload-worker load))
                   collect (workload-tasks load)
                   collect (json-seconds (workload-busy load))))))
 
-(defun print-json (stream &key recorded validation candidate same left-out name in-force)
+(defun print-json (stream &key recorded validation candidate same left-out remarks name in-force)
   "Print what PRINT-REPORT does, as JSON; times are in seconds."
-  (format stream "{\"policy\": ~A, \"in_force\": ~A, \"left_out\": ~D, \"error\": {~{\"~A\": ~A, ~}~
+  (format stream "{\"policy\": ~A, \"in_force\": ~A, \"left_out\": ~D, \"remarks\": [~{~A~^, ~}], ~
+                  \"error\": {~{\"~A\": ~A, ~}~
                   \"same_worker\": ~A}, \"recorded\": ~A, \"simulated\": ~A, \"candidate\": ~A}~%"
           (json-text name) (if in-force (json-text in-force) "null") left-out
+          (mapcar #'json-text remarks)
           (loop for (label . share) in +shares+
                 collect label
                 collect (json-number (let ((part (relative-error

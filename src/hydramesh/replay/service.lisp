@@ -1,158 +1,157 @@
 (defpackage #:hydramesh/replay/service
   (:use #:cl)
-  (:import-from #:hydramesh/replay/record #:kind-of #:record-passages)
+  (:import-from #:hydramesh/replay/mixing #:mixed)
+  (:import-from #:hydramesh/replay/record #:kind-of)
   (:import-from #:hydramesh/storage/traffic
-                #:passage-arrival #:passage-made #:passage-model #:passage-moved #:passage-outcome
-                #:passage-ran #:passage-reading #:passage-total #:passage-wanted #:passage-worker)
+                #:passage-beside #:passage-beside-ran #:passage-cached-tokens #:passage-made #:passage-model
+                #:passage-moved #:passage-outcome #:passage-prompt-tokens #:passage-reading #:passage-wanted
+                #:passage-worker)
   (:import-from #:hydramesh/work #:work-kind-usual-rate)
-  (:export #:services #:measure-services #:service-time #:stretch)
-  (:documentation "How long tasks take on workers, by what was recorded of both.
+  (:export #:services #:make-services #:services-seed #:services-slowing #:services-profiles #:services-alone
+           #:services-kept #:services-expected #:services-loads #:services-own-loads
+           #:profile #:make-profile #:profile-base #:profile-read #:profile-make #:profile-spread
+           #:done-p #:cut-short-p #:cached-share #:to-read #:to-make #:predicted
+           #:service-time #:share-had #:load-time #:stretch)
+  (:documentation "How long tasks take on workers, by what was measured of both.
 
-Where a task ran before it takes as long as it did then. Elsewhere it takes as long as its size times what
-the worker took for a unit; what tasks took more or less than that there is drawn from those that it had.
-Tasks that run at once slow each other down by as much as they did: a line through the times for a unit over the
-number of tasks, by least squares."))
+A task is read first, which takes the shorter the more of it the worker has read before, and then answered. Where
+it ran before it takes as long as it did then. Elsewhere it takes as long as its size times what the worker takes
+for a unit; what tasks took more or less than that there is drawn from those that it had."))
 (in-package #:hydramesh/replay/service)
 
-(defconstant +enough+ 20 "Tasks of a worker from which it is told how they slow each other down.")
 (defconstant +longer+ 1000 "Microseconds that a task which was cut short would have run on, at least.")
-(defconstant +spread+ 0.01d0 "Of the variance of how many ran at once: with less nothing is told.")
 
 (defstruct profile
-  "What a worker took for tasks of one model, alone: PACE microseconds a unit, times one of SPREAD."
-  (pace 0d0 :type double-float)
-  (spread #() :type vector))
+  "What a worker took for tasks of one model, alone: BASE microseconds and READ for each unit to read until the
+first part, then MAKE for each unit to make. All of it times one of SPREAD."
+  (base 0d0 :type double-float)
+  (read 0d0 :type double-float)
+  (make 0d0 :type double-float)
+  (spread #(1d0) :type vector))
 
 (defstruct services
-  "By worker: SLOWING, what each other task adds to the time of one. By worker and model: PROFILES. ALONE are
-the microseconds that each passage would have taken alone on its worker."
+  "By worker: SLOWING, what each other task adds to the time of one. By worker and model: PROFILES; which part of
+what they should have had of prompts they KEPT, and by model what all of them did; and LOADS, sorted vectors of how long it took them to load it.
+By passage: (read . make), the microseconds that it would have taken ALONE on its worker, and OWN-LOADS, which it
+waited for; EXPECTED is which part of it its worker should have had."
   (slowing (make-hash-table :test #'equal) :type hash-table)
   (profiles (make-hash-table :test #'equal) :type hash-table)
+  (kept (make-hash-table :test #'equal) :type hash-table)
+  (loads (make-hash-table :test #'equal) :type hash-table)
   (alone (make-hash-table :test #'eq) :type hash-table)
+  (own-loads (make-hash-table :test #'eq) :type hash-table)
+  (expected (make-hash-table :test #'eq) :type hash-table)
   (seed 0 :type unsigned-byte))
 
 (defun done-p (passage)
   (string= (passage-outcome passage) "DONE"))
 
-(defun timed-p (passage)
-  "Return whether its worker has run all of PASSAGE."
-  (and (done-p passage) (plusp (passage-ran passage)) (zerop (passage-moved passage))))
+(defun cut-short-p (passage)
+  "Return whether PASSAGE was ended before its worker was ready with it."
+  (member (passage-outcome passage) '("DEADLINE_EXCEEDED" "CANCELLED") :test #'string=))
 
-(defun units (passage)
-  "Return how much PASSAGE had a worker make; what was read counts as what could have been made meanwhile."
-  (max 1d0 (float (+ (passage-reading passage)
-                     (if (and (done-p passage) (plusp (passage-made passage)))
-                         (passage-made passage)
-                         (passage-wanted passage)))
+(defun cached-share (passage)
+  "Return which part of its prompt the worker of PASSAGE still had, as that told."
+  (if (plusp (passage-prompt-tokens passage))
+      (min 1 (/ (passage-cached-tokens passage) (passage-prompt-tokens passage)))
+      0))
+
+(defun to-read (passage share)
+  "Return how many units a worker reads for PASSAGE that has SHARE of it."
+  (float (* (passage-reading passage) (- 1 share)) 1d0))
+
+(defun to-make (passage)
+  "Return how many units PASSAGE had a worker make."
+  (max 1d0 (float (if (and (done-p passage) (plusp (passage-made passage)))
+                      (passage-made passage)
+                      (passage-wanted passage))
                   1d0)))
+
+(defun predicted (profile passage share)
+  "Return the microseconds in which PASSAGE is read and those in which it is answered, by PROFILE, if the worker
+has SHARE of it."
+  (values (+ (profile-base profile) (* (profile-read profile) (to-read passage share)))
+          (* (profile-make profile) (to-make passage))))
+
+(defun key (worker passage)
+  (cons worker (passage-model passage)))
 
 (defun stretch (services worker count)
   "Return how many times as long tasks take on WORKER if COUNT run there at once."
   (+ 1d0 (* (gethash worker (services-slowing services) 0d0) (max 0 (1- count)))))
 
-;;; Measuring
+;;; Prompts that were read before
 
-(defun measure-services (record seed)
-  "Return what RECORD tells of workers; SEED is what is drawn with."
-  (let ((services (make-services :seed seed)) (workers (make-hash-table :test #'equal)))
-    (loop for passage across (record-passages record)
-          when (and (plusp (passage-ran passage)) (string/= (passage-worker passage) ""))
-            do (push passage (gethash (passage-worker passage) workers)))
-    (loop for worker being the hash-keys of workers using (hash-value passages)
-          do (measure-worker services worker (nreverse passages)))
-    services))
+(defun share-had (services passage worker expected)
+  "Return which part of PASSAGE the cache of WORKER has, if EXPECTED of it should be there."
+  (if (and (ran-there-p passage worker)
+           (= expected (gethash passage (services-expected services) 0)))
+      (cached-share passage)
+      (min 1 (* expected (kept services worker (passage-model passage))))))
 
-(defun begin-of (passage)
-  (- (end-of passage) (passage-ran passage)))
+(defun kept (services worker model)
+  "Return which part of what WORKER should have of prompts it has with MODEL: if that was not seen, what others
+have."
+  (let ((table (services-kept services)))
+    (gethash (cons worker model) table (gethash model table 0))))
 
-(defun end-of (passage)
-  (+ (passage-arrival passage) (passage-total passage)))
+(defun ran-there-p (passage worker)
+  (and (string= worker (passage-worker passage)) (zerop (passage-moved passage))))
 
-(defun crowding (passages)
-  "Return a table of how many of PASSAGES, all of one worker, ran there while each did, on average."
-  (let ((steps (sort (loop for passage in passages
-                           collect (list (begin-of passage) 1 passage)
-                           collect (list (end-of passage) -1 passage))
-                     #'< :key #'first))
-        (table (make-hash-table :test #'eq)) (count 0) (area 0) (before 0))
-    (loop for (at change passage) in steps
-          do (incf area (* count (- at before)))
-             (setf before at)
-             (incf count change)
-             (if (plusp change)
-                 (setf (gethash passage table) area)
-                 (setf (gethash passage table)
-                       (max 1d0 (/ (float (- area (gethash passage table 0)) 1d0)
-                                   (passage-ran passage))))))
-    table))
+;;; Running
 
-(defun slope (points)
-  "Return what each other task adds to one alone, from POINTS, conses of how many others and a time."
-  (let* ((count (length points))
-         (x (/ (reduce #'+ points :key #'car) (max 1 count)))
-         (y (/ (reduce #'+ points :key #'cdr) (max 1 count)))
-         (variance (loop for (one) in points sum (expt (- one x) 2)))
-         (shared (loop for (one . other) in points sum (* (- one x) (- other y)))))
-    (if (or (< count +enough+) (< variance (* count +spread+)))
-        0d0
-        (let* ((each (/ shared variance)) (alone (- y (* each x))))
-          (if (plusp alone) (max 0d0 (min 1d0 (/ each alone))) 1d0)))))
+(defun service-time (services passage index worker rate share)
+  "Return the microseconds in which PASSAGE, at INDEX of the record, is read on WORKER alone, and those in which
+it is answered then. The worker has SHARE of the prompt, and tells that it makes RATE a second with the model, 0
+if it does not know."
+  (let ((alone (and (ran-there-p passage worker) (gethash passage (services-alone services)))))
+    (multiple-value-bind (read make) (usual-time services passage index worker rate share)
+      (cond ((null alone)
+             (if (string= worker (passage-beside passage))
+                 (values (max read (float (+ +longer+ (passage-beside-ran passage)) 1d0)) make)
+                 (values read make)))
+            (t
+             (let ((read-then (max 0d0 (+ (car alone) (difference services passage worker share))))
+                   (make-then (cdr alone)))
+               (if (cut-short-p passage)
+                   (values read-then
+                           (max make-then (- (+ read make) read-then)
+                                (+ make-then (float +longer+ 1d0))))
+                   (values read-then make-then))))))))
 
-(defun measure-worker (services worker passages)
-  (let ((crowd (crowding passages)) (timed (remove-if-not #'timed-p passages))
-        (models (make-hash-table :test #'equal)))
-    (setf (gethash worker (services-slowing services))
-          (slope (loop for passage in timed
-                       collect (cons (1- (gethash passage crowd))
-                                     (/ (passage-ran passage) (units passage))))))
-    (dolist (passage passages)
-      (setf (gethash passage (services-alone services))
-            (/ (passage-ran passage) (stretch services worker (gethash passage crowd)))))
-    (dolist (passage timed)
-      (push passage (gethash (passage-model passage) models)))
-    (loop for model being the hash-keys of models using (hash-value those)
-          do (setf (gethash (cons worker model) (services-profiles services))
-                   (profile-of (nreverse those) (services-alone services))))))
+(defun difference (services passage worker share)
+  "Return how much longer PASSAGE is read on its own worker if that has SHARE of it, and not what it had."
+  (let ((profile (gethash (key worker passage) (services-profiles services))))
+    (if (and profile (/= share (cached-share passage)))
+        (* (profile-read profile) (- (to-read passage share) (to-read passage (cached-share passage))))
+        0d0)))
 
-(defun profile-of (passages alone)
-  (let ((pace (/ (loop for passage in passages sum (gethash passage alone))
-                 (loop for passage in passages sum (units passage)))))
-    (make-profile :pace pace
-                  :spread (map 'vector (lambda (passage) (/ (gethash passage alone) (* pace (units passage))))
-                               passages))))
-
-;;; Asking
-
-(defun mixed (seed index)
-  "Return a number that SEED and INDEX decide on, and that is like a random one (splitmix64)."
-  (flet ((word (number) (ldb (byte 64 0) number)))
-    (let* ((one (word (+ (* seed #xd1342543de82ef95) (* (1+ index) #x9e3779b97f4a7c15))))
-           (two (word (* (logxor one (ash one -30)) #xbf58476d1ce4e5b9)))
-           (three (word (* (logxor two (ash two -27)) #x94d049bb133111eb))))
-      (logxor three (ash three -31)))))
-
-(defun cut-short-p (passage)
-  "Return whether PASSAGE was ended before its worker was ready with it."
-  (member (passage-outcome passage) '("DEADLINE_EXCEEDED" "CANCELLED") :test #'string=))
-
-(defun service-time (services passage index worker rate)
-  "Return the microseconds that PASSAGE, at INDEX of the record, takes on WORKER alone, which tells that it
-makes RATE a second with the model, 0 if it does not know."
-  (let ((alone (and (string= worker (passage-worker passage))
-                    (zerop (passage-moved passage))
-                    (gethash passage (services-alone services)))))
-    (cond ((null alone)
-           (usual-time services passage index worker rate))
-          ((cut-short-p passage)
-           (max (usual-time services passage index worker rate) (+ alone +longer+)))
-          (t alone))))
-
-(defun usual-time (services passage index worker rate)
-  "Return what tasks like PASSAGE take on WORKER."
-  (let ((profile (gethash (cons worker (passage-model passage)) (services-profiles services))))
+(defun usual-time (services passage index worker rate share)
+  "Return what tasks like PASSAGE take on WORKER, as SERVICE-TIME does."
+  (let ((profile (gethash (key worker passage) (services-profiles services))))
     (if profile
-        (let ((spread (profile-spread profile)))
-          (* (profile-pace profile) (units passage)
-             (aref spread (mod (mixed (services-seed services) index) (length spread)))))
-        (/ (* 1d6 (units passage))
-           (if (plusp rate) rate (work-kind-usual-rate (kind-of passage)))))))
+        (let* ((spread (profile-spread profile))
+               (factor (aref spread (mod (mixed (services-seed services) index) (length spread)))))
+          (multiple-value-bind (read make) (predicted profile passage share)
+            (values (* factor read) (* factor make))))
+        (let ((each (/ 1d6 (if (plusp rate) rate (work-kind-usual-rate (kind-of passage))))))
+          (values (* each (to-read passage share)) (* each (to-make passage)))))))
+
+;;; Models that are not loaded
+
+(defun load-time (services passage worker)
+  "Return the microseconds that WORKER takes to load the model of PASSAGE; NIL if the record does not tell. Where
+PASSAGE waited for that, it waits as long as it did; elsewhere as long as is usual there, or on others."
+  (or (and (ran-there-p passage worker) (gethash passage (services-own-loads services)))
+      (middle (gethash (key worker passage) (services-loads services)))
+      (middle (loads-of services (passage-model passage)))))
+
+(defun middle (sorted)
+  (and (plusp (length sorted)) (aref sorted (floor (length sorted) 2))))
+
+(defun loads-of (services model)
+  (sort (coerce (loop for key being the hash-keys of (services-loads services) using (hash-value loads)
+                      when (string= (cdr key) model)
+                        append (coerce loads 'list))
+                'vector)
+        #'<))

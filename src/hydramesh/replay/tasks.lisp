@@ -4,6 +4,7 @@
   (:import-from #:hydramesh/policy/mistakes #:noting-mistakes)
   (:import-from #:hydramesh/policy/policy #:policy-name #:policy-text)
   (:import-from #:hydramesh/policy/reader #:form-kind #:form-value #:read-forms)
+  (:import-from #:hydramesh/prompt-blocks #:hashes)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/storage/pseudonym #:pseudonym)
   (:import-from #:hydramesh/storage/traffic
@@ -21,6 +22,7 @@ where the pseudonym fits."))
 
 (defconstant +most-made+ 100000 "Of what a task that is made up asks for.")
 (defconstant +most-bytes+ 4000000)
+(defconstant +surroundings+ 40 "Bytes of a task that are not its prompt.")
 
 (defun names-in (policies salt)
   "Return a table from pseudonyms, made with SALT or NIL, to the names in POLICIES for which they stand."
@@ -64,9 +66,10 @@ where the pseudonym fits."))
 (defun text (bytes)
   (make-string (max 1 (min bytes +most-bytes+)) :initial-element #\x))
 
-(defun text-task (passage)
+(defun text-task (passage prefix)
   (let ((text (pb:make-text-task :max-tokens (passage-wanted passage)))
-        (prompt (text (- (* (passage-reading passage) +bytes-per-token+ +read-per-written+) 40))))
+        (prompt (text (- (* (passage-reading passage) +bytes-per-token+ +read-per-written+)
+                         +surroundings+ (length prefix)))))
     (cond ((not (need-p passage pb:+chat+))
            (if (need-p passage pb:+tokens+)
                (setf (pb:text-task-prompt-tokens text)
@@ -94,13 +97,13 @@ where the pseudonym fits."))
 (defun need-p (passage capability)
   (logtest (passage-needs passage) (capability-set capability)))
 
-(defun work (passage)
-  "Return the work of PASSAGE, as a part of what PB:MAKE-TASK takes."
+(defun work (passage prefix)
+  "Return the work of PASSAGE, as a part of what PB:MAKE-TASK takes beside PREFIX."
   (let ((kind (passage-kind passage))
         (count (max 1 (min (passage-wanted passage) +most-made+)))
         (bytes (passage-bytes-in passage)))
     (cond ((string= kind "text")
-           (list :text (text-task passage)))
+           (list :text (text-task passage prefix)))
           ((string= kind "image")
            (list :image (pb:make-image-task :prompt "x" :n count
                                             :type (if (need-p passage pb:+formats+) "image/webp" "")
@@ -123,10 +126,21 @@ where the pseudonym fits."))
                           :query "x"
                           :documents (loop repeat count collect (text (floor bytes (* 2 count))))))))))
 
-(defun task-of (passage id names)
-  "Return the PB:TASK that PASSAGE was, with the number ID."
+(defun prefix-of (hashes)
+  "Return HASHES as Task.prefix has them."
+  (declare (type hashes hashes))
+  (let ((prefix (make-array (* 8 (length hashes)) :element-type '(unsigned-byte 8))))
+    (loop for hash across hashes
+          for start from 0 by 8
+          do (dotimes (place 8)
+               (setf (aref prefix (+ start place)) (ldb (byte 8 (* 8 (- 7 place))) hash))))
+    prefix))
+
+(defun task-of (passage id names hashes &aux (prefix (prefix-of hashes)))
+  "Return the PB:TASK that PASSAGE was, with the number ID and a prompt that begins with the blocks HASHES."
   (apply #'pb:make-task
          :id id
+         :prefix prefix
          :model (passage-model passage)
          :deadline-ms (min #xffffffff (ceiling (passage-deadline passage) 1000))
          :stream (passage-streamed-p passage)
@@ -135,4 +149,4 @@ where the pseudonym fits."))
          :weight (min 1000 (passage-weight passage))
          :tags (passage-tags passage)
          :adapters (and (need-p passage pb:+adapters+) (list (pb:make-adapter :name "x")))
-         (work passage)))
+         (work passage prefix)))

@@ -6,8 +6,9 @@
   (:import-from #:hydramesh/replay/outcome
                 #:outcome-cancelled #:outcome-done #:outcome-loads #:outcome-moved #:outcome-queued #:quantile
                 #:simulated-outcome #:workload-busy #:workload-tasks #:workload-worker)
-  (:import-from #:hydramesh/replay/record #:make-record #:record-passages)
-  (:import-from #:hydramesh/replay/service #:measure-services #:stretch)
+  (:import-from #:hydramesh/replay/measuring #:measure-services)
+  (:import-from #:hydramesh/replay/record #:record-of)
+  (:import-from #:hydramesh/replay/service #:stretch)
   (:import-from #:hydramesh/replay/simulation #:simulate)
   (:import-from #:hydramesh/replay/tasks #:names-in)
   (:import-from #:hydramesh/schema)
@@ -17,6 +18,7 @@
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/work #:capability-set)
   (:local-nicknames (#:pb #:hydramesh/schema))
+  (:export #:+start+ #:is-there #:passage #:replayed #:worker-loads)
   (:documentation "That a replay is like what it replays, and the same each time."))
 (in-package #:hydramesh/tests/replay/simulation)
 
@@ -25,11 +27,12 @@
 
 (defconstant +start+ (* 19000 24 3600 1000000))
 
-(defun is-there (id &key (slots 1) (at +start+) (rate 0d0))
+(defun is-there (id &key (slots 1) (at +start+) (rate 0d0) (state pb:+loaded+))
   (make-change :at at :kind :is :worker id :rtt 500
                :heartbeat (pb:make-heartbeat
                            :worker-id id :name id :incarnation 1 :state pb:+ready+ :slots slots
-                           :models (list (pb:make-model-status :name "m" :state pb:+loaded+ :rate rate)))))
+                           :models (list (pb:make-model-status :name "m" :kind pb:+text+ :state state :rate rate
+                                                                :identity (pb:make-model-identity :weights "w"))))))
 
 (defun passage (at ran &rest fields)
   "Return a passage that came so many microseconds after the start, and was run for RAN on the worker a."
@@ -39,9 +42,9 @@
                        :needs (capability-set pb:+complete+) :bytes-in 100 :wanted 10 :made 10 :weight 100
                        :running ran :ran ran :deadline (seconds 6000)))))
 
-(defun replayed (passages changes &key policy (seed 0) salt)
-  (let ((record (make-record :since +start+ :passages (coerce passages 'vector) :changes changes)))
-    (simulate record (measure-services record seed) (names-in (list policy) salt) policy)))
+(defun replayed (passages changes &key policy (seed 0) salt (since +start+))
+  (let ((record (record-of passages changes :since since)))
+    (values (simulate record (measure-services record seed) (names-in (list policy) salt) policy))))
 
 (defun worker-loads (outcome)
   (loop for load in (outcome-loads outcome)
@@ -130,7 +133,7 @@
                           (loop for index below 40
                                 append (loop for nth below 4
                                              collect (passage (+ 50000000 nth (* index 1000000)) 250000))))))
-    (is (< 1.45 (stretch (measure-services (make-record :since +start+ :passages (coerce passages 'vector)) 0)
+    (is (< 1.45 (stretch (measure-services (record-of passages '() :since +start+) 0)
                          "a" 2)
            1.55))
     (let ((outcome (simulated-outcome (replayed passages (list (is-there "a" :slots 4))))))

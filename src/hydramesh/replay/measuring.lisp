@@ -1,0 +1,230 @@
+(defpackage #:hydramesh/replay/measuring
+  (:use #:cl)
+  (:import-from #:hydramesh/replay/prompts #:hashes-of #:make-cache #:note-in #:prompt-tree #:share-in)
+  (:import-from #:hydramesh/replay/record #:passage-begin #:record-held #:record-passages)
+  (:import-from #:hydramesh/replay/service
+                #:cached-share #:done-p #:make-profile #:make-services #:predicted #:profile-base #:profile-make
+                #:profile-read #:services-alone #:services-expected #:services-kept #:services-loads
+                #:services-own-loads #:services-profiles #:services-slowing #:stretch #:to-make #:to-read)
+  (:import-from #:hydramesh/storage/traffic
+                #:passage-blocks #:passage-cold-p #:passage-end #:passage-first #:passage-model #:passage-moved
+                #:passage-prompt-tokens #:passage-queued #:passage-ran #:passage-streamed-p #:passage-worker)
+  (:export #:measure-services)
+  (:documentation "What a record tells of its workers: how fast they read and answer, how much tasks that run at
+once slow each other down, what they keep of prompts, and how long they load models."))
+(in-package #:hydramesh/replay/measuring)
+
+(defconstant +enough+ 20 "Tasks of a worker from which it is told how they slow each other down.")
+(defconstant +spread+ 0.01d0 "Of the variance of how many ran at once: with less nothing is told.")
+
+(defun timed-p (passage)
+  "Return whether its worker has run all of PASSAGE, and nothing but that."
+  (and (done-p passage)
+       (plusp (passage-ran passage))
+       (zerop (passage-moved passage))
+       (not (passage-cold-p passage))))
+
+(defun read-time (passage)
+  "Return the microseconds until the first part of PASSAGE came from its worker; NIL if that is not known."
+  (and (passage-streamed-p passage)
+       (plusp (passage-first passage))
+       (zerop (passage-moved passage))
+       (min (passage-ran passage) (max 0 (- (passage-first passage) (passage-queued passage))))))
+
+(defun by (key passages)
+  "Return a list of the lists of those of PASSAGES that have the same KEY, in their order."
+  (let ((table (make-hash-table :test #'equal)) (keys '()))
+    (dolist (passage passages)
+      (let ((key (funcall key passage)))
+        (unless (gethash key table)
+          (push key keys))
+        (push passage (gethash key table))))
+    (loop for key in (nreverse keys) collect (nreverse (gethash key table)))))
+
+(defun measure-services (record seed)
+  "Return what RECORD tells of workers; SEED is what is drawn with."
+  (let ((services (make-services :seed seed))
+        (passages (append (record-held record) (coerce (record-passages record) 'list))))
+    (measure-prompts services passages)
+    (dolist (those (by #'passage-worker
+                       (remove-if-not (lambda (passage)
+                                        (and (plusp (passage-ran passage))
+                                             (string/= (passage-worker passage) "")))
+                                      passages)))
+      (measure-worker services (passage-worker (first those)) those))
+    services))
+
+;;; Tasks that run at once
+
+(defun crowding (passages)
+  "Return a table of how many of PASSAGES, all of one worker, ran there while each did, on average."
+  (let ((steps (sort (loop for passage in passages
+                           collect (list (passage-begin passage) 1 passage)
+                           collect (list (passage-end passage) -1 passage))
+                     #'< :key #'first))
+        (table (make-hash-table :test #'eq)) (count 0) (area 0) (before 0))
+    (loop for (at change passage) in steps
+          do (incf area (* count (- at before)))
+             (setf before at)
+             (incf count change)
+             (if (plusp change)
+                 (setf (gethash passage table) area)
+                 (setf (gethash passage table)
+                       (max 1d0 (/ (float (- area (gethash passage table 0)) 1d0)
+                                   (passage-ran passage))))))
+    table))
+
+(defun line (points)
+  "Return where the line through POINTS, conses of x and y, begins, and how steep it is, by least squares; NIL if
+too few are known, or they are too close to each other."
+  (let* ((count (length points))
+         (x (/ (reduce #'+ points :key #'car) (max 1 count)))
+         (y (/ (reduce #'+ points :key #'cdr) (max 1 count)))
+         (variance (loop for (one) in points sum (expt (- one x) 2)))
+         (shared (loop for (one . other) in points sum (* (- one x) (- other y)))))
+    (if (or (< count +enough+) (< variance (* count +spread+)))
+        nil
+        (let ((each (/ shared variance)))
+          (values (- y (* each x)) each)))))
+
+(defun slowing (points)
+  "Return what each other task adds to one alone, from POINTS, conses of how many others and a time."
+  (multiple-value-bind (alone each) (line points)
+    (cond ((null alone) 0d0)
+          ((plusp alone) (max 0d0 (min 1d0 (/ each alone))))
+          (t 1d0))))
+
+(defun measure-worker (services worker passages)
+  (let* ((crowd (crowding passages))
+         (models (by #'passage-model (remove-if-not #'timed-p passages)))
+         (profiles (mapcar (lambda (those) (profile-of those (constantly 1d0))) models)))
+    (setf (gethash worker (services-slowing services))
+          (slowing (loop for those in models
+                         for profile in profiles
+                         append (loop for passage in those
+                                      collect (cons (1- (gethash passage crowd)) (times-as-long passage profile))))))
+    (flet ((stretched (passage) (stretch services worker (gethash passage crowd))))
+      (dolist (those models)
+        (setf (gethash (cons worker (passage-model (first those))) (services-profiles services))
+              (profile-of those #'stretched)))
+      (dolist (those (by #'passage-model passages))
+        (let ((profile (gethash (cons worker (passage-model (first those))) (services-profiles services))))
+          (dolist (passage those)
+            (setf (gethash passage (services-alone services))
+                  (alone passage profile (stretched passage))))
+          (measure-loads services worker (remove-if-not #'passage-cold-p those) profile))))))
+
+;;; How fast a model is
+
+(defun times-as-long (passage profile &optional (stretch 1d0))
+  "Return how many times as long as by PROFILE the worker of PASSAGE took for it, but for STRETCH."
+  (multiple-value-bind (read make) (predicted profile passage (cached-share passage))
+    (/ (passage-ran passage) (* stretch (max 1d0 (+ read make))))))
+
+(defun profile-of (passages stretched)
+  "Return the PROFILE that PASSAGES of one model tell; each took STRETCHED of it times as long as alone."
+  (multiple-value-bind (base read make) (speeds passages stretched)
+    (let ((profile (make-profile :base base :read read :make make)))
+      (make-profile :base base :read read :make make
+                    :spread (map 'vector (lambda (passage) (times-as-long passage profile (funcall stretched passage)))
+                                 passages)))))
+
+(defun speeds (passages stretched)
+  "Return what the reading of PASSAGES took at the least, then for each unit, and what making took for each."
+  (let ((told (remove-if-not #'read-time passages)))
+    (if (< (length told) +enough+)
+        (let ((each (/ (loop for passage in passages
+                             sum (/ (passage-ran passage) (funcall stretched passage)))
+                       (loop for passage in passages
+                             sum (+ (to-read passage (cached-share passage)) (to-make passage))))))
+          (values 0d0 each each))
+        (multiple-value-bind (base read)
+            (reading (loop for passage in told
+                           collect (cons (to-read passage (cached-share passage))
+                                         (/ (read-time passage) (funcall stretched passage)))))
+          (values base
+                  read
+                  (/ (loop for passage in told
+                           sum (/ (- (passage-ran passage) (read-time passage)) (funcall stretched passage)))
+                     (loop for passage in told sum (to-make passage))))))))
+
+(defun reading (points)
+  "Return at the least how long reading takes, and how long for each unit, from POINTS, conses of units and
+times."
+  (multiple-value-bind (base each) (line points)
+    (let ((x (reduce #'+ points :key #'car)) (y (reduce #'+ points :key #'cdr)))
+      (cond ((and base (plusp base) (plusp each)) (values base each))
+            ((and base (plusp each) (plusp x)) (values 0d0 (/ y x)))
+            (t (values (/ y (length points)) 0d0))))))
+
+(defun alone (passage profile stretch)
+  "Return (read . make) of PASSAGE, but for STRETCH: what its worker took for it without loading the model."
+  (let ((ran (/ (passage-ran passage) stretch)) (read (read-time passage)))
+    (multiple-value-bind (usual-read usual-make)
+        (if profile (predicted profile passage (cached-share passage)) (values 0d0 0d0))
+      (cond ((passage-cold-p passage)
+             (cons (float usual-read 1d0)
+                   (float (if read (- ran (/ read stretch)) (min ran usual-make)) 1d0)))
+            (read
+             (cons (float (/ read stretch) 1d0) (float (- ran (/ read stretch)) 1d0)))
+            (t
+             (let ((part (if (plusp (+ usual-read usual-make)) (/ usual-read (+ usual-read usual-make)) 0d0)))
+               (cons (float (* part ran) 1d0) (float (* (- 1d0 part) ran) 1d0))))))))
+
+;;; Models that were not loaded
+
+(defun measure-loads (services worker passages profile)
+  "Note how long WORKER took to load the model of PASSAGES, which all waited for that. Of those that waited
+for the same, the first one tells."
+  (let ((loaded-at 0) (loads '()))
+    (dolist (passage (sort (copy-list passages) #'< :key #'passage-begin))
+      (when (>= (passage-begin passage) loaded-at)
+        (let ((load (time-loading passage profile)))
+          (setf loaded-at (+ (passage-begin passage) load)
+                (gethash passage (services-own-loads services)) load)
+          (when (done-p passage)
+            (push load loads)))))
+    (when loads
+      (setf (gethash (cons worker (passage-model (first passages))) (services-loads services))
+            (sort (coerce loads 'vector) #'<)))))
+
+(defun time-loading (passage profile)
+  (multiple-value-bind (read make)
+      (if profile (predicted profile passage (cached-share passage)) (values 0d0 0d0))
+    (max 0 (round (if (read-time passage)
+                      (- (read-time passage) read)
+                      (- (passage-ran passage) read make))))))
+
+;;; What is kept of prompts
+
+(defun measure-prompts (services passages)
+  "Note which part of each of PASSAGES its worker should have had, and which part of that it had."
+  (let ((caches (make-hash-table :test #'equal)) (sums (make-hash-table :test #'equal))
+        (tree (prompt-tree (coerce passages 'vector))))
+    (loop for (nil what passage) in (prompt-steps passages)
+          do (let* ((worker (passage-worker passage))
+                    (hashes (hashes-of tree passage))
+                    (cache (or (gethash worker caches) (setf (gethash worker caches) (make-cache)))))
+               (ecase what
+                 (:begin (note-expected services sums passage (share-in cache passage hashes)))
+                 (:read (note-in cache passage hashes)))))
+    (loop for key being the hash-keys of sums using (hash-value sum)
+          do (setf (gethash key (services-kept services)) (min 1 (/ (cdr sum) (car sum)))))))
+
+(defun note-expected (services sums passage expected)
+  (when (plusp expected)
+    (setf (gethash passage (services-expected services)) expected)
+    (when (and (done-p passage) (plusp (passage-prompt-tokens passage)))
+      (dolist (key (list (cons (passage-worker passage) (passage-model passage)) (passage-model passage)))
+        (let ((sum (or (gethash key sums) (setf (gethash key sums) (cons 0 0)))))
+          (incf (car sum) (float expected 1d0))
+          (incf (cdr sum) (float (cached-share passage) 1d0)))))))
+
+(defun prompt-steps (passages)
+  "Return lists of when a worker began with one of PASSAGES, or had read it, in order."
+  (stable-sort (loop for passage in passages
+                     for begin = (passage-begin passage)
+                     when (and (plusp (passage-blocks passage)) (plusp (passage-ran passage)))
+                       collect (list begin :begin passage)
+                       and collect (list (+ begin (or (read-time passage) (passage-ran passage))) :read passage))
+               #'< :key #'first))
