@@ -21,8 +21,8 @@
                 #:terms-pause #:terms-queue-size #:terms-task-deadline #:terms-worker-timeout)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:machine-named #:apply-change #:changes-in-order #:settings-of)
-  (:documentation "How the workers of a simulation come, change and leave, and by which settings its head goes: as
-was recorded."))
+  (:documentation "How the workers of a simulation come, change and leave, and by which settings its head
+goes: as was recorded."))
 (in-package #:hydramesh/replay/changes)
 
 (defconstant +stopped-at-once+ 5000000 "A worker that was silent for less has said that it stops.")

@@ -11,12 +11,12 @@
   (:export #:loads-seen #:caused-p #:become #:need #:loads-done #:next-load #:told #:shared-p)
   (:documentation "Which models the workers of a simulation have in memory.
 
-As in the record, but for what tasks bring about: a model that was loaded because of a task is there once the
-simulation has loaded it because of one, wherever that is. What a machine's MODELS says of a model goes before the
-record: :LOADED, :UNLOADED, or the time at which it will be loaded."))
+As in the record, but for what tasks bring about: a model that was loaded because of a task is there once
+the simulation has loaded it because of one, wherever that is. What a machine's MODELS says of a model goes
+before the record: :LOADED, :UNLOADED, or the time at which it will be loaded."))
 (in-package #:hydramesh/replay/loading)
 
-(defconstant +late+ 5000000 "Microseconds after a task in which a load may be noted that it has brought about.")
+(defconstant +late+ 5000000 "Microseconds after a task in which a load may be noted that it brought about.")
 
 (defun loads-seen (passages)
   "Return a table of when tasks of PASSAGES had models loaded, by worker and model."
@@ -67,7 +67,8 @@ record: :LOADED, :UNLOADED, or the time at which it will be loaded."))
         (if (and status (= (pb:model-status-state status) pb:+loaded+)) :loaded :unloaded))))
 
 (defun need (machine model now load-time)
-  "Return when MACHINE has MODEL loaded, NIL if it has. If it begins with that NOW it takes LOAD-TIME, a function."
+  "Return when MACHINE has MODEL loaded, NIL if it has. If it begins with that NOW it takes LOAD-TIME, a
+function."
   (setf (gethash model (machine-used machine)) now)
   (let ((state (state machine model)))
     (case state

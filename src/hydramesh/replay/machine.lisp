@@ -14,10 +14,10 @@
 (in-package #:hydramesh/replay/machine)
 
 (defstruct (run (:copier nil))
-  "The passage at INDEX, NIL if it is one that ran before the record, runs as ATTEMPT with MODEL. Alone it would
-be READ in so many microseconds, and then answered in MAKE; the WHOLE answer takes that long. The worker had SHARE
-of the prompt. The next part of the answer is PART; the first is sent
-when it is read, unless it is BEGUN-P."
+  "The passage at INDEX, NIL if it is one that ran before the record, runs as ATTEMPT with MODEL. Alone it
+would be READ in so many microseconds, and then answered in MAKE; the WHOLE answer takes that long. The
+worker had SHARE of the prompt. The next part of the answer is PART; the first is sent when it is read,
+unless it is BEGUN-P."
   (index nil :type (or null unsigned-byte))
   (attempt 0 :type (unsigned-byte 64))
   (model "" :type string)
@@ -33,10 +33,11 @@ when it is read, unless it is BEGUN-P."
   (if (plusp (run-whole run)) (/ (run-make run) (run-whole run)) 0))
 
 (defstruct (machine (:copier nil))
-  "A worker: its ID and ADDRESS, the last HEARTBEAT of the record, and what it tells now as OCTETS, NIL if that
-has changed. It sends heartbeats while it is ALIVE-P, and runs what it is given unless it is GONE-P. RUNS are as of
-UPDATED-AT; HELD are runs that wait for their model. MODELS has in which way models are not as in the record, see
-HYDRAMESH/REPLAY/LOADING, USED when they were needed last, and CACHE what was read of prompts."
+  "A worker: its ID and ADDRESS, the last HEARTBEAT of the record, and what it tells now as OCTETS, NIL if
+that has changed. It sends heartbeats while it is ALIVE-P, and runs what it is given unless it is GONE-P.
+RUNS are as of UPDATED-AT; HELD are runs that wait for their model. MODELS has in which way models are not
+as in the record, see HYDRAMESH/REPLAY/LOADING, USED when they were needed last, and CACHE what was read of
+prompts."
   (id "" :type string)
   (address 0)
   (heartbeat nil)

@@ -3,18 +3,21 @@
   (:import-from #:hydramesh/replay/prompts #:hashes-of #:make-cache #:note-in #:prompt-tree #:share-in)
   (:import-from #:hydramesh/replay/record #:passage-begin #:record-held #:record-passages)
   (:import-from #:hydramesh/replay/service
-                #:cached-share #:done-p #:make-profile #:make-services #:predicted #:profile-base #:profile-make
+                #:cached-share #:done-p #:make-profile #:make-services #:predicted #:profile-base
+                #:profile-make
                 #:profile-read #:services-alone #:services-expected #:services-kept #:services-loads
                 #:services-own-loads #:services-profiles #:services-slowing #:stretch #:to-make #:to-read)
   (:import-from #:hydramesh/storage/traffic
-                #:passage-blocks #:passage-cold-p #:passage-end #:passage-first #:passage-model #:passage-moved
+                #:passage-blocks #:passage-cold-p #:passage-end #:passage-first #:passage-model
+                #:passage-moved
                 #:passage-prompt-tokens #:passage-queued #:passage-ran #:passage-streamed-p #:passage-worker)
   (:export #:measure-services)
-  (:documentation "What a record tells of its workers: how fast they read and answer, how much tasks that run at
-once slow each other down, what they keep of prompts, and how long they load models."))
+  (:documentation "What a record tells of its workers: how fast they read and answer, how much tasks that
+run at once slow each other down, what they keep of prompts, and how long they load models."))
 (in-package #:hydramesh/replay/measuring)
 
 (defconstant +enough+ 20 "Tasks of a worker from which it is told how they slow each other down.")
+(defconstant +few+ 3 "Tasks from which it is told how long reading takes, and how long answering.")
 (defconstant +spread+ 0.01d0 "Of the variance of how many ran at once: with less nothing is told.")
 
 (defun timed-p (passage)
@@ -43,26 +46,30 @@ once slow each other down, what they keep of prompts, and how long they load mod
 
 (defun measure-services (record seed)
   "Return what RECORD tells of workers; SEED is what is drawn with."
-  (let ((services (make-services :seed seed))
-        (passages (append (record-held record) (coerce (record-passages record) 'list))))
+  (let* ((services (make-services :seed seed))
+         (passages (append (record-held record) (coerce (record-passages record) 'list)))
+         (ran (remove-if-not (lambda (passage)
+                               (and (plusp (passage-ran passage)) (string/= (passage-worker passage) "")))
+                             passages))
+         (workers (by #'passage-worker ran))
+         (crowd (make-hash-table :test #'eq)))
     (measure-prompts services passages)
-    (dolist (those (by #'passage-worker
-                       (remove-if-not (lambda (passage)
-                                        (and (plusp (passage-ran passage))
-                                             (string/= (passage-worker passage) "")))
-                                      passages)))
-      (measure-worker services (passage-worker (first those)) those))
+    (dolist (those workers)
+      (note-crowding those crowd))
+    (measure-slowing services workers crowd)
+    (dolist (those workers)
+      (measure-worker services (passage-worker (first those)) those crowd))
     services))
 
 ;;; Tasks that run at once
 
-(defun crowding (passages)
-  "Return a table of how many of PASSAGES, all of one worker, ran there while each did, on average."
+(defun note-crowding (passages table)
+  "Note in TABLE how many of PASSAGES, all of one worker, ran there while each did, on average."
   (let ((steps (sort (loop for passage in passages
                            collect (list (passage-begin passage) 1 passage)
                            collect (list (passage-end passage) -1 passage))
                      #'< :key #'first))
-        (table (make-hash-table :test #'eq)) (count 0) (area 0) (before 0))
+        (count 0) (area 0) (before 0))
     (loop for (at change passage) in steps
           do (incf area (* count (- at before)))
              (setf before at)
@@ -71,12 +78,11 @@ once slow each other down, what they keep of prompts, and how long they load mod
                  (setf (gethash passage table) area)
                  (setf (gethash passage table)
                        (max 1d0 (/ (float (- area (gethash passage table 0)) 1d0)
-                                   (passage-ran passage))))))
-    table))
+                                   (passage-ran passage))))))))
 
 (defun line (points)
-  "Return where the line through POINTS, conses of x and y, begins, and how steep it is, by least squares; NIL if
-too few are known, or they are too close to each other."
+  "Return where the line through POINTS, conses of x and y, begins, and how steep it is, by least squares;
+NIL if too few are known, or they are too close to each other."
   (let* ((count (length points))
          (x (/ (reduce #'+ points :key #'car) (max 1 count)))
          (y (/ (reduce #'+ points :key #'cdr) (max 1 count)))
@@ -88,21 +94,32 @@ too few are known, or they are too close to each other."
           (values (- y (* each x)) each)))))
 
 (defun slowing (points)
-  "Return what each other task adds to one alone, from POINTS, conses of how many others and a time."
+  "Return what each other task adds to one alone, from POINTS, conses of how many others and a time; NIL if
+they do not tell."
   (multiple-value-bind (alone each) (line points)
-    (cond ((null alone) 0d0)
+    (cond ((null alone) nil)
           ((plusp alone) (max 0d0 (min 1d0 (/ each alone))))
           (t 1d0))))
 
-(defun measure-worker (services worker passages)
-  (let* ((crowd (crowding passages))
-         (models (by #'passage-model (remove-if-not #'timed-p passages)))
-         (profiles (mapcar (lambda (those) (profile-of those (constantly 1d0))) models)))
-    (setf (gethash worker (services-slowing services))
-          (slowing (loop for those in models
-                         for profile in profiles
-                         append (loop for passage in those
-                                      collect (cons (1- (gethash passage crowd)) (times-as-long passage profile))))))
+(defun measure-slowing (services workers crowd)
+  "Note how much tasks slow each other down on each of WORKERS, lists of passages; where too few tell, as
+on all."
+  (let* ((points (mapcar (lambda (those) (crowded-times those crowd)) workers))
+         (usual (or (slowing (apply #'append points)) 0d0)))
+    (loop for (passage) in workers
+          for those in points
+          do (setf (gethash (passage-worker passage) (services-slowing services))
+                   (or (slowing those) usual)))))
+
+(defun crowded-times (passages crowd)
+  "Return conses of how many others ran beside each of PASSAGES, and how many times as long as usual it took."
+  (loop for those in (by #'passage-model (remove-if-not #'timed-p passages))
+        for profile = (profile-of those (constantly 1d0))
+        append (loop for passage in those
+                     collect (cons (1- (gethash passage crowd)) (times-as-long passage profile)))))
+
+(defun measure-worker (services worker passages crowd)
+  (let ((models (by #'passage-model (remove-if-not #'timed-p passages))))
     (flet ((stretched (passage) (stretch services worker (gethash passage crowd))))
       (dolist (those models)
         (setf (gethash (cons worker (passage-model (first those))) (services-profiles services))
@@ -112,7 +129,7 @@ too few are known, or they are too close to each other."
           (dolist (passage those)
             (setf (gethash passage (services-alone services))
                   (alone passage profile (stretched passage))))
-          (measure-loads services worker (remove-if-not #'passage-cold-p those) profile))))))
+          (measure-loads services worker (remove-if-not #'passage-cold-p those) profile #'stretched))))))
 
 ;;; How fast a model is
 
@@ -126,13 +143,15 @@ too few are known, or they are too close to each other."
   (multiple-value-bind (base read make) (speeds passages stretched)
     (let ((profile (make-profile :base base :read read :make make)))
       (make-profile :base base :read read :make make
-                    :spread (map 'vector (lambda (passage) (times-as-long passage profile (funcall stretched passage)))
+                    :spread (map 'vector
+                                 (lambda (passage)
+                                   (times-as-long passage profile (funcall stretched passage)))
                                  passages)))))
 
 (defun speeds (passages stretched)
   "Return what the reading of PASSAGES took at the least, then for each unit, and what making took for each."
   (let ((told (remove-if-not #'read-time passages)))
-    (if (< (length told) +enough+)
+    (if (< (length told) +few+)
         (let ((each (/ (loop for passage in passages
                              sum (/ (passage-ran passage) (funcall stretched passage)))
                        (loop for passage in passages
@@ -154,7 +173,7 @@ times."
   (multiple-value-bind (base each) (line points)
     (let ((x (reduce #'+ points :key #'car)) (y (reduce #'+ points :key #'cdr)))
       (cond ((and base (plusp base) (plusp each)) (values base each))
-            ((and base (plusp each) (plusp x)) (values 0d0 (/ y x)))
+            ((and (plusp x) (or (null base) (plusp each))) (values 0d0 (/ y x)))
             (t (values (/ y (length points)) 0d0))))))
 
 (defun alone (passage profile stretch)
@@ -173,13 +192,14 @@ times."
 
 ;;; Models that were not loaded
 
-(defun measure-loads (services worker passages profile)
+(defun measure-loads (services worker passages profile stretched)
   "Note how long WORKER took to load the model of PASSAGES, which all waited for that. Of those that waited
-for the same, the first one tells."
+for the same, the first one tells. With PROFILE they are read and answered, which takes STRETCHED of one
+times as long as alone."
   (let ((loaded-at 0) (loads '()))
     (dolist (passage (sort (copy-list passages) #'< :key #'passage-begin))
       (when (>= (passage-begin passage) loaded-at)
-        (let ((load (time-loading passage profile)))
+        (let ((load (time-loading passage profile (funcall stretched passage))))
           (setf loaded-at (+ (passage-begin passage) load)
                 (gethash passage (services-own-loads services)) load)
           (when (done-p passage)
@@ -188,12 +208,12 @@ for the same, the first one tells."
       (setf (gethash (cons worker (passage-model (first passages))) (services-loads services))
             (sort (coerce loads 'vector) #'<)))))
 
-(defun time-loading (passage profile)
+(defun time-loading (passage profile stretch)
   (multiple-value-bind (read make)
       (if profile (predicted profile passage (cached-share passage)) (values 0d0 0d0))
     (max 0 (round (if (read-time passage)
-                      (- (read-time passage) read)
-                      (- (passage-ran passage) read make))))))
+                      (- (read-time passage) (* stretch read))
+                      (- (passage-ran passage) (* stretch (+ read make))))))))
 
 ;;; What is kept of prompts
 
@@ -209,7 +229,7 @@ for the same, the first one tells."
                  (:begin (note-expected services sums passage (share-in cache passage hashes)))
                  (:read (note-in cache passage hashes)))))
     (loop for key being the hash-keys of sums using (hash-value sum)
-          do (setf (gethash key (services-kept services)) (min 1 (/ (cdr sum) (car sum)))))))
+          do (setf (gethash key (services-kept services)) (/ (cdr sum) (car sum))))))
 
 (defun note-expected (services sums passage expected)
   (when (plusp expected)
@@ -224,7 +244,8 @@ for the same, the first one tells."
   "Return lists of when a worker began with one of PASSAGES, or had read it, in order."
   (stable-sort (loop for passage in passages
                      for begin = (passage-begin passage)
+                     for read = (+ begin (or (read-time passage) (passage-ran passage)))
                      when (and (plusp (passage-blocks passage)) (plusp (passage-ran passage)))
                        collect (list begin :begin passage)
-                       and collect (list (+ begin (or (read-time passage) (passage-ran passage))) :read passage))
+                       and collect (list read :read passage))
                #'< :key #'first))

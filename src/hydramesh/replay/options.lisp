@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/replay/options
   (:use #:cl)
   (:import-from #:hydramesh/shown #:printable)
-  (:import-from #:hydramesh/storage/command-line #:recorded-at #:refuse #:take-value)
+  (:import-from #:hydramesh/storage/command-line #:recorded-at #:refuse #:span-in #:take-value)
   (:export #:options #:options-file #:options-in-force #:options-span #:options-json #:options-seed
            #:options-path #:options-storage #:parse #:+replay-help+)
   (:documentation "What `hydramesh policy replay` is asked for."))
@@ -15,7 +15,7 @@ workers. Before that the simulation repeats what really happened, and its error 
 
 options:
   -h, --help            show this help message and exit
-  --since SPAN          how far back, a day at most: a number and s, min, h or d, as 30min (default: 1h)
+  --since SPAN          how far back; a day is kept: a number and s, min, h, d or w, as 30min (default: 1h)
   --in-force FILE       the policy that was in force then (default: none was)
   --json                print JSON
   --seed NUMBER         what is drawn from, where a task runs on another worker than it did (default: 0)
@@ -35,16 +35,6 @@ arguments are not understood.
   (seed 0)
   (path "")
   (storage ""))
-
-(defun span-in (text)
-  "Return the seconds that TEXT means, a number and a unit."
-  (let* ((end (or (position-if-not #'digit-char-p text) (length text)))
-         (unit (cdr (assoc (subseq text end) '(("s" . 1) ("min" . 60) ("m" . 60) ("h" . 3600) ("d" . 86400))
-                           :test #'string=)))
-         (seconds (and unit (< 0 end 8) (* unit (parse-integer text :end end)))))
-    (unless (and seconds (plusp seconds))
-      (refuse "--since ~A is not valid: it must be a number and s, min, h or d, as 30min" (printable text)))
-    seconds))
 
 (defun seed-in (text)
   (unless (and (<= 1 (length text) 18) (every #'digit-char-p text))

@@ -1,20 +1,23 @@
 (defpackage #:hydramesh/replay/outcome
   (:use #:cl)
   (:import-from #:hydramesh/head/observer
-                #:finished-task-beside #:finished-task-first #:finished-task-moved #:finished-task-outcome #:finished-task-queued #:finished-task-running
+                #:finished-task-beside #:finished-task-first #:finished-task-moved #:finished-task-outcome
+                #:finished-task-queued #:finished-task-running
                 #:finished-task-streamed #:finished-task-total #:finished-task-worker)
   (:import-from #:hydramesh/storage/traffic
-                #:passage-beside #:passage-first #:passage-moved #:passage-outcome #:passage-queued #:passage-running
+                #:passage-beside #:passage-first #:passage-moved #:passage-outcome #:passage-queued
+                #:passage-running
                 #:passage-streamed-p #:passage-total #:passage-worker)
   (:export #:outcome #:outcome-tasks #:outcome-done #:outcome-failed #:outcome-cancelled #:outcome-moved
-           #:outcome-hedged           #:outcome-total #:outcome-first #:outcome-queued #:outcome-loads #:workload-worker #:workload-tasks #:workload-busy
+           #:outcome-hedged           #:outcome-total #:outcome-first #:outcome-queued #:outcome-loads
+           #:workload-worker #:workload-tasks #:workload-busy
            #:recorded-outcome #:simulated-outcome #:quantile #:relative-error #:same-worker-share)
   (:documentation "What became of a record's tasks: how long they took, where they ran, how many failed."))
 (in-package #:hydramesh/replay/outcome)
 
 (defstruct (outcome (:copier nil))
-  "TOTAL, FIRST and QUEUED are sorted vectors of the microseconds of the tasks that were answered; FIRST, until the
-first part, only of those that asked for parts. LOADS are those of the workers, by their ids."
+  "TOTAL, FIRST and QUEUED are sorted vectors of the microseconds of the tasks that were answered; FIRST,
+until the first part, only of those that asked for parts. LOADS are those of the workers, by their ids."
   (tasks 0)
   (done 0)
   (failed 0)
@@ -33,12 +36,13 @@ first part, only of those that asked for parts. LOADS are those of the workers, 
   (busy 0))
 
 (defun outcome-of (rows)
-  "Return the outcome of ROWS, each the outcome, worker, times and moves of a task, whether it ran on two workers, and when
-its first part came, NIL if it did not ask for parts. NIL is a task that did not end."
+  "Return the outcome of ROWS, each the outcome, worker, times and moves of a task, whether it ran on two
+workers, and when its first part came, NIL if it did not ask for parts. NIL is a task that did not end."
   (let ((outcome (make-outcome :tasks (length rows))) (loads (make-hash-table :test #'equal))
         (total '()) (first '()) (queued '()))
     (dolist (row rows)
-      (destructuring-bind (&optional (name "NOT_OVER") (worker "") (waited 0) (running 0) (all 0) (moved 0) raced (began 0))
+      (destructuring-bind (&optional (name "NOT_OVER") (worker "") (waited 0) (running 0) (all 0) (moved 0) raced
+                             (began 0))
           row
         (cond ((string= name "DONE")
                (incf (outcome-done outcome))

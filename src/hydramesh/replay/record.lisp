@@ -15,12 +15,12 @@
 (in-package #:hydramesh/replay/record)
 
 (defstruct record
-  "What happened from SINCE on, microseconds since 1970. PASSAGES is a vector of the tasks in the order in which
-they arrived, and ARRIVALS has when, each at another time. The first WAITING of them had arrived before SINCE and
-waited then, so they are simulated and not counted; HELD are those that ran then, and held their workers. CHANGES
-are those of the workers, as READ-ROSTER returns them. SALT made the pseudonyms, or is NIL. LEFT-OUT is how many
-tasks are not replayed: those that manage or load a model, became no job, or were run by several workers
-together."
+  "What happened from SINCE on, microseconds since 1970. PASSAGES is a vector of the tasks in the order in
+which they arrived, and ARRIVALS has when, each at another time. The first WAITING of them had arrived
+before SINCE and waited then, so they are simulated and not counted; HELD are those that ran then, and held
+their workers. CHANGES are those of the workers, as READ-ROSTER returns them. SALT made the pseudonyms, or
+is NIL. LEFT-OUT is how many tasks are not replayed: those that manage or load a model, became no job, or
+were run by several workers together."
   (since 0 :type unsigned-byte)
   (passages #() :type vector)
   (arrivals #() :type vector)

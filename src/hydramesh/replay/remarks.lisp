@@ -12,8 +12,8 @@
 (in-package #:hydramesh/replay/remarks)
 
 (defun remarks (record services unknown-loads)
-  "Return a list of sentences about what is not known of RECORD, whose SERVICES were measured. UNKNOWN-LOADS is how
-often a model was loaded of which it does not tell how long that takes."
+  "Return a list of sentences about what is not known of RECORD, whose SERVICES were measured.
+UNKNOWN-LOADS is how often a model was loaded of which it does not tell how long that takes."
   (remove nil (list (shared-remark record)
                     (settings-remark record)
                     (prompts-remark services)
@@ -40,11 +40,13 @@ often a model was loaded of which it does not tell how long that takes."
 (defun prompts-remark (services)
   (when (and (plusp (hash-table-count (services-expected services)))
              (zerop (hash-table-count (services-kept services))))
-    "The workers did not tell what they still had of prompts, so they have nothing of them in the simulation."))
+    "The workers did not tell what they still had of prompts, so they have nothing of them in the
+simulation."))
 
 (defun loads-remark (count)
   (when (plusp count)
-    (format nil "Models were loaded ~A of which the record does not tell how long that takes, and took no time."
+    (format nil "Models were loaded ~A of which the record does not tell how long that takes, and took no ~
+                 time."
             (counted count "time"))))
 
 (defun races-remark (record)

@@ -1,7 +1,8 @@
 (defpackage #:hydramesh/replay/report
   (:use #:cl)
   (:import-from #:hydramesh/replay/outcome
-                #:outcome-cancelled #:outcome-done #:outcome-failed #:outcome-first #:outcome-hedged #:outcome-loads
+                #:outcome-cancelled #:outcome-done #:outcome-failed #:outcome-first #:outcome-hedged
+                #:outcome-loads
                 #:outcome-moved
                 #:outcome-queued #:outcome-tasks #:outcome-total #:quantile #:relative-error
                 #:workload-busy #:workload-tasks #:workload-worker)
@@ -58,17 +59,23 @@
               (format nil "~D / ~,1F s" (load-of outcome worker #'workload-tasks)
                       (/ (load-of outcome worker #'workload-busy) 1d6)))))))
 
-(defun print-report (stream &key recorded validation candidate same left-out remarks name in-force)
-  "Print three outcomes: what was RECORDED, what the simulation makes of the policy IN-FORCE then, and of
-the one called NAME. SAME is which part of the tasks the first simulation had on the same worker; LEFT-OUT
-is how many are not replayed, and REMARKS are sentences about what is not known."
+(defun error-at (share outcome recorded)
+  "Return how far off OUTCOME is from what was RECORDED, for the time that SHARE of the tasks do not exceed."
+  (relative-error (quantile (outcome-total outcome) share) (quantile (outcome-total recorded) share)))
+
+(defun print-report (stream &key recorded validation usual candidate same left-out remarks name in-force)
+  "Print three outcomes: what was RECORDED, what the simulation makes of the policy IN-FORCE then, its
+VALIDATION, and of the one called NAME. USUAL is what it makes of the former if it does not know how long
+each task took. SAME is which part of the tasks the first simulation had on the same worker; LEFT-OUT is
+how many are not replayed, and REMARKS are sentences about what is not known."
   (format stream "~A replayed~@[, ~A left out~]~2%" (counted (outcome-tasks recorded) "task")
           (and (plusp left-out) left-out))
   (format stream "error of the simulation, with ~:[no policy~;~:*the policy ~S~] in force:~%" in-force)
+  (row stream "" "own times" "usual times")
   (loop for (label . share) in +shares+
         do (row stream (format nil "  total ~A" label)
-                (difference-text (relative-error (quantile (outcome-total validation) share)
-                                                 (quantile (outcome-total recorded) share)))))
+                (difference-text (error-at share validation recorded))
+                (difference-text (error-at share usual recorded))))
   (row stream "  on the same worker" (part-text same))
   (terpri stream)
   (row stream "" "recorded" "simulated" "candidate")
@@ -87,8 +94,9 @@ is how many are not replayed, and REMARKS are sentences about what is not known.
            (format nil "{~{\"~A\": ~A~^, ~}}"
                    (loop for (label . share) in +shares+
                          collect label collect (json-seconds (quantile sorted share))))))
-    (format nil "{\"tasks\": ~D, \"answered\": ~D, \"failed\": ~D, \"cancelled\": ~D, \"moved\": ~D, \"hedged\": ~D, ~
-                 \"total\": ~A, \"first\": ~A, \"queued\": ~A, \"workers\": {~{~A: {\"tasks\": ~D, \"busy\": ~A}~^, ~}}}"
+    (format nil "{\"tasks\": ~D, \"answered\": ~D, \"failed\": ~D, \"cancelled\": ~D, \"moved\": ~D, ~
+                 \"hedged\": ~D, \"total\": ~A, \"first\": ~A, \"queued\": ~A, ~
+                 \"workers\": {~{~A: {\"tasks\": ~D, \"busy\": ~A}~^, ~}}}"
             (outcome-tasks outcome) (outcome-done outcome) (outcome-failed outcome)
             (outcome-cancelled outcome) (outcome-moved outcome) (outcome-hedged outcome)
             (quantiles (outcome-total outcome)) (quantiles (outcome-first outcome))
@@ -98,18 +106,21 @@ is how many are not replayed, and REMARKS are sentences about what is not known.
                   collect (workload-tasks load)
                   collect (json-seconds (workload-busy load))))))
 
-(defun print-json (stream &key recorded validation candidate same left-out remarks name in-force)
+(defun json-errors (outcome recorded)
+  (loop for (label . share) in +shares+
+        collect label
+        collect (json-number (let ((part (error-at share outcome recorded)))
+                               (and part (float part 1d0))))))
+
+(defun print-json (stream &key recorded validation usual candidate same left-out remarks name in-force)
   "Print what PRINT-REPORT does, as JSON; times are in seconds."
   (format stream "{\"policy\": ~A, \"in_force\": ~A, \"left_out\": ~D, \"remarks\": [~{~A~^, ~}], ~
-                  \"error\": {~{\"~A\": ~A, ~}~
-                  \"same_worker\": ~A}, \"recorded\": ~A, \"simulated\": ~A, \"candidate\": ~A}~%"
+                  \"error\": {~{\"~A\": ~A, ~}\"same_worker\": ~A}, ~
+                  \"usual_error\": {~{\"~A\": ~A~^, ~}}, ~
+                  \"recorded\": ~A, \"simulated\": ~A, \"candidate\": ~A}~%"
           (json-text name) (if in-force (json-text in-force) "null") left-out
           (mapcar #'json-text remarks)
-          (loop for (label . share) in +shares+
-                collect label
-                collect (json-number (let ((part (relative-error
-                                                  (quantile (outcome-total validation) share)
-                                                  (quantile (outcome-total recorded) share))))
-                                       (and part (float part 1d0)))))
+          (json-errors validation recorded)
           (json-number (and same (float same 1d0)))
+          (json-errors usual recorded)
           (json-outcome recorded) (json-outcome validation) (json-outcome candidate)))

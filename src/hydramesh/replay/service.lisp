@@ -11,29 +11,30 @@
            #:services-kept #:services-expected #:services-loads #:services-own-loads
            #:profile #:make-profile #:profile-base #:profile-read #:profile-make #:profile-spread
            #:done-p #:cut-short-p #:cached-share #:to-read #:to-make #:predicted
-           #:service-time #:share-had #:load-time #:stretch)
+           #:service-time #:share-had #:load-time #:stretch #:usual-services)
   (:documentation "How long tasks take on workers, by what was measured of both.
 
-A task is read first, which takes the shorter the more of it the worker has read before, and then answered. Where
-it ran before it takes as long as it did then. Elsewhere it takes as long as its size times what the worker takes
-for a unit; what tasks took more or less than that there is drawn from those that it had."))
+A task is read first, which takes the shorter the more of it the worker has read before, and then answered.
+Where it ran before it takes as long as it did then. Elsewhere it takes as long as its size times what the
+worker takes for a unit; what tasks took more or less than that there is drawn from those that it had."))
 (in-package #:hydramesh/replay/service)
 
 (defconstant +longer+ 1000 "Microseconds that a task which was cut short would have run on, at least.")
 
 (defstruct profile
-  "What a worker took for tasks of one model, alone: BASE microseconds and READ for each unit to read until the
-first part, then MAKE for each unit to make. All of it times one of SPREAD."
+  "What a worker took for tasks of one model, alone: BASE microseconds and READ for each unit to read until
+the first part, then MAKE for each unit to make. All of it times one of SPREAD."
   (base 0d0 :type double-float)
   (read 0d0 :type double-float)
   (make 0d0 :type double-float)
   (spread #(1d0) :type vector))
 
 (defstruct services
-  "By worker: SLOWING, what each other task adds to the time of one. By worker and model: PROFILES; which part of
-what they should have had of prompts they KEPT, and by model what all of them did; and LOADS, sorted vectors of how long it took them to load it.
-By passage: (read . make), the microseconds that it would have taken ALONE on its worker, and OWN-LOADS, which it
-waited for; EXPECTED is which part of it its worker should have had."
+  "By worker: SLOWING, what each other task adds to the time of one. By worker and model: PROFILES; which
+part of what they should have had of prompts they KEPT, and by model what all of them did; and LOADS,
+sorted vectors of how long it took them to load it. By passage: (read . make), the microseconds that it
+would have taken ALONE on its worker, and OWN-LOADS, which it waited for; EXPECTED is which part of it its
+worker should have had."
   (slowing (make-hash-table :test #'equal) :type hash-table)
   (profiles (make-hash-table :test #'equal) :type hash-table)
   (kept (make-hash-table :test #'equal) :type hash-table)
@@ -68,10 +69,17 @@ waited for; EXPECTED is which part of it its worker should have had."
                   1d0)))
 
 (defun predicted (profile passage share)
-  "Return the microseconds in which PASSAGE is read and those in which it is answered, by PROFILE, if the worker
-has SHARE of it."
+  "Return the microseconds in which PASSAGE is read and those in which it is answered, by PROFILE, if the
+worker has SHARE of it."
   (values (+ (profile-base profile) (* (profile-read profile) (to-read passage share)))
           (* (profile-make profile) (to-make passage))))
+
+(defun usual-services (services)
+  "Return SERVICES by which no task takes as long as it did, but as those of its worker usually do."
+  (let ((others (copy-services services)))
+    (setf (services-alone others) (make-hash-table :test #'eq)
+          (services-own-loads others) (make-hash-table :test #'eq))
+    others))
 
 (defun key (worker passage)
   (cons worker (passage-model passage)))
@@ -90,8 +98,8 @@ has SHARE of it."
       (min 1 (* expected (kept services worker (passage-model passage))))))
 
 (defun kept (services worker model)
-  "Return which part of what WORKER should have of prompts it has with MODEL: if that was not seen, what others
-have."
+  "Return which part of what WORKER should have of prompts it has with MODEL: if that was not seen, what
+others have. It may be more than 1, as workers do not keep whole blocks only."
   (let ((table (services-kept services)))
     (gethash (cons worker model) table (gethash model table 0))))
 
@@ -101,9 +109,9 @@ have."
 ;;; Running
 
 (defun service-time (services passage index worker rate share)
-  "Return the microseconds in which PASSAGE, at INDEX of the record, is read on WORKER alone, and those in which
-it is answered then. The worker has SHARE of the prompt, and tells that it makes RATE a second with the model, 0
-if it does not know."
+  "Return the microseconds in which PASSAGE, at INDEX of the record, is read on WORKER alone, and those in
+which it is answered then. The worker has SHARE of the prompt, and tells that it makes RATE a second with
+the model, 0 if it does not know."
   (let ((alone (and (ran-there-p passage worker) (gethash passage (services-alone services)))))
     (multiple-value-bind (read make) (usual-time services passage index worker rate share)
       (cond ((null alone)
@@ -140,8 +148,9 @@ if it does not know."
 ;;; Models that are not loaded
 
 (defun load-time (services passage worker)
-  "Return the microseconds that WORKER takes to load the model of PASSAGE; NIL if the record does not tell. Where
-PASSAGE waited for that, it waits as long as it did; elsewhere as long as is usual there, or on others."
+  "Return the microseconds that WORKER takes to load the model of PASSAGE; NIL if the record does not tell.
+Where PASSAGE waited for that, it waits as long as it did; elsewhere as long as is usual there, or on
+others."
   (or (and (ran-there-p passage worker) (gethash passage (services-own-loads services)))
       (middle (gethash (key worker passage) (services-loads services)))
       (middle (loads-of services (passage-model passage)))))

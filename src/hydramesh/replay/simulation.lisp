@@ -27,8 +27,8 @@
   (:export #:simulate)
   (:documentation "A head in a time that is not the real one, with the workers and tasks of a record.
 
-The head is the real one but for its socket. Workers come, change and leave as recorded, and tasks come and are
-cancelled as they were; what becomes of them is told by the head."))
+The head is the real one but for its socket. Workers come, change and leave as recorded, and tasks come and
+are cancelled as they were; what becomes of them is told by the head."))
 (in-package #:hydramesh/replay/simulation)
 
 (defconstant +busy-tick+ 100000)
@@ -36,8 +36,8 @@ cancelled as they were; what becomes of them is told by the head."))
 (defconstant +grace+ 60000000 "How long it may take after the last deadline until all tasks are over.")
 
 (defstruct (script (:copier nil))
-  "What has to happen yet: the NEXT passage that arrives, CHANGES and CANCELS, conses of a time of the head and of
-what then, and the next TICK."
+  "What has to happen yet: the NEXT passage that arrives, CHANGES and CANCELS, conses of a time of the head
+and of what then, and the next TICK."
   (next 0 :type unsigned-byte)
   (changes '() :type list)
   (cancels '() :type list)
@@ -143,9 +143,10 @@ what then, and the next TICK."
           (+ (world-now world) (if (plusp busy) +busy-tick+ +idle-tick+)))))
 
 (defun simulate (record services names policy)
-  "Return a vector with what became of each passage of RECORD that is counted under POLICY, a PLACEMENT-POLICY or
-NIL: a FINISHED-TASK, or NIL if it did not end. SERVICES say how long tasks take, NAMES who asked for them. The
-second value is how often a model was loaded in no time, because the record does not tell how long that takes."
+  "Return a vector with what became of each passage of RECORD that is counted under POLICY, a
+PLACEMENT-POLICY or NIL: a FINISHED-TASK, or NIL if it did not end. SERVICES say how long tasks take, NAMES
+who asked for them. The second value is how often a model was loaded in no time, because the record does
+not tell how long that takes."
   (let* ((world (new-world record services names))
          (script (script-of record world))
          (end (end-of-time record world))

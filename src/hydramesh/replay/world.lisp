@@ -10,9 +10,12 @@
   (:import-from #:hydramesh/head/observer #:finished-task-total #:observe-rate #:observe-task)
   (:import-from #:hydramesh/replay/loading #:loads-done #:loads-seen #:need #:told)
   (:import-from #:hydramesh/replay/machine
-                #:begun #:drop-all #:drop-run #:machine-address #:machine-alive-p #:machine-beat-at #:machine-cache
-                #:machine-gone-p #:machine-heartbeat #:machine-held #:machine-id #:machine-rtt #:machine-runs #:make-run #:rate-of
-                #:ready #:run-attempt #:run-begun-p #:run-index #:run-left #:run-model #:run-part #:run-share #:settle #:status-in)
+                #:begun #:drop-all #:drop-run #:machine-address #:machine-alive-p #:machine-beat-at
+                #:machine-cache
+                #:machine-gone-p #:machine-heartbeat #:machine-held #:machine-id #:machine-rtt
+                #:machine-runs #:make-run #:rate-of
+                #:ready #:run-attempt #:run-begun-p #:run-index #:run-left #:run-model #:run-part
+                #:run-share #:settle #:status-in)
   (:import-from #:hydramesh/replay/prompts #:hashes-of #:note-in #:prompt-tree #:share-in)
   (:import-from #:hydramesh/replay/record
                 #:record-held #:record-passages #:record-since)
@@ -22,14 +25,15 @@
                 #:passage-made #:passage-outcome #:passage-prompt-tokens #:passage-ran #:passage-streamed-p)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:world #:new-world #:world-core #:world-record #:world-services #:world-names #:world-now
-           #:world-machines #:world-by-address #:world-by-arrival #:world-outcomes #:world-over #:world-loads-seen
+           #:world-machines #:world-by-address #:world-by-arrival #:world-outcomes #:world-over
+           #:world-loads-seen
            #:world-unknown-loads
            #:head-time #:passage-at #:hashes-at #:tell #:beat #:begin-started #:act #:lose #:+offset+)
   (:documentation "What a simulated head talks to: workers that run what it sends them, and answer.
 
-Each runs a task for as long as HYDRAMESH/REPLAY/SERVICE says, once it has the model loaded. It answers with one
-RESULT, and if parts were asked for with another one before, once the prompt is read. A task that was wrong, by the
-record, fails again."))
+Each runs a task for as long as HYDRAMESH/REPLAY/SERVICE says, once it has the model loaded. It answers
+with one RESULT, and if parts were asked for with another one before, once the prompt is read. A task that
+was wrong, by the record, fails again."))
 (in-package #:hydramesh/replay/world)
 
 (defconstant +offset+ 1000000000 "What the head's clock shows when the record begins.")
@@ -40,11 +44,11 @@ record, fails again."))
   "Errors that a task meets with any worker.")
 
 (defstruct (world (:copier nil))
-  "STARTED are attempts that the head has sent and that no worker has begun with: lists of a worker, an attempt and
-the part to go on with. OUTCOMES has a FINISHED-TASK for each passage that is over, and BY-ARRIVAL tells its index.
-HASHES are those of prompts of which tasks are under way, and LEFT has which part of them is not answered yet after
-their worker was lost. UNKNOWN-LOADS counts the models that were loaded in no time, as the record does not tell how
-long it takes. Times are the head's."
+  "STARTED are attempts that the head has sent and that no worker has begun with: lists of a worker, an
+attempt and the part to go on with. OUTCOMES has a FINISHED-TASK for each passage that is over, and
+BY-ARRIVAL tells its index. HASHES are those of prompts of which tasks are under way, and LEFT has which
+part of them is not answered yet after their worker was lost. UNKNOWN-LOADS counts the models that were
+loaded in no time, as the record does not tell how long it takes. Times are the head's."
   core
   record
   services
@@ -222,7 +226,8 @@ long it takes. Times are the head's."
     (let ((part (run-part run)))
       (incf (run-part run))
       (tell world (machine-address machine) +result+
-            (pb:encode (pb:make-result :id (run-attempt run) :index part :model (identity-of machine run)))))))
+            (pb:encode (pb:make-result :id (run-attempt run) :index part
+                                       :model (identity-of machine run)))))))
 
 (defun identity-of (machine run)
   (let ((status (status-in (machine-heartbeat machine) (run-model run))))
@@ -243,7 +248,8 @@ long it takes. Times are the head's."
                                          :usage (usage passage run)))))))
 
 (defun usage (passage run)
-  (and (plusp (passage-prompt-tokens passage))
-       (pb:make-usage :prompt-tokens (min #xffffffff (passage-prompt-tokens passage))
-                      :completion-tokens (min #xffffffff (passage-made passage))
-                      :cached-tokens (min #xffffffff (round (* (run-share run) (passage-prompt-tokens passage)))))))
+  (let ((tokens (min #xffffffff (passage-prompt-tokens passage))))
+    (and (plusp tokens)
+         (pb:make-usage :prompt-tokens tokens
+                        :completion-tokens (min #xffffffff (passage-made passage))
+                        :cached-tokens (round (* (run-share run) tokens))))))

@@ -27,15 +27,18 @@ are left. Signal BAD-USAGE if nothing is given."
           (arguments (values (first arguments) (rest arguments)))
           (t (refuse "argument ~A: expected one argument" flag)))))
 
+(defparameter +units+
+  '(("s" . 1) ("m" . 60) ("min" . 60) ("h" . 3600) ("d" . 86400) ("w" . 604800))
+  "Seconds in the units of a span of time.")
+
 (defun span-in (text)
   "Return the seconds that TEXT, given to --since, means: a number and a unit. Signal BAD-USAGE."
-  (let* ((end (1- (length text)))
-         (unit (and (plusp end) (position (char text end) "smhdw")))
-         (digits (and unit (< end 8) (every #'digit-char-p (subseq text 0 end))))
-         (seconds (and digits (* (parse-integer text :end end)
-                                 (nth unit '(1 60 3600 86400 604800))))))
+  (let* ((end (or (position-if-not #'digit-char-p text) (length text)))
+         (unit (cdr (assoc (subseq text end) +units+ :test #'string=)))
+         (seconds (and unit (< 0 end 8) (* unit (parse-integer text :end end)))))
     (unless (and seconds (<= 1 seconds (* 86400 +hours-days+)))
-      (refuse "--since ~A is not valid: it must be a number and s, m, h, d or w, as 90m, of two years at most"
+      (refuse "--since ~A is not valid: it must be a number and s, min (or m), h, d or w, as 90min, of two ~
+               years at most"
               (printable text)))
     seconds))
 

@@ -24,7 +24,7 @@ Shows what a head has recorded. The head may be running.
 
 options:
   -h, --help            show this help message and exit
-  --since SPAN          how far back: a number and s, m, h, d or w, as 90m (default: 24h)
+  --since SPAN          how far back: a number and s, min, h, d or w, as 90min (default: 24h)
   --metric NAME         one metric, larger (default: all)
   --json                print JSON
   --state-dir VALUE     folder in which the head records; a service's is /var/lib/daiic-hydramesh

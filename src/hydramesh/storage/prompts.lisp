@@ -8,15 +8,15 @@
   (:export #:prompts #:make-prompts #:note-prompt)
   (:documentation "Which prompts begin alike, told without their hashes.
 
-A prompt whose blocks nobody had before gets a number, and its blocks are those of that number. Of one that begins
-like others it is kept with which number the last block came that they share, and how many blocks that is; what
-follows are blocks of its own number. So the tree in which the prompts are can be drawn again, and nothing of them
-can be guessed."))
+A prompt whose blocks nobody had before gets a number, and its blocks are those of that number. Of one that
+begins like others it is kept with which number the last block came that they share, and how many blocks
+that is; what follows are blocks of its own number. So the tree in which the prompts are can be drawn
+again, and nothing of them can be guessed."))
 (in-package #:hydramesh/storage/prompts)
 
 (defstruct (prompts (:constructor %make-prompts (entropy younger older)))
-  "The numbers with which blocks came first, in two generations as in HYDRAMESH/HEAD/READ-PROMPTS. NUMBER is the
-last one that was given."
+  "The numbers with which blocks came first, in two generations as in HYDRAMESH/HEAD/READ-PROMPTS. NUMBER
+is the last one that was given."
   (entropy nil :type entropy :read-only t)
   (younger nil :type id-table)
   (older nil :type id-table)
@@ -28,9 +28,9 @@ last one that was given."
     (%make-prompts entropy (make-id-table entropy) (make-id-table entropy))))
 
 (defun note-prompt (prompts hashes at)
-  "Note a prompt with the blocks HASHES, of which there is at least one, AT a time that is above all numbers which
-were given before this program started. Return its number, that of the one with which its last known block came, and
-how many blocks were known from the first on."
+  "Note a prompt with the blocks HASHES, of which there is at least one, AT a time that is above all
+numbers which were given before this program started. Return its number, that of the one with which its
+last known block came, and how many blocks were known from the first on."
   (declare (type hashes hashes))
   (let* ((number (setf (prompts-number prompts) (max at (1+ (prompts-number prompts)))))
          (known (loop for hash across hashes

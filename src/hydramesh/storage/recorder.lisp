@@ -14,7 +14,8 @@
                 #:finished-task-cold #:finished-task-beside #:finished-task-beside-ran)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:import-from #:hydramesh/storage/archive
-                #:archive-store #:archive-rates #:archive-counters #:archive-prompts #:archive-salt #:archive-add-task
+                #:archive-store #:archive-rates #:archive-counters #:archive-prompts #:archive-salt
+                #:archive-add-task
                 #:archive-add-sample #:archive-add-rate #:archive-note-workers #:archive-set-counters
                 #:archive-due-p)
   (:import-from #:hydramesh/storage/codec #:kept #:cut)
@@ -94,8 +95,8 @@ COUNTERS is what an earlier head has counted. PRESENT is what the head has shown
   (ring-put (recorder-ring recorder) (list (wall-clock) :sample counters queued in-flight workers)))
 
 (defun recorder-look (recorder workers terms now)
-  "Show WORKERS, a list that will not be altered, and the head's TERMS at NOW. Only what was shown last is looked
-at."
+  "Show WORKERS, a list that will not be altered, and the head's TERMS at NOW. Only what was shown last is
+looked at."
   (setf (recorder-present recorder) (list workers terms now (wall-clock))))
 
 ;;; Other threads

@@ -18,12 +18,12 @@
            #:terms #:make-terms #:terms-worker-timeout #:terms-queue-size #:terms-task-deadline
            #:terms-max-attempts #:terms-group-threshold #:terms-failures #:terms-pause #:terms-longest-pause
            #:terms-hedge-share #:terms-hedge-quantile #:terms-hedge-longest)
-  (:documentation "What workers were, and when: who came, changed and left, as hydramesh/storage/portrait draws
-them, and by which settings the head went.
+  (:documentation "What workers were, and when: who came, changed and left, as hydramesh/storage/portrait
+draws them, and by which settings the head went.
 
-A chunk begins with all that was so when it was begun, so that those before it can be forgotten. Each change in
-it is a number that says of which kind it is, when it was, and octets; readers pass over kinds that they do not
-know."))
+A chunk begins with all that was so when it was begun, so that those before it can be forgotten. Each
+change in it is a number that says of which kind it is, when it was, and octets; readers pass over kinds
+that they do not know."))
 (in-package #:hydramesh/storage/roster)
 
 (defconstant +version+ 1 "Of a chunk. A higher one is not read.")
@@ -35,8 +35,8 @@ know."))
 (defconstant +terms+ 3)
 
 (defstruct terms
-  "The head's settings that say what becomes of tasks; times are in microseconds, the share and the quantile in
-millionths. What is NIL was not kept by the version that wrote it."
+  "The head's settings that say what becomes of tasks; times are in microseconds, the share and the
+quantile in millionths. What is NIL was not kept by the version that wrote it."
   (worker-timeout 0 :type unsigned-byte)
   (queue-size 0 :type unsigned-byte)
   (task-deadline 0 :type unsigned-byte)
@@ -52,8 +52,8 @@ millionths. What is NIL was not kept by the version that wrote it."
 ;;; Writing
 
 (defstruct entry
-  "What was written of a worker last: its PORTRAIT, encoded as OCTETS, from HEARTBEAT, which need not be looked
-at again. PRESENT tells those that the head still knows from those that it does not."
+  "What was written of a worker last: its PORTRAIT, encoded as OCTETS, from HEARTBEAT, which need not be
+looked at again. PRESENT tells those that the head still knows from those that it does not."
   (process nil)
   (heartbeat nil)
   (portrait nil)
@@ -63,8 +63,8 @@ at again. PRESENT tells those that the head still knows from those that it does 
   (present nil))
 
 (defstruct roster
-  "What is known of workers, in ENTRIES by their ids; and the chunk that is being filled, under NUMBER, which is
-full once its LENGTH is above FULL. PARTIAL says that it has not all workers."
+  "What is known of workers, in ENTRIES by their ids; and the chunk that is being filled, under NUMBER,
+which is full once its LENGTH is above FULL. PARTIAL says that it has not all workers."
   (entries (make-hash-table :test #'equal) :type hash-table)
   (terms nil)
   (writer nil :type (or null writer))

@@ -20,7 +20,7 @@
 took. What they asked and were answered is not kept, and who asked only as hydramesh/storage/pseudonym says.
 
 The passages of some hundred tasks make a chunk. A name is written out where it is met first in a chunk, and
-is a number after that, so that a passage takes some thirty bytes.
+is a number after that, so that a passage takes some fifty bytes.
 
 A chunk begins with its version, as an odd number. One of the first version begins with its first passage at
 once, whose first number is even; passages in it have nothing from CLIENT on. In the second version they have
@@ -39,20 +39,20 @@ nothing from PROMPT-TOKENS on."))
 (defstruct passage
   "One task's way through the head.
 
-ARRIVAL is in microseconds since 1970, QUEUED and RUNNING are in all. KIND is its field in Task.work, WORKER
-the id of the one that had it last or \"\", OUTCOME \"DONE\", \"CANCELLED\" or an error's name, and NEEDS has
-a bit for each capability. WANTED is how much it asked for, MADE how much it was given: tokens, images or
-embeddings. MOVED says how often it went from one worker to another.
+ARRIVAL is in microseconds since 1970, QUEUED and RUNNING are in all. KIND is its field in Task.work,
+WORKER the id of the one that had it last or \"\", OUTCOME \"DONE\", \"CANCELLED\" or an error's name, and
+NEEDS has a bit for each capability. WANTED is how much it asked for, MADE how much it was given: tokens,
+images or embeddings. MOVED says how often it went from one worker to another.
 
-CLIENT and HOST are pseudonyms of who asked and from where, 0 for nobody. TAGS are those of the workers that it
-asked for; PINNED-P says that WORKER was the only one for it, STREAMED-P that it wanted parts, and TOGETHER-P
-that several workers ran it. WEIGHT is Task.weight, 0 if it became no job. DEADLINE and FIRST, when its first
-part was passed on, count from its arrival and are 0 if there is none. READING is what could have been made
-while it was read, and its last worker had it for RAN.
+CLIENT and HOST are pseudonyms of who asked and from where, 0 for nobody. TAGS are those of the workers
+that it asked for; PINNED-P says that WORKER was the only one for it, STREAMED-P that it wanted parts, and
+TOGETHER-P that several workers ran it. WEIGHT is Task.weight, 0 if it became no job. DEADLINE and FIRST,
+when its first part was passed on, count from its arrival and are 0 if there is none. READING is what could
+have been made while it was read, and its last worker had it for RAN.
 
-Of PROMPT-TOKENS that worker still had CACHED-TOKENS, as it told. COLD-P says that it had the model not loaded at
-first. The worker BESIDE has lost a race, after it had the task for BESIDE-RAN. PROMPT to BLOCKS say how the
-prompt begins, see HYDRAMESH/STORAGE/PROMPTS."
+Of PROMPT-TOKENS that worker still had CACHED-TOKENS, as it told. COLD-P says that it had the model not
+loaded at first. The worker BESIDE has lost a race, after it had the task for BESIDE-RAN. PROMPT to BLOCKS
+say how the prompt begins, see HYDRAMESH/STORAGE/PROMPTS."
   (arrival 0 :type number-kept)
   (kind "" :type string)
   (model "" :type string)

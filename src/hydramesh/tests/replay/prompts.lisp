@@ -6,7 +6,8 @@
   (:import-from #:hydramesh/replay/outcome #:outcome-done #:outcome-first #:quantile #:simulated-outcome)
   (:import-from #:hydramesh/replay/prompts #:hashes-of #:prompt-tree)
   (:import-from #:hydramesh/storage/prompts #:make-prompts #:note-prompt)
-  (:import-from #:hydramesh/storage/traffic #:make-passage)
+  (:import-from #:hydramesh/storage/pseudonym #:make-salt #:pseudonym)
+  (:import-from #:hydramesh/storage/traffic #:make-passage #:passage-client)
   (:import-from #:hydramesh/tests/suite)
   (:documentation "That a replay knows what workers have read."))
 (in-package #:hydramesh/tests/replay/prompts)
@@ -53,7 +54,8 @@
     (is (= 3 (length (hashes-of tree damaged))))))
 
 (defun turn (at number first-after cached &rest fields)
-  "Return the passage of a turn of a chat that has been read FIRST-AFTER its arrival and answered 0.1 s later."
+  "Return the passage of a turn of a chat that has been read FIRST-AFTER its arrival and answered 0.1 s
+later."
   (apply #'passage at (+ first-after 100000)
          (append fields
                  (list :streamed-p t :first first-after :reading 100 :prompt-tokens 2000 :cached-tokens cached
@@ -88,13 +90,13 @@
     (is (= 30 (soon tasks)))))
 
 (test chats-whose-turns-are-torn-apart-are-read-twice
-  (let* ((salt (hydramesh/storage/pseudonym:make-salt 1 2))
-         (one (hydramesh/storage/pseudonym:pseudonym "one" salt))
-         (two (hydramesh/storage/pseudonym:pseudonym "two" salt))
+  (let* ((salt (make-salt 1 2))
+         (one (pseudonym "one" salt))
+         (two (pseudonym "two" salt))
          (chats (chats)))
     (loop for (first second) on chats by #'cddr
-          do (setf (hydramesh/storage/traffic:passage-client first) one
-                   (hydramesh/storage/traffic:passage-client second) two))
+          do (setf (passage-client first) one
+                   (passage-client second) two))
     (let ((tasks (replayed chats (list (is-there "a" :rate 50d0) (is-there "b" :rate 50d0))
                            :policy (read-policy +apart+ "p") :salt salt)))
       (is (= 60 (outcome-done (simulated-outcome tasks))))

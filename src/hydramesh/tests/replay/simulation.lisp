@@ -28,11 +28,11 @@
 (defconstant +start+ (* 19000 24 3600 1000000))
 
 (defun is-there (id &key (slots 1) (at +start+) (rate 0d0) (state pb:+loaded+))
-  (make-change :at at :kind :is :worker id :rtt 500
-               :heartbeat (pb:make-heartbeat
-                           :worker-id id :name id :incarnation 1 :state pb:+ready+ :slots slots
-                           :models (list (pb:make-model-status :name "m" :kind pb:+text+ :state state :rate rate
-                                                                :identity (pb:make-model-identity :weights "w"))))))
+  (let ((model (pb:make-model-status :name "m" :kind pb:+text+ :state state :rate rate
+                                     :identity (pb:make-model-identity :weights "w"))))
+    (make-change :at at :kind :is :worker id :rtt 500
+                 :heartbeat (pb:make-heartbeat :worker-id id :name id :incarnation 1 :state pb:+ready+
+                                               :slots slots :models (list model)))))
 
 (defun passage (at ran &rest fields)
   "Return a passage that came so many microseconds after the start, and was run for RAN on the worker a."

@@ -5,14 +5,18 @@
                 #:finished-task-outcome #:finished-task-queued #:finished-task-running #:finished-task-total
                 #:finished-task-worker)
   (:import-from #:hydramesh/policy/policy #:read-policy)
-  (:import-from #:hydramesh/replay/outcome #:outcome-done #:outcome-hedged #:outcome-total #:quantile #:simulated-outcome)
+  (:import-from #:hydramesh/replay/measuring #:measure-services)
+  (:import-from #:hydramesh/replay/record #:record-of)
+  (:import-from #:hydramesh/replay/simulation #:simulate)
+  (:import-from #:hydramesh/replay/outcome
+                #:outcome-done #:outcome-hedged #:outcome-total #:quantile #:simulated-outcome)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/storage/pseudonym #:make-salt #:pseudonym)
   (:import-from #:hydramesh/storage/roster #:make-change #:make-terms)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:documentation "That a replay knows what workers do beside the tasks of its record: load models, run what came
-before, and race."))
+  (:documentation "That a replay knows what workers do beside the tasks of its record: load models, run
+what came before, and race."))
 (in-package #:hydramesh/tests/replay/workers)
 
 (fiveam:def-suite replayed-workers :in hydramesh/tests/suite:hydramesh)
@@ -23,8 +27,8 @@ before, and race."))
                (rule \"s\" (when (not (= task.client \"ann\"))) (require (= worker.name \"a\"))))")
 
 (defun loading-record (salt)
-  "Return the passages of 30 tasks of 1 s on the worker a, and the changes of workers: for the first task, of the
-client ann, a loaded the model, which took 4 s. The worker b has it on its disk."
+  "Return the passages of 30 tasks of 1 s on the worker a, and the changes of workers: for the first task,
+of the client ann, a loaded the model, which took 4 s. The worker b has it on its disk."
   (values (cons (passage 0 5000000 :cold-p t :client (pseudonym "ann" salt))
                 (loop for index from 1 below 30
                       collect (passage (* index 10000000) 1000000)))
@@ -49,10 +53,9 @@ client ann, a loaded the model, which took 4 s. The worker b has it on its disk.
 
 (test a-model-that-nobody-was-seen-to-load-takes-no-time-and-that-is-told
   (multiple-value-bind (tasks unknown)
-      (let ((record (hydramesh/replay/record:record-of (list (passage 0 1000000)) (list (is-there "b" :state pb:+available+ :rate 10d0))
-                                                       :since +start+)))
-        (hydramesh/replay/simulation:simulate record (hydramesh/replay/measuring:measure-services record 0)
-                                              (make-hash-table) nil))
+      (let ((record (record-of (list (passage 0 1000000)) (list (is-there "b" :state pb:+available+ :rate 10d0))
+                               :since +start+)))
+        (simulate record (measure-services record 0) (make-hash-table) nil))
     (is (= 1 (length tasks) unknown))
     (is (string= "DONE" (finished-task-outcome (aref tasks 0))))))
 
@@ -69,8 +72,8 @@ client ann, a loaded the model, which took 4 s. The worker b has it on its disk.
 (defparameter +hedge-never+ "(policy \"p\" (rule \"r\" (hedge never)))")
 
 (defun raced-record ()
-  "Return 200 tasks that begin to answer after 0.1 s and take 0.2 s, by turns on the workers a and b; but one in 20
-took 5 s longer on a at least, and was raced on b after 0.5 s."
+  "Return 200 tasks that begin to answer after 0.1 s and take 0.2 s, by turns on the workers a and b; but
+one in 20 took 5 s longer on a at least, and was raced on b after 0.5 s."
   (loop for index below 200
         for at = (* index 2000000)
         collect (if (= 5 (mod index 20))
@@ -86,11 +89,14 @@ took 5 s longer on a at least, and was raced on b after 0.5 s."
 
 (defun races (share policy)
   (simulated-outcome (replayed (raced-record)
-                               (list (racing share) (is-there "a" :slots 4 :rate 60d0) (is-there "b" :slots 4 :rate 50d0))
+                               (list (racing share) (is-there "a" :slots 4 :rate 60d0)
+                                     (is-there "b" :slots 4 :rate 50d0))
                                :policy policy)))
 
 (test tasks-that-are-late-are-raced-as-the-head-does-it
-  (let ((raced (races 300000 nil)) (alone (races 0 nil)) (forbidden (races 300000 (read-policy +hedge-never+ "p"))))
+  (let ((raced (races 300000 nil))
+        (alone (races 0 nil))
+        (forbidden (races 300000 (read-policy +hedge-never+ "p"))))
     (is (< 5 (outcome-hedged raced)))
     (is (= 0 (outcome-hedged alone) (outcome-hedged forbidden)))
     (is (= 200 (outcome-done raced) (outcome-done alone)))
