@@ -12,6 +12,7 @@ A heap without room ends the process, so build.sh reserves more than the head's 
      256 MiB  the ids of a million finished tasks, and 16384 clients
      128 MiB  heartbeats of 16 MiB, decoded
       32 MiB  what 16 other heads tell of 1024 workers each
+      40 MiB  the hashes of 65536 prompts that are to be recorded, and which of 131072 blocks came when
 
 What waits in the network, 512 MiB more, is libdcf's and not in the heap. Cleaning copies what is small,
 and what is old and dead is found later than what is young, so the reserve is four times the sum. It is

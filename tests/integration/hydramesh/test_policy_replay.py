@@ -58,6 +58,7 @@ async def test_a_replay_tells_its_error_and_what_a_policy_would_change(
     # What the head did then, it does again.
     assert simulated["answered"] == TASKS and not simulated["failed"]
     assert all(abs(told["error"][share]) < 0.25 for share in ("p50", "p90", "p99"))
+    assert all(abs(told["usual_error"][share]) < 0.35 for share in ("p50", "p90"))
     for name in ("one", "two"):
         tasks = recorded["workers"][name]["tasks"]
         assert abs(simulated["workers"][name]["tasks"] - tasks) < 0.25 * TASKS
