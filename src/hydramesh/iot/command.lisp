@@ -27,7 +27,7 @@ Shows what the sensors of programs have read; the programs may be running. Of on
 
 options:
   -h, --help            show this help message and exit
-  --since SPAN          how far back: a number and s, m, h, d or w, as 90m (default: 24h)
+  --since SPAN          how far back: a number and s, min, h, d or w, as 90min (default: 24h)
   --json                print JSON
   --state-dir VALUE     folder in which the programs keep what they know
   --storage VALUE       sqlite or streamdb (default: sqlite)
