@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/answer-order
                 #:answer-order-delivered-bytes #:answer-order-made-by #:answer-order-next-index)
-  (:import-from #:hydramesh/events #:microseconds)
+  (:import-from #:hydramesh/events #:microseconds #:seconds)
   (:import-from #:hydramesh/head/assignments
                 #:assignments #:assignments-call-off #:assignments-hedge #:assignments-promote)
   (:import-from #:hydramesh/head/deadlines
@@ -98,6 +98,9 @@ broke off, if that has begun."))
                (setf (job-late-at job) nil)
                (look races job hedging now)))))
 
+(defparameter +again+ (seconds 0.05d0)
+  "Until a late job is looked at again, at the least: a policy may say that one is late at once.")
+
 (defun look (races job hedging now)
   "Hedge JOB, which was to be looked at NOW, if it is late; and say when to look again."
   (let ((late (and (hedgeable-p races job)
@@ -111,7 +114,7 @@ broke off, if that has begun."))
               (t
                (unless (or (job-hedge job) (and heard-at (not (resumable-p job))))
                  (hedge races job now))
-               (look-at races job (+ now wait))))))))
+               (look-at races job (+ now (max wait +again+)))))))))
 
 (defun resumable-p (job)
   "Return whether the answer to JOB, of which parts came, can be gone on with rather than made again."

@@ -240,6 +240,21 @@ while a policy with TEXT was in force."
           (pass-time cluster 1)
           (is (= 1 (length (tasks second)))))))))
 
+(test a-task-may-be-late-at-once
+  (let* ((cluster (new-cluster :hedging (make-hedging :share 1d0)))
+         (client (add-client cluster))
+         (first (add-worker cluster :id "first" :models (list (model)))))
+    (have-measured cluster client first)
+    (enforce (core-dispatcher (cluster-core cluster))
+             (read-policy "(policy \"a test\" (rule \"late\" (hedge (after 0 s))))" "test")
+             (cluster-now cluster))
+    (ask client :stream t)
+    (handler-case (sb-ext:with-timeout 60 (pass-time cluster 1))
+      (sb-ext:timeout () (fiveam:fail "It is looked at again and again, and nothing else is done.")))
+    (let ((second (add-worker cluster :id "second" :models (list (model "same" 1d0)))))
+      (pass-time cluster 0.2d0)
+      (is (= 1 (length (tasks second)))))))
+
 (test no-more-tasks-are-hedged-than-the-share
   (let* ((cluster (new-cluster :hedging (make-hedging :share 0.1d0)))
          (client (add-client cluster))
