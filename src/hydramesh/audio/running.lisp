@@ -12,7 +12,7 @@
   (:import-from #:hydramesh/audio/speaker #:speaker #:speaker-level)
   (:import-from #:hydramesh/audio/talker #:make-talker #:talker)
   (:import-from #:hydramesh/audio/wav #:wav-file)
-  (:import-from #:hydramesh/domain/node #:*node* #:node #:node-random #:node-services)
+  (:import-from #:hydramesh/domain/node #:*node* #:acting #:node #:node-random #:node-services)
   (:import-from #:hydramesh/events #:microseconds)
   (:export #:running #:make-running #:running-definition #:running-node #:running-speakers #:running-talker
            #:running-number #:running-mixer #:running-mix #:running-spare #:running-gain #:running-start
@@ -66,11 +66,13 @@ was sent, and TOLD what has been said in logs."
   (* 1000 (audio-stream-block (running-definition running))))
 
 (defun handle (running event &rest arguments)
-  "Call the handler of EVENT, if there is one, with ARGUMENTS."
-  (let ((handler (getf (audio-stream-handlers (running-definition running)) event)))
+  "Call the handler of EVENT, if there is one, with ARGUMENTS. If it fails, that is logged, and sound goes on."
+  (let* ((definition (running-definition running))
+         (handler (getf (audio-stream-handlers definition) event)))
     (when handler
-      (let ((*audio* running))
-        (apply handler arguments)))))
+      (acting ((running-node running) (audio-stream-name definition))
+        (let ((*audio* running))
+          (apply handler arguments))))))
 
 (defun others (running)
   "Return all streams on the same node, this one too."

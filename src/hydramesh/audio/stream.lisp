@@ -26,6 +26,7 @@
                 #:service-kind #:service-name #:service-needs-network-p #:start-service #:stop-service
                 #:take-message)
   (:import-from #:hydramesh/domain/types #:+audio+)
+  (:import-from #:hydramesh/service/logs #:log-warning)
   (:documentation "An audio stream as a service of a node: once for each length of a block, who speak are heard and
 mixed, and what is to be said is sent."))
 (in-package #:hydramesh/audio/stream)
@@ -76,7 +77,9 @@ mixed, and what is to be said is sent."))
     (drop-speaker running speaker))
   (close-talker (running-talker running))
   (when (running-file running)
-    (close-wav (running-file running))))
+    (handler-case (close-wav (running-file running))
+      (stream-error (condition)
+        (log-warning "the end of what is heard cannot be written" :reason (princ-to-string condition))))))
 
 (defun act (running tick)
   "Do what is due for the block TICK."
@@ -84,15 +87,24 @@ mixed, and what is to be said is sent."))
     (setf (running-time running) tick)
     (hear running)
     (when (running-file running)
-      (loop repeat (min +gap+ left-out)
-            do (append-wav (running-file running) (fill (running-spare running) 0)))
-      (append-wav (running-file running) (running-mix running)))
+      (record running (min +gap+ left-out)))
     (handle running :block (running-mix running))
     (gather-utterances running)
     (say running)
     (when (zerop (mod tick (ceiling 1000 (audio-stream-block (running-definition running)))))
       (send-reports running)
       (drop-silent running))))
+
+(defun record (running left-out)
+  "Write what is heard to RUNNING's file, after LEFT-OUT blocks of silence. What cannot be written ends the file."
+  (handler-case (let ((file (running-file running)))
+                  (loop repeat left-out
+                        do (append-wav file (fill (running-spare running) 0)))
+                  (append-wav file (running-mix running)))
+    (stream-error (condition)
+      (setf (running-file running) nil)
+      (log-warning "what is heard is written no more" :stream (service-name (running-definition running))
+                                                      :reason (princ-to-string condition)))))
 
 ;;; Hearing
 

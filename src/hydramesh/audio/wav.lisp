@@ -6,7 +6,7 @@
   (:import-from #:hydramesh/bounded-file #:read-bounded #:unreadable-file)
   (:import-from #:hydramesh/events #:octets)
   (:export #:read-wav #:decode-wav #:encode-wav #:bad-wav
-           #:wav-file #:open-wav #:append-wav #:close-wav)
+           #:wav-file #:wav-file-stream #:open-wav #:append-wav #:close-wav)
   (:documentation "Sound in WAV files: RIFF, with samples of 16 bits, or what can be made such.
 
 A file from anywhere is read within bounds, and what it says of itself is not believed where its size says
@@ -166,11 +166,12 @@ Signal BAD-WAV if they are none."
 
 (defun open-wav (path rate)
   "Make the file PATH for sound at RATE samples a second, in place of any that there is. Signal FILE-ERROR.
-It can be read at any time, and has the right length when it is closed."
-  (let ((file (%open-wav (open path :direction :output :element-type '(unsigned-byte 8)
+It can be read at any time: until it is closed, it says that it is longer than any is, as programs do that write
+to a pipe."
+  (let ((file (%open-wav (open (sb-ext:parse-native-namestring path) :direction :output :element-type '(unsigned-byte 8)
                                     :if-exists :supersede)
                          rate)))
-    (write-sequence (header rate 0) (wav-file-stream file))
+    (write-sequence (header rate (ash 1 32)) (wav-file-stream file))
     file))
 
 (defun append-wav (file samples)

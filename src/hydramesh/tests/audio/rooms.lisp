@@ -194,6 +194,22 @@
       (send 99 1)
       (is (= 7 (length (told :join)))))))
 
+(test a-handler-that-fails-and-a-full-disk-stop-no-sound
+  (let* ((*heard* '())
+         (network (new-network :delay 10000))
+         (room (add-node network))
+         (mouth (add-node network :peers (list (place-address room)))))
+    (run-stream room hall (:codec :pcm) (:rate 16000) (:send :mix) (:to "/dev/full")
+      (:on join (who) (error "a fault with ~A" who))
+      (:on block (samples) (note :block (level samples)) (error "another")))
+    (run-stream mouth voice (:codec :pcm) (:rate 16000) (:on block (samples) (note :mouth)))
+    (play mouth (tone 16000 160000 500 8000))
+    (pass-time network 8)
+    (is (> (count-if (lambda (told) (> (first told) -20)) (told :block)) 300))
+    (node-stop (place-node room))
+    (let ((*node* (place-node mouth)))
+      (is (= 1 (length (audio-speakers)))))))
+
 (test opus-is-spoken-between-nodes
   (if (not (opus-here-p))
       (skip "libopus is not installed")

@@ -10,7 +10,8 @@
   (:import-from #:hydramesh/audio/samples #:level #:make-samples #:samples)
   (:import-from #:hydramesh/audio/utterance #:make-utterance #:utterance-add #:utterance-end)
   (:import-from #:hydramesh/audio/wav
-                #:append-wav #:bad-wav #:close-wav #:decode-wav #:encode-wav #:open-wav #:read-wav)
+                #:append-wav #:bad-wav #:close-wav #:decode-wav #:encode-wav #:open-wav #:read-wav
+                #:wav-file-stream)
   (:import-from #:hydramesh/tests/audio/signals #:sweep #:tone)
   (:import-from #:hydramesh/tests/suite #:hydramesh)
   (:documentation "Mixing, filters, and sound in files."))
@@ -97,6 +98,8 @@
                (let ((said (sweep 24000 1)) (file (open-wav path 24000)))
                  (append-wav file (subseq said 0 10000))
                  (append-wav file (subseq said 10000))
+                 (finish-output (wav-file-stream file))
+                 (is (equalp said (read-wav path 24000)))
                  (close-wav file)
                  (close-wav file)
                  (is (equalp said (read-wav path 24000)))
