@@ -97,6 +97,7 @@ stdenv.mkDerivation {
     runHook preInstall
     install -D --target-directory="$out/libexec" src/hydramesh/build/hydramesh
     install -D --mode=444 --target-directory="$out/share/hydramesh/policies" src/hydramesh/policies/*.policy
+    install -D --mode=444 --target-directory="$out/share/hydramesh/examples" src/hydramesh/examples/*.lisp
     # Where the libraries' sources and SBCL were is of no use to the program, and would come along with it.
     remove-references-to ${
       lib.concatMapStringsSep " " (package: "-t ${package}") (libraries ++ [ sbcl ])

@@ -119,13 +119,11 @@ hydramesh/plugin/carriers. TRAFFIC is :CLUSTER or :DOMAIN, which says what types
     (setf (mesh-local-address mesh) (dcf:address-at (mesh-peer mesh)))))
 
 (defun open-mesh (listen &key key allow-unauthenticated (traffic :cluster) (bounds (make-bounds)))
-  "Return a new mesh that listens on LISTEN, \"host:port\", with port 0 on any that is free.
-TRAFFIC says what the types of messages mean there: :CLUSTER, or :DOMAIN, of which it is also told what was delivered and who
-is forgotten.
-KEY is the cluster's, 32 octets, or NIL to seal nothing; then only loopback will do, unless
-ALLOW-UNAUTHENTICATED. Signal INSECURE-BIND if it will not do, BAD-ADDRESS if LISTEN is none,
-SYSTEM-FAILURE if its name cannot be found or nobody can listen there, and LIBRARY-UNUSABLE without
-libdcf."
+  "Return a new mesh that listens on LISTEN, \"host:port\", with port 0 on any that is free. TRAFFIC says
+what the types of messages mean there: :CLUSTER, or :DOMAIN, of which it is also told what was delivered and
+who is forgotten. KEY is the cluster's, 32 octets, or NIL to seal nothing; then only loopback will do, unless
+ALLOW-UNAUTHENTICATED. Signal INSECURE-BIND if it will not do, BAD-ADDRESS if LISTEN is none, SYSTEM-FAILURE
+if its name cannot be found or nobody can listen there, and LIBRARY-UNUSABLE without libdcf."
   (let ((address (parse-address listen)))
     (unless (or key allow-unauthenticated (loopback-p address))
       (error 'insecure-bind :listen listen))

@@ -6,7 +6,8 @@
   (:import-from #:hydramesh/service/setting-kinds
                 #:+text+ #:+truth+ #:+seconds+ #:+whole-number+ #:+count+ #:+share+ #:+node-id+ #:+host-port+
                 #:+optional-host-port+ #:host-ports #:one-of)
-  (:export #:define-settings #:state-dir #:settings #:load-settings #:settings-error #:changeable-p #:differences
+  (:export #:define-settings #:state-dir #:settings #:load-settings #:settings-error #:changeable-p
+           #:differences
            #:settings-listen #:settings-http-listen #:settings-cluster-key-file
            #:settings-allow-unauthenticated #:settings-drain-timeout #:settings-log-level
            #:settings-worker-timeout #:settings-queue-size #:settings-task-deadline
@@ -26,9 +27,9 @@ programs, `hydramesh usb4 doctor` looks at Thunderbolt cables, and all have --he
 which version this is.")
 
 (defmacro define-settings (name documentation &rest slots)
-  "Define the structure NAME; and in the current package the variable +ALL+, a list of SETTING for its slots, and the
-functions VALUES-OF, which lists their values in one, and WITH-VALUES, which makes one of such a list. A slot is (NAME
-KIND DEFAULT DESCRIPTION)."
+  "Define the structure NAME; and in the current package the variable +ALL+, a list of SETTING for its slots,
+and the functions VALUES-OF, which lists their values in one, and WITH-VALUES, which makes one of such a
+list. A slot is (NAME KIND DEFAULT DESCRIPTION)."
   (flet ((reader (slot)
            (intern (format nil "~A-~A" name slot)))
          (here (name)

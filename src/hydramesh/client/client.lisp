@@ -2,11 +2,13 @@
   (:use #:cl)
   (:import-from #:hydramesh/address #:address #:format-address)
   (:import-from #:hydramesh/answer-order
-                #:answer-order #:make-answer-order #:make-answer-limits #:answer-order-task #:answer-order-accept
+                #:answer-order #:make-answer-order #:make-answer-limits #:answer-order-task
+                #:answer-order-accept
                 #:answer-order-follow #:answer-order-finished-p #:answer-order-early-bytes
                 #:answer-order-resume-here #:too-much #:too-much-of)
   (:import-from #:hydramesh/client/heads
-                #:make-heads #:heads-addresses #:heads-known-p #:heads-heard #:heads-lost #:heads-draining #:heads-told
+                #:make-heads #:heads-addresses #:heads-known-p #:heads-heard #:heads-lost #:heads-draining
+                #:heads-told
                 #:heads-expire #:heads-alive-p #:heads-best #:heads-other)
   (:import-from #:hydramesh/entropy #:make-entropy #:entropy-bits)
   (:import-from #:hydramesh/errors #:make-task-error #:task-error-from-wire)
@@ -19,12 +21,12 @@
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:client #:make-client #:client-calls #:submit-task #:cancel-task #:call #:call-over-p
            #:client-take #:client-act #:client-due)
-  (:documentation "The client's side of a cluster with one or more heads, as docs/cluster.md describes it. It does no
-I/O: events and the time come in, messages go out through a link.
+  (:documentation "The client's side of a cluster with one or more heads, as docs/cluster.md describes it. It
+does no I/O: events and the time come in, messages go out through a link.
 
-PINGs tell whether a head is still there; when it is not, its tasks move to the next one that is, and continue after
-what was delivered. A head about which a task hears nothing for a while is sent it again: one that knows it ignores
-that, one that has restarted runs it."))
+PINGs tell whether a head is still there; when it is not, its tasks move to the next one that is, and
+continue after what was delivered. A head about which a task hears nothing for a while is sent it again: one
+that knows it ignores that, one that has restarted runs it."))
 (in-package #:hydramesh/client/client)
 
 (defparameter +ping-interval+ (seconds 1))
@@ -33,8 +35,8 @@ that, one that has restarted runs it."))
 (defparameter +limits+ (make-answer-limits))
 
 (defstruct call
-  "A task that was given to the cluster. The functions take each part of the answer, a PB:RESULT, in order, the last
-one final; and the TASK-ERROR if there is none."
+  "A task that was given to the cluster. The functions take each part of the answer, a PB:RESULT, in order,
+the last one final; and the TASK-ERROR if there is none."
   (id 0 :type (unsigned-byte 64))
   (head 0 :type address)
   (heard-at 0 :type microseconds)
@@ -54,8 +56,8 @@ one final; and the TASK-ERROR if there is none."
   (watch-at 0 :type microseconds))
 
 (defun make-client (link heads now &key remote)
-  "Return a client that reaches HEADS, addresses, through LINK, and others that they name if those are on this machine,
-or REMOTE."
+  "Return a client that reaches HEADS, addresses, through LINK, and others that they name if those are on
+this machine, or REMOTE."
   (dolist (head heads)
     (link-trust link head))
   (let ((client (%make-client link (make-heads heads :remote remote) (entropy-bits (make-entropy) 62))))
@@ -68,9 +70,9 @@ or REMOTE."
 ;;; Tasks
 
 (defgeneric submit-task (client task part failed)
-  (:documentation "Give TASK, a PB:TASK that is the client's from now on, to the cluster; return the call. PART is called
-with each part of the answer, FAILED with a TASK-ERROR instead of the final one; either may be called before this
-returns."))
+  (:documentation "Give TASK, a PB:TASK that is the client's from now on, to the cluster; return the call.
+PART is called with each part of the answer, FAILED with a TASK-ERROR instead of the final one; either may be
+called before this returns."))
 
 (defgeneric cancel-task (client call)
   (:documentation "Want nothing more of CALL, nor be told of it."))

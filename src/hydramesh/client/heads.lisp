@@ -6,8 +6,8 @@
            #:heads-told #:heads-expire #:heads-alive-p #:heads-best #:heads-other)
   (:documentation "The heads that a client knows: those of its settings, and those that they name.
 
-A task goes to the first one that is alive, in the settings' order; to one that is shutting down only if there is no
-other."))
+A task goes to the first one that is alive, in the settings' order; to one that is shutting down only if
+there is no other."))
 (in-package #:hydramesh/client/heads)
 
 (defparameter +silence+ (seconds 4) "Without a sign of life for so long a head counts as lost.")

@@ -9,14 +9,16 @@
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:ask #:paint #:embed #:transcribe #:cancel-call)
-  (:documentation "Tasks for the cluster, from any handler of a program. None of these blocks: what they return is a call,
-and THEN or ELSE is called later, on the same loop. ELSE gets a TASK-ERROR; without it that is logged.
+  (:documentation "Tasks for the cluster, from any handler of a program. None of these blocks: what they
+return is a call, and THEN or ELSE is called later, on the same loop. ELSE gets a TASK-ERROR; without it that
+is logged.
 
 DEADLINE is in seconds; without it the head's holds."))
 (in-package #:hydramesh/domain/asking)
 
 (defstruct (asked (:constructor make-asked (node name service then else)))
-  "A task that SERVICE, called NAME, has given to the cluster. TEXT are pieces of its answer, the newest first."
+  "A task that SERVICE, called NAME, has given to the cluster. TEXT are pieces of its answer, the newest
+first."
   node
   (name "" :type string)
   (service nil)
@@ -134,9 +136,9 @@ DEADLINE is in seconds; without it the head's holds."))
                     collect (pb:make-chat-message :role (string-downcase role) :content text)))))
 
 (defun ask (model prompt &key system max-tokens temperature seed stop deadline then part else)
-  "Ask the language model MODEL; PROMPT is what the user says, or a conversation, a list of (role . text). THEN gets the
-answer, a text. PART gets each piece of it as it comes, and NIL when all pieces so far are void, as another model begins
-again."
+  "Ask the language model MODEL; PROMPT is what the user says, or a conversation, a list of (role . text).
+THEN gets the answer, a text. PART gets each piece of it as it comes, and NIL when all pieces so far are
+void, as another model begins again."
   (submit (pb:make-task :model model
                         :stream (and part t)
                         :deadline-ms (milliseconds deadline)
@@ -184,8 +186,8 @@ again."
                       "the answer has no image")))
 
 (defun embed (model texts &key deadline then else)
-  "Have the model MODEL make numbers of TEXTS, one or a list of them, that are near where the texts mean the same. THEN
-gets a list of vectors of single-floats."
+  "Have the model MODEL make numbers of TEXTS, one or a list of them, that are near where the texts mean the
+same. THEN gets a list of vectors of single-floats."
   (let ((inputs (if (stringp texts) (list texts) texts)))
     (submit (pb:make-task :model model
                           :deadline-ms (milliseconds deadline)

@@ -1,12 +1,13 @@
 (defpackage #:hydramesh/domain/definitions
   (:use #:cl)
   (:import-from #:hydramesh/definitions
-                #:bad-definition #:bad-definition-form #:bad-definition-field #:mistaken #:instead-of #:printed)
+                #:bad-definition #:bad-definition-form #:bad-definition-field #:mistaken #:instead-of
+                #:printed)
   (:export #:bad-definition #:bad-definition-form #:bad-definition-field #:printed
            #:with-definition #:mistake #:clauses-in #:clause #:whole-number #:number-within #:one-of #:name-in
            #:*definitions* #:add-definition)
-  (:documentation "What the macros that define games, sounds and sensors have in common: how a mistake is told of while
-the definition is compiled, and where what was defined is put for `hydramesh run`.
+  (:documentation "What the macros that define games, sounds and sensors have in common: how a mistake is
+told of while the definition is compiled, and where what was defined is put for `hydramesh run`.
 
 The functions that check return what they have checked, and signal BAD-DEFINITION otherwise. They are for the
 expanders of macros, inside `with-definition`."))
@@ -20,7 +21,8 @@ expanders of macros, inside `with-definition`."))
      ,@body))
 
 (defun mistake (field control &rest arguments)
-  "Signal that FIELD, a symbol or NIL, is wrong as FORMAT makes of CONTROL and ARGUMENTS; say what would be right."
+  "Signal that FIELD, a symbol or NIL, is wrong as FORMAT makes of CONTROL and ARGUMENTS; say what would be
+right."
   (apply #'mistaken *defining* field nil control arguments))
 
 (defun listed (words)

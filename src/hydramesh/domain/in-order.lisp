@@ -5,18 +5,19 @@
                 #:+reliable-window+ #:+reliable-window-bytes+ #:+reliable-waiting+ #:+skip-after+)
   (:import-from #:hydramesh/domain/packing #:packed #:with-unpacking #:take #:rest-octets #:malformed-payload)
   (:export #:sender #:make-sender #:sender-put #:sender-next #:sender-sent #:sender-delivered #:sender-idle-p
-           #:receiver #:make-receiver #:receiver-accept #:receiver-gap-p #:receiver-skip #:receiver-early-bytes
+           #:receiver #:make-receiver #:receiver-accept #:receiver-gap-p #:receiver-skip
+           #:receiver-early-bytes
            #:read-reliable)
-  (:documentation "The order of RELIABLE messages on a channel, see docs/transport.md. The transport delivers each once,
-in any order; this puts numbers before them, and puts them in order again."))
+  (:documentation "The order of RELIABLE messages on a channel, see docs/transport.md. The transport delivers
+each once, in any order; this puts numbers before them, and puts them in order again."))
 (in-package #:hydramesh/domain/in-order)
 
 ;;; Sending
 
 (defstruct (sender (:constructor make-sender (channel epoch)))
-  "The messages on CHANNEL to a peer. Those before BASE were acknowledged; NUMBER is that of the next one to be
-sent. IN-FLIGHT has those in between, as (number sequence size), the newest first; a SEQUENCE of NIL: acknowledged.
-WAITING are bodies that are not sent yet, in order."
+  "The messages on CHANNEL to a peer. Those before BASE were acknowledged; NUMBER is that of the next one to
+be sent. IN-FLIGHT has those in between, as (number sequence size), the newest first; a SEQUENCE of NIL:
+acknowledged. WAITING are bodies that are not sent yet, in order."
   (channel 0 :type (unsigned-byte 8))
   (epoch 0 :type (unsigned-byte 64))
   (number 0 :type (unsigned-byte 33))
@@ -59,7 +60,8 @@ WAITING are bodies that are not sent yet, in order."
     (incf (sender-number sender))))
 
 (defun sender-delivered (sender sequence)
-  "Note that the message with the transport's number SEQUENCE was acknowledged; return whether it was one of these."
+  "Note that the message with the transport's number SEQUENCE was acknowledged; return whether it was one of
+these."
   (let ((entry (find sequence (sender-in-flight sender) :key #'second)))
     (when entry
       (setf (second entry) nil)
@@ -84,8 +86,8 @@ WAITING are bodies that are not sent yet, in order."
       (values channel behind epoch number (rest-octets)))))
 
 (defstruct (receiver (:constructor make-receiver ()))
-  "The messages on a channel from a peer. EXPECTED is the next number of EPOCH; EARLY are those that came before their
-turn, as (number . body), in order, and GAP-SINCE is when the first of them came."
+  "The messages on a channel from a peer. EXPECTED is the next number of EPOCH; EARLY are those that came
+before their turn, as (number . body), in order, and GAP-SINCE is when the first of them came."
   (epoch nil :type (or null (unsigned-byte 64)))
   (expected 0 :type (unsigned-byte 33))
   (early '() :type list)
@@ -93,8 +95,8 @@ turn, as (number . body), in order, and GAP-SINCE is when the first of them came
   (gap-since 0 :type microseconds))
 
 (defun receiver-accept (receiver behind epoch number body now room)
-  "Take a message; return the bodies whose turn it is, in order, and what else is to be counted: NIL, :SKIPPED if
-some will never come, or :REFUSED if this one is dropped. It may keep ROOM bytes more for later."
+  "Take a message; return the bodies whose turn it is, in order, and what else is to be counted: NIL,
+:SKIPPED if some will never come, or :REFUSED if this one is dropped. It may keep ROOM bytes more for later."
   (declare (type octets body))
   (let ((base (- number behind)) (skipped nil) (bodies '()))
     (flet ((pass (body) (push body bodies)))

@@ -7,18 +7,22 @@
   (:import-from #:hydramesh/service/logs #:log-warning #:log-error #:log-info #:log-fault)
   (:import-from #:hydramesh/storage/opening #:open-storage)
   (:import-from #:hydramesh/storage/store
-                #:store-read #:store-list #:store-write #:store-close #:store-pace #:storage-failure #:storage-unavailable
+                #:store-read #:store-list #:store-write #:store-close #:store-pace #:storage-failure
+                #:storage-unavailable
                 #:storage-in-use)
   (:import-from #:hydramesh/domain/limits #:+kept-bytes+ #:+kept-pending+)
   (:import-from #:hydramesh/domain/node #:node-store)
-  (:export #:keep #:kept #:kept-numbers #:keeping #:make-keeping #:keeping-path #:open-keeping #:close-keeping #:keeping-failure)
-  (:documentation "What programs keep over restarts: chunks, each some bytes under a kind and a number, in a store as the
-head's (hydramesh/storage/store), in a file of their own. Another thread writes, so that no handler waits for a disk."))
+  (:export #:keep #:kept #:kept-numbers #:keeping #:make-keeping #:keeping-path #:open-keeping #:close-keeping
+           #:keeping-failure)
+  (:documentation "What programs keep over restarts: chunks, each some bytes under a kind and a number, in a
+store as the head's (hydramesh/storage/store), in a file of their own. Another thread writes, so that no
+handler waits for a disk."))
 (in-package #:hydramesh/domain/keeping)
 
 (defstruct (keeping (:constructor make-keeping (&optional store)))
-  "PENDING has what is not written yet, contents or :REMOVED by (kind . number); what is being written just now is
-in WRITING. Without STORE it is all there is. LOCK is for both, and STORE-LOCK for the store. THREAD writes until DONE."
+  "PENDING has what is not written yet, contents or :REMOVED by (kind . number); what is being written just
+now is in WRITING. Without STORE it is all there is. LOCK is for both, and STORE-LOCK for the store. THREAD
+writes until DONE."
   (store nil)
   (file-lock nil)
   (lock (sb-thread:make-mutex :name "kept") :read-only t)
@@ -38,8 +42,9 @@ in WRITING. Without STORE it is all there is. LOCK is for both, and STORE-LOCK f
       (setf (node-store node) (make-keeping))))
 
 (defun keep (node kind number content)
-  "Keep CONTENT, octets, as the chunk NUMBER, below 2^48, of KIND; NIL removes that. It is written within about a second.
-Signal an error if it is too large. What cannot be written is kept in memory, up to a bound, and tried again."
+  "Keep CONTENT, octets, as the chunk NUMBER, below 2^48, of KIND; NIL removes that. It is written within
+about a second. Signal an error if it is too large. What cannot be written is kept in memory, up to a bound,
+and tried again."
   (check-type kind (integer #x10 #x3f))
   (check-type number (unsigned-byte 48))
   (when (> (length content) +kept-bytes+)
@@ -62,8 +67,8 @@ Signal an error if it is too large. What cannot be written is kept in memory, up
         (gethash key (keeping-writing keeping)))))
 
 (defun kept (node kind number)
-  "Return the content of the chunk NUMBER of KIND, or NIL. It waits for the disk, so it is for the start of a service.
-Signal STORAGE-FAILURE."
+  "Return the content of the chunk NUMBER of KIND, or NIL. It waits for the disk, so it is for the start of a
+service. Signal STORAGE-FAILURE."
   (let* ((keeping (keeping-of node)) (found (found keeping (cons kind number))))
     (cond ((eq found :removed) nil)
           (found)
@@ -104,8 +109,8 @@ Signal STORAGE-FAILURE."
     (format nil "~A/programs.~A" (string-right-trim "/" state-dir) storage)))
 
 (defun open-keeping (state-dir storage)
-  "Return a keeping in the folder STATE-DIR, of the kind STORAGE: \"sqlite\", \"streamdb\", or \"none\" for memory only, as
-without a folder. Signal KEEPING-FAILURE."
+  "Return a keeping in the folder STATE-DIR, of the kind STORAGE: \"sqlite\", \"streamdb\", or \"none\" for
+memory only, as without a folder. Signal KEEPING-FAILURE."
   (let ((path (keeping-path state-dir storage)) (lock nil) (done nil))
     (if (null path)
         (make-keeping)

@@ -1,10 +1,11 @@
 (defpackage #:hydramesh/domain/limits
   (:use #:cl)
-  (:export #:+bare-bytes+ #:+reliable-bytes+ #:+reliable-window+ #:+reliable-window-bytes+ #:+reliable-waiting+
+  (:export #:+bare-bytes+ #:+reliable-bytes+ #:+reliable-window+ #:+reliable-window-bytes+
+           #:+reliable-waiting+
            #:+early-bytes+ #:+skip-after+ #:+memory+ #:+peer-memory+ #:+peers+ #:+datagrams+
            #:+timers+ #:+calls+ #:+prompt-bytes+ #:+answer-bytes+ #:+kept-bytes+ #:+kept-pending+)
-  (:documentation "The bounds of what programs send, are sent, and keep, whatever happens. docs/operations.md says what
-happens at each."))
+  (:documentation "The bounds of what programs send, are sent, and keep, whatever happens. docs/operations.md
+says what happens at each."))
 (in-package #:hydramesh/domain/limits)
 
 (defconstant +bare-bytes+ 1143 "Bytes of a message that goes once: a datagram of 1200, with header and seal.")

@@ -2,8 +2,10 @@
   (:use #:cl)
   (:import-from #:hydramesh/address #:address)
   (:import-from #:hydramesh/events
-                #:microseconds #:octets #:seconds #:wall-clock #:message #:message-peer #:message-type #:message-sequence
-                #:message-payload #:delivered-peer #:delivered-sequence #:delivered #:unreachable #:unreachable-peer
+                #:microseconds #:octets #:seconds #:wall-clock #:message #:message-peer #:message-type
+                #:message-sequence
+                #:message-payload #:delivered-peer #:delivered-sequence #:delivered #:unreachable
+                #:unreachable-peer
                 #:forgotten #:forgotten-peer)
   (:import-from #:hydramesh/head/link #:link-send #:link-forget #:link-trust)
   (:import-from #:hydramesh/service/logs #:log-fault #:log-warning)
@@ -17,15 +19,18 @@
                 #:service-name #:start-service #:take-message #:lose-peer #:stop-service)
   (:import-from #:hydramesh/domain/timers
                 #:make-timers #:timers-add #:timers-stop #:timers-next #:timers-take)
-  (:import-from #:hydramesh/domain/types #:+reliable+ #:+game-channel+ #:+iot-channel+ #:bare-type-p #:make-reliable-message)
-  (:export #:node #:make-node #:*node* #:*acting* #:*service* #:node-calls #:node-now #:node-peers #:node-address #:node-random #:node-store #:node-client
+  (:import-from #:hydramesh/domain/types
+                #:+reliable+ #:+game-channel+ #:+iot-channel+ #:bare-type-p #:make-reliable-message)
+  (:export #:node #:make-node #:*node* #:*acting* #:*service* #:node-calls #:node-now #:node-peers
+           #:node-address #:node-random #:node-store #:node-client
            #:node-counters #:node-add #:node-take #:node-act #:node-due #:node-stop #:node-services
-           #:send-bare #:send-reliable #:call-after #:call-every #:stop-timer #:trust #:forget #:count-one #:acting)
-  (:documentation "A node of DCF: services, their timers, and the order of their messages. It does no I/O: events and the
-time come in, messages go out through a link.
+           #:send-bare #:send-reliable #:call-after #:call-every #:stop-timer #:trust #:forget #:count-one
+           #:acting)
+  (:documentation "A node of DCF: services, their timers, and the order of their messages. It does no I/O:
+events and the time come in, messages go out through a link.
 
-Whatever a service does is done inside of `node-take`, `node-act`, `node-add` or `node-stop`, with *NODE* bound, and
-an error in it is logged and ends nothing else."))
+Whatever a service does is done inside of `node-take`, `node-act`, `node-add` or `node-stop`, with *NODE*
+bound, and an error in it is logged and ends nothing else."))
 (in-package #:hydramesh/domain/node)
 
 (defconstant +late-ticks+ 5 "Periods by which a call may be late; more are left out.")
@@ -42,8 +47,9 @@ an error in it is logged and ends nothing else."))
   (receivers '() :type list))
 
 (defstruct (node (:constructor %make-node))
-  "PEERS are addresses that the settings name, ADDRESS its own, or NIL without a network, as LINK then is. KNOWN are
-peers by address; CALLS counts tasks that are not answered; GAPS are (peer channel receiver) of which messages wait for earlier ones. COUNTERS is a hash table."
+  "PEERS are addresses that the settings name, ADDRESS its own, or NIL without a network, as LINK then is.
+KNOWN are peers by address; CALLS counts tasks that are not answered; GAPS are (peer channel receiver) of
+which messages wait for earlier ones. COUNTERS is a hash table."
   (link nil)
   (now 0 :type microseconds)
   (peers '() :type list)
@@ -63,7 +69,8 @@ peers by address; CALLS counts tasks that are not answered; GAPS are (peer chann
   (faults '() :type list))
 
 (defun make-node (link now &key (peers '()) address (random (make-random-state t)) store client)
-  "Return a node that sends through LINK, or NIL to send nothing; NOW is the time. CLIENT is what tasks are given to."
+  "Return a node that sends through LINK, or NIL to send nothing; NOW is the time. CLIENT is what tasks are
+given to."
   (let ((node (%make-node :link link :now now :peers peers :address address :random random
                           :store store :client client)))
     (when link
@@ -125,7 +132,8 @@ and T if a payload is malformed, which is counted."
 ;;; Sending
 
 (defun send-bare (node to type octets)
-  "Send OCTETS to the address TO once, as TYPE says; return its number, or NIL without a network, or if too much waits."
+  "Send OCTETS to the address TO once, as TYPE says; return its number, or NIL without a network, or if too
+much waits."
   (declare (type octets octets))
   (assert (bare-type-p type) (type) "~A is not a type that goes once" type)
   (when (> (length octets) +bare-bytes+)
@@ -142,8 +150,8 @@ and T if a payload is malformed, which is counted."
   (setf (node-epoch node) (max (wall-clock) (1+ (node-epoch node)))))
 
 (defun send-reliable (node to channel octets)
-  "Send OCTETS to the address TO until they are acknowledged, after all that was sent on CHANNEL before. Return
-whether that is to be: there may be no network, or too many that wait."
+  "Send OCTETS to the address TO until they are acknowledged, after all that was sent on CHANNEL before.
+Return whether that is to be: there may be no network, or too many that wait."
   (declare (type octets octets))
   (when (> (length octets) +reliable-bytes+)
     (error "a RELIABLE message may have ~D bytes, and this has ~D: send it in parts"
@@ -229,7 +237,8 @@ whether that is to be: there may be no network, or too many that wait."
           (deliver node address channel bodies))))))
 
 (defun open-receiver (node peer channel)
-  "Return a receiver for CHANNEL, on which nothing of this peer has come yet; NIL if no program has that channel."
+  "Return a receiver for CHANNEL, on which nothing of this peer has come yet; NIL if no program has that
+channel."
   (if (not (<= +game-channel+ channel (+ +iot-channel+ 15)))
       (progn (count-one node "unclaimed") nil)
       (let ((receiver (make-receiver)))
@@ -288,8 +297,8 @@ whether that is to be: there may be no network, or too many that wait."
                       (lambda () (acting (node name service) (funcall function)))))))
 
 (defun call-every (node period function)
-  "Have FUNCTION called every PERIOD microseconds, a rational number, from now on; return the timer.
-It gets the number of the period, from 0 on, and by how many microseconds it is called late. What is late by more
+  "Have FUNCTION called every PERIOD microseconds, a rational number, from now on; return the timer. It gets
+the number of the period, from 0 on, and by how many microseconds it is called late. What is late by more
 than five periods is left out. Signal TOO-MANY-TIMERS."
   (assert (plusp period))
   (let ((start (node-now node)) (tick 0) (handle (list nil)) (name *acting*) (service *service*))

@@ -4,8 +4,8 @@
   (:import-from #:hydramesh/protobuf/text #:read-text #:text-size #:write-text)
   (:export #:packed #:with-unpacking #:take #:rest-octets #:done #:more-p
            #:malformed-payload #:write-octets #:octets-of #:packer #:make-packer #:packer-size)
-  (:documentation "Payloads of domain traffic, big-endian: written from numbers and texts, and read again from what anybody
-may have sent."))
+  (:documentation "Payloads of domain traffic, big-endian: written from numbers and texts, and read again
+from what anybody may have sent."))
 (in-package #:hydramesh/domain/packing)
 
 (define-condition malformed-payload (error) ()
@@ -146,8 +146,8 @@ Signal MALFORMED-PAYLOAD."
   (< (unpacker-at unpacker) (length (unpacker-octets unpacker))))
 
 (defmacro with-unpacking ((octets) &body body)
-  "Do BODY, in which (TAKE KIND [MOST]) reads the next value of OCTETS as TAKE-AS does, (REST-OCTETS) what is left,
-(MORE-P) tells whether anything is, and (DONE) signals MALFORMED-PAYLOAD if so."
+  "Do BODY, in which (TAKE KIND [MOST]) reads the next value of OCTETS as TAKE-AS does, (REST-OCTETS) what is
+left, (MORE-P) tells whether anything is, and (DONE) signals MALFORMED-PAYLOAD if so."
   (let ((unpacker (gensym)))
     `(let ((,unpacker (make-unpacker ,octets)))
        (flet ((take (kind &optional (most 255)) (take-as ,unpacker kind most))

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/domain/payloads
   (:use #:cl)
-  (:import-from #:hydramesh/domain/packing #:packed #:with-unpacking #:take #:rest-octets #:done #:malformed-payload)
+  (:import-from #:hydramesh/domain/packing
+                #:packed #:with-unpacking #:take #:rest-octets #:done #:malformed-payload)
   (:import-from #:hydramesh/protobuf/text #:read-text #:text-size #:write-text)
   (:export #:write-position #:read-position #:write-game-event #:read-game-event)
   (:documentation "The payloads that DCF's registry describes, which other DCF nodes understand."))

@@ -2,7 +2,8 @@
   (:use #:cl)
   (:import-from #:hydramesh/events #:microseconds)
   (:import-from #:hydramesh/domain/limits #:+timers+)
-  (:export #:timers #:make-timers #:timer #:timers-add #:timers-stop #:timers-next #:timers-take #:timer-function
+  (:export #:timers #:make-timers #:timer #:timers-add #:timers-stop #:timers-next #:timers-take
+           #:timer-function
            #:timer-at #:timers-count #:too-many-timers)
   (:documentation "What is to be done and when, the soonest first; of the same time what was added first."))
 (in-package #:hydramesh/domain/timers)

@@ -1,10 +1,12 @@
 (defpackage #:hydramesh/domain/types
   (:use #:cl)
-  (:import-from #:hydramesh/events #:message #:message-peer #:message-type #:message-sequence #:message-payload)
+  (:import-from #:hydramesh/events
+                #:message #:message-peer #:message-type #:message-sequence #:message-payload)
   (:export #:+position+ #:+audio+ #:+game-event+ #:+state-sync+ #:+reliable+ #:bare-type-p #:newer-p
            #:reliable-message #:make-reliable-message #:message-channel
            #:+game-channel+ #:+audio-channel+ #:+iot-channel+)
-  (:documentation "The types of messages of domain traffic, by DCF's registry; docs/transport.md has their payloads."))
+  (:documentation "The types of messages of domain traffic, by DCF's registry; docs/transport.md has their
+payloads."))
 (in-package #:hydramesh/domain/types)
 
 ;; These go once, in one datagram: they may be lost, doubled and overtaken.

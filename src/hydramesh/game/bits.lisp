@@ -2,7 +2,8 @@
   (:use #:cl)
   (:import-from #:hydramesh/domain/packing #:malformed-payload)
   (:import-from #:hydramesh/events #:octets)
-  (:export #:bit-writer #:make-bit-writer #:write-bits #:bits-written #:bit-reader #:make-bit-reader #:read-bits
+  (:export #:bit-writer #:make-bit-writer #:write-bits #:bits-written #:bit-reader #:make-bit-reader
+           #:read-bits
            #:bits-done)
   (:documentation "Numbers of any count of bits one after the other, the highest bit first."))
 (in-package #:hydramesh/game/bits)

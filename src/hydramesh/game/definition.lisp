@@ -8,7 +8,8 @@
   (:import-from #:hydramesh/game/limits #:+channel-text+ #:+channels+ #:+inputs-sent+ #:+name+ #:+state-text+)
   (:export #:defgame #:game #:game-name #:game-tick-rate #:game-least-players #:game-most-players #:game-state
            #:game-input #:game-reckoned #:game-snapshot-rate #:game-interpolation #:game-channels #:game-ready
-           #:game-player-name #:handler-of #:channel #:channel-name #:channel-reliable #:channel-fields #:channel-index
+           #:game-player-name #:handler-of #:channel #:channel-name #:channel-reliable #:channel-fields
+           #:channel-index
            #:find-channel)
   (:documentation "`defgame`: what a game is, checked while it is compiled."))
 (in-package #:hydramesh/game/definition)
@@ -24,8 +25,8 @@
   (make-load-form-saving-slots channel :environment environment))
 
 (defstruct game
-  "TICK-RATE and SNAPSHOT-RATE are in a second, INTERPOLATION in seconds. RECKONED is an alist of fields of the STATE and
-those that say how much they change in a second. HANDLERS are functions by (side . event)."
+  "TICK-RATE and SNAPSHOT-RATE are in a second, INTERPOLATION in seconds. RECKONED is an alist of fields of
+the STATE and those that say how much they change in a second. HANDLERS are functions by (side . event)."
   (name "" :type string)
   (tick-rate 60 :type fixnum)
   (snapshot-rate 20 :type fixnum)

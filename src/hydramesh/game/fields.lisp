@@ -1,21 +1,23 @@
 (defpackage #:hydramesh/game/fields
   (:use #:cl)
-  (:import-from #:hydramesh/domain/definitions #:mistake #:name-in #:number-within #:one-of #:printed #:whole-number)
+  (:import-from #:hydramesh/domain/definitions
+                #:mistake #:name-in #:number-within #:one-of #:printed #:whole-number)
   (:import-from #:hydramesh/domain/packing #:malformed-payload)
   (:import-from #:hydramesh/protobuf/text #:read-text #:text-size #:write-text)
   (:import-from #:hydramesh/game/bits #:read-bits #:write-bits)
   (:import-from #:hydramesh/game/limits #:+fields+)
-  (:export #:field #:field-name #:field-kind #:field-initial #:field-most-bits #:fields-in #:write-field #:read-field
+  (:export #:field #:field-name #:field-kind #:field-initial #:field-most-bits #:fields-in #:write-field
+           #:read-field
            #:fitted #:between #:shape-of)
-  (:documentation "Fields of a game's state, inputs and channels: their types and ranges, and how they are packed into bits,
-just as wide as they are declared.
+  (:documentation "Fields of a game's state, inputs and channels: their types and ranges, and how they are
+packed into bits, just as wide as they are declared.
 
 (real LOW HIGH STEP), (whole LOW HIGH), (angle BITS), (truth), (text CHARACTERS), (player)"))
 (in-package #:hydramesh/game/fields)
 
 (defstruct (field (:constructor make-field (name kind low high step bits initial)))
-  "KIND is REAL, WHOLE, ANGLE, TRUTH, TEXT or PLAYER. BITS of it are written; of a text those of its length in octets, and
-HIGH are its most characters."
+  "KIND is REAL, WHOLE, ANGLE, TRUTH, TEXT or PLAYER. BITS of it are written; of a text those of its length
+in octets, and HIGH are its most characters."
   (name nil :type symbol)
   (kind nil :type symbol)
   (low 0)
@@ -32,8 +34,8 @@ HIGH are its most characters."
 ;;; In definitions
 
 (defun fields-in (clause forms longest-text)
-  "Return the fields that FORMS, of the clause CLAUSE, declare: each (NAME TYPE [:INITIAL VALUE]), in which a TYPE without
-arguments may be a symbol. Texts have LONGEST-TEXT characters at most. Signal BAD-DEFINITION."
+  "Return the fields that FORMS, of the clause CLAUSE, declare: each (NAME TYPE [:INITIAL VALUE]), in which a
+TYPE without arguments may be a symbol. Texts have LONGEST-TEXT characters at most. Signal BAD-DEFINITION."
   (unless (and (listp forms) (ignore-errors (list-length forms)))
     (mistake clause "write its fields as (name type)"))
   (when (> (length forms) +fields+)
@@ -128,7 +130,8 @@ arguments may be a symbol. Texts have LONGEST-TEXT characters at most. Signal BA
 ;;; Values
 
 (defun fitted (field value)
-  "Return the value nearest to VALUE within FIELD's range; a text that is too long is cut. Steps count when it is written. Signal TYPE-ERROR if it is of another type."
+  "Return the value nearest to VALUE within FIELD's range; a text that is too long is cut. Steps count when
+it is written. Signal TYPE-ERROR if it is of another type."
   (flet ((need (type)
            (unless (typep value type)
              (error 'type-error :datum value :expected-type type))))

@@ -1,35 +1,46 @@
 (defpackage #:hydramesh/game/guest
   (:use #:cl)
   (:import-from #:hydramesh/address #:address)
-  (:import-from #:hydramesh/events #:message-payload #:message-peer #:message-sequence #:microseconds #:seconds)
-  (:import-from #:hydramesh/domain/node #:*acting* #:*service* #:acting #:call-every #:count-one #:node-now #:send-bare #:send-reliable
+  (:import-from #:hydramesh/events
+                #:message-payload #:message-peer #:message-sequence #:microseconds #:seconds)
+  (:import-from #:hydramesh/domain/node
+                #:*acting* #:*service* #:acting #:call-every #:count-one #:node-now #:send-bare
+                #:send-reliable
                 #:stop-timer)
   (:import-from #:hydramesh/domain/types #:+game-channel+ #:+state-sync+ #:newer-p)
   (:import-from #:hydramesh/game/definition
-                #:channel-index #:channel-name #:channel-reliable #:find-channel #:game #:game-input #:game-name
+                #:channel-index #:channel-name #:channel-reliable #:find-channel #:game #:game-input
+                #:game-name
                 #:game-player-name #:game-tick-rate #:handler-of)
   (:import-from #:hydramesh/game/fields #:field-initial #:field-name #:fitted)
   (:import-from #:hydramesh/game/lateness #:make-lateness #:note-lateness)
   (:import-from #:hydramesh/game/limits #:+inputs-sent+)
   (:import-from #:hydramesh/game/messages
-                #:+event+ #:+lobby+ #:+passing+ #:+refused+ #:+snapshot+ #:+welcome+ #:game-id #:game-shape #:read-event
-                #:read-lobby #:read-refused #:read-snapshot #:read-welcome #:write-event #:write-inputs #:write-join
+                #:+event+ #:+lobby+ #:+passing+ #:+refused+ #:+snapshot+ #:+welcome+ #:game-id #:game-shape
+                #:read-event
+                #:read-lobby #:read-refused #:read-snapshot #:read-welcome #:write-event #:write-inputs
+                #:write-join
                 #:write-leave #:write-ready)
-  (:import-from #:hydramesh/game/view #:make-view #:view-add #:view-newest #:view-players #:view-time #:view-values)
+  (:import-from #:hydramesh/game/view
+                #:make-view #:view-add #:view-newest #:view-players #:view-time #:view-values)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
   (:import-from #:hydramesh/shown #:printable)
-  (:export #:guest #:guest-game #:guest-id #:open-guest #:guest-take #:guest-lose #:guest-stop #:guest-number #:guest-tick #:guest-phase
-           #:guest-lobby #:guest-lateness #:guest-players #:guest-field #:guest-view-tick #:guest-name-of #:guest-ready
+  (:export #:guest #:guest-game #:guest-id #:open-guest #:guest-take #:guest-lose #:guest-stop #:guest-number
+           #:guest-tick #:guest-phase
+           #:guest-lobby #:guest-lateness #:guest-players #:guest-field #:guest-view-tick #:guest-name-of
+           #:guest-ready-p
+           #:guest-ready
            #:guest-set-input #:guest-emit #:guest-leave)
-  (:documentation "A player of a game that a host runs: it says what it does in each tick, and sees what the host tells."))
+  (:documentation "A player of a game that a host runs: it says what it does in each tick, and sees what the
+host tells."))
 (in-package #:hydramesh/game/guest)
 
 (defparameter +join-again+ (seconds 2) "Until the host is asked again to be let in, or is told nothing for so long.")
 
 (defstruct guest
-  "A game on NODE, whose host is at HOST. PHASE is :JOINING, :LOBBY, :PLAYING, :REFUSED or :LEFT; LOBBY are the players, as
-(number ready name). INPUT are the values of this tick's, INPUTS those of the last ones, the newest first. NEWEST are the
-numbers of the newest messages that passed, by channel."
+  "A game on NODE, whose host is at HOST. PHASE is :JOINING, :LOBBY, :PLAYING, :REFUSED or :LEFT; LOBBY are
+the players, as (number ready name). INPUT are the values of this tick's, INPUTS those of the last ones, the
+newest first. NEWEST are the numbers of the newest messages that passed, by channel."
   (game nil :type game)
   node
   (host 0 :type address)
@@ -198,12 +209,17 @@ numbers of the newest messages that passed, by channel."
   "Return the name of the player NUMBER; NIL if there is none."
   (third (assoc number (guest-lobby guest))))
 
+(defun guest-ready-p (guest number)
+  "Return whether the player NUMBER is ready for the game to begin."
+  (second (assoc number (guest-lobby guest))))
+
 (defun guest-ready (guest ready)
   "Say whether this player is READY for the game to begin."
   (control guest (write-ready (guest-id guest) ready)))
 
 (defun guest-set-input (guest name value)
-  "Have VALUE, or what is nearest to it in its range, in the input's field NAME from the next tick on. Signal TYPE-ERROR."
+  "Have VALUE, or what is nearest to it in its range, in the input's field NAME from the next tick on. Signal
+TYPE-ERROR."
   (let ((field (or (find name (game-input (guest-game guest)) :key #'field-name)
                    (error "the input has no field ~(~A~)" name))))
     (setf (cdr (assoc name (guest-input guest))) (fitted field value))))

@@ -2,36 +2,46 @@
   (:use #:cl)
   (:shadow #:member)
   (:import-from #:hydramesh/address #:address #:format-address)
-  (:import-from #:hydramesh/events #:message-payload #:message-peer #:message-sequence #:microseconds #:seconds)
-  (:import-from #:hydramesh/domain/node #:*acting* #:*service* #:acting #:call-every #:count-one #:forget #:node-now #:send-bare
+  (:import-from #:hydramesh/events
+                #:message-payload #:message-peer #:message-sequence #:microseconds #:seconds)
+  (:import-from #:hydramesh/domain/node
+                #:*acting* #:*service* #:acting #:call-every #:count-one #:forget #:node-now #:send-bare
                 #:send-reliable #:stop-timer)
   (:import-from #:hydramesh/domain/packing #:malformed-payload)
   (:import-from #:hydramesh/domain/types #:+game-channel+ #:+state-sync+ #:newer-p)
   (:import-from #:hydramesh/game/definition
-                #:channel-index #:channel-name #:channel-reliable #:find-channel #:game #:game-input #:game-channels
-                #:game-least-players #:game-most-players #:game-name #:game-ready #:game-snapshot-rate #:game-state
+                #:channel-index #:channel-name #:channel-reliable #:find-channel #:game #:game-input
+                #:game-channels
+                #:game-least-players #:game-most-players #:game-name #:game-ready #:game-snapshot-rate
+                #:game-state
                 #:game-tick-rate #:handler-of)
   (:import-from #:hydramesh/game/fields #:field-initial #:field-name #:fitted)
   (:import-from #:hydramesh/game/limits
-                #:+banned+ #:+banned-for+ #:+events+ #:+input-repeated+ #:+inputs-ahead+ #:+inputs-kept+ #:+joins+
+                #:+banned+ #:+banned-for+ #:+events+ #:+input-repeated+ #:+inputs-ahead+ #:+inputs-kept+
+                #:+joins+
                 #:+silence+ #:+strikes+)
   (:import-from #:hydramesh/game/messages
-                #:+event+ #:+input+ #:+join+ #:+leave+ #:+passing+ #:+ready+ #:game-id #:game-shape #:read-event
-                #:read-inputs #:read-join #:read-ready #:write-event #:write-lobby #:write-refused #:write-snapshot
+                #:+event+ #:+input+ #:+join+ #:+leave+ #:+passing+ #:+ready+ #:game-id #:game-shape
+                #:read-event
+                #:read-inputs #:read-join #:read-ready #:write-event #:write-lobby #:write-refused
+                #:write-snapshot
                 #:write-welcome)
   (:import-from #:hydramesh/game/lateness #:make-lateness #:note-lateness)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
   (:import-from #:hydramesh/shown #:printable)
-  (:export #:host #:open-host #:host-take #:host-lose #:host-stop #:host-tick #:host-members #:host-playing #:host-lateness
-           #:host-field #:host-set-field #:host-name-of #:host-emit #:host-kick #:host-game #:host-id #:member-number)
-  (:documentation "The host of a game: it alone says what the state is. Players say who they are by the address that they
-send from, and nothing that they say of others counts."))
+  (:export #:host #:open-host #:host-take #:host-lose #:host-stop #:host-tick #:host-members #:host-playing
+           #:host-lateness
+           #:host-field #:host-set-field #:host-name-of #:host-ready-p #:host-emit #:host-kick #:host-game
+           #:host-id
+           #:member-number)
+  (:documentation "The host of a game: it alone says what the state is. Players say who they are by the
+address that they send from, and nothing that they say of others counts."))
 (in-package #:hydramesh/game/host)
 
 (defstruct member
-  "A player. VALUES is its state, an alist; INPUTS are (tick . values) that wait, the oldest first. APPLIED is the tick of
-the last input that counted, LAST its values, and REPEATED for how many ticks they have been taken again. EVENTS are
-left of this second's; STRIKES are counted until STRIKES-UNTIL."
+  "A player. VALUES is its state, an alist; INPUTS are (tick . values) that wait, the oldest first. APPLIED
+is the tick of the last input that counted, LAST its values, and REPEATED for how many ticks they have been
+taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES-UNTIL."
   (number 0 :type (unsigned-byte 8))
   (address 0 :type address)
   (name "" :type string)
@@ -310,6 +320,10 @@ left of this second's; STRIKES are counted until STRIKES-UNTIL."
 (defun host-name-of (host number)
   "Return the name of the player NUMBER."
   (member-name (numbered host number)))
+
+(defun host-ready-p (host number)
+  "Return whether the player NUMBER is ready for the game to begin."
+  (member-ready (numbered host number)))
 
 (defun host-emit (host channel-name values &key from to)
   "Send VALUES on a channel to all players, or only to the player TO, in the name of the player FROM."

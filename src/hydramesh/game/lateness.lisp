@@ -7,7 +7,8 @@
 (defconstant +buckets+ 64 "The last one is for what is later.")
 
 (defstruct lateness
-  "COUNTS are of ticks by how late they were, in steps that grow by the fourth root of 2 from 10 microseconds."
+  "COUNTS are of ticks by how late they were, in steps that grow by the fourth root of 2 from 10
+microseconds."
   (counts (make-array +buckets+ :element-type 'fixnum :initial-element 0))
   (count 0 :type fixnum)
   (most 0 :type unsigned-byte))
@@ -30,8 +31,8 @@
         finally (return (lateness-most lateness))))
 
 (defun lateness-figures (lateness)
-  "Return how many ticks there were, and by how many microseconds half of them, 99 % of them, and all of them were late
-at most; of the first two to the next step, a fifth more."
+  "Return how many ticks there were, and by how many microseconds half of them, 99 % of them, and all of them
+were late at most; of the first two to the next step, a fifth more."
   (values (lateness-count lateness)
           (quantile lateness 1/2)
           (quantile lateness 99/100)

@@ -1,10 +1,12 @@
 (defpackage #:hydramesh/game/limits
   (:use #:cl)
-  (:export #:+name+ #:+state-text+ #:+channel-text+ #:+fields+ #:+channels+ #:+inputs-sent+ #:+inputs-ahead+ #:+inputs-kept+
-           #:+input-repeated+ #:+silence+ #:+joins+ #:+events+ #:+strikes+ #:+banned+ #:+banned-for+ #:+snapshots+
+  (:export #:+name+ #:+state-text+ #:+channel-text+ #:+fields+ #:+channels+ #:+inputs-sent+ #:+inputs-ahead+
+           #:+inputs-kept+
+           #:+input-repeated+ #:+silence+ #:+joins+ #:+events+ #:+strikes+ #:+banned+ #:+banned-for+
+           #:+snapshots+
            #:+reckoned+)
-  (:documentation "The bounds of a game, whatever its players and those who are none send. docs/operations.md says what
-happens at each."))
+  (:documentation "The bounds of a game, whatever its players and those who are none send. docs/operations.md
+says what happens at each."))
 (in-package #:hydramesh/game/limits)
 
 (defconstant +name+ 32 "Characters of a player's name.")

@@ -1,23 +1,27 @@
 (defpackage #:hydramesh/game/messages
   (:use #:cl)
-  (:import-from #:hydramesh/domain/packing #:done #:malformed-payload #:packed #:rest-octets #:take #:with-unpacking)
+  (:import-from #:hydramesh/domain/packing
+                #:done #:malformed-payload #:packed #:rest-octets #:take #:with-unpacking)
   (:import-from #:hydramesh/game/bits
                 #:bits-done #:bits-written #:make-bit-reader #:make-bit-writer #:read-bits #:write-bits)
   (:import-from #:hydramesh/game/definition
-                #:channel-fields #:channel-index #:channel-name #:channel-reliable #:game-channels #:game-input
+                #:channel-fields #:channel-index #:channel-name #:channel-reliable #:game-channels
+                #:game-input
                 #:game-most-players #:game-name #:game-state #:game-tick-rate)
   (:import-from #:hydramesh/game/fields #:field-name #:fitted #:read-field #:shape-of #:write-field)
   (:import-from #:hydramesh/game/limits #:+inputs-sent+ #:+name+)
   (:import-from #:hydramesh/sha256 #:sha256-hex)
-  (:export #:game-id #:game-shape #:kind-of-message #:+snapshot+ #:+input+ #:+passing+ #:+join+ #:+welcome+ #:+refused+
+  (:export #:game-id #:game-shape #:kind-of-message #:+snapshot+ #:+input+ #:+passing+ #:+join+ #:+welcome+
+           #:+refused+
            #:+lobby+ #:+ready+ #:+leave+ #:+event+
            #:write-snapshot #:read-snapshot #:write-inputs #:read-inputs #:write-event #:read-event
            #:write-join #:read-join #:write-welcome #:read-welcome #:write-refused #:read-refused
            #:write-lobby #:read-lobby #:write-ready #:read-ready #:write-leave)
-  (:documentation "What games send: SNAPSHOT, INPUT and PASSING as STATE_SYNC, which goes once; all others as RELIABLE.
+  (:documentation "What games send: SNAPSHOT, INPUT and PASSING as STATE_SYNC, which goes once; all others as
+RELIABLE.
 
-Each begins with its kind, a byte, and the game's id, a u32, so that one program can have several games. Values are by
-name, alists in which fields that a message has are in the order of their declaration."))
+Each begins with its kind, a byte, and the game's id, a u32, so that one program can have several games.
+Values are by name, alists in which fields that a message has are in the order of their declaration."))
 (in-package #:hydramesh/game/messages)
 
 (defconstant +snapshot+ 1)
@@ -75,8 +79,8 @@ name, alists in which fields that a message has are in the order of their declar
 ;;; State and inputs
 
 (defun write-snapshot (id tick applied players fields)
-  "Return a SNAPSHOT: at TICK, the state of PLAYERS is (player . values) each; of who gets it, the input of the tick APPLIED
-was the last that counted."
+  "Return a SNAPSHOT: at TICK, the state of PLAYERS is (player . values) each; of who gets it, the input of
+the tick APPLIED was the last that counted."
   (let ((writer (make-bit-writer)))
     (loop for (player . values) in players
           do (write-bits writer player 8)
@@ -120,7 +124,8 @@ was the last that counted."
 ;;; Events
 
 (defun write-event (id channel player values)
-  "Return an event on CHANNEL that PLAYER, or NIL, makes, with VALUES in the order of its fields. Signal TYPE-ERROR."
+  "Return an event on CHANNEL that PLAYER, or NIL, makes, with VALUES in the order of its fields. Signal
+TYPE-ERROR."
   (let ((writer (make-bit-writer)))
     (loop for field in (channel-fields channel)
           for value in values

@@ -2,26 +2,35 @@
   (:use #:cl)
   (:import-from #:hydramesh/events #:message-payload #:message-peer #:message-type)
   (:import-from #:hydramesh/domain/node #:*node* #:*service* #:node-peers #:node-services #:send-bare)
-  (:import-from #:hydramesh/domain/payloads #:read-game-event #:read-position #:write-game-event #:write-position)
+  (:import-from #:hydramesh/domain/payloads
+                #:read-game-event #:read-position #:write-game-event #:write-position)
   (:import-from #:hydramesh/domain/service
-                #:lose-peer #:service-kind #:service-name #:service-needs-network-p #:start-service #:stop-service
+                #:lose-peer #:service-kind #:service-name #:service-needs-network-p #:start-service
+                #:stop-service
                 #:take-message)
   (:import-from #:hydramesh/domain/types
                 #:+game-channel+ #:+game-event+ #:+position+ #:+reliable+ #:+state-sync+ #:message-channel)
   (:import-from #:hydramesh/game/definition #:channel-index #:game #:game-channels #:game-name #:handler-of)
   (:import-from #:hydramesh/game/guest
-                #:guest #:guest-emit #:guest-field #:guest-game #:guest-id #:guest-lateness #:guest-leave #:guest-lobby
-                #:guest-lose #:guest-name-of #:guest-number #:guest-phase #:guest-players #:guest-ready #:guest-set-input
+                #:guest #:guest-emit #:guest-field #:guest-game #:guest-id #:guest-lateness #:guest-leave
+                #:guest-lobby
+                #:guest-lose #:guest-name-of #:guest-ready-p #:guest-number #:guest-phase #:guest-players
+                #:guest-ready
+                #:guest-set-input
                 #:guest-stop #:guest-take #:guest-tick #:guest-view-tick #:open-guest)
   (:import-from #:hydramesh/game/host
                 #:host #:host-emit #:host-field #:host-game #:host-id #:host-kick #:host-lateness #:host-lose
-                #:host-members #:host-name-of #:host-playing #:host-set-field #:host-stop #:host-take #:host-tick
+                #:host-members #:host-name-of #:host-ready-p #:host-playing #:host-set-field #:host-stop
+                #:host-take
+                #:host-tick
                 #:member-number #:open-host)
   (:import-from #:hydramesh/game/lateness #:lateness-figures)
   (:import-from #:hydramesh/game/messages
                 #:+event+ #:+input+ #:+passing+ #:+snapshot+ #:kind-of-message)
   (:import-from #:hydramesh/service/logs #:log-info)
-  (:export #:players #:me #:player-field #:player-name #:input-field #:set-input #:emit #:emit-as #:emit-to #:game-tick
+  (:export #:players #:me #:player-field #:player-name #:player-ready-p #:input-field #:set-input #:emit
+           #:emit-as #:emit-to
+           #:game-tick
            #:game-phase #:ready #:kick #:leave-game #:with-game #:send-position #:send-game-event)
   (:documentation "Games as services of a node, and what their handlers can do."))
 (in-package #:hydramesh/game/play)
@@ -65,7 +74,8 @@
           (t (take-dcf host message)))))
 
 (defun take-dcf (host message)
-  "Tell the host's handlers of a POSITION or GAME_EVENT that some DCF node sends; return whether there is one."
+  "Tell the host's handlers of a POSITION or GAME_EVENT that some DCF node sends; return whether there is
+one."
   (flet ((handler (event) (handler-of (host-game host) :host event)))
     (let ((type (message-type message)) (peer (message-peer message)) (payload (message-payload message)))
       (cond ((and (= type +position+) (handler :position))
@@ -143,8 +153,8 @@
     (and (typep running 'guest) (guest-number running))))
 
 (defun player-field (player name)
-  "Return the field NAME of PLAYER's state; at a player as it is seen now, NIL if nothing is known of it yet. The host can
-set it; what is beyond the field's range becomes its end."
+  "Return the field NAME of PLAYER's state; at a player as it is seen now, NIL if nothing is known of it yet.
+The host can set it; what is beyond the field's range becomes its end."
   (let ((running (running)))
     (if (typep running 'host)
         (host-field running player name)
@@ -159,6 +169,13 @@ set it; what is beyond the field's range becomes its end."
     (if (typep running 'host)
         (host-name-of running player)
         (guest-name-of running player))))
+
+(defun player-ready-p (player)
+  "Return whether PLAYER is ready for the game to begin."
+  (let ((running (running)))
+    (if (typep running 'host)
+        (host-ready-p running player)
+        (guest-ready-p running player))))
 
 (defun input-field (input name)
   "Return the field NAME of INPUT, as the handler of inputs gets it."

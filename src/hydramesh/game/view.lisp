@@ -1,22 +1,24 @@
 (defpackage #:hydramesh/game/view
   (:use #:cl)
   (:import-from #:hydramesh/events #:microseconds #:seconds)
-  (:import-from #:hydramesh/game/definition #:game #:game-interpolation #:game-reckoned #:game-state #:game-tick-rate)
+  (:import-from #:hydramesh/game/definition
+                #:game #:game-interpolation #:game-reckoned #:game-state #:game-tick-rate)
   (:import-from #:hydramesh/game/fields #:between #:field-name #:fitted)
   (:import-from #:hydramesh/game/limits #:+reckoned+ #:+snapshots+)
   (:export #:view #:make-view #:view-add #:view-time #:view-values #:view-players #:view-newest)
-  (:documentation "What a player sees of the state: snapshots come in any order, late, or not at all, and the view moves
-evenly all the same.
+  (:documentation "What a player sees of the state: snapshots come in any order, late, or not at all, and the
+view moves evenly all the same.
 
-It shows the host's time of a while ago, between the snapshots before and after it; where none after it has come yet, it
-reckons on from the last. How the host's clock goes is told by the snapshots that were fastest."))
+It shows the host's time of a while ago, between the snapshots before and after it; where none after it has
+come yet, it reckons on from the last. How the host's clock goes is told by the snapshots that were
+fastest."))
 (in-package #:hydramesh/game/view)
 
 (defparameter +window+ (seconds 3) "Of the snapshots within so long the fastest tells the host's time.")
 
 (defstruct (view (:constructor make-view (game)))
-  "SNAPSHOTS are (time . players), of the host's time in microseconds, the newest first; SAMPLES are (now . difference) of
-the clock here to the host's, the newest first."
+  "SNAPSHOTS are (time . players), of the host's time in microseconds, the newest first; SAMPLES are (now .
+difference) of the clock here to the host's, the newest first."
   (game nil :type game)
   (snapshots '() :type list)
   (samples '() :type list))
@@ -25,7 +27,8 @@ the clock here to the host's, the newest first."
   (round (* tick 1000000) (game-tick-rate (view-game view))))
 
 (defun view-add (view tick players now)
-  "Add the state of TICK, PLAYERS as READ-SNAPSHOT returns them, which has come NOW; return whether it is the newest."
+  "Add the state of TICK, PLAYERS as READ-SNAPSHOT returns them, which has come NOW; return whether it is the
+newest."
   (let* ((time (time-of view tick)) (snapshots (view-snapshots view)) (newest (first (first snapshots))))
     (push (cons now (- now time)) (view-samples view))
     (setf (view-samples view)

@@ -10,8 +10,9 @@
 (in-package #:hydramesh/run/command)
 
 (defun run-main (arguments environment)
-  "Run the programs that ARGUMENTS name until told to stop; return the exit status: 0 after that, 1 if the system does
-not give what they need, 2 if settings or programs cannot be used. Signal SETTINGS-ERROR or FLAGS:HELP."
+  "Run the programs that ARGUMENTS name until told to stop; return the exit status: 0 after that, 1 if the
+system does not give what they need, 2 if settings or programs cannot be used. Signal SETTINGS-ERROR or
+FLAGS:HELP."
   (multiple-value-bind (settings programs) (load-run-settings arguments environment)
     (configure (run-settings-log-level settings))
     (handler-case (progn

@@ -5,8 +5,8 @@
   (:import-from #:hydramesh/run/package)
   (:import-from #:hydramesh/shown #:printable)
   (:export #:load-programs #:bad-program)
-  (:documentation "Reads and compiles the files of programs. They are code of whoever runs them, and may do what he may;
-what is checked is that they are whole, so that a typing error is told before anything runs."))
+  (:documentation "Reads and compiles the files of programs. They are code of whoever runs them, and may do
+what he may; what is checked is that they are whole, so that a typing error is told before anything runs."))
 (in-package #:hydramesh/run/loading)
 
 (defconstant +most-bytes+ (ash 4 20) "Bytes of a program's file.")
@@ -36,7 +36,8 @@ what is checked is that they are whole, so that a typing error is told before an
     (substitute #\Space #\Newline (subseq text 0 (min 400 (length text))))))
 
 (defun read-next (file text stream)
-  "Return the next form of STREAM, which reads TEXT, and the line on which it begins; STREAM itself at the end."
+  "Return the next form of STREAM, which reads TEXT, and the line on which it begins; STREAM itself at the
+end."
   (let ((start (loop for character = (peek-char t stream nil)
                      while (eql character #\;)
                      do (read-line stream nil)
@@ -59,7 +60,8 @@ what is checked is that they are whole, so that a typing error is told before an
                    (first arguments))))))
 
 (defun compiled (file line form note)
-  "Return the function that FORM, which begins on LINE, is compiled to. NOTE is called with what is not defined yet."
+  "Return the function that FORM, which begins on LINE, is compiled to. NOTE is called with what is not
+defined yet."
   (handler-bind ((warning (lambda (warning)
                             (multiple-value-bind (name kind) (undefined-in warning)
                               (if name

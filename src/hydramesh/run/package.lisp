@@ -5,8 +5,8 @@
   (:import-from #:hydramesh/game)
   (:import-from #:hydramesh/iot)
   (:import-from #:hydramesh/service/logs)
-  (:documentation "The package in which programs are read: Common Lisp, the three languages for games, audio and sensors,
-and tasks for the cluster."))
+  (:documentation "The package in which programs are read: Common Lisp, the three languages for games, audio
+and sensors, and tasks for the cluster."))
 (in-package #:hydramesh/run/package)
 
 (uiop:define-package #:hydramesh/program

@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/run/runtime
   (:use #:cl)
-  (:import-from #:hydramesh/address #:all-addresses #:address-family #:bad-address #:format-address #:loopback-p)
+  (:import-from #:hydramesh/address
+                #:all-addresses #:address-family #:bad-address #:format-address #:loopback-p)
   (:import-from #:hydramesh/client/client #:make-client #:client-take #:client-act #:client-due)
   (:import-from #:hydramesh/domain/keeping #:open-keeping #:close-keeping #:keeping-failure)
   (:import-from #:hydramesh/domain/limits
@@ -9,7 +10,8 @@
                 #:make-node #:node-add #:node-take #:node-act #:node-due #:node-stop #:node-counters)
   (:import-from #:hydramesh/domain/service #:service-name #:service-needs-network-p)
   (:import-from #:hydramesh/events #:seconds)
-  (:import-from #:hydramesh/foreign/dcf #:library-unusable #:transport-error #:load-library #:clock-new #:clock-free
+  (:import-from #:hydramesh/foreign/dcf
+                #:library-unusable #:transport-error #:load-library #:clock-new #:clock-free
                 #:clock-now)
   (:import-from #:hydramesh/foreign/system #:system-failure)
   (:import-from #:hydramesh/foreign/waiter #:make-waiter #:waiter-wait #:waiter-wake #:waiter-close)
@@ -26,8 +28,8 @@
                 #:run-settings-cluster-key-file #:run-settings-allow-unauthenticated #:run-settings-state-dir
                 #:run-settings-storage)
   (:export #:run-definitions #:cannot-run)
-  (:documentation "The process of programs: one loop that waits for the network and for time, and hands both to a node and
-to a client of the cluster."))
+  (:documentation "The process of programs: one loop that waits for the network and for time, and hands both
+to a node and to a client of the cluster."))
 (in-package #:hydramesh/run/runtime)
 
 (defparameter +farewell+ (seconds 2) "How long the last messages have to be acknowledged.")
@@ -38,7 +40,8 @@ to a client of the cluster."))
 (define-condition cannot-run (error)
   ((reason :initarg :reason))
   (:report (lambda (condition stream) (write-string (slot-value condition 'reason) stream)))
-  (:documentation "What the settings name cannot be used, or the system does not give it; REASON says what to do."))
+  (:documentation "What the settings name cannot be used, or the system does not give it; REASON says what to
+do."))
 
 (defun refuse (control &rest arguments)
   (error 'cannot-run :reason (apply #'format nil control arguments)))

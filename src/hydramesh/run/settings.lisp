@@ -31,8 +31,8 @@ Name their files, one after the other, before the flags.")
   (programs +text+ "" "files of programs, with colons between them, if none is named before the flags"))
 
 (defun load-run-settings (arguments environment)
-  "Return the settings that ARGUMENTS and ENVIRONMENT make, as LOAD-SETTINGS does for a head, and the names of the
-programs. Signal SETTINGS-ERROR or FLAGS:HELP."
+  "Return the settings that ARGUMENTS and ENVIRONMENT make, as LOAD-SETTINGS does for a head, and the names
+of the programs. Signal SETTINGS-ERROR or FLAGS:HELP."
   (let* ((flags (or (position-if (lambda (argument) (eql 0 (search "-" argument))) arguments) (length arguments)))
          (settings (with-values (mapcar #'cdr (load-values +all+ "hydramesh run PROGRAM..." +about+
                                                            (subseq arguments flags) environment))))

@@ -1,5 +1,6 @@
 """`hydramesh run`: programs are read whole or not at all, ask the cluster, keep what they know."""
 
+import os
 import re
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
-from support.processes import heads
+from support.processes import built, heads
 from support.processes.daemon import PATIENCE
 from support.processes.notify_socket import NotifySocket
 from support.processes.program_process import CHAT, ProgramProcess, tiny_chat
@@ -97,6 +98,30 @@ def test_what_cannot_be_run_is_told(hydramesh: heads.Head, tmp_path: Path) -> No
     assert remote.returncode == 1 and "without a cluster key" in remote.stderr
     open_to_all = run(hydramesh, program, "--domain-listen=0.0.0.0:0", "--storage=none")
     assert open_to_all.returncode == 1 and "without a cluster key" in open_to_all.stderr
+
+
+@pytest.mark.parametrize("name", ["game", "audio", "iot"])
+def test_each_language_is_loaded_without_the_others_and_without_a_head(
+    hydramesh: heads.Head, name: str
+) -> None:
+    loaded = subprocess.run(
+        [
+            built.HYDRAMESH / "build.sh",
+            "lisp",
+            "--eval",
+            f'(asdf:load-system "hydramesh/{name}")',
+            "--eval",
+            '(format t "~&LOADED ~{~A~^ ~}~%" (mapcar #\'package-name (list-all-packages)))',
+            "--quit",
+        ],
+        env={**os.environ, **hydramesh.environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    packages = set(loaded.rpartition("LOADED ")[2].split())
+    others = {f"HYDRAMESH/{other}" for other in ("GAME", "AUDIO", "IOT", "HEAD/CORE", "DAEMON")}
+    assert packages & others == {f"HYDRAMESH/{name.upper()}"}
 
 
 async def test_a_program_asks_the_cluster_and_its_time_goes_on(

@@ -8,7 +8,8 @@
   (:import-from #:hydramesh/domain/node #:*node* #:make-node)
   (:import-from #:hydramesh/errors #:task-error-name)
   (:import-from #:hydramesh/events
-                #:make-message #:make-pong #:make-unreachable #:seconds #:+task+ #:+result+ #:+error+ #:+cancel+
+                #:make-message #:make-pong #:make-unreachable #:seconds #:+task+ #:+result+ #:+error+
+                #:+cancel+
                 #:+heartbeat+)
   (:import-from #:hydramesh/head/link #:link-send #:link-ping #:link-trust)
   (:import-from #:hydramesh/schema)
@@ -24,8 +25,8 @@
 (defparameter +other+ (ipv4 #x7f000001 7727))
 
 (defstruct world
-  "A node with a client whose heads are +ONE+ and +OTHER+. SENT are (address type message), the newest first; ALIVE are
-the heads that answer PINGs."
+  "A node with a client whose heads are +ONE+ and +OTHER+. SENT are (address type message), the newest first;
+ALIVE are the heads that answer PINGs."
   client
   node
   (now (seconds 1000))

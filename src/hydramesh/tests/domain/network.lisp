@@ -6,19 +6,21 @@
   (:import-from #:hydramesh/events #:make-delivered #:make-message #:make-unreachable #:seconds)
   (:import-from #:hydramesh/head/link #:link-send #:link-forget #:link-trust)
   (:shadow #:restart)
-  (:export #:network #:new-network #:network-now #:network-loss #:network-delay #:network-jitter #:network-duplicates
-           #:network-cut #:network-bytes #:network-sent #:add-node #:place #:place-node #:place-address #:pass-time
+  (:export #:network #:new-network #:network-now #:network-loss #:network-delay #:network-jitter
+           #:network-duplicates
+           #:network-cut #:network-bytes #:network-sent #:add-node #:place #:place-node #:place-address
+           #:pass-time
            #:restart #:inject)
-  (:documentation "Nodes of domain traffic over a network that loses, delays, doubles and overtakes, in a time that
-passes when told to. RELIABLE messages are repeated as the transport does it."))
+  (:documentation "Nodes of domain traffic over a network that loses, delays, doubles and overtakes, in a
+time that passes when told to. RELIABLE messages are repeated as the transport does it."))
 (in-package #:hydramesh/tests/domain/network)
 
 (defparameter +repeat+ (seconds 1/5) "Until a RELIABLE message that is not acknowledged goes again.")
 (defparameter +give-up+ (seconds 8))
 
 (defstruct network
-  "LOSS and DUPLICATES are shares of what is sent; it takes DELAY ± JITTER microseconds. CUT are pairs of addresses
-between which nothing passes. UNDER-WAY is a list of (time order function)."
+  "LOSS and DUPLICATES are shares of what is sent; it takes DELAY ± JITTER microseconds. CUT are pairs of
+addresses between which nothing passes. UNDER-WAY is a list of (time order function)."
   (now (seconds 1000))
   (random (sb-ext:seed-random-state 1))
   (places '())
@@ -33,8 +35,8 @@ between which nothing passes. UNDER-WAY is a list of (time order function)."
   (sent 0))
 
 (defstruct place
-  "A node at ADDRESS, and what its transport remembers: messages that are repeated, and those that came, by sender
-and sequence."
+  "A node at ADDRESS, and what its transport remembers: messages that are repeated, and those that came, by
+sender and sequence."
   network
   address
   (node nil)

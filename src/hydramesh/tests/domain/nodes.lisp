@@ -1,33 +1,37 @@
 (defpackage #:hydramesh/tests/domain/nodes
   (:use #:cl)
   (:import-from #:fiveam #:test #:is #:is-true #:is-false #:signals #:skip)
-  (:import-from #:hydramesh/domain/in-order #:make-receiver #:receiver-accept #:receiver-gap-p #:read-reliable)
+  (:import-from #:hydramesh/domain/in-order
+                #:make-receiver #:receiver-accept #:receiver-gap-p #:read-reliable)
   (:import-from #:hydramesh/domain/limits #:+reliable-waiting+ #:+reliable-window+)
   (:import-from #:hydramesh/domain/node
-                #:call-after #:call-every #:node-add #:node-counters #:node-services #:node-stop #:send-bare #:send-reliable
+                #:call-after #:call-every #:node-add #:node-counters #:node-services #:node-stop #:send-bare
+                #:send-reliable
                 #:stop-timer)
   (:import-from #:hydramesh/domain/packing #:malformed-payload #:packed)
-  (:import-from #:hydramesh/domain/payloads #:read-game-event #:read-position #:write-game-event #:write-position)
+  (:import-from #:hydramesh/domain/payloads
+                #:read-game-event #:read-position #:write-game-event #:write-position)
   (:import-from #:hydramesh/domain/service
                 #:lose-peer #:service-name #:start-service #:stop-service #:take-message)
   (:import-from #:hydramesh/domain/types #:+reliable+ #:+state-sync+ #:message-channel #:newer-p)
   (:import-from #:hydramesh/events #:message-payload #:message-peer #:message-type #:seconds)
   (:import-from #:hydramesh/tests/domain/network
-                #:add-node #:inject #:network-cut #:network-now #:new-network #:pass-time #:place-address #:place-node)
+                #:add-node #:inject #:network-cut #:network-now #:new-network #:pass-time #:place-address
+                #:place-node)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/vector-file #:at #:bytes #:vectors)
   (:shadowing-import-from #:hydramesh/tests/domain/network #:restart)
   (:export #:with-vectors)
-  (:documentation "Nodes over bad links: what is RELIABLE comes once and in order; what a service does wrong, or a peer
-sends wrong, ends nothing else."))
+  (:documentation "Nodes over bad links: what is RELIABLE comes once and in order; what a service does wrong,
+or a peer sends wrong, ends nothing else."))
 (in-package #:hydramesh/tests/domain/nodes)
 
 (fiveam:def-suite nodes :in hydramesh/tests/suite:hydramesh)
 (fiveam:in-suite nodes)
 
 (defstruct listener
-  "A service that keeps what it gets: HEARD are (peer type-or-channel payload), the newest first. ACT is called with
-each message, on which it may fail."
+  "A service that keeps what it gets: HEARD are (peer type-or-channel payload), the newest first. ACT is
+called with each message, on which it may fail."
   (heard '())
   (lost '())
   (stopped nil)

@@ -4,7 +4,8 @@
   (:import-from #:hydramesh/domain/definitions #:bad-definition)
   (:import-from #:hydramesh/domain/packing #:malformed-payload)
   (:import-from #:hydramesh/game #:defgame)
-  (:import-from #:hydramesh/game/bits #:bits-done #:bits-written #:make-bit-reader #:make-bit-writer #:read-bits #:write-bits)
+  (:import-from #:hydramesh/game/bits
+                #:bits-done #:bits-written #:make-bit-reader #:make-bit-writer #:read-bits #:write-bits)
   (:import-from #:hydramesh/game/fields #:field-most-bits #:fields-in #:fitted #:read-field #:write-field)
   (:import-from #:hydramesh/game/lateness #:lateness-figures #:make-lateness #:note-lateness)
   (:import-from #:hydramesh/tests/suite)

@@ -9,14 +9,17 @@
   (:import-from #:hydramesh/game/definition #:game-channels #:game-input)
   (:import-from #:hydramesh/game/guest #:guest)
   (:import-from #:hydramesh/game/limits #:+banned-for+ #:+inputs-sent+ #:+strikes+)
-  (:import-from #:hydramesh/game/messages #:game-id #:game-shape #:write-event #:write-inputs #:write-join #:write-lobby
+  (:import-from #:hydramesh/game/messages
+                #:game-id #:game-shape #:write-event #:write-inputs #:write-join #:write-lobby
                 #:write-snapshot #:write-welcome)
   (:import-from #:hydramesh/tests/domain/network
-                #:add-node #:inject #:network-cut #:network-now #:new-network #:pass-time #:place-address #:place-network
+                #:add-node #:inject #:network-cut #:network-now #:new-network #:pass-time #:place-address
+                #:place-network
                 #:place-node)
   (:import-from #:hydramesh/tests/suite)
   (:shadowing-import-from #:hydramesh/tests/domain/network #:restart)
-  (:documentation "A host and players over bad links: what they see, and what those can do who do not keep to the rules."))
+  (:documentation "A host and players over bad links: what they see, and what those can do who do not keep to
+the rules."))
 (in-package #:hydramesh/tests/game/playing)
 
 (fiveam:def-suite playing-games :in hydramesh/tests/suite:hydramesh)
@@ -84,7 +87,8 @@
      ,@body))
 
 (defmacro with-game-on ((network host-place host (&rest guests) &rest options) &body body)
-  "Do BODY with a NETWORK, made with OPTIONS, on which HOST runs the arena at HOST-PLACE; GUESTS are (place guest)."
+  "Do BODY with a NETWORK, made with OPTIONS, on which HOST runs the arena at HOST-PLACE; GUESTS are (place
+guest)."
   `(let* ((*told* '()) (*truth* (make-hash-table :test 'equal))
           (,network (new-network ,@options))
           (,host-place (add-node ,network))
@@ -204,8 +208,14 @@
                                  (cons at (node-add (place-node at) +lobby+))))))
     (pass-time network 1)
     (is (eq :lobby (as (host place) (game-phase))))
-    (loop for (at . guest) in guests
-          do (as (guest at) (ready)))
+    (destructuring-bind ((at . guest) (other-at . other)) guests
+      (as (guest at) (ready))
+      (pass-time network 1)
+      (let ((number (as (guest at) (me))))
+        (is-true (as (other other-at) (player-ready-p number)))
+        (is-false (as (host place) (player-ready-p (- 1 number)))))
+      (is (eq :lobby (as (host place) (game-phase))))
+      (as (other other-at) (ready)))
     (pass-time network 1)
     (is (eq :playing (as (host place) (game-phase))))))
 
