@@ -38,7 +38,7 @@ test-nix: $(VENV)/installed ## evaluate every Nix output with a whole nixpkgs: D
 	@test -n "$$DAIIC_NIXPKGS" || { echo "test-nix needs a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-nix" >&2; exit 1; }
 	$(BIN)/pytest tests/nix --ignore tests/nix/containers
 
-test-images: $(VENV)/installed $(VENV)/compose/bin/podman-compose shim ## build and run the container images; needs what test-nix needs, root, podman and mmdebstrap
+test-images: $(VENV)/installed $(VENV)/compose/bin/podman-compose shim hydramesh ## build and run the container images; needs what test-nix needs, root, podman and mmdebstrap
 	@test -n "$$DAIIC_NIXPKGS" || { echo "test-images needs a nixpkgs: DAIIC_NIXPKGS=/path/to/nixpkgs make test-images" >&2; exit 1; }
 	tests/nix/containers/podman.sh $(BIN)/pytest -s tests/nix/containers
 

@@ -8,10 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from nix.containers.engine import Podman
+from nix.containers.engine import TAGS, Podman
 from nix.evaluation import ROOT
 
-TAGS = ("runtime", "runtime-usb4", "runtime-dev")
 DEBIAN, RUST = "localhost/debian:base", "localhost/rust:base"
 # Of the machine, as what runs in podman.sh has none.
 NETWORK = ("nsenter", "--net=/run/containers/outside")

@@ -2,9 +2,11 @@
 # built with this Debian's tools, as nixpkgs' own pkgs/stdenv/native does, and the programs in the images are Debian's
 # and PyPI's.
 {
-  # The folder with Python's packages that the worker needs, and the shim's program.
+  # The folder with Python's packages that the worker needs, the shim's program, HydraMesh's, and libdcf.
   packages,
   shim,
+  hydramesh,
+  libdcf,
 }:
 let
   nixpkgs = /. + builtins.getEnv "DAIIC_NIXPKGS";
@@ -165,6 +167,65 @@ let
         };
     };
 
+  # HydraMesh's program is followed by its heap, which a program is not that another one loads. So its images have
+  # Debian's loader and libraries where Debian has them.
+  withLoader = final: prev: {
+    fakeNss = lib.makeOverridable (
+      arguments:
+      final.symlinkJoin {
+        name = "fake-nss";
+        paths = [
+          (prev.fakeNss.override arguments)
+          (final.runCommand "loader" { } ''
+            mkdir -p $out/lib64 $out/lib/x86_64-linux-gnu
+            cp -L /lib64/ld-linux-x86-64.so.2 $out/lib64/
+            cd /usr/lib/x86_64-linux-gnu
+            cp -L libc.so.6 libm.so.6 libgcc_s.so.1 libreadline.so.8 libsqlite3.so.0 libtinfo.so.6 libzstd.so.1 \
+              $out/lib/x86_64-linux-gnu/
+          '')
+        ];
+      }
+    ) { };
+    hydramesh = final.runCommand "hydramesh-${prev.hydramesh.version}" {
+      passthru = {
+        inherit (prev.hydramesh) version src;
+        environment = { };
+        bundled = [ "/nix/store/${lib.concatStrings (lib.replicate 32 "0")}-sbcl-2.2.9" ];
+      };
+      meta = { inherit (prev.hydramesh.meta) description mainProgram; };
+    } ''
+      mkdir -p $out/bin $out/lib
+      cp ${builtins.path { path = hydramesh; name = "hydramesh"; }} $out/bin/hydramesh
+      chmod 755 $out/bin/hydramesh
+      cp ${builtins.path { path = libdcf; name = "libdcf.so"; }} $out/lib/libdcf.so
+    '';
+    dcf = final.runCommand "dcf" { } ''
+      mkdir -p $out/share/dcf
+      echo 'ring v0.16.20' > $out/share/dcf/crates
+    '';
+    bashInteractive = final.runCommand "bash-interactive" { } ''
+      mkdir -p $out/bin
+      cp -L /bin/bash $out/bin/bash
+      ln -s bash $out/bin/sh
+    '';
+    gnused = final.runCommand "gnused" { } "mkdir -p $out/bin; cp -L /bin/sed $out/bin/sed";
+    rlwrap = final.runCommand "rlwrap" { meta.mainProgram = "rlwrap"; } ''
+      mkdir -p $out/bin
+      cp -L /usr/bin/rlwrap $out/bin/
+    '';
+    sbcl = final.runCommand "sbcl-2.2.9" { } ''
+      mkdir -p $out/bin $out/lib
+      cp -L /usr/bin/sbcl $out/bin/
+      cp -r /usr/lib/sbcl $out/lib/
+    '';
+    protobuf = final.runCommand "protobuf" { } ''
+      mkdir -p $out/bin
+      printf '#!/bin/sh\nexec ${final.python3}/bin/python3 -m grpc_tools.protoc "$@"\n' > $out/bin/protoc
+      sed -i 's#exec#PYTHONPATH=${packages} exec#' $out/bin/protoc
+      chmod +x $out/bin/protoc
+    '';
+  };
+
   native =
     {
       localSystem,
@@ -202,4 +263,7 @@ let
     ];
   };
 in
-import ../../../images { inherit pkgs; }
+lib.filterAttrs (name: _: lib.hasPrefix "mesh-" name) (import ../../../images { inherit pkgs; })
+// lib.filterAttrs (name: _: lib.hasPrefix "hydramesh-" name) (
+  import ../../../images { pkgs = pkgs.extend withLoader; }
+)

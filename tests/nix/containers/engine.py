@@ -15,9 +15,12 @@ from nix.evaluation import ROOT
 T = TypeVar("T")
 HERE = Path(__file__).parent
 SHIM = ROOT / "src" / "target" / "release" / "dcf-shim"
-IMAGES = ("mesh-head", "mesh-shim", "mesh-worker-cpu", "mesh-worker-nvidia", "mesh-worker-rocm")
+HYDRAMESH = ROOT / "src" / "hydramesh" / "build" / "hydramesh"
+MESH = ("mesh-head", "mesh-shim", "mesh-worker-cpu", "mesh-worker-nvidia", "mesh-worker-rocm")
 # Those that need no GPU.
-RUN = IMAGES[:3]
+RUN = MESH[:3]
+TAGS = ("runtime", "runtime-usb4", "runtime-dev")
+IMAGES = (*MESH, *(f"hydramesh-{tag}" for tag in TAGS))
 DAIIC = Path(sysconfig.get_path("scripts")) / "daiic"
 COMPOSE = Path(sysconfig.get_path("data")) / "compose" / "bin" / "podman-compose"
 NETWORK = "daiic-test"
@@ -45,7 +48,7 @@ def missing() -> str | None:
             return f"{program} is not installed"
     if os.geteuid() != 0:
         return "only root can"
-    for made in (SHIM, COMPOSE):
+    for made in (SHIM, HYDRAMESH, COMPOSE):
         if not made.exists():
             return f"there is no {made.name} (make test-images makes it)"
     return None
@@ -59,6 +62,8 @@ def build() -> dict[str, str]:
             *("--option", "build-users-group", "", "--option", "sandbox", "false"),
             *("--argstr", "packages", sysconfig.get_path("purelib")),
             *("--arg", "shim", str(SHIM)),
+            *("--arg", "hydramesh", str(HYDRAMESH)),
+            *("--arg", "libdcf", str(SHIM.with_name("libdcf.so"))),
             *(argument for image in IMAGES for argument in ("--attr", image)),
         ],
         capture_output=True,
