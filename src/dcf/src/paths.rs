@@ -215,10 +215,16 @@ impl Paths {
         now: Micros,
         wall: u64,
     ) -> Option<usize> {
+        let largest = link.largest.min(usize::from(sender.largest)).max(PATH_MTU);
         let known = self.neighbours.iter().position(|one| one.address == from);
         if let Some(at) = known {
             if self.neighbours[at].id == sender.id {
                 self.neighbours[at].heard(now);
+                if self.neighbours[at].largest != largest {
+                    // Another size has to show that it gets there.
+                    self.down(at, now);
+                    self.neighbours[at].largest = largest;
+                }
                 return Some(at);
             }
             if self.neighbours[at].up {
@@ -232,7 +238,6 @@ impl Paths {
             let spared = self.neighbours.iter().find(|one| one.ordinary.is_none())?.address;
             self.remove(|one| one.address == spared, now);
         }
-        let largest = link.largest.min(usize::from(sender.largest)).max(PATH_MTU);
         self.neighbours.push(Neighbour::new(sender.id, from, largest, now));
         // So that it need not wait for ours to know us.
         self.say(To::One(from), link, Said::Hello, 0, wall);
@@ -264,15 +269,10 @@ impl Paths {
     fn proved(&mut self, at: usize, nonce: messages::Nonce, now: Micros) {
         let Some(ordinary) = self.candidates.of(nonce) else { return };
         let one = &mut self.neighbours[at];
-        if !one.may_be(ordinary) {
-            return;
+        if !one.up {
+            one.proved(ordinary, nonce, now);
+            self.origins.insert(one.address, ordinary);
         }
-        if let Some((before, _)) = one.ordinary {
-            self.candidates.lost(before, now);
-        }
-        one.proved(ordinary, nonce, now);
-        self.origins.insert(one.address, ordinary);
-        self.candidates.found(ordinary);
     }
 
     fn echo(&mut self, at: usize, number: u64, size: usize, ready: bool, now: Micros) {
@@ -285,9 +285,13 @@ impl Paths {
         let (was_up, address) = (one.up, one.address);
         match (was_up, ready) {
             (false, false) => {}
-            (true, false) => self.down(at),
+            (true, false) => self.down(at, now),
             (_, true) => {
                 one.up = true;
+                if !was_up {
+                    self.candidates.found(ordinary);
+                }
+                let one = &self.neighbours[at];
                 let size = Some(one.size);
                 let grown = one.size > before;
                 let route = *self.routes.entry(ordinary).or_insert(address);
@@ -307,13 +311,13 @@ impl Paths {
             return Micros::MAX >> 2;
         }
         let neighbours = self.neighbours.iter().map(Neighbour::next_timeout);
-        let asked = self.unknown().then(|| self.candidates.next_timeout());
+        let asked = self.searching().then(|| self.candidates.next_timeout());
         neighbours.chain(asked).chain([self.hello_at]).min().unwrap_or(self.hello_at)
     }
 
-    /// Whether there is a neighbour of whom it is not known which peer it is.
-    fn unknown(&self) -> bool {
-        self.neighbours.iter().any(|one| one.ordinary.is_none())
+    /// Whether there is a neighbour who may be a peer that is reached over the ordinary network.
+    fn searching(&self) -> bool {
+        self.neighbours.iter().any(|one| !one.up)
     }
 
     /// Does what is due: fills `out`, `challenges` and `changes`.
@@ -330,7 +334,7 @@ impl Paths {
         self.remove(|one| one.gone(now), now);
         for at in 0..self.neighbours.len() {
             if self.neighbours[at].up && self.neighbours[at].silent(now) {
-                self.down(at);
+                self.down(at, now);
             }
             if let Some(size_too) = self.neighbours[at].due(now) {
                 self.probe(at, PROBE_SIZE, now, wall);
@@ -340,7 +344,7 @@ impl Paths {
                 }
             }
         }
-        if self.unknown() {
+        if self.searching() {
             let places = self.links.iter().take(MAX_NAMED);
             let addresses: Vec<_> =
                 places.map(|link| (*link.address.ip(), link.address.port())).collect();
@@ -377,12 +381,13 @@ impl Paths {
     // ------------------------------------------------------------------------------------- ends
 
     /// Stops using the path to the neighbour at that place; another one to the same peer takes over.
-    fn down(&mut self, at: usize) {
+    fn down(&mut self, at: usize, now: Micros) {
         let one = &mut self.neighbours[at];
         let (Some((ordinary, _)), true) = (one.ordinary, one.up) else { return };
         let address = one.address;
         one.down();
         self.counters.link_paths_down += 1;
+        self.candidates.lost(ordinary, now);
         if self.routes.get(&ordinary) != Some(&address) {
             return;
         }
@@ -408,12 +413,9 @@ impl Paths {
                 at += 1;
                 continue;
             }
-            self.down(at);
+            self.down(at, now);
             let one = self.neighbours.remove(at);
             self.origins.remove(&one.address);
-            if let Some((ordinary, _)) = one.ordinary {
-                self.candidates.lost(ordinary, now);
-            }
         }
     }
 

@@ -191,6 +191,50 @@ fn a_device_that_is_gone_is_left_at_once() {
 }
 
 #[test]
+fn whoever_starts_again_is_found_again_soon() {
+    for key in [None, Some(1)] {
+        let mut world = World::new(&[key, key], &[5]);
+        world.run(SECOND);
+        let sealer = key.map(|key| Sealer::new([key; 32]));
+        world.nodes[1] = Paths::new(sealer);
+        world.nodes[1].set_links(&[link(1, 5)], world.now);
+        world.run(2 * SECOND);
+        assert_eq!(world.route(0, 1), Some(place(1, 5)));
+        assert_eq!(world.route(1, 0), Some(place(0, 5)));
+    }
+}
+
+#[test]
+fn a_path_that_comes_and_goes_is_used_each_time() {
+    let mut world = World::new(&[Some(1); 2], &[5]);
+    for _ in 0..20 {
+        world.passes = Box::new(|_, _, _, _| true);
+        world.run(1_500_000);
+        assert_eq!(world.route(0, 1), Some(place(1, 5)));
+        assert_eq!(world.route(1, 0), Some(place(0, 5)));
+        // In one direction, so that it is not the same at both ends.
+        world.passes = Box::new(|from, _, cable, _| cable.is_none() || from == 0);
+        world.run(SECOND);
+        assert_eq!((world.route(0, 1), world.route(1, 0)), (None, None));
+    }
+}
+
+#[test]
+fn a_device_that_takes_less_than_before_is_sent_less() {
+    let mut world = World::new(&[Some(1); 2], &[5]);
+    world.run(SECOND);
+    assert_eq!(world.size(0), LARGE);
+    let smaller = Link { largest: 1_452, ..link(1, 5) };
+    world.passes = Box::new(|_, to, _, size| to == 0 || size <= 1_452);
+    world.nodes[1].set_links(&[smaller], world.now);
+    world.run(4 * SECOND);
+    assert_eq!(world.route(0, 1), Some(place(1, 5)));
+    assert_eq!((world.size(0), world.size(1)), (1_452, 1_452));
+    let told = world.changes.iter().rev().find(|(node, ..)| *node == 0);
+    assert_eq!(told.and_then(|(.., change)| change.size), Some(1_452));
+}
+
+#[test]
 fn a_second_cable_takes_over() {
     let mut world = World::new(&[Some(1); 2], &[5, 6]);
     world.run(2 * SECOND);

@@ -15,7 +15,7 @@ struct Candidate {
     asked_at: Option<Micros>,
     ask_at: Micros,
     pause: Micros,
-    /// Neighbours that have proved to be it.
+    /// Neighbours over whom it is reached.
     found: usize,
 }
 
@@ -68,14 +68,14 @@ impl Candidates {
         self.table.iter().find_map(asked)
     }
 
-    /// Notes that a neighbour is at that address.
+    /// Notes that the path to it over a neighbour is up.
     pub fn found(&mut self, address: SocketAddr) {
         if let Some(candidate) = self.table.get_mut(&address) {
             candidate.found += 1;
         }
     }
 
-    /// Undoes `found`; once no neighbour is there, the address is asked with another nonce.
+    /// Undoes `found`; once it is reached over none, the address is asked again, with another nonce.
     pub fn lost(&mut self, address: SocketAddr, now: Micros) {
         let Some(candidate) = self.table.get_mut(&address) else { return };
         candidate.found = candidate.found.saturating_sub(1);

@@ -81,15 +81,10 @@ impl Neighbour {
         self.ordinary.is_some_and(|(ordinary, _)| self.asked.contains(&(tag, ordinary)))
     }
 
-    /// Begins with it again: its ordinary address has been proved.
+    /// Takes note that its ordinary address has been proved.
     pub fn proved(&mut self, ordinary: SocketAddr, nonce: Nonce, now: Micros) {
         self.ordinary = Some((ordinary, nonce));
-        (self.probe_at, self.unanswered) = (now, 0);
-    }
-
-    /// Whether its ordinary address may become another.
-    pub fn may_be(&self, ordinary: SocketAddr) -> bool {
-        !self.up && self.ordinary.is_none_or(|(known, _)| known != ordinary)
+        self.probe_at = now;
     }
 
     /// When to look at it again.
