@@ -206,7 +206,7 @@ class Recovery:
 
         With `broken`, all that is under way goes again, now.
         """
-        self.rtt = RttEstimator()
+        self.rtt = RttEstimator(RttEstimator.INITIAL_TIMEOUT_AGAIN)
         self.window = CongestionWindow(self._mtu, self._max_window)
         self._expirations = 0
         if broken and self.waiting():

@@ -7,13 +7,16 @@ GRANULARITY = 0.002
 class RttEstimator:
     """Smoothed round-trip time in seconds; `None` until the first sample."""
 
-    __slots__ = ("smoothed", "variation")
+    __slots__ = ("_initial_timeout", "smoothed", "variation")
 
     INITIAL_TIMEOUT = 1.0
+    INITIAL_TIMEOUT_AGAIN = 0.2
+    """Where the path has changed: a peer may not have noticed yet, and answer the old way."""
     MIN_TIMEOUT = 0.1
     MAX_TIMEOUT = 4.0
 
-    def __init__(self) -> None:
+    def __init__(self, initial_timeout: float = INITIAL_TIMEOUT) -> None:
+        self._initial_timeout = initial_timeout
         self.smoothed: float | None = None
         self.variation = 0.0
 
@@ -37,7 +40,7 @@ class RttEstimator:
         RFC 6298's SRTT + max(G, 4 RTTVAR), before its lower bound.
         """
         if self.smoothed is None:
-            return self.INITIAL_TIMEOUT
+            return self._initial_timeout
         return self.smoothed + max(GRANULARITY, 4 * self.variation)
 
     def timeout(self, expirations: int) -> float:

@@ -13,14 +13,28 @@ const INITIAL_TIMEOUT: f64 = 1e6;
 const MIN_TIMEOUT: f64 = 1e5;
 const MAX_TIMEOUT: f64 = 4e6;
 
+/// The same where the path has changed: a peer may not have noticed yet, and answer the old way.
+const INITIAL_TIMEOUT_AGAIN: f64 = 2e5;
+
 /// Smoothed round-trip time in microseconds; `smoothed` is `None` until the first sample.
-#[derive(Default)]
 pub struct Rtt {
     pub smoothed: Option<f64>,
     variation: f64,
+    initial_timeout: f64,
+}
+
+impl Default for Rtt {
+    fn default() -> Self {
+        Self { smoothed: None, variation: 0.0, initial_timeout: INITIAL_TIMEOUT }
+    }
 }
 
 impl Rtt {
+    /// The estimate of another path to a peer that was there.
+    pub fn of_another_path() -> Self {
+        Self { initial_timeout: INITIAL_TIMEOUT_AGAIN, ..Self::default() }
+    }
+
     /// Adds one measured round trip (RFC 6298, section 2). The more messages are in flight, the less
     /// each sample weighs: a round trip's worth counts as one (RFC 7323, appendix G).
     pub fn sample(&mut self, rtt: f64, in_flight: usize) {
@@ -37,7 +51,7 @@ impl Rtt {
     /// The time by which nearly every acknowledgement has come.
     pub fn spread(&self) -> Micros {
         let estimate = |smoothed| smoothed + GRANULARITY.max(4.0 * self.variation);
-        self.smoothed.map_or(INITIAL_TIMEOUT, estimate) as Micros
+        self.smoothed.map_or(self.initial_timeout, estimate) as Micros
     }
 
     /// The retransmission timeout, doubled for each of `expirations` in a row.

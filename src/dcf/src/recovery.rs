@@ -63,7 +63,8 @@ impl Recovery {
     /// Forgets what has been measured: the path is another one (RFC 9000, section 9.4). With `broken`,
     /// all that is in flight goes again, now.
     pub fn begin_again(&mut self, broken: bool, now: Micros) {
-        (self.rtt, self.window, self.pacer) = Default::default();
+        (self.window, self.pacer) = Default::default();
+        self.rtt = Rtt::of_another_path();
         self.expirations = 0;
         if !broken {
             return;
