@@ -17,6 +17,7 @@ from support.processes.heads import Head
 Tree = Mapping[str, str | None]
 """Files by their paths below /sys; a folder has `None`."""
 
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text("utf-8")
 BUS = "bus/thunderbolt/devices"
 HOST = {
     f"{BUS}/domain0/security": "user\n",
@@ -113,6 +114,14 @@ def test_it_says_what_is_there_and_what_to_do(
         assert f"  {line}" in said, said
     assert " 0-0" not in said, "this machine is not plugged into itself"
     assert "--    a cable leads to another machine, which takes a cluster key" in said
+
+
+def test_the_document_shows_what_it_says(hydramesh: Head, tmp_path: Path) -> None:
+    ClusterKey.generate().save(tmp_path / "key")
+    flags = ("--cluster-key-file", tmp_path / "key")
+    status, said = doctor(hydramesh, *flags, tree=HOST | DRIVER, folder=tmp_path)
+    shown = DOCUMENT.split("# hydramesh usb4 doctor")[1].split("```")[0].split("\n", 1)[1]
+    assert (status, said) == (1, shown)
 
 
 def test_names_of_what_is_plugged_in_cannot_write_on_the_terminal(
