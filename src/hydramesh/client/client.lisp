@@ -33,6 +33,7 @@ that knows it ignores that, one that has restarted runs it."))
 (defparameter +repeat-after+ (seconds 5) "Without news for so long a task is sent to its head again.")
 (defparameter +patience+ (seconds 6) "For so long a task waits for any head to come back.")
 (defparameter +limits+ (make-answer-limits))
+(defparameter +nothing+ (make-array 0 :element-type '(unsigned-byte 8)))
 
 (defstruct call
   "A task that was given to the cluster. The functions take each part of the answer, a PB:RESULT, in order,
@@ -110,7 +111,8 @@ called before this returns."))
                                  "so much waits to be sent to the head that there is no room for this task"
                                  "wait for answers before asking more")))
       (message-too-large (condition)
-        (fail client call (make-task-error pb:+bad-request+ (princ-to-string condition) "ask for less at once"))))))
+        (fail client call
+              (make-task-error pb:+bad-request+ (princ-to-string condition) "ask for less at once"))))))
 
 (defun send-cancel (client call)
   (link-send (client-link client) (call-head call) +cancel+ (pb:encode (pb:make-cancel :id (call-id call)))))
@@ -141,7 +143,8 @@ called before this returns."))
     (handler-case
         (let ((type (message-type event)))
           (cond ((= type +result+)
-                 (let* ((part (pb:decode 'pb:result payload)) (call (call-of client peer (pb:result-id part))))
+                 (let* ((part (pb:decode 'pb:result payload))
+                        (call (call-of client peer (pb:result-id part))))
                    (when call
                      (accept client call part now))))
                 ((= type +error+)
@@ -169,8 +172,9 @@ called before this returns."))
                  (funcall (call-part call) ready))
       (too-much (condition)
         (send-cancel client call)
-        (fail client call (make-task-error pb:+internal+ (format nil "the head sends ~A" (too-much-of condition))
-                                           "see the head's log"))))))
+        (fail client call
+              (make-task-error pb:+internal+ (format nil "the head sends ~A" (too-much-of condition))
+                               "see the head's log"))))))
 
 (defun take-error (client call said now)
   (if (/= (pb:error-code said) pb:+shutting-down+)
@@ -209,7 +213,7 @@ called before this returns."))
       (when (calls client)
         (dolist (head (heads-addresses heads))
           (link-ping (client-link client) head)
-          (link-send (client-link client) head +heartbeat+ (make-array 0 :element-type '(unsigned-byte 8))))))))
+          (link-send (client-link client) head +heartbeat+ +nothing+))))))
 
 (defun calls (client)
   (loop for call being the hash-values of (client-calls client) collect call))
@@ -226,8 +230,7 @@ called before this returns."))
                       pb:+head-unreachable+
                       (format nil "no head answers at ~{~A~^, ~}"
                               (mapcar #'format-address (heads-addresses (client-heads client))))
-                      (concatenate 'string "start one with `daiic-head` or `hydramesh`, or name the right address in "
-                                   "`heads`; a head with another cluster key does not answer either")))))))))
+                      "start one with `daiic-head` or `hydramesh`, or name the right one in `heads`"))))))))
 
 (defun repeat (client call now)
   (cond ((plusp (answer-order-early-bytes (call-answer call)))

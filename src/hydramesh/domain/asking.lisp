@@ -69,7 +69,8 @@ first."
                                         "ask again when one of them is")))
           ((> (pb:encoded-size task) +prompt-bytes+)
            (fail asked (make-task-error pb:+bad-request+
-                                        (format nil "the task has more than ~D MiB" (floor +prompt-bytes+ (ash 1 20)))
+                                        (format nil "the task has more than ~D MiB"
+                                                (floor +prompt-bytes+ (ash 1 20)))
                                         "ask for less at once")))
           (t
            (let ((call (submit-task client task

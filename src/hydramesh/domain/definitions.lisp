@@ -38,7 +38,8 @@ right."
     (mistake nil "write its clauses one after the other, each as (~A …)" (listed known)))
   (dolist (form forms forms)
     (unless (and (consp form) (ignore-errors (list-length form)))
-      (mistake nil "~A is not a clause; write (~(~S~) …) or one of ~A" (printed form) (first known) (listed (rest known))))
+      (mistake nil "~A is not a clause; write (~(~S~) …) or one of ~A"
+               (printed form) (first known) (listed (rest known))))
     (unless (member (first form) known)
       (unknown nil (first form) known))))
 
@@ -61,7 +62,8 @@ right."
                (or (not (floatp value))
                    (not (or (sb-ext:float-nan-p value) (sb-ext:float-infinity-p value))))
                (<= least value most))
-    (mistake field "~A is not valid; write a number from ~A to ~A" (printed value) (printed least) (printed most)))
+    (mistake field "~A is not valid; write a number from ~A to ~A"
+             (printed value) (printed least) (printed most)))
   value)
 
 (defun one-of (field value words)

@@ -100,8 +100,8 @@ service. Signal STORAGE-FAILURE."
 
 (defun refuse (path reason)
   (error 'keeping-failure
-         :reason (format nil "what programs keep cannot be opened in ~A: ~A; set state_dir to another folder, or ~
-                              storage = \"none\" to keep nothing" path reason)))
+         :reason (format nil "what programs keep cannot be opened in ~A: ~A; set state_dir to another ~
+                              folder, or storage = \"none\" to keep nothing" path reason)))
 
 (defun keeping-path (state-dir storage)
   "Return the native name of the file in STATE-DIR for STORAGE, or NIL if nothing is kept in one."
@@ -118,8 +118,8 @@ memory only, as without a folder. Signal KEEPING-FAILURE."
              (handler-case
                  (progn
                    (ensure-directories-exist (sb-ext:parse-native-namestring
-                                              (string-right-trim "/" state-dir) nil *default-pathname-defaults*
-                                              :as-directory t)
+                                              (string-right-trim "/" state-dir) nil
+                                              *default-pathname-defaults* :as-directory t)
                                              :mode #o700)
                    (setf lock (or (lock-file (concatenate 'string path ".lock"))
                                   (refuse path "other programs write to it")))
@@ -163,7 +163,8 @@ memory only, as without a folder. Signal KEEPING-FAILURE."
   "Write what is pending; what could not be written is pending again. Signal STORAGE-FAILURE."
   (sb-thread:with-mutex ((keeping-lock keeping))
     (rotatef (keeping-pending keeping) (keeping-writing keeping)))
-  (let ((changes (loop for (kind . number) being the hash-keys of (keeping-writing keeping) using (hash-value content)
+  (let ((changes (loop for (kind . number) being the hash-keys of (keeping-writing keeping)
+                         using (hash-value content)
                        collect (list kind number (if (eq content :removed) nil content))))
         (written nil))
     (unwind-protect
@@ -188,6 +189,7 @@ memory only, as without a folder. Signal KEEPING-FAILURE."
       (sb-thread:condition-notify (keeping-news keeping)))
     (sb-thread:join-thread (keeping-thread keeping) :default nil :timeout 10)
     (when (plusp (hash-table-count (keeping-pending keeping)))
-      (log-error "some of what programs keep could not be written" :chunks (hash-table-count (keeping-pending keeping))))
+      (log-error "some of what programs keep could not be written"
+                 :chunks (hash-table-count (keeping-pending keeping))))
     (store-close (keeping-store keeping))
     (unlock-file (keeping-file-lock keeping))))

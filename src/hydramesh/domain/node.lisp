@@ -137,8 +137,8 @@ much waits."
   (declare (type octets octets))
   (assert (bare-type-p type) (type) "~A is not a type that goes once" type)
   (when (> (length octets) +bare-bytes+)
-    (error "a message that goes once may have ~D bytes, and this has ~D: send it with send-reliable, or in parts"
-           +bare-bytes+ (length octets)))
+    (error "a message that goes once may have ~D bytes, and this has ~D: send it with send-reliable, or in ~
+            parts" +bare-bytes+ (length octets)))
   (and (node-link node)
        (link-send (node-link node) to type octets)))
 

@@ -1,10 +1,10 @@
 ;;;; A village whose innkeeper answers what players say, in words of a language model.
 ;;;;
 ;;;;   hydramesh run village.lisp --domain-listen 127.0.0.1:7720 --heads 127.0.0.1:7717
-;;;;   SAY="Is there a room?" hydramesh run village.lisp --domain-listen 127.0.0.1:0 --domain-peers 127.0.0.1:7720
+;;;;   SAY="A room?" hydramesh run village.lisp --domain-listen 127.0.0.1:0 --domain-peers 127.0.0.1:7720
 ;;;;
-;;;; The first is the host, the second a player who says something as it comes in. It needs a worker with a model
-;;;; that chats.
+;;;; The first is the host, the second a player who says something as it comes in. It needs a worker with a
+;;;; model that chats.
 
 (defvar *model* "daiic-tiny-chat")
 

@@ -16,7 +16,8 @@
 
 (defun write-bits (writer number count)
   "Add NUMBER, which has COUNT bits."
-  (setf (bit-writer-number writer) (logior (ash (bit-writer-number writer) count) (ldb (byte count 0) number)))
+  (setf (bit-writer-number writer)
+        (logior (ash (bit-writer-number writer) count) (ldb (byte count 0) number)))
   (incf (bit-writer-count writer) count)
   (loop while (>= (bit-writer-count writer) 8)
         do (let ((rest (decf (bit-writer-count writer) 8)))

@@ -52,7 +52,8 @@ the STATE and those that say how much they change in a second. HANDLERS are func
 ;;; Clauses
 
 (defparameter +clauses+
-  '(:tick-rate :players :state :input :reckon :snapshot-rate :interpolation :ready :name :channel :host :player))
+  '(:tick-rate :players :state :input :reckon :snapshot-rate :interpolation :ready :name :channel :host
+    :player))
 
 (defparameter +events+
   '((:host (:begin) (:join player) (:leave player) (:input player input) (:tick tick) (:position peer x y z)
@@ -79,7 +80,8 @@ the STATE and those that say how much they change in a second. HANDLERS are func
   (loop for pair in (rest (clause :reckon forms))
         collect (progn
                   (unless (and (consp pair) (ignore-errors (list-length pair)) (= 2 (length pair)))
-                    (mistake :reckon "~A is no pair; write (x vx): x changes by vx in a second" (printed pair)))
+                    (mistake :reckon "~A is no pair; write (x vx): x changes by vx in a second"
+                             (printed pair)))
                   (dolist (name pair)
                     (let ((field (find name state :key #'field-name)))
                       (unless field
@@ -99,27 +101,29 @@ the STATE and those that say how much they change in a second. HANDLERS are func
           collect (destructuring-bind (&optional name kind &rest fields) (rest clause)
                     (name-in :channel name)
                     (when (or (member name names)
-                              (assoc name (append (rest (first +events+)) (rest (second +events+))) :test #'string=))
-                      (mistake :channel "there is another event called ~A; give it another name" (printed name)))
+                              (assoc name (append (rest (first +events+)) (rest (second +events+)))
+                                     :test #'string=))
+                      (mistake :channel "there is another event called ~A; give it another name"
+                               (printed name)))
                     (push name names)
                     (one-of :channel kind '(:reliable :unreliable))
                     (let* ((fields (fields-in name fields +channel-text+))
                            (bytes (+ 8 (ceiling (reduce #'+ fields :key #'field-most-bits) 8)))
                            (most (if (eq kind :reliable) +reliable-bytes+ +bare-bytes+)))
                       (when (> bytes most)
-                        (mistake name "an event of it may take ~D bytes; make its texts shorter, for ~D at most" bytes
-                                 most))
+                        (mistake name "an event of it may take ~D bytes; make its texts shorter, ~D at most"
+                                 bytes most))
                       (make-channel :name name :index index :reliable (eq kind :reliable) :fields fields))))))
 
 (defun check-sizes (most state input)
   (flet ((bytes (fields) (ceiling (reduce #'+ fields :key #'field-most-bits) 8)))
     (let ((snapshot (+ 16 (* most (1+ (bytes state))))) (inputs (+ 16 (* +inputs-sent+ (bytes input)))))
       (when (> snapshot +bare-bytes+)
-        (mistake :state "the state of ~D players takes ~D bytes, and a datagram has ~D; use fewer players, fewer fields or ~
-                         larger steps" most snapshot +bare-bytes+))
+        (mistake :state "the state of ~D players takes ~D bytes, and a datagram has ~D; use fewer players, ~
+                         fewer fields or larger steps" most snapshot +bare-bytes+))
       (when (> inputs +bare-bytes+)
-        (mistake :input "~D inputs take ~D bytes, and a datagram has ~D; use fewer fields" +inputs-sent+ inputs
-                 +bare-bytes+)))))
+        (mistake :input "~D inputs take ~D bytes, and a datagram has ~D; use fewer fields"
+                 +inputs-sent+ inputs +bare-bytes+)))))
 
 ;;; Handlers
 
@@ -127,13 +131,15 @@ the STATE and those that say how much they change in a second. HANDLERS are func
   "Return an alist of what can happen on SIDE and what a handler gets."
   (append (rest (assoc side +events+))
           (loop for channel in channels
-                collect (list* (channel-name channel) 'player (mapcar #'field-name (channel-fields channel))))))
+                collect (list* (channel-name channel) 'player
+                               (mapcar #'field-name (channel-fields channel))))))
 
 (defun event-in (side word channels)
   "Return the name of the event that WORD is, a channel's or a keyword."
   (let ((events (mapcar #'first (events-of side channels))))
     (or (and (symbolp word) word (find word events :test #'string=))
-        (one-of side word (mapcar (lambda (event) (if (keywordp event) (intern (string event)) event)) events)))))
+        ;; As a program writes them.
+        (one-of side word (mapcar (lambda (event) (make-symbol (string event))) events)))))
 
 (defun handler-in (clause channels)
   "Return the key of the handler that CLAUSE has, and the form that makes it."
@@ -144,13 +150,14 @@ the STATE and those that say how much they change in a second. HANDLERS are func
       (let* ((event (event-in side word channels))
              (expected (rest (assoc event (events-of side channels)))))
         (unless (and (listp parameters) (ignore-errors (list-length parameters))
-                     (every (lambda (name) (and name (symbolp name) (not (keywordp name)) (not (constantp name))))
+                     (every (lambda (name)
+                              (and name (symbolp name) (not (keywordp name)) (not (constantp name))))
                             parameters)
                      (null (intersection parameters lambda-list-keywords)))
           (mistake side "~A is no list of names; write (~(~A ~A~) …)" (printed parameters) event expected))
         (unless (= (length parameters) (length expected))
-          (mistake side "~A gets ~:[nothing~;~:*~{~(~A~)~^, ~}~], and ~A names ~D; write ~(~A~)" (printed word) expected
-                   (printed parameters) (length parameters) (or expected "()")))
+          (mistake side "~A gets ~:[nothing~;~:*~{~(~A~)~^, ~}~], and ~A names ~D; write ~(~A~)"
+                   (printed word) expected (printed parameters) (length parameters) (or expected "()")))
         (list (cons side event) `(lambda ,parameters (declare (ignorable ,@parameters)) ,@body))))))
 
 (defun handlers-in (forms channels)
@@ -165,12 +172,13 @@ the STATE and those that say how much they change in a second. HANDLERS are func
 
 (defun checked-name (text)
   (unless (and (stringp text) (<= 1 (length text) +name+) (every #'graphic-char-p text))
-    (mistake :name "~A is no name of a player; write a string of ~D characters at most" (printed text) +name+))
+    (mistake :name "~A is no name of a player; write a string of ~D characters at most"
+             (printed text) +name+))
   text)
 
 (defmacro defgame (name &body clauses)
-  "Define the game NAME, which `hydramesh run` runs: as the host that others join, or, where domain_peers names that, as a
-player. CLAUSES are, in any order:
+  "Define the game NAME, which `hydramesh run` runs: as the host that others join, or, where domain_peers
+names that, as a player. CLAUSES are, in any order:
 
   (:players 2 8)                    how many play: at least, and at most; (:players 8) begins with one
   (:state (x (real -9 9 0.01)) …)   what each player is, as fields
@@ -183,17 +191,19 @@ player. CLAUSES are, in any order:
   (:name \"Ann\")                     what this player is called
   (:channel chat :reliable (text (text 200)))
                                     events with fields; or :unreliable, for what only counts while it is new
-  (:host EVENT (…) form…)           what the host does: at begin, join, leave, input, tick, position, game-event, or an
-                                    event on a channel
-  (:player EVENT (…) form…)         the same of a player: welcome, begin, join, leave, tick, refused, lost, or a channel
+  (:host EVENT (…) form…)           what the host does: at begin, join, leave, input, tick, position,
+                                    game-event, or an event on a channel
+  (:player EVENT (…) form…)         the same of a player: welcome, begin, join, leave, tick, refused, lost,
+                                    or a channel
 
-Fields are (NAME TYPE [:INITIAL VALUE]); hydramesh/game/fields has the types. What is wrong is signalled as BAD-DEFINITION
-while this is compiled."
+Fields are (NAME TYPE [:INITIAL VALUE]); hydramesh/game/fields has the types. What is wrong is signalled as
+BAD-DEFINITION while this is compiled."
   (with-definition ("defgame" name)
     (name-in nil name)
     (clauses-in clauses +clauses+)
     (let* ((players (players-in clauses))
-           (state (fields-in :state (rest (clause :state clauses :required "(:state (x (real -100 100 0.01)) …)"))
+           (state (fields-in :state
+                             (rest (clause :state clauses :required "(:state (x (real -100 100 0.01)) …)"))
                              +state-text+))
            (input (fields-in :input (rest (clause :input clauses)) +state-text+))
            (channels (channels-in clauses))
@@ -205,8 +215,10 @@ while this is compiled."
           (make-game :name ,(string-downcase name)
                      :tick-rate ,tick-rate
                      :snapshot-rate ,(whole-number :snapshot-rate
-                                                   (value-in :snapshot-rate clauses (min 20 tick-rate)) 1 tick-rate)
-                     :interpolation ,(coerce (number-within :interpolation (value-in :interpolation clauses 0.1) 0 2)
+                                                   (value-in :snapshot-rate clauses (min 20 tick-rate))
+                                                   1 tick-rate)
+                     :interpolation ,(coerce (number-within :interpolation
+                                                            (value-in :interpolation clauses 0.1) 0 2)
                                              'double-float)
                      :least-players ,(first players)
                      :most-players ,(second players)

@@ -52,12 +52,14 @@ TYPE without arguments may be a symbol. Texts have LONGEST-TEXT characters at mo
   (destructuring-bind (name type &rest options) form
     (name-in clause name)
     (unless (or (null options) (and (eq (first options) :initial) (rest options)))
-      (mistake name "after the type ~A is not known; write :initial and a value, or nothing" (printed (first options))))
+      (mistake name "after the type ~A is not known; write :initial and a value, or nothing"
+               (printed (first options))))
     (let ((field (typed name (if (consp type) type (list type)) longest-text)))
       (setf (field-initial field)
             (handler-case (fitted field (if options (second options) (first-value field)))
               (type-error ()
-                (mistake name "~A is not valid as :initial; write a value of its type" (printed (second options))))))
+                (mistake name "~A is not valid as :initial; write a value of its type"
+                         (printed (second options))))))
       field)))
 
 (defun need-arguments (name type count example)
@@ -72,7 +74,8 @@ TYPE without arguments may be a symbol. Texts have LONGEST-TEXT characters at mo
       (one-of name word +kinds+)))
 
 (defun typed (name type longest-text)
-  (flet ((constant (value) (if (realp value) value (mistake name "~A is no number; write one" (printed value)))))
+  (flet ((constant (value)
+           (if (realp value) value (mistake name "~A is no number; write one" (printed value)))))
     (ecase (kind-of name (first type))
       (real
        (need-arguments name type 3 "(real low high step), as (real -100 100 0.01)")
@@ -81,10 +84,12 @@ TYPE without arguments may be a symbol. Texts have LONGEST-TEXT characters at mo
            (mistake name "its low end ~A is not below its high end ~A; write the lower one first"
                     (printed (second type)) (printed (third type))))
          (unless (< 0 step (- high low))
-           (mistake name "the step ~A is not between 0 and its range; write a smaller one" (printed (fourth type))))
+           (mistake name "the step ~A is not between 0 and its range; write a smaller one"
+                    (printed (fourth type))))
          (let ((bits (integer-length (ceiling (- high low) step))))
            (when (> bits 32)
-             (mistake name "it takes ~D bits; make its step larger or its range smaller, for 32 at most" bits))
+             (mistake name "it takes ~D bits; make its step larger or its range smaller, for 32 at most"
+                      bits))
            (make-field name 'real low high step bits nil))))
       (whole
        (need-arguments name type 2 "(whole low high), as (whole 0 100)")

@@ -35,7 +35,7 @@
 host tells."))
 (in-package #:hydramesh/game/guest)
 
-(defparameter +join-again+ (seconds 2) "Until the host is asked again to be let in, or is told nothing for so long.")
+(defparameter +join-again+ (seconds 2) "Until the host is asked again to be let in.")
 
 (defstruct guest
   "A game on NODE, whose host is at HOST. PHASE is :JOINING, :LOBBY, :PLAYING, :REFUSED or :LEFT; LOBBY are
@@ -85,7 +85,8 @@ newest first. NEWEST are the numbers of the newest messages that passed, by chan
 
 (defun join (guest)
   (setf (guest-asked-at guest) (node-now (guest-node guest)))
-  (control guest (write-join (guest-id guest) (game-shape (guest-game guest)) (game-player-name (guest-game guest)))))
+  (let ((game (guest-game guest)))
+    (control guest (write-join (guest-id guest) (game-shape game) (game-player-name game)))))
 
 ;;; What the host sends
 
@@ -101,7 +102,8 @@ newest first. NEWEST are the numbers of the newest messages that passed, by chan
             ((= kind +event+) (take-event guest payload))
             ((= kind +passing+) (take-passing guest message))
             ((= kind +welcome+) (take-welcome guest (read-welcome payload)))
-            ((= kind +lobby+) (multiple-value-call #'take-lobby guest (read-lobby payload (guest-game guest))))
+            ((= kind +lobby+)
+             (multiple-value-call #'take-lobby guest (read-lobby payload (guest-game guest))))
             ((= kind +refused+) (take-refused guest (printable (read-refused payload))))
             (t (count-one (guest-node guest) "unknown")))
       t)))
@@ -119,7 +121,8 @@ newest first. NEWEST are the numbers of the newest messages that passed, by chan
          (now (mapcar #'first players))
          (come (set-difference now known))
          (gone (set-difference known now)))
-    (setf (guest-lobby guest) (loop for (number ready name) in players collect (list number ready (printable name))))
+    (setf (guest-lobby guest)
+          (loop for (number ready name) in players collect (list number ready (printable name))))
     (when (member (guest-phase guest) '(:lobby :playing))
       (dolist (number (sort come #'<)) (call-handler guest :join number))
       (dolist (number (sort gone #'<)) (call-handler guest :leave number))
@@ -187,7 +190,8 @@ newest first. NEWEST are the numbers of the newest messages that passed, by chan
   (let ((inputs (cons (copy-alist (guest-input guest)) (guest-inputs guest))))
     (setf (guest-inputs guest) (subseq inputs 0 (min +inputs-sent+ (length inputs)))))
   (send-bare (guest-node guest) (guest-host guest) +state-sync+
-             (write-inputs (guest-id guest) (guest-tick guest) (guest-inputs guest) (game-input (guest-game guest))))
+             (write-inputs (guest-id guest) (guest-tick guest) (guest-inputs guest)
+                           (game-input (guest-game guest))))
   (call-handler guest :tick (guest-tick guest)))
 
 ;;; For handlers
@@ -230,7 +234,8 @@ TYPE-ERROR."
                       (error "the game has no channel ~(~A~)" channel-name)))
          (payload (write-event (guest-id guest) channel (guest-number guest) values)))
     (if (channel-reliable channel)
-        (send-reliable (guest-node guest) (guest-host guest) (+ 1 +game-channel+ (channel-index channel)) payload)
+        (send-reliable (guest-node guest) (guest-host guest)
+                       (+ 1 +game-channel+ (channel-index channel)) payload)
         (and (send-bare (guest-node guest) (guest-host guest) +state-sync+ payload) t))))
 
 (defun guest-leave (guest)

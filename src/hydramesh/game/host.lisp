@@ -168,7 +168,8 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
 
 (defun remove-member (host member reason)
   (setf (host-members host) (remove member (host-members host)))
-  (log-info "a player has left" :game (game-name (host-game host)) :player (member-number member) :reason reason)
+  (log-info "a player has left" :game (game-name (host-game host)) :player (member-number member)
+                                :reason reason)
   (call-handler host :leave (member-number member))
   (when (null (host-members host))
     (setf (host-playing host) nil))
@@ -207,7 +208,9 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
 
 (defun host-take (host kind message)
   "Act on MESSAGE, of this game and of KIND."
-  (let* ((address (message-peer message)) (payload (message-payload message)) (member (at-address host address)))
+  (let* ((address (message-peer message))
+         (payload (message-payload message))
+         (member (at-address host address)))
     (cond ((= kind +join+) (take-join host address payload))
           ((null member) (count-one (host-node host) "from no player"))
           (t
@@ -295,13 +298,15 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
       (call-handler host :input (member-number member) (member-last member)))))
 
 (defun send-snapshots (host)
-  (let* ((game (host-game host)) (rate (game-snapshot-rate game)) (ticks (game-tick-rate game)) (tick (host-tick host)))
+  (let* ((game (host-game host)) (tick (host-tick host))
+         (rate (game-snapshot-rate game)) (ticks (game-tick-rate game)))
     (unless (= (floor (* tick rate) ticks) (floor (* (1- tick) rate) ticks))
       (let ((players (loop for member in (host-members host)
                            collect (cons (member-number member) (member-values member)))))
         (dolist (member (host-members host))
           (send-bare (host-node host) (member-address member) +state-sync+
-                     (write-snapshot (host-id host) tick (member-applied member) players (game-state game))))))))
+                     (write-snapshot (host-id host) tick (member-applied member) players
+                                     (game-state game))))))))
 
 ;;; For handlers
 

@@ -50,7 +50,8 @@ Values are by name, alists in which fields that a message has are in the order o
   (number-of (format nil "~D ~A / ~A / ~{~A~^ | ~}" (game-tick-rate game) (shape-of (game-state game))
                      (shape-of (game-input game))
                      (loop for channel in (game-channels game)
-                           collect (format nil "~(~A~) ~A ~A" (channel-name channel) (channel-reliable channel)
+                           collect (format nil "~(~A~) ~A ~A" (channel-name channel)
+                                           (channel-reliable channel)
                                            (shape-of (channel-fields channel)))))))
 
 (defun kind-of-message (payload id)
@@ -91,7 +92,8 @@ the tick APPLIED was the last that counted."
 (defun read-snapshot (payload game)
   "Return tick, applied and an alist of players and their values. Signal MALFORMED-PAYLOAD."
   (body-of (payload)
-    (let* ((tick (take :u32)) (applied (take :u32)) (count (take :u8)) (reader (make-bit-reader (rest-octets)))
+    (let* ((tick (take :u32)) (applied (take :u32)) (count (take :u8))
+           (reader (make-bit-reader (rest-octets)))
            (players (progn
                       (when (> count (game-most-players game))
                         (error 'malformed-payload))

@@ -97,8 +97,8 @@ one."
 
 (defun tell-lateness (game lateness)
   (multiple-value-bind (count half most-of-them all) (lateness-figures lateness)
-    (log-info "ticks, and by how many microseconds they were late" :game (game-name game) :ticks count :p50 half
-                                                                    :p99 most-of-them :most all)))
+    (log-info "ticks, and by how many microseconds they were late"
+              :game (game-name game) :ticks count :p50 half :p99 most-of-them :most all)))
 
 (defmethod stop-service ((host host))
   (tell-lateness (host-game host) (host-lateness host))
@@ -124,7 +124,9 @@ one."
 (defun find-game (name)
   (or (loop for (nil . running) in (and *node* (node-services *node*))
             when (and (typep running '(or host guest))
-                      (string= name (game-name (if (typep running 'host) (host-game running) (guest-game running)))))
+                      (string= name (game-name (if (typep running 'host)
+                                                   (host-game running)
+                                                   (guest-game running)))))
               return running)
       (error "no game called ~A runs" name)))
 

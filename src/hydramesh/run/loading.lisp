@@ -23,7 +23,8 @@ what he may; what is checked is that they are whole, so that a typing error is t
 (defun text-of (file)
   (handler-case (sb-ext:octets-to-string (read-bounded file +most-bytes+) :external-format :utf-8)
     (unreadable-file (condition)
-      (error 'bad-program :file file :reason (format nil "it cannot be read: ~A" (unreadable-file-reason condition))))
+      (error 'bad-program :file file
+                          :reason (format nil "it cannot be read: ~A" (unreadable-file-reason condition))))
     (sb-int:character-decoding-error ()
       (error 'bad-program :file file :reason "it is not UTF-8"))))
 
@@ -48,8 +49,8 @@ end."
                             :reason "a form begins here and does not end; a parenthesis or a \" is missing"))
       (error (condition)
         (error 'bad-program :file file :line (line-at text (file-position stream))
-                            :reason (let* ((reason (shown-in-one-line condition)) (stream (search " Stream: #<" reason)))
-                                      (string-trim " " (subseq reason 0 (or stream (length reason))))))))))
+                            :reason (let ((reason (shown-in-one-line condition)))
+                                      (string-trim " " (subseq reason 0 (search " Stream: #<" reason)))))))))
 
 (defun undefined-in (condition)
   "Return the symbol that CONDITION, a compiler's warning, says is undefined, and what kind of thing; or NIL."
@@ -67,7 +68,8 @@ defined yet."
                               (if name
                                   (funcall note name kind line)
                                   (unless (typep warning 'style-warning)
-                                    (error 'bad-program :file file :line line :reason (shown-in-one-line warning)))))
+                                    (error 'bad-program :file file :line line
+                                                        :reason (shown-in-one-line warning)))))
                             (muffle-warning warning)))
                  (sb-ext:compiler-note #'muffle-warning))
     (let ((*error-output* (make-broadcast-stream)))
@@ -86,7 +88,8 @@ defined yet."
 
 (defun cause-of (condition)
   "Return what went wrong when a form was expanded, which SBCL tells in an error of the form itself."
-  (let* ((text (string-trim '(#\Space #\Newline) (princ-to-string (sb-kernel::program-error-message condition))))
+  (let* ((text (string-trim '(#\Space #\Newline)
+                            (princ-to-string (sb-kernel::program-error-message condition))))
          (told (search "to intercept." text)))
     ;; What SBCL says before tells of SBCL.
     (substitute #\Space #\Newline
@@ -117,6 +120,7 @@ defined yet."
       (let ((before *definitions*))
         (load-program file)
         (when (eq before *definitions*)
-          (error 'bad-program :file file
-                              :reason "it defines nothing to run; write a defgame, defaudio-stream or defsensor"))))
+          (error 'bad-program
+                 :file file
+                 :reason "it defines nothing to run; write a defgame, defaudio-stream or defsensor"))))
     (reverse (mapcar #'third *definitions*))))

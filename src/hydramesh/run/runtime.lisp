@@ -33,7 +33,7 @@ to a node and to a client of the cluster."))
 (in-package #:hydramesh/run/runtime)
 
 (defparameter +farewell+ (seconds 2) "How long the last messages have to be acknowledged.")
-(defparameter +beat+ (seconds 1/4) "Between two readings of the clock, which takes a longer wait for a pause.")
+(defparameter +beat+ (seconds 1/4) "Between two readings of the clock; it takes a longer wait for a pause.")
 (defparameter +full-socket+ (seconds 1/1000) "Until a full socket to the cluster is tried again.")
 (defconstant +header+ 14 "Bytes before the body of a RELIABLE message.")
 
@@ -95,9 +95,9 @@ do."))
            (six (= 6 (address-family (first heads))))
            (remote (find-if-not #'loopback-p heads)))
       (when (and remote (not may-leave))
-        (refuse "refusing to talk to ~A without a cluster key: anyone on the way could read and change what is ~
-                 said. Set cluster_key_file to the key that the head has, or set allow_unauthenticated if the ~
-                 network is trusted" (format-address remote)))
+        (refuse "refusing to talk to ~A without a cluster key: anyone on the way could read and change ~
+                 what is said. Set cluster_key_file to the key that the head has, or set ~
+                 allow_unauthenticated if the network is trusted" (format-address remote)))
       (open-mesh (format nil "~A:0" (if may-leave (if six "[::]" "0.0.0.0") (if six "[::1]" "127.0.0.1")))
                  :key key
                  :allow-unauthenticated (run-settings-allow-unauthenticated settings)))))
@@ -142,7 +142,8 @@ do."))
                  (make-node domain (now runtime)
                             :peers (domain-peers settings domain)
                             :address (and domain (mesh-local-address domain))
-                            :store (open-keeping (run-settings-state-dir settings) (run-settings-storage settings))
+                            :store (open-keeping (run-settings-state-dir settings)
+                                                 (run-settings-storage settings))
                             :client (runtime-client runtime))
                  opened t)
            runtime)
@@ -202,7 +203,8 @@ do."))
 (defmacro with-system-reasons (&body body)
   "Do BODY; what the settings or the system do not give is CANNOT-RUN."
   `(handler-case (progn ,@body)
-     ((or key-file-error insecure-bind bad-address keeping-failure system-failure library-unusable transport-error)
+     ((or key-file-error insecure-bind bad-address keeping-failure system-failure library-unusable
+          transport-error)
          (condition)
        (error 'cannot-run :reason (princ-to-string condition)))))
 

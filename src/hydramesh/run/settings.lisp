@@ -12,7 +12,7 @@
   (:documentation "The settings of `hydramesh run`."))
 (in-package #:hydramesh/run/settings)
 
-(defparameter +about+ "Runs programs: games, audio streams and sensors, as docs/hydramesh.md teaches to write them.
+(defparameter +about+ "Runs programs: games, audio streams and sensors; docs/hydramesh.md teaches how.
 
 Name their files, one after the other, before the flags.")
 
@@ -33,7 +33,8 @@ Name their files, one after the other, before the flags.")
 (defun load-run-settings (arguments environment)
   "Return the settings that ARGUMENTS and ENVIRONMENT make, as LOAD-SETTINGS does for a head, and the names
 of the programs. Signal SETTINGS-ERROR or FLAGS:HELP."
-  (let* ((flags (or (position-if (lambda (argument) (eql 0 (search "-" argument))) arguments) (length arguments)))
+  (let* ((flags (or (position-if (lambda (argument) (eql 0 (search "-" argument))) arguments)
+                    (length arguments)))
          (settings (with-values (mapcar #'cdr (load-values +all+ "hydramesh run PROGRAM..." +about+
                                                            (subseq arguments flags) environment))))
          (programs (or (subseq arguments 0 flags)
