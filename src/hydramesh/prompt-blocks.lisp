@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/prompt-blocks
   (:use #:cl)
   (:import-from #:hydramesh/events #:octets)
-  (:export #:hashes #:+no-hashes+ #:hashes-in #:read-bytes)
+  (:export #:hashes #:+no-hashes+ #:hashes-in #:read-bytes #:block-bytes)
   (:documentation "The blocks of a prompt whose hashes are in Task.prefix, see docs/cluster.md.
 
 A head tells by them how much of a prompt a worker has read before. Blocks of long prompts are longer, so that
@@ -29,6 +29,10 @@ few hashes tell of any prompt to about an eighth of its length."))
   "Return how many bytes of a prompt the first COUNT blocks have."
   (declare (type (integer 0 64) count))
   (if (zerop count) 0 (aref +ends+ (1- count))))
+
+(defun block-bytes (place)
+  "Return how many bytes the block at PLACE has, the first of which is 0."
+  (- (read-bytes (1+ place)) (read-bytes place)))
 
 (defun hashes-in (prefix)
   "Return the hashes of PREFIX, a Task.prefix, that count; none if it is malformed."

@@ -88,6 +88,13 @@ class Bench:
         found = (await self._client.answer(task)).usage.prompt_tokens
         self._history = (words * (1 + tokens // 100))[: round(len(words) / found * tokens)]
 
+    async def caches(self) -> list[int]:
+        """Return how many tokens of prompts each worker keeps."""
+        return [
+            next(m.cache_tokens for m in worker.heartbeat.models if m.name == self._model)
+            for worker in (await self._client.status()).workers
+        ]
+
     async def round(self, chats: int, figures: Figures, chance: random.Random) -> None:
         """Hold so many chats at once, and add to `figures` what came of them."""
         before = self._cpu()
@@ -166,7 +173,8 @@ async def contest(engine: str, model: Path, options: argparse.Namespace, head: h
         client = await stack.enter_async_context(ClusterClient([running.address]))
         bench = Bench(client, model.name, workers)
         await bench.measure_history(options.history)
-        print(f"\n{engine}, {head.name}, {options.history} tokens of history")
+        (tokens, *_) = await bench.caches()
+        print(f"\n{engine}, {head.name}, {options.history} tokens of history, caches of {tokens}")
         print(f"{'a second turn, alone':24}{'first token':>13}{'CPU':>10}")
         for elsewhere in True, False:
             turns = [await bench.second_turn(elsewhere=elsewhere) for _ in range(ALONE)]

@@ -10,7 +10,7 @@ from daiic.wire import daiic_pb2 as pb
 MOST = 1e15
 """No way between machines takes as many milliseconds, or brings as many bytes a second."""
 MOST_BYTES = 1 << 56
-"""No machine has as much memory, and sums of it stay numbers that messages can hold."""
+"""No machine has as much memory, for tokens neither; sums stay numbers that messages can hold."""
 
 
 def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
@@ -54,7 +54,7 @@ def read_heartbeat(payload: bytes, limits: HeadLimits) -> pb.Heartbeat | None:
         model.detail = model.detail[: limits.detail]
         model.engine = model.engine[: limits.name]
         model.choice = model.choice[: limits.detail]
-        _cut_bytes(model, "bytes", "needs", "lead_needs")
+        _cut_bytes(model, "bytes", "needs", "lead_needs", "cache_tokens")
         if model.HasField("slices"):
             _cut_bytes(model.slices, "bytes", "each")
         if len(model.shards) > limits.shards:

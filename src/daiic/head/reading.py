@@ -4,6 +4,7 @@ from daiic.head.job import Job
 from daiic.head.statistics import Statistics
 from daiic.head.worker import Worker
 from daiic.wire import daiic_pb2 as pb
+from daiic.work import BYTES_PER_TOKEN
 
 
 def saved(worker: Worker, job: Job) -> float:
@@ -39,12 +40,13 @@ def note_part(job: Job, part: pb.Result, statistics: Statistics, now: float) -> 
     if not job.prefix or not (part.final or part.HasField("model")):
         return
     assert job.worker is not None
-    read = job.worker.read
+    worker = job.worker
+    read = worker.read
     if part.final and job.read_before and usage.prompt_tokens:
         expected = min(job.read_before * job.kind.reading / job.reading, 1.0)
         kept = usage.cached_tokens / usage.prompt_tokens / expected
         read.learn(job.model, min(kept, 1.0))
-    read.note(job.model, job.prefix)
+    read.note(job.model, job.prefix, worker.caches(job.model) * BYTES_PER_TOKEN)
     if part.final and job.first_at and job.attempts == 1:
         unread = usage.prompt_tokens - usage.cached_tokens
         if unread >= LEAST_READ:

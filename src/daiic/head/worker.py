@@ -47,7 +47,8 @@ class WorkerModel:
     the model is loaded. It `takes` that many bytes of memory, 0 if that is not
     known, and `keeps` those of them where it is led from, if several machines
     hold it; `shards` are its parts then. `slices` says what slices of it take,
-    that like workers could compute.
+    that like workers could compute. It keeps `caches` tokens of prompts, 0 if
+    that is not known.
     """
 
     readiness: Readiness
@@ -58,6 +59,7 @@ class WorkerModel:
     keeps: int = 0
     shards: tuple[pb.Shard, ...] = ()
     slices: pb.ModelSlices | None = None
+    caches: int = 0
 
 
 class Worker:
@@ -165,6 +167,7 @@ class Worker:
                 model.lead_needs,
                 tuple(model.shards),
                 model.slices if model.HasField("slices") else None,
+                model.cache_tokens,
             )
             for model in heartbeat.models
             if model.state in _READINESS
@@ -230,6 +233,11 @@ class Worker:
         """Return what `model` makes a second of one task, 0 if that was not measured."""
         known = self.models.get(model)
         return known.rate if known is not None else 0.0
+
+    def caches(self, model: str) -> int:
+        """Return how many tokens of prompts `model` keeps, 0 if that is not known."""
+        known = self.models.get(model)
+        return known.caches if known is not None else 0
 
     def can_continue(self, model: str, identity: pb.ModelIdentity) -> bool:
         """Return whether it has loaded `model`, and that is the same as `identity`."""

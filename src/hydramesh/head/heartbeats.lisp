@@ -137,7 +137,8 @@
                                               (head-limits-detail limits))
           (pb:model-status-shards model) (few (pb:model-status-shards model)
                                               (head-limits-shards limits)))
-    (cut-bytes model pb:model-status-bytes pb:model-status-needs pb:model-status-lead-needs)
+    (cut-bytes model pb:model-status-bytes pb:model-status-needs pb:model-status-lead-needs
+               pb:model-status-cache-tokens)
     (cut-bytes (pb:model-status-slices model) pb:model-slices-bytes pb:model-slices-each)
     (dolist (shard (pb:model-status-shards model))
       (cut-bytes shard pb:shard-bytes)

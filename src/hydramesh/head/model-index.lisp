@@ -9,7 +9,7 @@
            #:+never+ #:readiness-name
            #:worker-model #:worker-model-worker #:worker-model-name #:worker-model-readiness
            #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
-           #:worker-model-takes #:worker-model-keeps #:worker-model-shards #:worker-model-slices
+           #:worker-model-takes #:worker-model-keeps #:worker-model-shards #:worker-model-slices #:worker-model-caches
            #:worker-model-lacks-p #:worker-model-continues-p #:worker-model-same-p #:worker-model-pace
            #:model-index #:make-model-index #:model-index-remembered-rate
            #:model-index-add #:model-index-remove #:do-holders)
@@ -46,7 +46,7 @@ RATE is what it makes a second of one task, 0 if that was not measured. CAPABILI
 they are known. IDENTITY is known while the model is loaded, NIL if the worker tells none. It TAKES
 that many bytes of memory, 0 if that is not known, and KEEPS those of them where it is led from, if several
 machines hold it; SHARDS are its parts then. SLICES says what slices of it take, that like workers could
-compute, NIL if there are none. PACES are those of its answers by PACE-CLASS, NIL until the first. PLACE is where it is among the holders of that name, and BEAT
+compute, NIL if there are none. It CACHES that many tokens of prompts, 0 if that is not known. PACES are those of its answers by PACE-CLASS, NIL until the first. PLACE is where it is among the holders of that name, and BEAT
 the heartbeat that told of it last."
   (worker nil :read-only t)
   (name "" :type string :read-only t)
@@ -58,6 +58,7 @@ the heartbeat that told of it last."
   (keeps 0 :type (unsigned-byte 64))
   (shards '() :type list)
   (slices nil :type (or null pb:model-slices))
+  (caches 0 :type (unsigned-byte 64))
   (paces nil :type (or null simple-vector))
   (place 0 :type fixnum)
   (beat 0 :type fixnum))

@@ -9,10 +9,10 @@
                 #:make-read-prompts #:note-read #:bytes-read #:share-kept #:learn-kept #:learn-reading-pace)
   (:import-from #:hydramesh/head/statistics
                 #:statistics-read-before #:statistics-prompt-tokens #:statistics-cached-tokens)
-  (:import-from #:hydramesh/head/worker #:worker-read)
+  (:import-from #:hydramesh/head/worker #:worker-caches #:worker-read)
   (:import-from #:hydramesh/prompt-blocks #:hashes)
   (:import-from #:hydramesh/schema)
-  (:import-from #:hydramesh/work #:work-kind-reading)
+  (:import-from #:hydramesh/work #:+bytes-per-token+ #:work-kind-reading)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:saved #:share-read #:note-assigned #:note-part)
   (:documentation "What a worker has read of a job's prompt before, and need not read again."))
@@ -61,7 +61,8 @@ The last one tells how much of the prompt it still had, and so how fast it has r
                            (make-read-prompts (head-limits-read-blocks +limits+) entropy)))))
       (when (pb:result-final part)
         (learn read job (pb:result-usage part)))
-      (note-read read (job-model job) (job-prefix job))
+      (note-read read (job-model job) (job-prefix job)
+                 (* +bytes-per-token+ (worker-caches worker (job-model job))))
       (when (pb:result-final part)
         (learn-pace read job (pb:result-usage part))))))
 

@@ -9,7 +9,7 @@
                 #:make-worker-model #:worker-model-name #:worker-model-readiness
                 #:worker-model-rate #:worker-model-capabilities #:worker-model-identity
                 #:worker-model-beat #:worker-model-lacks-p #:worker-model-takes
-                #:worker-model-keeps #:worker-model-shards #:worker-model-slices
+                #:worker-model-keeps #:worker-model-shards #:worker-model-slices #:worker-model-caches
                 #:model-index #:make-model-index #:model-index-remembered-rate #:model-index-add
                 #:model-index-remove)
   (:import-from #:hydramesh/head/proximity #:proximity #:make-proximity #:proximity-rtt)
@@ -26,7 +26,7 @@
            #:worker-proximity
            #:worker-update #:worker-leave #:worker-note-elsewhere #:worker-readiness #:worker-lacks-p #:worker-rate
            #:worker-memory #:worker-room #:worker-offer #:worker-fits-p #:worker-holds-p #:worker-takes
-           #:worker-slices #:worker-address-for #:model-held-p
+           #:worker-slices #:worker-caches #:worker-address-for #:model-held-p
            #:worker-began #:worker-breaker #:worker-set-aside-p #:names-repository-p
            #:worker-policy-view #:worker-weight #:worker-inside)
   (:documentation "One worker, as its heartbeats describe it."))
@@ -218,7 +218,8 @@ ENDED-SOME says that it has ended tasks since the last heartbeat."
                   (worker-model-takes model) (pb:model-status-needs status)
                   (worker-model-keeps model) (pb:model-status-lead-needs status)
                   (worker-model-shards model) (pb:model-status-shards status)
-                  (worker-model-slices model) (pb:model-status-slices status))))))
+                  (worker-model-slices model) (pb:model-status-slices status)
+                  (worker-model-caches model) (pb:model-status-cache-tokens status))))))
     (when (< told (hash-table-count models))
       (loop for model being the hash-values of models
             unless (= (worker-model-beat model) beat)
@@ -345,6 +346,11 @@ those on its GPUs, if it has any."
   "Return what slices of MODEL take, NIL if WORKER computes none."
   (let ((known (gethash model (worker-models worker))))
     (and known (worker-model-slices known))))
+
+(defun worker-caches (worker model)
+  "Return how many tokens of prompts MODEL keeps there, 0 if that is not known."
+  (let ((known (gethash model (worker-models worker))))
+    (if known (worker-model-caches known) 0)))
 
 (defun worker-address-for (worker model)
   "Return where WORKER is reached for its part of MODEL, empty if it takes none."

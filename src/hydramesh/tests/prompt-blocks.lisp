@@ -58,6 +58,31 @@
           do (note-read read "m" (hashes 1 block)))
     (is (= 256 (bytes-read read "m" (hashes 1))))))
 
+(test what-a-cache-has-no-room-for-is-forgotten-the-least-recently-used-first
+  (let ((read (make-read-prompts 1024 (make-entropy)))
+        (room (* 5 256)))
+    (flet ((note (&rest blocks)
+             (note-read read "m" (apply #'hashes blocks) room))
+           (bytes (&rest blocks)
+             (bytes-read read "m" (apply #'hashes blocks))))
+      (note 1 2)
+      (note 3 4)
+      (note 1 2)
+      (note 5 6)
+      (is (equal '(512 0 512) (list (bytes 1 2) (bytes 3 4) (bytes 5 6))))
+      (note 1 7)                        ; what it shares with an earlier one is there once
+      (is (equal '(512 512 512) (list (bytes 1 7) (bytes 1 2) (bytes 5 6))))
+      (note-read read "n" (hashes 8 9 10 11) room)
+      (is (= 512 (bytes 5 6)))
+      (apply #'note (loop for block from 20 repeat 16 collect block))
+      (is (= 4096 (apply #'bytes (loop for block from 20 repeat 16 collect block)))
+          "The last one is there as far as is known, however long it is.")
+      (is (= 0 (bytes 5 6)))
+      (dotimes (round 50)
+        (note 40 40 40)
+        (note 41 42))
+      (is (= 512 (bytes 41 42))))))
+
 (test a-model-that-is-forgotten-has-read-nothing-and-may-read-again
   (let ((read (make-read-prompts 100 (make-entropy))))
     (note-read read "m" (hashes 1))

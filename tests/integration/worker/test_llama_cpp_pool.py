@@ -103,6 +103,7 @@ async def test_two_texts_that_fit_go_on_though_older_ones_were_there_before(
                 usage = (await answer(engine, task(texts[name])))[-1].usage
                 read.append(usage.prompt_tokens - usage.cached_tokens)
                 texts[name] += "and the cat "
+        assert engine.cache_tokens == 2048
     assert min(read[:2]) > 600
     assert max(read[2:]) < 100
 

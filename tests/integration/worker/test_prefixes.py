@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from daiic.client import ClusterClient
 from support.processes.gateway_process import gateway_process
 from support.processes.heads import Head
 from support.processes.real_cluster import CHAT
@@ -25,6 +26,15 @@ async def test_chats_go_on_where_they_were_read_and_read_only_what_is_new(each_h
     async with gateway_process(f"--heads={head.address}") as gateway:
         await gateway.ready()
         client = gateway.openai
+        async with ClusterClient([head.address]) as cluster:
+            told = [
+                model.cache_tokens
+                for worker in (await cluster.status()).workers
+                for model in worker.heartbeat.models
+                if model.name == CHAT
+            ]
+        assert len(told) == len(CHATS)
+        assert all(tokens >= 1024 and tokens % BLOCK == 0 for tokens in told)
         chats = {name: [{"role": "user", "content": f"{name} {HISTORY}"}] for name in CHATS}
 
         async def turn(name: str) -> tuple[int, int]:

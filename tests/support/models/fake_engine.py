@@ -23,6 +23,7 @@ class FakeEngine:
     precision = ""
     placement = "ram"
     fallback = ""
+    cache_tokens = 100
 
     def __init__(
         self, memory: "FakeMemory", model: Model, budget: MemoryBudget, footprint: int

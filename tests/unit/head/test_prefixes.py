@@ -199,3 +199,64 @@ def test_a_prompt_of_any_length_is_told_by_few_hashes(cluster):
     assert len(prefix) == 64 * HASH
     ask(client, text_of("book", 64) * 2)
     assert answered(workers) is first
+
+
+def test_a_worker_that_tells_how_much_it_keeps_is_taken_to_have_no_more(cluster):
+    tokens = 2 * ENDS[BLOCKS - 1] // 4 + 100  # two of these texts
+    status = pb.ModelStatus(name="m", state=pb.LOADED, cache_tokens=tokens)
+    workers = [cluster.worker(f"w{number}", [status]) for number in range(2)]
+    client = cluster.client()
+    reader = workers[0].heartbeat.worker_id
+    for name in "one", "two", "one", "three":  # of which the first was of use more recently
+        ask(client, text_of(name), worker_id=reader)
+        assert answered(workers) is workers[0]
+    for _ in workers:  # so that the other one is next where both are alike
+        ask(client, "short")
+    for worker in workers:
+        worker.answer(worker.task())
+    ask(client, text_of("two"))
+    assert answered(workers) is workers[1]
+    for name in "one", "three":
+        ask(client, text_of(name) + "and on")
+        assert answered(workers) is workers[0]
+
+
+def test_what_one_model_keeps_takes_nothing_from_another(cluster):
+    models = [pb.ModelStatus(name=name, state=pb.LOADED, cache_tokens=1600) for name in ("m", "n")]
+    workers = [cluster.worker(f"w{number}", models) for number in range(2)]
+    client = cluster.client()
+    ask(client, text_of("chat"))
+    first = answered(workers)
+    for number in range(3):
+        ask(client, text_of(f"other {number}"), "n", worker_id=first.heartbeat.worker_id)
+        assert answered(workers) is first
+    ask(client, text_of("chat"))
+    assert answered(workers) is first
+
+
+def test_a_cache_of_any_size_that_a_worker_tells_of_does_no_harm(cluster):
+    for tokens in 1, (1 << 64) - 1:
+        status = pb.ModelStatus(name=f"m{tokens}", state=pb.LOADED, cache_tokens=tokens)
+        workers = [cluster.worker(f"w{tokens} {number}", [status]) for number in range(2)]
+        client = cluster.client()
+        for _ in range(2):
+            ask(client, text_of("chat"), status.name)
+            first = answered(workers)
+        ask(client, text_of("chat"), status.name)
+        assert answered(workers) is first
+    assert max(w.heartbeat.models[0].cache_tokens for w in client.status().workers) == 1 << 56
+
+
+def test_hashes_that_are_no_prompts_forget_nothing_of_others(cluster):
+    tokens = 4 * ENDS[BLOCKS - 1] // 4
+    status = pb.ModelStatus(name="m", state=pb.LOADED, cache_tokens=tokens)
+    workers = [cluster.worker(f"w{number}", [status]) for number in range(2)]
+    client = cluster.client()
+    ask(client, text_of("chat"))
+    first = answered(workers)
+    for number in range(50):
+        same = bytes([number]) * HASH * BLOCKS
+        ask(client, "strange", prefix=same, worker_id=first.heartbeat.worker_id)
+        assert answered(workers) is first
+        ask(client, text_of("chat"))
+        assert answered(workers) is first

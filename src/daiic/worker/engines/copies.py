@@ -22,6 +22,7 @@ from daiic.worker.engines.interface import (
     EngineOutOfMemory,
     GuessesAhead,
     HasVoices,
+    KeepsPrompts,
 )
 from daiic.worker.engines.llama_cpp.speculation import Speculation
 
@@ -89,6 +90,15 @@ class Copies:
     def many(self) -> bool:
         """Whether there is more than one copy, so that it can `shrink`."""
         return len(self._copies) > 1
+
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens that all copies keep, each its own."""
+        return sum(
+            copy.engine.cache_tokens
+            for copy in self._copies
+            if isinstance(copy.engine, KeepsPrompts)
+        )
 
     @property
     def speculation(self) -> Speculation | None:

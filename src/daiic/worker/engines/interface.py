@@ -158,6 +158,15 @@ class GuessesAhead(Protocol):
 
 
 @runtime_checkable
+class KeepsPrompts(Protocol):
+    """An `Engine` that reads no beginning twice which it still has, of `cache_tokens` in all."""
+
+    @property
+    def cache_tokens(self) -> int:
+        """Tokens of prompts and answers that it can keep at a time, 0 if that is not known."""
+
+
+@runtime_checkable
 class Adaptable(Protocol):
     """An `Engine` whose model has `adapters`, which tasks name."""
 

@@ -12,6 +12,7 @@ from daiic.worker.engines.interface import (
     GuessesAhead,
     HasVoices,
     HeldByMany,
+    KeepsPrompts,
     ModelRefused,
 )
 from daiic.worker.memory.budget import MemoryBudget
@@ -161,6 +162,8 @@ class ModelEntry:
             status.choice = "; ".join(filter(None, (status.choice, engine.choice)))
             if isinstance(engine, GuessesAhead) and engine.speculation is not None:
                 status.speculation.CopyFrom(engine.speculation.told())
+            if isinstance(engine, KeepsPrompts):
+                status.cache_tokens = engine.cache_tokens
             if isinstance(engine, HeldByMany):
                 status.shards.extend(engine.shards)
             if isinstance(engine, HasVoices):

@@ -89,6 +89,7 @@ async def test_tasks_at_once_are_spread_over_the_cards() -> None:
     # The second and the third begin before the copy is there that each calls for.
     assert machine.tasks() == [3, 3, 2]
     assert machine.copies.footprint == 30
+    assert machine.copies.cache_tokens == 3 * FakeEngine.cache_tokens
     assert machine.copies.choice == "for tests; 3 copies, each on its card"
     machine.let_go()
     assert set(await asyncio.gather(*running)) == {"".join(WORDS)}

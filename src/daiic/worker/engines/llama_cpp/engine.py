@@ -77,6 +77,7 @@ class LlamaEngine:
         self.speculation = speculation
         self.adapters = tuple(adapters)
         self._held = Replaceable(server, start, pool)
+        self.cache_tokens = pool.tokens if kind == pb.TEXT else 0
         self._rendering = Rendering(self._not_rendered)
         self._group = group
         self.shards = shards

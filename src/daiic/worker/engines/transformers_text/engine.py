@@ -109,6 +109,11 @@ class TextEngine:
         return self._weights_bytes + self._current.generator.bytes + seeing
 
     @property
+    def cache_tokens(self) -> int:
+        """Tokens that the cache of a batch has now; texts that are not batched share nothing."""
+        return self._current.generator.capacity
+
+    @property
     def stalled_for(self) -> float:
         """Seconds since the last step while there is work; 0 while there is none."""
         seeing = self._seeing.stalled_for if self._seeing is not None else 0.0

@@ -49,10 +49,11 @@ class VllmEngine:
         fallback: str,
         context: int,
         vocabulary: int,
+        cache_tokens: int = 0,
         on_cards: int = 0,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """A text has at most `context` tokens of the `vocabulary`'s.
+        """A text has at most `context` tokens of the `vocabulary`'s, all texts `cache_tokens`.
 
         vLLM holds `on_cards` bytes outside RAM; `on_close` is told once when it is gone.
         """
@@ -69,6 +70,7 @@ class VllmEngine:
         self._defaults = defaults
         self._context = context
         self._vocabulary = vocabulary
+        self.cache_tokens = cache_tokens
         self._on_cards = on_cards
         self._on_close = on_close
         self._thread = OneThread("tokens")

@@ -94,6 +94,7 @@ async def load(
             fallback=_fallback(options.quantization),
             context=sizes.context,
             vocabulary=_vocabulary(config, tokenizer),
+            cache_tokens=sizes.cache_bytes // layers.token_bytes,
             on_cards=sum(shares.values()),
             on_close=lambda: options.children.give_back(shares),
         )
