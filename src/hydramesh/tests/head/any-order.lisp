@@ -2,17 +2,22 @@
   (:use #:cl)
   (:import-from #:fiveam #:is #:test)
   (:import-from #:hydramesh/head/assignments #:assignments-early-bytes)
-  (:import-from #:hydramesh/head/core #:core-dispatcher)
+  (:import-from #:hydramesh/head/core #:core-dispatcher #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
                 #:dispatcher-assignments #:dispatcher-in-flight #:dispatcher-jobs #:dispatcher-queue
                 #:dispatcher-tasks-bytes #:dispatcher-workers)
   (:import-from #:hydramesh/head/job #:job-awaits #:job-worker)
   (:import-from #:hydramesh/head/job-queue #:job-queue-length #:job-queue-patient)
+  (:import-from #:hydramesh/head/enforcing #:enforce)
+  (:import-from #:hydramesh/head/hedging #:make-hedging)
   (:import-from #:hydramesh/head/registry #:registry-workers)
+  (:import-from #:hydramesh/head/statistics #:statistics-hedged)
   (:import-from #:hydramesh/head/worker #:worker-attempts #:worker-awaited #:worker-load #:worker-slots)
+  (:import-from #:hydramesh/policy/policy #:read-policy)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/tests/cluster
-                #:add-client #:add-worker #:answer #:ask #:cancel #:cancelled #:cluster-core #:die
+                #:add-client #:add-worker #:answer #:ask #:cancel #:cancelled #:cluster-core #:cluster-now
+                #:die
                 #:fail-task #:member-inbox #:new-cluster #:pass-time #:restart-worker #:results #:say
                 #:task-errors #:tasks #:unreachable #:worker-alive-p)
   (:import-from #:hydramesh/tests/suite)
@@ -25,11 +30,13 @@
 
 (defparameter +length+ 3 "Parts of a text that is not cut short.")
 
-(defstruct (turmoil (:constructor %make-turmoil (state cluster workers clients)))
-  "Two clients and three workers, of which each does what it likes, as STATE has it.
+(defstruct (turmoil (:constructor %make-turmoil (state cluster workers clients &optional raced)))
+  "Two clients and some workers, of which each does what it likes, as STATE has it. RACED: late tasks are run on
+two workers, which may be told to stop and go on all the same.
 RUNS are what workers have to do: the worker, its task and the index of the next part. TEXTS are the
-parts that came of each task, ENDED and CANCELLED ids of tasks. So many at a time were PATIENT. WRONG is the first thing that was."
-  state cluster workers clients
+parts that came of each task, ENDED and CANCELLED ids of tasks. So many at a time were PATIENT. WRONG is the
+first thing that was."
+  state cluster workers clients raced
   (runs '())
   (texts (make-hash-table))
   (ended '())
@@ -46,6 +53,25 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. So many at a tim
                          (add-worker cluster :id "b" :models `(("b" . ,pb:+available+)) :slots 2))
                    (list (add-client cluster) (add-client cluster)))))
 
+(defun loaded (name)
+  (pb:make-model-status :name name :state pb:+loaded+ :rate 10d0 :identity (identity-of name)))
+
+(defun identity-of (name)
+  (pb:make-model-identity :weights (format nil "weights of ~A" name)))
+
+(defun make-raced-turmoil (seed)
+  (let ((cluster (new-cluster :queue-size 4 :task-deadline 30 :hedging (make-hedging :share 1d0))))
+    (enforce (core-dispatcher (cluster-core cluster))
+             (read-policy "(policy \"races\" (rule \"soon\" (hedge (after 50 ms))))" "test")
+             (cluster-now cluster))
+    (%make-turmoil (sb-ext:seed-random-state seed)
+                   cluster
+                   (loop for (id slots . models) in '(("both" 2 "a" "b") ("a" 1 "a")
+                                                      ("other" 2 "a" "b") ("b" 2 "b"))
+                         collect (add-worker cluster :id id :slots slots :models (mapcar #'loaded models)))
+                   (list (add-client cluster) (add-client cluster))
+                   t)))
+
 (defun pick (turmoil choices)
   (and choices (nth (random (length choices) (turmoil-state turmoil)) choices)))
 
@@ -59,7 +85,9 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. So many at a tim
     (dolist (task (tasks worker))
       (push (list worker task (if (pb:task-resume task) (pb:resume-index (pb:task-resume task)) 0))
             (turmoil-runs turmoil)))
-    (dolist (attempt (cancelled worker))
+    (dolist (attempt (if (and (turmoil-raced turmoil) (zerop (random 3 (turmoil-state turmoil))))
+                         (progn (cancelled worker) '())
+                         (cancelled worker)))
       (setf (turmoil-runs turmoil)
             (remove attempt (turmoil-runs turmoil) :key (lambda (run) (pb:task-id (second run)))))))
   (dolist (client (turmoil-clients turmoil))
@@ -174,6 +202,7 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. So many at a tim
           (unless final
             (push (list worker task (1+ index)) (turmoil-runs turmoil)))
           (answer worker task :index index :text (format nil "~d" index) :final final
+                              :model (and (turmoil-raced turmoil) (identity-of (pb:task-model task)))
                               :tokens (make-array 1 :element-type '(unsigned-byte 32)
                                                     :initial-element index)))
         t))))
@@ -181,9 +210,10 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. So many at a tim
 (defun check-books (turmoil)
   (let* ((dispatcher (core-dispatcher (cluster-core (turmoil-cluster turmoil))))
          (workers (registry-workers (dispatcher-workers dispatcher))))
-    (check turmoil (= (dispatcher-in-flight dispatcher)
-                      (loop for worker in workers sum (hash-table-count (worker-attempts worker))))
-           "the workers' attempts are not the head's")
+    (let ((in-flight (dispatcher-in-flight dispatcher))
+          (attempts (loop for worker in workers sum (hash-table-count (worker-attempts worker)))))
+      (check turmoil (<= in-flight attempts (if (turmoil-raced turmoil) (* 2 in-flight) in-flight))
+             "the workers' attempts are not the head's"))
     (check turmoil (every (lambda (worker) (<= 0 (worker-load worker) (worker-slots worker))) workers)
            "a worker has more than its slots")
     (check turmoil (= (hash-table-count (dispatcher-jobs dispatcher))
@@ -235,3 +265,18 @@ parts that came of each task, ENDED and CANCELLED ids of tasks. So many at a tim
            (is (null (turmoil-wrong turmoil)) "With the seed ~d, ~a." seed (turmoil-wrong turmoil))
            (setf patient (max patient (turmoil-patient turmoil)))
         finally (is (plusp patient) "No task ever waited for a worker that had read its prompt.")))
+
+(test with-races-every-task-ends-once-and-every-text-is-whole
+  (let ((hedged 0))
+    (loop for seed from 1 to 60
+          for turmoil = (make-raced-turmoil seed)
+          do (loop repeat 60
+                   do (do-something turmoil)
+                      (when (zerop (random 3 (turmoil-state turmoil)))
+                        (pass-time (turmoil-cluster turmoil) 1/10))
+                      (collect turmoil)
+                      (check-books turmoil))
+             (incf hedged (statistics-hedged (core-statistics (cluster-core (turmoil-cluster turmoil)))))
+             (settle turmoil)
+             (is (null (turmoil-wrong turmoil)) "With the seed ~d, ~a." seed (turmoil-wrong turmoil)))
+    (is (< 60 hedged) "There are races.")))
