@@ -13,6 +13,7 @@ testers.runNixOSTest {
       "images/mesh-head".source = images.mesh-head;
       "images/mesh-shim".source = images.mesh-shim;
       "images/mesh-worker-cpu".source = images.mesh-worker-cpu;
+      "images/hydramesh-runtime".source = images.hydramesh-runtime;
     };
   };
 

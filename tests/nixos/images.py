@@ -6,7 +6,7 @@ machine.start()
 machine.wait_for_unit("multi-user.target")
 
 with subtest("the images load"):
-    for image in ("mesh-head", "mesh-worker-cpu", "mesh-shim"):
+    for image in ("mesh-head", "mesh-worker-cpu", "mesh-shim", "hydramesh-runtime"):
         machine.succeed(f"/etc/images/{image} | podman load")
 
 with subtest("a head, a worker and a shim serve"):
@@ -23,6 +23,14 @@ with subtest("a head, a worker and a shim serve"):
         assert "Uid:\t10001" in status
         assert "CapEff:\t0000000000000000" in status
 
+with subtest("HydraMesh serves beside them"):
+    machine.succeed(
+        f"{RUN} --name hydramesh --volume hydramesh:/state"
+        " --env DAIIC_LISTEN=127.0.0.1:7747 --env DAIIC_HTTP_LISTEN=127.0.0.1:7748"
+        " localhost/alh477/hydramesh:runtime"
+    )
+    machine.wait_until_succeeds("curl --fail --silent http://127.0.0.1:7748/healthz")
+
 with subtest("their health check says that they are well"):
-    for name in ("head", "worker-cpu", "shim"):
+    for name in ("head", "worker-cpu", "shim", "hydramesh"):
         machine.wait_until_succeeds(f"podman healthcheck run {name}")

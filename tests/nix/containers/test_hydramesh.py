@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from nix.containers import containerfile, engine
@@ -303,6 +304,14 @@ def test_dev_looks_into_its_head_and_compiles_the_sources(
         *("--eval", "(print (find-package '#:hydramesh/sha256))", "--quit"),
     )
     assert '#<PACKAGE "HYDRAMESH/SHA256">' in compiled
+
+
+def test_usb4_looks_for_cables(
+    podman: Podman, hydramesh: dict[str, str], cluster_key: Path
+) -> None:
+    start(podman, "usb4", hydramesh["runtime-usb4"], cluster_key)
+    metrics = httpx.get(f"http://{podman.address('usb4')}:7718/metrics").text
+    assert 'hydramesh_plugins{plugin="usb4",state="running"' in metrics
 
 
 def test_it_ends_in_order_when_it_is_told_to(head: Podman) -> None:
