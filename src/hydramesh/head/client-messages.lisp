@@ -10,11 +10,12 @@
                 #:clients #:make-clients #:clients-expire #:clients-forget #:clients-get #:clients-heard
                 #:clients-remember #:clients-waiting #:client-address #:client-answers-pings
                 #:client-conclude #:client-job #:client-knows-p #:client-seen-at #:client-unfinished)
+  (:import-from #:hydramesh/head/completion #:dispatcher-cancel)
   (:import-from #:hydramesh/head/dialect
                 #:+json+ #:dialect-error #:dialect-id-in #:dialect-of #:dialect-read #:dialect-result)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher #:dispatcher-cancel #:dispatcher-limits #:dispatcher-observer
-                #:dispatcher-policy #:dispatcher-submit #:dispatcher-workers #:policy-task-deadline)
+                #:dispatcher #:dispatcher-limits #:dispatcher-observer #:dispatcher-policy
+                #:dispatcher-workers #:policy-task-deadline)
   (:import-from #:hydramesh/head/finished #:tell-finished)
   (:import-from #:hydramesh/head/job #:make-job #:job-number)
   (:import-from #:hydramesh/head/limits
@@ -31,6 +32,7 @@
   (:import-from #:hydramesh/head/task-errors)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work #:work-kind-loads #:work-kind-name #:work-of)
+  (:import-from #:hydramesh/head/admission #:dispatcher-submit)
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))
   (:export #:client-messages #:make-client-messages #:client-messages-closed

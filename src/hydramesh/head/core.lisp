@@ -11,9 +11,10 @@
                 #:client-messages-closed #:client-messages-pong #:client-messages-task
                 #:client-messages-tick #:client-messages-unreachable)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher #:make-dispatcher #:dispatcher-fail #:dispatcher-heads #:dispatcher-jobs #:dispatcher-observer
-                #:dispatcher-policy #:dispatcher-race #:dispatcher-races #:dispatcher-tick #:dispatcher-workers
-                #:policy-group-threshold #:policy-worker-timeout)
+                #:dispatcher #:make-dispatcher #:dispatcher-heads #:dispatcher-jobs #:dispatcher-observer
+                #:dispatcher-policy #:dispatcher-races #:dispatcher-workers #:policy-group-threshold
+                #:policy-worker-timeout)
+  (:import-from #:hydramesh/head/endings #:dispatcher-fail)
   (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
   (:import-from #:hydramesh/head/heads #:make-heads #:heads-leave #:heads-take #:heads-tick)
   (:import-from #:hydramesh/head/job #:job-number)
@@ -26,6 +27,7 @@
   (:import-from #:hydramesh/head/registry #:registry-answered #:registry-workers)
   (:import-from #:hydramesh/head/statistics #:statistics #:make-statistics #:statistics-malformed)
   (:import-from #:hydramesh/head/task-errors)
+  (:import-from #:hydramesh/head/timeouts #:dispatcher-race #:dispatcher-tick)
   (:import-from #:hydramesh/head/worker-messages
                 #:worker-messages #:make-worker-messages #:worker-messages-error
                 #:worker-messages-heartbeat #:worker-messages-result #:worker-messages-unreachable)

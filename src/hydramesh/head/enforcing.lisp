@@ -1,8 +1,8 @@
 (defpackage #:hydramesh/head/enforcing
   (:use #:cl)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher-assign-waiting #:dispatcher-jobs #:dispatcher-policy #:dispatcher-queue
-                #:dispatcher-races #:dispatcher-wait #:dispatcher-workers #:policy-hedging)
+                #:dispatcher-jobs #:dispatcher-policy #:dispatcher-queue #:dispatcher-races
+                #:dispatcher-workers #:policy-hedging)
   (:import-from #:hydramesh/head/in-force #:in-force-refused #:in-force-replace)
   (:import-from #:hydramesh/head/job #:job-forget-group-key #:job-queued-at #:job-worker)
   (:import-from #:hydramesh/head/job-queue #:group-jobs #:job-queue-groups #:job-queue-remove)
@@ -10,6 +10,7 @@
   (:import-from #:hydramesh/head/registry #:registry-in-force #:registry-workers)
   (:import-from #:hydramesh/head/reservations #:recount)
   (:import-from #:hydramesh/head/rulings #:considering)
+  (:import-from #:hydramesh/head/waiting #:dispatcher-assign-waiting #:dispatcher-wait)
   (:export #:enforce #:refuse)
   (:documentation "Another policy comes into force, or none, while tasks wait and run."))
 (in-package #:hydramesh/head/enforcing)

@@ -6,7 +6,7 @@
   (:import-from #:hydramesh/head/breaker
                 #:breaker-failures #:breaker-reason #:breaker-state #:breaker-wait)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher-consider #:dispatcher-workers #:dispatcher-jobs #:dispatcher-queue #:dispatcher-policy
+                #:dispatcher-workers #:dispatcher-jobs #:dispatcher-queue #:dispatcher-policy
                 #:dispatcher-in-flight #:dispatcher-heads #:dispatcher-started-at #:policy-queue-size)
   (:import-from #:hydramesh/head/explanations #:explanation-of)
   (:import-from #:hydramesh/head/in-force #:in-force-policy #:in-force-refused #:in-force-since)
@@ -21,6 +21,7 @@
   (:import-from #:hydramesh/head/roles #:worker-roles)
   (:import-from #:hydramesh/head/statistics
                 #:statistics-done #:statistics-failed #:statistics-hedged #:statistics-moved)
+  (:import-from #:hydramesh/head/waiting #:dispatcher-consider)
   (:import-from #:hydramesh/head/worker
                 #:worker-breaker #:worker-heartbeat #:worker-id #:worker-address #:worker-seen-at
                 #:worker-attempts #:worker-number #:worker-proximity #:worker-rtt)

@@ -14,14 +14,15 @@
                 #:assignments-get #:assignments-of #:assignments-recall #:assignments-release
                 #:assignments-stop)
   (:import-from #:hydramesh/head/clients #:client-address)
+  (:import-from #:hydramesh/head/completion #:dispatcher-complete)
   (:import-from #:hydramesh/head/dialect #:dialect-encodes-p #:dialect-result)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher #:dispatcher-blame #:dispatcher-assign-waiting #:dispatcher-assignments #:dispatcher-complete
-                #:dispatcher-end-with #:dispatcher-fail #:dispatcher-groups #:dispatcher-jobs #:dispatcher-limits
-                #:dispatcher-lose
-                #:dispatcher-move #:dispatcher-observer #:dispatcher-policy #:dispatcher-races
-                #:dispatcher-take-back #:dispatcher-wait #:dispatcher-workers #:described
-                #:policy-breaker #:policy-group-threshold #:policy-hedging)
+                #:dispatcher #:dispatcher-assignments #:dispatcher-groups #:dispatcher-jobs
+                #:dispatcher-limits #:dispatcher-observer #:dispatcher-policy #:dispatcher-races
+                #:dispatcher-workers #:described #:policy-breaker #:policy-group-threshold #:policy-hedging)
+  (:import-from #:hydramesh/head/endings #:dispatcher-end-with #:dispatcher-fail)
+  (:import-from #:hydramesh/head/failover
+                #:dispatcher-blame #:dispatcher-lose #:dispatcher-move #:dispatcher-take-back)
   (:import-from #:hydramesh/head/group-ledger #:group-ledger-failed)
   (:import-from #:hydramesh/head/health #:worker-lost-race)
   (:import-from #:hydramesh/head/heartbeats #:read-heartbeat)
@@ -45,6 +46,7 @@
                 #:statistics #:statistics-foreign #:statistics-malformed
                 #:statistics-refused-heartbeats)
   (:import-from #:hydramesh/head/task-errors)
+  (:import-from #:hydramesh/head/waiting #:dispatcher-assign-waiting #:dispatcher-wait)
   (:import-from #:hydramesh/head/worker
                 #:worker-address #:worker-awaited #:worker-id #:worker-process #:worker-rate #:worker-state)
   (:import-from #:hydramesh/schema)

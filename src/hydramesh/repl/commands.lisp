@@ -6,7 +6,7 @@
   (:import-from #:hydramesh/head/clients #:client-address)
   (:import-from #:hydramesh/head/core #:core-closed #:core-dispatcher #:core-statistics)
   (:import-from #:hydramesh/head/dispatcher
-                #:dispatcher-consider #:dispatcher-in-flight #:dispatcher-jobs #:dispatcher-limits #:dispatcher-policy
+                #:dispatcher-in-flight #:dispatcher-jobs #:dispatcher-limits #:dispatcher-policy
                 #:dispatcher-queue #:dispatcher-started-at #:dispatcher-tasks-bytes #:dispatcher-workers
                 #:policy-max-attempts #:policy-queue-size)
   (:import-from #:hydramesh/head/explanations #:verdict-text)
@@ -33,6 +33,7 @@
   (:import-from #:hydramesh/head/scheduling)
   (:import-from #:hydramesh/repl/console #:look #:in-loop #:*core*)
   (:import-from #:hydramesh/head/reasons #:abilities-text #:aside-text #:rank-text)
+  (:import-from #:hydramesh/head/waiting #:dispatcher-consider)
   (:import-from #:hydramesh/repl/heads)
   (:import-from #:hydramesh/repl/nodes)
   (:import-from #:hydramesh/plugins #:disabled-text)
