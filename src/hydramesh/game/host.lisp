@@ -104,12 +104,13 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
 (defun control (host address payload)
   (send-reliable (host-node host) address +game-channel+ payload))
 
-(defun tell-lobby (host)
+(defun tell-lobby (host &optional (members (host-members host)))
+  "Tell MEMBERS who is there, and whether the game has begun."
   (let ((payload (write-lobby (host-id host) (host-playing host)
                               (loop for member in (host-members host)
                                     collect (list (member-number member) (member-ready member)
                                                   (member-name member))))))
-    (dolist (member (host-members host))
+    (dolist (member members)
       (control host (member-address member) payload))))
 
 (defun refuse (host address reason)
@@ -129,7 +130,7 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
              (refuse host address "this is another version of the game"))
             (member
              (control host address (write-welcome (host-id host) (member-number member)))
-             (tell-lobby host))
+             (tell-lobby host (list member)))
             ((>= (length (host-members host)) (game-most-players game))
              (refuse host address "the game is full"))
             (t (admit host address (printable name)))))))
