@@ -1,16 +1,22 @@
 """A game of three processes over a bad link: what players see and are told, how even ticks are."""
 
+import asyncio
 import re
 import signal
+import socket
 import statistics
+import struct
+import time
 from pathlib import Path
 
 import pytest
 
 from daiic.client import ClusterClient
 from daiic.wire import daiic_pb2 as pb
+from daiic.wire.keyfile import ClusterKey
 from support.links.lossy_relay import Conditions, LossyRelay
 from support.processes import heads
+from support.processes.daemon import PATIENCE
 from support.processes.head_process import HeadProcess
 from support.processes.program_process import CHAT, ProgramProcess, tiny_chat
 
@@ -136,6 +142,59 @@ async def test_a_model_that_is_not_there_leaves_the_innkeeper_without_words(
     ):
         assert "Come back later" in await guest.says(r"the innkeeper says .*")
         assert "the innkeeper has no words" in host.log
+
+
+HEARING = """
+(defgame hearing
+  (:players 2)
+  (:state (x truth))
+  (:host position (peer x y z) (log-info "position" :x x :y y :z z))
+  (:host game-event (peer kind text) (log-info "event" :kind kind :text text)
+    (send-game-event peer 1 "heard")))
+"""
+
+
+async def test_a_plain_dcf_node_is_heard_and_answered_but_not_where_there_is_a_key(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    program = tmp_path / "hearing.lisp"
+    program.write_text(HEARING)
+    ClusterKey.generate().save(tmp_path / "key")
+    here = {"domain_listen": "127.0.0.1:0", "heads": ""}
+    position = struct.pack(">fff", 1.5, -2.0, 3.0)
+    async with (
+        ProgramProcess(hydramesh, program, **here) as plain,
+        ProgramProcess(hydramesh, program, cluster_key_file=tmp_path / "key", **here) as sealed,
+        ProgramProcess(
+            hydramesh,
+            program,
+            cluster_key_file=tmp_path / "key",
+            domain_peers=sealed.address,
+            **here,
+        ) as guest,
+    ):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as node:
+            node.settimeout(PATIENCE)
+            for process in (sealed, plain):
+                for kind, payload in ((1, position), (3, b"\x04goal")):
+                    header = struct.pack(">BIQI", kind, kind, time.time_ns() // 1000, len(payload))
+                    node.sendto(header + payload, process.host_port)
+            await plain.says(r"position .*x=1.5 y=-2.0 z=3.0")
+            await plain.says(r"event .*kind=4 text=goal")
+            answers = await asyncio.to_thread(heard, node)
+        assert answers == b"\x01heard"
+        # Who has the key is heard there, and joins.
+        await guest.says(r"joined .*player=0")
+        for process in (plain, guest, sealed):
+            assert process.stop() == 0
+        assert "position" not in sealed.log and "event" not in sealed.log
+
+
+def heard(node: socket.socket) -> bytes:
+    """Return the payload of the first GAME_EVENT that comes; the PING that greets is left out."""
+    while (datagram := node.recv(2000))[0] != 3:
+        pass
+    return datagram[17:]
 
 
 async def ended(process: ProgramProcess) -> None:

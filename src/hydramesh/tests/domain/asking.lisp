@@ -70,13 +70,15 @@ ALIVE are the heads that answer PINGs."
 (defun answer (world task &rest fields)
   (client-take (world-client world)
                (make-message :peer (first task) :type +result+
-                             :payload (pb:encode (apply #'pb:make-result :id (pb:task-id (second task)) fields)))
+                             :payload (pb:encode (apply #'pb:make-result
+                                                        :id (pb:task-id (second task)) fields)))
                (world-now world)))
 
 (defun fail-task (world task code)
   (client-take (world-client world)
                (make-message :peer (first task) :type +error+
-                             :payload (pb:encode (pb:make-error :id (pb:task-id (second task)) :code code :message "no")))
+                             :payload (pb:encode (pb:make-error :id (pb:task-id (second task))
+                                                                :code code :message "no")))
                (world-now world)))
 
 (defmacro asking ((world) form)
@@ -145,7 +147,8 @@ ALIVE are the heads that answer PINGs."
     (asking (world) (ask "m" "x"))
     (pass-time world 12)
     (is (<= 2 (length (tasks world)) 3))
-    (is (= 1 (length (remove-duplicates (mapcar (lambda (task) (pb:task-id (second task))) (tasks world))))))))
+    (is (= 1 (length (remove-duplicates (mapcar (lambda (task) (pb:task-id (second task)))
+                                                (tasks world))))))))
 
 (test without-a-head-the-error-says-so
   (let* ((world (new-world :alive '()))
@@ -154,7 +157,9 @@ ALIVE are the heads that answer PINGs."
     (is (equal '((:else "HEAD_UNREACHABLE")) (told told)))))
 
 (test an-error-is-told-once
-  (let* ((world (new-world)) (told (asking (world) (ask "m" "x" :then #'then :else #'else))) (task (last-task world)))
+  (let* ((world (new-world))
+         (told (asking (world) (ask "m" "x" :then #'then :else #'else)))
+         (task (last-task world)))
     (fail-task world task pb:+model-not-found+)
     (fail-task world task pb:+internal+)
     (answer world task :index 0 :final t)
@@ -180,7 +185,9 @@ ALIVE are the heads that answer PINGs."
     (is (null (told told)))))
 
 (test strangers-answer-nothing
-  (let* ((world (new-world)) (told (asking (world) (ask "m" "x" :then #'then :else #'else))) (task (last-task world)))
+  (let* ((world (new-world))
+         (told (asking (world) (ask "m" "x" :then #'then :else #'else)))
+         (task (last-task world)))
     (answer world (list (ipv4 #x7f000001 9) (second task)) :index 0 :text "lie" :final t)
     (client-take (world-client world) (make-message :peer (first task) :type +result+
                                                     :payload (coerce #(255 255) 'hydramesh/events:octets))
@@ -193,7 +200,8 @@ ALIVE are the heads that answer PINGs."
       (answer world (last-task world) :index 0 :progress (pb:make-progress :phase "steps" :done 1 :total 2))
       (answer world (last-task world) :index 1 :images (list (pb:make-image :png png)) :final t)
       (is (equalp (list (list :then png)) (told told))))
-    (let ((told (asking (world) (embed "e" "one" :then #'then))) (values (coerce '(1.0 2.0) '(simple-array single-float (*)))))
+    (let ((told (asking (world) (embed "e" "one" :then #'then)))
+          (values (coerce '(1.0 2.0) '(simple-array single-float (*)))))
       (answer world (last-task world) :index 0 :embeddings (list (pb:make-embedding :values values)) :final t)
       (is (equalp (list (list :then (list values))) (told told))))
     (let ((told (asking (world) (embed "e" '("one" "two") :then #'then :else #'else))))

@@ -97,8 +97,9 @@ sender and sequence."
           unless (or (chance-p network (network-loss network))
                      (member (list (place-address from) to) (network-cut network) :test #'equal))
             do (let ((jitter (network-jitter network)))
-                 (later network (+ (network-delay network)
-                                   (if (plusp jitter) (- (random (* 2 jitter) (network-random network)) jitter) 0))
+                 (later network
+                        (+ (network-delay network)
+                           (if (plusp jitter) (- (random (* 2 jitter) (network-random network)) jitter) 0))
                         (lambda ()
                           (let ((place (find to (network-places network) :key #'place-address)))
                             (when place

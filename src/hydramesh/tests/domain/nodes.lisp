@@ -75,7 +75,8 @@ called with each message, on which it may fail."
     (is (equal (loop for text in (rest sent) by #'cddr collect text) (texts listener #x20)))))
 
 (test as-many-as-may-wait-are-taken-and-no-more
-  (let* ((network (new-network)) (one (add-node network)) (other (add-node network)) (listener (listening other)))
+  (let* ((network (new-network)) (one (add-node network)) (other (add-node network))
+         (listener (listening other)))
     (listening one)
     (let ((taken (loop for number from 0
                        while (send-reliable (place-node one) (place-address other) #x10 (text-octets "x"))
@@ -107,6 +108,8 @@ called with each message, on which it may fail."
 (test a-peer-that-is-cut-off-is-lost-and-found-again
   (let* ((network (new-network)) (one (add-node network)) (other (add-node network))
          (ours (listening one)) (theirs (listening other)))
+    (send-reliable (place-node other) (place-address one) #x10 (text-octets "hello"))
+    (pass-time network 1)
     (setf (network-cut network) (list (list (place-address one) (place-address other))))
     (send-reliable (place-node one) (place-address other) #x10 (text-octets "lost"))
     (pass-time network 12)
@@ -147,9 +150,11 @@ called with each message, on which it may fail."
 
 (test a-handler-that-fails-ends-nothing-else
   (hydramesh/service/logs:configure "error")
-  (let* ((network (new-network)) (one (add-node network)) (other (add-node network)) (listener (listening other))
+  (let* ((network (new-network)) (one (add-node network)) (other (add-node network))
+         (listener (listening other))
          (*error-output* (make-broadcast-stream)))
-    (setf (listener-act listener) (lambda (message) (declare (ignore message)) (error "a fault of a handler")))
+    (setf (listener-act listener)
+          (lambda (message) (declare (ignore message)) (error "a fault of a handler")))
     (listening one)
     (dotimes (number 3)
       (send-reliable (place-node one) (place-address other) #x10 (text-octets "x")))
@@ -163,9 +168,11 @@ called with each message, on which it may fail."
 (test a-message-that-is-too-large-is-an-error-that-says-what-to-do
   (let* ((network (new-network)) (one (add-node network)))
     (listening one)
-    (signals error (send-bare (place-node one) 7 +state-sync+ (make-array 1144 :element-type '(unsigned-byte 8))))
+    (signals error
+      (send-bare (place-node one) 7 +state-sync+ (make-array 1144 :element-type '(unsigned-byte 8))))
     (signals error (send-bare (place-node one) 7 +reliable+ (text-octets "x")))
-    (signals error (send-reliable (place-node one) 7 #x10 (make-array 16385 :element-type '(unsigned-byte 8))))))
+    (signals error
+      (send-reliable (place-node one) 7 #x10 (make-array 16385 :element-type '(unsigned-byte 8))))))
 
 (test timers-call-in-time-and-until-they-are-stopped
   (let* ((network (new-network)) (one (place-node (add-node network))) (calls '()))

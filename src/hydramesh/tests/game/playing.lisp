@@ -262,7 +262,8 @@ guest)."
       (inject place +stranger+ +state-sync+
               (write-inputs +id+ 5 (list '((dx . 1) (fire . t) (mark . 0))) (game-input +arena+)))
       (inject place +stranger+ +state-sync+ (write-event +id+ (channel-named 'wave) 0 '(7)))
-      (inject place +stranger+ +reliable+ (as-reliable #x11 0 (write-event +id+ (channel-named 'chat) 0 '("I am 0"))))
+      (inject place +stranger+ +reliable+
+              (as-reliable #x11 0 (write-event +id+ (channel-named 'chat) 0 '("I am 0"))))
       (inject place +stranger+ +reliable+ (as-reliable #x10 0 (hydramesh/game/messages:write-leave +id+)))
       (pass-time network 1)
       (is (= before (length *told*)))
@@ -283,7 +284,8 @@ guest)."
       (inject one-place (place-address other-place) +state-sync+
               (write-snapshot +id+ 100000 0 '((1 (x . 50) (vx . 0) (hits . 0) (title . ""))) 
                               (hydramesh/game/definition:game-state +arena+)))
-      (inject one-place (place-address other-place) +reliable+ (as-reliable #x10 0 (write-lobby +id+ nil '())))
+      (inject one-place (place-address other-place) +reliable+
+              (as-reliable #x10 0 (write-lobby +id+ nil '())))
       (pass-time network 1)
       (is (= before (as (one one-place) (player-field 1 'x))))
       (is (equal '(0 1) (as (one one-place) (players)))))))
@@ -297,14 +299,17 @@ guest)."
     (is (<= 99 (as (other other-place) (player-field 0 'x)) 100))
     ;; An input that no honest player can write.
     (let ((before (counted place "strikes")))
-      (inject place (place-address one-place) +state-sync+ (packed (:u8 2) (:u32 +id+) (:u32 9) (:u8 1) (:u8 #b11000000)))
+      (inject place (place-address one-place) +state-sync+
+              (packed (:u8 2) (:u32 +id+) (:u32 9) (:u8 1) (:u16 #b1100000000000000)))
       (is (= (1+ before) (counted place "strikes"))))))
 
 (test an-input-far-ahead-or-too-fast-gains-nothing
   (with-game-on (network place host ((one-place one) (other-place other)))
     (pass-time network 1)
     (flet ((inputs (tick)
-             (write-inputs +id+ tick (loop repeat +inputs-sent+ collect '((dx . 0) (fire . t) (mark . 0))) (game-input +arena+))))
+             (write-inputs +id+ tick
+                           (loop repeat +inputs-sent+ collect '((dx . 0) (fire . t) (mark . 0)))
+                           (game-input +arena+))))
       (inject place (place-address one-place) +state-sync+ (inputs #xfffffff0))
       (is (= 1 (counted place "strikes")))
       ;; Ten times as many inputs as ticks: no more of them count than there are ticks.
@@ -319,21 +324,25 @@ guest)."
   (with-game-on (network place host ((one-place one) (other-place other)))
     (pass-time network 1)
     (dotimes (number 80)
-      (inject place (place-address one-place) +state-sync+ (write-event +id+ (channel-named 'wave) 0 (list number))))
+      (inject place (place-address one-place) +state-sync+
+              (write-event +id+ (channel-named 'wave) 0 (list number))))
     (is (= hydramesh/game/limits:+events+ (length (told :host :wave))))
     (dotimes (number +strikes+)
-      (inject place (place-address one-place) +state-sync+ (write-event +id+ (channel-named 'wave) 0 (list number))))
+      (inject place (place-address one-place) +state-sync+
+              (write-event +id+ (channel-named 'wave) 0 (list number))))
     (pass-time network 2)
     (is (equal '((0)) (told :host :leave)))
     (is (eq :refused (as (one one-place) (game-phase))))
-    (inject place (place-address one-place) +reliable+ (as-reliable #x10 77 (write-join +id+ (game-shape +arena+) "again")))
+    (inject place (place-address one-place) +reliable+
+            (as-reliable #x10 77 (write-join +id+ (game-shape +arena+) "again")))
     (pass-time network 1)
     (is (equal '(1) (as (host place) (players))) "for a while")))
 
 (test names-are-cut-and-cleaned-and-a-full-game-says-so
   (with-game-on (network place host ())
     (flet ((join (address name)
-             (inject place address +reliable+ (as-reliable #x10 0 (write-join +id+ (game-shape +arena+) name)))))
+             (inject place address +reliable+
+                     (as-reliable #x10 0 (write-join +id+ (game-shape +arena+) name)))))
       (join 1 (make-string 33 :initial-element #\x))
       (is (null (as (host place) (players))) "a name that is too long is none")
       (join 2 (coerce '(#\a #\Newline #\Esc #\[) 'string))
@@ -361,10 +370,12 @@ guest)."
       (dotimes (round 3000)
         (let* ((size (random 40 random))
                (noise (make-array size :element-type '(unsigned-byte 8)))
-               (head (packed (:u8 (random 24 random)) (:u32 +id+) (:octets (map-into noise (lambda () (random 256 random)))))))
+               (head (packed (:u8 (random 24 random)) (:u32 +id+)
+                             (:octets (map-into noise (lambda () (random 256 random)))))))
           (dolist (at (list place one-place))
             (inject at (if (eq at place) +stranger+ (place-address place)) (+ 1 (random 4 random)) head)
-            (inject at (+ 500 (random 50 random)) +reliable+ (as-reliable (+ #x10 (random 5 random)) 0 head)))))
+            (inject at (+ 500 (random 50 random)) +reliable+
+                    (as-reliable (+ #x10 (random 5 random)) 0 head)))))
       (pass-time network 1)
       (is (equal '(0 1) (as (host place) (players))))
       (is (zerop (counted place "faults")))
