@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import re
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 
 from daiic.client import ClusterClient
+from daiic.client.prompt_prefix import prompt_prefix
+from daiic.prompt_blocks import HASH
 from daiic.wire import daiic_pb2 as pb
 from daiic.wire.address import format_address
 from integration.shim.tasks import large, words
@@ -48,6 +52,28 @@ async def test_task_is_acknowledged_and_ping_answered(shim) -> None:
             received = await client.datagram()
             kinds[received.kind] = received.sequence
         assert kinds[ACK] == sequence
+
+
+@pytest.mark.parametrize("language", ["json", "protobuf"])
+async def test_the_head_gets_the_hashes_of_a_prompt(shim, head, worker, language) -> None:
+    async def read_before() -> float:
+        _, text = await head.get("/metrics")
+        (value,) = re.findall(r"^daiic_head_read_before_total (\S+)$", text, re.MULTILINE)
+        return float(value)
+
+    task = pb.Task(model="echo", text=pb.TextTask(prompt=(f"in {language} " * 100)[:800]))
+    task.prefix = prompt_prefix(task)
+    assert len(task.prefix) == 3 * HASH
+    payload = MessageToJson(task).encode() if language == "json" else task.SerializeToString()
+    with PlainClient(shim.host_port, acknowledges=True, answers_pings=True) as client:
+        for before in 0, 1, 2:  # of the first, nobody has read anything
+            assert await read_before() == before - (before > 0)
+            client.send(TASK, payload)
+            answer = await client.answer()
+            got = answer.json() if language == "json" else {"text": answer.result().text}
+            assert got["text"] == task.text.prompt
+    assert await read_before() == 2
+    assert [task.prefix for task in worker.tasks] == [b""] * 3
 
 
 async def test_many_clients_with_the_same_numbers_get_their_own_answers(shim) -> None:
