@@ -17,8 +17,8 @@ compiler shows it, and nothing of it runs."))
   (:report (lambda (condition stream)
              (with-slots (form field what remedy) condition
                (format stream "~A~@[, ~A~]: ~A~@[; ~A~]" form field what remedy))))
-  (:documentation "A definition is none. What is printed names it, the field in it, what is wrong there, and what
-would be right."))
+  (:documentation "A definition is none. What is printed names it, the field in it, what is wrong there, and
+what would be right."))
 
 (defun printed (form)
   "Return FORM, which may be anything, as a message shows it: short, in one line, and in lower case."
@@ -30,8 +30,8 @@ would be right."))
          80))
 
 (defun mistaken (form field remedy control &rest arguments)
-  "Signal BAD-DEFINITION: in FIELD, a symbol or NIL, of FORM, a list of the macro and what it defines, there is
-what FORMAT makes of CONTROL and ARGUMENTS, and REMEDY, unless those do, says what would be right."
+  "Signal BAD-DEFINITION: in FIELD, a symbol or NIL, of FORM, a list of the macro and what it defines, there
+is what FORMAT makes of CONTROL and ARGUMENTS, and REMEDY, unless those do, says what would be right."
   (error 'bad-definition :form (format nil "~{~A~^ ~}" (mapcar #'printed form))
                          :field (and field (printed field))
                          :what (apply #'format nil control arguments)

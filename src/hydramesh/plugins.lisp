@@ -9,7 +9,8 @@
   (:import-from #:hydramesh/usb4/plugin)
   (:import-from #:hydramesh/shown #:shown)
   (:export #:begin-plugins #:plugin-samples #:disabled-text)
-  (:documentation "The plugins of a head: those that this program comes with, and what the daemon does with all."))
+  (:documentation "The plugins of a head: those that this program comes with, and what the daemon does with
+all of them."))
 (in-package #:hydramesh/plugins)
 
 (defun begin-plugins (settings mesh)

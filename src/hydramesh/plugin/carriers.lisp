@@ -7,8 +7,8 @@
                 #:transport-send)
   (:export #:attach #:carriers-descriptors #:carriers-next-timeout #:carriers-receive #:carriers-send
            #:carriers-close #:carriers-counters)
-  (:documentation "The transports that carry a mesh's datagrams beside its socket, each with the plugin that it is
-of. One that fails is closed, and the others go on.
+  (:documentation "The transports that carry a mesh's datagrams beside its socket, each with its plugin.
+One that fails is closed, and the others go on.
 
 A mesh has a list of them, which is empty for who has no such plugin."))
 (in-package #:hydramesh/plugin/carriers)

@@ -103,18 +103,23 @@
         (wrong field "it has no parameters"))
       (function-of field (second clause) (cddr clause) count))))
 
+(defun check-store-name (field name others)
+  "Signal BAD-DEFINITION unless NAME, which FIELD has, can be a store's beside OTHERS."
+  (flet ((mistake (remedy control)
+           (mistaken *form* field remedy control (printed name))))
+    (cond ((not (name-p name))
+           (wrong field "~A is no name: a string of lower case letters, digits and hyphens" (printed name)))
+          ((member name +reserved+ :test #'string=)
+           (mistake "give it another name" "~A is HydraMesh's own"))
+          ((member name others :test #'string=)
+           (mistake "leave one of them" "~A is there twice")))))
+
 (defun stores-in (clauses)
   "Return a form that makes the alist of the stores in CLAUSES."
   (let ((names '()))
     `(list ,@(loop for (field name parameters . body) in clauses
                    when (eq field :store)
-                     do (cond ((not (name-p name))
-                               (wrong field "~A is no name: a string of lower case letters, digits and hyphens"
-                                      (printed name)))
-                              ((member name +reserved+ :test #'string=)
-                               (mistaken *form* field "give it another name" "~A is HydraMesh's own" (printed name)))
-                              ((member name names :test #'string=)
-                               (mistaken *form* field "leave one of them" "~A is there twice" (printed name))))
+                     do (check-store-name field name names)
                         (push name names)
                      and collect `(cons ,name ,(function-of field parameters body 3))))))
 
@@ -128,17 +133,17 @@
   (:start () ...)                   what it begins with; STARTED is what that returns
   (:stop (started) ...)             how it ends, also when it is disabled
   (:transport (started mesh settings) ...)
-                                    returns a transport, see hydramesh/plugin/transport, for the head's mesh. It
-                                    is called by the head's thread before anything is received
+                                    returns a transport, see hydramesh/plugin/transport, for the head's mesh.
+                                    It is called by the head's thread before anything is received
   (:store \"name\" (started path writing) ...)
                                     returns a store, see hydramesh/storage/store, in the file at PATH, for
                                     `storage = \"name\"`. Unless WRITING, the file is only read. It signals
                                     STORAGE-FAILURE. There may be several
   (:report (started) ...)           returns a line on how it goes, for people; any thread may call it
 
-The first two are needed. A function that cannot do its work as something is not there signals PLUGIN-UNUSABLE.
-Whatever a function but :report's signals disables the plugin. What is wrong here is signalled as BAD-DEFINITION when this is
-compiled."
+The first two are needed. A function that cannot do its work as something is not there signals
+PLUGIN-UNUSABLE. Whatever a function but :report's signals disables the plugin. What is wrong here is
+signalled as BAD-DEFINITION when this is compiled."
   (let ((*form* (list 'define-plugin name)))
     (unless (and name (symbolp name) (name-p (printed name)))
       (mistaken '(define-plugin) nil

@@ -4,8 +4,10 @@
   (:import-from #:hydramesh/service/logs #:describe-condition #:log-debug #:log-fault #:log-warning)
   (:export #:plugin #:make-plugin #:plugin-name #:plugin-version #:plugin-documentation #:plugin-stores
            #:plugin-transport #:plugin-state #:plugin-reason #:plugin-report-text
-           #:plugin-unusable #:unusable #:*plugins* #:register-plugin #:find-plugin #:plugins #:plugin-of-store
-           #:start-plugin #:start-wanted #:stop-plugin #:stop-plugins #:disable-plugin #:call-hook #:call-protected)
+           #:plugin-unusable #:unusable
+           #:*plugins* #:register-plugin #:find-plugin #:plugins #:plugin-of-store
+           #:start-plugin #:start-wanted #:stop-plugin #:stop-plugins #:disable-plugin
+           #:call-hook #:call-protected)
   (:documentation "Parts of a head that it can do without: which there are, and how each of them goes.
 
 A plugin fails alone: whatever its functions signal disables it, is logged and shown, and the head goes on.
@@ -16,17 +18,17 @@ Any thread may ask for a start or a stop; one of them at a time is done for a pl
   ((reason :initarg :reason))
   (:report (lambda (condition stream)
              (write-string (slot-value condition 'reason) stream)))
-  (:documentation "What a plugin needs is not there; the REASON says what, and what can be done about it. Plugins
-signal it, and it is told without a backtrace, unlike a fault."))
+  (:documentation "What a plugin needs is not there; the REASON says what, and what can be done about it.
+Plugins signal it, and it is told without a backtrace, unlike a fault."))
 
 (defun unusable (control &rest arguments)
   "Signal PLUGIN-UNUSABLE for the reason that FORMAT makes of CONTROL and ARGUMENTS."
   (error 'plugin-unusable :reason (apply #'format nil control arguments)))
 
 (defstruct plugin
-  "What `define-plugin' was given, see there, and how it goes. STORES is an alist of names and functions. STATE is
-:idle before it is started and after it was stopped, :running, or :disabled for the REASON, a sentence.
-STARTED is what START has returned."
+  "What `define-plugin' was given, see there, and how it goes. STORES is an alist of names and functions.
+STATE is :idle before it is started and after it was stopped, :running, or :disabled for the REASON, a
+sentence. STARTED is what START has returned."
   (name "" :type string :read-only t)
   (version "" :type string :read-only t)
   (documentation "" :type string :read-only t)
@@ -90,8 +92,8 @@ PLUGIN-UNUSABLE if another one has a store of the same name."
                                                  :version (plugin-version plugin)))))
 
 (defun call-protected (plugin function)
-  "Call FUNCTION; return what it returns and NIL, or NIL and the condition that ended it, which was logged if it
-is a fault of PLUGIN's."
+  "Call FUNCTION; return what it returns and NIL, or NIL and the condition that ended it, which was logged
+if it is a fault of PLUGIN's."
   (handler-case (handler-bind ((serious-condition (log-failure plugin)))
                   (values (funcall function) nil))
     (serious-condition (condition)

@@ -4,27 +4,28 @@
            #:transport-close #:transport-counters)
   (:documentation "Another way for datagrams than the head's UDP socket: what a plugin's :transport returns.
 
-All of it is called by the head's thread, with the mesh that the transport is for. A turn of the loop waits until a
-descriptor can be read or the time has come, has every transport receive, does the head's work, and has every
-transport send. What a transport does not send goes through the socket. If one of these functions signals an
+All of it is called by the head's thread, with the mesh that the transport is for. A turn of the loop waits
+until a descriptor can be read or the time has come, has every transport receive, does the head's work, and has
+every transport send. What a transport does not send goes through the socket. If one of these functions signals an
 error, the transport is closed and its plugin disabled."))
 (in-package #:hydramesh/plugin/transport)
 
 (defgeneric transport-descriptors (transport)
-  (:documentation "Return a list of file descriptors that have something to receive when they can be read, eight at
-most. It may be another one from turn to turn, but should not be made anew each time.")
+  (:documentation "Return a list of file descriptors that have something to receive when they can be read,
+eight at most. It may be another one from turn to turn, but should not be made anew each time.")
   (:method (transport)
     (declare (ignore transport))
     '()))
 
 (defgeneric transport-receive (transport mesh)
-  (:documentation "Give MESH's endpoint what has arrived, a bounded amount, without waiting. Called every turn.")
+  (:documentation "Give MESH's endpoint what has arrived, a bounded amount, without waiting.
+Called every turn.")
   (:method (transport mesh)
     (declare (ignore transport mesh))))
 
 (defgeneric transport-send (transport mesh)
-  (:documentation "Take what goes this way from MESH's endpoint, which was flushed, and send it, without waiting.
-Called every turn before the socket sends.")
+  (:documentation "Take what goes this way from MESH's endpoint, which was flushed, and send it, without
+waiting. Called every turn before the socket sends.")
   (:method (transport mesh)
     (declare (ignore transport mesh))))
 

@@ -7,8 +7,8 @@
   (:import-from #:hydramesh/shown #:printable)
   (:import-from #:sb-bsd-sockets)
   (:export #:health-main)
-  (:documentation "`hydramesh health`: whether the head on this machine does its work, for the health checks of
-containers and for scripts. It asks the head's status port."))
+  (:documentation "`hydramesh health`: whether the head on this machine does its work, for the health checks
+of containers and for scripts. It asks the head's status port."))
 (in-package #:hydramesh/service/health)
 
 (defparameter +help+ "usage: hydramesh health [--ready] [--SETTING VALUE]...

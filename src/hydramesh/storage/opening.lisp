@@ -47,7 +47,8 @@
                (or (plugin-reason plugin) "it has opened no store")))
 
 (defun call-store (plugin function path writing)
-  "Return the store that FUNCTION of PLUGIN opens, or NIL if it could not. A STORAGE-FAILURE is no fault of it."
+  "Return the store that FUNCTION of PLUGIN opens, or NIL if it could not. A STORAGE-FAILURE is no fault
+of it."
   (let* ((failure nil)
          (store (call-hook plugin (lambda (started)
                                     (handler-case (funcall function started path writing)

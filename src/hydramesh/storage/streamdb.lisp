@@ -12,8 +12,9 @@
   (:import-from #:hydramesh/storage/streamdb-file #:check-streamdb-file)
   (:import-from #:hydramesh/foreign/outside #:call-outside)
   (:import-from #:hydramesh/foreign/streamdb
-                #:load-streamdb #:streamdb-missing #:streamdb-version #:streamdb-open #:streamdb-close #:streamdb-get
-                #:streamdb-put #:streamdb-delete #:streamdb-keys #:streamdb-flush #:streamdb-file-size)
+                #:load-streamdb #:streamdb-missing #:streamdb-version #:streamdb-open
+                #:streamdb-close #:streamdb-get #:streamdb-put #:streamdb-delete #:streamdb-keys
+                #:streamdb-flush #:streamdb-file-size)
   (:import-from #:hydramesh/plugin/define #:define-plugin)
   (:import-from #:hydramesh/plugin/plugin #:unusable)
   (:documentation "The plugin `streamdb': a store in a file of StreamDB.

@@ -65,7 +65,8 @@ b") ":documentation" "one line")
               (mistake (plugin '(:store "tape" (a b c) 1) '(:store "tape" (a b c) 1))))))
 
 (test a-name-that-cannot-be-shown-is-refused
-  (dolist (name (list "text" 7 nil (make-symbol "WITH SPACE") (make-symbol (make-string 50 :initial-element #\A))))
+  (dolist (name (list "text" 7 nil (make-symbol "WITH SPACE")
+                      (make-symbol (make-string 50 :initial-element #\A))))
     (multiple-value-bind (told condition) (mistake `(define-plugin ,name (:version "1.0.0")))
       (is (search "no name of a plugin" told))
       (is (< (length told) 400))

@@ -5,8 +5,8 @@
   (:import-from #:hydramesh/head/metrics #:metrics-text)
   (:import-from #:hydramesh/plugin/define #:define-plugin)
   (:import-from #:hydramesh/plugin/plugin
-                #:*plugins* #:find-plugin #:plugin-reason #:plugin-report-text #:plugin-state #:plugin-unusable
-                #:plugins #:start-plugin #:start-wanted #:stop-plugins #:unusable)
+                #:*plugins* #:find-plugin #:plugin-reason #:plugin-report-text #:plugin-state
+                #:plugin-unusable #:plugins #:start-plugin #:start-wanted #:stop-plugins #:unusable)
   (:import-from #:hydramesh/plugins #:disabled-text #:plugin-samples)
   (:import-from #:hydramesh/storage/opening #:open-storage #:storage-broken)
   (:import-from #:hydramesh/storage/store
@@ -37,7 +37,9 @@
   (plugin-state (find-plugin name)))
 
 (test those-that-are-wanted-run-and-are-stopped-in-turn
-  (with-plugins ((one (:wanted (settings) (getf settings :one)) (:start () (did :one)) (:stop (it) (did (list :end it))))
+  (with-plugins ((one (:wanted (settings) (getf settings :one))
+                      (:start () (did :one))
+                      (:stop (it) (did (list :end it))))
                  (two (:start () (did :two)) (:stop (it) (did (list :end it))))
                  (three (:wanted (settings) (getf settings :three)) (:start () (did :three)))
                  (four (:start () (did :four)) (:store "four" (it path writing) it)))

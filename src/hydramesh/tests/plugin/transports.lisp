@@ -75,7 +75,7 @@
                  (sb-posix:write in (sb-sys:vector-sap (make-array 1 :element-type '(unsigned-byte 8))) 1)
                  (let ((before (mesh-now mesh)))
                    (mesh-wait mesh 30000000)
-                   (is (< (- (mesh-now mesh) before) 20000000) "it waits although there is something to receive")))
+                   (is (< (- (mesh-now mesh) before) 20000000) "it waits although something came")))
             (sb-posix:close out)
             (sb-posix:close in)))
         (mesh-flush mesh)
