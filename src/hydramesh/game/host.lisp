@@ -18,7 +18,7 @@
   (:import-from #:hydramesh/game/fields #:field-initial #:field-name #:fitted)
   (:import-from #:hydramesh/game/limits
                 #:+banned+ #:+banned-for+ #:+events+ #:+input-repeated+ #:+inputs-ahead+ #:+inputs-kept+
-                #:+joins+
+                #:+joins+ #:+name+ #:+name-bytes+
                 #:+silence+ #:+strikes+)
   (:import-from #:hydramesh/game/messages
                 #:+event+ #:+input+ #:+join+ #:+leave+ #:+passing+ #:+ready+ #:game-id #:game-shape
@@ -28,6 +28,7 @@
                 #:write-welcome)
   (:import-from #:hydramesh/game/lateness #:make-lateness #:note-lateness)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
+  (:import-from #:hydramesh/protobuf/text #:text-size)
   (:import-from #:hydramesh/shown #:printable)
   (:export #:host #:open-host #:host-take #:host-lose #:host-stop #:host-tick #:host-members #:host-playing
            #:host-lateness
@@ -58,7 +59,8 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
   (newest '() :type list))
 
 (defstruct host
-  "A game on NODE. MEMBERS are in the order of their numbers; BANNED is an alist of addresses and until when."
+  "A game on NODE. MEMBERS are in the order of their numbers; BANNED is an alist of addresses and until when.
+JOINS are the addresses that have asked to join in this second."
   (game nil :type game)
   node
   (id 0 :type (unsigned-byte 32))
@@ -67,7 +69,7 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
   (playing nil)
   (members '() :type list)
   (banned '() :type list)
-  (joins 0 :type fixnum)
+  (joins '() :type list)
   (second-at 0 :type microseconds)
   (timer nil)
   (lateness (make-lateness)))
@@ -113,6 +115,9 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
     (dolist (member members)
       (control host (member-address member) payload))))
 
+(defun welcome (host member)
+  (control host (member-address member) (write-welcome (host-id host) (member-number member))))
+
 (defun refuse (host address reason)
   (control host address (write-refused (host-id host) reason)))
 
@@ -120,20 +125,32 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
   (let ((ban (assoc address (host-banned host))))
     (and ban (< (node-now (host-node host)) (cdr ban)))))
 
-(defun take-join (host address payload)
+(defun may-ask-p (host address)
+  "Count a request to join. Each address has one a second, so that none uses up those of the others."
+  (let ((asked (host-joins host)))
+    (unless (or (banned-p host address) (find address asked) (>= (length asked) +joins+))
+      (push address (host-joins host)))))
+
+(defun take-join (host member address payload)
   (multiple-value-bind (shape name) (read-join payload)
-    (let ((member (at-address host address)) (game (host-game host)))
-      (cond ((or (banned-p host address)
-                 (> (incf (host-joins host)) +joins+))
-             (count-one (host-node host) "joins refused"))
-            ((/= shape (host-shape host))
-             (refuse host address "this is another version of the game"))
-            (member
-             (control host address (write-welcome (host-id host) (member-number member)))
-             (tell-lobby host (list member)))
-            ((>= (length (host-members host)) (game-most-players game))
-             (refuse host address "the game is full"))
-            (t (admit host address (printable name)))))))
+    (cond ((not (if member (may-say-p host member) (may-ask-p host address)))
+           (count-one (host-node host) "joins refused"))
+          ((/= shape (host-shape host))
+           (refuse host address "this is another version of the game"))
+          (member
+           (welcome host member)
+           (tell-lobby host (list member)))
+          ((>= (length (host-members host)) (game-most-players (host-game host)))
+           (refuse host address "the game is full"))
+          (t (admit host address (name-for-all name))))))
+
+(defun name-for-all (name)
+  "Return what is shown of NAME, which anybody may have chosen: a lobby full of such names fits a message."
+  (let ((shown (printable name)))
+    (loop for end downfrom (min +name+ (length shown))
+          for cut = (subseq shown 0 end)
+          when (<= (text-size cut) +name-bytes+)
+            return cut)))
 
 (defun admit (host address name)
   (let* ((game (host-game host))
@@ -149,7 +166,7 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
     (setf (host-members host) (merge 'list (host-members host) (list member) #'< :key #'member-number))
     (log-info "a player has joined" :game (game-name game) :player number :name (member-name member)
                                     :address (format-address address))
-    (control host address (write-welcome (host-id host) number))
+    (welcome host member)
     (call-handler host :join number)
     (tell-lobby host)
     (begin-if-ready host)))
@@ -212,18 +229,16 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
   (let* ((address (message-peer message))
          (payload (message-payload message))
          (member (at-address host address)))
-    (cond ((= kind +join+) (take-join host address payload))
+    (when member
+      (setf (member-heard-at member) (node-now (host-node host))))
+    (cond ((= kind +join+) (take-join host member address payload))
           ((null member) (count-one (host-node host) "from no player"))
           (t
-           (setf (member-heard-at member) (node-now (host-node host)))
            (handler-case
                (cond ((= kind +input+) (take-inputs host member (read-inputs payload (host-game host))))
                      ((= kind +event+) (take-event host member payload))
                      ((= kind +passing+) (take-passing host member message))
-                     ((= kind +ready+)
-                      (setf (member-ready member) (read-ready payload))
-                      (tell-lobby host)
-                      (begin-if-ready host))
+                     ((= kind +ready+) (take-ready host member (read-ready payload)))
                      ((= kind +leave+) (remove-member host member "it said so"))
                      (t (strike host member)))
              (malformed-payload () (strike host member)))))))
@@ -250,6 +265,13 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
       (decf (member-events member))
       (progn (strike host member) nil)))
 
+(defun take-ready (host member ready)
+  ;; All are told, so this is bounded as events are.
+  (when (and (may-say-p host member) (not (eq ready (member-ready member))))
+    (setf (member-ready member) ready)
+    (tell-lobby host)
+    (begin-if-ready host)))
+
 (defun take-event (host member payload)
   (multiple-value-bind (channel player values) (read-event payload (host-game host))
     (declare (ignore player)) ; whoever it says it is
@@ -273,7 +295,7 @@ taken again. EVENTS are left of this second's; STRIKES are counted until STRIKES
   (let ((now (node-now (host-node host))))
     (when (>= now (host-second-at host))
       (setf (host-second-at host) (+ now (seconds 1))
-            (host-joins host) 0)
+            (host-joins host) '())
       (dolist (member (copy-list (host-members host)))
         (setf (member-events member) +events+)
         (when (> (- now (member-heard-at member)) (seconds +silence+))

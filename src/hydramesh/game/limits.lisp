@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/game/limits
   (:use #:cl)
-  (:export #:+name+ #:+state-text+ #:+channel-text+ #:+fields+ #:+channels+ #:+inputs-sent+ #:+inputs-ahead+
+  (:export #:+name+ #:+name-bytes+ #:+state-text+ #:+channel-text+ #:+fields+ #:+channels+ #:+inputs-sent+ #:+inputs-ahead+
            #:+inputs-kept+
            #:+input-repeated+ #:+silence+ #:+joins+ #:+events+ #:+strikes+ #:+banned+ #:+banned-for+
            #:+snapshots+
@@ -10,6 +10,7 @@ says what happens at each."))
 (in-package #:hydramesh/game/limits)
 
 (defconstant +name+ 32 "Characters of a player's name.")
+(defconstant +name-bytes+ 60 "Bytes of it, as others are told it: those of 255 players fit a RELIABLE message.")
 (defconstant +state-text+ 32 "Characters of a text in the state.")
 (defconstant +channel-text+ 1000 "Characters of a text on a channel.")
 (defconstant +fields+ 64 "Fields of a state, an input or a channel.")
@@ -19,7 +20,7 @@ says what happens at each."))
 (defconstant +inputs-kept+ 12 "Inputs of a player that wait for their tick.")
 (defconstant +input-repeated+ 15 "Ticks for which the last input is taken for one that has not come.")
 (defconstant +silence+ 10 "Seconds after which a player who sends nothing has left.")
-(defconstant +joins+ 20 "Requests to join that are answered in a second.")
+(defconstant +joins+ 20 "Addresses whose requests to join are answered in a second, one each.")
 (defconstant +events+ 60 "Events of a player on all channels in a second.")
 (defconstant +strikes+ 100 "Messages beyond a bound, or malformed, in ten seconds until a player is banned.")
 (defconstant +banned+ 256 "Addresses that are banned at a time.")

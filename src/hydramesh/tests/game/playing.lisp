@@ -2,6 +2,7 @@
   (:use #:cl #:hydramesh/game)
   (:import-from #:fiveam #:test #:is #:is-true #:is-false)
   (:import-from #:hydramesh/domain/definitions #:*definitions*)
+  (:import-from #:hydramesh/domain/limits #:+reliable-bytes+)
   (:import-from #:hydramesh/domain/node #:*node* #:*service* #:node-add #:node-counters #:node-stop)
   (:import-from #:hydramesh/domain/packing #:packed)
   (:import-from #:hydramesh/domain/payloads #:write-game-event #:write-position)
@@ -11,9 +12,9 @@
   (:import-from #:hydramesh/game/limits #:+banned-for+ #:+inputs-sent+ #:+strikes+)
   (:import-from #:hydramesh/game/messages
                 #:game-id #:game-shape #:write-event #:write-inputs #:write-join #:write-lobby
-                #:write-snapshot #:write-welcome)
+                #:write-ready #:write-snapshot #:write-welcome)
   (:import-from #:hydramesh/tests/domain/network
-                #:add-node #:inject #:network-cut #:network-now #:new-network #:pass-time #:place-address
+                #:add-node #:inject #:network-cut #:network-now #:network-sent #:new-network #:pass-time #:place-address
                 #:place-network
                 #:place-node)
   (:import-from #:hydramesh/tests/suite)
@@ -353,6 +354,56 @@ guest)."
       (loop for address from 4 to 40 do (join address "x"))
       (is (= 4 (length (as (host place) (players)))))
       (is (plusp (counted place "joins refused")) "and not all of them are answered"))))
+
+;; It is of Unicode's tags, which nobody can see and each of which is ten characters where it is shown.
+(defparameter +unseen-name+ (make-string 32 :initial-element (code-char #xe0001)))
+
+(test no-name-keeps-others-from-knowing-who-is-there
+  (with-game-on (network place host ((one-place one)))
+    (pass-time network 1)
+    (inject place +stranger+ +reliable+ (as-reliable #x10 0 (write-join +id+ (game-shape +arena+) +unseen-name+)))
+    (pass-time network 1)
+    (is (equal '(0 1) (as (one one-place) (players))))
+    (is (equal '(()) (told 0 :begin)))))
+
+(test a-lobby-of-the-longest-names-fits-a-message
+  (with-game-on (network place host ())
+    (inject place 1 +reliable+
+            (as-reliable #x10 0 (write-join +id+ (game-shape +arena+)
+                                            (make-string 32 :initial-element (code-char #x1f600)))))
+    (let ((name (as (host place) (player-name 0))))
+      (is (plusp (length name)))
+      (is (<= (length (write-lobby +id+ t (loop repeat 255 collect (list 0 t name)))) +reliable-bytes+)))))
+
+(test who-waits-in-the-lobby-stays-in-it
+  (with-game-on (network place host ((one-place one)))
+    (pass-time network 60)
+    (is (equal '((0)) (told :host :join)))
+    (is (null (told :host :leave)))))
+
+(test who-asks-to-join-again-and-again-keeps-nobody-out
+  (with-game-on (network place host ((one-place one) (other-place other)))
+    (loop for number from 0
+          repeat 500
+          for member = (evenp number)
+          do (inject place (if member (place-address one-place) +stranger+) +reliable+
+                     (as-reliable #x10 (+ 50 number) (write-join +id+ 12345 "x")))
+             (when (zerop (mod number 100))
+               (pass-time network 0.01d0)))
+    (pass-time network 4)
+    (is (member 1 (as (host place) (players))) "the other player is in")))
+
+(test who-is-ready-and-not-ready-by-turns-fills-nobody-elses-queue
+  (with-game-on (network place host ((one-place one) (other-place other)))
+    (pass-time network 1)
+    (let ((before (network-sent network)))
+      (dotimes (number 1000)
+        (inject place (place-address one-place) +reliable+
+                (as-reliable #x10 (+ 50 number) (write-ready +id+ (oddp number)))))
+      (is (< (- (network-sent network) before) 300)))
+    (as (host place) (emit 'chat "all hear this"))
+    (pass-time network 1)
+    (is (equal '((nil "all hear this")) (told 1 :chat)))))
 
 (test another-version-of-the-game-is-told-so
   (with-game-on (network place host ())
