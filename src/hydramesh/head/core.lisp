@@ -15,6 +15,7 @@
                 #:dispatcher-policy #:dispatcher-races #:dispatcher-workers #:policy-group-threshold
                 #:policy-worker-timeout)
   (:import-from #:hydramesh/head/endings #:dispatcher-fail)
+  (:import-from #:hydramesh/head/failed-attempts #:worker-messages-error)
   (:import-from #:hydramesh/head/faults #:logging-faults #:skipping-faults)
   (:import-from #:hydramesh/head/heads #:make-heads #:heads-leave #:heads-take #:heads-tick)
   (:import-from #:hydramesh/head/job #:job-number)
@@ -24,13 +25,14 @@
   (:import-from #:hydramesh/head/presence #:presence)
   (:import-from #:hydramesh/head/probing #:probe-all)
   (:import-from #:hydramesh/head/races #:races-next)
+  (:import-from #:hydramesh/head/registration #:worker-messages-heartbeat)
   (:import-from #:hydramesh/head/registry #:registry-answered #:registry-workers)
+  (:import-from #:hydramesh/head/relaying #:worker-messages-result)
   (:import-from #:hydramesh/head/statistics #:statistics #:make-statistics #:statistics-malformed)
   (:import-from #:hydramesh/head/task-errors)
   (:import-from #:hydramesh/head/timeouts #:dispatcher-race #:dispatcher-tick)
   (:import-from #:hydramesh/head/worker-messages
-                #:worker-messages #:make-worker-messages #:worker-messages-error
-                #:worker-messages-heartbeat #:worker-messages-result #:worker-messages-unreachable)
+                #:worker-messages #:make-worker-messages #:worker-messages-unreachable)
   (:import-from #:hydramesh/schema)
   (:local-nicknames (#:pb #:hydramesh/schema)
                     (#:task-errors #:hydramesh/head/task-errors))

@@ -13,7 +13,7 @@
   (:import-from #:hydramesh/head/group-ledger #:group-ledger-lost)
   (:import-from #:hydramesh/head/health #:worker-failed)
   (:import-from #:hydramesh/head/job
-                #:job #:job-answer #:job-attempts #:job-error #:job-failed-here #:job-hedge #:job-numbers
+                #:job-answer #:job-attempts #:job-error #:job-failed-here #:job-hedge #:job-numbers
                 #:job-too-small #:job-worker #:numbers-moved)
   (:import-from #:hydramesh/head/link #:link-forget)
   (:import-from #:hydramesh/head/registry #:registry-remove)
