@@ -48,8 +48,13 @@ def abi(datagram: bytes) -> Iterator[bytes]:
         yield bytes([NO_KEYS, end | RAW_STEP, STRANGER, len(datagram)]) + datagram + b"\xff"
 
 
+def paths(datagram: bytes) -> Iterator[bytes]:
+    """Yield a life of `dcf/tests/hostile_paths`: no datagram is one, but its bytes are choices."""
+    yield datagram[:LARGEST]
+
+
 def main() -> None:
-    lives = {"bridge": bridge, "abi": abi}[sys.argv[1]]
+    lives = {"bridge": bridge, "abi": abi, "paths": paths}[sys.argv[1]]
     wire, folder = Path(sys.argv[2]), Path(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     groups = {name: set(datagrams(group)) for name, group in json.loads(wire.read_text()).items()}

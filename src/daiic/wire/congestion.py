@@ -115,7 +115,9 @@ class Pacer:
 
     def allowance(self, rate: float, now: float) -> float:
         """Return how many bytes may go at `now`, given `rate` bytes a second."""
-        if now > self._at:
+        if rate == inf:  # no time need pass, and none may: it is not known how long to wait
+            self._allowance, self._at = float(self.LARGEST_BURST), now
+        elif now > self._at:
             self._allowance = min(self._allowance + rate * (now - self._at), self._burst(rate))
             self._at = now
         return self._allowance

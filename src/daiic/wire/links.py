@@ -85,7 +85,10 @@ class PathChange:
 
 
 class Links:
-    """All links of a process."""
+    """All links of a process.
+
+    `step` tells if libdcf fails; the others then do nothing.
+    """
 
     def __init__(self, key: ClusterKey | None, prefix: str = THUNDERBOLT) -> None:
         """Use the network devices whose names begin with `prefix`, now or later.
@@ -100,21 +103,25 @@ class Links:
         if result < 0:
             raise LinksUnusable(f"links cannot be used: {os.strerror(ctypes.get_errno())}")
         self._links = made
+        self._descriptor = self._checked(self._library.dcf_links_fd(made))
 
     def fileno(self) -> int:
         """Return a descriptor that can be read from when there is a reason for `step`."""
-        return self._checked(self._library.dcf_links_fd(self._links))
+        return self._descriptor
 
     def next_timeout(self) -> float:
         """Return when `step` has to be called, whatever comes."""
         at = c_uint64()
-        self._checked(self._library.dcf_links_next_timeout(self._links, byref(at)))
+        self._library.dcf_links_next_timeout(self._links, byref(at))
         return at.value / 1e6
 
     def step(self, now: float, wall: int) -> None:
         """Look for devices, find peers, probe paths, and read what came.
 
         `now` is a monotonic clock in seconds, `wall` in microseconds since the Epoch.
+
+        Raises:
+            LinksUnusable: after a fault in libdcf; there is nothing left but to `close`.
         """
         self._checked(self._library.dcf_links_step(self._links, int(now * 1e6), wall))
 
@@ -129,16 +136,14 @@ class Links:
     def asked(self, payload: bytes, sender: Address, now: float, wall: int) -> None:
         """Answer a message about paths that came over the ordinary network."""
         size, address = len(payload), byref(_to_c(sender))
-        self._checked(
-            self._library.dcf_links_challenged(
-                self._links, payload, size, address, int(now * 1e6), wall
-            )
+        self._library.dcf_links_challenged(
+            self._links, payload, size, address, int(now * 1e6), wall
         )
 
     def changes(self) -> Iterator[PathChange]:
         """Yield what has become of paths."""
         change = _Change()
-        while self._checked(self._library.dcf_links_next_change(self._links, byref(change))):
+        while self._library.dcf_links_next_change(self._links, byref(change)) == 1:
             yield PathChange(_from_c(change.peer), change.size or None)
 
     def names(self) -> list[str]:
@@ -151,14 +156,14 @@ class Links:
     def put(self, datagram: bytes, to: Address, now: float) -> bool:
         """Take a datagram that goes over a link, with the next `flush`; return whether it does."""
         address = byref(_to_c(to))
-        result = self._library.dcf_links_put(
+        result: int = self._library.dcf_links_put(
             self._links, address, datagram, len(datagram), int(now * 1e6)
         )
-        return self._checked(result) == 1
+        return result == 1
 
     def flush(self) -> None:
         """Send what was put."""
-        self._checked(self._library.dcf_links_flush(self._links))
+        self._library.dcf_links_flush(self._links)
 
     def counters(self) -> dict[str, int]:
         """Return what was counted, by name."""
@@ -177,7 +182,7 @@ class Links:
     def _all(self, function: Any) -> Iterator[tuple[bytes, Address]]:
         pointer, size, address = c_void_p(), c_size_t(), _Address()
         out = (byref(pointer), byref(size), byref(address))
-        while self._checked(function(self._links, *out)):
+        while function(self._links, *out) == 1:
             yield ctypes.string_at(pointer, size.value), _from_c(address)
 
     def _checked(self, result: int) -> int:

@@ -13,7 +13,7 @@ from daiic.wire.endpoint import Endpoint
 from daiic.wire.events import Event
 from daiic.wire.keyfile import ClusterKey
 from daiic.wire.limits import Limits
-from daiic.wire.links import Links, PathChange
+from daiic.wire.links import Links, LinksUnusable, PathChange
 from daiic.wire.messages import Address, MessageType
 from daiic.wire.udp_socket import UdpSocket, bind, grouped
 
@@ -50,6 +50,7 @@ class MeshSocket:
         self._freed_before = 0
         self._links: Links | None = None
         self._on_path: Callable[[PathChange], None] = lambda change: None
+        self._linked: set[Address] = set()
         self.local_address: Address = sock.getsockname()
         self.counters = endpoint.counters
         self.clock = RunningClock()
@@ -187,15 +188,33 @@ class MeshSocket:
 
     def _step(self, links: Links, now: float) -> None:
         endpoint = self._endpoint
-        links.step(now, time.time_ns() // 1000)
+        try:
+            links.step(now, time.time_ns() // 1000)
+        except LinksUnusable:
+            self._drop_links(links, now)
+            return
         for datagram, peer in links.received():
             endpoint.datagram_received(memoryview(datagram), peer, now)
         self._answer_about_paths(links, now)
         for payload, peer in links.questions():
             endpoint.send_path_message(peer, payload, now)
         for change in links.changes():
-            endpoint.set_path(change.peer, change.size, now)
-            self._on_path(change)
+            self._follow(change, now)
+
+    def _follow(self, change: PathChange, now: float) -> None:
+        if change.size is None:
+            self._linked.discard(change.peer)
+        else:
+            self._linked.add(change.peer)
+        self._endpoint.set_path(change.peer, change.size, now)
+        self._on_path(change)
+
+    def _drop_links(self, links: Links, now: float) -> None:
+        self._links = None
+        self._loop.remove_reader(links.fileno())
+        links.close()
+        for peer in tuple(self._linked):
+            self._follow(PathChange(peer, None), now)
 
     def _answer_about_paths(self, links: Links, now: float) -> None:
         for payload, peer in self._endpoint.take_path_messages():

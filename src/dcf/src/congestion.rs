@@ -170,7 +170,10 @@ impl Default for Pacer {
 impl Pacer {
     /// How many bytes may go at `now`, given a rate in bytes a microsecond.
     pub fn allowance(&mut self, rate: f64, now: Micros) -> f64 {
-        if now > self.at {
+        if rate.is_infinite() {
+            // No time need pass, and none may: it is not known how long to wait.
+            (self.allowance, self.at) = (LARGEST_BURST, now);
+        } else if now > self.at {
             let earned = rate * (now - self.at) as f64;
             self.allowance = (self.allowance + earned).min(burst(rate));
             self.at = now;

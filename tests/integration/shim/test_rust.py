@@ -17,7 +17,7 @@ def test_rust_tests_pass(binary: str) -> None:
     assert done.stdout.count("test result: ok") >= 9
 
 
-@pytest.mark.parametrize("target", ["bridge", "abi"])
+@pytest.mark.parametrize("target", ["bridge", "abi", "paths"])
 def test_fuzzer_finds_nothing_in_its_first_thousand_runs(binary: str, target: str) -> None:
     done = subprocess.run(
         [WORKSPACE / "cargo.sh", "fuzz", target, "-seed=1", "-runs=1000", "-print_final_stats=1"],
