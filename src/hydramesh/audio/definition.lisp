@@ -176,7 +176,8 @@ What is wrong is signalled while this is compiled, as BAD-DEFINITION."
           append (destructuring-bind (&optional event (arguments nil arguments-p) &rest body) (rest clause)
                    (let* ((event (event event))
                           (wanted (rest (assoc event +events+))))
-                     (unless (and arguments-p (listp arguments) (= (length arguments) (length wanted))
+                     (unless (and arguments-p (listp arguments)
+                                  (eql (length wanted) (ignore-errors (list-length arguments)))
                                   (every #'symbolp arguments))
                        (mistake :on "a handler of ~(~A~) gets ~:[nothing~;~:*~{~(~A~)~^ and ~}~]; write ~
                                      (:on ~(~A~) (~{~(~A~)~^ ~}) …)" event wanted event wanted))

@@ -59,7 +59,9 @@ first."
   "Give TASK to the cluster. PART is called with what is asked and each part of the answer, and calls FINISH."
   (unless *node*
     (error "a program can ask only in its handlers, while it runs"))
-  (let* ((node *node*) (asked (make-asked node *acting* *service* then else)) (client (node-client node)))
+  (let* ((node *node*) (asked (make-asked node *acting* *service* then else)) (client (node-client node))
+         ;; What has something else where a text belongs is found here, and is no call.
+         (size (pb:encoded-size task)))
     (incf (node-calls node))
     (cond ((null client)
            (fail asked (make-task-error pb:+head-unreachable+ "this program knows no heads" "set `heads`")))
@@ -67,7 +69,7 @@ first."
            (fail asked (make-task-error pb:+queue-full+
                                         (format nil "~D tasks of this program are not answered yet" +calls+)
                                         "ask again when one of them is")))
-          ((> (pb:encoded-size task) +prompt-bytes+)
+          ((> size +prompt-bytes+)
            (fail asked (make-task-error pb:+bad-request+
                                         (format nil "the task has more than ~D MiB"
                                                 (floor +prompt-bytes+ (ash 1 20)))

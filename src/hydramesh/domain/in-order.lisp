@@ -85,14 +85,21 @@ these."
         (error 'malformed-payload))
       (values channel behind epoch number (rest-octets)))))
 
+(defconstant +overhead+ 64 "Bytes that a message which waits takes beside its body.")
+
+(defun early-size (body)
+  (+ +overhead+ (length body)))
+
 (defstruct (receiver (:constructor make-receiver ()))
   "The messages on a channel from a peer. EXPECTED is the next number of EPOCH; EARLY are those that came
-before their turn, as (number . body), in order, and GAP-SINCE is when the first of them came."
+before their turn, as (number . body), in order, EARLY-BYTES what they take, and GAP-SINCE is when the first
+of them came. At HEARD-AT the last one of EPOCH came."
   (epoch nil :type (or null (unsigned-byte 64)))
   (expected 0 :type (unsigned-byte 33))
   (early '() :type list)
   (early-bytes 0 :type fixnum)
-  (gap-since 0 :type microseconds))
+  (gap-since 0 :type microseconds)
+  (heard-at 0 :type microseconds))
 
 (defun receiver-accept (receiver behind epoch number body now room)
   "Take a message; return the bodies whose turn it is, in order, and what else is to be counted: NIL,
@@ -100,10 +107,11 @@ before their turn, as (number . body), in order, and GAP-SINCE is when the first
   (declare (type octets body))
   (let ((base (- number behind)) (skipped nil) (bodies '()))
     (flet ((pass (body) (push body bodies)))
-      (cond ((and (receiver-epoch receiver) (< epoch (receiver-epoch receiver)))
-             (return-from receiver-accept (values '() :refused)))
-            ((or (null (receiver-epoch receiver)) (> epoch (receiver-epoch receiver)))
-             (begin receiver epoch base)))
+      (when (outdated-p receiver epoch now)
+        (return-from receiver-accept (values '() :refused)))
+      (unless (eql epoch (receiver-epoch receiver))
+        (begin receiver epoch base))
+      (setf (receiver-heard-at receiver) now)
       (when (> base (receiver-expected receiver))
         (setf skipped t)
         (follow receiver base #'pass))
@@ -116,6 +124,13 @@ before their turn, as (number . body), in order, and GAP-SINCE is when the first
                (return-from receiver-accept (values (nreverse bodies) :refused)))))
       (values (nreverse bodies) (and skipped :skipped)))))
 
+(defun outdated-p (receiver epoch now)
+  "Return whether what is of EPOCH was sent before a newer epoch began. When that is quiet for longer than
+messages are repeated, its sender's clock was set back, or it was made up."
+  (and (receiver-epoch receiver)
+       (< epoch (receiver-epoch receiver))
+       (< now (+ (receiver-heard-at receiver) (seconds +skip-after+)))))
+
 (defun begin (receiver epoch base)
   (setf (receiver-epoch receiver) epoch
         (receiver-expected receiver) base
@@ -125,15 +140,16 @@ before their turn, as (number . body), in order, and GAP-SINCE is when the first
 (defun keep-early (receiver number body now room)
   "Keep what came before its turn; return whether it is kept, or was."
   (cond ((assoc number (receiver-early receiver)) t)
-        ((or (> (length body) room)
-             (> (+ (length body) (receiver-early-bytes receiver)) +reliable-window-bytes+))
+        ((or (> (early-size body) room)
+             (> (+ (early-size body) (receiver-early-bytes receiver))
+                (+ +reliable-window-bytes+ (* +overhead+ +reliable-window+))))
          nil)
         (t
          (when (null (receiver-early receiver))
            (setf (receiver-gap-since receiver) now))
          (setf (receiver-early receiver)
                (merge 'list (receiver-early receiver) (list (cons number body)) #'< :key #'car))
-         (incf (receiver-early-bytes receiver) (length body))
+         (incf (receiver-early-bytes receiver) (early-size body))
          t)))
 
 (defun follow (receiver least pass)
@@ -141,7 +157,7 @@ before their turn, as (number . body), in order, and GAP-SINCE is when the first
   (loop for (number . body) = (first (receiver-early receiver))
         while (and number (or (< number least) (= number (receiver-expected receiver))))
         do (pop (receiver-early receiver))
-           (decf (receiver-early-bytes receiver) (length body))
+           (decf (receiver-early-bytes receiver) (early-size body))
            (setf (receiver-expected receiver) (1+ number))
            (funcall pass body))
   (setf (receiver-expected receiver) (max least (receiver-expected receiver)))

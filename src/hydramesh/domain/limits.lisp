@@ -2,7 +2,7 @@
   (:use #:cl)
   (:export #:+bare-bytes+ #:+reliable-bytes+ #:+reliable-window+ #:+reliable-window-bytes+
            #:+reliable-waiting+
-           #:+early-bytes+ #:+skip-after+ #:+memory+ #:+peer-memory+ #:+peers+ #:+datagrams+
+           #:+early-bytes+ #:+early-peer-bytes+ #:+skip-after+ #:+memory+ #:+peer-memory+ #:+peers+ #:+datagrams+
            #:+timers+ #:+calls+ #:+prompt-bytes+ #:+answer-bytes+ #:+kept-bytes+ #:+kept-pending+)
   (:documentation "The bounds of what programs send, are sent, and keep, whatever happens. docs/operations.md
 says what happens at each."))
@@ -13,7 +13,8 @@ says what happens at each."))
 (defconstant +reliable-window+ 256 "RELIABLE messages begun since the oldest that is not acknowledged.")
 (defconstant +reliable-window-bytes+ (ash 256 10) "Bytes of those.")
 (defconstant +reliable-waiting+ 1024 "RELIABLE messages on a channel that wait until others are there.")
-(defconstant +early-bytes+ (ash 16 20) "Bytes of RELIABLE messages, of all peers, that are early.")
+(defconstant +early-bytes+ (ash 64 20) "Bytes of RELIABLE messages, of all peers, that are early.")
+(defconstant +early-peer-bytes+ (ash 1 20) "The same of one peer, so that none uses up what others need.")
 (defconstant +skip-after+ 10 "Seconds for which those wait; an earlier one is repeated for 8.")
 (defconstant +memory+ (ash 64 20) "Bytes of messages being reassembled or not yet acknowledged, all peers.")
 (defconstant +peer-memory+ (ash 1 20) "The same of one peer, each way.")

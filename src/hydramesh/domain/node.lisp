@@ -13,7 +13,7 @@
                 #:make-sender #:sender-put #:sender-next #:sender-sent #:sender-delivered #:sender-idle-p
                 #:make-receiver #:receiver-accept #:receiver-gap-p #:receiver-skip
                 #:receiver-early-bytes #:read-reliable)
-  (:import-from #:hydramesh/domain/limits #:+bare-bytes+ #:+reliable-bytes+ #:+early-bytes+)
+  (:import-from #:hydramesh/domain/limits #:+bare-bytes+ #:+reliable-bytes+ #:+early-bytes+ #:+early-peer-bytes+)
   (:import-from #:hydramesh/domain/packing #:malformed-payload)
   (:import-from #:hydramesh/domain/service
                 #:service-name #:start-service #:take-message #:lose-peer #:stop-service)
@@ -42,14 +42,16 @@ bound, and an error in it is logged and ends nothing else."))
 (defvar *service* nil "What START-SERVICE returned for it; NIL while it starts, unless that binds it.")
 
 (defstruct peer
-  "What is known of an address: SENDERS and RECEIVERS by channel, alists."
+  "What is known of an address: SENDERS and RECEIVERS by channel, alists. EARLY-BYTES is what its messages
+take that wait for earlier ones."
   (senders '() :type list)
-  (receivers '() :type list))
+  (receivers '() :type list)
+  (early-bytes 0 :type fixnum))
 
 (defstruct (node (:constructor %make-node))
   "PEERS are addresses that the settings name, ADDRESS its own, or NIL without a network, as LINK then is.
-KNOWN are peers by address; CALLS counts tasks that are not answered; GAPS are (peer channel receiver) of
-which messages wait for earlier ones. COUNTERS is a hash table."
+KNOWN are peers by address; CALLS counts tasks that are not answered; GAPS has (address . channel) of
+receivers whose messages wait for earlier ones. COUNTERS is a hash table."
   (link nil)
   (now 0 :type microseconds)
   (peers '() :type list)
@@ -61,7 +63,7 @@ which messages wait for earlier ones. COUNTERS is a hash table."
   (services '() :type list)
   (timers (make-timers))
   (known (make-hash-table) :type hash-table)
-  (gaps '() :type list)
+  (gaps (make-hash-table :test 'eq) :type hash-table)
   (look-at 0 :type microseconds)
   (epoch 0 :type (unsigned-byte 64))
   (early-bytes 0 :type fixnum)
@@ -191,11 +193,17 @@ Return whether that is to be: there may be no network, or too many that wait."
 
 ;;; Receiving
 
-(defmacro tracking-early ((node receiver) &body body)
-  "Do BODY, which may change how much RECEIVER keeps for later; return its values."
+(defmacro tracking-early ((node peer receiver) &body body)
+  "Do BODY, which may change how much RECEIVER, of PEER, keeps for later; return its values."
   `(let ((before (receiver-early-bytes ,receiver)))
      (multiple-value-prog1 (progn ,@body)
-       (incf (node-early-bytes ,node) (- (receiver-early-bytes ,receiver) before)))))
+       (let ((more (- (receiver-early-bytes ,receiver) before)))
+         (incf (node-early-bytes ,node) more)
+         (incf (peer-early-bytes ,peer) more)))))
+
+(defun early-room (node peer)
+  (min (- +early-bytes+ (node-early-bytes node))
+       (- +early-peer-bytes+ (peer-early-bytes peer))))
 
 (defgeneric take (event node))
 
@@ -227,13 +235,12 @@ Return whether that is to be: there may be no network, or too many that wait."
                          (open-receiver node peer channel))))
       (when receiver
         (multiple-value-bind (bodies note)
-            (tracking-early (node receiver)
-              (receiver-accept receiver behind epoch number body (node-now node)
-                               (- +early-bytes+ (node-early-bytes node))))
+            (tracking-early (node peer receiver)
+              (receiver-accept receiver behind epoch number body (node-now node) (early-room node peer)))
           (when note
             (count-one node (string-downcase note)))
           (when (receiver-gap-p receiver)
-            (pushnew (list address channel receiver) (node-gaps node) :test #'equal))
+            (setf (gethash receiver (node-gaps node)) (cons address channel)))
           (deliver node address channel bodies))))))
 
 (defun open-receiver (node peer channel)
@@ -273,8 +280,8 @@ channel."
   (let ((peer (gethash address (node-known node))))
     (when peer
       (loop for (nil . receiver) in (peer-receivers peer)
-            do (decf (node-early-bytes node) (receiver-early-bytes receiver)))
-      (setf (node-gaps node) (remove address (node-gaps node) :key #'first))
+            do (decf (node-early-bytes node) (receiver-early-bytes receiver))
+               (remhash receiver (node-gaps node)))
       (remhash address (node-known node)))))
 
 (defun lose (node address)
@@ -328,7 +335,7 @@ than five periods is left out. Signal TOO-MANY-TIMERS."
     (if (and next look) (min next look) (or next look))))
 
 (defun busy-p (node)
-  (or (node-gaps node) (plusp (hash-table-count (node-known node)))))
+  (plusp (hash-table-count (node-known node))))
 
 (defun node-act (node now)
   "Do what is due at NOW."
@@ -340,17 +347,23 @@ than five periods is left out. Signal TOO-MANY-TIMERS."
     (setf (node-look-at node) (+ (node-now node) +look+))
     (look node)))
 
+(defun skip-gap (node address channel receiver)
+  "Go on with the messages of RECEIVER, if what they wait for will not come any more."
+  (let ((bodies (tracking-early (node (peer-of node address) receiver)
+                  (receiver-skip receiver (node-now node)))))
+    (unless (receiver-gap-p receiver)
+      (remhash receiver (node-gaps node)))
+    (when bodies
+      (count-one node "skipped")
+      (deliver node address channel bodies))))
+
 (defun look (node)
   "Go on where messages wait for one that does not come, or for room."
-  (setf (node-gaps node)
-        (loop for gap in (shiftf (node-gaps node) '())
-              for (address channel receiver) = gap
-              for bodies = (tracking-early (node receiver) (receiver-skip receiver (node-now node)))
-              do (when bodies
-                   (count-one node "skipped")
-                   (deliver node address channel bodies))
-              when (receiver-gap-p receiver)
-                collect gap))
+  (loop for receiver in (loop for receiver being the hash-keys of (node-gaps node) collect receiver)
+        for (address . channel) = (gethash receiver (node-gaps node))
+        ;; What a handler does may have dropped a peer meanwhile.
+        do (when address
+             (skip-gap node address channel receiver)))
   (loop for address being the hash-keys of (node-known node) using (hash-value peer)
         do (loop for (nil . sender) in (peer-senders peer)
                  do (send-waiting node address sender))))

@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/iot/definition
   (:use #:cl)
   (:import-from #:hydramesh/domain/definitions
-                #:clause #:clauses-in #:mistake #:one-of #:printed)
+                #:clause #:clauses-in #:mistake #:name-in #:one-of #:printed)
   (:import-from #:hydramesh/iot/limits
                 #:+highest+ #:+span+ #:+name+ #:+thresholds+ #:+windows+)
   (:import-from #:hydramesh/iot/sensor #:make-sensor)
@@ -16,7 +16,8 @@ All that is declared is a constant, so that every mistake in it is known when it
 (defun wrong (field control &rest arguments)
   "Signal what is wrong in FIELD, as MISTAKE does; ARGUMENTS are parts of the definition, or lists of such."
   (apply #'mistake field control (loop for argument in arguments
-                                       collect (cond ((consp argument) (mapcar #'printed argument))
+                                       collect (cond ((and (consp argument) (ignore-errors (list-length argument)))
+                                                      (mapcar #'printed argument))
                                                      ((member argument '(t nil)) argument)
                                                      (t (printed argument))))))
 
@@ -25,11 +26,15 @@ All that is declared is a constant, so that every mistake in it is known when it
     (:hour . 3600) (:hours . 3600) (:day . 86400) (:days . 86400))
   "What a span of time may be said in, and its seconds.")
 
+(defun finite-p (value)
+  (and (realp value)
+       (not (and (floatp value) (or (sb-ext:float-nan-p value) (sb-ext:float-infinity-p value))))))
+
 (defun span (field arguments)
   "Return the seconds that ARGUMENTS, a number and maybe a unit, mean, and what is left of them."
   (let* ((number (first arguments))
          (unit (assoc (second arguments) +units+))
-         (seconds (and (realp number) (* (rational number) (or (cdr unit) 1)))))
+         (seconds (and (finite-p number) (* (rational number) (or (cdr unit) 1)))))
     (unless (and seconds (< 0 seconds) (<= seconds +span+))
       (wrong field "~A is no span of time: write a number above 0 and a unit, as 10 :minutes, a year at most"
                number))
@@ -51,7 +56,7 @@ All that is declared is a constant, so that every mistake in it is known when it
 (defun range (clause type)
   "Return the lowest and the highest value that CLAUSE declares for TYPE, as a list."
   (destructuring-bind (&optional low high &rest rest) (rest clause)
-    (unless (and (realp low) (realp high) (null rest) (< low high)
+    (unless (and (finite-p low) (finite-p high) (null rest) (< low high)
                  (<= (- +highest+) low) (<= high +highest+))
       (wrong :range "~{~A~^ ~} is no range: write the lowest and the highest value, as (:range -40 85)"
                (rest clause)))
@@ -61,9 +66,14 @@ All that is declared is a constant, so that every mistake in it is known when it
 
 (defun word (field value example)
   "Return the symbol VALUE as a keyword, so that names are the same in whichever package they are read."
-  (if (and value (symbolp value))
-      (intern (symbol-name value) '#:keyword)
-      (wrong field "~A is no name: write a word, as ~A" value example)))
+  (unless (and value (symbolp value))
+    (wrong field "~A is no name: write a word, as ~A" value example))
+  (unless (<= (bytes-of (symbol-name value)) +name+)
+    (wrong field "~A is longer than ~A bytes: write a shorter name" value +name+))
+  (intern (symbol-name value) '#:keyword))
+
+(defun bytes-of (text)
+  (length (sb-ext:string-to-octets text :external-format :utf-8)))
 
 (defun unique (field names most)
   (when (> (length names) most)
@@ -108,7 +118,7 @@ All that is declared is a constant, so that every mistake in it is known when it
   (destructuring-bind (&optional name direction limit &rest options) (rest clause)
     (setf name (word :threshold name 'too-hot))
     (one-of :threshold direction '(:above :below))
-    (unless (realp limit)
+    (unless (finite-p limit)
       (wrong :threshold "~A is no limit: write a number, as (:threshold ~A ~A 30)" limit (plain name) direction))
     (check-options options)
     (let ((release (option options :until limit)) (source (option options :of nil)))
@@ -117,7 +127,7 @@ All that is declared is a constant, so that every mistake in it is known when it
       (list name direction (rational limit) (rational release) (and source (word :threshold source 'hourly))))))
 
 (defun check-release (name direction limit release)
-  (unless (realp release)
+  (unless (finite-p release)
     (wrong :threshold "~A cannot end ~A: write a number after :until" release (plain name)))
   (when (if (eq direction :above) (> release limit) (< release limit))
     (wrong :threshold "~A would be over at ~A while it is crossed: write ~:[~A or more~;~A or less~] after :until"
@@ -156,6 +166,14 @@ All that is declared is a constant, so that every mistake in it is known when it
         ((and (consp form) (consp (rest form)) (null (cddr form)) (every #'symbolp form))
          (list (word :on (first form) 'over) (word :on (second form) 'too-hot)))))
 
+(defun two-names-p (parameters)
+  (and (listp parameters)
+       (eql 2 (ignore-errors (list-length parameters)))
+       (every (lambda (name)
+                (and (symbolp name) (not (constantp name)) (not (member name lambda-list-keywords))))
+              parameters)
+       (not (eq (first parameters) (second parameters)))))
+
 (defun handler (clause events)
   "Return the form of (event . function) for CLAUSE, whose event must be one of EVENTS."
   (destructuring-bind (&optional form (parameters nil parameters-p) &rest body) (rest clause)
@@ -163,7 +181,7 @@ All that is declared is a constant, so that every mistake in it is known when it
       (unless (member event events :test #'equal)
         (mistake :on "there is no event ~A: write one of ~{~A~^, ~}" (if event (text event) (printed form))
                  (mapcar #'text events)))
-      (unless (and parameters-p (listp parameters) (= 2 (length parameters)) (every #'symbolp parameters))
+      (unless (and parameters-p (two-names-p parameters))
         (mistake :on "a handler is given the device's name and the value: write (:on ~A (device value) ...)"
                  (text event)))
       `(cons ',event (lambda ,parameters
@@ -174,7 +192,7 @@ All that is declared is a constant, so that every mistake in it is known when it
 
 (defun device-name-p (name)
   (and (stringp name)
-       (<= 1 (length (sb-ext:string-to-octets name :external-format :utf-8)) +name+)))
+       (<= 1 (bytes-of name) +name+)))
 
 (defun device (clause)
   "Return the form of (name . function) for CLAUSE, of one of the program's own devices."
@@ -197,8 +215,8 @@ All that is declared is a constant, so that every mistake in it is known when it
 
 (defun text-name (name)
   "Return the name by which devices and stations know the sensor that is defined as NAME."
-  (let ((text (string-downcase (symbol-name name))))
-    (when (> (length (sb-ext:string-to-octets text :external-format :utf-8)) +name+)
+  (let ((text (string-downcase (symbol-name (name-in nil name)))))
+    (when (> (bytes-of text) +name+)
       (wrong :name "it is longer than ~A bytes: write a shorter one" +name+))
     text))
 

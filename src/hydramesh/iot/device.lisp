@@ -7,7 +7,7 @@
   (:import-from #:hydramesh/iot/thresholds #:threshold-crossing #:threshold-name #:threshold-source)
   (:import-from #:hydramesh/iot/windows
                 #:aggregate-add #:aggregate-value #:make-aggregate #:window-measure #:window-name
-                #:window-start)
+                #:window-seconds #:window-start)
   (:export #:device #:make-device #:device-sensor #:device-name #:device-start #:device-number
            #:device-earlier #:device-value #:device-read-at #:device-heard-at #:device-silent-p
            #:device-crossed #:device-gathering
@@ -94,8 +94,11 @@ rational, in the sensor's unit."
       (aggregate-add (gathering-aggregate gathering) value))))
 
 (defun over-p (gathering wall)
-  ;; A clock that was set back closes nothing.
-  (> (window-start (gathering-window gathering) (floor wall 1000000)) (gathering-start gathering)))
+  (let* ((window (gathering-window gathering))
+         (start (gathering-start gathering))
+         (now (window-start window (floor wall 1000000))))
+    ;; A clock that is set back a little ends nothing. By more, it was ahead: that stretch may not come for years.
+    (or (> now start) (< now (- start (window-seconds window))))))
 
 (defun device-close-windows (device wall)
   "End the stretches that are over at WALL. Return a list of (event value): ((:window name) value), and what

@@ -17,7 +17,7 @@
 before is not crossed again because the station was restarted."))
 (in-package #:hydramesh/iot/states)
 
-(defconstant +bucket+ 64 "Devices in a chunk, some 5 KiB.")
+(defconstant +bucket+ 16 "Devices in a chunk: with all that a sensor may declare they have less than 64 KiB.")
 (defconstant +pause+ 60 "Seconds until a mere reading is written; what has happened is written at once.")
 
 (defstruct (states (:copier nil))
@@ -36,7 +36,7 @@ CHANGED are the buckets that should be written by and by, URGENT those that shou
   (let ((states (make-states :node node :sensor (station-sensor station)))
         (name (sensor-name (station-sensor station))))
     (dolist (number (kept-numbers node +states+))
-      (when (chunk-of-p name number)
+      (when (and (chunk-of-p name number) (< (chunk-index number) +devices+))
         (dolist (device (read-bucket node (station-sensor station) number))
           (setf (device-heard-at device) now)
           (when (station-add station device)
@@ -57,7 +57,7 @@ CHANGED are the buckets that should be written by and by, URGENT those that shou
 
 (defun place (states device index)
   (let ((buckets (states-buckets states)))
-    (loop while (<= (length buckets) (min index +devices+))
+    (loop while (<= (length buckets) index)
           do (vector-push-extend '() buckets))
     (push device (aref buckets index))
     (setf (gethash device (states-places states)) index)))

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/domain/asking
   (:use #:cl)
-  (:import-from #:fiveam #:test #:is #:is-true)
+  (:import-from #:fiveam #:test #:is #:is-true #:signals)
   (:import-from #:hydramesh/address #:ipv4 #:format-address)
   (:import-from #:hydramesh/client/client #:client-act #:client-due #:client-take #:make-client)
   (:import-from #:hydramesh/domain/asking #:ask #:cancel-call #:embed #:paint #:transcribe)
@@ -58,6 +58,15 @@ ALIVE are the heads that answer PINGs."
            (let ((due (client-due (world-client world))))
              (when (and due (>= (world-now world) due))
                (client-act (world-client world) (world-now world))))))
+
+(test what-cannot-be-asked-is-an-error-and-takes-none-of-the-calls
+  (let* ((world (new-world)) (*node* (world-node world)) (failures '()))
+    (dotimes (time 100)
+      (signals error (ask "m" "hello" :stop '(5)))
+      (signals error (embed "m" '("a" 5))))
+    (ask "m" "hello" :else (lambda (failure) (push failure failures)))
+    (is (null failures))
+    (is (= 1 (length (tasks world))))))
 
 (defun tasks (world &optional (type +task+))
   "Return (address message) of what was sent, in order."

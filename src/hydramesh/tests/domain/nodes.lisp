@@ -140,6 +140,48 @@ called with each message, on which it may fail."
     (is (plusp (cdr (assoc "refused" (node-counters (place-node one)) :test #'string=))))
     (is (null (listener-heard listener)))))
 
+(defun counted (place name)
+  (or (cdr (assoc name (node-counters (place-node place)) :test #'string=)) 0))
+
+(defun say-early (place peer channel number body)
+  "Have PLACE get from PEER a message for whose predecessors it has to wait."
+  (inject place peer +reliable+
+          (packed (:u8 channel) (:u8 number) (:u64 5) (:u32 number) (:octets body))))
+
+(test one-peer-does-not-use-up-what-others-need-for-what-is-early
+  (let* ((network (new-network)) (one (add-node network)) (listener (listening one))
+         (large (make-array 16000 :element-type '(unsigned-byte 8) :initial-element 1)))
+    (dotimes (peer 10)
+      (loop for channel from #x10 to #x3f
+            do (loop for number from 1 to 20 do (say-early one (+ 100 peer) channel number large))))
+    (is (plusp (counted one "refused")))
+    (let ((before (counted one "refused")))
+      (loop for number from 1 to 10 do (say-early one 7 #x10 number large))
+      (is (= before (counted one "refused"))))
+    (say-early one 7 #x10 0 large)
+    (is (= 11 (length (texts listener #x10))))))
+
+(test messages-without-a-body-take-memory-that-counts
+  (let* ((network (new-network)) (one (add-node network)))
+    (listening one)
+    (loop for number from 1 to 250 do (say-early one 7 #x10 number (text-octets "")))
+    (is (plusp (hydramesh/domain/node::node-early-bytes (place-node one))))
+    (say-early one 7 #x10 0 (text-octets ""))
+    (is (zerop (hydramesh/domain/node::node-early-bytes (place-node one))))))
+
+(test a-sender-that-starts-again-with-its-clock-set-back-is-heard
+  (let* ((network (new-network)) (one (add-node network)) (listener (listening one)))
+    (flet ((say (epoch number text)
+             (inject one 7 +reliable+
+                     (packed (:u8 #x10) (:u8 0) (:u64 epoch) (:u32 number) (:octets (text-octets text))))))
+      (say #xffffffffffffffff 0 "a")
+      (say 5 0 "from before")
+      (is (equal '("a") (texts listener #x10)))
+      (pass-time network 11)
+      (say 6 0 "b")
+      (say 6 1 "c")
+      (is (equal '("a" "b" "c") (texts listener #x10))))))
+
 (test what-is-no-payload-is-counted
   (let* ((network (new-network)) (one (add-node network)))
     (listening one)

@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/tests/iot/definition
   (:use #:cl)
-  (:import-from #:fiveam #:is #:test)
+  (:import-from #:fiveam #:is #:signals #:test)
   (:import-from #:hydramesh/domain/definitions
                 #:*definitions* #:bad-definition #:bad-definition-field #:bad-definition-form)
   (:import-from #:hydramesh/iot #:defsensor)
@@ -76,6 +76,14 @@
                (:on "reading, silent" (:range 0 1) (:period 60) (:on quiet (device value)))
                (:on "(device value)" (:range 0 1) (:period 60) (:on silent (device)))
                (:on "hot, (over hot)" (:range 0 1) (:period 60) (:threshold hot :above 1/2) (:on (over cold) (d v)))
+               (:on "(device value)" (:range 0 1) (:period 60) (:on silent (device . value)))
+               (:on "(device value)" (:range 0 1) (:period 60) (:on silent (device device)))
+               (:on "(device value)" (:range 0 1) (:period 60) (:on silent (device &rest)))
+               (:range "the lowest and the highest" (:range (0 . 1) 2) (:period 60))
+               (:range "the lowest and the highest" (:range 0 #1=(1 . #1#)) (:period 60))
+               (:period "a number above 0 and a unit" (:range 0 1) (:period #.sb-ext:double-float-positive-infinity))
+               (:window "a shorter name" (:range 0 1) (:period 60)
+                (:window abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklm 60))
                (:device "a text" (:range 0 1) (:period 60) (:device roof 1))
                (:device "reads nothing" (:range 0 1) (:period 60) (:device "roof"))
                (:device "a name of its own" (:range 0 1) (:period 60) (:device "roof" 1) (:device "roof" 2))
@@ -83,6 +91,10 @@
         for (found . said) = (apply #'mistake-in clauses)
         do (is (equal (and field (format nil "~(~S~)" field)) found) "~S: ~S" clauses said)
            (is (search text said) "~S: ~A" clauses said)))
+
+(test a-sensor-that-has-no-name-is-told-so
+  (dolist (name '(5 "soil" nil t (soil)))
+    (signals bad-definition (macroexpand-1 `(defsensor ,name (:range 0 1) (:period 60))))))
 
 (test a-mistake-is-an-error-where-a-program-is-compiled
   (let ((*error-output* (make-broadcast-stream)))

@@ -3,10 +3,12 @@
   (:import-from #:fiveam #:is #:test)
   (:import-from #:hydramesh/domain/definitions #:*definitions*)
   (:import-from #:hydramesh/domain/keeping #:make-keeping)
-  (:import-from #:hydramesh/domain/node #:*node* #:acting #:node-add #:node-counters #:node-stop)
+  (:import-from #:hydramesh/domain/node #:*node* #:acting #:node-add #:node-counters #:node-services #:node-stop)
   (:import-from #:hydramesh/domain/packing #:packed)
-  (:import-from #:hydramesh/domain/types #:+reliable+)
+  (:import-from #:hydramesh/domain/service #:take-message)
+  (:import-from #:hydramesh/domain/types #:+iot-channel+ #:+reliable+ #:make-reliable-message)
   (:import-from #:hydramesh/iot #:defsensor #:latest-reading #:reading-counts #:report #:known-devices)
+  (:import-from #:hydramesh/iot/reading #:encode-reading #:make-reading)
   (:import-from #:hydramesh/tests/domain/network
                 #:add-node #:inject #:new-network #:pass-time #:place-address #:place-node)
   (:shadowing-import-from #:hydramesh/tests/domain/network #:restart)
@@ -103,6 +105,37 @@ REPORTED, and return how often it could not be."
       (at (field) (report 'air "roof" 27))
       (pass-time network 1)
       (is (equal '(:hot :cool) (acted-on "roof"))))))
+
+(defun sensor-with-all-it-may-declare ()
+  (flet ((name (what number)
+           (intern (format nil "~A-~V,'0D" what (- 60 (length what)) number))))
+    (let ((*definitions* '()))
+      (eval `(defsensor air
+              (:range -40 85) (:period 1)
+              ,@(loop for number below 16 collect `(:window ,(name "W" number) ,(+ 3600 number)))
+              ,@(loop for number below 16 collect `(:threshold ,(name "T" number) :above ,number))))
+      (third (first *definitions*)))))
+
+(test what-is-known-of-devices-is-kept-however-much-it-is
+  (let* ((network (new-network)) (place (add-node network :store (make-keeping))))
+    (node-add (place-node place) (sensor-with-all-it-may-declare))
+    (dotimes (number 100)
+      (take-message (running-of place)
+                    (reading-of (format nil "~64,1,0,VA" (code-char #x1f600) number))))
+    (pass-time network 3)
+    (is (null (assoc "faults" (node-counters (place-node place)) :test #'string=)))
+    (restart place)
+    (node-add (place-node place) (sensor-with-all-it-may-declare))
+    (is (= 100 (length (at (place) (known-devices 'air)))))))
+
+(defun running-of (place)
+  (cdr (first (node-services (place-node place)))))
+
+(defun reading-of (device)
+  "Return the message by which DEVICE says that it has read 80."
+  (make-reliable-message :type +reliable+ :channel +iot-channel+
+                         :payload (encode-reading (make-reading :sensor "air" :device device :start 1 :number 1
+                                                                :value 80000000))))
 
 (test a-sensor-that-is-switched-off-is-told-of-though-the-station-was-restarted
   (let* ((*acted* '()) (network (new-network)))

@@ -113,11 +113,19 @@
     (take station 10 :number 3 :at 190)
     (is (member '((:over :warm) 10) (pass station 240) :test #'equal))))
 
-(test a-clock-that-is-set-back-ends-no-window
+(test a-clock-that-is-set-back-a-little-ends-no-window
   (let ((station (make-station (thermometer))))
     (take station 18 :number 1 :at 600)
-    (is (null (said (station-pass station (seconds 601) (seconds 30)))))
+    (is (null (said (station-pass station (seconds 601) (seconds 570)))))
     (is (= 2 (length (said (station-pass station (seconds 602) (seconds 660))))))))
+
+(test a-clock-that-was-far-ahead-keeps-no-window-open
+  (let ((station (make-station (thermometer))))
+    (take station 18 :number 1 :at 100000000)
+    (is (= 2 (length (said (station-pass station (seconds 100000001) (seconds 600))))))
+    (said (station-take station (make-reading :sensor "air" :device "roof" :start 1 :number 2 :value 0)
+                        (seconds 100000002) (seconds 601)))
+    (is (= 2 (length (said (station-pass station (seconds 100000003) (seconds 660))))))))
 
 (test devices-beyond-the-bound-are-refused-and-counted
   (let ((station (make-station (thermometer))))
