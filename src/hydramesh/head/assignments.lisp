@@ -18,9 +18,9 @@
   (:import-from #:hydramesh/head/reservations #:count-in #:count-out)
   (:import-from #:hydramesh/head/shared-model #:shared-model-has-p #:shared-model-running)
   (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-attempts #:worker-began #:worker-breaker #:worker-drop #:worker-id
-                #:worker-last-assignment #:worker-models
-                #:worker-take)
+                #:worker-address #:worker-attempts #:worker-breaker #:worker-drop #:worker-id
+                #:worker-last-assignment #:worker-models #:worker-take)
+  (:import-from #:hydramesh/head/worker-models #:worker-began)
   (:import-from #:hydramesh/id-table
                 #:id-table #:make-id-table #:id-table-count #:id-table-get #:id-table-put
                 #:id-table-remove #:id-table-values)

@@ -12,8 +12,9 @@
   (:import-from #:hydramesh/head/registry #:registry-workers #:registry-index #:registry-in-force)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
-                #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags #:worker-models
-                #:worker-can-download #:names-repository-p #:worker-fits-p #:model-held-p)
+                #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags
+                #:worker-models #:worker-can-download)
+  (:import-from #:hydramesh/head/worker-models #:names-repository-p #:worker-fits-p #:model-held-p)
   (:import-from #:hydramesh/work #:work-kind-loads)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:may-lead-p #:allowed-p #:loads-p #:downloads-p #:same-model-among #:least #:may-run-p

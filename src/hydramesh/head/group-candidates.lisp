@@ -11,8 +11,9 @@
   (:import-from #:hydramesh/head/registry #:registry-in-force #:registry-index #:registry-workers)
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
-                #:worker #:names-repository-p #:worker-can-download #:worker-lacks-p #:worker-models
-                #:worker-offer #:worker-serving-p #:worker-slices #:worker-tags)
+                #:worker #:worker-can-download #:worker-models #:worker-offer #:worker-serving-p
+                #:worker-tags)
+  (:import-from #:hydramesh/head/worker-models #:names-repository-p #:worker-lacks-p #:worker-slices)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:candidate #:candidate-worker #:candidate-takes #:candidate-keeps #:candidate-rank
            #:make-candidate #:leads #:size #:lenders #:slicers #:can-lead-p #:could-lead-p #:fit-to-lead-p)

@@ -23,8 +23,9 @@
                 #:shared-model-has-p #:shared-model-blamed)
   (:import-from #:hydramesh/head/slices #:form-slices)
   (:import-from #:hydramesh/head/worker
-                #:worker-address-for #:worker-takes #:worker-id #:worker-models #:worker-offer #:worker-process #:worker-serving-p
+                #:worker-id #:worker-models #:worker-offer #:worker-process #:worker-serving-p
                 #:worker-state #:worker-title)
+  (:import-from #:hydramesh/head/worker-models #:worker-address-for #:worker-takes)
   (:import-from #:hydramesh/service/logs #:log-info)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:group-ledger #:make-group-ledger #:group-ledger-held #:group-ledger-formed

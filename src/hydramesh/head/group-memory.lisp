@@ -10,8 +10,9 @@
                 #:shared-model-lead)
   (:import-from #:hydramesh/head/worker
                 #:worker-heartbeat #:worker-id #:worker-memory #:worker-offer #:worker-process
-                #:worker-readiness #:worker-room #:worker-rtt #:worker-slices)
+                #:worker-room #:worker-rtt)
   (:import-from #:hydramesh/head/slices #:make-slicer)
+  (:import-from #:hydramesh/head/worker-models #:worker-readiness #:worker-slices)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:group-memory #:make-group-memory #:group-memory-as-lead #:group-memory-as-member
            #:group-memory-as-slicer #:group-memory-slicer-at-best #:group-memory-at-best

@@ -12,8 +12,9 @@
   (:import-from #:hydramesh/head/scoring #:seconds-on #:stretch)
   (:import-from #:hydramesh/head/turnaround #:turnaround-next-end)
   (:import-from #:hydramesh/head/worker
-                #:worker #:worker-awaited #:worker-free-p #:worker-load #:worker-models #:worker-rate
-                #:worker-read #:worker-turnaround #:worker-weight)
+                #:worker #:worker-awaited #:worker-free-p #:worker-load #:worker-models #:worker-read
+                #:worker-turnaround #:worker-weight)
+  (:import-from #:hydramesh/head/worker-models #:worker-rate)
   (:import-from #:hydramesh/prompt-blocks #:hashes)
   (:import-from #:hydramesh/work #:work-kind-usual-rate)
   (:export #:wait #:wait-worker #:wait-expected #:wait-saving #:worth-waiting)

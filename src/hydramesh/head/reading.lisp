@@ -9,7 +9,8 @@
                 #:make-read-prompts #:note-read #:bytes-read #:share-kept #:learn-kept #:learn-reading-pace)
   (:import-from #:hydramesh/head/statistics
                 #:statistics-read-before #:statistics-prompt-tokens #:statistics-cached-tokens)
-  (:import-from #:hydramesh/head/worker #:worker-caches #:worker-read)
+  (:import-from #:hydramesh/head/worker #:worker-read)
+  (:import-from #:hydramesh/head/worker-models #:worker-caches)
   (:import-from #:hydramesh/prompt-blocks #:hashes)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/work #:+bytes-per-token+ #:work-kind-reading)

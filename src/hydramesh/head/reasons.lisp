@@ -12,9 +12,9 @@
   (:import-from #:hydramesh/head/reading #:share-read)
   (:import-from #:hydramesh/head/worker
                 #:worker-breaker #:worker-can-download #:worker-load #:worker-memory #:worker-models
-                #:worker-offer #:worker-proximity #:worker-slots #:worker-state #:worker-tags #:worker-takes
-                #:worker-title
-                #:names-repository-p)
+                #:worker-offer #:worker-proximity #:worker-slots #:worker-state #:worker-tags
+                #:worker-title)
+  (:import-from #:hydramesh/head/worker-models #:worker-takes #:names-repository-p)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:counted #:shown #:word)
   (:import-from #:hydramesh/topology/distance #:+isolated+)

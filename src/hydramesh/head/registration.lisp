@@ -14,11 +14,11 @@
   (:import-from #:hydramesh/head/registry #:registry-deaf-p #:registry-get #:registry-heard #:registry-retire)
   (:import-from #:hydramesh/head/statistics #:statistics-malformed #:statistics-refused-heartbeats)
   (:import-from #:hydramesh/head/waiting #:dispatcher-assign-waiting #:dispatcher-wait)
-  (:import-from #:hydramesh/head/worker
-                #:worker-address #:worker-awaited #:worker-id #:worker-rate #:worker-state)
+  (:import-from #:hydramesh/head/worker #:worker-address #:worker-awaited #:worker-id #:worker-state)
   (:import-from #:hydramesh/head/worker-messages
                 #:worker-messages-assignments #:worker-messages-dispatcher #:worker-messages-limits
                 #:worker-messages-link #:worker-messages-statistics #:worker-messages-workers)
+  (:import-from #:hydramesh/head/worker-models #:worker-rate)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/service/logs #:log-info)
   (:local-nicknames (#:pb #:hydramesh/schema))

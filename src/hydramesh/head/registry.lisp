@@ -11,9 +11,11 @@
                 #:model-index #:make-model-index #:model-index-remembered-rate)
   (:import-from #:hydramesh/head/proximity #:proximity-answer)
   (:import-from #:hydramesh/head/worker
-                #:worker #:make-worker #:worker-breaker #:worker-id #:worker-incarnation #:worker-process #:worker-number
+                #:worker #:worker-breaker #:worker-id #:worker-incarnation #:worker-process #:worker-number
                 #:worker-address #:worker-bytes #:worker-proximity #:worker-retired #:worker-seen-at
-                #:worker-update #:worker-leave #:worker-note-elsewhere #:worker-offer)
+                #:worker-note-elsewhere #:worker-offer)
+  (:import-from #:hydramesh/head/worker-models #:worker-leave)
+  (:import-from #:hydramesh/head/worker-updates #:make-worker #:worker-update)
   (:import-from #:hydramesh/service/logs #:log-warning)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:registry #:make-registry #:registry-workers #:registry-count #:registry-index #:registry-lending

@@ -17,7 +17,8 @@
                 #:registry-workers #:registry-index #:registry-contenders #:registry-in-force)
   (:import-from #:hydramesh/head/scoring #:score #:comes-before-p)
   (:import-from #:hydramesh/head/worker
-                #:worker #:worker-models #:worker-state #:worker-free-p #:worker-set-aside-p #:names-repository-p #:worker-fits-p #:model-held-p)
+                #:worker #:worker-models #:worker-state #:worker-free-p #:worker-set-aside-p)
+  (:import-from #:hydramesh/head/worker-models #:names-repository-p #:worker-fits-p #:model-held-p)
   (:import-from #:hydramesh/work #:capabilities)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:choose #:choose-second #:could-run-p #:spreads-p)

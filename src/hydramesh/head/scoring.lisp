@@ -6,7 +6,8 @@
   (:import-from #:hydramesh/head/reading #:saved)
   (:import-from #:hydramesh/head/worker
                 #:worker-proximity #:worker-slots #:worker-load #:worker-last-assignment #:worker-number
-                #:worker-rate #:worker-weight)
+                #:worker-weight)
+  (:import-from #:hydramesh/head/worker-models #:worker-rate)
   (:import-from #:hydramesh/work #:work-kind-shared #:work-kind-usual-rate)
   (:export #:score #:seconds-on #:stretch #:comes-before-p #:cost)
   (:documentation "How long a task takes on a worker: who is done with it first should get it.

@@ -10,9 +10,10 @@
   (:import-from #:hydramesh/head/tags #:tag-difference #:tag-set #:tag-subset-p)
   (:import-from #:hydramesh/head/model-index #:worker-model-capabilities)
   (:import-from #:hydramesh/head/worker
-                #:worker-can-download #:worker-heartbeat #:worker-holds-p #:worker-id #:worker-lacks-p
-                #:worker-memory #:worker-offer #:worker-slices #:worker-takes
-                #:worker-models #:worker-readiness #:worker-serving-p #:worker-tags #:worker-title)
+                #:worker-can-download #:worker-heartbeat #:worker-id #:worker-memory #:worker-offer
+                #:worker-models #:worker-serving-p #:worker-tags #:worker-title)
+  (:import-from #:hydramesh/head/worker-models
+                #:worker-holds-p #:worker-lacks-p #:worker-slices #:worker-takes #:worker-readiness)
   (:import-from #:hydramesh/schema)
   (:import-from #:hydramesh/shown #:shown)
   (:import-from #:hydramesh/work #:ability #:can-p #:capability-list)

@@ -17,8 +17,8 @@
   (:import-from #:hydramesh/head/tags #:tag-subset-p)
   (:import-from #:hydramesh/head/worker
                 #:worker #:worker-id #:worker-process #:worker-state #:worker-tags #:worker-free-p
-                #:worker-holds-p #:worker-breaker #:worker-set-aside-p #:worker-can-download #:worker-rate
-                #:names-repository-p)
+                #:worker-breaker #:worker-set-aside-p #:worker-can-download)
+  (:import-from #:hydramesh/head/worker-models #:worker-holds-p #:worker-rate #:names-repository-p)
   (:local-nicknames (#:pb #:hydramesh/schema))
   (:export #:explain-choice #:verdict #:verdict-worker #:verdict-wait #:verdict-reason #:verdict-readiness
            #:verdict-rules #:verdict-weight #:verdict-seconds #:verdict-rank #:verdict-awaits)

@@ -21,10 +21,10 @@
                 #:explain-choice #:verdict-worker #:verdict-rank #:verdict-reason)
   (:import-from #:hydramesh/head/model-index #:worker-model-continues-p #:+on-disk+)
   (:import-from #:hydramesh/head/worker
-                #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags
-                #:worker-load #:worker-models #:worker-slots #:worker-take #:worker-last-assignment
-                #:worker-lacks-p #:worker-read #:worker-readiness #:worker-rate
-                #:worker-began)
+                #:worker-id #:worker-process #:worker-state #:worker-serving-p #:worker-tags #:worker-load
+                #:worker-models #:worker-slots #:worker-take #:worker-last-assignment #:worker-read)
+  (:import-from #:hydramesh/head/worker-models
+                #:worker-lacks-p #:worker-readiness #:worker-rate #:worker-began)
   (:import-from #:hydramesh/prompt-blocks #:hashes-in)
   (:import-from #:hydramesh/policy/policy #:read-policy)
   (:import-from #:hydramesh/schema)
