@@ -10,7 +10,7 @@
                 #:options-span #:options-storage #:parse #:+replay-help+)
   (:import-from #:hydramesh/replay/outcome #:recorded-outcome #:same-worker-share #:simulated-outcome)
   (:import-from #:hydramesh/replay/record
-                #:read-record #:record-changes #:record-left-out #:record-replayed #:record-salt)
+                #:read-record #:record-changes #:record-left-out #:record-replayed #:record-salt #:too-many-tasks)
   (:import-from #:hydramesh/replay/remarks #:remarks)
   (:import-from #:hydramesh/replay/report #:print-json #:print-report)
   (:import-from #:hydramesh/replay/service #:usual-services)
@@ -81,7 +81,7 @@
                  0)
                 (t
                  (handler-case (progn (without-float-traps (replay options stream)) 0)
-                   ((or storage-failure nothing-to-replay) (condition)
+                   ((or storage-failure nothing-to-replay too-many-tasks) (condition)
                      (complain "~A: ~A" (printable (options-path options)) condition)
                      1)
                    (policy-errors (condition)

@@ -3,14 +3,13 @@
   (:import-from #:hydramesh/replay/prompts #:hashes-of #:make-cache #:note-in #:prompt-tree #:share-in)
   (:import-from #:hydramesh/replay/record #:passage-begin #:record-held #:record-passages)
   (:import-from #:hydramesh/replay/service
-                #:cached-share #:done-p #:make-profile #:make-services #:predicted #:profile-base
-                #:profile-make
-                #:profile-read #:services-alone #:services-expected #:services-kept #:services-loads
-                #:services-own-loads #:services-profiles #:services-slowing #:stretch #:to-make #:to-read)
+                #:cached-share #:done-p #:make-profile #:make-services #:predicted #:profile-spread
+                #:services-alone #:services-expected #:services-kept #:services-loads #:services-own-loads
+                #:services-profiles #:services-slowing #:services-usual-slowing #:stretch #:to-make #:to-read)
   (:import-from #:hydramesh/storage/traffic
                 #:passage-blocks #:passage-cold-p #:passage-end #:passage-first #:passage-model
-                #:passage-moved
-                #:passage-prompt-tokens #:passage-queued #:passage-ran #:passage-streamed-p #:passage-worker)
+                #:passage-moved #:passage-prompt-tokens #:passage-queued #:passage-ran #:passage-streamed-p
+                #:passage-worker)
   (:export #:measure-services)
   (:documentation "What a record tells of its workers: how fast they read and answer, how much tasks that
 run at once slow each other down, what they keep of prompts, and how long they load models."))
@@ -105,7 +104,8 @@ they do not tell."
   "Note how much tasks slow each other down on each of WORKERS, lists of passages; where too few tell, as
 on all."
   (let* ((points (mapcar (lambda (those) (crowded-times those crowd)) workers))
-         (usual (or (slowing (apply #'append points)) 0d0)))
+         (usual (float (or (slowing (apply #'append points)) 0) 1d0)))
+    (setf (services-usual-slowing services) usual)
     (loop for (passage) in workers
           for those in points
           do (setf (gethash (passage-worker passage) (services-slowing services))
@@ -140,32 +140,38 @@ on all."
 
 (defun profile-of (passages stretched)
   "Return the PROFILE that PASSAGES of one model tell; each took STRETCHED of it times as long as alone."
-  (multiple-value-bind (base read make) (speeds passages stretched)
-    (let ((profile (make-profile :base base :read read :make make)))
-      (make-profile :base base :read read :make make
-                    :spread (map 'vector
-                                 (lambda (passage)
-                                   (times-as-long passage profile (funcall stretched passage)))
-                                 passages)))))
+  (let ((profile (or (in-parts (remove-if-not #'read-time passages) stretched)
+                     (in-one passages stretched))))
+    (setf (profile-spread profile)
+          (map 'vector
+               (lambda (passage) (times-as-long passage profile (funcall stretched passage)))
+               passages))
+    profile))
 
-(defun speeds (passages stretched)
-  "Return what the reading of PASSAGES took at the least, then for each unit, and what making took for each."
-  (let ((told (remove-if-not #'read-time passages)))
-    (if (< (length told) +few+)
-        (let ((each (/ (loop for passage in passages
-                             sum (/ (passage-ran passage) (funcall stretched passage)))
-                       (loop for passage in passages
-                             sum (+ (to-read passage (cached-share passage)) (to-make passage))))))
-          (values 0d0 each each))
-        (multiple-value-bind (base read)
-            (reading (loop for passage in told
-                           collect (cons (to-read passage (cached-share passage))
-                                         (/ (read-time passage) (funcall stretched passage)))))
-          (values base
-                  read
-                  (/ (loop for passage in told
-                           sum (/ (- (passage-ran passage) (read-time passage)) (funcall stretched passage)))
-                     (loop for passage in told sum (to-make passage))))))))
+(defun in-one (passages stretched)
+  "Return a profile of PASSAGES of which it is not known when they were read: as if that took as long for a
+unit."
+  (let ((each (/ (loop for passage in passages sum (/ (passage-ran passage) (funcall stretched passage)))
+                 (loop for passage in passages
+                       sum (+ (to-read passage (cached-share passage)) (to-make passage))))))
+    (make-profile :read each :make each)))
+
+(defun in-parts (passages stretched)
+  "Return a profile of PASSAGES, which were answered in parts, of which the first has one unit; NIL if they
+are too few, or there was but one part."
+  (let ((further (loop for passage in passages sum (1- (to-make passage)))))
+    (when (and (>= (length passages) +few+) (plusp further))
+      (multiple-value-bind (base read)
+          (reading (loop for passage in passages
+                         collect (cons (to-read passage (cached-share passage))
+                                       (/ (read-time passage) (funcall stretched passage)))))
+        (make-profile :base (float base 1d0)
+                      :read (float read 1d0)
+                      :make (/ (loop for passage in passages
+                                     sum (/ (- (passage-ran passage) (read-time passage))
+                                            (funcall stretched passage)))
+                               further)
+                      :ahead 1)))))
 
 (defun reading (points)
   "Return at the least how long reading takes, and how long for each unit, from POINTS, conses of units and

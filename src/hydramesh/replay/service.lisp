@@ -7,9 +7,11 @@
                 #:passage-moved #:passage-outcome #:passage-prompt-tokens #:passage-reading #:passage-wanted
                 #:passage-worker)
   (:import-from #:hydramesh/work #:work-kind-usual-rate)
-  (:export #:services #:make-services #:services-seed #:services-slowing #:services-profiles #:services-alone
+  (:export #:services #:make-services #:services-seed #:services-slowing
+           #:services-usual-slowing #:services-profiles #:services-alone
            #:services-kept #:services-expected #:services-loads #:services-own-loads
-           #:profile #:make-profile #:profile-base #:profile-read #:profile-make #:profile-spread
+           #:profile #:make-profile #:profile-base #:profile-read #:profile-make #:profile-ahead
+           #:profile-spread
            #:done-p #:cut-short-p #:cached-share #:to-read #:to-make #:predicted
            #:service-time #:share-had #:load-time #:stretch #:usual-services)
   (:documentation "How long tasks take on workers, by what was measured of both.
@@ -23,19 +25,22 @@ worker takes for a unit; what tasks took more or less than that there is drawn f
 
 (defstruct profile
   "What a worker took for tasks of one model, alone: BASE microseconds and READ for each unit to read until
-the first part, then MAKE for each unit to make. All of it times one of SPREAD."
+the first part, which brings AHEAD units already, then MAKE for each further unit. All of it times one of
+SPREAD."
   (base 0d0 :type double-float)
   (read 0d0 :type double-float)
   (make 0d0 :type double-float)
+  (ahead 0 :type (integer 0 1))
   (spread #(1d0) :type vector))
 
 (defstruct services
-  "By worker: SLOWING, what each other task adds to the time of one. By worker and model: PROFILES; which
-part of what they should have had of prompts they KEPT, and by model what all of them did; and LOADS,
-sorted vectors of how long it took them to load it. By passage: (read . make), the microseconds that it
-would have taken ALONE on its worker, and OWN-LOADS, which it waited for; EXPECTED is which part of it its
-worker should have had."
+  "By worker: SLOWING, what each other task adds to the time of one, USUAL-SLOWING where that is not known.
+By worker and model: PROFILES; which part of what they should have had of prompts they KEPT, and by model
+what all of them did; and LOADS, sorted vectors of how long it took them to load it. By passage: (read .
+make), the microseconds that it would have taken ALONE on its worker, and OWN-LOADS, which it waited for;
+EXPECTED is which part of it its worker should have had."
   (slowing (make-hash-table :test #'equal) :type hash-table)
+  (usual-slowing 0d0 :type double-float)
   (profiles (make-hash-table :test #'equal) :type hash-table)
   (kept (make-hash-table :test #'equal) :type hash-table)
   (loads (make-hash-table :test #'equal) :type hash-table)
@@ -72,7 +77,7 @@ worker should have had."
   "Return the microseconds in which PASSAGE is read and those in which it is answered, by PROFILE, if the
 worker has SHARE of it."
   (values (+ (profile-base profile) (* (profile-read profile) (to-read passage share)))
-          (* (profile-make profile) (to-make passage))))
+          (* (profile-make profile) (- (to-make passage) (profile-ahead profile)))))
 
 (defun usual-services (services)
   "Return SERVICES by which no task takes as long as it did, but as those of its worker usually do."
@@ -86,7 +91,8 @@ worker has SHARE of it."
 
 (defun stretch (services worker count)
   "Return how many times as long tasks take on WORKER if COUNT run there at once."
-  (+ 1d0 (* (gethash worker (services-slowing services) 0d0) (max 0 (1- count)))))
+  (let ((slowing (gethash worker (services-slowing services) (services-usual-slowing services))))
+    (+ 1d0 (* slowing (max 0 (1- count))))))
 
 ;;; Prompts that were read before
 

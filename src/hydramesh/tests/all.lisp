@@ -65,6 +65,7 @@
   (:import-from #:hydramesh/tests/protobuf/payload)
   (:import-from #:hydramesh/tests/protobuf/released-schema)
   (:import-from #:hydramesh/tests/replay/prompts)
+  (:import-from #:hydramesh/tests/replay/record)
   (:import-from #:hydramesh/tests/replay/simulation)
   (:import-from #:hydramesh/tests/replay/workers)
   (:import-from #:hydramesh/tests/service/event-loop)

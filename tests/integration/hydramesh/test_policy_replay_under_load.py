@@ -13,7 +13,7 @@ from typing import Any
 from daiic.client import ClusterClient
 from daiic.client.prompt_prefix import prompt_prefix
 from daiic.wire import daiic_pb2 as pb
-from support.peers.worker_stub import Step, WorkerStub
+from support.peers.worker_stub import Step, WorkerStub, count
 from support.processes import heads
 from support.processes.head_process import HeadProcess
 from support.processes.replays import found
@@ -113,14 +113,16 @@ class Recording:
         self.arguments = ("--state-dir", folder, "--storage", storage)
         self.client: ClusterClient
         self._settings = {"kind": kind, "state_dir": folder, "storage": storage}
-        self._stack = AsyncExitStack()
+        self.stack = AsyncExitStack()
 
-    async def start(self, machines: list[Machine], policy: Path | None = None) -> None:
+    async def start(
+        self, machines: list[Machine], policy: Path | None = None, **settings: object
+    ) -> None:
         if policy is not None:
-            self._settings["policy"] = policy
-        self.head = HeadProcess(**self._settings, drain_timeout=1)
-        await self._stack.enter_async_context(self.head)
-        self.client = await self._stack.enter_async_context(ClusterClient([self.head.address]))
+            settings["policy"] = policy
+        self.head = HeadProcess(**self._settings, **settings, drain_timeout=1)
+        await self.stack.enter_async_context(self.head)
+        self.client = await self.stack.enter_async_context(ClusterClient([self.head.address]))
         for one in machines:
             stub = await WorkerStub.open(
                 [self.head.address],
@@ -128,7 +130,7 @@ class Recording:
                 slots=one.slots,
                 models={"engine": pb.AVAILABLE if one.load else pb.LOADED},
             )
-            self._stack.push_async_callback(stub.close)
+            self.stack.push_async_callback(stub.close)
             Engine(stub, one.token, one.load, crowd=0.3)
         await self.head.wait_for_workers(len(machines))
         await asyncio.sleep(3)  # the recorder looks at the workers once a second
@@ -137,7 +139,7 @@ class Recording:
         """Stop the head, which has everything written then."""
         self.head.signal(signal.SIGTERM)
         assert await self.head.ended() == 0
-        await self._stack.aclose()
+        await self.stack.aclose()
 
 
 def off(told: dict[str, float], real: dict[str, float]) -> dict[str, float]:
@@ -159,7 +161,7 @@ def compare(title: str, told: dict[str, Any], after: dict[str, Any]) -> None:
             )
         # The last of a hundred is often one task, which may be unlike all others.
         for share in ("p50", "p90"):
-            assert abs(repeated[share]) < 0.15, repeated
+            assert abs(repeated[share]) < 0.25, repeated
             assert abs(foretold[share]) < 0.35, foretold
     for name, load in after["recorded"]["workers"].items():
         there = told["candidate"]["workers"][name]["tasks"]
@@ -207,12 +209,16 @@ async def test_where_chats_go_on_and_models_are_loaded(
     policy = candidate(tmp_path, '(rule "two" (exclude (= worker.name "one")))')
     chance = random.Random(3)
     turns = []
-    for number in range(10):
-        at, prompt = number * 0.7, ""
-        for _ in range(6):
+    for number in range(4):  # so that it is seen how fast the second worker is, and how it loads
+        one = task("".join(chance.choices("abcdefghij ", k=4000)), 10)
+        one.worker_id = "two"
+        turns.append((number * 0.5, one))
+    for number in range(8):
+        at, prompt = number * 1.2, ""
+        for _ in range(5):
             prompt += "".join(chance.choices("abcdefghij ", k=4000))
             turns.append((at, task(prompt, chance.randint(5, 15))))
-            at += chance.uniform(2, 4)
+            at += chance.uniform(2.5, 5)
     told = []
     for name, in_force in (("before", None), ("after", policy)):
         recording = Recording(hydramesh, tmp_path / name, "sqlite")
@@ -223,4 +229,40 @@ async def test_where_chats_go_on_and_models_are_loaded(
         await asyncio.gather(*(ask(recording.client, one, at) for at, one in turns))
         await recording.end()
         told.append(found(hydramesh, policy, *recording.arguments))
-    compare("10 chats of 6 turns", *told)
+    compare("8 chats of 5 turns", *told)
+
+
+async def test_where_late_tasks_are_raced(hydramesh: heads.Head, tmp_path: Path) -> None:
+    given = 0
+
+    def stalling(one: pb.Task) -> Iterator[Step]:
+        nonlocal given
+        given += 1
+        if given % 15 == 0:
+            yield 3.0
+        for step in count(one):
+            if isinstance(step, pb.Result):
+                step.model.weights = "same"
+            yield step
+
+    recording = Recording(hydramesh, tmp_path / "raced", "sqlite")
+    await recording.start([], hedge_share=0.3, hedge_quantile=0.9)
+    for name in ("one", "two"):
+        stub = await WorkerStub.open(
+            [recording.head.address], worker_id=name, slots=4, models={"count": pb.LOADED}
+        )
+        recording.stack.push_async_callback(stub.close)
+        stub.heartbeat.models[0].identity.weights = "same"
+        if name == "one":
+            stub.scripts["count"] = stalling
+        stub.say()
+    await recording.head.wait_for_workers(2)
+    await asyncio.sleep(3)
+    one = pb.Task(model="count", stream=True, text=pb.TextTask(prompt="x", max_tokens=4))
+    await asyncio.gather(*(ask(recording.client, one, 0.05 * number) for number in range(200)))
+    await recording.end()
+    policy = candidate(tmp_path, '(rule "alone" (hedge never))')
+    told = found(hydramesh, policy, *recording.arguments)
+    assert told["recorded"]["hedged"] > 3 and told["simulated"]["hedged"] > 0
+    assert told["candidate"]["hedged"] == 0
+    assert any("ran on two workers" in remark for remark in told["remarks"])

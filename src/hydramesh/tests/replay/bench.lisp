@@ -83,8 +83,11 @@ them that have 4 slots each and are busy for seven tenths of the time."
                                       :max-attempts 3)
                           (cluster-now cluster)
                           (- now +hour+ 1000000))
-    (dolist (passage (sort (passages count (archive-prompts archive) now) #'< :key #'passage-end))
-      (archive-add-task archive passage (passage-end passage)))
+    (loop for passage in (sort (passages count (archive-prompts archive) now) #'< :key #'passage-end)
+          for index from 1
+          do (archive-add-task archive passage (passage-end passage))
+             (when (zerop (mod index 10000))
+               (archive-write archive (passage-end passage))))
     (archive-write archive now :all t)
     (archive-close archive)))
 
