@@ -10,7 +10,8 @@
                 #:options-span #:options-storage #:parse #:+replay-help+)
   (:import-from #:hydramesh/replay/outcome #:recorded-outcome #:same-worker-share #:simulated-outcome)
   (:import-from #:hydramesh/replay/record
-                #:read-record #:record-changes #:record-left-out #:record-replayed #:record-salt #:too-many-tasks)
+                #:read-record #:record-changes #:record-left-out #:record-replayed #:record-salt
+                #:too-many-tasks)
   (:import-from #:hydramesh/replay/remarks #:remarks)
   (:import-from #:hydramesh/replay/report #:print-json #:print-report)
   (:import-from #:hydramesh/replay/service #:usual-services)

@@ -3,35 +3,17 @@
   (:import-from #:hydramesh/replay/prompts #:hashes-of #:make-cache #:note-in #:prompt-tree #:share-in)
   (:import-from #:hydramesh/replay/record #:passage-begin #:record-held #:record-passages)
   (:import-from #:hydramesh/replay/service
-                #:cached-share #:done-p #:make-profile #:make-services #:predicted #:profile-spread
-                #:services-alone #:services-expected #:services-kept #:services-loads #:services-own-loads
-                #:services-profiles #:services-slowing #:services-usual-slowing #:stretch #:to-make #:to-read)
+                #:cached-share #:done-p #:make-services #:predicted #:services-alone #:services-expected
+                #:services-kept #:services-loads #:services-own-loads #:services-profiles #:services-slowing
+                #:services-usual-slowing #:stretch)
+  (:import-from #:hydramesh/replay/speeds #:line #:profile-of #:read-time #:timed-p #:times-as-long)
   (:import-from #:hydramesh/storage/traffic
-                #:passage-blocks #:passage-cold-p #:passage-end #:passage-first #:passage-model
-                #:passage-moved #:passage-prompt-tokens #:passage-queued #:passage-ran #:passage-streamed-p
-                #:passage-worker)
+                #:passage-blocks #:passage-cold-p #:passage-end #:passage-model #:passage-prompt-tokens
+                #:passage-ran #:passage-worker)
   (:export #:measure-services)
   (:documentation "What a record tells of its workers: how fast they read and answer, how much tasks that
 run at once slow each other down, what they keep of prompts, and how long they load models."))
 (in-package #:hydramesh/replay/measuring)
-
-(defconstant +enough+ 20 "Tasks of a worker from which it is told how they slow each other down.")
-(defconstant +few+ 3 "Tasks from which it is told how long reading takes, and how long answering.")
-(defconstant +spread+ 0.01d0 "Of the variance of how many ran at once: with less nothing is told.")
-
-(defun timed-p (passage)
-  "Return whether its worker has run all of PASSAGE, and nothing but that."
-  (and (done-p passage)
-       (plusp (passage-ran passage))
-       (zerop (passage-moved passage))
-       (not (passage-cold-p passage))))
-
-(defun read-time (passage)
-  "Return the microseconds until the first part of PASSAGE came from its worker; NIL if that is not known."
-  (and (passage-streamed-p passage)
-       (plusp (passage-first passage))
-       (zerop (passage-moved passage))
-       (min (passage-ran passage) (max 0 (- (passage-first passage) (passage-queued passage))))))
 
 (defun by (key passages)
   "Return a list of the lists of those of PASSAGES that have the same KEY, in their order."
@@ -79,19 +61,6 @@ run at once slow each other down, what they keep of prompts, and how long they l
                        (max 1d0 (/ (float (- area (gethash passage table 0)) 1d0)
                                    (passage-ran passage))))))))
 
-(defun line (points)
-  "Return where the line through POINTS, conses of x and y, begins, and how steep it is, by least squares;
-NIL if too few are known, or they are too close to each other."
-  (let* ((count (length points))
-         (x (/ (reduce #'+ points :key #'car) (max 1 count)))
-         (y (/ (reduce #'+ points :key #'cdr) (max 1 count)))
-         (variance (loop for (one) in points sum (expt (- one x) 2)))
-         (shared (loop for (one . other) in points sum (* (- one x) (- other y)))))
-    (if (or (< count +enough+) (< variance (* count +spread+)))
-        nil
-        (let ((each (/ shared variance)))
-          (values (- y (* each x)) each)))))
-
 (defun slowing (points)
   "Return what each other task adds to one alone, from POINTS, conses of how many others and a time; NIL if
 they do not tell."
@@ -131,56 +100,7 @@ on all."
                   (alone passage profile (stretched passage))))
           (measure-loads services worker (remove-if-not #'passage-cold-p those) profile #'stretched))))))
 
-;;; How fast a model is
-
-(defun times-as-long (passage profile &optional (stretch 1d0))
-  "Return how many times as long as by PROFILE the worker of PASSAGE took for it, but for STRETCH."
-  (multiple-value-bind (read make) (predicted profile passage (cached-share passage))
-    (/ (passage-ran passage) (* stretch (max 1d0 (+ read make))))))
-
-(defun profile-of (passages stretched)
-  "Return the PROFILE that PASSAGES of one model tell; each took STRETCHED of it times as long as alone."
-  (let ((profile (or (in-parts (remove-if-not #'read-time passages) stretched)
-                     (in-one passages stretched))))
-    (setf (profile-spread profile)
-          (map 'vector
-               (lambda (passage) (times-as-long passage profile (funcall stretched passage)))
-               passages))
-    profile))
-
-(defun in-one (passages stretched)
-  "Return a profile of PASSAGES of which it is not known when they were read: as if that took as long for a
-unit."
-  (let ((each (/ (loop for passage in passages sum (/ (passage-ran passage) (funcall stretched passage)))
-                 (loop for passage in passages
-                       sum (+ (to-read passage (cached-share passage)) (to-make passage))))))
-    (make-profile :read each :make each)))
-
-(defun in-parts (passages stretched)
-  "Return a profile of PASSAGES, which were answered in parts, of which the first has one unit; NIL if they
-are too few, or there was but one part."
-  (let ((further (loop for passage in passages sum (1- (to-make passage)))))
-    (when (and (>= (length passages) +few+) (plusp further))
-      (multiple-value-bind (base read)
-          (reading (loop for passage in passages
-                         collect (cons (to-read passage (cached-share passage))
-                                       (/ (read-time passage) (funcall stretched passage)))))
-        (make-profile :base (float base 1d0)
-                      :read (float read 1d0)
-                      :make (/ (loop for passage in passages
-                                     sum (/ (- (passage-ran passage) (read-time passage))
-                                            (funcall stretched passage)))
-                               further)
-                      :ahead 1)))))
-
-(defun reading (points)
-  "Return at the least how long reading takes, and how long for each unit, from POINTS, conses of units and
-times."
-  (multiple-value-bind (base each) (line points)
-    (let ((x (reduce #'+ points :key #'car)) (y (reduce #'+ points :key #'cdr)))
-      (cond ((and base (plusp base) (plusp each)) (values base each))
-            ((and (plusp x) (or (null base) (plusp each))) (values 0d0 (/ y x)))
-            (t (values (/ y (length points)) 0d0))))))
+;;; What a task took
 
 (defun alone (passage profile stretch)
   "Return (read . make) of PASSAGE, but for STRETCH: what its worker took for it without loading the model."

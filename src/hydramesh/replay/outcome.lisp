@@ -41,8 +41,8 @@ workers, and when its first part came, NIL if it did not ask for parts. NIL is a
   (let ((outcome (make-outcome :tasks (length rows))) (loads (make-hash-table :test #'equal))
         (total '()) (first '()) (queued '()))
     (dolist (row rows)
-      (destructuring-bind (&optional (name "NOT_OVER") (worker "") (waited 0) (running 0) (all 0) (moved 0) raced
-                             (began 0))
+      (destructuring-bind (&optional (name "NOT_OVER") (worker "") (waited 0) (running 0) (all 0) (moved 0)
+                             raced (began 0))
           row
         (cond ((string= name "DONE")
                (incf (outcome-done outcome))

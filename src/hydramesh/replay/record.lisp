@@ -1,6 +1,7 @@
 (defpackage #:hydramesh/replay/record
   (:use #:cl)
   (:import-from #:hydramesh/storage/archive #:map-traffic)
+  (:import-from #:hydramesh/storage/limits #:+replayed-tasks+)
   (:import-from #:hydramesh/storage/pseudonym #:salt-read)
   (:import-from #:hydramesh/storage/roster-chunks #:read-roster)
   (:import-from #:hydramesh/storage/store #:store-read #:+salt+)
@@ -10,8 +11,7 @@
   (:import-from #:hydramesh/work #:+work+ #:work-kind-loads #:work-kind-name)
   (:export #:record #:make-record #:record-since #:record-passages #:record-arrivals #:record-waiting
            #:record-held #:record-changes #:record-salt #:record-left-out #:read-record #:record-of
-           #:record-replayed #:too-many-tasks #:+most-tasks+
-           #:kind-of #:passage-begin)
+           #:record-replayed #:too-many-tasks #:kind-of #:passage-begin)
   (:documentation "What is replayed: the tasks that a head has recorded, and the workers that it had."))
 (in-package #:hydramesh/replay/record)
 
@@ -45,24 +45,21 @@ were run by several workers together."
        (plusp (passage-weight passage))
        (not (passage-together-p passage))))
 
-(defparameter +most-tasks+ 500000
-  "A replay takes some three KiB of memory for each.")
-
-(define-condition too-many-tasks (error) ()
+(define-condition too-many-tasks (error)
+  ((most :initarg :most))
   (:report (lambda (condition stream)
-             (declare (ignore condition))
              (format stream "more than ~:D tasks are recorded for that time; give a shorter --since"
-                     +most-tasks+)))
+                     (slot-value condition 'most))))
   (:documentation "A replay of them would take more memory than it may."))
 
-(defun read-record (store since)
-  "Return the record in STORE from SINCE on, microseconds since 1970. Signal STORAGE-FAILURE or
-TOO-MANY-TASKS."
+(defun read-record (store since &optional (most +replayed-tasks+))
+  "Return the record in STORE from SINCE on, microseconds since 1970. Signal STORAGE-FAILURE, or
+TOO-MANY-TASKS if there are more than MOST."
   (let ((passages '()) (count 0) (left-out 0) (salt (store-read store +salt+ 0)))
     (map-traffic (lambda (passage)
                    (cond ((replayed-p passage)
-                          (when (> (incf count) +most-tasks+)
-                            (error 'too-many-tasks))
+                          (when (> (incf count) most)
+                            (error 'too-many-tasks :most most))
                           (push passage passages))
                          ((>= (passage-arrival passage) since) (incf left-out))))
                  store :since since)

@@ -3,7 +3,7 @@
   (:export #:+traffic-age+ #:+traffic-chunks+ #:+streamdb-traffic-chunks+ #:+chunk-tasks+ #:+chunk-bytes+
            #:+minutes-days+ #:+hours-days+ #:+rates-kept+ #:+counters-kept+ #:+name-characters+
            #:+tags-kept+ #:+worker-chunks+ #:+worker-changes+ #:+worker-snapshot+
-           #:+worker-models+ #:+worker-tags+ #:+worker-heads+ #:+prompt-blocks+
+           #:+worker-models+ #:+worker-tags+ #:+worker-heads+ #:+prompt-blocks+ #:+replayed-tasks+
            #:+recorder-queue+ #:+full-chunks+ #:+sqlite-file+ #:+sqlite-log+ #:+streamdb-file+)
   (:documentation "The bounds within which a head records, whatever happens. docs/operations.md says what
 happens at each."))
@@ -22,6 +22,7 @@ happens at each."))
 (defconstant +worker-tags+ 16 "Tags of a worker that are kept.")
 (defconstant +worker-heads+ 4 "Heads of a worker that are kept.")
 (defconstant +prompt-blocks+ 131072 "Blocks of prompts by which it is told which tasks begin alike.")
+(defconstant +replayed-tasks+ 500000 "Tasks of a replay, which takes some three KiB of memory for each.")
 (defconstant +minutes-days+ 30 "Days for which there are metrics by minute.")
 (defconstant +hours-days+ 732 "Days for which there are metrics by hour.")
 (defconstant +rates-kept+ 4096 "Pairs of a worker and a model whose rate is kept.")

@@ -162,7 +162,9 @@ def compare(title: str, told: dict[str, Any], after: dict[str, Any]) -> None:
         # The last of a hundred is often one task, which may be unlike all others.
         for share in ("p50", "p90"):
             assert abs(repeated[share]) < 0.25, repeated
-            assert abs(foretold[share]) < 0.35, foretold
+            # Machines that run tests are late by a tenth of a second now and then.
+            real = after["recorded"][what][share]
+            assert abs(foretold[share]) < max(0.35, 0.15 / real), foretold
     for name, load in after["recorded"]["workers"].items():
         there = told["candidate"]["workers"][name]["tasks"]
         print(f"  {name}: {load['tasks']} tasks with the policy, foretold {there}")

@@ -2,8 +2,9 @@
   (:use #:cl)
   (:import-from #:fiveam #:test #:is #:signals)
   (:import-from #:hydramesh/replay/record
-                #:read-record #:record-arrivals #:record-held #:record-left-out #:record-passages #:record-replayed
-                #:record-waiting #:too-many-tasks #:+most-tasks+)
+                #:read-record #:record-arrivals #:record-held #:record-left-out #:record-passages
+                #:record-replayed
+                #:record-waiting #:too-many-tasks)
   (:import-from #:hydramesh/storage/archive #:archive-add-task #:archive-write #:open-archive)
   (:import-from #:hydramesh/storage/traffic #:passage-arrival #:passage-end)
   (:import-from #:hydramesh/tests/replay/simulation #:+start+ #:passage)
@@ -37,7 +38,6 @@
     (is (= 9000000 (- (passage-arrival (aref (record-passages record) 0)) +start+)))))
 
 (test a-record-of-too-many-tasks-is-refused
-  (let ((store (store-with (loop for index below 50 collect (passage (* index 1000) 1000))))
-        (+most-tasks+ 40))
-    (signals too-many-tasks (read-record store +start+))
-    (is (= 39 (length (record-passages (read-record store (+ +start+ 10500))))))))
+  (let ((store (store-with (loop for index below 50 collect (passage (* index 1000) 1000)))))
+    (signals too-many-tasks (read-record store +start+ 40))
+    (is (= 39 (length (record-passages (read-record store (+ +start+ 10500) 40)))))))

@@ -53,7 +53,8 @@ of the client ann, a loaded the model, which took 4 s. The worker b has it on it
 
 (test a-model-that-nobody-was-seen-to-load-takes-no-time-and-that-is-told
   (multiple-value-bind (tasks unknown)
-      (let ((record (record-of (list (passage 0 1000000)) (list (is-there "b" :state pb:+available+ :rate 10d0))
+      (let ((record (record-of (list (passage 0 1000000))
+                               (list (is-there "b" :state pb:+available+ :rate 10d0))
                                :since +start+)))
         (simulate record (measure-services record 0) (make-hash-table) nil))
     (is (= 1 (length tasks) unknown))
