@@ -1,10 +1,11 @@
 (defpackage #:hydramesh/iot/limits
   (:use #:cl)
-  (:export #:+devices+ #:+name+ #:+windows+ #:+thresholds+ #:+starts+ #:+span+ #:+highest+ #:+row-chunks+)
+  (:export #:+devices+ #:+forgotten+ #:+name+ #:+windows+ #:+thresholds+ #:+starts+ #:+span+ #:+highest+ #:+row-chunks+)
   (:documentation "The bounds of sensors. docs/operations.md says what happens at each."))
 (in-package #:hydramesh/iot/limits)
 
 (defconstant +devices+ 20000 "Devices that are known of one sensor.")
+(defconstant +forgotten+ 200 "Silent devices that make room in a second, when others are refused.")
 (defconstant +name+ 64 "Bytes of a sensor's or a device's name.")
 (defconstant +windows+ 16 "Windows of one sensor.")
 (defconstant +thresholds+ 16 "Thresholds of one sensor.")

@@ -13,7 +13,7 @@
   (:import-from #:hydramesh/iot/record #:open-record #:record-note #:record-pass #:record-write)
   (:import-from #:hydramesh/iot/sensor #:handed #:scaled #:sensor #:sensor-devices #:sensor-handler #:sensor-name #:sensor-period
                 #:sensor-type)
-  (:import-from #:hydramesh/iot/states #:open-states #:states-note #:states-write)
+  (:import-from #:hydramesh/iot/states #:open-states #:states-forget #:states-note #:states-write)
   (:import-from #:hydramesh/iot/station
                 #:happening-device #:happening-event #:happening-value #:make-station #:station-take
                 #:station-pass)
@@ -89,9 +89,13 @@ or those of devices which the program has are sent to others."))
 
 (defun act (running happenings)
   "Call the handlers for HAPPENINGS. What has happened is noted before: no handler acts on it twice."
-  (dolist (happening happenings)
-    (states-note (running-states running) (happening-device happening)
-                 (not (eq (happening-event happening) :reading))))
+  (loop with states = (running-states running)
+        for happening in happenings
+        for device = (happening-device happening)
+        do (case (happening-event happening)
+             (:forgotten (states-forget states device))
+             (:reading (states-note states device nil))
+             (t (states-note states device t))))
   (dolist (happening happenings)
     (let ((handler (sensor-handler (running-sensor running) (happening-event happening))))
       (when handler

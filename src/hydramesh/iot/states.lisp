@@ -12,7 +12,7 @@
                 #:make-reader #:make-writer #:read-index #:read-text #:write-number #:write-text
                 #:writer-length #:writer-octets)
   (:import-from #:hydramesh/storage/store #:storage-damaged)
-  (:export #:states #:open-states #:states-note #:states-write)
+  (:export #:states #:open-states #:states-note #:states-forget #:states-write)
   (:documentation "What a station knows of its devices, kept over restarts: a threshold that was crossed
 before is not crossed again because the station was restarted."))
 (in-package #:hydramesh/iot/states)
@@ -21,12 +21,14 @@ before is not crossed again because the station was restarted."))
 (defconstant +pause+ 60 "Seconds until a mere reading is written; what has happened is written at once.")
 
 (defstruct (states (:copier nil))
-  "Where the devices of SENSOR are kept: BUCKETS is a vector of lists, PLACES says in which one each is.
+  "Where the devices of SENSOR are kept: BUCKETS is a vector of lists, PLACES says in which one each is, and
+ROOM has the index of a bucket once for each device more that it can have.
 CHANGED are the buckets that should be written by and by, URGENT those that should be now."
   (node nil :read-only t)
   (sensor nil :read-only t)
   (buckets (make-array 0 :adjustable t :fill-pointer t) :type vector :read-only t)
   (places (make-hash-table :test #'eq) :read-only t)
+  (room '() :type list)
   (changed '() :type list)
   (urgent '() :type list)
   (written-at 0 :type unsigned-byte))
@@ -41,7 +43,13 @@ CHANGED are the buckets that should be written by and by, URGENT those that shou
           (setf (device-heard-at device) now)
           (when (station-add station device)
             (place states device (chunk-index number))))))
+    (loop for bucket across (states-buckets states)
+          for index from 0
+          do (add-room states index (- +bucket+ (length bucket))))
     states))
+
+(defun add-room (states index count)
+  (loop repeat count do (push index (states-room states))))
 
 (defun read-bucket (node sensor number)
   "Return the devices of SENSOR in that chunk, '() if it is damaged."
@@ -63,9 +71,18 @@ CHANGED are the buckets that should be written by and by, URGENT those that shou
     (setf (gethash device (states-places states)) index)))
 
 (defun new-place (states device)
-  (let* ((buckets (states-buckets states))
-         (last (1- (length buckets))))
-    (place states device (if (and (>= last 0) (< (length (aref buckets last)) +bucket+)) last (1+ last)))))
+  (unless (states-room states)
+    (add-room states (length (states-buckets states)) +bucket+))
+  (place states device (pop (states-room states))))
+
+(defun states-forget (states device)
+  "Keep nothing of DEVICE any more."
+  (let ((index (gethash device (states-places states))))
+    (when index
+      (setf (aref (states-buckets states) index) (remove device (aref (states-buckets states) index)))
+      (remhash device (states-places states))
+      (add-room states index 1)
+      (pushnew index (states-changed states)))))
 
 (defun states-note (states device urgent)
   "Note that DEVICE has changed, and if URGENT that something has happened to it."

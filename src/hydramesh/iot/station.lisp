@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/iot/device
                 #:device #:make-device #:device-close-windows #:device-gathering #:device-heard-at
                 #:device-late-p #:device-name #:device-note #:device-sensor #:device-silent-p #:device-value)
-  (:import-from #:hydramesh/iot/limits #:+devices+)
+  (:import-from #:hydramesh/iot/limits #:+devices+ #:+forgotten+)
   (:import-from #:hydramesh/iot/reading
                 #:reading-device #:reading-number #:reading-start #:reading-value)
   (:import-from #:hydramesh/iot/sensor #:+millionths+ #:sensor #:in-range-p #:sensor-silence)
@@ -25,11 +25,13 @@ which only such ones come is as good as silent."))
   (value nil :type (or null rational) :read-only t))
 
 (defstruct (station (:constructor make-station (sensor)) (:copier nil))
-  "DEVICES of SENSOR by their names. COUNTS is a list of (what . number)."
+  "DEVICES of SENSOR by their names. COUNTS is a list of (what . number). It is FULL when a device was refused
+since time has last passed."
   (sensor nil :type sensor :read-only t)
   (devices (make-hash-table :test #'equal) :read-only t)
   (counts (list (cons :taken 0) (cons :late 0) (cons :out-of-range 0) (cons :too-many-devices 0))
-   :type list :read-only t))
+   :type list :read-only t)
+  (full nil))
 
 (defun count-one (station what)
   (incf (cdr (assoc what (station-counts station))))
@@ -62,7 +64,9 @@ list of HAPPENING in that order."
   (let ((name (reading-device reading)) (start (reading-start reading)) (number (reading-number reading)))
     (if (in-range-p (reading-value reading) (station-sensor station))
         (let ((device (or (station-device station name) (new-device station name))))
-          (cond ((null device) (count-one station :too-many-devices))
+          (cond ((null device)
+                 (setf (station-full station) t)
+                 (count-one station :too-many-devices))
                 ((device-late-p device start number) (count-one station :late))
                 (t
                  (count-one station :taken)
@@ -74,7 +78,24 @@ list of HAPPENING in that order."
        (> (- now (device-heard-at device)) (seconds (sensor-silence (device-sensor device))))))
 
 (defun station-pass (station now wall)
-  "Return what has happened by NOW as time has passed, a list of HAPPENING. WALL is as in STATION-TAKE."
+  "Return what has happened by NOW as time has passed, a list of HAPPENING. WALL is as in STATION-TAKE. A device
+that has been FORGOTTEN, so that there is room for others, is not known any more."
+  (append (time-passed station now wall)
+          (when (shiftf (station-full station) nil)
+            (forget-some station))))
+
+(defun forget-some (station)
+  "Forget the devices that have been silent for longest."
+  (let ((silent (sort (loop for device being the hash-values of (station-devices station)
+                            when (device-silent-p device)
+                              collect device)
+                      #'< :key #'device-heard-at)))
+    (loop for device in silent
+          repeat +forgotten+
+          do (remhash (device-name device) (station-devices station))
+          collect (make-happening :device device :event :forgotten))))
+
+(defun time-passed (station now wall)
   (loop for device being the hash-values of (station-devices station)
         when (device-gathering device)
           append (happenings device (device-close-windows device wall))

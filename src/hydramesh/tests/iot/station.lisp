@@ -133,3 +133,15 @@
       (take station 20 :device (princ-to-string index)))
     (is (= 3 (station-count station :too-many-devices)))
     (is (= +devices+ (station-count station :taken)))))
+
+(test devices-that-are-silent-make-room-and-no-others
+  (let ((station (make-station (thermometer))))
+    (dotimes (index +devices+)
+      (take station 20 :device (princ-to-string index)))
+    (take station 20 :number 2 :at 100 :device "0")
+    (pass station 100)
+    (is (null (remove :silent (pass station 101) :key #'first)) "nobody needs room")
+    (is (null (take station 20 :at 101 :device "new")))
+    (is (find '(:forgotten nil) (pass station 102) :test #'equal))
+    (is (= 1 (length (take station 20 :at 103 :device "new"))))
+    (is (null (take station 20 :number 2 :at 103 :device "0")) "it is known, and has said so before")))
