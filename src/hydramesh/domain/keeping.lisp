@@ -12,7 +12,7 @@
                 #:storage-in-use)
   (:import-from #:hydramesh/domain/limits #:+kept-bytes+ #:+kept-pending+)
   (:import-from #:hydramesh/domain/node #:node-store)
-  (:export #:keep #:kept #:kept-numbers #:keeping #:make-keeping #:keeping-path #:open-keeping #:close-keeping
+  (:export #:keep #:kept #:kept-numbers #:keeping #:make-keeping #:keeping-path #:open-keeping #:close-keeping #:close-kept
            #:keeping-failure)
   (:documentation "What programs keep over restarts: chunks, each some bytes under a kind and a number, in a
 store as the head's (hydramesh/storage/store), in a file of their own. Another thread writes, so that no
@@ -37,9 +37,17 @@ writes until DONE."
 ;;; For programs
 
 (defun keeping-of (node)
-  "Return what NODE keeps chunks in; of one that was made without, that is its memory."
-  (or (node-store node)
-      (setf (node-store node) (make-keeping))))
+  "Return what NODE keeps chunks in, which is opened when it is first needed: programs that keep nothing may
+share a folder. Of a node that was made without, that is its memory. Signal KEEPING-FAILURE."
+  (let ((store (node-store node)))
+    (cond ((null store) (setf (node-store node) (make-keeping)))
+          ((functionp store) (setf (node-store node) (funcall store)))
+          (t store))))
+
+(defun close-kept (node)
+  "Write what NODE has to keep, and let go of the file, if it ever kept anything."
+  (when (keeping-p (node-store node))
+    (close-keeping (node-store node))))
 
 (defun keep (node kind number content)
   "Keep CONTENT, octets, as the chunk NUMBER, below 2^48, of KIND; NIL removes that. It is written within

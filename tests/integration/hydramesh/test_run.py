@@ -149,6 +149,21 @@ async def test_a_program_asks_the_cluster_and_its_time_goes_on(
     assert pieces and int(pieces[1]) > 1
 
 
+async def test_programs_that_keep_nothing_share_a_folder(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    program = tmp_path / "idle.lisp"
+    program.write_text("(defun begin (node) node)" + SERVICE)
+    state = {"storage": "sqlite", "state_dir": tmp_path / "state", "heads": ""}
+    async with (
+        ProgramProcess(hydramesh, program, **state) as one,
+        ProgramProcess(hydramesh, program, **state) as other,
+    ):
+        for process in (one, other):
+            assert process.stop() == 0
+    assert not (tmp_path / "state").exists()
+
+
 async def test_what_a_program_keeps_is_there_again(hydramesh: heads.Head, tmp_path: Path) -> None:
     program = tmp_path / "keeping.lisp"
     program.write_text(KEEPING + SERVICE)
