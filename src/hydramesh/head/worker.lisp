@@ -38,10 +38,10 @@ RETIRED are processes of the same id that this one has replaced, the oldest firs
 heartbeats that came from it since. PROXIMITY is how far away it is. TAGS are a set of hydramesh/head/tags.
 MEMORY are the bytes that models could take if it unloaded those that it has, NIL if it does not tell, and
 ROOM those of them that one could take of which other workers hold parts. OFFER is what it lends to models
-of other workers. BREAKER is what speaks against it, NIL if nothing does. The policy in force sees POLICY-
-VIEW, made of the last heartbeat, or NIL; in the choice under way it has given the worker WEIGHT, and INSIDE
-counts its tasks in each of the policy's reservations, if there are any. MODELS are a hash table of WORKER-
-MODELs by name, which are in INDEX too."
+of other workers. BREAKER is what speaks against it, NIL if nothing does. The policy in force sees
+POLICY-VIEW, made of the last heartbeat, or NIL; in the choice under way it has given the worker WEIGHT, and
+INSIDE counts its tasks in each of the policy's reservations, if there are any. MODELS are a hash table of
+WORKER-MODELs by name, which are in INDEX too."
   (process (cons "" 0) :type cons :read-only t)
   (number 0 :type fixnum)
   (bytes 0 :type fixnum)
