@@ -11,7 +11,7 @@
   (:import-from #:hydramesh/tests/head/late-task #:late-task #:model #:part #:text-of)
   (:import-from #:hydramesh/tests/suite)
   (:local-nicknames (#:pb #:hydramesh/schema))
-  (:documentation "What ends a race of two workers before one has won: errors, losses, the client, the time."))
+  (:documentation "What ends a race before one of two workers has won: errors, losses, its client, time."))
 (in-package #:hydramesh/tests/head/broken-races)
 
 (fiveam:def-suite broken-races :in hydramesh/tests/suite:hydramesh)

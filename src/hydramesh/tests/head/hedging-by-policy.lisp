@@ -17,8 +17,8 @@
 (fiveam:in-suite hedging-by-policy)
 
 (defun late-under (text &key (pass 5))
-  "Return how many tasks the second worker has got, that many seconds after one came which is late on the first,
-while a policy with TEXT was in force."
+  "Return how many tasks the second worker has got, that many seconds after one came which is late on the
+first, while a policy with TEXT was in force."
   (let* ((cluster (new-cluster :hedging (make-hedging :share 1d0)))
          (client (add-client cluster))
          (first (add-worker cluster :id "first" :models (list (model)))))
