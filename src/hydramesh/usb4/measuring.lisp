@@ -16,7 +16,8 @@ they answer."))
 
 (defconstant +looking+ 2500000 "Microseconds in which others are looked for, who speak once a second.")
 (defconstant +probes+ 50 "Round trips that are measured.")
-(defconstant +patience+ 200000 "Microseconds until an answer counts as lost.")
+(defconstant +patience+ 1000000 "Microseconds until an answer counts as lost.")
+(defconstant +losses+ 3 "Answers lost after which no more are asked for.")
 (defconstant +flood+ 1000000 "Microseconds in which as much is sent as is answered.")
 (defconstant +window+ 32 "Probes under way in that time.")
 (defconstant +most+ 8 "Neighbours that are measured.")
@@ -75,9 +76,14 @@ silent."
 
 (defun measure (links clock index)
   (let* ((neighbour (neighbour-at links index))
-         (times (sort (loop repeat +probes+
+         (times (sort (loop with lost = 0
+                            repeat +probes+
                             for time = (one-answer links clock index 0)
-                            when time collect time)
+                            if time
+                              collect time
+                            else
+                              do (incf lost)
+                            until (= lost +losses+))
                       #'<))
          (largest (neighbour-largest neighbour))
          (size (if (one-answer links clock index largest) largest 1200)))
