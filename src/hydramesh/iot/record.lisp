@@ -8,7 +8,8 @@
   (:import-from #:hydramesh/storage/codec
                 #:make-reader #:make-writer #:read-index #:read-number #:read-text #:reader-done-p
                 #:write-number #:write-text #:writer-length #:writer-octets)
-  (:import-from #:hydramesh/storage/store #:store-list #:store-read)
+  (:import-from #:hydramesh/service/logs #:log-warning)
+  (:import-from #:hydramesh/storage/store #:storage-damaged #:store-list #:store-read)
   (:export #:record #:open-record #:record-note #:record-pass #:record-write #:map-rows)
   (:documentation "What the devices of a sensor have read, by the minute or by the hour, in a program's store.
 
@@ -93,16 +94,19 @@ are those of all chunks, the oldest first."
 
 (defun map-rows (function store unit &key sensor-name (since 0))
   "Call FUNCTION with the sensor's name, the device's, the time in seconds since 1970 and the aggregate of each
-row in STORE, or of one sensor's, that is not over at SINCE. They come roughly in their order. Signal
-STORAGE-FAILURE."
+row in STORE, or of one sensor's, that is not over at SINCE. They come roughly in their order. What is damaged is
+left out, with a warning. Signal STORAGE-FAILURE."
   (let ((kind (if (= unit 60) +minutes+ +hours+)))
     (dolist (number (store-list store kind))
       (when (or (null sensor-name) (chunk-of-p sensor-name number))
-        (map-chunk (lambda (sensor device start aggregate)
-                     (when (and (or (null sensor-name) (string= sensor sensor-name)) (> (+ start unit) since))
-                       (funcall function sensor device start aggregate)))
-                   (store-read store kind number)
-                   unit)))))
+        (handler-case
+            (map-chunk (lambda (sensor device start aggregate)
+                         (when (and (or (null sensor-name) (string= sensor sensor-name)) (> (+ start unit) since))
+                           (funcall function sensor device start aggregate)))
+                       (store-read store kind number)
+                       unit)
+          (storage-damaged ()
+            (log-warning "some of what was read is damaged, and left out" :chunk number)))))))
 
 (defun map-chunk (function octets unit)
   (let* ((reader (make-reader octets)) (sensor (read-text reader))

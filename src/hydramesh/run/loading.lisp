@@ -3,6 +3,7 @@
   (:import-from #:hydramesh/bounded-file #:read-bounded #:unreadable-file #:unreadable-file-reason)
   (:import-from #:hydramesh/domain/definitions #:*definitions* #:bad-definition)
   (:import-from #:hydramesh/run/package)
+  (:import-from #:hydramesh/service/close-match #:close-match)
   (:import-from #:hydramesh/shown #:printable)
   (:export #:load-programs #:bad-program)
   (:documentation "Reads and compiles the files of programs. They are code of whoever runs them, and may do
@@ -10,6 +11,8 @@ what he may; what is checked is that they are whole, so that a typing error is t
 (in-package #:hydramesh/run/loading)
 
 (defconstant +most-bytes+ (ash 4 20) "Bytes of a program's file.")
+
+(deftype undefined-name () '(or unbound-variable undefined-function))
 
 (define-condition bad-program (error)
   ((file :initarg :file)
@@ -21,12 +24,16 @@ what he may; what is checked is that they are whole, so that a typing error is t
   (:documentation "A program cannot be run. What is printed names the file, the line, and what is wrong."))
 
 (defun text-of (file)
-  (handler-case (sb-ext:octets-to-string (read-bounded file +most-bytes+) :external-format :utf-8)
+  (handler-case (without-mark (sb-ext:octets-to-string (read-bounded file +most-bytes+) :external-format :utf-8))
     (unreadable-file (condition)
       (error 'bad-program :file file
                           :reason (format nil "it cannot be read: ~A" (unreadable-file-reason condition))))
     (sb-int:character-decoding-error ()
       (error 'bad-program :file file :reason "it is not UTF-8"))))
+
+(defun without-mark (text)
+  "Return TEXT without the mark with which some editors begin a file of UTF-8."
+  (string-left-trim '(#\zero_width_no-break_space) text))
 
 (defun line-at (text position)
   (1+ (count #\Newline text :end (min position (length text)))))
@@ -80,11 +87,21 @@ defined yet."
 (defun evaluate (file line form note)
   "Compile FORM, which begins on LINE, and call what comes of it."
   (handler-case (funcall (compiled file line form note))
+    (undefined-name (condition)
+      (error 'bad-program :file file :line line :reason (unknown-name form condition)))
     (bad-program (condition) (error condition))
     (sb-int:compiled-program-error (condition)
       (error 'bad-program :file file :line line :reason (cause-of condition)))
-    (error (condition)
+    (serious-condition (condition)
       (error 'bad-program :file file :line line :reason (shown-in-one-line condition)))))
+
+(defun unknown-name (form condition)
+  "Return what to say when CONDITION stopped FORM. Of a macro that does not exist the arguments are looked at first."
+  (let ((operator (and (consp form) (symbolp (first form)) (not (fboundp (first form))) (first form))))
+    (if (null operator)
+        (shown-in-one-line condition)
+        (let ((close (close-match (string-downcase operator) '("defgame" "defaudio-stream" "defsensor"))))
+          (format nil "~(~A~) is not defined~@[; did you mean ~A?~]" operator close)))))
 
 (defun cause-of (condition)
   "Return what went wrong when a form was expanded, which SBCL tells in an error of the form itself."
@@ -113,12 +130,34 @@ defined yet."
                (error 'bad-program :file file :line line
                                    :reason (format nil "~(~A ~A~) is not defined" kind name))))))
 
+(defun defined-functions ()
+  "Return what programs have defined, as (name . function)."
+  (loop with package = (find-package '#:hydramesh/program)
+        for name being the present-symbols of package
+        when (and (eq package (symbol-package name)) (fboundp name))
+          collect (cons name (fdefinition name))))
+
+(defun keep-apart (file functions definitions)
+  "Refuse FILE if it has replaced one of FUNCTIONS or DEFINITIONS, of the files before it: all are one program."
+  (flet ((refuse (what name)
+           (error 'bad-program :file file
+                               :reason (format nil "it defines the ~A ~(~A~), as a file before it does; name one of them ~
+                                                    otherwise" what name))))
+    (loop for (name . function) in functions
+          do (unless (and (fboundp name) (eq function (fdefinition name)))
+               (refuse "function" name)))
+    (loop for definition in definitions
+          for (kind name) = definition
+          do (unless (member definition *definitions*)
+               (refuse (ecase kind (:game "game") (:audio "audio stream") (:iot "sensor")) name)))))
+
 (defun load-programs (files)
   "Read and run FILES, names of them; return the definitions in them, in order. Signal BAD-PROGRAM."
-  (let ((*definitions* '()))
+  (let ((*definitions* '()) (others (defined-functions)))
     (dolist (file files)
-      (let ((before *definitions*))
+      (let ((before *definitions*) (functions (set-difference (defined-functions) others :test #'equal)))
         (load-program file)
+        (keep-apart file functions before)
         (when (eq before *definitions*)
           (error 'bad-program
                  :file file

@@ -67,6 +67,11 @@ def run(hydramesh: heads.Head, *arguments: str | Path) -> subprocess.CompletedPr
     [
         ("(list 1)\n", "it defines nothing to run; write a defgame"),
         ("\n(defun f ()\n  (g 1))\n" + SERVICE, "p.lisp:2: function g is not defined"),
+        (
+            "\n(defsenzor air (:range 0 1))\n",
+            "p.lisp:2: defsenzor is not defined; did you mean defsensor?",
+        ),
+        ("\ufeff(nosuch:thing)\n", "p.lisp:1: Package NOSUCH does not exist"),
         ("(list 1)\n\n(defun f (\n", "p.lisp:3: a form begins here and does not end"),
         ("(list 1)\n(nosuch:thing)\n", "p.lisp:2: Package NOSUCH does not exist"),
         ("(let ((x 1) y z 3) x)\n", "p.lisp:1: 3 is not a symbol"),
@@ -83,6 +88,42 @@ def test_a_program_with_a_mistake_is_refused_with_its_line(
     done = run(hydramesh, program)
     assert done.returncode == 2 and said in done.stderr, done
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_form_that_calls_itself_for_ever_is_told_with_its_line(
+    hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    program = tmp_path / "p.lisp"
+    program.write_text("(defun f (n) (1+ (f n)))\n(f 1)\n")
+    refused = run(hydramesh, program)
+    assert refused.returncode == 2
+    assert "p.lisp:2: Control stack exhausted" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (
+            "(defun f () 1)",
+            "(defun f () 2)",
+            "b.lisp: it defines the function f, as a file before it does",
+        ),
+        (
+            "(defsensor air (:range 0 1) (:period 1))",
+            "(defsensor air (:range 0 2) (:period 1))",
+            "b.lisp: it defines the sensor air, as a file before it does",
+        ),
+    ],
+)
+def test_files_that_share_a_name_are_refused(
+    first: str, second: str, said: str, hydramesh: heads.Head, tmp_path: Path
+) -> None:
+    files = [tmp_path / "a.lisp", tmp_path / "b.lisp"]
+    for file, text, sensor in zip(files, (first, second), ("one", "two"), strict=True):
+        file.write_text(text + f"(defsensor {sensor} (:range 0 1) (:period 1))\n")
+    refused = run(hydramesh, *files, "--storage", "none")
+    assert refused.returncode == 2
+    assert said in refused.stderr
 
 
 def test_what_cannot_be_run_is_told(hydramesh: heads.Head, tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 (defpackage #:hydramesh/tests/iot/record
   (:use #:cl)
   (:import-from #:fiveam #:is #:test)
-  (:import-from #:hydramesh/domain/keeping #:close-keeping #:keeping-path #:kept-numbers #:open-keeping)
+  (:import-from #:hydramesh/domain/keeping #:close-keeping #:keep #:keeping-path #:kept-numbers #:open-keeping)
   (:import-from #:hydramesh/domain/node #:make-node #:node-store)
-  (:import-from #:hydramesh/iot/chunks #:+minutes+)
+  (:import-from #:hydramesh/iot/chunks #:+minutes+ #:chunk-number)
   (:import-from #:hydramesh/iot/history
                 #:read-histories #:history-device #:history-latest #:history-steps)
   (:import-from #:hydramesh/iot/record #:map-rows #:open-record #:record-note #:record-write)
@@ -68,6 +68,17 @@
     (is (equal '(("roof" 180 1 1 1 1)) (rows folder storage 60 :sensor-name "soil")))
     (is (= 5 (length (rows folder storage 60))))
     (is (equal '("roof" "roof") (mapcar #'first (rows folder storage 60 :sensor-name "air" :since 180))))))
+
+(test a-chunk-that-is-damaged-hides-no-other
+  (in-every-folder (storage folder)
+    (call-recording folder storage
+                    (lambda (node)
+                      (keep node +minutes+ (chunk-number "air" 7) (vector 3 97 105 114 255 255 255))
+                      (let ((record (open-record node "air" 60)))
+                        (record-note record "roof" 7 120)
+                        (record-write record))))
+    (let ((*error-output* (make-broadcast-stream)))
+      (is (equal '(("roof" 120 1 7 7 7)) (rows folder storage 60))))))
 
 (test the-oldest-rows-make-room
   (let* ((node (make-node nil 0)) (record (open-record node "air" 60)) (most 0))
