@@ -9,6 +9,7 @@
   (:import-from #:hydramesh/head/registry
                 #:registry-contenders #:registry-count #:registry-in-force #:registry-workers)
   (:import-from #:hydramesh/head/task-errors)
+  (:import-from #:hydramesh/head/unservable #:excluded #:unservable)
   (:local-nicknames (#:task-errors #:hydramesh/head/task-errors))
   (:export #:considering #:classify #:servable #:why-unservable #:why-late #:decided)
   (:documentation "What the policy in force says of a job, for who leads it through its life.
@@ -35,8 +36,8 @@ WORKERS is the registry, GROUPS the ledger and QUEUE where jobs wait."))
   "Return the TASK-ERROR of JOB, which no worker can serve."
   (let ((exclusion (exclusion workers job)))
     (if exclusion
-        (task-errors:excluded exclusion)
-        (task-errors:unservable job (registry-workers workers)))))
+        (excluded exclusion)
+        (unservable job (registry-workers workers)))))
 
 (defun why-late (workers job)
   "Return the TASK-ERROR of JOB, whose deadline has passed."
