@@ -32,7 +32,7 @@ A mistake in it is a BAD-DEFINITION when it is compiled."
   (with-definition ("defsensor" name)
     `(progn
        (add-definition :iot ,(text-name name)
-                       ,(sensor-form name (if (stringp (first forms)) (rest forms) forms)))
+                       ,(sensor-form name forms))
        ',name)))
 
 (defun running-of (name)

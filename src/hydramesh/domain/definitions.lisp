@@ -33,9 +33,12 @@ right."
   (mistaken *defining* field (instead-of value words) "~A is not known" (printed value)))
 
 (defun clauses-in (forms known)
-  "Return FORMS, each a list that begins with one of KNOWN, keywords."
+  "Return FORMS, each a list that begins with one of KNOWN, keywords; without the documentation that may come
+first."
   (unless (and (listp forms) (ignore-errors (list-length forms)))
     (mistake nil "write its clauses one after the other, each as (~A …)" (listed known)))
+  (when (stringp (first forms))
+    (pop forms))
   (dolist (form forms forms)
     (unless (and (consp form) (ignore-errors (list-length form)))
       (mistake nil "~A is not a clause; write (~(~S~) …) or one of ~A"

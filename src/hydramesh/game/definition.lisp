@@ -200,8 +200,8 @@ Fields are (NAME TYPE [:INITIAL VALUE]); hydramesh/game/fields has the types. Wh
 BAD-DEFINITION while this is compiled."
   (with-definition ("defgame" name)
     (name-in nil name)
-    (clauses-in clauses +clauses+)
-    (let* ((players (players-in clauses))
+    (let* ((clauses (clauses-in clauses +clauses+))
+           (players (players-in clauses))
            (state (fields-in :state
                              (rest (clause :state clauses :required "(:state (x (real -100 100 0.01)) …)"))
                              +state-text+))

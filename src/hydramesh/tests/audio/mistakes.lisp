@@ -23,6 +23,9 @@
      (dolist (word '("defaudio-stream talk" ,@words))
        (is (search word text) "~S is not in ~S" word text))))
 
+(test a-stream-may-say-what-it-is
+  (is (null (nth-value 1 (mistake-in "All who speak hear each other." '(:rate 48000))))))
+
 (test mistakes-name-the-form-the-field-and-what-would-be-right
   (says (:rate 44100) :rate "44100" "48000")
   (says (:rate) :rate "48000")

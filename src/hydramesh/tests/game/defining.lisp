@@ -20,6 +20,9 @@
   (handler-case (progn (macroexpand-1 form) nil)
     (bad-definition (condition) (princ-to-string condition))))
 
+(test a-game-may-say-what-it-is
+  (is (null (said '(defgame pong "Two bats and a ball." (:players 2) (:state (x truth)))))))
+
 (defparameter +mistakes+
   '(((defgame "pong" (:players 2)) "defgame \"pong\": \"pong\" is not a name")
     ((defgame pong) "defgame pong, :players: it is missing; write (:players 8)")
