@@ -20,13 +20,14 @@
                 #:close-talker #:talker-add #:talker-idle-p #:talker-next #:talker-payload #:talker-take)
   (:import-from #:hydramesh/audio/utterance #:utterance-add)
   (:import-from #:hydramesh/audio/wav #:append-wav #:close-wav #:open-wav #:read-wav)
-  (:import-from #:hydramesh/domain/node
-                #:call-every #:node-now #:node-peers #:send-bare #:stop-timer)
+  (:import-from #:hydramesh/domain/node #:node-now #:node-peers)
   (:import-from #:hydramesh/domain/service
                 #:service-kind #:service-name #:service-needs-network-p #:start-service #:stop-service
                 #:take-message)
   (:import-from #:hydramesh/domain/types #:+audio+)
   (:import-from #:hydramesh/service/logs #:log-warning)
+  (:import-from #:hydramesh/domain/calling #:call-every #:stop-timer)
+  (:import-from #:hydramesh/domain/sending #:send-bare)
   (:documentation "An audio stream as a service of a node: once for each length of a block, who speak are heard and
 mixed, and what is to be said is sent."))
 (in-package #:hydramesh/audio/stream)

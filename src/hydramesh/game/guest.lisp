@@ -3,10 +3,7 @@
   (:import-from #:hydramesh/address #:address)
   (:import-from #:hydramesh/events
                 #:message-payload #:message-peer #:message-sequence #:microseconds #:seconds)
-  (:import-from #:hydramesh/domain/node
-                #:*acting* #:*service* #:acting #:call-every #:count-one #:node-now #:send-bare
-                #:send-reliable
-                #:stop-timer)
+  (:import-from #:hydramesh/domain/node #:*acting* #:*service* #:acting #:count-one #:node-now)
   (:import-from #:hydramesh/domain/types #:+game-channel+ #:+state-sync+ #:newer-p)
   (:import-from #:hydramesh/game/definition
                 #:channel-index #:channel-name #:channel-reliable #:find-channel #:game #:game-input
@@ -25,6 +22,8 @@
                 #:make-view #:view-add #:view-newest #:view-players #:view-time #:view-values)
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
   (:import-from #:hydramesh/shown #:printable)
+  (:import-from #:hydramesh/domain/calling #:call-every #:stop-timer)
+  (:import-from #:hydramesh/domain/sending #:send-bare #:send-reliable)
   (:export #:guest #:guest-game #:guest-id #:open-guest #:guest-take #:guest-lose #:guest-stop #:guest-number
            #:guest-tick #:guest-phase
            #:guest-lobby #:guest-lateness #:guest-players #:guest-field #:guest-view-tick #:guest-name-of

@@ -4,9 +4,7 @@
   (:import-from #:hydramesh/address #:address #:format-address)
   (:import-from #:hydramesh/events
                 #:message-payload #:message-peer #:message-sequence #:microseconds #:seconds)
-  (:import-from #:hydramesh/domain/node
-                #:*acting* #:*service* #:acting #:call-every #:count-one #:forget #:node-now #:send-bare
-                #:send-reliable #:stop-timer)
+  (:import-from #:hydramesh/domain/node #:*acting* #:*service* #:acting #:count-one #:node-now)
   (:import-from #:hydramesh/domain/packing #:malformed-payload)
   (:import-from #:hydramesh/domain/types #:+game-channel+ #:+state-sync+ #:newer-p)
   (:import-from #:hydramesh/game/definition
@@ -30,6 +28,9 @@
   (:import-from #:hydramesh/service/logs #:log-info #:log-warning)
   (:import-from #:hydramesh/protobuf/text #:text-size)
   (:import-from #:hydramesh/shown #:printable)
+  (:import-from #:hydramesh/domain/calling #:call-every #:stop-timer)
+  (:import-from #:hydramesh/domain/receiving #:forget)
+  (:import-from #:hydramesh/domain/sending #:send-bare #:send-reliable)
   (:export #:host #:open-host #:host-take #:host-lose #:host-stop #:host-tick #:host-members #:host-playing
            #:host-lateness
            #:host-field #:host-set-field #:host-name-of #:host-ready-p #:host-emit #:host-kick #:host-game

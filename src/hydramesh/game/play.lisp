@@ -1,9 +1,10 @@
 (defpackage #:hydramesh/game/play
   (:use #:cl)
   (:import-from #:hydramesh/events #:message-payload #:message-peer #:message-type)
-  (:import-from #:hydramesh/domain/node #:*node* #:*service* #:node-peers #:node-services #:send-bare)
+  (:import-from #:hydramesh/domain/node #:*node* #:*service* #:node-peers #:node-services)
   (:import-from #:hydramesh/domain/payloads
                 #:read-game-event #:read-position #:write-game-event #:write-position)
+  (:import-from #:hydramesh/domain/sending #:send-bare)
   (:import-from #:hydramesh/domain/service
                 #:lose-peer #:service-kind #:service-name #:service-needs-network-p #:start-service
                 #:stop-service

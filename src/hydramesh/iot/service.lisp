@@ -1,7 +1,6 @@
 (defpackage #:hydramesh/iot/service
   (:use #:cl)
-  (:import-from #:hydramesh/domain/node
-                #:acting #:call-every #:node-now #:node-peers #:node-random #:send-reliable)
+  (:import-from #:hydramesh/domain/node #:acting #:node-now #:node-peers #:node-random)
   (:import-from #:hydramesh/domain/service
                 #:service-kind #:service-name #:start-service #:stop-service #:take-message)
   (:import-from #:hydramesh/domain/types #:+iot-channel+ #:+reliable+ #:message-channel)
@@ -17,6 +16,8 @@
   (:import-from #:hydramesh/iot/station
                 #:happening-device #:happening-event #:happening-value #:make-station #:station-take
                 #:station-pass)
+  (:import-from #:hydramesh/domain/calling #:call-every)
+  (:import-from #:hydramesh/domain/sending #:send-reliable)
   (:export #:running #:running-station #:running-report)
   (:documentation "A sensor that is declared in a program that runs: its readings are taken, acted on and kept,
 or those of devices which the program has are sent to others."))

@@ -6,8 +6,8 @@
   (:import-from #:hydramesh/domain/keeping #:open-keeping #:close-kept #:keeping-failure)
   (:import-from #:hydramesh/domain/limits
                 #:+reliable-bytes+ #:+memory+ #:+peer-memory+ #:+peers+ #:+datagrams+)
-  (:import-from #:hydramesh/domain/node
-                #:make-node #:node-add #:node-take #:node-act #:node-due #:node-stop #:node-counters)
+  (:import-from #:hydramesh/domain/node #:make-node #:node-add #:node-stop #:node-counters)
+  (:import-from #:hydramesh/domain/receiving #:node-take)
   (:import-from #:hydramesh/domain/service #:service-name #:service-needs-network-p)
   (:import-from #:hydramesh/events #:seconds)
   (:import-from #:hydramesh/foreign/dcf
@@ -27,6 +27,7 @@
                 #:run-settings-domain-listen #:run-settings-domain-peers #:run-settings-heads
                 #:run-settings-cluster-key-file #:run-settings-allow-unauthenticated #:run-settings-state-dir
                 #:run-settings-storage)
+  (:import-from #:hydramesh/domain/due #:node-act #:node-due)
   (:export #:run-definitions #:cannot-run)
   (:documentation "The process of programs: one loop that waits for the network and for time, and hands both
 to a node and to a client of the cluster."))

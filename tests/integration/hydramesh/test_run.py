@@ -29,8 +29,8 @@ SERVICE = """
 ASKING = """
 (defvar *pieces* '())
 (defun begin (node)
-  (hydramesh/domain/node:call-after node 0 #'asking)
-  (hydramesh/domain/node:call-every node (seconds 1/20)
+  (hydramesh/domain/calling:call-after node 0 #'asking)
+  (hydramesh/domain/calling:call-every node (seconds 1/20)
     (lambda (tick late) (declare (ignore late)) (log-info "tick" :number tick))))
 (defun asking ()
   (ask "MODEL" "Hello!" :max-tokens 12 :temperature 0

@@ -1,10 +1,12 @@
 (defpackage #:hydramesh/tests/domain/network
   (:use #:cl)
   (:import-from #:hydramesh/address #:ipv4)
-  (:import-from #:hydramesh/domain/node #:make-node #:node-act #:node-due #:node-take)
+  (:import-from #:hydramesh/domain/node #:make-node)
   (:import-from #:hydramesh/domain/types #:+reliable+)
   (:import-from #:hydramesh/events #:make-delivered #:make-message #:make-unreachable #:seconds)
   (:import-from #:hydramesh/head/link #:link-send #:link-forget #:link-trust)
+  (:import-from #:hydramesh/domain/due #:node-act #:node-due)
+  (:import-from #:hydramesh/domain/receiving #:node-take)
   (:shadow #:restart)
   (:export #:network #:new-network #:network-now #:network-loss #:network-delay #:network-jitter
            #:network-duplicates

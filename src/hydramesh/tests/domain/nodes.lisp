@@ -4,10 +4,7 @@
   (:import-from #:hydramesh/domain/in-order
                 #:make-receiver #:receiver-accept #:receiver-gap-p #:read-reliable)
   (:import-from #:hydramesh/domain/limits #:+reliable-waiting+ #:+reliable-window+)
-  (:import-from #:hydramesh/domain/node
-                #:call-after #:call-every #:node-add #:node-counters #:node-services #:node-stop #:send-bare
-                #:send-reliable
-                #:stop-timer)
+  (:import-from #:hydramesh/domain/node #:node-add #:node-counters #:node-services #:node-stop)
   (:import-from #:hydramesh/domain/packing #:malformed-payload #:packed)
   (:import-from #:hydramesh/domain/payloads
                 #:read-game-event #:read-position #:write-game-event #:write-position)
@@ -20,6 +17,8 @@
                 #:place-node)
   (:import-from #:hydramesh/tests/suite)
   (:import-from #:hydramesh/tests/vector-file #:at #:bytes #:vectors)
+  (:import-from #:hydramesh/domain/calling #:call-after #:call-every #:stop-timer)
+  (:import-from #:hydramesh/domain/sending #:send-bare #:send-reliable)
   (:shadowing-import-from #:hydramesh/tests/domain/network #:restart)
   (:export #:with-vectors)
   (:documentation "Nodes over bad links: what is RELIABLE comes once and in order; what a service does wrong,
@@ -231,10 +230,10 @@ called with each message, on which it may fail."
 (test ticks-that-are-very-late-are-left-out
   (let* ((network (new-network)) (place (add-node network)) (one (place-node place)) (ticks '()))
     (call-every one (seconds 1/10) (lambda (tick late) (push (cons tick late) ticks)))
-    (hydramesh/domain/node:node-act one (network-now network))
-    (hydramesh/domain/node:node-act one (+ (network-now network) (seconds 0.35d0)))
+    (hydramesh/domain/due:node-act one (network-now network))
+    (hydramesh/domain/due:node-act one (+ (network-now network) (seconds 0.35d0)))
     (is (equal '(0 1 2 3) (reverse (mapcar #'car ticks))) "what is a little late is made up for")
-    (hydramesh/domain/node:node-act one (+ (network-now network) (seconds 100)))
+    (hydramesh/domain/due:node-act one (+ (network-now network) (seconds 100)))
     (is (= 1000 (car (first ticks))))
     (is (= 5 (length ticks)))))
 
