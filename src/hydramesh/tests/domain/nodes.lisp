@@ -134,8 +134,8 @@ called with each message, on which it may fail."
       (loop for number from 1 to 30
             do (inject one (+ 100 peer) +reliable+
                        (packed (:u8 #x10) (:u8 number) (:u64 5) (:u32 number) (:octets large)))))
-    (is (<= (hydramesh/domain/node::node-early-bytes (place-node one)) hydramesh/domain/limits:+early-bytes+))
-    (is (plusp (hydramesh/domain/node::node-early-bytes (place-node one))))
+    (is (<= (hydramesh/domain/node:node-early-bytes (place-node one)) hydramesh/domain/limits:+early-bytes+))
+    (is (plusp (hydramesh/domain/node:node-early-bytes (place-node one))))
     (is (plusp (cdr (assoc "refused" (node-counters (place-node one)) :test #'string=))))
     (is (null (listener-heard listener)))))
 
@@ -164,9 +164,9 @@ called with each message, on which it may fail."
   (let* ((network (new-network)) (one (add-node network)))
     (listening one)
     (loop for number from 1 to 250 do (say-early one 7 #x10 number (text-octets "")))
-    (is (plusp (hydramesh/domain/node::node-early-bytes (place-node one))))
+    (is (plusp (hydramesh/domain/node:node-early-bytes (place-node one))))
     (say-early one 7 #x10 0 (text-octets ""))
-    (is (zerop (hydramesh/domain/node::node-early-bytes (place-node one))))))
+    (is (zerop (hydramesh/domain/node:node-early-bytes (place-node one))))))
 
 (test a-sender-that-starts-again-with-its-clock-set-back-is-heard
   (let* ((network (new-network)) (one (add-node network)) (listener (listening one)))
