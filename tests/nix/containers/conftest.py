@@ -1,16 +1,22 @@
 """The images, built once, and podman, for all that runs them."""
 
+import sysconfig
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from nix.containers import engine
 from nix.containers.engine import NETWORK, RUN, Podman
+from nix.containers.packages import gather
 
 
 @pytest.fixture(scope="session")
-def scripts() -> dict[str, str]:
-    return engine.build()
+def scripts() -> Iterator[dict[str, str]]:
+    # Beside the packages, as these are linked.
+    with tempfile.TemporaryDirectory(dir=sysconfig.get_path("data")) as folder:
+        yield engine.build(gather(Path(folder)))
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 # built with this Debian's tools, as nixpkgs' own pkgs/stdenv/native does, and the programs in the images are Debian's
 # and PyPI's.
 {
-  # The folder with Python's packages that the worker needs, the shim's program, HydraMesh's, and libdcf.
+  # The folder with Python's packages that the worker needs, the one with those that tests need too, the shim's program,
+  # HydraMesh's, and libdcf.
   packages,
+  buildPackages,
   shim,
   hydramesh,
   libdcf,
@@ -22,6 +24,7 @@ let
     "torch"
     "torchgen"
     "transformers"
+    "xllamacpp"
   ];
 
   debian =
@@ -221,7 +224,7 @@ let
     protobuf = final.runCommand "protobuf" { } ''
       mkdir -p $out/bin
       printf '#!/bin/sh\nexec ${final.python3}/bin/python3 -m grpc_tools.protoc "$@"\n' > $out/bin/protoc
-      sed -i 's#exec#PYTHONPATH=${packages} exec#' $out/bin/protoc
+      sed -i 's#exec#PYTHONPATH=${buildPackages} exec#' $out/bin/protoc
       chmod +x $out/bin/protoc
     '';
   };

@@ -54,13 +54,17 @@ def missing() -> str | None:
     return None
 
 
-def build() -> dict[str, str]:
-    """Return the script of each image, which writes it to its standard output."""
+def build(packages: Path) -> dict[str, str]:
+    """Return the script of each image, which writes it to its standard output.
+
+    `packages` is a folder with the packages of Python that are in them.
+    """
     done = subprocess.run(
         [
             *("nix-build", "--no-out-link", str(HERE / "debian.nix")),
             *("--option", "build-users-group", "", "--option", "sandbox", "false"),
-            *("--argstr", "packages", sysconfig.get_path("purelib")),
+            *("--argstr", "packages", str(packages)),
+            *("--argstr", "buildPackages", sysconfig.get_path("purelib")),
             *("--arg", "shim", str(SHIM)),
             *("--arg", "hydramesh", str(HYDRAMESH)),
             *("--arg", "libdcf", str(SHIM.with_name("libdcf.so"))),

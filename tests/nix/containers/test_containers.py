@@ -17,8 +17,8 @@ from nix.evaluation import ROOT
 if reason := engine.missing():
     pytest.skip(f"no image built or run: {reason} (make test-images)", allow_module_level=True)
 
-# With Debian's programs and PyPI's packages: 521, 24 and 1709. More, and something crept in.
-MOST_MEGABYTES = {"mesh-head": 545, "mesh-shim": 26, "mesh-worker-cpu": 1790}
+# With Debian's programs and PyPI's packages: 397, 24 and 1691. More, and something crept in.
+MOST_MEGABYTES = {"mesh-head": 420, "mesh-shim": 26, "mesh-worker-cpu": 1770}
 
 
 @pytest.fixture(scope="module")
