@@ -25,7 +25,7 @@ windows and thresholds."))
 
 (defstruct (device (:copier nil))
   "A device counts its readings since it was started: START is a number that each start draws, EARLIER are
-those before it, the last one first; NUMBER is the highest that came. VALUE, millionths, was read at READ-AT,
+others and their highest numbers, (start . number), the last one first; NUMBER is the highest that came. VALUE, millionths, was read at READ-AT,
 microseconds since 1970, and came at HEARD-AT. CROSSED are the names of the thresholds that it is beyond, GATHERING is what
 its windows have, of those in which something was read."
   (sensor nil :type sensor :read-only t)
@@ -43,15 +43,17 @@ its windows have, of those in which something was read."
 (defun device-late-p (device start number)
   "Return whether the reading with this NUMBER since START was there before, or is older than one that was."
   (and (device-value device)
-       (if (= start (device-start device))
-           (<= number (device-number device))
-           (and (member start (device-earlier device)) t))))
+       (let ((known (if (= start (device-start device))
+                        (device-number device)
+                        (cdr (assoc start (device-earlier device))))))
+         (and known (<= number known)))))
 
 (defun note-start (device start)
+  "Know that what comes now was read since START. What its other starts have counted is remembered."
   (unless (or (null (device-value device)) (= start (device-start device)))
-    (push (device-start device) (device-earlier device))
-    (when (> (length (device-earlier device)) +starts+)
-      (setf (device-earlier device) (subseq (device-earlier device) 0 +starts+))))
+    (let ((others (acons (device-start device) (device-number device)
+                         (remove start (device-earlier device) :key #'car))))
+      (setf (device-earlier device) (subseq others 0 (min +starts+ (length others))))))
   (setf (device-start device) start))
 
 (defun crossings (device source value)

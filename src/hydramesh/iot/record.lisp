@@ -1,6 +1,6 @@
 (defpackage #:hydramesh/iot/record
   (:use #:cl)
-  (:import-from #:hydramesh/domain/keeping #:keep #:kept-numbers)
+  (:import-from #:hydramesh/domain/keeping #:keep #:kept #:kept-numbers)
   (:import-from #:hydramesh/iot/chunks #:+hours+ #:+minutes+ #:chunk-index #:chunk-number #:chunk-of-p)
   (:import-from #:hydramesh/iot/limits #:+row-chunks+)
   (:import-from #:hydramesh/iot/state-codec #:read-aggregate #:write-aggregate)
@@ -35,9 +35,32 @@ are those of all chunks, the oldest first."
 
 (defun open-record (node sensor-name unit)
   "Return a record of UNIT, 60 or 3600 seconds, that goes on with the one which NODE's store has."
-  (let ((kind (if (= unit 60) +minutes+ +hours+)))
-    (make-record node kind unit sensor-name (remove-if-not (lambda (number) (chunk-of-p sensor-name number))
-                                                           (kept-numbers node kind)))))
+  (let* ((kind (if (= unit 60) +minutes+ +hours+))
+         (record (make-record node kind unit sensor-name
+                              (remove-if-not (lambda (number) (chunk-of-p sensor-name number))
+                                             (kept-numbers node kind)))))
+    (go-on record)
+    record))
+
+(defun go-on (record)
+  "Have RECORD go on filling its newest chunk, unless that is full, damaged, or another sensor's."
+  (let* ((newest (first (last (record-numbers record))))
+         (octets (and newest (kept (record-node record) (record-kind record) newest))))
+    (when (and octets (<= (length octets) +chunk+))
+      (handler-case
+          (map-chunk (lambda (sensor device start aggregate)
+                       (declare (ignore start aggregate))
+                       (unless (string= sensor (record-sensor-name record))
+                         (return-from go-on))
+                       (let ((devices (record-devices record)))
+                         (unless (gethash device devices)
+                           (setf (gethash device devices) (hash-table-count devices)))))
+                     octets (record-unit record))
+        (storage-damaged ()
+          (clrhash (record-devices record)))
+        (:no-error (result)
+          (declare (ignore result))
+          (setf (record-writer record) (make-writer octets)))))))
 
 (defun record-note (record device value seconds)
   "Note that the device of that name has read VALUE at SECONDS since 1970."

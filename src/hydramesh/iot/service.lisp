@@ -2,9 +2,10 @@
   (:use #:cl)
   (:import-from #:hydramesh/domain/node #:acting #:node-now #:node-peers #:node-random)
   (:import-from #:hydramesh/domain/service
-                #:service-kind #:service-name #:start-service #:stop-service #:take-message)
+                #:lose-peer #:service-kind #:service-name #:start-service #:stop-service #:take-message)
   (:import-from #:hydramesh/domain/types #:+iot-channel+ #:+reliable+ #:message-channel)
   (:import-from #:hydramesh/events #:message-payload #:message-type #:wall-clock)
+  (:import-from #:hydramesh/address #:format-address)
   (:import-from #:hydramesh/iot/device #:device-name)
   (:import-from #:hydramesh/iot/reading
                 #:decode-reading #:encode-reading #:make-reading #:reading-device
@@ -18,6 +19,7 @@
                 #:station-pass)
   (:import-from #:hydramesh/domain/calling #:call-every)
   (:import-from #:hydramesh/domain/sending #:send-reliable)
+  (:import-from #:hydramesh/service/logs #:log-warning)
   (:export #:running #:running-station #:running-report)
   (:documentation "A sensor that is declared in a program that runs: its readings are taken, acted on and kept,
 or those of devices which the program has are sent to others."))
@@ -110,6 +112,11 @@ or those of devices which the program has are sent to others."))
                      (running-sensor running)))))
 
 ;;; What goes out
+
+(defmethod lose-peer ((running running) peer)
+  (when (member peer (node-peers (running-node running)))
+    (log-warning "readings are lost, as who should get them does not answer"
+                 :sensor (sensor-name (running-sensor running)) :peer (format-address peer))))
 
 (defun read-devices (running)
   (loop with sensor = (running-sensor running)

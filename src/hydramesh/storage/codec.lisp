@@ -26,8 +26,13 @@ damaged the file since: all of it is checked."))
   "Return as much of TEXT as is kept."
   (if (<= (length text) +name-characters+) text (subseq text 0 +name-characters+)))
 
-(defstruct (writer (:constructor make-writer ()))
-  (octets (make-array 1024 :element-type '(unsigned-byte 8)) :type octets)
+(defstruct (writer (:constructor make-writer (&optional before
+                                              &aux (length (length before))
+                                                   (octets (replace (make-array (max 1024 length)
+                                                                                :element-type '(unsigned-byte 8))
+                                                                    (or before #()))))))
+  "The first LENGTH of OCTETS are what was written: BEFORE, octets, and what came after them."
+  (octets nil :type octets)
   (length 0 :type fixnum))
 
 (declaim (inline write-octet))

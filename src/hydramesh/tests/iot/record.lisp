@@ -80,6 +80,20 @@
     (let ((*error-output* (make-broadcast-stream)))
       (is (equal '(("roof" 120 1 7 7 7)) (rows folder storage 60))))))
 
+(test restarts-go-on-with-a-chunk-that-is-not-full
+  (in-every-folder (storage folder)
+    (loop for minute from 1 to 5
+          do (call-recording folder storage
+                             (lambda (node)
+                               (let ((record (open-record node "air" 60)))
+                                 (record-note record "roof" minute (* 60 minute))
+                                 (record-note record (format nil "new ~D" minute) minute (* 60 minute))
+                                 (record-write record)
+                                 (is (= 1 (length (kept-numbers node +minutes+))))))))
+    (is (equal '(1 2 3 4 5) (loop for (device nil nil sum) in (rows folder storage 60 :sensor-name "air")
+                                  when (string= device "roof") collect sum)))
+    (is (= 10 (length (rows folder storage 60))))))
+
 (test the-oldest-rows-make-room
   (let* ((node (make-node nil 0)) (record (open-record node "air" 60)) (most 0))
     (loop for minute from 1 to 2600

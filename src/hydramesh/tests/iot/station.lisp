@@ -89,8 +89,18 @@
     (is (= 2 (station-count station :late)))
     ;; It was switched off and on, and counts from the beginning.
     (is (equal '((:reading 21)) (take station 21 :start 2 :number 1)))
-    (is (null (take station 31 :start 1 :number 6)))
+    ;; What its old self had sent again comes late, too.
+    (is (null (take station 31 :start 1 :number 5)))
     (is (= 3 (station-count station :late)))))
+
+(test a-reading-with-anothers-name-does-not-make-a-devices-own-late
+  (let ((station (make-station (thermometer))))
+    (take station 20 :start 1 :number 5)
+    (take station 25 :start 9 :number 4000000000)
+    (is (equal '((:reading 21)) (take station 21 :start 1 :number 6)))
+    (is (null (take station 22 :start 1 :number 6)))
+    (is (null (take station 25 :start 9 :number 4000000000)))
+    (is (equal '((:reading 22)) (take station 22 :start 1 :number 7)))))
 
 (test who-is-silent-is-told-of-once-and-when-it-is-heard-again
   (let ((station (make-station (thermometer))))
