@@ -35,6 +35,7 @@ host tells."))
 (in-package #:hydramesh/game/guest)
 
 (defparameter +join-again+ (seconds 2) "Until the host is asked again to be let in.")
+(defparameter +refused-again+ (seconds 30) "The same after it has refused: another may have left, or it was started again.")
 
 (defstruct guest
   "A game on NODE, whose host is at HOST. PHASE is :JOINING, :LOBBY, :PLAYING, :REFUSED or :LEFT; LOBBY are
@@ -134,7 +135,7 @@ newest first. NEWEST are the numbers of the newest messages that passed, by chan
         (setf (guest-phase guest) :lobby)))))
 
 (defun take-refused (guest reason)
-  (unless (eq (guest-phase guest) :left)
+  (unless (member (guest-phase guest) '(:refused :left))
     (setf (guest-phase guest) :refused
           (guest-number guest) nil
           (guest-lobby guest) '())
@@ -178,6 +179,8 @@ newest first. NEWEST are the numbers of the newest messages that passed, by chan
       (:lobby (when (>= now (+ (guest-asked-at guest) +join-again+))
                 ;; A host that still knows this player says so again.
                 (join guest)))
+      (:refused (when (>= now (+ (guest-asked-at guest) +refused-again+))
+                  (join guest)))
       (:playing
        (if (> (- now (guest-heard-at guest)) (* 2 +join-again+))
            (rejoin guest)

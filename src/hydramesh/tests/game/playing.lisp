@@ -339,6 +339,18 @@ guest)."
     (pass-time network 1)
     (is (equal '(1) (as (host place) (players))) "for a while")))
 
+(test who-was-refused-as-the-host-stopped-plays-again-when-it-is-back
+  (with-game-on (network place host ((one-place one)))
+    (pass-time network 1)
+    (node-stop (place-node place))
+    (pass-time network 2)
+    (is (eq :refused (as (one one-place) (game-phase))))
+    (restart place)
+    (node-add (place-node place) +arena+)
+    (pass-time network 60)
+    (is (eq :lobby (as (one one-place) (game-phase))))
+    (is (= 1 (length (told nil :refused))))))
+
 (test names-are-cut-and-cleaned-and-a-full-game-says-so
   (with-game-on (network place host ())
     (flet ((join (address name)
