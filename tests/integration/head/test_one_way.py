@@ -1,6 +1,7 @@
 """Links that pass one way only: the head hears a worker that does not hear it."""
 
 import asyncio
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -27,6 +28,18 @@ async def relay_to(head: HeadProcess, stack: AsyncExitStack) -> LossyRelay:
     return await stack.enter_async_context(relay)
 
 
+async def hold_back(worker: WorkerProcess) -> None:
+    """Give `worker` a tenth of the time, so that an answer lasts on a fast machine, too."""
+    try:
+        while True:
+            worker.signal(signal.SIGSTOP)
+            await asyncio.sleep(0.27)
+            worker.signal(signal.SIGCONT)
+            await asyncio.sleep(0.03)
+    finally:
+        worker.signal(signal.SIGCONT)
+
+
 async def knows(client: ScriptedPeer, worker: ScriptedWorker) -> bool:
     """Return whether the head has `worker` in its registry."""
     await client.settle()
@@ -50,6 +63,7 @@ async def test_answer_of_a_worker_that_hears_the_head_no_more_goes_on_at_another
     async with AsyncExitStack() as stack:
         head = await stack.enter_async_context(HeadProcess())
         relays: dict[str, LossyRelay] = {}
+        processes: dict[str, WorkerProcess] = {}
         for name in ("one", "other"):
             relay = await relay_to(head, stack)
             worker = WorkerProcess(
@@ -62,6 +76,7 @@ async def test_answer_of_a_worker_that_hears_the_head_no_more_goes_on_at_another
             )
             await stack.enter_async_context(worker)
             relays[worker.worker_id] = relay
+            processes[worker.worker_id] = worker
         client = await stack.enter_async_context(ClusterClient([head.address]))
         await head.wait_for_workers(2)
         task = pb.Task(
@@ -73,12 +88,16 @@ async def test_answer_of_a_worker_that_hears_the_head_no_more_goes_on_at_another
         assert len(expected) == TOKENS
         tokens: list[int] = []
         workers: list[str] = []
+        slow: asyncio.Task[None] | None = None
         async for part in client.run(task):
             if not workers:
                 relays[part.worker_id].deaf = True
+                slow = asyncio.create_task(hold_back(processes[part.worker_id]))
             if part.worker_id not in workers:
                 workers.append(part.worker_id)
             tokens.extend(part.tokens)
+        assert slow is not None
+        slow.cancel()
         assert tokens == expected
         assert len(workers) == 2
 
