@@ -11,7 +11,7 @@
   (:import-from #:hydramesh/settings
                 #:load-settings #:settings-error #:settings-state-dir #:settings-storage)
   (:import-from #:hydramesh/shown #:counted #:printable #:shown)
-  (:import-from #:hydramesh/storage/command-line #:bad-usage #:refuse #:span-in #:take-value)
+  (:import-from #:hydramesh/storage/command-line #:bad-usage #:parse-arguments #:refuse #:span-in)
   (:import-from #:hydramesh/storage/json #:json-number #:json-text)
   (:import-from #:hydramesh/storage/opening #:open-storage)
   (:import-from #:hydramesh/storage/plot #:short-number #:sparkline)
@@ -48,26 +48,29 @@ options:
 (defun parse (arguments environment)
   "Return the options in ARGUMENTS, NIL if help is asked for; what is a setting's is left to those. Signal
 BAD-USAGE or SETTINGS-ERROR."
-  (let ((options (make-options)) (rest '()))
-    (loop while arguments
-          do (let* ((argument (pop arguments)) (found nil))
-               (flet ((given-p (flag)
-                        (setf (values found arguments) (take-value flag argument arguments))
-                        found))
-                 (cond ((member argument '("-h" "--help") :test #'string=)
-                        (return-from parse nil))
-                       ((string= argument "--json") (setf (options-json options) t))
-                       ((given-p "--since") (setf (options-span options) (span-in found)))
-                       ((or rest (eql 0 (search "-" argument))) (push argument rest))
-                       ((null (options-sensor options)) (setf (options-sensor options) argument))
-                       ((null (options-device options)) (setf (options-device options) argument))
-                       (t (refuse "~A is one too many: name a sensor, and maybe a device"
-                                  (printable argument)))))))
-    (let ((settings (load-settings (nreverse rest) environment)))
+  (let* ((options (make-options))
+         (settings (parse-arguments (lambda (argument given)
+                                      (when (member argument '("-h" "--help") :test #'string=)
+                                        (return-from parse nil))
+                                      (take-option argument given options))
+                                    arguments)))
+    (let ((settings (load-settings settings environment)))
       (setf (options-path options) (or (keeping-path (settings-state-dir settings) (settings-storage settings))
                                        (refuse "there is no folder to look in: give --state-dir"))
             (options-storage options) (settings-storage settings)))
     options))
+
+(defun take-option (argument given options)
+  "Put ARGUMENT, of which GIVEN is as in PARSE-ARGUMENTS, in OPTIONS; return whether it belongs there."
+  (let (found)
+    (flet ((given-p (flag)
+             (setf found (funcall given flag))))
+      (cond ((string= argument "--json") (setf (options-json options) t))
+            ((given-p "--since") (setf (options-span options) (span-in found)))
+            ((eql 0 (search "-" argument)) nil)
+            ((null (options-sensor options)) (setf (options-sensor options) argument))
+            ((null (options-device options)) (setf (options-device options) argument))
+            (t (refuse "~A is one too many: name a sensor, and maybe a device" (printable argument)))))))
 
 ;;; The terminal
 

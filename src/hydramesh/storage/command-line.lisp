@@ -4,7 +4,7 @@
   (:import-from #:hydramesh/shown #:printable)
   (:import-from #:hydramesh/storage/limits #:+hours-days+)
   (:import-from #:hydramesh/storage/opening #:storage-path)
-  (:export #:bad-usage #:refuse #:take-value #:span-in #:recorded-at)
+  (:export #:bad-usage #:refuse #:take-value #:parse-arguments #:span-in #:recorded-at)
   (:documentation "What the commands that read a head's records have alike in their arguments."))
 (in-package #:hydramesh/storage/command-line)
 
@@ -26,6 +26,23 @@ are left. Signal BAD-USAGE if nothing is given."
           (equals (values (subseq argument (1+ equals)) arguments))
           (arguments (values (first arguments) (rest arguments)))
           (t (refuse "argument ~A: expected one argument" flag)))))
+
+(defun parse-arguments (function arguments)
+  "Call FUNCTION with each of ARGUMENTS, and with a function that returns what is given to a flag, if the argument
+is that, else NIL. It returns whether it knows the argument. Return those that it does not know: the flags of
+settings, and what is given to them. Signal BAD-USAGE."
+  (let ((rest '()))
+    (loop while arguments
+          do (let ((argument (pop arguments)))
+               (unless (funcall function argument
+                                (lambda (flag)
+                                  (multiple-value-bind (value left) (take-value flag argument arguments)
+                                    (setf arguments left)
+                                    value)))
+                 (push argument rest)
+                 (when (and arguments (eql 0 (search "-" argument)) (not (find #\= argument)))
+                   (push (pop arguments) rest)))))
+    (nreverse rest)))
 
 (defparameter +units+
   '(("s" . 1) ("m" . 60) ("min" . 60) ("h" . 3600) ("d" . 86400) ("w" . 604800))

@@ -64,7 +64,7 @@ let
         cp -r /usr/lib/python3.11 $out/lib/
         rm -rf $out/lib/python3.11/{test,idlelib,lib2to3,turtledemo,__pycache__}
         # What wheels are linked with.
-        cp -L /usr/lib/x86_64-linux-gnu/{libstdc++.so.6,libgcc_s.so.1,libdl.so.2,libpthread.so.0,librt.so.1,libutil.so.1} $out/lib/
+        cp -L /usr/lib/x86_64-linux-gnu/{libstdc++.so.6,libgcc_s.so.1,libmvec.so.1,libdl.so.2,libpthread.so.0,librt.so.1,libutil.so.1} $out/lib/
         '';
       };
 
