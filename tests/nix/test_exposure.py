@@ -12,7 +12,7 @@ from systemd import render
 HARDENING = render.RENDERED / "hardening" / "machine"
 
 
-@pytest.mark.parametrize("role", ["head", "hydramesh", "gateway", "shim", "worker"])
+@pytest.mark.parametrize("role", ["head", "hydramesh", "gateway", "shim", "worker", "programs"])
 def test_exposure_stays_low(role: str, tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed")

@@ -21,7 +21,10 @@ KINDS: dict[str, type[msgspec.Struct]] = {
 PROGRAMS = {
     "shim": [ROOT / "src/target" / profile / "dcf-shim" for profile in ("debug", "release")],
     "hydramesh": [ROOT / "src/hydramesh/build/hydramesh"],
+    "programs": [ROOT / "src/hydramesh/build/hydramesh"],
 }
+COMMANDS = {"programs": ("run",)}
+LISTEN = {"programs": "--domain-listen"}
 WRITTEN = sorted(render.RENDERED.rglob("*.toml"))
 
 
@@ -33,7 +36,10 @@ def test_daemon_takes_its_settings_file(path: Path) -> None:
             pytest.skip(f"not built: make {path.stem}")
         # An unknown key, or a value of the wrong type, ends it before it listens.
         said = subprocess.run(
-            [program, "--config", path, "--listen", "nowhere"],
+            [
+                *(program, *COMMANDS.get(path.stem, ())),
+                *("--config", path, LISTEN.get(path.stem, "--listen"), "nowhere"),
+            ],
             capture_output=True,
             text=True,
             timeout=60,

@@ -1,6 +1,6 @@
 """What the running units may and may not touch."""
 
-ROLES = ("head", "hydramesh", "gateway", "shim", "worker")
+ROLES = ("head", "hydramesh", "gateway", "shim", "worker", "programs")
 
 machine.start()
 for role in ROLES:
@@ -41,6 +41,7 @@ with subtest("the system cannot be written, and homes cannot be seen"):
         machine.fail(inside(role, "test -e /tmp/of-others"))
     machine.succeed(inside("worker", "touch /var/lib/daiic-worker/a /var/cache/daiic-worker/a"))
     machine.succeed(inside("hydramesh", "touch /var/lib/daiic-hydramesh/a"))
+    machine.succeed(inside("programs", "test -s /var/lib/daiic-programs/programs.sqlite"))
 
 with subtest("what a head keeps, and its REPL, are root's alone"):
     other = "setpriv --reuid=65534 --regid=65534 --clear-groups"

@@ -23,6 +23,17 @@ let
     repl = true;
   };
 
+  # A program that keeps what its sensors read.
+  programs =
+    { pkgs, ... }:
+    {
+      services.daiic.programs = {
+        enable = true;
+        files = [ "${pkgs.hydramesh}/share/hydramesh/examples/greenhouse.lisp" ];
+        listen = "127.0.0.1:7720";
+      };
+    };
+
   # The scripts make keys when the machines run, and then start what waits for them.
   key.services.daiic.clusterKeyFile = "/var/lib/cluster-key";
 in
@@ -60,6 +71,7 @@ in
     imports = [
       worker
       hydramesh
+      programs
     ];
     services.daiic.head.enable = true;
     services.daiic.gateway.enable = true;

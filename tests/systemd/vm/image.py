@@ -202,6 +202,9 @@ def _install_hydramesh(tree: Path) -> None:
         raise RuntimeError("HydraMesh is not built: make hydramesh")
     shutil.copy2(built, tree / "opt/daiic/bin/hydramesh")
     shutil.copy2(ROOT / "src/target/release/libdcf.so", tree / "opt/daiic/lib/libdcf.so")
+    examples = tree / "opt/daiic/share/hydramesh/examples"
+    shutil.rmtree(examples, ignore_errors=True)
+    shutil.copytree(ROOT / "src/hydramesh/examples", examples)
     _run("chroot", str(tree), "ldconfig")
 
 
