@@ -47,8 +47,8 @@ $(VENV)/compose/bin/podman-compose:
 	$(PYTHON) -m venv $(VENV)/compose
 	$(VENV)/compose/bin/pip install --quiet podman-compose==1.6.0
 
-bench: $(VENV)/installed ## measure this machine: wire, head, engines, sharding, gateway, shim, hydramesh, protobuf, idle, slices, constraints, prefix
-	@for bench in wire head engines sharding gateway shim hydramesh protobuf idle slices constraints prefix; do \
+bench: $(VENV)/installed ## measure this machine: wire, head, engines, sharding, gateway, shim, hydramesh, protobuf, idle, slices, constraints, prefix, audio
+	@for bench in wire head engines sharding gateway shim hydramesh protobuf idle slices constraints prefix audio; do \
 	  echo "== $$bench"; $(BIN)/python tests/bench/$$bench.py || exit; done
 
 lint: $(VENV)/installed ## run ruff and mypy; rustfmt and clippy if cargo is installed
