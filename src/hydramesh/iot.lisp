@@ -2,10 +2,9 @@
   (:use #:cl)
   (:import-from #:hydramesh/domain/definitions #:add-definition #:with-definition)
   (:import-from #:hydramesh/domain/node #:*node* #:node-services)
-  (:import-from #:hydramesh/iot/definition #:sensor-form #:text-name)
+  (:import-from #:hydramesh/iot/definition #:checked-name #:sensor-form #:text-name)
   (:import-from #:hydramesh/iot/device #:device-value)
   (:import-from #:hydramesh/iot/files #:number-in-file)
-  (:import-from #:hydramesh/iot/limits #:+name+)
   (:import-from #:hydramesh/iot/sensor #:+millionths+ #:handed #:scaled #:sensor-name)
   (:import-from #:hydramesh/iot/service #:running #:running-report #:running-sensor #:running-station)
   (:import-from #:hydramesh/iot/station #:station-counts #:station-device #:station-devices)
@@ -44,11 +43,7 @@ A mistake in it is a BAD-DEFINITION when it is compiled."
         (error "no sensor ~A runs here: define it by defsensor, and call this in a handler or a timer" text))))
 
 (defun name-of (device)
-  (let ((name (if (symbolp device) (string-downcase device) device)))
-    (check-type name string)
-    (unless (<= 1 (length (sb-ext:string-to-octets name :external-format :utf-8)) +name+)
-      (error "the device's name ~S must have 1 to ~D bytes" name +name+))
-    name))
+  (checked-name (if (symbolp device) (string-downcase device) device)))
 
 (defun report (sensor device value)
   "Say that DEVICE, a name, of SENSOR, a symbol, has read VALUE: to all that the setting domain_peers names, or

@@ -4,7 +4,7 @@
                 #:bad-definition #:bad-definition-form #:bad-definition-field #:mistaken #:instead-of
                 #:printed)
   (:export #:bad-definition #:bad-definition-form #:bad-definition-field #:printed
-           #:with-definition #:mistake #:clauses-in #:clause #:whole-number #:number-within #:one-of #:name-in
+           #:with-definition #:mistake #:clauses-in #:clause #:whole-number #:finite-p #:number-within #:one-of #:name-in
            #:*definitions* #:add-definition)
   (:documentation "What the macros that define games, sounds and sensors have in common: how a mistake is
 told of while the definition is compiled, and where what was defined is put for `hydramesh run`.
@@ -59,12 +59,14 @@ first."
     (mistake field "~A is not valid; write a whole number from ~D to ~D" (printed value) least most))
   value)
 
+(defun finite-p (value)
+  "Return whether VALUE, which may be anything, is a real number that is neither infinite nor none at all."
+  (and (realp value)
+       (not (and (floatp value) (or (sb-ext:float-nan-p value) (sb-ext:float-infinity-p value))))))
+
 (defun number-within (field value least most)
   "Return VALUE, a number from LEAST to MOST."
-  (unless (and (realp value)
-               (or (not (floatp value))
-                   (not (or (sb-ext:float-nan-p value) (sb-ext:float-infinity-p value))))
-               (<= least value most))
+  (unless (and (finite-p value) (<= least value most))
     (mistake field "~A is not valid; write a number from ~A to ~A"
              (printed value) (printed least) (printed most)))
   value)

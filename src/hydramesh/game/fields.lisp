@@ -1,7 +1,7 @@
 (defpackage #:hydramesh/game/fields
   (:use #:cl)
   (:import-from #:hydramesh/domain/definitions
-                #:mistake #:name-in #:number-within #:one-of #:printed #:whole-number)
+                #:finite-p #:mistake #:name-in #:number-within #:one-of #:printed #:whole-number)
   (:import-from #:hydramesh/domain/packing #:malformed-payload)
   (:import-from #:hydramesh/protobuf/text #:read-text #:text-size #:write-text)
   (:import-from #:hydramesh/game/bits #:read-bits #:write-bits)
@@ -154,9 +154,9 @@ it is written. Signal TYPE-ERROR if it is of another type."
        value))))
 
 (defun finite (value)
-  (if (and (floatp value) (or (sb-ext:float-nan-p value) (sb-ext:float-infinity-p value)))
-      (error 'type-error :datum value :expected-type 'real)
-      value))
+  (if (finite-p value)
+      value
+      (error 'type-error :datum value :expected-type 'real)))
 
 (defun step-of (field value)
   "Return the number that is written for VALUE."

@@ -7,15 +7,14 @@
   (:import-from #:hydramesh/iot/sensor #:+millionths+)
   (:import-from #:hydramesh/iot/windows
                 #:aggregate-count #:aggregate-least #:aggregate-most #:aggregate-value)
-  (:import-from #:hydramesh/service/flags #:help)
   (:import-from #:hydramesh/settings
-                #:load-settings #:settings-error #:settings-state-dir #:settings-storage)
+                #:load-settings #:settings-state-dir #:settings-storage)
   (:import-from #:hydramesh/shown #:counted #:printable #:shown)
-  (:import-from #:hydramesh/storage/command-line #:bad-usage #:parse-arguments #:refuse #:span-in)
+  (:import-from #:hydramesh/storage/command-line #:parse-arguments #:refuse #:run-reading #:span-in)
   (:import-from #:hydramesh/storage/json #:json-number #:json-text)
   (:import-from #:hydramesh/storage/opening #:open-storage)
   (:import-from #:hydramesh/storage/plot #:short-number #:sparkline)
-  (:import-from #:hydramesh/storage/store #:storage-failure #:store-close)
+  (:import-from #:hydramesh/storage/store #:store-close)
   (:import-from #:hydramesh/storage/terminal #:blocks-p #:moment #:print-plot #:span-name #:width)
   (:export #:readings-main)
   (:documentation "`hydramesh readings`: what sensors have read, at a terminal or as JSON."))
@@ -150,29 +149,11 @@ BAD-USAGE or SETTINGS-ERROR."
                  (t (print-list histories blocks-p stream))))
       (store-close store))))
 
-(defun complain (control &rest arguments)
-  (format *error-output* "hydramesh readings: ~?~%" control arguments)
-  (finish-output *error-output*))
-
 (defun readings-main (arguments environment)
-  "Do what ARGUMENTS, strings, ask for in ENVIRONMENT, an alist; return the exit status. Signal STREAM-ERROR
-if it cannot be printed."
-  (let ((stream (sb-sys:make-fd-stream 1 :output t :input nil :buffering :full
-                                         :external-format '(:utf-8 :replacement #\?))))
-    (handler-case
-        (let ((options (parse arguments environment)))
-          (if options
-              (handler-case (print-readings options environment stream)
-                (storage-failure (condition)
-                  (complain "~A: ~A" (printable (options-path options)) condition)
-                  (return-from readings-main 1)))
-              (write-string +help+ stream))
-          (finish-output stream)
-          0)
-      (help ()
-        (write-string +help+ stream)
-        (finish-output stream)
-        0)
-      ((or bad-usage settings-error) (condition)
-        (complain "~A" condition)
-        2))))
+  "Do what ARGUMENTS, strings, ask for in ENVIRONMENT, an alist; return the exit status.
+Signal STREAM-ERROR if it cannot be printed."
+  (run-reading "readings"
+               (lambda () (parse arguments environment))
+               (lambda (stream) (write-string +help+ stream))
+               #'options-path
+               (lambda (options stream) (print-readings options environment stream))))

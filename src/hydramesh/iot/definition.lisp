@@ -1,13 +1,14 @@
 (defpackage #:hydramesh/iot/definition
   (:use #:cl)
   (:import-from #:hydramesh/domain/definitions
-                #:clause #:clauses-in #:mistake #:name-in #:one-of #:printed)
+                #:clause #:clauses-in #:finite-p #:mistake #:name-in #:one-of #:printed)
   (:import-from #:hydramesh/iot/limits
                 #:+highest+ #:+span+ #:+name+ #:+thresholds+ #:+windows+)
   (:import-from #:hydramesh/iot/sensor #:make-sensor)
   (:import-from #:hydramesh/iot/thresholds #:make-threshold)
   (:import-from #:hydramesh/iot/windows #:make-window #:+measures+)
-  (:export #:sensor-form #:text-name)
+  (:import-from #:hydramesh/protobuf/text #:text-size)
+  (:export #:sensor-form #:text-name #:checked-name)
   (:documentation "A DEFSENSOR checked, as the form that makes a SENSOR.
 
 All that is declared is a constant, so that every mistake in it is known when it is compiled."))
@@ -25,10 +26,6 @@ All that is declared is a constant, so that every mistake in it is known when it
   '((:second . 1) (:seconds . 1) (:minute . 60) (:minutes . 60)
     (:hour . 3600) (:hours . 3600) (:day . 86400) (:days . 86400))
   "What a span of time may be said in, and its seconds.")
-
-(defun finite-p (value)
-  (and (realp value)
-       (not (and (floatp value) (or (sb-ext:float-nan-p value) (sb-ext:float-infinity-p value))))))
 
 (defun span (field arguments)
   "Return the seconds that ARGUMENTS, a number and maybe a unit, mean, and what is left of them."
@@ -68,12 +65,9 @@ All that is declared is a constant, so that every mistake in it is known when it
   "Return the symbol VALUE as a keyword, so that names are the same in whichever package they are read."
   (unless (and value (symbolp value))
     (wrong field "~A is no name: write a word, as ~A" value example))
-  (unless (<= (bytes-of (symbol-name value)) +name+)
+  (unless (<= (text-size (symbol-name value)) +name+)
     (wrong field "~A is longer than ~A bytes: write a shorter name" value +name+))
   (intern (symbol-name value) '#:keyword))
-
-(defun bytes-of (text)
-  (length (sb-ext:string-to-octets text :external-format :utf-8)))
 
 (defun unique (field names most)
   (when (> (length names) most)
@@ -192,7 +186,7 @@ All that is declared is a constant, so that every mistake in it is known when it
 
 (defun device-name-p (name)
   (and (stringp name)
-       (<= 1 (bytes-of name) +name+)))
+       (<= 1 (text-size name) +name+)))
 
 (defun device (clause)
   "Return the form of (name . function) for CLAUSE, of one of the program's own devices."
@@ -206,7 +200,7 @@ All that is declared is a constant, so that every mistake in it is known when it
     `(cons ,(if (stringp name) name `(checked-name ,name)) (lambda () ,@body))))
 
 (defun checked-name (name)
-  "Return NAME, which a program has made for one of its devices."
+  "Return NAME, which a program has made for a device. Signal an error if it can be none."
   (if (device-name-p name)
       name
       (error "~S is no name of a device: it must be a text of 1 to ~D bytes" name +name+)))
@@ -216,7 +210,7 @@ All that is declared is a constant, so that every mistake in it is known when it
 (defun text-name (name)
   "Return the name by which devices and stations know the sensor that is defined as NAME."
   (let ((text (string-downcase (symbol-name (name-in nil name)))))
-    (when (> (bytes-of text) +name+)
+    (when (> (text-size text) +name+)
       (wrong :name "it is longer than ~A bytes: write a shorter one" +name+))
     text))
 

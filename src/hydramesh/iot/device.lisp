@@ -3,7 +3,7 @@
   (:import-from #:hydramesh/events #:microseconds)
   (:import-from #:hydramesh/iot/limits #:+starts+)
   (:import-from #:hydramesh/iot/sensor
-                #:+millionths+ #:sensor #:sensor-thresholds #:sensor-window #:sensor-windows)
+                #:+millionths+ #:sensor #:sensor-thresholds #:sensor-windows)
   (:import-from #:hydramesh/iot/thresholds #:threshold-crossing #:threshold-name #:threshold-source)
   (:import-from #:hydramesh/iot/windows
                 #:aggregate-add #:aggregate-value #:make-aggregate #:window-measure #:window-name
@@ -25,9 +25,9 @@ windows and thresholds."))
 
 (defstruct (device (:copier nil))
   "A device counts its readings since it was started: START is a number that each start draws, EARLIER are
-others and their highest numbers, (start . number), the last one first; NUMBER is the highest that came. VALUE, millionths, was read at READ-AT,
-microseconds since 1970, and came at HEARD-AT. CROSSED are the names of the thresholds that it is beyond, GATHERING is what
-its windows have, of those in which something was read."
+others and their highest numbers, (start . number), the last one first; NUMBER is the highest that came. VALUE,
+millionths, was read at READ-AT, microseconds since 1970, and came at HEARD-AT. CROSSED are the names of the
+thresholds that it is beyond, GATHERING is what its windows have, of those in which something was read."
   (sensor nil :type sensor :read-only t)
   (name "" :type string :read-only t)
   (start 0 :type (unsigned-byte 32))

@@ -1,10 +1,12 @@
 (defpackage #:hydramesh/storage/command-line
   (:use #:cl)
-  (:import-from #:hydramesh/settings #:load-settings #:settings-state-dir #:settings-storage)
+  (:import-from #:hydramesh/service/flags #:help)
+  (:import-from #:hydramesh/settings #:load-settings #:settings-error #:settings-state-dir #:settings-storage)
   (:import-from #:hydramesh/shown #:printable)
   (:import-from #:hydramesh/storage/limits #:+hours-days+)
   (:import-from #:hydramesh/storage/opening #:storage-path)
-  (:export #:bad-usage #:refuse #:take-value #:parse-arguments #:span-in #:recorded-at)
+  (:import-from #:hydramesh/storage/store #:storage-failure)
+  (:export #:bad-usage #:refuse #:parse-arguments #:span-in #:recorded-at #:run-reading)
   (:documentation "What the commands that read a head's records have alike in their arguments."))
 (in-package #:hydramesh/storage/command-line)
 
@@ -69,3 +71,30 @@ PURPOSE is what a record is for, as \"show\". Signal BAD-USAGE if there is none,
       (refuse "there is no folder to look in: give --state-dir"))
     (values (storage-path (settings-state-dir settings) (settings-storage settings))
             (settings-storage settings))))
+
+(defun run-reading (name parse print-help path print)
+  "Run the command NAME, which prints what a store has, and return the exit status. PARSE returns options, or NIL
+if help is asked for; PATH of options is the store's, and PRINT prints what they ask for to a stream, as
+PRINT-HELP does the help. Signal STREAM-ERROR if it cannot be printed."
+  (let ((stream (sb-sys:make-fd-stream 1 :output t :input nil :buffering :full
+                                         :external-format '(:utf-8 :replacement #\?))))
+    (flet ((complain (control &rest arguments)
+             (format *error-output* "hydramesh ~A: ~?~%" name control arguments)
+             (finish-output *error-output*)))
+      (handler-case
+          (let ((options (funcall parse)))
+            (if options
+                (handler-case (funcall print options stream)
+                  (storage-failure (condition)
+                    (complain "~A: ~A" (printable (funcall path options)) condition)
+                    (return-from run-reading 1)))
+                (funcall print-help stream))
+            (finish-output stream)
+            0)
+        (help ()
+          (funcall print-help stream)
+          (finish-output stream)
+          0)
+        ((or bad-usage settings-error) (condition)
+          (complain "~A" condition)
+          2)))))

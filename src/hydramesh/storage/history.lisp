@@ -1,10 +1,8 @@
 (defpackage #:hydramesh/storage/history
   (:use #:cl)
-  (:import-from #:hydramesh/service/flags #:help)
-  (:import-from #:hydramesh/settings #:settings-error)
   (:import-from #:hydramesh/shown #:shown #:printable)
   (:import-from #:hydramesh/storage/archive #:open-archive #:archive-rates)
-  (:import-from #:hydramesh/storage/command-line #:bad-usage #:parse-arguments #:recorded-at #:refuse #:span-in)
+  (:import-from #:hydramesh/storage/command-line #:parse-arguments #:recorded-at #:refuse #:run-reading #:span-in)
   (:import-from #:hydramesh/storage/json #:json-number #:json-text)
   (:import-from #:hydramesh/storage/opening #:open-storage)
   (:import-from #:hydramesh/storage/plot #:sparkline #:short-number)
@@ -12,7 +10,7 @@
   (:import-from #:hydramesh/storage/series
                 #:+shown+ #:shown-metric #:metric-name #:metric-unit #:metric-total #:metric-about
                 #:read-series #:series-start #:series-step #:series-values #:series-summary)
-  (:import-from #:hydramesh/storage/store #:store-close #:storage-failure)
+  (:import-from #:hydramesh/storage/store #:store-close)
   (:import-from #:hydramesh/storage/terminal #:blocks-p #:moment #:print-plot #:span-name #:width)
   (:export #:history-main)
   (:documentation "`hydramesh history`: what a head has recorded, at a terminal or as JSON."))
@@ -138,29 +136,11 @@ metrics:
                  (t (print-all series rates until blocks-p stream))))
       (store-close store))))
 
-(defun complain (control &rest arguments)
-  (format *error-output* "hydramesh history: ~?~%" control arguments)
-  (finish-output *error-output*))
-
 (defun history-main (arguments environment)
   "Do what ARGUMENTS, strings, ask for in ENVIRONMENT, an alist; return the exit status.
 Signal STREAM-ERROR if it cannot be printed."
-  (let ((stream (sb-sys:make-fd-stream 1 :output t :input nil :buffering :full
-                                         :external-format '(:utf-8 :replacement #\?))))
-    (handler-case
-        (let ((options (parse arguments environment)))
-          (if options
-              (handler-case (print-history options environment stream)
-                (storage-failure (condition)
-                  (complain "~A: ~A" (printable (options-path options)) condition)
-                  (return-from history-main 1)))
-              (print-help stream))
-          (finish-output stream)
-          0)
-      (help ()
-        (print-help stream)
-        (finish-output stream)
-        0)
-      ((or bad-usage settings-error) (condition)
-        (complain "~A" condition)
-        2))))
+  (run-reading "history"
+               (lambda () (parse arguments environment))
+               #'print-help
+               #'options-path
+               (lambda (options stream) (print-history options environment stream))))

@@ -8,7 +8,7 @@
   (:import-from #:hydramesh/service/flags #:help)
   (:import-from #:hydramesh/settings #:load-settings #:settings-error)
   (:import-from #:hydramesh/shown #:printable)
-  (:import-from #:hydramesh/storage/command-line #:bad-usage #:refuse #:take-value)
+  (:import-from #:hydramesh/storage/command-line #:bad-usage #:parse-arguments)
   (:import-from #:hydramesh/usb4/cables #:+prefix+)
   (:import-from #:hydramesh/usb4/doctor #:print-bus #:print-peers)
   (:import-from #:hydramesh/usb4/measuring #:measure-cables)
@@ -36,13 +36,14 @@ options:
 
 (defun parse (arguments)
   "Return the folder that ARGUMENTS name, or the usual one, and those that are settings'."
-  (let ((folder "/sys") (rest '()))
-    (loop while arguments
-          do (let ((argument (pop arguments)))
-               (multiple-value-bind (value left) (take-value "--sysfs" argument arguments)
-                 (cond (value (setf folder value arguments left))
-                       (t (push argument rest))))))
-    (values folder (nreverse rest))))
+  (let* ((folder "/sys")
+         (rest (parse-arguments (lambda (argument given)
+                                  (declare (ignore argument))
+                                  (let ((value (funcall given "--sysfs")))
+                                    (when value
+                                      (setf folder value))))
+                                arguments)))
+    (values folder rest)))
 
 (defun examine (arguments environment stream)
   (multiple-value-bind (folder flags) (parse arguments)
