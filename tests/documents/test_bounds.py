@@ -41,75 +41,32 @@ def test_hydramesh_has_the_bounds_of_the_other_head() -> None:
     assert own and bounds == own | {field.name: field.default for field in fields(HeadLimits)}
 
 
-def test_the_table_has_every_bound_of_what_hydramesh_keeps() -> None:
-    source = (ROOT / "src/hydramesh/storage/limits.lisp").read_text("utf-8")
+@pytest.mark.parametrize(
+    "folder, opening, units",
+    [
+        ("storage", "what is oldest leaves first:", UNITS),
+        ("domain", "whatever the\nprogram does:", UNITS),
+        ("game", "Games have these:", {"": 1}),
+        ("audio", "for each audio stream:", UNITS | {"ms": 1}),
+        ("iot", "Sensors have these:", {"": 1}),
+        ("sync", "It has these bounds:", UNITS),
+    ],
+    ids=["storage", "programs", "games", "sound", "sensors", "sync"],
+)
+def test_the_table_has_every_bound_of_hydramesh(
+    folder: str, opening: str, units: dict[str, int]
+) -> None:
+    source = (ROOT / "src/hydramesh" / folder / "limits.lisp").read_text("utf-8")
     constants = re.findall(
         r"^\(defconstant \+([a-z-]+)\+ (?:\(ash (\d+) (\d+)\)|(\d+)) ", source, re.M
     )
-    table = DOCUMENT.split("what is oldest leaves first:\n\n")[1].split("\n\n")[0]
-    documented = {name: int(value) * UNITS[unit] for name, value, unit in ROW.findall(table)}
-    assert len(constants) == source.count("(defconstant")
-    assert documented == {
-        name.replace("-", "_"): int(number or 0) + (int(base or 0) << int(shift or 0))
-        for name, base, shift, number in constants
-    }
-
-
-def test_the_table_has_every_bound_of_what_programs_send_and_are_sent() -> None:
-    source = (ROOT / "src/hydramesh/domain/limits.lisp").read_text("utf-8")
-    constants = re.findall(
-        r"^\(defconstant \+([a-z-]+)\+ (?:\(ash (\d+) (\d+)\)|(\d+)) ", source, re.M
-    )
-    table = DOCUMENT.split("whatever the\nprogram does:\n\n")[1].split("\n\n")[0]
-    documented = {name: int(value) * UNITS[unit] for name, value, unit in ROW.findall(table)}
-    assert len(constants) == source.count("(defconstant") > 5
-    assert documented == {
-        name.replace("-", "_"): int(number or 0) + (int(base or 0) << int(shift or 0))
-        for name, base, shift, number in constants
-    }
-
-
-def test_the_table_has_every_bound_of_games() -> None:
-    source = (ROOT / "src/hydramesh/game/limits.lisp").read_text("utf-8")
-    constants = dict(re.findall(r"^\(defconstant \+([a-z-]+)\+ (\d+) ", source, re.M))
-    table = DOCUMENT.split("Games have these:\n\n")[1].split("\n\n")[0]
-    documented = dict(re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", table, re.M))
-    assert len(constants) == source.count("(defconstant") > 5
-    assert documented == {name.replace("-", "_"): value for name, value in constants.items()}
-
-
-def test_the_table_has_every_bound_of_sound() -> None:
-    source = (ROOT / "src/hydramesh/audio/limits.lisp").read_text("utf-8")
-    constants = re.findall(
-        r"^\(defconstant \+([a-z-]+)\+ (?:\(ash (\d+) (\d+)\)|(\d+)) ", source, re.M
-    )
-    table = DOCUMENT.split("for each audio stream:\n\n")[1].split("\n\n")[0]
-    documented = {
-        name: int(value) * (UNITS | {"ms": 1})[unit] for name, value, unit in ROW.findall(table)
-    }
+    table = DOCUMENT.split(f"{opening}\n\n")[1].split("\n\n")[0]
+    documented = {name: int(value) * units[unit] for name, value, unit in ROW.findall(table)}
     assert len(constants) == source.count("(defconstant") > 5
     assert documented == {
         name.replace("-", "_"): int(number or 0) + (int(base or 0) << int(shift or 0))
         for name, base, shift, number in constants
     }
-
-
-def test_the_table_has_every_bound_of_sensors() -> None:
-    source = (ROOT / "src/hydramesh/iot/limits.lisp").read_text("utf-8")
-    constants = dict(re.findall(r"^\(defconstant \+([a-z-]+)\+ (\d+) ", source, re.M))
-    table = DOCUMENT.split("Sensors have these:\n\n")[1].split("\n\n")[0]
-    documented = dict(re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", table, re.M))
-    assert len(constants) == source.count("(defconstant") > 5
-    assert documented == {name.replace("-", "_"): value for name, value in constants.items()}
-
-
-def test_the_table_has_every_bound_of_what_heads_tell_each_other() -> None:
-    source = (ROOT / "src/hydramesh/sync/limits.lisp").read_text("utf-8")
-    constants = re.findall(r"^\(defconstant \+([a-z-]+)\+ (\d+) ", source, re.M)
-    table = DOCUMENT.split("It has these bounds:\n\n")[1].split("\n\n")[0]
-    documented = {name: int(value) * UNITS[unit] for name, value, unit in ROW.findall(table)}
-    assert len(constants) == source.count("(defconstant") > 5
-    assert documented == {name: int(number) for name, number in constants}
 
 
 def test_the_number_of_fields_is_told() -> None:
