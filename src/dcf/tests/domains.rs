@@ -13,15 +13,26 @@ use serde_json::Value;
 
 const WALL: u64 = 1_800_000_000_000_000;
 
-fn datagrams() -> Vec<Value> {
+/// The file's groups. This reads the datagrams; the others are payloads, which programs read.
+const GROUPS: [&str; 5] = ["datagrams", "game_events", "positions", "readings", "reliable"];
+
+fn vectors() -> Value {
     let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let path = folders.find_map(|folder| {
         let path = folder.join("tests/vectors/domains.json");
         path.exists().then_some(path)
     });
     let text = std::fs::read_to_string(path.expect("tests/vectors/domains.json")).unwrap();
-    let all: Value = serde_json::from_str(&text).unwrap();
-    all["datagrams"].as_array().unwrap().clone()
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn every_group_is_known() {
+    let vectors = vectors();
+    let mut found: Vec<&str> = vectors.as_object().unwrap().keys().map(String::as_str).collect();
+    found.retain(|name| *name != "about");
+    found.sort_unstable();
+    assert_eq!(found, GROUPS);
 }
 
 fn bytes(text: &Value) -> Vec<u8> {
@@ -33,7 +44,7 @@ fn bytes(text: &Value) -> Vec<u8> {
 #[test]
 fn datagrams_are_delivered_acknowledged_or_dropped_as_the_vectors_say() {
     let peer: SocketAddr = ([192, 0, 2, 1], 5000).into();
-    for case in datagrams() {
+    for case in vectors()["datagrams"].as_array().unwrap() {
         let mut endpoint = Endpoint::of(Traffic::Domain, Limits::default(), None);
         endpoint.received(&mut bytes(&case["datagram"]), peer, 1, WALL);
         let (mut events, mut out) = (Vec::new(), Datagrams::default());

@@ -17,6 +17,18 @@ fn vectors() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// The file's groups, all of which are read here.
+const GROUPS: [&str; 3] = ["challenges", "said", "sealed"];
+
+#[test]
+fn every_group_is_read() {
+    let vectors = vectors();
+    let mut found: Vec<&str> = vectors.as_object().unwrap().keys().map(String::as_str).collect();
+    found.retain(|name| *name != "about");
+    found.sort_unstable();
+    assert_eq!(found, GROUPS);
+}
+
 fn bytes(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
     let pairs = (0..text.len()).step_by(2);
